@@ -1,0 +1,231 @@
+//! Decides what names a video and its owner. Neither can be chosen by a client.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+/// Crockford's base32 alphabet in lower case, <https://www.crockford.com/base32.html>.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const VIDEO_LEN: usize = 26;
+const OWNER_LEN: usize = 22;
+const TIME_BITS: u32 = 48;
+const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
+
+/// A text that is not an id in its one canonical spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a {0}")]
+pub struct ParseIdError(&'static str);
+
+/// Names one video: 26 characters of Crockford base32, lower case.
+///
+/// Like a ULID it holds 48 bits of time and 80 random bits, but the time counts down
+/// (2^48 - 1 - milliseconds since 1970), so that S3's own key order lists the newest video first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VideoId(u128);
+
+impl VideoId {
+    /// Makes the id of a video granted at `now_ms` (Unix milliseconds) from 80 fresh random bits.
+    ///
+    /// ```
+    /// # use glimpse_contract::VideoId;
+    /// let older = VideoId::new(1_000, [7; 10]);
+    /// let newer = VideoId::new(2_000, [7; 10]);
+    /// assert!(newer.to_string() < older.to_string());
+    /// ```
+    pub fn new(now_ms: u64, random: [u8; 10]) -> Self {
+        let time = TIME_MAX - now_ms.min(TIME_MAX);
+        let low = random.iter().fold(0_u128, |value, byte| (value << 8) | u128::from(*byte));
+        Self((u128::from(time) << 80) | low)
+    }
+
+    /// When the edge made this id, in Unix milliseconds.
+    pub fn granted_at_ms(self) -> u64 {
+        TIME_MAX - (self.0 >> 80) as u64
+    }
+}
+
+impl fmt::Display for VideoId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0_u8; VIDEO_LEN];
+        for (place, slot) in text.iter_mut().enumerate() {
+            let shift = 5 * (VIDEO_LEN - 1 - place);
+            *slot = ALPHABET[((self.0 >> shift) & 31) as usize];
+        }
+        f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
+    }
+}
+
+impl fmt::Debug for VideoId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for VideoId {
+    type Err = ParseIdError;
+
+    /// Accepts the one canonical spelling only: no capitals, no `i l o u`, nothing above 128 bits.
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        const ERROR: ParseIdError = ParseIdError("video id");
+        if text.len() != VIDEO_LEN {
+            return Err(ERROR);
+        }
+        let mut value = 0_u128;
+        for (place, byte) in text.bytes().enumerate() {
+            let digit = ALPHABET.iter().position(|&letter| letter == byte).ok_or(ERROR)?;
+            // 26 characters hold 130 bits: the first may only use three of its five.
+            if place == 0 && digit > 7 {
+                return Err(ERROR);
+            }
+            value = (value << 5) | digit as u128;
+        }
+        Ok(Self(value))
+    }
+}
+
+/// Names whose videos these are: 22 characters, base64url of the first 16 bytes of SHA-256 over `iss \0 sub`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Owner([u8; 16]);
+
+impl Owner {
+    /// The owner that a token's issuer and subject stand for.
+    ///
+    /// ```
+    /// # use glimpse_contract::Owner;
+    /// assert_eq!(Owner::of("https://id.example", "alice").to_string().len(), 22);
+    /// ```
+    pub fn of(iss: &str, sub: &str) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(iss.as_bytes());
+        hasher.update([0]);
+        hasher.update(sub.as_bytes());
+        let digest = hasher.finalize();
+        let mut first = [0_u8; 16];
+        first.copy_from_slice(&digest[..16]);
+        Self(first)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Owner {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        const ERROR: ParseIdError = ParseIdError("owner");
+        if text.len() != OWNER_LEN {
+            return Err(ERROR);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ERROR)?;
+        Ok(Self(bytes.try_into().map_err(|_| ERROR)?))
+    }
+}
+
+macro_rules! as_text {
+    ($name:ty) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+as_text!(VideoId);
+as_text!(Owner);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn newest_sorts_first() {
+        let old = VideoId::new(1_700_000_000_000, [0xff; 10]).to_string();
+        let new = VideoId::new(1_700_000_000_001, [0; 10]).to_string();
+        assert!(new < old, "{new} < {old}");
+    }
+
+    #[test]
+    fn owner_is_pinned() {
+        // printf 'https://id.example\0alice' | sha256sum | head -c 32 | xxd -r -p | base64, made URL-safe
+        assert_eq!(Owner::of("https://id.example", "alice").to_string(), "iGDYsciok5F1j_m0eaWWJA");
+        assert_ne!(
+            Owner::of("a", "bc"),
+            Owner::of("ab", "c"),
+            "the separator keeps issuer and subject apart"
+        );
+    }
+
+    #[test]
+    fn refuses_every_other_spelling_of_a_video_id() {
+        let good = VideoId::new(1_700_000_000_000, *b"0123456789").to_string();
+        assert!(good.parse::<VideoId>().is_ok());
+        let cases = [
+            "",
+            &good[1..],
+            &format!("{good}0"),
+            &good.to_uppercase(),
+            &format!("8{}", &good[1..]),
+            &format!("{}u", &good[..25]),
+            &format!("{} ", &good[..25]),
+            "../../../../../etc/passwd.",
+            "ééééééééééééé",
+        ];
+        for case in cases {
+            assert!(case.parse::<VideoId>().is_err(), "{case:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn refuses_an_owner_with_stray_bits() {
+        // The last of 22 characters carries only two bits: `B` would set a bit beyond the sixteenth byte.
+        let owner = Owner::of("a", "b").to_string();
+        assert!(format!("{}B", &owner[..21]).parse::<Owner>().is_err());
+        assert!(format!("{}=", &owner[..21]).parse::<Owner>().is_err());
+        assert!(format!("{}/", &owner[..21]).parse::<Owner>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn video_id_survives_its_text(now_ms in 0..=TIME_MAX, random: [u8; 10]) {
+            let id = VideoId::new(now_ms, random);
+            prop_assert_eq!(id.to_string().parse::<VideoId>(), Ok(id));
+            prop_assert_eq!(id.granted_at_ms(), now_ms);
+        }
+
+        #[test]
+        fn any_accepted_text_is_canonical(text in "[0-9a-z]{26}") {
+            if let Ok(id) = text.parse::<VideoId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn owner_survives_its_text(iss: String, sub: String) {
+            let owner = Owner::of(&iss, &sub);
+            prop_assert_eq!(owner.to_string().parse::<Owner>(), Ok(owner));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Decides where things lie in the bucket: the only place where keys are built and parsed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::id::{Owner, VideoId};
+use crate::variant::Variant;
+
+/// A text that is not a key of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a key of this layout")]
+pub struct ParseKeyError;
+
+/// One object of the bucket. Nothing that a user typed is ever in a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// `uploads/{owner}/{video}`: the source, written once by the browser.
+    Source {
+        /// Whose video it is.
+        owner: Owner,
+        /// Which video.
+        video: VideoId,
+    },
+    /// `media/{video}/manifest.json`: the commit point, ready or rejected.
+    Manifest(VideoId),
+    /// `media/{video}/failure.json`: the last try failed; a later manifest outranks it.
+    Failure(VideoId),
+    /// `media/{video}/poster.json`: the owner chose another poster.
+    Poster(VideoId),
+    /// `media/{video}/{variant}.{ext}`: a picture.
+    Output(VideoId, Variant),
+}
+
+impl Key {
+    /// What every source's key begins with; S3 sends events for this prefix only.
+    pub const UPLOADS: &str = "uploads/";
+    /// What every key that the backend writes begins with.
+    pub const MEDIA: &str = "media/";
+
+    /// The prefix under which all of an owner's sources lie: what a listing asks for.
+    pub fn uploads_of(owner: &Owner) -> String {
+        format!("{}{owner}/", Self::UPLOADS)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source { owner, video } => write!(f, "{}{owner}/{video}", Self::UPLOADS),
+            Self::Manifest(video) => write!(f, "{}{video}/manifest.json", Self::MEDIA),
+            Self::Failure(video) => write!(f, "{}{video}/failure.json", Self::MEDIA),
+            Self::Poster(video) => write!(f, "{}{video}/poster.json", Self::MEDIA),
+            Self::Output(video, variant) => write!(f, "{}{video}/{}", Self::MEDIA, variant.file_name()),
+        }
+    }
+}
+
+impl FromStr for Key {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKeyError> {
+        if let Some(rest) = text.strip_prefix(Self::UPLOADS) {
+            let (owner, video) = rest.split_once('/').ok_or(ParseKeyError)?;
+            return Ok(Self::Source {
+                owner: owner.parse().map_err(|_| ParseKeyError)?,
+                video: video.parse().map_err(|_| ParseKeyError)?,
+            });
+        }
+        let rest = text.strip_prefix(Self::MEDIA).ok_or(ParseKeyError)?;
+        let (video, name) = rest.split_once('/').ok_or(ParseKeyError)?;
+        let video = video.parse().map_err(|_| ParseKeyError)?;
+        Ok(match name {
+            "manifest.json" => Self::Manifest(video),
+            "failure.json" => Self::Failure(video),
+            "poster.json" => Self::Poster(video),
+            _ => Self::Output(video, Variant::from_file_name(name).ok_or(ParseKeyError)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn video() -> VideoId {
+        VideoId::new(1_700_000_000_000, *b"0123456789")
+    }
+
+    #[test]
+    fn every_key_survives_its_text() {
+        let mut keys = vec![
+            Key::Source { owner: Owner::of("iss", "sub"), video: video() },
+            Key::Manifest(video()),
+            Key::Failure(video()),
+            Key::Poster(video()),
+        ];
+        keys.extend(Variant::DEFAULTS.map(|variant| Key::Output(video(), variant)));
+        for key in keys {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+    }
+
+    #[test]
+    fn keys_on_the_wire_are_pinned() {
+        let key = Key::Output(video(), Variant::from_file_name("thumbnail.jpg").unwrap());
+        assert_eq!(key.to_string(), format!("media/{}/thumbnail.jpg", video()));
+        assert!(Key::uploads_of(&Owner::of("iss", "sub")).ends_with('/'));
+    }
+
+    #[test]
+    fn refuses_what_is_not_ours() {
+        let owner = Owner::of("iss", "sub");
+        let video = video();
+        for case in [
+            String::new(),
+            "uploads/".into(),
+            format!("uploads/{owner}"),
+            format!("uploads/{owner}/{video}/"),
+            format!("uploads/{owner}/../{video}"),
+            format!("uploads//{owner}/{video}"),
+            format!("/uploads/{owner}/{video}"),
+            format!("uploads/{owner}/{video}%00"),
+            format!("media/{video}"),
+            format!("media/{video}/thumbnail.exe"),
+            format!("media/{video}/a/manifest.json"),
+            format!("Media/{video}/manifest.json"),
+        ] {
+            assert_eq!(case.parse::<Key>(), Err(ParseKeyError), "{case:?}");
+        }
+    }
+}

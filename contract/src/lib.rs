@@ -1,0 +1,29 @@
+//! Decides what edge and backend agree on. It does no IO, reads no clock and knows neither Workers nor Lambda.
+//!
+//! The protocol on one page:
+//!
+//! 1. The edge grants an upload: a [`Grant`] names a fresh [`VideoId`] under the caller's [`Owner`], and its
+//!    promises (name, type, size, visibility) become signed headers or policy conditions of one S3 request.
+//! 2. The browser sends the bytes to [`Key::Source`]. S3 writes an event.
+//! 3. The backend reads the event, makes the [`Variant::DEFAULTS`] and writes each under [`Key::Output`].
+//! 4. The [`Manifest`] is written last and only once (`If-None-Match: *`): it commits the video as ready or
+//!    rejected. A [`Failure`] says that the last try failed for a reason that may pass.
+//! 5. The edge reads manifest and outputs and answers. Whatever goes wrong reaches a client as a [`Problem`].
+#![deny(missing_docs)]
+
+mod grant;
+mod id;
+mod key;
+pub mod limits;
+mod manifest;
+mod problem;
+mod variant;
+
+pub use grant::{Grant, META_NAME, META_VISIBILITY, decode_name, encode_name};
+pub use id::{Owner, ParseIdError, VideoId};
+pub use key::{Key, ParseKeyError};
+pub use manifest::{
+    Failure, MANIFEST_VERSION, Manifest, Output, RejectedBecause, Source, State, Timings, Visibility,
+};
+pub use problem::{Code, Problem};
+pub use variant::{BadParameter, Format, Kind, PictureRequest, REVISION_LEN, Variant, revision_of_etag};

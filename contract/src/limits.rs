@@ -1,0 +1,73 @@
+//! Decides what may be uploaded and asked for: one table.
+
+/// The widest poster made without being asked for, in pixels.
+pub const THUMBNAIL_WIDTH: u32 = 640;
+/// The widest moving preview made without being asked for, in pixels.
+pub const ANIMATED_WIDTH: u32 = 320;
+/// Frames a second of the moving preview.
+pub const ANIMATED_FPS: u32 = 15;
+
+/// The most bytes that one signed PUT or POST can carry: 5 GiB, S3's own limit for a single upload,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>.
+pub const MAX_SINGLE_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// How long a signed upload stays usable unless configured otherwise, in seconds.
+pub const UPLOAD_EXPIRES_SECS: u64 = 15 * 60;
+/// The longest that a signed upload may be made to stay usable, in seconds.
+pub const MAX_UPLOAD_EXPIRES_SECS: u64 = 60 * 60;
+/// The longest name of a file that is kept, in bytes of UTF-8. S3 allows 2 KB for all metadata of an object,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>, and encoding may triple a name.
+pub const MAX_NAME_BYTES: usize = 255;
+/// How long after its grant a video that has no manifest is still said to be on its way, in milliseconds:
+/// longer than the longest signature, the queue's retries and a reconciler's turn together.
+pub const PROCESSING_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The widest or highest source that is decoded, in pixels.
+pub const MAX_DIMENSION: u32 = 8_192;
+/// The largest source picture that is decoded, in pixels: 8192 x 4320, what is sold as 8K.
+pub const MAX_PIXELS: u64 = 35_389_440;
+/// The most streams that a source may have.
+pub const MAX_STREAMS: usize = 64;
+/// The longest source that is decoded, in milliseconds: 24 hours.
+pub const MAX_DURATION_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The types that an upload may declare. What a file really is, the backend finds out from its bytes; this list
+/// keeps a type that a browser would run (`text/html`, `image/svg+xml`) from ever being signed.
+pub const UPLOAD_TYPES: &[&str] = &[
+    "application/mxf",
+    "application/ogg",
+    "application/vnd.ms-asf",
+    "image/gif",
+    "video/3gpp",
+    "video/3gpp2",
+    "video/avi",
+    "video/divx",
+    "video/matroska",
+    "video/mp2t",
+    "video/mp4",
+    "video/mpeg",
+    "video/msvideo",
+    "video/ogg",
+    "video/quicktime",
+    "video/vnd.dlna.mpeg-tts",
+    "video/webm",
+    "video/x-flv",
+    "video/x-m4v",
+    "video/x-matroska",
+    "video/x-ms-asf",
+    "video/x-ms-wmv",
+    "video/x-msvideo",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_upload_type_can_run_in_a_browser() {
+        for kind in UPLOAD_TYPES {
+            assert!(!kind.contains("html") && !kind.contains("svg") && !kind.contains("xml"), "{kind}");
+            assert!(kind.is_ascii() && *kind == kind.to_lowercase(), "{kind}");
+        }
+        assert!(UPLOAD_TYPES.is_sorted(), "sorted, so that it can be searched");
+    }
+}

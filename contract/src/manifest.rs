@@ -1,0 +1,214 @@
+//! Decides what backend writes and edge reads: the manifest of a video, and the note of a failed try.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Owner, VideoId};
+use crate::problem::Code;
+
+/// The version that this code writes. A reader accepts every version and ignores fields it does not know.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// Who may see the pictures of a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Anybody who knows the URL.
+    #[default]
+    Public,
+    /// Whoever holds a token, and the owner.
+    Signed,
+}
+
+impl Visibility {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Signed => "signed",
+        }
+    }
+
+    /// The visibility of that word. An unknown word is taken as the stricter one.
+    pub fn from_word(word: &str) -> Self {
+        if word == "public" { Self::Public } else { Self::Signed }
+    }
+}
+
+/// What has become of a video, for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// All default pictures exist.
+    Ready,
+    /// The file is refused for good; [`Manifest::rejected`] says why.
+    Rejected,
+}
+
+/// Why a file is refused for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedBecause {
+    /// The problem's code.
+    pub code: Code,
+}
+
+/// What was found out about the uploaded file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// S3's ETag, quotes included.
+    pub etag: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// The type that the uploader declared.
+    pub content_type: String,
+    /// The file's name as the user has it, decoded, for display only.
+    pub name: String,
+    /// The container by its bytes (`mov`, `matroska`, …); empty if it was not recognised.
+    pub container: String,
+    /// The video codec (`h264`, …); empty if there is none.
+    pub codec: String,
+    /// Width as shown, rotation and pixel shape applied, in pixels.
+    pub width: u32,
+    /// Height as shown, in pixels.
+    pub height: u32,
+    /// Length in milliseconds.
+    pub duration_ms: u64,
+    /// Frames a second on average; 0 if not known.
+    pub fps: f64,
+    /// Clockwise turn to be applied for showing: 0, 90, 180 or 270 degrees.
+    pub rotation: u32,
+    /// Whether the transfer function is PQ or HLG.
+    pub hdr: bool,
+    /// Whether there is sound.
+    pub has_audio: bool,
+}
+
+/// One picture that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The picture's canonical text with extension (`thumbnail.jpg`): the last segment of its key.
+    pub variant: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Its media type.
+    pub content_type: String,
+    /// S3's ETag, quotes included.
+    pub etag: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// When each step was done, in Unix milliseconds; 0 where a step was not reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timings {
+    /// S3 took the upload: the event's own time.
+    pub received: u64,
+    /// Container and codec were known.
+    pub probed: u64,
+    /// All pictures were made.
+    pub rendered: u64,
+    /// The manifest was about to be written.
+    pub committed: u64,
+}
+
+/// `media/{video}/manifest.json`: written last and once, it commits the outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_VERSION`] of the writer.
+    pub version: u32,
+    /// Which video.
+    pub video: VideoId,
+    /// Whose video.
+    pub owner: Owner,
+    /// Who may see the pictures.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// Ready or rejected.
+    pub state: State,
+    /// Why it was rejected; absent when ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<RejectedBecause>,
+    /// What was found out about the file.
+    pub source: Source,
+    /// The pictures; empty when rejected.
+    #[serde(default)]
+    pub outputs: Vec<Output>,
+    /// A blurred stand-in of the poster of about 25 bytes, base64, <https://evanw.github.io/thumbhash/>.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbhash: Option<String>,
+    /// The poster's dominant colour as `#rrggbb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dominant_color: Option<String>,
+    /// When each step was done.
+    #[serde(default)]
+    pub timings: Timings,
+}
+
+/// `media/{video}/failure.json`: the last try failed for a reason that may pass. A manifest outranks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// [`MANIFEST_VERSION`] of the writer.
+    pub version: u32,
+    /// Which video.
+    pub video: VideoId,
+    /// Whose video.
+    pub owner: Owner,
+    /// The problem's code.
+    pub code: Code,
+    /// When the last try ended, in Unix milliseconds.
+    pub failed_at: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready() -> Manifest {
+        Manifest {
+            version: MANIFEST_VERSION,
+            video: VideoId::new(1_700_000_000_000, [1; 10]),
+            owner: Owner::of("iss", "sub"),
+            visibility: Visibility::Public,
+            state: State::Ready,
+            rejected: None,
+            source: Source { name: "clip.mp4".into(), width: 1920, ..Source::default() },
+            outputs: Vec::new(),
+            thumbhash: None,
+            dominant_color: None,
+            timings: Timings::default(),
+        }
+    }
+
+    #[test]
+    fn survives_its_json() {
+        let mut manifest = ready();
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+
+        manifest.state = State::Rejected;
+        manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert!(text.contains(r#""state":"rejected","rejected":{"code":"not_a_video"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+    }
+
+    #[test]
+    fn ignores_what_a_later_version_adds_and_does_without_what_an_earlier_one_lacked() {
+        let text = format!(
+            r#"{{"version":9,"video":"{}","owner":"{}","state":"ready","source":{{"moon":1}},"new":[1]}}"#,
+            VideoId::new(1, [1; 10]),
+            Owner::of("iss", "sub"),
+        );
+        let manifest: Manifest = serde_json::from_str(&text).unwrap();
+        assert_eq!((manifest.version, manifest.outputs.len()), (9, 0));
+    }
+
+    #[test]
+    fn an_unknown_visibility_is_the_strict_one() {
+        assert_eq!(Visibility::from_word("public"), Visibility::Public);
+        assert_eq!(Visibility::from_word("friends"), Visibility::Signed);
+    }
+}
