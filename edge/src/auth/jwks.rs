@@ -1,0 +1,268 @@
+//! Decides which keys of an issuer's set are used, and when the set is fetched again. Pure: a fetch is asked for.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::token::{Algorithm, TokenError, UnverifiedToken};
+
+/// How long a fetched set is used before it is fetched again, in milliseconds.
+const FRESH_MS: u64 = 10 * 60 * 1000;
+/// How long a set is used when its issuer cannot be reached, in milliseconds.
+const STALE_MS: u64 = 24 * 60 * 60 * 1000;
+/// How often an unknown key id, or a failed fetch, may cause another fetch, in milliseconds.
+const RETRY_MS: u64 = 60 * 1000;
+/// The shortest RSA modulus that is accepted, in bytes: 2048 bits, RFC 7518 section 3.3.
+const MIN_RSA_BYTES: usize = 256;
+
+/// A public key that fits one algorithm only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwk {
+    /// Its name in the set.
+    pub key_id: Option<String>,
+    /// The only algorithm that it verifies.
+    pub algorithm: Algorithm,
+    /// The key's own members and nothing else, ready to be imported.
+    pub members: Value,
+}
+
+/// What a verifier needs: the key, what was signed, and the signature.
+#[derive(Debug)]
+pub struct Verification<'a> {
+    /// The key of ours that fits.
+    pub key: &'a Jwk,
+    /// What was signed.
+    pub signed: &'a [u8],
+    /// The signature.
+    pub signature: &'a [u8],
+}
+
+/// An issuer's keys, as far as they are fit for use, and when they were fetched.
+#[derive(Debug, Clone, Default)]
+pub struct KeySet {
+    keys: Vec<Jwk>,
+    fetched_ms: Option<u64>,
+    tried_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Map<String, Value>>,
+}
+
+impl KeySet {
+    /// Whether the set should be fetched before this token is judged: it is missing or old, or the token names a
+    /// key that it lacks; but never more than once a minute.
+    pub fn wants_fetch(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> bool {
+        if self.tried_ms.is_some_and(|tried| now_ms < tried + RETRY_MS) {
+            return false;
+        }
+        self.fetched_ms.is_none_or(|fetched| now_ms >= fetched + FRESH_MS) || self.find(token).is_none()
+    }
+
+    /// Takes note of a fetch: a set with a usable key replaces the old one, anything else leaves it.
+    pub fn fetched(&mut self, body: Option<&[u8]>, now_ms: u64) {
+        self.tried_ms = Some(now_ms);
+        let document = body.and_then(|body| serde_json::from_slice::<Document>(body).ok());
+        let keys: Vec<Jwk> =
+            document.map(|document| document.keys.iter().filter_map(usable).collect()).unwrap_or_default();
+        if !keys.is_empty() {
+            self.keys = keys;
+            self.fetched_ms = Some(now_ms);
+        }
+    }
+
+    /// The verification that a token needs.
+    ///
+    /// # Errors
+    /// No key of the set fits, or the set is too old to be trusted.
+    pub fn verification<'a>(
+        &'a self,
+        token: &'a UnverifiedToken<'_>,
+        now_ms: u64,
+    ) -> Result<Verification<'a>, TokenError> {
+        if self.fetched_ms.is_none_or(|fetched| now_ms >= fetched + STALE_MS) {
+            return Err(TokenError::NoKey);
+        }
+        let key = self.find(token).ok_or(TokenError::NoKey)?;
+        // RFC 7518 section 3.4 and RFC 8032: both signatures are 64 bytes; DER or a trailing byte is neither.
+        let is_short = matches!(key.algorithm, Algorithm::Es256 | Algorithm::EdDsa);
+        if is_short && token.signature.len() != 64 {
+            return Err(TokenError::Signature);
+        }
+        Ok(Verification { key, signed: token.signed.as_bytes(), signature: &token.signature })
+    }
+
+    fn find(&self, token: &UnverifiedToken<'_>) -> Option<&Jwk> {
+        let mut fitting = self.keys.iter().filter(|key| key.algorithm == token.algorithm);
+        match &token.key_id {
+            Some(id) => fitting.find(|key| key.key_id.as_ref() == Some(id)),
+            // Without a name there must be no doubt which key is meant.
+            None => fitting.next().filter(|_| fitting.next().is_none()),
+        }
+    }
+}
+
+/// The key, if it is a public one, strong enough, meant for signatures, and of one of our algorithms.
+fn usable(members: &Map<String, Value>) -> Option<Jwk> {
+    let text = |name: &str| members.get(name).and_then(Value::as_str);
+    if text("use").is_some_and(|purpose| purpose != "sig") {
+        return None;
+    }
+    if let Some(operations) = members.get("key_ops") {
+        operations.as_array()?.iter().find(|operation| *operation == "verify")?;
+    }
+    let (algorithm, kept) = match (text("kty")?, text("crv")) {
+        ("RSA", None) => {
+            let modulus = decoded(text("n")?)?;
+            let exponent = decoded(text("e")?)?;
+            let weak = modulus.len() < MIN_RSA_BYTES || modulus[0] == 0;
+            let odd = exponent.last().is_some_and(|last| last % 2 == 1);
+            if weak || !odd || exponent == [1] {
+                return None;
+            }
+            (Algorithm::Rs256, json!({ "kty": "RSA", "n": text("n")?, "e": text("e")? }))
+        }
+        ("EC", Some("P-256")) => {
+            (Algorithm::Es256, json!({ "kty": "EC", "crv": "P-256", "x": text("x")?, "y": text("y")? }))
+        }
+        ("OKP", Some("Ed25519")) => {
+            (Algorithm::EdDsa, json!({ "kty": "OKP", "crv": "Ed25519", "x": text("x")? }))
+        }
+        _ => return None,
+    };
+    if let Some(declared) = text("alg") {
+        let fits = match algorithm {
+            Algorithm::Rs256 => declared == "RS256",
+            Algorithm::Es256 => declared == "ES256",
+            Algorithm::EdDsa => declared == "EdDSA" || declared == "Ed25519",
+            Algorithm::Hs256 => false,
+        };
+        if !fits {
+            return None;
+        }
+    }
+    Some(Jwk { key_id: text("kid").map(str::to_owned), algorithm, members: kept })
+}
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| !bytes.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn rsa(bytes: usize) -> Value {
+        json!({ "kty": "RSA", "kid": "r", "n": URL_SAFE_NO_PAD.encode(vec![0xab; bytes]), "e": "AQAB" })
+    }
+
+    fn ec(kid: &str) -> Value {
+        json!({ "kty": "EC", "crv": "P-256", "kid": kid, "x": "AA", "y": "AA" })
+    }
+
+    fn with(mut key: Value, name: &str, value: Value) -> Value {
+        key[name] = value;
+        key
+    }
+
+    fn set(keys: &[Value], now_ms: u64) -> KeySet {
+        let mut set = KeySet::default();
+        set.fetched(Some(json!({ "keys": keys }).to_string().as_bytes()), now_ms);
+        set
+    }
+
+    fn token(header: &str) -> String {
+        format!(
+            "{}.{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode("{}"),
+            URL_SAFE_NO_PAD.encode([1; 64])
+        )
+    }
+
+    #[test]
+    fn a_key_fits_its_own_algorithm_only() {
+        let set = set(&[rsa(256), ec("e")], 0);
+        for (header, fits) in [
+            (r#"{"alg":"RS256","kid":"r"}"#, true),
+            (r#"{"alg":"ES256","kid":"e"}"#, true),
+            (r#"{"alg":"ES256"}"#, true),
+            (r#"{"alg":"ES256","kid":"r"}"#, false),
+            (r#"{"alg":"HS256","kid":"r"}"#, false),
+            (r#"{"alg":"EdDSA","kid":"e"}"#, false),
+            (r#"{"alg":"RS256","kid":"../r"}"#, false),
+        ] {
+            let text = token(header);
+            let token = UnverifiedToken::read(&text).unwrap();
+            assert_eq!(set.verification(&token, 1).is_ok(), fits, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_token_without_key_id_needs_a_single_fitting_key() {
+        let text = token(r#"{"alg":"ES256"}"#);
+        let token = UnverifiedToken::read(&text).unwrap();
+        assert!(set(&[ec("a"), ec("b")], 0).verification(&token, 1).is_err());
+    }
+
+    /// Row J7 of the threat table.
+    #[test]
+    fn weak_or_foreign_keys_are_refused_at_load() {
+        for key in [
+            rsa(255),
+            with(rsa(256), "e", json!("AQ")),
+            with(rsa(256), "e", json!("Ag")),
+            with(rsa(256), "alg", json!("RS512")),
+            with(rsa(256), "use", json!("enc")),
+            with(rsa(256), "key_ops", json!(["sign"])),
+            with(ec("e"), "crv", json!("P-384")),
+            with(ec("e"), "alg", json!("HS256")),
+            json!({ "kty": "oct", "k": "c2VjcmV0" }),
+            json!({ "kty": "RSA" }),
+        ] {
+            assert!(set(std::slice::from_ref(&key), 0).keys.is_empty(), "{key} was accepted");
+        }
+        assert_eq!(set(&[with(rsa(256), "use", json!("sig"))], 0).keys.len(), 1, "the control");
+    }
+
+    #[test]
+    fn only_the_public_members_are_kept() {
+        let set = set(&[with(ec("e"), "x5u", json!("https://evil.example"))], 0);
+        assert_eq!(set.keys[0].members, json!({ "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA" }));
+    }
+
+    /// Row J3 of the threat table, as far as it is ours: the signature itself is WebCrypto's to judge.
+    #[test]
+    fn a_der_signature_is_refused() {
+        let set = set(&[ec("e")], 0);
+        let text = token(r#"{"alg":"ES256"}"#) + "AA";
+        let token = UnverifiedToken::read(&text);
+        assert!(token.is_err() || set.verification(&token.unwrap(), 1).is_err());
+    }
+
+    /// Rows J2 and J8 of the threat table.
+    #[test]
+    fn an_unknown_key_is_asked_for_once_a_minute_and_a_bad_answer_changes_nothing() {
+        let mut set = set(&[ec("e")], 0);
+        let known = token(r#"{"alg":"ES256","kid":"e"}"#);
+        let unknown = token(r#"{"alg":"ES256","kid":"new"}"#);
+        let known = UnverifiedToken::read(&known).unwrap();
+        let unknown = UnverifiedToken::read(&unknown).unwrap();
+        assert!(!set.wants_fetch(&unknown, RETRY_MS - 1), "just fetched");
+        assert!(set.wants_fetch(&unknown, RETRY_MS));
+        assert!(!set.wants_fetch(&known, RETRY_MS), "a known key needs no fetch");
+
+        for bad in [None, Some(&b"<html>"[..]), Some(b"{\"keys\":[]}"), Some(b"{}"), Some(b"")] {
+            set.fetched(bad, RETRY_MS);
+            assert!(set.verification(&known, RETRY_MS).is_ok(), "a good set stays");
+        }
+        assert!(!set.wants_fetch(&unknown, RETRY_MS + 1), "not again so soon");
+        assert!(set.wants_fetch(&known, FRESH_MS), "old");
+        assert!(set.verification(&known, STALE_MS - 1).is_ok(), "stale, but its issuer is down");
+        assert!(set.verification(&known, STALE_MS).is_err(), "too old to be trusted");
+    }
+}

@@ -1,0 +1,87 @@
+//! Decides who is asking: a bearer token, or the session cookie of somebody who signed in with a browser.
+
+mod claims;
+mod jwks;
+mod oidc;
+mod session;
+mod token;
+
+pub use claims::{Audience, Claims, Expected, SKEW_SECS};
+pub use jwks::{Jwk, KeySet, Verification};
+pub use oidc::{Discovery, LoginState, authorize_url, callback_query, safe_return_path, token_request};
+pub use session::{Cookies, SESSION_SECS, Session};
+pub use token::{Algorithm, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, sign_hs256, verify_hs256};
+
+use std::fmt;
+
+use glimpse_contract::Owner;
+
+/// Bytes that cannot print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Keeps these bytes secret.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the one who computes with them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How API clients prove who they are: `Authorization: Bearer` with a JWT of one issuer.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// The only `iss` that is accepted.
+    pub issuer: String,
+    /// The `aud` that a token must carry.
+    pub audience: String,
+    /// With what tokens are verified.
+    pub keys: BearerKeys,
+}
+
+/// With what a bearer token is verified: the choice is the deployment's, never the token's.
+#[derive(Debug, Clone)]
+pub enum BearerKeys {
+    /// HS256 with this secret.
+    Secret(Secret),
+    /// The key set at this URL: RS256, ES256 or EdDSA, by the key's own type.
+    Jwks(String),
+}
+
+/// How people sign in with a browser: OpenID Connect, code flow with PKCE.
+#[derive(Debug, Clone)]
+pub struct Oidc {
+    /// The provider's issuer identifier.
+    pub issuer: String,
+    /// The id under which the provider knows this deployment.
+    pub client_id: String,
+    /// Set for a confidential client.
+    pub client_secret: Option<Secret>,
+    /// What session cookies are signed with.
+    pub session_secret: Secret,
+}
+
+/// Who is asking, proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose videos are meant.
+    pub owner: Owner,
+    /// The subject, as its issuer names it.
+    pub subject: String,
+    /// A name to greet with.
+    pub name: Option<String>,
+    /// A mail address.
+    pub email: Option<String>,
+    /// Whether a cookie proved it: then a page of another origin could be behind the request.
+    pub by_cookie: bool,
+}

@@ -1,0 +1,248 @@
+//! Decides how a browser signs in: OpenID Connect, code flow with PKCE. Pure: fetches and cookies are others'.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Oidc;
+use super::token::TokenError;
+use crate::config::is_safe_url;
+use crate::sign::encode_query_value;
+
+/// How long somebody may take to sign in at the provider, in seconds.
+const LOGIN_SECS: u64 = 10 * 60;
+/// What only a cookie of this purpose carries as its audience.
+const LOGIN_AUDIENCE: &str = "glimpse-login";
+
+/// The provider's own description, <https://openid.net/specs/openid-connect-discovery-1_0.html>.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Discovery {
+    /// Its identifier: must be the one that was asked for.
+    pub issuer: String,
+    /// Where the browser is sent.
+    pub authorization_endpoint: String,
+    /// Where the code is exchanged.
+    pub token_endpoint: String,
+    /// Where its keys are.
+    pub jwks_uri: String,
+}
+
+impl Discovery {
+    /// Where the description lies.
+    pub fn url(issuer: &str) -> String {
+        format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
+    }
+
+    /// Reads a description and holds it against the issuer that was asked for.
+    pub fn read(body: &[u8], issuer: &str) -> Option<Self> {
+        let found: Self = serde_json::from_slice(body).ok()?;
+        let endpoints = [&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri];
+        (found.issuer == issuer && endpoints.iter().all(|url| is_safe_url(url))).then_some(found)
+    }
+}
+
+/// What must be remembered of a sign-in until the browser comes back; kept in a signed cookie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginState {
+    aud: String,
+    exp: u64,
+    /// Ties the answer to this browser.
+    pub state: String,
+    /// Ties the ID token to this sign-in.
+    pub nonce: String,
+    /// PKCE's secret, RFC 7636.
+    pub verifier: String,
+    /// Where the browser goes afterwards: a path of this origin.
+    pub return_to: String,
+}
+
+impl LoginState {
+    /// A fresh sign-in, from 96 random bytes.
+    pub fn new(random: &[u8; 96], return_to: &str, now_ms: u64) -> Self {
+        let part = |at: usize| URL_SAFE_NO_PAD.encode(&random[at..at + 32]);
+        Self {
+            aud: LOGIN_AUDIENCE.to_owned(),
+            exp: now_ms / 1000 + LOGIN_SECS,
+            state: part(0),
+            nonce: part(32),
+            verifier: part(64),
+            return_to: safe_return_path(return_to).to_owned(),
+        }
+    }
+
+    /// Whether the browser's answer belongs to this sign-in.
+    ///
+    /// # Errors
+    /// Another purpose, another state, or too late.
+    pub fn check(&self, state: &str, now_ms: u64) -> Result<(), TokenError> {
+        if self.aud != LOGIN_AUDIENCE || self.state != state {
+            return Err(TokenError::Foreign);
+        }
+        if self.exp <= now_ms / 1000 { Err(TokenError::Expired) } else { Ok(()) }
+    }
+}
+
+/// A path of this origin and nothing else: `//host`, `/\host` and control characters lead elsewhere.
+pub fn safe_return_path(path: &str) -> &str {
+    let mut bytes = path.bytes();
+    let is_local = bytes.next() == Some(b'/')
+        && !matches!(path.as_bytes().get(1), Some(b'/' | b'\\'))
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_local { path } else { "/" }
+}
+
+/// Where the browser is sent to sign in.
+pub fn authorize_url(discovery: &Discovery, oidc: &Oidc, redirect_uri: &str, login: &LoginState) -> String {
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(login.verifier.as_bytes()));
+    let separator = if discovery.authorization_endpoint.contains('?') { '&' } else { '?' };
+    format!(
+        "{}{separator}{}",
+        discovery.authorization_endpoint,
+        form(&[
+            ("response_type", "code"),
+            ("client_id", &oidc.client_id),
+            ("redirect_uri", redirect_uri),
+            ("scope", "openid profile email"),
+            ("state", &login.state),
+            ("nonce", &login.nonce),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ])
+    )
+}
+
+/// What the provider sent the browser back with: `(code, state)`, or its `error`.
+///
+/// # Errors
+/// The provider's own word for what went wrong, or `malformed`.
+pub fn callback_query(query: &str) -> Result<(String, String), String> {
+    let of = |name: &str| {
+        query.split('&').find_map(|pair| {
+            let (found, value) = pair.split_once('=')?;
+            let value = value.replace('+', " ");
+            (found == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
+        })
+    };
+    if let Some(error) = of("error") {
+        return Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect());
+    }
+    of("code").zip(of("state")).ok_or_else(|| "malformed".to_owned())
+}
+
+/// The exchange of a code: the form, and the `Authorization` of a confidential client (RFC 6749 section 2.3.1).
+pub fn token_request(
+    oidc: &Oidc,
+    redirect_uri: &str,
+    code: &str,
+    login: &LoginState,
+) -> (String, Option<String>) {
+    let body = form(&[
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", redirect_uri),
+        ("client_id", &oidc.client_id),
+        ("code_verifier", &login.verifier),
+    ]);
+    let authorization = oidc.client_secret.as_ref().map(|secret| {
+        let secret = String::from_utf8_lossy(secret.expose());
+        let pair = format!("{}:{}", encode_query_value(&oidc.client_id), encode_query_value(&secret));
+        format!("Basic {}", STANDARD.encode(pair))
+    });
+    (body, authorization)
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    let pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| format!("{name}={}", encode_query_value(value))).collect();
+    pairs.join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Secret;
+
+    fn oidc() -> Oidc {
+        Oidc {
+            issuer: "https://id.example".into(),
+            client_id: "my client".into(),
+            client_secret: None,
+            session_secret: Secret::new(vec![1; 32]),
+        }
+    }
+
+    fn discovery() -> Discovery {
+        Discovery {
+            issuer: "https://id.example".into(),
+            authorization_endpoint: "https://id.example/auth".into(),
+            token_endpoint: "https://id.example/token".into(),
+            jwks_uri: "https://id.example/jwks".into(),
+        }
+    }
+
+    #[test]
+    fn the_challenge_is_rfc_7636_appendix_b() {
+        let mut login = LoginState::new(&[0; 96], "/", 0);
+        login.verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into();
+        let url = authorize_url(&discovery(), &oidc(), "https://video.example/auth/callback", &login);
+        assert!(url.contains("code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&"), "{url}");
+        assert!(
+            url.contains("client_id=my%20client&redirect_uri=https%3A%2F%2Fvideo.example%2Fauth%2Fcallback&")
+        );
+    }
+
+    #[test]
+    fn only_paths_of_this_origin_are_returned_to() {
+        for path in ["/", "/videos?x=1#y", "/a/b"] {
+            assert_eq!(safe_return_path(path), path);
+        }
+        for path in
+            ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\nb", "/ü", "javascript:1"]
+        {
+            assert_eq!(safe_return_path(path), "/", "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_description_must_be_the_one_asked_for() {
+        let text = |issuer: &str, jwks: &str| {
+            format!(
+                r#"{{"issuer":"{issuer}","authorization_endpoint":"https://id.example/a","token_endpoint":"https://id.example/t","jwks_uri":"{jwks}"}}"#
+            )
+        };
+        let read = |text: String| Discovery::read(text.as_bytes(), "https://id.example");
+        assert!(read(text("https://id.example", "https://id.example/j")).is_some());
+        assert!(read(text("https://id.example/", "https://id.example/j")).is_none());
+        assert!(read(text("https://id.example", "http://id.example/j")).is_none());
+        assert!(read("<html>".into()).is_none());
+    }
+
+    #[test]
+    fn an_answer_belongs_to_its_own_sign_in() {
+        let login = LoginState::new(&[7; 96], "//evil.example", 0);
+        assert_eq!(login.return_to, "/");
+        assert_eq!(login.check(&login.state, 1000), Ok(()));
+        assert_eq!(login.check("other", 1000), Err(TokenError::Foreign));
+        assert_eq!(login.check(&login.state, LOGIN_SECS * 1000), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn the_callback_is_read() {
+        assert_eq!(callback_query("code=a%2Bb&state=s+t&iss=x"), Ok(("a+b".into(), "s t".into())));
+        assert_eq!(callback_query("error=access_denied&state=s"), Err("access_denied".into()));
+        assert_eq!(callback_query("error=%3Cscript%3E"), Err("script".into()));
+        assert_eq!(callback_query("state=s"), Err("malformed".into()));
+    }
+
+    #[test]
+    fn a_confidential_client_sends_its_secret_encoded_first() {
+        let mut oidc = oidc();
+        oidc.client_secret = Some(Secret::new(b"a:b".to_vec()));
+        let login = LoginState::new(&[0; 96], "/", 0);
+        let (body, authorization) = token_request(&oidc, "https://v/cb", "c&d", &login);
+        assert!(body.contains("code=c%26d&"));
+        assert_eq!(authorization.as_deref(), Some("Basic bXklMjBjbGllbnQ6YSUzQWI="));
+    }
+}

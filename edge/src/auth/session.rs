@@ -1,0 +1,180 @@
+//! Decides what keeps a browser signed in: a cookie whose value is a token of our own.
+
+use serde::{Deserialize, Serialize};
+
+use super::token::{TokenError, sign_hs256, verify_hs256};
+use super::{Claims, Expected, LoginState, Oidc};
+
+/// How long somebody stays signed in, in seconds.
+pub const SESSION_SECS: u64 = 12 * 60 * 60;
+
+/// The cookies of this deployment. Over TLS their names carry `__Host-`: bound to this very host, whole, secure
+/// (RFC 6265bis section 4.1.3.2). A development machine speaks plain HTTP and cannot have that.
+#[derive(Debug, Clone, Copy)]
+pub struct Cookies {
+    is_https: bool,
+}
+
+/// Somebody who signed in with a browser. The claims keep the provider's own issuer and subject, so that the same
+/// person has the same videos by cookie and by bearer token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    iss: String,
+    sub: String,
+    aud: String,
+    exp: u64,
+    name: Option<String>,
+    email: Option<String>,
+}
+
+impl Session {
+    /// The session that a verified ID token begins.
+    pub fn begin(id_token: Claims, public_url: &str, now_ms: u64) -> Self {
+        Self {
+            iss: id_token.iss,
+            sub: id_token.sub,
+            aud: audience(public_url),
+            exp: now_ms / 1000 + SESSION_SECS,
+            name: id_token.name,
+            email: id_token.email,
+        }
+    }
+
+    /// The claims of a session cookie's value.
+    ///
+    /// # Errors
+    /// A value that is not ours, is another deployment's, or is over.
+    pub fn read(value: &str, oidc: &Oidc, public_url: &str, now_ms: u64) -> Result<Claims, TokenError> {
+        let claims: Claims = verify_hs256(value, &oidc.session_secret)?;
+        claims.check(Expected { issuer: &oidc.issuer, audience: &audience(public_url) }, now_ms)?;
+        Ok(claims)
+    }
+}
+
+fn audience(public_url: &str) -> String {
+    format!("glimpse-session {public_url}")
+}
+
+impl Cookies {
+    /// The cookies of a deployment that is reached over TLS, or is not.
+    pub fn new(is_https: bool) -> Self {
+        Self { is_https }
+    }
+
+    fn session_name(self) -> &'static str {
+        if self.is_https { "__Host-glimpse" } else { "glimpse" }
+    }
+
+    fn login_name(self) -> &'static str {
+        if self.is_https { "__Host-glimpse-login" } else { "glimpse-login" }
+    }
+
+    /// `Set-Cookie` that keeps a browser signed in.
+    pub fn set_session(self, session: &Session, oidc: &Oidc) -> String {
+        self.set(self.session_name(), &sign_hs256(session, &oidc.session_secret), SESSION_SECS)
+    }
+
+    /// `Set-Cookie` that signs a browser out.
+    pub fn clear_session(self) -> String {
+        self.set(self.session_name(), "", 0)
+    }
+
+    /// `Set-Cookie` that remembers a sign-in on its way.
+    pub fn set_login(self, login: &LoginState, oidc: &Oidc) -> String {
+        self.set(self.login_name(), &sign_hs256(login, &oidc.session_secret), 600)
+    }
+
+    /// `Set-Cookie` that forgets it.
+    pub fn clear_login(self) -> String {
+        self.set(self.login_name(), "", 0)
+    }
+
+    /// The session's value in a `Cookie` header.
+    pub fn session<'a>(self, header: &'a str) -> Option<&'a str> {
+        find(header, self.session_name())
+    }
+
+    /// The sign-in on its way in a `Cookie` header, if it is one of ours.
+    pub fn login(self, header: &str, oidc: &Oidc) -> Option<LoginState> {
+        verify_hs256(find(header, self.login_name())?, &oidc.session_secret).ok()
+    }
+
+    // `Lax`: the provider sends the browser back here by a link, and the cookie must come along.
+    fn set(self, name: &str, value: &str, max_age_secs: u64) -> String {
+        let secure = if self.is_https { "; Secure" } else { "" };
+        format!("{name}={value}; Path=/; Max-Age={max_age_secs}; HttpOnly; SameSite=Lax{secure}")
+    }
+}
+
+fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    header.split(';').find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Audience, Secret};
+
+    const NOW_MS: u64 = 1_700_000_000_000;
+
+    fn oidc() -> Oidc {
+        Oidc {
+            issuer: "https://id.example".into(),
+            client_id: "c".into(),
+            client_secret: None,
+            session_secret: Secret::new(vec![7; 32]),
+        }
+    }
+
+    fn session() -> Session {
+        let claims = Claims {
+            iss: "https://id.example".into(),
+            sub: "alice".into(),
+            aud: Audience::One("c".into()),
+            exp: NOW_MS / 1000 + 10,
+            nbf: None,
+            iat: None,
+            nonce: None,
+            name: Some("Alice".into()),
+            email: None,
+            azp: None,
+            token_use: None,
+        };
+        Session::begin(claims, "https://video.example", NOW_MS)
+    }
+
+    #[test]
+    fn a_session_survives_its_cookie_and_no_other_deployment_takes_it() {
+        let set = Cookies::new(true).set_session(&session(), &oidc());
+        assert!(
+            set.starts_with("__Host-glimpse=") && set.ends_with("; HttpOnly; SameSite=Lax; Secure"),
+            "{set}"
+        );
+        let header = format!("a=b; {}; glimpse=x", set.split(';').next().unwrap());
+        let value = Cookies::new(true).session(&header).unwrap();
+        let read = |url: &str, now_ms| Session::read(value, &oidc(), url, now_ms);
+        assert_eq!(read("https://video.example", NOW_MS).unwrap().sub, "alice");
+        assert!(read("https://other.example", NOW_MS).is_err());
+        assert!(read("https://video.example", NOW_MS + (SESSION_SECS + 61) * 1000).is_err());
+        let mut other = oidc();
+        other.session_secret = Secret::new(vec![8; 32]);
+        assert!(Session::read(value, &other, "https://video.example", NOW_MS).is_err());
+    }
+
+    #[test]
+    fn a_sign_in_on_its_way_is_no_session() {
+        let login = LoginState::new(&[1; 96], "/", NOW_MS);
+        let set = Cookies::new(false).set_login(&login, &oidc());
+        let header = set.split(';').next().unwrap();
+        assert_eq!(Cookies::new(false).login(header, &oidc()), Some(login));
+        let value = header.split_once('=').unwrap().1;
+        assert!(Session::read(value, &oidc(), "http://localhost:8787", NOW_MS).is_err());
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let cookies = Cookies::new(false);
+        assert_eq!(cookies.session("glimpse-login=x; xglimpse=y"), None);
+        assert_eq!(cookies.session("glimpse-login=x;glimpse=z"), Some("z"));
+    }
+}

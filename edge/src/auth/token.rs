@@ -1,0 +1,265 @@
+//! Decides what a JSON Web Token says before anybody believes it: the compact form of RFC 7515, read strictly.
+//!
+//! A token never chooses its algorithm: [`UnverifiedToken::algorithm`] is only compared with the key's own.
+//! `jku`, `x5u`, `x5c` and `jwk` of a header are not even read; `crit` is refused, since none is understood.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::Sha256;
+use thiserror::Error;
+
+use super::Secret;
+
+/// The longest token that is read, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+const MAX_KID_BYTES: usize = 128;
+
+/// The signature algorithms that a key of ours may have, RFC 7518 and RFC 8037.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl Algorithm {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "HS256" => Self::Hs256,
+            "RS256" => Self::Rs256,
+            "ES256" => Self::Es256,
+            "EdDSA" | "Ed25519" => Self::EdDsa,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a token is refused. Clients are told none of it: one answer for all, so that there is no oracle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// Not three strict base64url segments of JSON and a signature.
+    #[error("malformed token")]
+    Malformed,
+    /// An algorithm, key or header parameter that this deployment does not accept.
+    #[error("no key of ours fits the token")]
+    NoKey,
+    /// The signature is not the key's.
+    #[error("wrong signature")]
+    Signature,
+    /// Issued by, or meant for, somebody else.
+    #[error("wrong issuer, audience or subject")]
+    Foreign,
+    /// Expired or not yet valid.
+    #[error("outside of its time")]
+    Expired,
+}
+
+/// A token as it was sent, taken apart. Nothing of it is proven.
+#[derive(Debug)]
+pub struct UnverifiedToken<'a> {
+    /// The algorithm that the header names.
+    pub algorithm: Algorithm,
+    /// Which of the issuer's keys the header names.
+    pub key_id: Option<String>,
+    /// What was signed.
+    pub signed: &'a str,
+    /// The signature's bytes.
+    pub signature: Vec<u8>,
+    claims: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<serde_json::Value>,
+    b64: Option<bool>,
+    typ: Option<String>,
+}
+
+impl<'a> UnverifiedToken<'a> {
+    /// Takes a compact token apart.
+    ///
+    /// # Errors
+    /// Anything but three unpadded base64url segments, a header of one of our algorithms, and claims as an object.
+    pub fn read(text: &'a str) -> Result<Self, TokenError> {
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+        let foreign_type = header.typ.as_deref().is_some_and(|typ| {
+            !["jwt", "at+jwt", "application/at+jwt"].contains(&typ.to_ascii_lowercase().as_str())
+        });
+        let long_kid = header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES);
+        if header.crit.is_some() || header.b64 == Some(false) || foreign_type || long_kid {
+            return Err(TokenError::NoKey);
+        }
+        Ok(Self {
+            algorithm: Algorithm::from_name(&header.alg).ok_or(TokenError::NoKey)?,
+            key_id: header.kid,
+            signed,
+            signature: decode(signature)?,
+            claims: decode(claims)?,
+        })
+    }
+
+    /// The claims, once somebody else has verified the signature.
+    ///
+    /// # Errors
+    /// Claims that are not an object of the expected types; known names that come twice.
+    pub fn into_claims<T: DeserializeOwned>(self) -> Result<T, TokenError> {
+        serde_json::from_slice(&self.claims).map_err(|_| TokenError::Malformed)
+    }
+}
+
+/// Verifies a token with a secret of ours, in constant time.
+///
+/// # Errors
+/// A malformed token, one of another algorithm, or a wrong signature.
+pub fn verify_hs256<T: DeserializeOwned>(text: &str, secret: &Secret) -> Result<T, TokenError> {
+    let token = UnverifiedToken::read(text)?;
+    if token.algorithm != Algorithm::Hs256 {
+        return Err(TokenError::NoKey);
+    }
+    mac(token.signed, secret).verify_slice(&token.signature).map_err(|_| TokenError::Signature)?;
+    token.into_claims()
+}
+
+/// Makes a token of ours.
+pub fn sign_hs256(claims: &impl serde::Serialize, secret: &Secret) -> String {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+    let claims = serde_json::to_vec(claims).expect("claims are plain data");
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(mac(&signed, secret).finalize().into_bytes());
+    format!("{signed}.{signature}")
+}
+
+fn mac(signed: &str, secret: &Secret) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("HMAC takes a key of any length");
+    mac.update(signed.as_bytes());
+    mac
+}
+
+fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::auth::Claims;
+
+    fn verify(text: &str) -> Result<Claims, TokenError> {
+        verify_hs256(text, &secret())
+    }
+
+    fn secret() -> Secret {
+        Secret::new(b"0123456789abcdef0123456789abcdef".to_vec())
+    }
+
+    fn token(header: &str, claims: &str) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = URL_SAFE_NO_PAD.encode(mac(&signed, &secret()).finalize().into_bytes());
+        format!("{signed}.{signature}")
+    }
+
+    const CLAIMS: &str = r#"{"iss":"i","sub":"s","aud":"a","exp":2000000000}"#;
+
+    #[test]
+    fn accepts_its_own() {
+        let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
+        assert_eq!(verify(&good).unwrap().sub, "s");
+    }
+
+    /// The key and token of RFC 7515, appendix A.1.
+    #[test]
+    fn accepts_the_example_of_rfc_7515() {
+        let key = URL_SAFE_NO_PAD
+            .decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+            .unwrap();
+        let text = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let token = UnverifiedToken::read(text).unwrap();
+        mac(token.signed, &Secret::new(key)).verify_slice(&token.signature).unwrap();
+    }
+
+    /// Rows J1, J2 and J4 of the threat table, each beside a control that verifies.
+    #[test]
+    fn refuses_foreign_algorithms_headers_and_spellings() {
+        let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let cases = [
+            ("J1 none", token(r#"{"alg":"none"}"#, CLAIMS)),
+            ("J1 None", token(r#"{"alg":"None"}"#, CLAIMS)),
+            ("J1 no alg", token("{}", CLAIMS)),
+            ("J1 unsigned", format!("{signed}.")),
+            ("J1 another of ours", token(r#"{"alg":"RS256"}"#, CLAIMS)),
+            ("J1 stronger", token(r#"{"alg":"HS512"}"#, CLAIMS)),
+            ("J2 crit", token(r#"{"alg":"HS256","crit":["x"]}"#, CLAIMS)),
+            ("J2 b64", token(r#"{"alg":"HS256","b64":false}"#, CLAIMS)),
+            ("J2 huge kid", token(&format!(r#"{{"alg":"HS256","kid":"{}"}}"#, "k".repeat(129)), CLAIMS)),
+            ("J2 kid is a number", token(r#"{"alg":"HS256","kid":1}"#, CLAIMS)),
+            ("J4 padding", format!("{good}=")),
+            ("J4 plain base64", good.replace('_', "/").replace('-', "+") + "+"),
+            ("J4 white space", format!(" {good}")),
+            ("J4 five segments", format!("{good}.e30.e30")),
+            ("J4 two segments", signed.to_owned()),
+            ("J4 two alg", token(r#"{"alg":"HS256","alg":"HS256"}"#, CLAIMS)),
+            ("J4 two sub", token(r#"{"alg":"HS256"}"#, &CLAIMS.replace('{', r#"{"sub":"t","#))),
+            (
+                "J4 long",
+                token(r#"{"alg":"HS256"}"#, &CLAIMS.replace("\"s\"", &format!("\"{}\"", "s".repeat(8192)))),
+            ),
+            ("J4 JSON form", r#"{"payload":"e30","signatures":[]}"#.to_owned()),
+            ("J6 other type", token(r#"{"alg":"HS256","typ":"dpop+jwt"}"#, CLAIMS)),
+            (
+                "tampered",
+                good.replace(
+                    signed.split_once('.').unwrap().1,
+                    &URL_SAFE_NO_PAD.encode(CLAIMS.replace("\"s\"", "\"t\"")),
+                ),
+            ),
+            ("cut", format!("{signed}.{}", &signature[..20])),
+        ];
+        assert!(verify(&good).is_ok(), "the control");
+        for (what, text) in cases {
+            assert!(verify(&text).is_err(), "{what} was accepted");
+        }
+    }
+
+    #[test]
+    fn another_secret_is_no_key() {
+        let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
+        assert_eq!(
+            verify_hs256::<Claims>(&good, &Secret::new(vec![1; 32])).unwrap_err(),
+            TokenError::Signature
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "[A-Za-z0-9_.=-]{0,200}") {
+            let _ = verify(&text);
+        }
+
+        #[test]
+        fn one_flipped_character_is_refused(place in 0_usize..150, letter in "[A-Za-z0-9_-]") {
+            let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
+            let place = place % good.len();
+            let mut text = good.clone();
+            text.replace_range(place..=place, &letter);
+            prop_assert_eq!(verify(&text).is_ok(), text == good);
+        }
+    }
+}

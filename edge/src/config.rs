@@ -1,0 +1,365 @@
+//! Decides what a deployment must say, and checks all of it at once. Pure: the lookup is an argument.
+
+use std::fmt;
+
+use glimpse_contract::limits;
+use thiserror::Error;
+
+use crate::auth::{Bearer, BearerKeys, Oidc, Secret};
+use crate::sign::{Credentials, Location};
+
+/// A deployment's whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The origin under which browsers reach this Worker, without a slash at its end.
+    pub public_url: String,
+    /// Where the bucket is.
+    pub location: Location,
+    /// With what the bucket is reached.
+    pub credentials: Credentials,
+    /// How API clients prove who they are, if they may.
+    pub bearer: Option<Bearer>,
+    /// How people sign in with a browser, if they may.
+    pub oidc: Option<Oidc>,
+    /// Other origins whose pages may call the API.
+    pub allowed_origins: Vec<String>,
+    /// The most bytes of one video.
+    pub max_upload_bytes: u64,
+    /// How long a signed upload is good for, in seconds.
+    pub upload_expires_secs: u64,
+}
+
+/// Every name that is missing or wrong, each with what it should be.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+/// One name that is missing or wrong. The value is not repeated: it may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The variable's name.
+    pub name: &'static str,
+    /// What it should be.
+    pub should: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.should)
+    }
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// All that is missing or wrong, in one error.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader { lookup, errors: Vec::new() };
+
+        let public_url =
+            reader.need("PUBLIC_URL", "must be this Worker's origin, such as https://video.example");
+        reader.check(
+            "PUBLIC_URL",
+            &public_url,
+            is_origin,
+            "must be an origin such as https://video.example, without a path",
+        );
+
+        let bucket = reader.need("S3_BUCKET", "must name the bucket");
+        let region = reader.need("S3_REGION", "must be the bucket's region, such as eu-central-1");
+        let location = match reader.get("S3_ENDPOINT") {
+            Some(endpoint) => {
+                reader.check(
+                    "S3_ENDPOINT",
+                    &endpoint,
+                    is_origin,
+                    "must be an origin such as https://s3.example",
+                );
+                Location::at_endpoint(&endpoint, &bucket, &region)
+            }
+            None => Location::aws(&bucket, &region),
+        };
+        let credentials = Credentials {
+            access_key_id: reader.need("S3_ACCESS_KEY_ID", "must be an access key of the bucket's account"),
+            secret_access_key: reader.need("S3_SECRET_ACCESS_KEY", "must be that access key's secret"),
+            session_token: reader.get("S3_SESSION_TOKEN"),
+        };
+
+        let bearer = reader.bearer();
+        let oidc = reader.oidc();
+        if bearer.is_none() && oidc.is_none() && reader.errors.is_empty() {
+            reader.wrong("JWT_ISSUER", "or OIDC_ISSUER must be set: otherwise nobody could sign in");
+        }
+
+        let allowed_origins: Vec<String> = reader
+            .get("ALLOWED_ORIGINS")
+            .unwrap_or_default()
+            .split(',')
+            .map(|origin| origin.trim().to_owned())
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        if !allowed_origins.iter().all(|origin| is_origin(origin)) {
+            reader
+                .wrong("ALLOWED_ORIGINS", "must be origins such as https://app.example, separated by commas");
+        }
+        let max_upload_bytes = reader.number(
+            "MAX_UPLOAD_BYTES",
+            limits::MAX_SINGLE_UPLOAD_BYTES,
+            1..=limits::MAX_SINGLE_UPLOAD_BYTES,
+            "must be a number of bytes from 1 to 5368709120",
+        );
+        let upload_expires_secs = reader.number(
+            "UPLOAD_EXPIRES_SECS",
+            limits::UPLOAD_EXPIRES_SECS,
+            60..=limits::MAX_UPLOAD_EXPIRES_SECS,
+            "must be a number of seconds from 60 to 3600",
+        );
+
+        if !reader.errors.is_empty() {
+            return Err(ConfigErrors(reader.errors));
+        }
+        Ok(Self {
+            public_url,
+            location,
+            credentials,
+            bearer,
+            oidc,
+            allowed_origins,
+            max_upload_bytes,
+            upload_expires_secs,
+        })
+    }
+
+    /// Whether browsers reach this deployment over TLS; only a development machine's do not.
+    pub fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+
+    /// Whether pages of that origin may call the API: this Worker's own, and those that are configured.
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        origin == self.public_url || self.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+struct Reader<F> {
+    lookup: F,
+    errors: Vec<ConfigError>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn get(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn wrong(&mut self, name: &'static str, should: &'static str) {
+        self.errors.push(ConfigError { name, should });
+    }
+
+    fn need(&mut self, name: &'static str, should: &'static str) -> String {
+        self.get(name).unwrap_or_else(|| {
+            self.wrong(name, should);
+            String::new()
+        })
+    }
+
+    fn check(&mut self, name: &'static str, value: &str, is_right: fn(&str) -> bool, should: &'static str) {
+        if !value.is_empty() && !is_right(value) {
+            self.wrong(name, should);
+        }
+    }
+
+    fn number(
+        &mut self,
+        name: &'static str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+        should: &'static str,
+    ) -> u64 {
+        let Some(text) = self.get(name) else { return default };
+        match text.parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                self.wrong(name, should);
+                default
+            }
+        }
+    }
+
+    fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        let text = self.get(name)?;
+        if text.len() < 32 {
+            self.wrong(name, "must be at least 32 characters: 256 random bits, RFC 7518 section 3.2");
+        }
+        Some(Secret::new(text.into_bytes()))
+    }
+
+    fn bearer(&mut self) -> Option<Bearer> {
+        let Some(issuer) = self.get("JWT_ISSUER") else {
+            for name in ["JWT_AUDIENCE", "JWT_SECRET", "JWT_JWKS_URL"] {
+                if self.get(name).is_some() {
+                    self.wrong("JWT_ISSUER", "must be set, since another JWT_ name is");
+                    break;
+                }
+            }
+            return None;
+        };
+        let audience = self.need("JWT_AUDIENCE", "must be the `aud` that tokens for this service carry");
+        let secret = self.secret("JWT_SECRET");
+        let url = self.get("JWT_JWKS_URL");
+        let keys = match (secret, url) {
+            (Some(secret), None) => BearerKeys::Secret(secret),
+            (None, Some(url)) => {
+                self.check("JWT_JWKS_URL", &url, is_safe_url, "must be an https URL");
+                BearerKeys::Jwks(url)
+            }
+            _ => {
+                self.wrong("JWT_SECRET", "or JWT_JWKS_URL must be set, and only one of them");
+                return None;
+            }
+        };
+        Some(Bearer { issuer, audience, keys })
+    }
+
+    fn oidc(&mut self) -> Option<Oidc> {
+        let issuer = self.get("OIDC_ISSUER")?;
+        self.check("OIDC_ISSUER", &issuer, is_safe_url, "must be an https URL");
+        let client_id = self.need("OIDC_CLIENT_ID", "must be set, since OIDC_ISSUER is");
+        let client_secret = self.get("OIDC_CLIENT_SECRET").map(|text| Secret::new(text.into_bytes()));
+        let Some(session_secret) = self.secret("SESSION_SECRET") else {
+            self.wrong("SESSION_SECRET", "must be set, since OIDC_ISSUER is: at least 32 random characters");
+            return None;
+        };
+        Some(Oidc { issuer, client_id, client_secret, session_secret })
+    }
+}
+
+/// A scheme and an authority, and nothing behind them.
+fn is_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, rest)| {
+        matches!(scheme, "http" | "https")
+            && !rest.is_empty()
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+    })
+}
+
+/// TLS, or a development machine's own loopback.
+pub(crate) fn is_safe_url(text: &str) -> bool {
+    let on_loopback = |rest: &str| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        matches!(host, "localhost" | "127.0.0.1")
+    };
+    match text.split_once("://") {
+        Some(("https", rest)) => !rest.is_empty(),
+        Some(("http", rest)) => on_loopback(rest),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const GOOD: &[(&str, &str)] = &[
+        ("PUBLIC_URL", "https://video.example"),
+        ("S3_BUCKET", "clips"),
+        ("S3_REGION", "eu-central-1"),
+        ("S3_ACCESS_KEY_ID", "AKID"),
+        ("S3_SECRET_ACCESS_KEY", "hush-hush"),
+        ("JWT_ISSUER", "https://id.example"),
+        ("JWT_AUDIENCE", "glimpse"),
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("OIDC_ISSUER", "https://id.example"),
+        ("OIDC_CLIENT_ID", "client"),
+        ("SESSION_SECRET", "fedcba9876543210fedcba9876543210"),
+        ("ALLOWED_ORIGINS", "https://app.example, https://other.example"),
+    ];
+
+    fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        Config::from_lookup(|name| {
+            changes.iter().chain(GOOD).find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    /// A configuration for the tests of other modules.
+    pub(crate) fn example() -> Config {
+        read(&[]).unwrap()
+    }
+
+    #[test]
+    fn a_good_one_is_read() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.location.bucket_url(), "https://clips.s3.eu-central-1.amazonaws.com/");
+        assert!(
+            config.allows_origin("https://other.example") && config.allows_origin("https://video.example")
+        );
+        assert!(!config.allows_origin("null") && !config.allows_origin("https://app.example.evil.example"));
+        assert_eq!(config.max_upload_bytes, limits::MAX_SINGLE_UPLOAD_BYTES);
+    }
+
+    #[test]
+    fn each_wrong_value_is_named() {
+        for (name, value) in [
+            ("PUBLIC_URL", "video.example"),
+            ("PUBLIC_URL", "https://video.example/"),
+            ("S3_BUCKET", ""),
+            ("S3_ENDPOINT", "127.0.0.1:9000"),
+            ("JWT_SECRET", "short"),
+            ("JWT_JWKS_URL", "https://id.example/jwks"),
+            ("OIDC_ISSUER", "http://id.example"),
+            ("SESSION_SECRET", ""),
+            ("SESSION_SECRET", "short"),
+            ("ALLOWED_ORIGINS", "https://app.example,*"),
+            ("MAX_UPLOAD_BYTES", "5368709121"),
+            ("UPLOAD_EXPIRES_SECS", "1h"),
+        ] {
+            let errors = read(&[(name, value)]).expect_err(name);
+            let expected = if name == "JWT_JWKS_URL" { "JWT_SECRET" } else { name };
+            assert!(errors.0.iter().any(|error| error.name == expected), "{name}={value}: {errors}");
+            assert_eq!(errors.0.len(), 1, "{name}={value}: {errors}");
+        }
+    }
+
+    #[test]
+    fn all_errors_come_at_once() {
+        let errors = Config::from_lookup(|_| None).unwrap_err();
+        let names: Vec<_> = errors.0.iter().map(|error| error.name).collect();
+        assert_eq!(
+            names,
+            ["PUBLIC_URL", "S3_BUCKET", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]
+        );
+    }
+
+    #[test]
+    fn somebody_must_be_able_to_sign_in() {
+        let errors =
+            read(&[("JWT_ISSUER", ""), ("JWT_AUDIENCE", ""), ("JWT_SECRET", ""), ("OIDC_ISSUER", "")])
+                .unwrap_err();
+        assert_eq!(errors.0[0].name, "JWT_ISSUER");
+    }
+
+    #[test]
+    fn secrets_cannot_print() {
+        let text = format!("{:?}", read(&[]).unwrap());
+        for secret in ["hush-hush", "0123456789abcdef", "fedcba9876543210"] {
+            assert!(!text.contains(secret), "{secret} is in {text}");
+        }
+    }
+
+    #[test]
+    fn only_tls_or_loopback_is_trusted_with_keys() {
+        for (url, safe) in [
+            ("https://id.example/jwks", true),
+            ("http://localhost:9400", true),
+            ("http://127.0.0.1:9400/jwks", true),
+            ("http://id.example/jwks", false),
+            ("http://localhost.evil.example", false),
+            ("http://localhost@evil.example", false),
+            ("file:///etc/passwd", false),
+            ("", false),
+        ] {
+            assert_eq!(is_safe_url(url), safe, "{url}");
+        }
+    }
+}

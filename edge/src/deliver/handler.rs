@@ -1,0 +1,182 @@
+//! Decides nothing by itself: cache, then bucket, then the answer that `policy` and `precondition` choose.
+
+use glimpse_contract::{Code, Key, Manifest, PictureRequest, Problem, RejectedBecause, State, Visibility};
+use worker::{Context, Request, Response};
+
+use super::policy::{CachePolicy, NotThere, cache_control, missing};
+use super::precondition::{Conditional, Served, decide};
+use crate::config::Config;
+use crate::platform;
+use crate::reply::{Body, Reply};
+use crate::{cors, s3, storage};
+
+/// The largest picture that is served, in bytes.
+const MAX_PICTURE_BYTES: usize = 32 * 1024 * 1024;
+/// Headers of a stored picture that a client sees.
+const KEPT: [&str; 4] = ["content-type", "etag", "cache-control", "content-length"];
+
+/// The answer to a request for a picture.
+pub(crate) async fn serve(
+    request: &Request,
+    wanted: &PictureRequest,
+    config: &Config,
+    context: &Context,
+    request_id: &str,
+) -> Result<Reply, Problem> {
+    let cache_key = format!("{}{}", config.public_url, wanted.canonical());
+    if let Some(stored) = platform::cache_get(&cache_key).await {
+        return from_cache(request, stored).await;
+    }
+    let now_ms = platform::now_ms();
+    let signed =
+        storage::sign(s3::get(&Key::Output(wanted.video, wanted.variant), config, now_ms), request_id)?;
+    let found = storage::send(&signed, request_id).await?;
+    match found.status {
+        200 => {}
+        404 => return not_there(wanted, config, now_ms, request_id).await,
+        status => return Err(storage::unexpected(status, request_id)),
+    }
+    let visibility = found.header(glimpse_contract::META_VISIBILITY);
+    if visibility.is_some_and(|word| Visibility::from_word(&word) != Visibility::Public) {
+        return Err(Problem::new(Code::NotFound));
+    }
+    let etag = found.header("etag").ok_or_else(|| storage::unexpected(200, request_id))?;
+    let bytes = found.bytes(MAX_PICTURE_BYTES).await.map_err(|error| {
+        platform::log_error("picture", request_id, &error.to_string());
+        Problem::new(Code::Upstream)
+    })?;
+
+    let policy = CachePolicy::of(wanted, &etag);
+    let headers = vec![
+        ("content-type", wanted.variant.format().content_type().to_owned()),
+        ("etag", etag.clone()),
+        ("cache-control", cache_control(policy).to_owned()),
+        ("content-length", bytes.len().to_string()),
+    ];
+    // A revision that is not the picture's own fixes nothing, so it gets no entry of its own.
+    let is_bare = wanted.revision.is_some() && policy == CachePolicy::Bare;
+    let entry = if is_bare {
+        let bare = PictureRequest { revision: None, ..wanted.clone() };
+        format!("{}{}", config.public_url, bare.canonical())
+    } else {
+        cache_key
+    };
+    platform::cache_put(context, entry, headers.clone(), bytes.clone());
+
+    let served = decide(conditional(&Asked::of(request)), &etag, bytes.len() as u64);
+    Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), "miss"))
+}
+
+/// What a request says about its copy, as owned text.
+struct Asked {
+    if_none_match: Option<String>,
+    range: Option<String>,
+    if_range: Option<String>,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let header = |name| platform::header(request, name);
+        Self { if_none_match: header("if-none-match"), range: header("range"), if_range: header("if-range") }
+    }
+}
+
+fn conditional(asked: &Asked) -> Conditional<'_> {
+    Conditional {
+        if_none_match: asked.if_none_match.as_deref(),
+        range: asked.range.as_deref(),
+        if_range: asked.if_range.as_deref(),
+    }
+}
+
+async fn from_cache(request: &Request, mut stored: Response) -> Result<Reply, Problem> {
+    let headers: Vec<(&'static str, String)> = KEPT
+        .into_iter()
+        .filter_map(|name| Some((name, platform::response_header(stored.headers(), name)?)))
+        .collect();
+    let of = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
+    let etag = of("etag").unwrap_or_default();
+    let length = of("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let asked = Asked::of(request);
+    match decide(conditional(&asked), &etag, length) {
+        Served::Whole if platform::has_body(&stored) => {
+            let mut reply = answer(Served::Whole, headers, &etag, length, None, "hit");
+            reply.body = Body::Upstream(stored);
+            Ok(reply)
+        }
+        Served::NotModified => Ok(answer(Served::NotModified, headers, &etag, length, None, "hit")),
+        served => {
+            let bytes = stored.bytes().await.map_err(|_| Problem::new(Code::Internal))?;
+            Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), "hit"))
+        }
+    }
+}
+
+/// The answer that was decided, with the headers that every picture has.
+fn answer(
+    served: Served,
+    mut headers: Vec<(&'static str, String)>,
+    etag: &str,
+    length: u64,
+    bytes: Option<Vec<u8>>,
+    from: &str,
+) -> Reply {
+    headers.extend(cors::picture_headers());
+    headers.push(("x-content-type-options", "nosniff".to_owned()));
+    headers.push(("content-security-policy", "default-src 'none'; sandbox".to_owned()));
+    headers.push(("accept-ranges", "bytes".to_owned()));
+    headers.push(("server-timing", format!("cache;desc={from}")));
+    let mut reply = Reply { status: 200, headers, body: bytes.map_or(Body::Empty, Body::Bytes) };
+    match served {
+        Served::Whole => {}
+        Served::Part(first, last) => {
+            reply.status = 206;
+            reply.replace("content-range", &format!("bytes {first}-{last}/{length}"));
+            reply.replace("content-length", &(last - first + 1).to_string());
+            if let Body::Bytes(bytes) = reply.body {
+                reply.body = Body::Bytes(bytes[first as usize..=last as usize].to_vec());
+            }
+        }
+        Served::NotModified => {
+            reply.status = 304;
+            reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
+            reply.replace("etag", etag);
+            reply.body = Body::Empty;
+        }
+        Served::Unsatisfiable => {
+            reply.status = 416;
+            reply.replace("content-range", &format!("bytes */{length}"));
+            reply.replace("cache-control", "no-store");
+            reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
+            reply.body = Body::Empty;
+        }
+    }
+    reply
+}
+
+/// Why a picture is not there: on its way, refused, or unknown.
+async fn not_there(
+    wanted: &PictureRequest,
+    config: &Config,
+    now_ms: u64,
+    request_id: &str,
+) -> Result<Reply, Problem> {
+    let manifest: Option<Manifest> =
+        storage::read_json(&Key::Manifest(wanted.video), config, now_ms, request_id).await?;
+    let committed = manifest.map(|manifest| match (manifest.state, manifest.rejected) {
+        (State::Rejected, Some(RejectedBecause { code })) => Some(code),
+        _ => None,
+    });
+    let NotThere { code, retry_after_secs } = missing(wanted.video, committed, now_ms);
+    let mut reply = Reply::problem(&Problem::new(code), request_id);
+    reply.headers.extend(cors::picture_headers());
+    if let Some(seconds) = retry_after_secs {
+        reply.replace("retry-after", &seconds.to_string());
+    }
+    // Nothing negative is ever stored at the edge, and a browser asks again soon.
+    reply.replace(
+        "cache-control",
+        if code == Code::Processing { "public, max-age=2" } else { "public, max-age=5" },
+    );
+    Ok(reply)
+}

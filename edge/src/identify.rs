@@ -1,0 +1,99 @@
+//! Decides how a request's proof is checked with what the runtime offers: key sets are fetched and kept here.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use glimpse_contract::{Code, Owner, Problem};
+use worker::Request;
+
+use crate::auth::{
+    BearerKeys, Caller, Claims, Cookies, Expected, KeySet, Session, TokenError, UnverifiedToken, verify_hs256,
+};
+use crate::config::Config;
+use crate::platform::{self, Outgoing};
+
+/// The largest key set or provider description that is read, in bytes.
+const MAX_METADATA_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    // Public keys by the URL of their set, for as long as this isolate lives.
+    static KEY_SETS: RefCell<HashMap<String, KeySet>> = RefCell::new(HashMap::new());
+}
+
+/// Who is asking.
+///
+/// # Errors
+/// `unauthorized` for every proof that does not hold, in the same words; `forbidden_origin` for a change that a
+/// page of another origin asks for with this browser's cookie.
+pub(crate) async fn caller(request: &Request, config: &Config) -> Result<Caller, Problem> {
+    let now_ms = platform::now_ms();
+    if let Some(header) = platform::header(request, "authorization") {
+        let (scheme, token) = header.split_once(' ').unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Problem::new(Code::Unauthorized));
+        }
+        let claims = bearer(token, config, now_ms).await.map_err(|_| Problem::new(Code::Unauthorized))?;
+        return Ok(proven(claims, false));
+    }
+    let session = config.oidc.as_ref().and_then(|oidc| {
+        let header = platform::header(request, "cookie")?;
+        let value = Cookies::new(config.is_https()).session(&header)?.to_owned();
+        Session::read(&value, oidc, &config.public_url, now_ms).ok()
+    });
+    let Some(claims) = session else { return Err(Problem::new(Code::Unauthorized)) };
+    let is_safe = matches!(request.method(), worker::Method::Get | worker::Method::Head);
+    if !is_safe {
+        let origin = platform::header(request, "origin");
+        if !origin.is_some_and(|origin| config.allows_origin(&origin)) {
+            return Err(Problem::new(Code::ForbiddenOrigin));
+        }
+    }
+    Ok(proven(claims, true))
+}
+
+fn proven(claims: Claims, by_cookie: bool) -> Caller {
+    Caller {
+        owner: Owner::of(&claims.iss, &claims.sub),
+        subject: claims.sub,
+        name: claims.name,
+        email: claims.email,
+        by_cookie,
+    }
+}
+
+async fn bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claims, TokenError> {
+    let bearer = config.bearer.as_ref().ok_or(TokenError::NoKey)?;
+    let claims = match &bearer.keys {
+        BearerKeys::Secret(secret) => verify_hs256(text, secret)?,
+        BearerKeys::Jwks(url) => by_key_set(text, url, now_ms).await?,
+    };
+    claims.check(Expected { issuer: &bearer.issuer, audience: &bearer.audience }, now_ms)?;
+    // An ID token says who signed in, not what its bearer may do: Cognito and others mark the two.
+    if claims.token_use.as_deref().is_some_and(|purpose| purpose != "access") {
+        return Err(TokenError::Foreign);
+    }
+    Ok(claims)
+}
+
+/// The claims of a token whose signature is a key's of the set at `url`.
+pub(crate) async fn by_key_set(text: &str, url: &str, now_ms: u64) -> Result<Claims, TokenError> {
+    let token = UnverifiedToken::read(text)?;
+    let mut set = KEY_SETS.with_borrow(|sets| sets.get(url).cloned()).unwrap_or_default();
+    if set.wants_fetch(&token, now_ms) {
+        let body = fetch_metadata(url).await;
+        set.fetched(body.as_deref(), now_ms);
+        KEY_SETS.with_borrow_mut(|sets| sets.insert(url.to_owned(), set.clone()));
+    }
+    let verification = set.verification(&token, now_ms)?;
+    if !platform::verify(&verification).await {
+        return Err(TokenError::Signature);
+    }
+    token.into_claims()
+}
+
+/// A small public document: a key set or a provider's description.
+pub(crate) async fn fetch_metadata(url: &str) -> Option<Vec<u8>> {
+    let outgoing = Outgoing { method: "GET", url, headers: &[("accept", "application/json")], body: None };
+    let found = platform::fetch(outgoing).await.ok().filter(|found| found.status == 200)?;
+    found.bytes(MAX_METADATA_BYTES).await.ok()
+}

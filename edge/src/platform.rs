@@ -1,0 +1,169 @@
+//! Decides nothing: the clock, randomness, fetches, the cache and WebCrypto, as the Workers runtime has them.
+//! Besides `reply.rs` and `lib.rs` it is the only file that names `worker::`.
+
+use serde_json::json;
+use thiserror::Error;
+use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use worker::{Cache, Context, Env, Headers, Request, Response, ResponseBody};
+
+use crate::auth::{Algorithm, Verification};
+use crate::reply::Reply;
+
+/// How long another server may take to begin its answer, in milliseconds.
+const FETCH_TIMEOUT_MS: u32 = 10_000;
+
+/// Another server did not answer, or answered more than is read.
+#[derive(Debug, Error)]
+pub(crate) enum FetchError {
+    /// No answer: refused, reset or too slow.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+    /// More bytes than were expected at the most.
+    #[error("the answer is too long")]
+    TooLong,
+}
+
+/// The time now, in Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    worker::Date::now().as_millis()
+}
+
+/// Random bytes, fit for keys.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("WebCrypto's getRandomValues cannot fail for so few bytes");
+    bytes
+}
+
+/// A variable or secret of the deployment.
+pub(crate) fn lookup(env: &Env, name: &str) -> Option<String> {
+    env.var(name).ok().map(|value| value.to_string())
+}
+
+/// A line in the log, as JSON. Never a URL with its query, a token or a cookie.
+pub(crate) fn log_error(event: &str, request_id: &str, detail: &str) {
+    let line = json!({ "level": "error", "event": event, "request_id": request_id, "detail": detail });
+    worker::console_error!("{line}");
+}
+
+/// What is sent to another server.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: Option<&'a str>,
+}
+
+/// What another server answered.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) status: u16,
+    response: Response,
+}
+
+impl Incoming {
+    /// One of its headers.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        self.response.headers().get(name).ok().flatten()
+    }
+
+    /// Its body, at most `limit` bytes of it.
+    pub(crate) async fn bytes(mut self, limit: usize) -> Result<Vec<u8>, FetchError> {
+        let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > limit) {
+            return Err(FetchError::TooLong);
+        }
+        let bytes = self.response.bytes().await.map_err(|error| FetchError::NoAnswer(error.to_string()))?;
+        if bytes.len() > limit { Err(FetchError::TooLong) } else { Ok(bytes) }
+    }
+}
+
+/// Sends a request to another server. Redirects are not followed: what we sign is for one address only.
+pub(crate) async fn fetch(outgoing: Outgoing<'_>) -> Result<Incoming, FetchError> {
+    let response = send(outgoing).await.map_err(|error| {
+        // The text may hold the URL, and the URL a signature: only the error's kind is kept.
+        let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.name()));
+        FetchError::NoAnswer(text.unwrap_or_else(|| "unknown".to_owned()))
+    })?;
+    let response = Response::from(response);
+    Ok(Incoming { status: response.status_code(), response })
+}
+
+async fn send(outgoing: Outgoing<'_>) -> Result<web_sys::Response, JsValue> {
+    let headers = web_sys::Headers::new()?;
+    for (name, value) in outgoing.headers {
+        headers.set(name, value)?;
+    }
+    let init = web_sys::RequestInit::new();
+    init.set_method(outgoing.method);
+    init.set_headers(&headers);
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(FETCH_TIMEOUT_MS)));
+    if let Some(body) = outgoing.body {
+        init.set_body(&JsValue::from_str(body));
+    }
+    let promise = scope().fetch_with_str_and_init(outgoing.url, &init);
+    JsFuture::from(promise).await?.dyn_into()
+}
+
+fn scope() -> web_sys::WorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+/// The edge cache's entry for this URL.
+pub(crate) async fn cache_get(url: &str) -> Option<Response> {
+    Cache::default().get(url, false).await.ok().flatten()
+}
+
+/// Stores an answer under this URL, after the response has gone out. A failure costs a later miss and no more.
+pub(crate) fn cache_put(context: &Context, url: String, headers: Vec<(&'static str, String)>, body: Vec<u8>) {
+    context.wait_until(async move {
+        let reply = Reply { status: 200, headers, body: crate::reply::Body::Bytes(body) };
+        if let Ok(response) = reply.into_response(false) {
+            let _ = Cache::default().put(url, response).await;
+        }
+    });
+}
+
+/// A header of a request.
+pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
+    request.headers().get(name).ok().flatten()
+}
+
+/// A header of a cached response.
+pub(crate) fn response_header(headers: &Headers, name: &str) -> Option<String> {
+    headers.get(name).ok().flatten()
+}
+
+/// Whether a response has a body that can be passed on.
+pub(crate) fn has_body(response: &Response) -> bool {
+    !matches!(response.body(), ResponseBody::Empty)
+}
+
+/// Whether a signature is the key's, by WebCrypto. The algorithm is the key's own.
+pub(crate) async fn verify(verification: &Verification<'_>) -> bool {
+    verify_by_webcrypto(verification).await.unwrap_or(false)
+}
+
+async fn verify_by_webcrypto(verification: &Verification<'_>) -> Result<bool, JsValue> {
+    let algorithm = match verification.key.algorithm {
+        Algorithm::Rs256 => json!({ "name": "RSASSA-PKCS1-v1_5", "hash": "SHA-256" }),
+        Algorithm::Es256 => json!({ "name": "ECDSA", "namedCurve": "P-256", "hash": "SHA-256" }),
+        Algorithm::EdDsa => json!({ "name": "Ed25519" }),
+        Algorithm::Hs256 => return Ok(false),
+    };
+    let algorithm: js_sys::Object = js_sys::JSON::parse(&algorithm.to_string())?.unchecked_into();
+    let jwk: js_sys::Object = js_sys::JSON::parse(&verification.key.members.to_string())?.unchecked_into();
+    let usages = js_sys::Array::of1(&JsValue::from_str("verify"));
+    let subtle = scope().crypto()?.subtle();
+    let key = JsFuture::from(subtle.import_key_with_object("jwk", &jwk, &algorithm, false, &usages)?).await?;
+    let promise = subtle.verify_with_object_and_u8_array_and_u8_array(
+        &algorithm,
+        key.unchecked_ref(),
+        verification.signature,
+        verification.signed,
+    )?;
+    Ok(JsFuture::from(promise).await?.is_truthy())
+}

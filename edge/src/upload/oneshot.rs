@@ -1,0 +1,143 @@
+//! Decides the answer to `POST /api/videos` with JSON: one presigned PUT that binds everything it can.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use glimpse_contract::{Code, Grant, Problem};
+use serde::{Deserialize, Serialize};
+
+use super::checked_size;
+use crate::config::Config;
+use crate::moment::iso_date;
+use crate::sign::{Presign, SignError, presign};
+
+/// What somebody wants to upload.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NewVideo {
+    /// The file's name.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its media type.
+    #[serde(rename = "type")]
+    pub content_type: String,
+    /// Base64 of its SHA-256: then S3 refuses any other bytes.
+    pub checksum_sha256: Option<String>,
+}
+
+/// A request that the client makes to S3, exactly so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Upload {
+    /// The method.
+    pub method: &'static str,
+    /// The address with its signature.
+    pub url: String,
+    /// Every header that the client must set; a browser adds `content-length` by itself.
+    pub headers: BTreeMap<String, String>,
+    /// When the signature ends, RFC 3339.
+    pub expires_at: String,
+}
+
+/// Reads the body of a request.
+///
+/// # Errors
+/// What is missing or wrong, by name.
+pub fn parse_new_video(body: &[u8], config: &Config) -> Result<NewVideo, Problem> {
+    let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
+    let value: serde_json::Value = serde_json::from_slice(body)
+        .map_err(|_| bad("The body must be a JSON object with name, size and type."))?;
+    let video = NewVideo::deserialize(value).map_err(|error| bad(&format!("The body is wrong: {error}.")))?;
+    checked_size(video.size, config)?;
+    let is_sha256 = |text: &String| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
+    if video.checksum_sha256.as_ref().is_some_and(|text| !is_sha256(text)) {
+        return Err(bad("`checksum_sha256` must be the base64 of 32 bytes."));
+    }
+    Ok(video)
+}
+
+/// The presigned PUT: length, type, checksum, metadata and `if-none-match` are all signed, so that S3 refuses a
+/// body of another length or type, other metadata, and a second upload to the same key.
+///
+/// # Errors
+/// None that a client could cause: a checked grant can always be signed.
+pub fn presign_upload(
+    grant: &Grant,
+    wanted: &NewVideo,
+    config: &Config,
+    now_ms: u64,
+) -> Result<Upload, SignError> {
+    let mut headers: BTreeMap<String, String> =
+        grant.metadata().map(|(name, value)| (name.to_owned(), value)).into();
+    headers.insert("content-type".to_owned(), grant.content_type.clone());
+    headers.insert("if-none-match".to_owned(), "*".to_owned());
+    if let Some(checksum) = &wanted.checksum_sha256 {
+        headers.insert("x-amz-checksum-sha256".to_owned(), checksum.clone());
+    }
+    let length = wanted.size.to_string();
+    let mut signed: Vec<(&str, &str)> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    signed.push(("content-length", &length));
+    let url = presign(
+        &Presign {
+            method: "PUT",
+            url: &config.location.object_url(&grant.key().to_string()),
+            query: &[],
+            headers: &signed,
+            expires_secs: config.upload_expires_secs,
+        },
+        &config.credentials,
+        &config.location.region,
+        now_ms,
+    )?;
+    let expires_at = iso_date(now_ms + config.upload_expires_secs * 1000);
+    Ok(Upload { method: "PUT", url, headers, expires_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::{Owner, VideoId};
+
+    use super::*;
+    use crate::config::tests::example;
+    use crate::upload::grant;
+
+    #[test]
+    fn everything_that_is_promised_is_signed() {
+        let config = example();
+        let body = br#"{"name":"Ski trip.mp4","size":10,"type":"video/mp4","checksum_sha256":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#;
+        let wanted = parse_new_video(body, &config).unwrap();
+        let video = VideoId::new(1, [0; 10]);
+        let grant = grant(&Owner::of("i", "s"), video, &wanted.name, &wanted.content_type).unwrap();
+        let upload = presign_upload(&grant, &wanted, &config, 1_700_000_000_000).unwrap();
+        let signed = "content-length%3Bcontent-type%3Bhost%3Bif-none-match%3Bx-amz-checksum-sha256\
+                      %3Bx-amz-meta-name%3Bx-amz-meta-visibility";
+        assert!(upload.url.contains(&format!("X-Amz-SignedHeaders={signed}&")), "{}", upload.url);
+        assert_eq!(upload.headers["x-amz-meta-name"], "Ski%20trip.mp4");
+        assert_eq!(upload.expires_at, "2023-11-14T22:28:20.000Z");
+        assert!(!upload.headers.contains_key("content-length"), "a page may not set it");
+    }
+
+    #[test]
+    fn a_wrong_body_is_named() {
+        let config = example();
+        for (body, code, word) in [
+            ("", Code::BadParameter, "JSON"),
+            ("[]", Code::BadParameter, "wrong"),
+            (r#"{"size":1,"type":"video/mp4"}"#, Code::BadParameter, "name"),
+            (r#"{"name":"a","size":"1","type":"video/mp4"}"#, Code::BadParameter, "u64"),
+            (r#"{"name":"a","size":-1,"type":"video/mp4"}"#, Code::BadParameter, "-1"),
+            (r#"{"name":"a","size":0,"type":"video/mp4"}"#, Code::Empty, "empty"),
+            (r#"{"name":"a","size":5368709121,"type":"video/mp4"}"#, Code::TooLarge, "5368709120"),
+            (
+                r#"{"name":"a","size":1,"type":"video/mp4","checksum_sha256":"abc"}"#,
+                Code::BadParameter,
+                "32 bytes",
+            ),
+        ] {
+            let problem = parse_new_video(body.as_bytes(), &config).unwrap_err();
+            assert_eq!(problem.code, code, "{body}");
+            assert!(problem.detail.contains(word), "{body}: {}", problem.detail);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Decides what the API says about a video, from what lies in the bucket. Pure.
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::{Code, Failure, Manifest, Output, State, Variant, VideoId, revision_of_etag};
+use serde::Serialize;
+
+use crate::moment::iso_date;
+
+/// A video, as the API shows it to its owner.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Video {
+    id: VideoId,
+    state: &'static str,
+    name: String,
+    bytes: u64,
+    content_type: String,
+    created_at: String,
+    width: Option<u32>,
+    height: Option<u32>,
+    duration_ms: Option<u64>,
+    has_audio: Option<bool>,
+    thumbhash: Option<String>,
+    dominant_color: Option<String>,
+    problem: Option<VideoProblem>,
+    urls: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct VideoProblem {
+    code: Code,
+    title: &'static str,
+    message: &'static str,
+}
+
+impl From<Code> for VideoProblem {
+    fn from(code: Code) -> Self {
+        Self { code, title: code.title(), message: code.message() }
+    }
+}
+
+/// An uploaded file of which nothing is known yet but what its upload said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploaded {
+    /// The file's name.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its declared type.
+    pub content_type: String,
+}
+
+impl Video {
+    /// A video that may now be uploaded.
+    pub fn granted(id: VideoId, uploaded: Uploaded, public_url: &str) -> Self {
+        Self::unfinished("uploading", id, uploaded, None, public_url)
+    }
+
+    /// A video that is uploaded and has no manifest: on its way, or failed if the last try said so.
+    pub fn without_manifest(
+        id: VideoId,
+        uploaded: Uploaded,
+        failure: Option<&Failure>,
+        public_url: &str,
+    ) -> Self {
+        let state = if failure.is_some() { "failed" } else { "processing" };
+        Self::unfinished(state, id, uploaded, failure.map(|failure| failure.code), public_url)
+    }
+
+    fn unfinished(
+        state: &'static str,
+        id: VideoId,
+        uploaded: Uploaded,
+        problem: Option<Code>,
+        public_url: &str,
+    ) -> Self {
+        Self {
+            id,
+            state,
+            name: uploaded.name,
+            bytes: uploaded.bytes,
+            content_type: uploaded.content_type,
+            created_at: iso_date(id.granted_at_ms()),
+            width: None,
+            height: None,
+            duration_ms: None,
+            has_audio: None,
+            thumbhash: None,
+            dominant_color: None,
+            problem: problem.map(VideoProblem::from),
+            urls: urls(id, &[], public_url),
+        }
+    }
+
+    /// A video whose outcome is committed.
+    pub fn from_manifest(manifest: &Manifest, public_url: &str) -> Self {
+        let Manifest { video: id, source, .. } = manifest;
+        let is_ready = manifest.state == State::Ready;
+        let known = |value: u32| (value > 0).then_some(value);
+        Self {
+            id: *id,
+            state: if is_ready { "ready" } else { "rejected" },
+            name: source.name.clone(),
+            bytes: source.bytes,
+            content_type: source.content_type.clone(),
+            created_at: iso_date(id.granted_at_ms()),
+            width: known(source.width),
+            height: known(source.height),
+            duration_ms: (source.duration_ms > 0).then_some(source.duration_ms),
+            has_audio: is_ready.then_some(source.has_audio),
+            thumbhash: manifest.thumbhash.clone(),
+            dominant_color: manifest.dominant_color.clone(),
+            problem: manifest.rejected.as_ref().map(|because| because.code.into()),
+            urls: if is_ready { urls(*id, &manifest.outputs, public_url) } else { BTreeMap::new() },
+        }
+    }
+}
+
+/// The URLs of the default pictures; with the revision where the picture is known.
+fn urls(id: VideoId, outputs: &[Output], public_url: &str) -> BTreeMap<String, String> {
+    Variant::DEFAULTS
+        .into_iter()
+        .map(|variant| {
+            let file = variant.file_name();
+            let output = outputs.iter().find(|output| output.variant == file);
+            let url = match output.and_then(|output| revision_of_etag(&output.etag)) {
+                Some(revision) => format!("{public_url}/{id}/{file}?v={revision}"),
+                None => format!("{public_url}/{id}/{file}"),
+            };
+            (file, url)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::{MANIFEST_VERSION, Owner, RejectedBecause, Source, Timings, Visibility};
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            version: MANIFEST_VERSION,
+            video: VideoId::new(1_700_000_000_000, [1; 10]),
+            owner: Owner::of("i", "s"),
+            visibility: Visibility::Public,
+            state: State::Ready,
+            rejected: None,
+            source: Source {
+                name: "a.mp4".into(),
+                width: 640,
+                height: 360,
+                duration_ms: 1500,
+                ..Source::default()
+            },
+            outputs: vec![Output {
+                variant: "thumbnail.jpg".into(),
+                bytes: 5,
+                content_type: "image/jpeg".into(),
+                etag: "\"0123456789abcdef\"".into(),
+                width: 640,
+                height: 360,
+            }],
+            thumbhash: None,
+            dominant_color: None,
+            timings: Timings::default(),
+        }
+    }
+
+    #[test]
+    fn a_ready_video_carries_revisions_and_no_key_of_the_bucket() {
+        let video = serde_json::to_value(Video::from_manifest(&manifest(), "https://v.example")).unwrap();
+        assert_eq!(video["state"], "ready");
+        assert_eq!(video["created_at"], "2023-11-14T22:13:20.000Z");
+        assert_eq!(video["problem"], serde_json::Value::Null);
+        let url = video["urls"]["thumbnail.jpg"].as_str().unwrap();
+        assert!(url.ends_with("/thumbnail.jpg?v=01234567") && url.starts_with("https://v.example/"), "{url}");
+        assert!(!video.to_string().contains("uploads/") && !video.to_string().contains("media/"));
+    }
+
+    #[test]
+    fn a_rejected_one_says_why_in_plain_words() {
+        let mut manifest = manifest();
+        manifest.state = State::Rejected;
+        manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
+        let video = serde_json::to_value(Video::from_manifest(&manifest, "https://v.example")).unwrap();
+        assert_eq!(video["state"], "rejected");
+        assert_eq!(video["problem"]["message"], Code::NotAVideo.message());
+        assert_eq!(video["urls"].as_object().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn without_a_manifest_it_is_on_its_way_or_failed() {
+        let id = manifest().video;
+        let uploaded = Uploaded { name: "a".into(), bytes: 1, content_type: "video/mp4".into() };
+        let failure = Failure {
+            version: MANIFEST_VERSION,
+            video: id,
+            owner: Owner::of("i", "s"),
+            code: Code::Upstream,
+            failed_at: 1,
+        };
+        let state = |failure| {
+            let video = Video::without_manifest(id, uploaded.clone(), failure, "https://v.example");
+            serde_json::to_value(video).unwrap()["state"].clone()
+        };
+        assert_eq!((state(None), state(Some(&failure))), ("processing".into(), "failed".into()));
+    }
+}
