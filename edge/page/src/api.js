@@ -1,0 +1,85 @@
+// Decides how the page speaks with the Worker: every call, and the one kind of error that comes of it.
+
+/** How long an answer may take, in milliseconds. */
+const TIMEOUT_MS = 30_000;
+
+/**
+ * @typedef {{ owner: string, subject: string, name: string | null, email: string | null,
+ *   limits: { max_upload_bytes: number, types: string[] } }} Me
+ * @typedef {"thumbnail.jpg" | "thumbnail.webp" | "animated.gif" | "animated.webp"} Picture
+ * @typedef {{ id: string, state: "uploading" | "processing" | "ready" | "rejected" | "failed", name: string,
+ *   bytes: number, content_type: string, created_at: string, width: number | null, height: number | null,
+ *   duration_ms: number | null, has_audio: boolean | null, thumbhash: string | null, dominant_color: string | null,
+ *   problem: null | { code: string, title: string, message: string }, urls: Record<Picture, string> }} Video
+ * @typedef {{ method: "PUT", url: string, headers: Record<string, string>, expires_at: string }} Upload
+ */
+
+/** A call that did not work: `code` for the page, `message` for the person, `status` 0 without an answer. */
+export class Problem extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+function problemOf(status, body) {
+  const message = body?.message ?? body?.detail ?? body?.error ?? body?.title;
+  if (typeof message === "string" && message !== "") return new Problem(status, body.code ?? "unknown", message);
+  if (status === 429) return new Problem(status, "busy", "Too many requests at once. Try again in a moment.");
+  return new Problem(status, "unknown", `Glimpse answered with an error (${status}). Try again in a moment.`);
+}
+
+async function call(method, path, { body, signal } = {}) {
+  const limit = AbortSignal.timeout(TIMEOUT_MS);
+  const headers = { accept: "application/json", ...(body === undefined ? {} : { "content-type": "application/json" }) };
+  let response;
+  let text;
+  try {
+    response = await fetch(path, {
+      method,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      headers,
+      cache: "no-store",
+      signal: signal && AbortSignal.any ? AbortSignal.any([signal, limit]) : (signal ?? limit),
+    });
+    text = await response.text();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(0, "unreachable", "Glimpse cannot be reached. Check your connection and try again.");
+  }
+  let answer = null;
+  try {
+    answer = text === "" ? null : JSON.parse(text);
+  } catch {
+    if (response.ok) throw new Problem(response.status, "unknown", "Glimpse sent an answer that makes no sense. Try again.");
+  }
+  if (!response.ok) throw problemOf(response.status, answer);
+  return answer;
+}
+
+/** Who is signed in; null if nobody is. @returns {Promise<Me | null>} */
+export async function me() {
+  try {
+    return await call("GET", "/api/me");
+  } catch (error) {
+    if (error.status === 401) return null;
+    throw error;
+  }
+}
+
+/** Ends the session. */
+export const signOut = () => call("POST", "/auth/logout");
+
+/** One page of videos, newest first. @returns {Promise<{ videos: Video[], cursor: string | null }>} */
+export function videos(limit, cursor) {
+  const query = new URLSearchParams({ limit: String(limit) });
+  if (cursor) query.set("cursor", cursor);
+  return call("GET", `/api/videos?${query}`);
+}
+
+/** One video as it is now. @returns {Promise<Video>} */
+export const video = (id, signal) => call("GET", `/api/videos/${encodeURIComponent(id)}`, { signal });
+
+/** Permission to upload one file. @returns {Promise<{ video: Video, upload: Upload }>} */
+export const grant = (file, signal) => call("POST", "/api/videos", { body: file, signal });

@@ -1,0 +1,153 @@
+// Shows what the page's pure parts decide: numbers in words, what may be uploaded, blurred stand-ins, HTML to copy.
+//
+//   node --test tests/browser/page.test.mjs
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { choosable, refusal, typeOf } from "../../edge/page/src/accept.js";
+import { snippet } from "../../edge/page/src/copy.js";
+import { ago, bytes, duration, initials, timeLeft } from "../../edge/page/src/format.js";
+import { decode } from "../../edge/page/src/thumbhash.js";
+import { speedometer } from "../../edge/page/src/transfer.js";
+import { framesOfGif, framesOfWebp } from "./verbs.mjs";
+
+function check(decide, cases) {
+  for (const [input, expected] of cases) assert.deepEqual(decide(...[input].flat()), expected, JSON.stringify(input));
+}
+
+test("sizes read as file managers write them", () => {
+  check(bytes, [
+    [0, "0 bytes"],
+    [1, "1 byte"],
+    [999, "999 bytes"],
+    [1000, "1 kB"],
+    [999_499, "999 kB"],
+    [999_500, "1 MB"],
+    [12_440_000, "12.4 MB"],
+    [812_000_000, "812 MB"],
+    [5_368_709_120, "5.4 GB"],
+    [7e15, "7,000 TB"],
+  ]);
+});
+
+test("lengths read as players write them, and no video lasts no time", () => {
+  check(duration, [
+    [0, "0:00"],
+    [40, "0:01"],
+    [7_400, "0:07"],
+    [59_600, "1:00"],
+    [3_723_000, "1:02:03"],
+  ]);
+});
+
+test("ages and waits are words", () => {
+  const now = Date.UTC(2026, 0, 31, 12);
+  const since = (seconds) => ago(now - seconds * 1000, now);
+  check(since, [
+    [-5, "just now"],
+    [44, "just now"],
+    [50, "50 seconds ago"],
+    [90, "1 minute ago"],
+    [7200, "2 hours ago"],
+    [86_400, "yesterday"],
+    [8 * 86_400, "Jan 23, 2026"],
+  ]);
+  check(timeLeft, [
+    [0.3, "about a second left"],
+    [42.4, "42 s left"],
+    [600, "10 min left"],
+    [5400, "1.5 h left"],
+  ]);
+});
+
+test("initials come from any name", () => {
+  check(initials, [
+    ["Ada Lovelace", "AL"],
+    ["madonna", "M"],
+    ["Juan Carlos del Río", "JR"],
+    ["😀 smile", "😀S"],
+    ["  ", "·"],
+  ]);
+});
+
+const limits = { max_upload_bytes: 1000, types: ["video/mp4", "video/x-matroska", "video/x-msvideo"] };
+
+test("a type comes from the browser where it is allowed, else from the name's end", () => {
+  const of = (type, name) => typeOf({ type, name }, limits.types);
+  check(of, [
+    [["video/mp4", "x"], "video/mp4"],
+    [["", "holiday.MKV"], "video/x-matroska"],
+    [["video/avi", "old.avi"], "video/x-msvideo"],
+    [["", "clip.webm"], undefined],
+    [["text/plain", "notes.txt"], undefined],
+    [["", "constructor"], undefined],
+    [["", "x.constructor"], undefined],
+  ]);
+  assert.equal(choosable(["video/mp4"]), "video/mp4,.mp4");
+});
+
+test("a file is refused for its type, for being empty, for being too large", () => {
+  const code = (type, size) => refusal({ name: "a", type, size }, limits)?.code ?? null;
+  check(code, [
+    [["video/mp4", 1], null],
+    [["video/mp4", 1000], null],
+    [["video/mp4", 1001], "too_large"],
+    [["video/mp4", 0], "empty"],
+    [["image/svg+xml", 1], "type_not_allowed"],
+  ]);
+});
+
+test("HTML to copy escapes the name and keeps the picture's shape", () => {
+  const urls = { "thumbnail.webp": "https://g/v/t.webp?v=1", "thumbnail.jpg": "https://g/v/t.jpg?v=1" };
+  const video = { name: `"><script>&`, width: 1080, height: 1920, urls };
+  assert.equal(
+    snippet(video, "poster"),
+    `<picture>
+  <source srcset="https://g/v/t.webp?v=1" type="image/webp">
+  <img src="https://g/v/t.jpg?v=1" width="640" height="1138" alt="&quot;&gt;&lt;script&gt;&amp;" loading="lazy">
+</picture>`,
+  );
+});
+
+test("a thumbhash becomes the pixels of its author's decoder", () => {
+  // The sample of https://evanw.github.io/thumbhash/, and what the npm package thumbhash 0.1.1 makes of it.
+  const { width, height, data } = decode("1QcSHQRnh493V4dIh4eXh1h4kJUI");
+  assert.deepEqual([width, height], [23, 32]);
+  const at = (x, y) => [...data.slice((y * width + x) * 4, (y * width + x) * 4 + 4)];
+  const golden = [
+    [0, 0, [64, 77, 113, 255]],
+    [22, 0, [84, 109, 139, 255]],
+    [11, 16, [140, 109, 88, 255]],
+    [0, 31, [0, 12, 42, 255]],
+    [22, 31, [0, 4, 39, 255]],
+  ];
+  for (const [x, y, rgba] of golden) {
+    rgba.forEach((value, i) => assert.ok(Math.abs(at(x, y)[i] - value) <= 1, `${x},${y}: ${at(x, y)} is not ${rgba}`));
+  }
+  check(decode, [["", undefined], ["!!", undefined], ["AAAA", undefined]]);
+});
+
+test("speed is that of the last seconds", () => {
+  const speed = speedometer();
+  assert.equal(speed(0, 0), 0, "unknown at first");
+  assert.equal(speed(1000, 1000), 1000);
+  for (let second = 2; second <= 10; second += 1) speed(1000 + (second - 1) * 50, second * 1000);
+  assert.equal(speed(1500, 11_000), 50);
+});
+
+test("frames are counted by the formats' own blocks", () => {
+  const gif = (frames) =>
+    Buffer.concat([
+      Buffer.from("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff", "latin1"),
+      Buffer.from("\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00", "latin1"),
+      ...Array.from({ length: frames }, () => Buffer.from("\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x4c\x01\0", "latin1")),
+      Buffer.from(";"),
+    ]);
+  check((count) => framesOfGif(gif(count)), [[1, 1], [7, 7]]);
+  assert.throws(() => framesOfGif(Buffer.from("<html>")), /no GIF/);
+  const still = Buffer.from("RIFF\x12\0\0\0WEBPVP8 \x05\0\0\0abcde\0", "latin1");
+  assert.equal(framesOfWebp(still), 0);
+  const chunk = Buffer.from("ANMF\x03\0\0\0abc\0", "latin1");
+  assert.equal(framesOfWebp(Buffer.concat([still.subarray(0, 12), chunk, chunk])), 2);
+});

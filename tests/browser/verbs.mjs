@@ -1,0 +1,292 @@
+// Decides how a story speaks about the page: what a person does and what a person sees. Every wait has a deadline.
+
+import { join } from "node:path";
+
+/** How long anything may take that is not the making of pictures, in milliseconds. */
+const SOON_MS = 15_000;
+const PAUSE_MS = 50;
+
+/** Asks until the answer is truthy; the last answer or error is told when the time is over. */
+export async function eventually(what, ask, deadlineMs = SOON_MS) {
+  const end = Date.now() + deadlineMs;
+  let last;
+  for (;;) {
+    try {
+      last = await ask();
+      if (last) return last;
+    } catch (error) {
+      last = error.message;
+    }
+    if (Date.now() > end) throw new Error(`${what}: not within ${deadlineMs / 1000} s (last: ${JSON.stringify(last)})`);
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+}
+
+export function expectEqual(seen, wanted, what) {
+  if (seen !== wanted) throw new Error(`${what}: ${JSON.stringify(seen)} instead of ${JSON.stringify(wanted)}`);
+}
+
+export function expectMatch(seen, pattern, what) {
+  if (!pattern.test(seen ?? "")) throw new Error(`${what}: ${JSON.stringify(seen)} does not match ${pattern}`);
+}
+
+export function expectAtLeast(seen, least, what) {
+  if (!(seen >= least)) throw new Error(`${what}: ${seen} is less than ${least}`);
+}
+
+/** Collects console errors, page errors and policy violations; `expect` excuses one kind from then on. */
+export function listen(tab) {
+  const heard = [];
+  const excused = [];
+  const hear = (line) => heard.push(line);
+  tab.on("console", (message) => {
+    if (message.type() === "error") hear(`${message.text()} ${message.location().url}`.replace(/^.*status of (\d+).*?(\S+)$/, "$1 $2"));
+    else if (/Content.Security.Policy/i.test(message.text())) hear(message.text());
+  });
+  tab.on("pageerror", (error) => hear(`uncaught: ${error.message}`));
+  return {
+    expect: (pattern) => excused.push(pattern),
+    all: () => heard,
+    mustBeEmpty() {
+      const unexpected = heard.filter((line) => !excused.some((pattern) => pattern.test(line)));
+      if (unexpected.length > 0) throw new Error(`the console complained: ${unexpected.join(" | ")}`);
+    },
+  };
+}
+
+/** A picture of the page by day and by night, and on a phone if one is given. */
+export async function photograph(tab, folder, name, phone) {
+  const usual = tab.viewportSize();
+  const sizes = phone ? [["", usual], ["-phone", phone]] : [["", usual]];
+  for (const [suffix, size] of sizes) {
+    await tab.setViewportSize(size);
+    for (const scheme of ["light", "dark"]) {
+      await tab.emulateMedia({ colorScheme: scheme });
+      // Colours and cards settle first: a picture is of a state, not of the way to it.
+      await tab.screenshot({ path: join(folder, `${name}${suffix}-${scheme}.png`), animations: "disabled" });
+    }
+  }
+  await tab.emulateMedia({ colorScheme: "light" });
+  await tab.setViewportSize(usual);
+}
+
+export async function expectSignedOut(tab) {
+  await tab.locator("#sign-in").waitFor({ timeout: SOON_MS });
+  expectEqual(await tab.locator("#studio").isVisible(), false, "the gallery is visible");
+  expectEqual(await tab.locator(".card").count(), 0, "cards");
+}
+
+export async function signIn(tab, name) {
+  await tab.locator("#sign-in").click();
+  await tab.locator("input[name=name]").fill(name, { timeout: SOON_MS });
+  await tab.locator("button").click();
+  await tab.waitForURL((url) => url.pathname === "/", { timeout: SOON_MS });
+}
+
+export async function expectSignedIn(tab, name) {
+  await tab.locator("#studio").waitFor({ timeout: SOON_MS });
+  expectEqual(await tab.locator("#who-name").textContent(), name, "the name in the corner");
+}
+
+export async function signOut(tab) {
+  await tab.locator("#sign-out").click();
+}
+
+export async function expectEmpty(tab) {
+  await eventually("the empty gallery explains itself", () => tab.locator("#explain").isVisible());
+}
+
+/** The page's own headers, asked for from outside of it. */
+export async function expectStrictHeaders(tab, edge) {
+  const headers = (await tab.request.get(edge)).headers();
+  const policy = headers["content-security-policy"];
+  expectMatch(policy, /default-src 'self'/, "Content-Security-Policy");
+  expectMatch(policy, /frame-ancestors 'none'/, "Content-Security-Policy");
+  expectEqual(/unsafe-inline|unsafe-eval/.test(policy), false, "an unsafe source in the policy");
+  expectEqual(headers["x-content-type-options"], "nosniff", "X-Content-Type-Options");
+  expectEqual(headers["referrer-policy"], "no-referrer", "Referrer-Policy");
+}
+
+/** Drops a file onto the window, as a mouse would. */
+export async function dropFile(tab, path) {
+  const input = await tab.evaluateHandle(() => Object.assign(document.createElement("input"), { type: "file" }));
+  await input.setInputFiles(path);
+  await input.evaluate((chooser) => {
+    const dataTransfer = new DataTransfer();
+    for (const file of chooser.files) dataTransfer.items.add(file);
+    const drop = document.getElementById("drop");
+    for (const type of ["dragenter", "dragover", "drop"]) {
+      drop.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+    }
+  });
+}
+
+/** How often the page has asked for permission to upload since. */
+export function countGrants(tab) {
+  let count = 0;
+  tab.on("request", (request) => {
+    if (request.method() === "POST" && new URL(request.url()).pathname === "/api/videos") count += 1;
+  });
+  return () => count;
+}
+
+export async function maxUploadBytes(tab) {
+  return tab.evaluate(async () => (await (await fetch("/api/me")).json()).limits.max_upload_bytes);
+}
+
+/** The browser's own throttle on uploads, in bytes a second; hands back what lifts it. */
+export async function slowDown(tab, bytesPerSecond) {
+  const wire = await tab.context().newCDPSession(tab);
+  const limit = (uploadThroughput) =>
+    wire.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
+  await wire.send("Network.enable");
+  await limit(bytesPerSecond);
+  return async () => {
+    await limit(-1);
+    await wire.detach();
+  };
+}
+
+/** The newest card of that file name. */
+export function cardNamed(tab, name) {
+  return tab.locator(".card", { has: tab.getByRole("heading", { name, exact: true }) }).first();
+}
+
+export async function expectState(card, state, deadlineMs = SOON_MS) {
+  const fits = (seen) => (state instanceof RegExp ? state.test(seen) : seen === state);
+  let seen;
+  await eventually(
+    `a card in state ${state}`,
+    async () => {
+      seen = await card.getAttribute("data-state", { timeout: 1000 });
+      const final = ["refused", "rejected", "interrupted", "failed"].includes(seen);
+      return fits(seen) || (final && "over");
+    },
+    deadlineMs,
+  );
+  if (!fits(seen)) throw new Error(`the card is ${seen} instead of ${state}: ${await card.innerText()}`);
+}
+
+export async function expectReason(card, pattern) {
+  expectMatch(await card.locator(".reason").innerText({ timeout: SOON_MS }), pattern, "the reason");
+}
+
+export async function expectGone(card) {
+  await card.waitFor({ state: "detached", timeout: SOON_MS });
+}
+
+export async function press(card, action) {
+  await card.locator(`[data-action=${action}]`).click({ timeout: SOON_MS });
+}
+
+export async function expectProgress(card) {
+  await eventually("progress between nothing and all", async () => {
+    const done = await card.locator("progress").evaluate((bar) => bar.value, undefined, { timeout: 1000 });
+    return done > 0 && done < 1;
+  });
+}
+
+export async function expectPoster(card) {
+  await eventually("a decoded poster", () =>
+    card.locator("picture:not(.moving) img").evaluate((image) => image.complete && image.naturalWidth > 0),
+  );
+}
+
+export const pointAt = (card) => card.locator(".screen").hover({ timeout: SOON_MS });
+
+/** Puts the mouse and the focus where nothing is. */
+export async function rest(tab) {
+  await tab.mouse.move(2, 2);
+  await tab.evaluate(() => document.activeElement?.blur());
+}
+
+export async function tabTo(tab, card) {
+  await eventually("the keyboard reaches the poster", async () => {
+    await tab.keyboard.press("Tab");
+    return card.locator(".screen").evaluate((screen) => screen === document.activeElement);
+  });
+}
+
+export async function expectMoving(card) {
+  await eventually("the moving preview is shown and decoded", async () => {
+    if ((await card.locator(".screen").getAttribute("data-moving")) !== "true") return false;
+    return card.locator(".moving img").evaluate((image) => image.complete && image.naturalWidth > 0);
+  });
+}
+
+export async function expectStill(card) {
+  await eventually("the poster is at rest", async () => (await card.locator(".moving").count()) === 0);
+}
+
+/** Presses a copy button, sees that it says so, and hands back what is on the clipboard. */
+export async function copiedLink(tab, card, name) {
+  const button = card.locator(`[data-copy="${name}"]`);
+  await tab.evaluate(() => navigator.clipboard.writeText("nothing yet"));
+  await button.click({ timeout: SOON_MS });
+  await eventually("the button says Copied", async () => (await button.getAttribute("data-copied")) === "true");
+  return tab.evaluate(() => navigator.clipboard.readText());
+}
+
+/** Fetches a picture inside the page, past the browser's own cache, so that the edge has to answer. */
+export async function fetchPicture(tab, url) {
+  const answer = await tab.evaluate(async (target) => {
+    const response = await fetch(target, { cache: "no-store" });
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    let text = "";
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    const header = (name) => response.headers.get(name);
+    return {
+      status: response.status,
+      type: header("content-type"),
+      serverTiming: header("server-timing"),
+      cacheControl: header("cache-control"),
+      base64: btoa(text),
+    };
+  }, url);
+  expectEqual(answer.status, 200, `status of ${new URL(url).pathname}`);
+  return { ...answer, bytes: Buffer.from(answer.base64, "base64") };
+}
+
+export async function linkedPicture(card, tab, name) {
+  return fetchPicture(tab, await copiedLink(tab, card, name));
+}
+
+export async function expectNoSidewaysScroll(tab, width) {
+  const usual = tab.viewportSize();
+  await tab.setViewportSize({ width, height: 700 });
+  const scroll = await tab.evaluate(() => document.documentElement.scrollWidth);
+  await tab.setViewportSize(usual);
+  if (scroll > width) throw new Error(`at ${width} px the page is ${scroll} px wide`);
+}
+
+/** Counts the image descriptors of a GIF by walking its blocks, <https://www.w3.org/Graphics/GIF/spec-gif89a.txt>. */
+export function framesOfGif(bytes) {
+  if (!/^GIF8[79]a$/.test(bytes.toString("latin1", 0, 6))) throw new Error("this is no GIF");
+  const table = (flags) => (flags & 0x80 ? 3 * 2 ** ((flags & 7) + 1) : 0);
+  const afterBlocks = (at) => {
+    while (bytes[at] > 0) at += bytes[at] + 1;
+    return at + 1;
+  };
+  let at = 13 + table(bytes[10]);
+  let frames = 0;
+  while (at < bytes.length && bytes[at] !== 0x3b) {
+    if (bytes[at] === 0x21) at = afterBlocks(at + 2);
+    else if (bytes[at] === 0x2c) {
+      frames += 1;
+      at = afterBlocks(at + 10 + table(bytes[at + 9]) + 1);
+    } else throw new Error(`the GIF is broken at byte ${at}`);
+  }
+  return frames;
+}
+
+/** Counts the frames of a WebP, <https://developers.google.com/speed/webp/docs/riff_container>; a still one has none. */
+export function framesOfWebp(bytes) {
+  if (bytes.toString("latin1", 0, 4) !== "RIFF" || bytes.toString("latin1", 8, 12) !== "WEBP") throw new Error("this is no WebP");
+  let frames = 0;
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    if (bytes.toString("latin1", at, at + 4) === "ANMF") frames += 1;
+    const size = bytes.readUInt32LE(at + 4);
+    at += 8 + size + (size % 2);
+  }
+  return frames;
+}
