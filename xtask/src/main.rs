@@ -1,1 +1,93 @@
-fn main() {}
+//! `cargo xtask VERB`: the tasks of Glimpse's own development. This file decides which verbs exist and what each does in
+//! which order; the work is in the modules. Nothing here is deployed.
+
+#![expect(clippy::print_stdout, reason = "a program for the terminal: what it prints is what it is for")]
+
+mod build;
+mod check;
+mod dev;
+mod fingerprint;
+mod project;
+mod run;
+mod setup;
+mod summary;
+mod test;
+mod version;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::project::Project;
+use crate::setup::Purpose;
+
+const HELP: &str = "\
+cargo xtask VERB
+
+  dev [args]            set up, build, then run the whole of Glimpse on this machine; Ctrl-C stops it
+  test [filter…]        set up, build, then run every check and test; with filters only tests whose names contain one
+  check                 the quick part of `test`: formatting, lints on both targets, documentation
+  build [part…]         edge, page, native (without any: all three): what has changed since the last time
+  setup                 install or build what is missing for developing and testing; quick when nothing is
+  help                  this text
+
+What setup builds is kept in $GLIMPSE_TOOLS_DIR, else in $XDG_CACHE_HOME/glimpse, else in ~/.cache/glimpse.
+GLIMPSE_FFMPEG, GLIMPSE_FFPROBE and GLIMPSE_CHROMIUM name programs to use instead of those on PATH.
+GLIMPSE_MEDIA names a folder of sample videos that the tests use besides their own.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match verb(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verb(arguments: &[String]) -> Result<ExitCode> {
+    let (name, rest) = match arguments.split_first() {
+        Some((name, rest)) => (name.as_str(), rest),
+        None => ("help", arguments),
+    };
+    match name {
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        "setup" => {
+            no_arguments(name, rest)?;
+            setup::run(&Project::find()?, Purpose::Test)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        "build" => {
+            let parts = build::parts(rest)?;
+            // The tests start wrangler many times, and each start runs this as its build command.
+            if std::env::var_os("GLIMPSE_PREBUILT").is_some_and(|value| value == "1")
+                && build::are_there(&parts, &std::env::current_dir()?)
+            {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let project = Project::find()?;
+            let tools = setup::run(&project, Purpose::Build)?;
+            build::run(&project, &tools, &parts, build::Uploads::Https)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        "dev" => dev::run(&Project::find()?, rest),
+        "check" => {
+            no_arguments(name, rest)?;
+            check::run(&Project::find()?)
+        }
+        "test" => test::run(&Project::find()?, rest),
+        other => bail!("there is no verb `{other}`: `cargo xtask help` lists them"),
+    }
+}
+
+fn no_arguments(verb: &str, rest: &[String]) -> Result<()> {
+    match rest.first() {
+        Some(argument) => bail!("`cargo xtask {verb}` takes no argument, but was given `{argument}`"),
+        None => Ok(()),
+    }
+}

@@ -10,7 +10,7 @@ import { uploads } from "./uploads.js";
 import { watch } from "./watch.js";
 
 /** How many videos are asked for at once: whole rows on most screens. */
-const PAGE = 24;
+const PAGE = 12;
 const MINUTE_MS = 60_000;
 
 /** @type {{ me: api.Me, uploads: ReturnType<typeof uploads>, end: AbortController, cursor: string | null } | undefined} */
@@ -139,8 +139,12 @@ async function begin() {
     complain(error, () => void begin());
     return;
   }
+  // The Worker sends the browser here when the provider's answer did not hold.
+  const failed = new URLSearchParams(location.search).get("sign_in") === "failed";
+  if (failed) history.replaceState(null, "", location.pathname);
   if (!me) {
     show("out");
+    if (failed) notice("Signing in did not work. Try again.", { signIn: true });
     return;
   }
   describe(me);

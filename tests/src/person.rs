@@ -1,0 +1,201 @@
+//! Decides how somebody uses the API: a token, and verbs over HTTP that know the wire and nothing of the code.
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use reqwest::{Client, Method, Response, StatusCode, multipart};
+use serde_json::{Value, json};
+
+use crate::eventually;
+use crate::keys::secret_token;
+use crate::stack::Stack;
+
+/// How long the pictures of a short clip may take here, where other tests run beside.
+const READY: Duration = Duration::from_secs(90);
+
+/// Somebody with a bearer token.
+#[derive(Debug, Clone)]
+pub struct Person {
+    client: Client,
+    edge: String,
+    token: String,
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads a response to its end.
+    ///
+    /// # Panics
+    /// If the connection breaks.
+    pub async fn of(response: Response) -> Self {
+        Self {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: response.bytes().await.expect("a body").to_vec(),
+        }
+    }
+
+    /// A header as text; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("{}: {}", self.status, String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The code of the problem that it is; empty if it is none.
+    pub fn code(&self) -> String {
+        if !self.header("content-type").starts_with("application/problem+json") {
+            return String::new();
+        }
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// A plain client: no redirects, no cookies, no compression, no proxy of the machine's environment.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn client() -> Client {
+    Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client")
+}
+
+impl Person {
+    /// Somebody of this name, with a token of the stories' secret.
+    pub fn new(stack: &Stack, name: &str) -> Self {
+        Self::with_token(stack, &secret_token(name))
+    }
+
+    /// Somebody with this very token.
+    pub fn with_token(stack: &Stack, token: &str) -> Self {
+        Self { client: client(), edge: stack.edge.clone(), token: token.to_owned() }
+    }
+
+    /// Any call of the API.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.edge))
+            .header(AUTHORIZATION, format!("Bearer {}", self.token));
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        Answer::of(request.send().await.expect("the edge answers")).await
+    }
+
+    /// `GET`
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Asks for a presigned upload: `(video id, upload)`.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn create(&self, name: &str, kind: &str, size: usize, more: Value) -> (String, Value) {
+        let mut body = json!({ "name": name, "size": size, "type": kind });
+        body.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        let answer = self.call(Method::POST, "/api/videos", Some(body)).await;
+        assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+        let created = answer.json();
+        (created["video"]["id"].as_str().expect("an id").to_owned(), created["upload"].clone())
+    }
+
+    /// Sends a file as the API said.
+    pub async fn put(&self, upload: &Value, body: Vec<u8>) -> Answer {
+        self.put_changed(upload, body, |_| {}).await
+    }
+
+    /// Sends a file with headers that were changed on the way.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    pub async fn put_changed(
+        &self,
+        upload: &Value,
+        body: Vec<u8>,
+        change: impl FnOnce(&mut Vec<(String, String)>),
+    ) -> Answer {
+        let fields = upload["headers"].as_object().expect("headers");
+        let mut headers: Vec<(String, String)> = fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().expect("text").to_owned()))
+            .collect();
+        change(&mut headers);
+        let mut request = self.client.put(upload["url"].as_str().expect("a URL")).body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        Answer::of(request.send().await.expect("S3 answers")).await
+    }
+
+    /// Sends a form to S3, as a browser or Uppy would: the fields first, the file last.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    pub async fn post_form(&self, url: &str, fields: &[(String, String)], file: Vec<u8>) -> Answer {
+        let mut form = multipart::Form::new();
+        for (name, value) in fields {
+            form = form.text(name.clone(), value.clone());
+        }
+        let file = multipart::Part::bytes(file).file_name("clip.mp4");
+        let request = self.client.post(url).multipart(form.part("file", file));
+        Answer::of(request.send().await.expect("S3 answers")).await
+    }
+
+    /// Uploads a file and returns its video's id.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn upload(&self, name: &str, kind: &str, body: Vec<u8>) -> String {
+        let (video, upload) = self.create(name, kind, body.len(), json!({})).await;
+        let answer = self.put(&upload, body).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        video
+    }
+
+    /// Waits until the video's outcome is known.
+    ///
+    /// # Panics
+    /// If it is not known in time.
+    pub async fn outcome(&self, video: &str) -> Value {
+        eventually(&format!("the outcome of {video}"), READY, || async {
+            let answer = self.get(&format!("/api/videos/{video}")).await;
+            assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+            let video = answer.json();
+            (video["state"] != "processing").then_some(video)
+        })
+        .await
+    }
+}
+
+/// Asks for a URL without a token, with these headers.
+///
+/// # Panics
+/// If nobody answers.
+pub async fn fetch(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = client().request(method, url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Answer::of(request.send().await.expect("an answer")).await
+}

@@ -1,0 +1,150 @@
+//! Decides how a story gets its cloud: S3, queue and Lambda in this process, the Worker in workerd beside it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use glimpse_local::oidc::{OidcProvider, OidcSettings};
+use glimpse_local::s3::cors::CorsRule;
+use glimpse_local::workerd::{Workerd, WorkerdSettings};
+use glimpse_local::{Cloud, Config, FunctionSettings};
+use tempfile::TempDir;
+
+use crate::{keys, named};
+
+/// The client that the OpenID provider of development knows.
+const CLIENT_ID: &str = "glimpse-dev";
+/// An origin that is allowed to call the API beside the Worker's own.
+pub const APP_ORIGIN: &str = "https://app.example";
+
+/// How a stack differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The Worker's variables that differ; an empty value takes one away.
+    pub vars: BTreeMap<String, String>,
+    /// Whether an OpenID provider runs.
+    pub oidc: bool,
+    /// Whether the Lambda runs; without it, events stay in the queue.
+    pub no_function: bool,
+    /// How often a message is delivered before it is a dead letter; 0 means 3.
+    pub max_receives: u32,
+}
+
+/// Everything that runs for a story. Dropped, it ends, and its folder is gone.
+#[derive(Debug)]
+pub struct Stack {
+    /// S3, queue and function.
+    pub cloud: Cloud,
+    /// Where a browser reaches the Worker.
+    pub edge: String,
+    lines: Arc<Mutex<Vec<String>>>,
+    _workerd: Workerd,
+    _oidc: Option<OidcProvider>,
+    _folder: TempDir,
+}
+
+impl Stack {
+    /// Starts everything and waits until it answers.
+    ///
+    /// # Panics
+    /// If something does not start: the message says what.
+    pub async fn start(options: Options) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let port = free_port();
+        let edge = format!("http://localhost:{port}");
+
+        let mut config = Config::new(folder.path().join("cloud"));
+        config.s3.cors = vec![CorsRule::for_uploads([edge.clone(), APP_ORIGIN.to_owned()])];
+        config.queue.max_receives = if options.max_receives == 0 { 3 } else { options.max_receives };
+        if !options.no_function {
+            let mut function = FunctionSettings::new(named("GLIMPSE_PREVIEW"));
+            for name in ["GLIMPSE_FFMPEG", "GLIMPSE_FFPROBE"] {
+                function.env.insert(name.into(), named(name).to_string_lossy().into_owned());
+            }
+            function.concurrency = 2;
+            config.function = Some(function);
+        }
+        let cloud = Cloud::start(config).await.unwrap_or_else(|error| panic!("the local cloud: {error}"));
+
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let keep = |name: &'static str| {
+            let lines = Arc::clone(&lines);
+            move |line: &str| {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}: {line}"));
+            }
+        };
+        let oidc = if options.oidc {
+            let settings = OidcSettings {
+                root: named("GLIMPSE_ROOT"),
+                port: free_port(),
+                client_id: CLIENT_ID.into(),
+                redirect: format!("{edge}/auth/callback"),
+            };
+            let provider = OidcProvider::start(settings, cloud.watchdog(), keep("oidc")).await;
+            Some(provider.unwrap_or_else(|error| panic!("{error}")))
+        } else {
+            None
+        };
+        let mut vars = vars(&cloud, &edge, oidc.as_ref());
+        vars.extend(options.vars);
+        let settings = WorkerdSettings {
+            root: named("GLIMPSE_ROOT"),
+            port,
+            vars,
+            persist: folder.path().join("workerd"),
+        };
+        let workerd = Workerd::start(settings, cloud.watchdog(), keep("workerd"))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        Self { cloud, edge, lines, _workerd: workerd, _oidc: oidc, _folder: folder }
+    }
+
+    /// What workerd and the provider have printed so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long the function's environments took from process start to the first request for work.
+    pub fn init_durations(&self) -> Vec<Duration> {
+        self.cloud.invocations().iter().filter_map(|invocation| invocation.init_duration).collect()
+    }
+}
+
+/// The Worker's variables on this stack: bearer tokens of [`keys::secret_token`] are accepted.
+fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<String, String> {
+    let settings = cloud.settings();
+    let mut vars: BTreeMap<String, String> = [
+        ("PUBLIC_URL", edge),
+        ("S3_BUCKET", &settings.bucket),
+        ("S3_REGION", &settings.region),
+        ("S3_ENDPOINT", &cloud.addresses().s3_endpoint),
+        ("S3_ACCESS_KEY_ID", &settings.access_key_id),
+        ("S3_SECRET_ACCESS_KEY", &settings.secret_access_key),
+        ("JWT_ISSUER", keys::ISSUER),
+        ("JWT_AUDIENCE", keys::AUDIENCE),
+        ("JWT_SECRET", keys::SECRET),
+        ("SESSION_SECRET", "a session secret for stories only"),
+        ("ALLOWED_ORIGINS", APP_ORIGIN),
+        ("OIDC_ISSUER", oidc.map_or("", OidcProvider::issuer)),
+        ("OIDC_CLIENT_ID", CLIENT_ID),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    vars.retain(|_, value| !value.is_empty());
+    if oidc.is_none() {
+        // wrangler.toml names an example provider; an empty value takes it away.
+        vars.insert("OIDC_ISSUER".into(), String::new());
+    }
+    vars
+}
+
+/// A port that is free now.
+///
+/// # Panics
+/// If the machine has none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

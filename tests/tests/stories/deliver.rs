@@ -1,0 +1,161 @@
+//! A picture is made once, and from then on comes out of the cache, whole, in part or not at all.
+
+use e2e::eventually;
+use e2e::media;
+use e2e::person::{Answer, Person, fetch};
+use e2e::stack::{Options, Stack};
+use glimpse_contract::VideoId;
+use reqwest::Method;
+use std::time::Duration;
+
+async fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
+    fetch(Method::GET, url, headers).await
+}
+
+/// Rows D2 (as far as public pictures go), D5, D6 and F19 of the threat table.
+#[tokio::test]
+async fn a_picture_is_made_once_and_served_from_the_cache() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let clip = media::clip(8, "640x360");
+    let bytes = clip.len();
+    let video = ann.upload("Ski trip.mp4", "video/mp4", clip).await;
+
+    let bare = format!("{}/{video}/thumbnail.jpg", stack.edge);
+    let early = get(&bare, &[]).await;
+    if early.status == 202 {
+        assert_eq!((early.code().as_str(), early.header("retry-after")), ("processing", "2"));
+        assert_eq!(early.header("cache-control"), "public, max-age=2");
+    }
+
+    let shown = ann.outcome(&video).await;
+    assert_eq!(shown["state"], "ready", "{shown}");
+    assert_eq!(
+        (shown["width"].as_u64(), shown["height"].as_u64(), shown["bytes"].as_u64()),
+        (Some(640), Some(360), Some(bytes as u64))
+    );
+    assert!((7_900..=8_100).contains(&shown["duration_ms"].as_u64().unwrap()), "{shown}");
+    assert_eq!(shown["has_audio"], true);
+
+    for (file, kind, magic) in [
+        ("thumbnail.jpg", "image/jpeg", &b"\xff\xd8\xff"[..]),
+        ("thumbnail.webp", "image/webp", b"RIFF"),
+        ("animated.gif", "image/gif", b"GIF89a"),
+        ("animated.webp", "image/webp", b"RIFF"),
+    ] {
+        let url = shown["urls"][file].as_str().unwrap();
+        let first = get(url, &[]).await;
+        assert_eq!((first.status.as_u16(), first.header("content-type")), (200, kind), "{file}");
+        assert!(first.body.starts_with(magic), "{file}");
+        assert_eq!(first.header("server-timing"), "cache;desc=miss");
+        assert_eq!(first.header("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(first.header("x-content-type-options"), "nosniff");
+        assert_eq!(first.header("access-control-allow-origin"), "*");
+        let second = hit(url).await;
+        assert_eq!(second.body, first.body, "{file}");
+        assert_eq!(second.header("etag"), first.header("etag"));
+        assert_eq!(second.header("content-type"), kind);
+    }
+
+    let bare_answer = get(&bare, &[]).await;
+    assert_eq!(bare_answer.header("cache-control"), "public, max-age=300, stale-while-revalidate=86400");
+    let hit_answer = hit(&bare).await;
+    assert_eq!(hit_answer.header("cache-control"), bare_answer.header("cache-control"));
+
+    // A revision that is not the picture's own fixes nothing.
+    let made_up = get(&format!("{bare}?v=00000000"), &[]).await;
+    assert_eq!(made_up.header("cache-control"), "public, max-age=300, stale-while-revalidate=86400");
+
+    conditions_and_ranges(&bare, &bare_answer).await;
+
+    for (path, status, code) in [
+        ("thumbnail.jpg?time=1", 400, "bad_parameter"),
+        ("thumbnail.jpg?width=640&width=640", 400, "bad_parameter"),
+        ("thumbnail.gif", 404, "not_found"),
+        ("thumbnail.jpg/x.css", 404, "not_found"),
+        ("manifest.json", 404, "not_found"),
+    ] {
+        let answer = get(&format!("{}/{video}/{path}", stack.edge), &[]).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{path}");
+    }
+    let answer = fetch(Method::POST, &bare, &[]).await;
+    assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "GET, HEAD, OPTIONS"));
+
+    // The cache answers although the bucket has lost it: a hit asks nobody.
+    for key in stack.cloud.store().list("media/") {
+        stack.cloud.store().delete(&key).await.unwrap();
+    }
+    assert_eq!(get(&bare, &[]).await.status, 200);
+}
+
+/// The picture out of the cache: it is stored after the first answer has gone out.
+async fn hit(url: &str) -> Answer {
+    eventually("a cache hit", Duration::from_secs(10), || async {
+        let answer = get(url, &[]).await;
+        (answer.header("server-timing") == "cache;desc=hit").then_some(answer)
+    })
+    .await
+}
+
+async fn conditions_and_ranges(url: &str, whole: &Answer) {
+    let etag = whole.header("etag");
+    let length = whole.body.len();
+    assert!(etag.starts_with('"') && etag.ends_with('"'), "strong: {etag}");
+
+    let head = fetch(Method::HEAD, url, &[]).await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), length.to_string());
+
+    for tags in [etag, &format!("W/{etag}"), &format!("\"x\", {etag}"), "*"] {
+        let answer = get(url, &[("if-none-match", tags)]).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (304, 0), "{tags}");
+        assert_eq!(answer.header("etag"), etag);
+    }
+    assert_eq!(get(url, &[("if-none-match", "\"x\"")]).await.status, 200);
+
+    for (range, first, last) in [
+        ("bytes=0-0", 0, 0),
+        ("bytes=10-19", 10, 19),
+        ("bytes=10-", 10, length - 1),
+        ("bytes=-5", length - 5, length - 1),
+        ("bytes=0-99999999", 0, length - 1),
+    ] {
+        let answer = get(url, &[("range", range)]).await;
+        assert_eq!(answer.status, 206, "{range}");
+        assert_eq!(answer.header("content-range"), format!("bytes {first}-{last}/{length}"), "{range}");
+        assert_eq!(answer.body, whole.body[first..=last], "{range}");
+    }
+    let beyond = get(url, &[("range", &format!("bytes={length}-"))]).await;
+    assert_eq!(
+        (beyond.status.as_u16(), beyond.header("content-range")),
+        (416, format!("bytes */{length}").as_str())
+    );
+    for range in ["bytes=0-1,4-5", "bytes=5-2", "lines=1-2"] {
+        assert_eq!(get(url, &[("range", range)]).await.body.len(), length, "{range}");
+    }
+    let with = |tag| get_with_range(url, tag);
+    assert_eq!(with(etag).await, 206);
+    assert_eq!(with("\"x\"").await, 200);
+}
+
+async fn get_with_range(url: &str, if_range: &str) -> u16 {
+    get(url, &[("range", "bytes=0-1"), ("if-range", if_range)]).await.status.as_u16()
+}
+
+/// Row D6: nothing negative outlives its reason.
+#[tokio::test]
+async fn a_picture_that_is_not_there_says_why() {
+    let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
+    let now_ms = e2e::keys::now_secs() * 1000;
+    let fresh = VideoId::new(now_ms, [1; 10]);
+    let answer = get(&format!("{}/{fresh}/animated.gif", stack.edge), &[]).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (202, "processing"));
+    for (when, id) in [
+        ("two days ago", VideoId::new(now_ms - 48 * 3_600_000, [1; 10])),
+        ("in an hour", VideoId::new(now_ms + 3_600_000, [1; 10])),
+    ] {
+        let answer = get(&format!("{}/{id}/animated.gif", stack.edge), &[]).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "not_found"), "{when}");
+        assert_eq!(answer.header("cache-control"), "public, max-age=5");
+    }
+}

@@ -1,0 +1,74 @@
+//! Only a proof that holds opens the API: bearer tokens of a key set, and a deployment that is configured.
+
+use axum::Router;
+use axum::routing::get;
+use e2e::keys;
+use e2e::person::{Person, fetch};
+use e2e::stack::{Options, Stack};
+use reqwest::Method;
+use tokio::net::TcpListener;
+
+/// Rows J1 to J7 of the threat table, with tokens made by Node's own crypto.
+#[tokio::test]
+async fn tokens_of_a_key_set_are_judged_by_the_key_alone() {
+    let minted = keys::minted();
+    let jwks = minted["jwks"].to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let app = Router::new().route("/jwks", get(move || async move { jwks }));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let vars = [("JWT_JWKS_URL".to_owned(), url), ("JWT_SECRET".to_owned(), String::new())].into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    for (algorithm, token) in minted["good"].as_object().unwrap() {
+        let answer = Person::with_token(&stack, token.as_str().unwrap()).get("/api/me").await;
+        assert_eq!(answer.status, 200, "{algorithm}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.json()["subject"], "carol");
+    }
+    let mut bodies = Vec::new();
+    for (reason, token) in minted["bad"].as_object().unwrap() {
+        let answer = Person::with_token(&stack, token.as_str().unwrap()).get("/api/me").await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "unauthorized"), "{reason}");
+        bodies.push(answer.json()["detail"].clone());
+    }
+    bodies.dedup();
+    assert_eq!(bodies.len(), 1, "J10: one answer for all");
+}
+
+/// Row J9: a cookie alone changes nothing when another page asks.
+#[tokio::test]
+async fn nobody_gets_in_without_a_proof() {
+    let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
+    for headers in [
+        &[][..],
+        &[("authorization", "Bearer")],
+        &[("authorization", "Bearer ")],
+        &[("authorization", "Basic YTpi")],
+        &[("cookie", "glimpse=e30.e30.e30")],
+        &[("x-forwarded-user", "ann")],
+    ] {
+        for path in ["/api/me", "/api/videos", "/s3/params?filename=a&type=video/mp4"] {
+            let answer = fetch(Method::GET, &format!("{}{path}", stack.edge), headers).await;
+            assert_eq!(answer.code(), "unauthorized", "{path} with {headers:?}");
+            assert_eq!(answer.header("cache-control"), "no-store");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_not_configured_says_all_that_is_missing_in_its_log() {
+    let vars = [("S3_REGION", ""), ("JWT_SECRET", "short"), ("MAX_UPLOAD_BYTES", "lots")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let answer = fetch(Method::GET, &format!("{}/api/me", stack.edge), &[]).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (500, "internal"));
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(!text.contains("S3_REGION") && text.contains("log"), "{text}");
+    e2e::eventually("the log", std::time::Duration::from_secs(10), || async {
+        let log = stack.lines().join("\n");
+        ["S3_REGION", "JWT_SECRET", "MAX_UPLOAD_BYTES"].iter().all(|name| log.contains(name)).then_some(())
+    })
+    .await;
+    assert!(!stack.lines().join("\n").contains("short\""), "values are not repeated");
+}

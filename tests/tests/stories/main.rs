@@ -1,0 +1,10 @@
+//! Stories through all of Glimpse: real workerd, real S3 protocol, real Lambda binary, real ffmpeg.
+//!
+//! `cargo xtask test` builds what they start and runs them. Each file is one part of the way; each test starts a
+//! stack of its own, so that what it breaks is its own.
+
+mod browser;
+mod deliver;
+mod identify;
+mod outcome;
+mod upload;

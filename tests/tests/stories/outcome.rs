@@ -1,0 +1,125 @@
+//! Whatever is uploaded, the outcome is committed once: pictures, a reason, or a failure that can be redriven.
+
+use std::time::Duration;
+
+use e2e::person::Person;
+use e2e::stack::{Options, Stack};
+use e2e::{eventually, media};
+use glimpse_local::s3::fault::{Fault, FaultKind};
+use reqwest::Method;
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Rows E1, F1 and F21 of the threat table, through the whole path.
+#[tokio::test]
+async fn a_file_that_is_no_video_is_refused_for_good_and_says_why() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let files: [(&str, &[u8], &str); 3] = [
+        ("notes.mp4", b"Dear diary, this is a text file.\n", "not_a_video"),
+        ("list.mp4", b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/meta-data\n", "not_a_video"),
+        ("page.webm", b"<!doctype html><script>alert(1)</script>", "not_a_video"),
+    ];
+    for (name, body, code) in files {
+        let video = ann.upload(name, "video/mp4", body.to_vec()).await;
+        let shown = ann.outcome(&video).await;
+        assert_eq!(
+            (&shown["state"], &shown["problem"]["code"]),
+            (&"rejected".into(), &code.into()),
+            "{name}"
+        );
+        assert!(shown["problem"]["message"].as_str().unwrap().contains("not a video"), "{shown}");
+        let picture = ann.get(&format!("/{video}/thumbnail.jpg")).await;
+        assert_eq!((picture.status.as_u16(), picture.code().as_str()), (422, code), "{name}");
+        let kept = stack.cloud.store().list(&format!("media/{video}/"));
+        assert_eq!(kept, [format!("media/{video}/manifest.json")], "nothing but the reason is written");
+    }
+    settled(&stack).await;
+    assert!(stack.cloud.queue().dead_letters().is_empty(), "a bad file never loops");
+}
+
+/// Row E1: the same event once more, and many times at once, changes nothing.
+#[tokio::test]
+async fn the_same_event_twice_changes_nothing() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    settled(&stack).await;
+    let state = || {
+        let store = stack.cloud.store();
+        store.list("media/").into_iter().map(|key| (store.head(&key).unwrap(), key)).collect::<Vec<_>>()
+    };
+    let before = state();
+    let event = sqs_body(&stack);
+    for _ in 0..4 {
+        stack.cloud.queue().send(event.clone()).unwrap();
+    }
+    settled(&stack).await;
+    assert_eq!(state(), before, "objects, ETags and times are the same");
+    assert!(stack.cloud.invocations().iter().all(|invocation| invocation.outcome.is_success()));
+}
+
+/// Rows E10 and E12: trouble of the storage is tried again, then kept, then redriven.
+#[tokio::test]
+async fn a_failure_that_may_pass_is_tried_again_kept_and_redriven() {
+    let stack = Stack::start(Options { max_receives: 2, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let fault = |times| Fault {
+        method: Method::GET,
+        prefix: "uploads/".into(),
+        times,
+        kind: FaultKind::InternalError,
+    };
+    stack.cloud.faults().add(fault(10_000));
+    let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    let failed = eventually("the failed state", LIMIT, || async {
+        let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+        (shown["state"] == "failed").then_some(shown)
+    })
+    .await;
+    assert_eq!(failed["problem"]["code"], "upstream", "{failed}");
+    eventually("the dead letter", LIMIT, || async {
+        (!stack.cloud.queue().dead_letters().is_empty()).then_some(())
+    })
+    .await;
+
+    stack.cloud.faults().clear();
+    stack.cloud.queue().redrive().unwrap();
+    let shown = eventually("the redrive", LIMIT, || async {
+        let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+        (shown["state"] == "ready").then_some(shown)
+    })
+    .await;
+    assert_eq!(shown["problem"], Value::Null, "a manifest outranks a failure");
+}
+
+/// The path on a minute of full HD: prints what `cargo xtask test` shows with `--nocapture`.
+#[tokio::test]
+async fn a_minute_of_full_hd_becomes_pictures() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let clip = media::clip(60, "1920x1080");
+    let video = ann.upload("minute.mp4", "video/mp4", clip).await;
+    let uploaded = std::time::Instant::now();
+    let shown = ann.outcome(&video).await;
+    assert_eq!(shown["state"], "ready", "{shown}");
+    println!("upload finished to ready: {} ms", uploaded.elapsed().as_millis());
+    println!("process start to first poll: {:?}", stack.init_durations());
+}
+
+/// Waits until the queue is empty and nobody works.
+async fn settled(stack: &Stack) {
+    eventually("the queue is empty", LIMIT, || async {
+        stack.cloud.queue().messages().is_empty().then_some(())
+    })
+    .await;
+}
+
+/// The S3 event of the function's first invocation, as it lay in the queue.
+fn sqs_body(stack: &Stack) -> String {
+    let invocations = stack.cloud.invocations();
+    let event: Value = serde_json::from_slice(&invocations[0].payload).unwrap();
+    event["Records"][0]["body"].as_str().unwrap().to_owned()
+}

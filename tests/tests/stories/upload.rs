@@ -1,0 +1,238 @@
+//! What S3 accepts is what the edge granted, and nothing else.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use e2e::person::{Person, fetch};
+use e2e::stack::{APP_ORIGIN, Options, Stack};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+const BODY: &[u8] = b"not a video, but S3 does not mind";
+
+async fn stack() -> Stack {
+    Stack::start(Options { no_function: true, ..Options::default() }).await
+}
+
+/// Rows U1, U2, U3, U5 and U6 of the threat table.
+#[tokio::test]
+async fn a_presigned_put_binds_everything_that_it_promised() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let checksum = STANDARD.encode(Sha256::digest(BODY));
+    let (video, upload) =
+        ann.create("Ski trip ü.mp4", "video/mp4", BODY.len(), json!({ "checksum_sha256": checksum })).await;
+    let without = |name: &'static str| {
+        move |headers: &mut Vec<(String, String)>| headers.retain(|(known, _)| known != name)
+    };
+    let set = |name: &'static str, value: &'static str| {
+        move |headers: &mut Vec<(String, String)>| {
+            headers.retain(|(known, _)| known != name);
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+    };
+
+    let longer = [BODY, b"!"].concat();
+    let answer = ann.put(&upload, longer).await;
+    assert_eq!(answer.status, 403, "U1: a longer body");
+    let answer = ann.put(&upload, BODY[1..].to_vec()).await;
+    assert_eq!(answer.status, 403, "U1: a shorter body");
+    let answer = ann.put_changed(&upload, BODY.to_vec(), set("content-type", "text/html")).await;
+    assert_eq!(answer.status, 403, "U2: another type");
+    let answer = ann.put(&upload, BODY.iter().rev().copied().collect()).await;
+    assert_eq!(answer.status, 400, "U3: other bytes of the same length");
+    assert!(String::from_utf8_lossy(&answer.body).contains("BadDigest"), "U3");
+    let answer = ann.put_changed(&upload, BODY.to_vec(), without("if-none-match")).await;
+    assert_eq!(answer.status, 403, "U5: without the condition");
+    let answer = ann.put_changed(&upload, BODY.to_vec(), without("x-amz-checksum-sha256")).await;
+    assert_eq!(answer.status, 403, "U3: without the checksum");
+    let answer = ann.put_changed(&upload, BODY.to_vec(), set("x-amz-meta-visibility", "signed")).await;
+    assert_eq!(answer.status, 403, "U6: other metadata");
+    let answer = ann.put_changed(&upload, BODY.to_vec(), set("x-amz-meta-extra", "1")).await;
+    assert_eq!(answer.status, 403, "U6: metadata that was not granted");
+    let answer = ann.put_changed(&upload, BODY.to_vec(), set("x-amz-acl", "public-read")).await;
+    assert_eq!(answer.status, 403, "U6: an ACL");
+
+    let mut elsewhere = upload.clone();
+    elsewhere["url"] = json!(upload["url"].as_str().unwrap().replace(&video, "7zzzzzzzzz0123456789abcdef"));
+    assert_eq!(ann.put(&elsewhere, BODY.to_vec()).await.status, 403, "U4: another key");
+    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that was stored");
+
+    let answer = ann.put(&upload, BODY.to_vec()).await;
+    assert_eq!(answer.status, 200, "the control: {}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 412, "U5: a second time");
+
+    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!((&shown["state"], &shown["name"]), (&json!("processing"), &json!("Ski trip ü.mp4")));
+    assert_eq!(shown["bytes"], BODY.len());
+    assert_eq!(stack.cloud.queue().messages().len(), 1, "one event for one upload");
+}
+
+/// Rows U1, U2, U4, U6, U7 and U8 of the threat table: one change at a time, and the control at the end.
+#[tokio::test]
+async fn a_post_policy_is_refused_after_each_single_change() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let answer = ann.get("//s3/params?filename=a+b.mp4&type=video%2Fmp4&metadata%5Bname%5D=x").await.json();
+    let url = answer["url"].as_str().unwrap();
+    let fields: Vec<(String, String)> = answer["fields"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+        .collect();
+    let refused = async |what: &str, fields: Vec<(String, String)>, file: Vec<u8>| {
+        let answer = ann.post_form(url, &fields, file).await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(answer.status == 403 || answer.status == 400, "{what}: {} {text}", answer.status);
+    };
+
+    for changed in 0..fields.len() {
+        let mut other = fields.clone();
+        let name = other[changed].0.clone();
+        other[changed].1.push('x');
+        refused(&format!("{name} changed"), other, BODY.to_vec()).await;
+        if name == "bucket" {
+            // Without the field S3 holds the condition against the bucket that is addressed.
+            continue;
+        }
+        let mut fewer = fields.clone();
+        fewer.remove(changed);
+        refused(&format!("{name} left out"), fewer, BODY.to_vec()).await;
+    }
+    for (name, value) in [
+        ("x-amz-meta-extra", "1"),
+        ("acl", "public-read"),
+        ("tagging", "<Tagging/>"),
+        ("success_action_redirect", "https://evil.example"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("Cache-Control", "max-age=1"),
+    ] {
+        let mut more = fields.clone();
+        more.push((name.to_owned(), value.to_owned()));
+        refused(&format!("{name} added"), more, BODY.to_vec()).await;
+    }
+    let key = fields.iter().position(|(name, _)| name == "key").unwrap();
+    let mut filename = fields.clone();
+    filename[key].1 = "uploads/${filename}".to_owned();
+    refused("U7: the file's own name as key", filename, BODY.to_vec()).await;
+    refused("U1: an empty file", fields.clone(), Vec::new()).await;
+    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that was stored");
+
+    let answer = ann.post_form(url, &fields, BODY.to_vec()).await;
+    assert_eq!(answer.status, 201, "the control: {}", String::from_utf8_lossy(&answer.body));
+    assert!(!answer.header("etag").is_empty(), "Uppy v5 waits for it for ever");
+    assert_eq!(stack.cloud.store().list("uploads/"), [fields[key].1.clone()]);
+}
+
+/// Row U1 for forms: the range is S3's to enforce, since Uppy does not say how long the file is.
+#[tokio::test]
+async fn a_form_cannot_carry_more_than_is_allowed() {
+    let vars = [("MAX_UPLOAD_BYTES".to_owned(), "1000".to_owned())].into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let form = async || {
+        let answer = ann.get("/s3/params?filename=a.mp4&type=video/mp4").await.json();
+        let fields: Vec<(String, String)> = answer["fields"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+            .collect();
+        (answer["url"].as_str().unwrap().to_owned(), fields)
+    };
+    let (url, fields) = form().await;
+    let answer = ann.post_form(&url, &fields, vec![7; 1001]).await;
+    assert_eq!(answer.status, 400);
+    assert!(String::from_utf8_lossy(&answer.body).contains("EntityTooLarge"));
+    assert_eq!(ann.post_form(&url, &fields, vec![7; 1000]).await.status, 201, "the control");
+
+    let answer = ann
+        .call(Method::POST, "/api/videos", Some(json!({ "name": "a", "size": 1001, "type": "video/mp4" })))
+        .await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (413, "too_large"));
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_what_is_wrong() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let cases: [(Value, u16, &str, &str); 6] = [
+        (json!({ "name": "a", "size": 0, "type": "video/mp4" }), 422, "empty", "empty"),
+        (json!({ "name": "a", "size": 1, "type": "text/html" }), 415, "type_not_allowed", "text/html"),
+        (json!({ "name": "a", "size": 1, "type": "image/svg+xml" }), 415, "type_not_allowed", "svg"),
+        (json!({ "name": "", "size": 1, "type": "video/mp4" }), 400, "bad_parameter", "name"),
+        (json!({ "size": 1, "type": "video/mp4" }), 400, "bad_parameter", "name"),
+        (json!([1]), 400, "bad_parameter", "wrong"),
+    ];
+    for (body, status, code, word) in cases {
+        let answer = ann.call(Method::POST, "/api/videos", Some(body.clone())).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{body}");
+        let problem = answer.json();
+        for member in ["detail", "message", "error"] {
+            assert!(problem[member].as_str().unwrap().contains(word), "{body}: {problem}");
+        }
+        assert_eq!(problem["request_id"], answer.header("x-request-id"));
+    }
+    assert_eq!(ann.get("/s3/params?type=video/mp4").await.code(), "bad_parameter");
+    assert_eq!(ann.get("/s3/sts").await.code(), "not_found");
+    assert_eq!(ann.call(Method::DELETE, "/api/me", None).await.code(), "method_not_allowed");
+    let url = format!("{}/api/videos", stack.edge);
+    let answer = fetch(Method::POST, &url, &[("content-type", "application/json")]).await;
+    assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"));
+}
+
+/// Row U13 of the threat table, at the edge and at the bucket.
+#[tokio::test]
+async fn only_configured_pages_may_call() {
+    let stack = stack().await;
+    let api = format!("{}/api/videos", stack.edge);
+    let bucket = format!("{}/glimpse/uploads/x", stack.cloud.addresses().s3_endpoint);
+    for url in [&api, &bucket] {
+        let preflight = async |origin: &str| {
+            let headers = [
+                ("origin", origin),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "content-type"),
+            ];
+            fetch(Method::OPTIONS, url, &headers).await.header("access-control-allow-origin").to_owned()
+        };
+        assert_eq!(preflight(APP_ORIGIN).await, APP_ORIGIN, "{url}");
+        for foreign in
+            ["https://evil.example", "null", "http://app.example", "https://app.example.evil.example"]
+        {
+            assert_eq!(preflight(foreign).await, "", "{url} from {foreign}");
+        }
+    }
+    let answer = fetch(Method::GET, &api, &[("origin", APP_ORIGIN)]).await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        APP_ORIGIN,
+        "a page must be able to read the problem"
+    );
+    assert_eq!(answer.header("access-control-allow-credentials"), "true");
+}
+
+#[tokio::test]
+async fn a_listing_is_ones_own_and_newest_first() {
+    let stack = stack().await;
+    let (ann, ben) = (Person::new(&stack, "ann"), Person::new(&stack, "ben"));
+    let mut uploaded = Vec::new();
+    for number in 0..5 {
+        uploaded.insert(0, ann.upload(&format!("{number}.mp4"), "video/mp4", BODY.to_vec()).await);
+    }
+    let theirs = ben.upload("ben.mp4", "video/mp4", BODY.to_vec()).await;
+
+    let mut seen = Vec::new();
+    let mut path = "/api/videos?limit=2".to_owned();
+    loop {
+        let page = ann.get(&path).await.json();
+        seen.extend(page["videos"].as_array().unwrap().iter().map(|v| v["id"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["cursor"].as_str() else { break };
+        path = format!("/api/videos?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, uploaded);
+    assert_eq!(ann.get(&format!("/api/videos/{theirs}")).await.code(), "not_found", "U4: somebody else's");
+    assert_eq!(ann.get("/api/videos?limit=99").await.code(), "bad_parameter");
+}

@@ -1,0 +1,122 @@
+//! The invariants of ARCHITECTURE.md that a look at the sources can check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every file below a folder with one of these endings, with its text up to its own tests.
+fn sources(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|_| panic!("{} is there", folder.display())) {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !["node_modules", "target", "dist", "build"].contains(&name.as_str()) {
+                    folders.push(path);
+                }
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has sources");
+    found
+}
+
+/// The text before the module of tests.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
+#[test]
+fn every_file_says_first_what_it_decides() {
+    for folder in ["contract", "edge/src", "backend", "local", "tests", "xtask"] {
+        for (path, text) in sources(folder, &[".rs"]) {
+            assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
+        }
+    }
+    for folder in ["edge/page", "tests", "local/oidc"] {
+        for (path, text) in sources(folder, &[".js", ".mjs"]) {
+            assert!(text.starts_with("// ") || text.starts_with("/*"), "{} does not say it", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_contract_writes_keys() {
+    for folder in ["edge/src", "backend/src"] {
+        for (path, text) in sources(folder, &[".rs"]) {
+            if path.ends_with("memory.rs") || path.to_string_lossy().contains("tests") {
+                continue;
+            }
+            for (number, line) in code(&text).lines().enumerate() {
+                let is_comment = line.trim_start().starts_with("//");
+                let writes = line.contains("\"uploads/") || line.contains("\"media/");
+                assert!(is_comment || !writes, "{}:{}: {line}", path.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_contract_does_no_io() {
+    for (path, text) in sources("contract/src", &[".rs"]) {
+        for word in ["std::fs", "std::net", "std::env", "std::process", "SystemTime", "Instant", "async fn"] {
+            assert!(!code(&text).contains(word), "{} uses {word}", path.display());
+        }
+    }
+    let manifest = fs::read_to_string(root().join("contract/Cargo.toml")).unwrap();
+    for name in ["worker", "tokio", "aws-", "reqwest", "hyper"] {
+        assert!(!manifest.contains(name), "contract depends on {name}");
+    }
+}
+
+#[test]
+fn only_three_files_of_the_edge_build_on_the_runtime() {
+    let allowed = ["lib.rs", "platform.rs", "reply.rs"];
+    let adapters = ["api.rs", "identify.rs", "login.rs", "handler.rs"];
+    for (path, text) in sources("edge/src", &[".rs"]) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let names_runtime =
+            ["worker::", "web_sys::", "js_sys::", "wasm_bindgen::"].iter().any(|w| code(&text).contains(w));
+        if names_runtime && !allowed.contains(&name.as_str()) {
+            // Adapters take a request or a context apart and nothing else.
+            let harmless = text.contains("use worker::{Context, Request, Response}")
+                || text.contains("use worker::Request");
+            assert!(adapters.contains(&name.as_str()) && harmless, "{} names the runtime", path.display());
+            assert!(
+                !code(&text).contains("web_sys::") && !code(&text).contains("js_sys::"),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_backend_spawns_in_one_place() {
+    for (path, text) in sources("backend/src", &[".rs"]) {
+        let spawns = code(&text).contains("Command::new");
+        assert!(!spawns || path.ends_with("decode/process.rs"), "{} spawns", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_ignored_or_left_for_later() {
+    for folder in ["contract", "edge/src", "backend", "local", "tests", "xtask", "edge/page"] {
+        for (path, text) in sources(folder, &[".rs", ".js", ".mjs"]) {
+            if path.ends_with("tidy.rs") {
+                continue;
+            }
+            for word in ["#[ignore", "TODO", "FIXME", "XXX", "todo!(", "unimplemented!(", "should_panic"] {
+                assert!(!text.contains(word), "{} has {word}", path.display());
+            }
+        }
+    }
+}

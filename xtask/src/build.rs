@@ -1,0 +1,183 @@
+//! Decides what is built how: the Worker by worker-build for size, the page by esbuild, the programs of the local cloud in
+//! the dev profile. Worker and page are skipped when nothing that goes into them has changed.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::fingerprint::{self, Fingerprint};
+use crate::project::Project;
+use crate::run::{self, Step};
+use crate::setup::Tools;
+
+/// What can be built by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Page,
+    Edge,
+    Native,
+}
+
+pub(crate) const ALL: [Part; 3] = [Part::Page, Part::Edge, Part::Native];
+
+/// The parts that the arguments of `cargo xtask build` name; without arguments, all.
+pub(crate) fn parts(arguments: &[String]) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for argument in arguments {
+        match argument.as_str() {
+            "page" => parts.push(Part::Page),
+            "edge" => parts.push(Part::Edge),
+            "native" => parts.push(Part::Native),
+            "all" => parts.extend(ALL),
+            other => bail!("there is no part `{other}` to build: edge, page, native or all"),
+        }
+    }
+    Ok(if parts.is_empty() { ALL.to_vec() } else { parts })
+}
+
+/// How the Worker is compiled. In the environment and not in Cargo.toml, whose release profile is the Lambdas'.
+const WORKER_PROFILE: [(&str, &str); 4] = [
+    // Speed (3) makes a third more of it and no more requests a second: the time goes into crossings to JavaScript.
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s"),
+    ("CARGO_PROFILE_RELEASE_LTO", "fat"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
+    // The names of functions are a quarter of the size.
+    ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
+];
+
+/// Builds each of the parts once, whatever their order.
+/// Where the page may send uploads: its content security policy says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uploads {
+    /// Any https host: what is deployed.
+    Https,
+    /// This machine too, where the local S3 speaks plain HTTP.
+    Loopback,
+}
+
+pub(crate) fn run(project: &Project, tools: &Tools, parts: &[Part], uploads: Uploads) -> Result<()> {
+    run::heading("build");
+    for part in ALL.iter().filter(|part| parts.contains(part)) {
+        match part {
+            Part::Page => page(project, uploads)?,
+            Part::Edge => edge(project, tools)?,
+            Part::Native => native(project)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether something has been built for every part, up to date or not. `checkout` is the folder that this was started in:
+/// wrangler's is the checkout. Cargo looks after the native part itself, so it always has to be asked.
+pub(crate) fn are_there(parts: &[Part], checkout: &Path) -> bool {
+    parts.iter().all(|part| match part {
+        Part::Page => checkout.join("edge/page/dist").exists(),
+        Part::Edge => checkout.join("edge/build/index.js").exists(),
+        Part::Native => false,
+    })
+}
+
+fn edge(project: &Project, tools: &Tools) -> Result<()> {
+    let output = project.path("edge/build");
+    let stamp = output.join("glimpse-stamp");
+    let mut inputs = Fingerprint::new().with(tools.wasm.identity()?.as_bytes());
+    for (name, value) in WORKER_PROFILE {
+        inputs = inputs.with(name.as_bytes()).with(value.as_bytes());
+    }
+    // Cargo.lock and package-lock.json also fix the versions of the tools.
+    for path in ["edge", "contract", "Cargo.toml", "Cargo.lock", "package-lock.json"] {
+        let not_inputs = [output.clone(), project.path("edge/page"), project.path("edge/tests")];
+        inputs = inputs.with_path(&project.path(path), &not_inputs)?;
+    }
+    if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {
+        run::found("Worker", format_args!("{}; nothing has changed", size(&output)?));
+        return Ok(());
+    }
+    fingerprint::forget(&stamp)?;
+    let mut command = Command::new(project.tool("worker-build"));
+    command
+        .current_dir(project.path("edge"))
+        .arg("--release")
+        // Two compilers in one target folder would throw each other's work away.
+        .env("CARGO_TARGET_DIR", project.target.join("wasm-build"))
+        .env("WASM_BINDGEN_BIN", project.tool("wasm-bindgen"))
+        .env("WASM_OPT_BIN", project.npm_program("wasm-opt"))
+        .env("ESBUILD_BIN", project.npm_program("esbuild"))
+        .envs(WORKER_PROFILE);
+    tools.wasm.apply(&mut command);
+    Step::new("Worker", project.log("edge"))
+        .run(&mut command, "Correct what the compiler says above, then start this again.")?;
+    run::note(&size(&output)?);
+    fingerprint::write(&stamp, inputs)
+}
+
+/// The Worker's size, plain and as Cloudflare counts it against the limit of a plan.
+fn size(output: &Path) -> Result<String> {
+    let wasm = output.join("index_bg.wasm");
+    let plain = fs::metadata(&wasm).with_context(|| format!("no {}", wasm.display()))?.len();
+    let zipped = Command::new("gzip").args(["-9", "-c"]).arg(&wasm).stderr(Stdio::null()).output();
+    Ok(match zipped {
+        Ok(zipped) if zipped.status.success() => {
+            format!("{plain} bytes of wasm, {} with gzip", zipped.stdout.len())
+        }
+        _ => format!("{plain} bytes of wasm"),
+    })
+}
+
+fn page(project: &Project, uploads: Uploads) -> Result<()> {
+    let output = project.path("edge/page/dist");
+    // Everything in the output folder is served to the world; the stamp is better off elsewhere.
+    let stamp = project.path("node_modules/.glimpse-page-stamp");
+    let arguments: &[&str] = match uploads {
+        Uploads::Https => &["edge/page/build.mjs"],
+        Uploads::Loopback => &["edge/page/build.mjs", "--dev"],
+    };
+    let inputs = Fingerprint::new()
+        .with(arguments.join(" ").as_bytes())
+        .with_path(&project.path("edge/page"), std::slice::from_ref(&output))?
+        .with_path(&project.path("package-lock.json"), &[])?;
+    if fingerprint::is_fresh(&stamp, inputs) && output.exists() {
+        run::found("page", "nothing has changed");
+        return Ok(());
+    }
+    fingerprint::forget(&stamp)?;
+    Step::new("page", project.log("page")).run(
+        project.npm_command("node").args(arguments),
+        "Correct what esbuild says above, then start this again.",
+    )?;
+    fingerprint::write(&stamp, inputs)
+}
+
+fn native(project: &Project) -> Result<()> {
+    Step::new("local cloud and Lambdas", project.log("native")).run(
+        project.cargo().args([
+            "build",
+            "--package",
+            "glimpse-local",
+            "--package",
+            "glimpse-backend",
+            "--bins",
+        ]),
+        "Correct what the compiler says above, then start this again.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_name_parts() {
+        let parts = |text: &str| {
+            let arguments: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            super::parts(&arguments)
+        };
+        assert_eq!(parts("").unwrap(), ALL);
+        assert_eq!(parts("all").unwrap(), ALL);
+        assert_eq!(parts("edge page").unwrap(), [Part::Edge, Part::Page]);
+        let error = parts("edge layer").unwrap_err().to_string();
+        assert_eq!(error, "there is no part `layer` to build: edge, page, native or all");
+    }
+}

@@ -1,0 +1,32 @@
+//! Decides how the whole of Glimpse is started on this machine: everything made ready, then the local cloud in this
+//! process's place, so that the terminal's Ctrl-C and the exit code are its own.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+
+use crate::build;
+use crate::project::Project;
+use crate::setup::{self, Purpose};
+
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let tools = setup::run(project, Purpose::Run)?;
+    build::run(project, &tools, &build::ALL, build::Uploads::Loopback)?;
+    let media = tools.media()?;
+    println!();
+    let program = project.binary("glimpse-local");
+    let mut command = Command::new(&program);
+    command
+        .current_dir(&project.root)
+        .arg("dev")
+        .arg("--preview")
+        .arg(project.binary("preview"))
+        .arg("--ffmpeg")
+        .arg(&media.ffmpeg)
+        .arg("--ffprobe")
+        .arg(&media.ffprobe)
+        .args(arguments);
+    // Comes back only when it could not start.
+    Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
+}

@@ -1,0 +1,149 @@
+//! Decides where things are: the checkout, cargo's target folder, the cache of tools, the programs of npm; and in which
+//! environment cargo and Node are started.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::run;
+
+/// The folders that every verb needs, each absolute.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// The checkout.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder: `CARGO_TARGET_DIR` or the user's configuration may have moved it.
+    pub(crate) target: PathBuf,
+    /// What is built once for all checkouts of this user.
+    pub(crate) cache: PathBuf,
+}
+
+impl Project {
+    pub(crate) fn find() -> Result<Self> {
+        let package = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
+        let root =
+            Path::new(&package).parent().context("the package xtask is not inside a checkout")?.to_owned();
+        let metadata = run::capture(cargo().current_dir(&root).args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ]))?;
+        let metadata: serde_json::Value =
+            serde_json::from_str(&metadata).context("`cargo metadata` did not answer JSON")?;
+        let target =
+            metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
+        Ok(Self { root, target: target.into(), cache: cache(|name| env::var_os(name))? })
+    }
+
+    /// A path inside the checkout.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// A program that the npm packages bring.
+    pub(crate) fn npm_program(&self, name: &str) -> PathBuf {
+        self.path("node_modules/.bin").join(name)
+    }
+
+    /// A tool that setup built.
+    pub(crate) fn tool(&self, name: &str) -> PathBuf {
+        self.cache.join("tools/bin").join(name)
+    }
+
+    /// A binary of the workspace in the dev profile.
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        self.target.join("debug").join(name)
+    }
+
+    /// Where the output of a long step goes.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.target.join("setup").join(name).with_extension("log")
+    }
+
+    pub(crate) fn read(&self, relative: &str) -> Result<String> {
+        let path = self.path(relative);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Cargo, in the checkout.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = cargo();
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// A program of the npm packages in the checkout. Their scripts look for `node` on PATH and the system's may be too old
+    /// for them, so the packages' own comes first.
+    pub(crate) fn npm_command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.npm_program(program));
+        command
+            .current_dir(&self.root)
+            .env("PATH", path_with(&self.path("node_modules/.bin")))
+            .env("WRANGLER_SEND_METRICS", "false");
+        command
+    }
+}
+
+/// The cargo that runs this, without the variables that `cargo run` sets for this package alone: a build script of another
+/// package that watches one of them would otherwise run again.
+fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let is_of_package = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        });
+        if is_of_package {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// PATH with `folder` in front.
+pub(crate) fn path_with(folder: &Path) -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_owned()).chain(env::split_paths(&path));
+    // A folder with a colon in its name cannot be on PATH at all; then the plain one has to do.
+    env::join_paths(folders).unwrap_or(path)
+}
+
+/// The folder of the tools cache, absolute.
+fn cache(lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let named = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = named("GLIMPSE_TOOLS_DIR")
+        .or_else(|| named("XDG_CACHE_HOME").map(|folder| folder.join("glimpse")))
+        .or_else(|| named("HOME").map(|home| home.join(".cache/glimpse")))
+        .context("no folder for tools: set GLIMPSE_TOOLS_DIR or HOME")?;
+    std::path::absolute(&cache).with_context(|| format!("{} is not a folder for tools", cache.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_where_it_was_asked_for() {
+        #[track_caller]
+        fn check(variables: &[(&str, &str)], expected: Option<&str>) {
+            let lookup = |name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            };
+            assert_eq!(cache(lookup).ok(), expected.map(PathBuf::from));
+        }
+        check(
+            &[("GLIMPSE_TOOLS_DIR", "/tools"), ("XDG_CACHE_HOME", "/xdg"), ("HOME", "/home/a")],
+            Some("/tools"),
+        );
+        check(&[("XDG_CACHE_HOME", "/xdg"), ("HOME", "/home/a")], Some("/xdg/glimpse"));
+        check(&[("GLIMPSE_TOOLS_DIR", ""), ("HOME", "/home/a")], Some("/home/a/.cache/glimpse"));
+        check(&[], None);
+    }
+}

@@ -1,0 +1,79 @@
+//! Decides the versions of the build tools that come as crates, and builds those that the tools cache has not. Both belong
+//! to a crate in Cargo.lock and must be of its very version.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::project::Project;
+use crate::run::{self, Step};
+use crate::version::{self, Version};
+
+/// A tool and the crate whose version it follows.
+struct Tool {
+    package: &'static str,
+    program: &'static str,
+    follows: &'static str,
+}
+
+const TOOLS: [Tool; 2] = [
+    Tool { package: "worker-build", program: "worker-build", follows: "worker" },
+    // The format between the macro and the tool changes with every release.
+    Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", follows: "wasm-bindgen" },
+];
+
+const ADVICE: &str =
+    "See that the crate registry can be reached (`cargo update --dry-run`), then start this again.";
+
+pub(super) fn ensure(project: &Project) -> Result<()> {
+    let lock = project.read("Cargo.lock")?;
+    let mut has_built = false;
+    for tool in &TOOLS {
+        let wanted = version::locked(&lock, tool.follows)
+            .with_context(|| format!("Cargo.lock does not have exactly one version of {}", tool.follows))?;
+        if installed(project, tool) == Some(wanted) {
+            run::found(tool.program, wanted);
+            continue;
+        }
+        build(project, tool, wanted)?;
+        has_built = true;
+    }
+    if has_built {
+        // Half a gigabyte that is never looked at again; what cannot be removed only takes room.
+        let _ = std::fs::remove_dir_all(build_folder(project));
+    }
+    Ok(())
+}
+
+/// The version that the installed program says it is.
+fn installed(project: &Project, tool: &Tool) -> Option<Version> {
+    let answer = run::capture(Command::new(project.tool(tool.program)).arg("--version")).ok()?;
+    Version::find(&answer)
+}
+
+fn build(project: &Project, tool: &Tool, version: Version) -> Result<()> {
+    let title = format!("{} {version}", tool.package);
+    let install = |locked: bool| {
+        let mut command = project.cargo();
+        command.args(["install", tool.package, "--version", &format!("={version}"), "--root"]);
+        command.arg(project.cache.join("tools")).env("CARGO_TARGET_DIR", build_folder(project));
+        // They run for a second or two in each build: the compiler's time for the last of their speed is never earned back.
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+        command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+        command.args(locked.then_some("--locked"));
+        command
+    };
+    let step = |name: &str| Step::new(title.clone(), project.log(name));
+    let Err(failure) = step(tool.package).attempt(&mut install(true))? else { return Ok(()) };
+    // A mirror of the registry may lag behind the lockfile of a tool that has just been released; then the newest of what it
+    // has must do. Any other failure is one.
+    if !failure.tail.contains("failed to select a version") {
+        return Err(failure.into_error(ADVICE));
+    }
+    run::note("the registry has not all versions of its lockfile; taking the newest that it has");
+    step(&format!("{}-unlocked", tool.package)).run(&mut install(false), ADVICE)
+}
+
+fn build_folder(project: &Project) -> std::path::PathBuf {
+    project.target.join("tools")
+}

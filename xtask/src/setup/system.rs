@@ -1,0 +1,141 @@
+//! Decides where the programs come from that the system provides: an environment variable, PATH, or the system's packages
+//! where we may install them. Where we may not, the person gets the command to type.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::project::Project;
+use crate::run::{self, Step};
+
+/// A program that we need of the system.
+pub(super) struct Need {
+    /// The variable that names another one to use.
+    variable: &'static str,
+    /// Its names on PATH, the best first.
+    names: &'static [&'static str],
+    /// The Debian packages that bring it.
+    packages: &'static [&'static str],
+    /// What says that one which was found is whole.
+    probe: &'static [&'static str],
+}
+
+pub(super) const FFMPEG: Need =
+    Need { variable: "GLIMPSE_FFMPEG", names: &["ffmpeg"], packages: &["ffmpeg"], probe: &["-version"] };
+pub(super) const FFPROBE: Need =
+    Need { variable: "GLIMPSE_FFPROBE", names: &["ffprobe"], packages: &["ffmpeg"], probe: &["-version"] };
+pub(super) const CHROMIUM: Need = Need {
+    variable: "GLIMPSE_CHROMIUM",
+    names: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+    packages: &["chromium"],
+    probe: &[],
+};
+pub(super) const PYTHON: Need = Need {
+    variable: "GLIMPSE_PYTHON3",
+    names: &["python3"],
+    // Debian keeps what a virtual environment needs in a package of its own.
+    packages: &["python3", "python3-venv"],
+    probe: &["-c", "import ensurepip, venv"],
+};
+
+/// The path of each program, in the order of `needs`.
+pub(super) fn ensure(project: &Project, needs: &[&Need]) -> Result<Vec<PathBuf>> {
+    let mut missing: Vec<&str> = Vec::new();
+    for need in needs {
+        if locate(need)?.is_none() {
+            missing.extend(
+                need.packages.iter().filter(|package| !missing.contains(package)).collect::<Vec<_>>(),
+            );
+        }
+    }
+    if !missing.is_empty() {
+        install(project, &missing)?;
+    }
+    let mut located = Vec::new();
+    for need in needs {
+        let Some(path) = locate(need)? else {
+            bail!(
+                "{} is not on PATH although its packages ({}) are installed: name one with {}",
+                need.names[0],
+                need.packages.join(", "),
+                need.variable
+            );
+        };
+        run::found(need.names[0], path.display());
+        located.push(path);
+    }
+    Ok(located)
+}
+
+/// The program, if there is one that works.
+fn locate(need: &Need) -> Result<Option<PathBuf>> {
+    if let Some(named) = env::var_os(need.variable).filter(|value| !value.is_empty()) {
+        let path = std::path::absolute(&named)?;
+        if !path.is_file() {
+            bail!("{} names {}, which does not exist: correct it or unset it", need.variable, path.display());
+        }
+        return Ok(Some(path));
+    }
+    let works =
+        |path: &PathBuf| need.probe.is_empty() || run::capture(Command::new(path).args(need.probe)).is_ok();
+    Ok(need.names.iter().find_map(|name| on_path(name)).filter(works))
+}
+
+/// The first file of this name on PATH.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
+
+/// Installs Debian packages, if we may; otherwise says how the person can.
+pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    let command_line = format!("apt-get install -y {list}");
+    if on_path("apt-get").is_none() {
+        bail!("missing: {list} (Debian's names). Install what your system calls them, then start this again");
+    }
+    let Some(prefix) = administrator() else {
+        bail!("missing: {list}. Type `sudo {command_line}`, then start this again");
+    };
+    let advice = format!(
+        "Type `sudo apt-get update && sudo {command_line}`, see what it says, then start this again."
+    );
+    let apt = |arguments: &[&str]| {
+        let mut words = prefix.iter().copied().chain(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        // `prefix` may be empty, but the chain is not.
+        let mut command = Command::new(words.next().unwrap_or("apt-get"));
+        command.args(words).args(arguments);
+        command
+    };
+    // A list that cannot be refreshed may still be good enough to install from.
+    let refreshed = Step::new("apt-get update", project.log("apt-update")).attempt(&mut apt(&["update"]))?;
+    if let Err(failure) = refreshed {
+        run::note(&format!("apt-get update {}; trying with the lists that are there", failure.reason));
+    }
+    // `--no-remove`: to make room for ours, a package that the person chose must not go.
+    let arguments: Vec<&str> =
+        ["install", "-y", "--no-install-recommends", "--no-remove"].iter().chain(packages).copied().collect();
+    Step::new(format!("apt-get install {list}"), project.log("apt-install"))
+        .run(&mut apt(&arguments), &advice)
+}
+
+/// What to put before a command to run it as root: nothing if we are, sudo if it asks for no password.
+fn administrator() -> Option<&'static [&'static str]> {
+    let is_root = run::capture(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if is_root {
+        return Some(&[]);
+    }
+    let sudo = on_path("sudo")?;
+    run::capture(Command::new(sudo).args(["-n", "true"])).is_ok().then_some(&["sudo", "-n"])
+}
+
+/// Whether a file of this name is in the folder.
+pub(super) fn has_file(folder: &Path, starts: &str, ends: &str) -> bool {
+    folder.read_dir().is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            entry.file_name().to_str().is_some_and(|name| name.starts_with(starts) && name.ends_with(ends))
+        })
+    })
+}

@@ -1,0 +1,135 @@
+//! Decides what `cargo xtask test` runs and in which order, and that nothing of it is skipped in silence. A part that fails
+//! does not stop the others; a setup or build that fails does.
+
+use std::env;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::build;
+use crate::check;
+use crate::project::Project;
+use crate::run;
+
+use crate::setup::{self, Purpose, Tools, on_path};
+use crate::summary::{self, Counts, Outcome};
+
+pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
+    let tools = setup::run(project, Purpose::Test)?;
+    build::run(project, &tools, &build::ALL, build::Uploads::Loopback)?;
+
+    let mut outcomes = Vec::new();
+    if filters.is_empty() {
+        outcomes.extend(check::all(project, &tools)?);
+    }
+    outcomes.push(tests("unit tests", filters, &mut unit_tests(project, filters))?);
+    outcomes.push(tests("stories", filters, &mut stories(project, &tools, filters)?)?);
+    outcomes.push(tests("browser", filters, &mut browser(project, &tools, filters)?)?);
+    if filters.is_empty() {
+        outcomes.push(check::one("deployable", &mut dry_run(project))?);
+        outcomes.push(licences(project)?);
+    }
+
+    run::heading("summary");
+    let is_red = outcomes.iter().any(Outcome::is_red);
+    println!("{}", summary::table(&outcomes));
+    Ok(if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs one program of tests with its output shown and counted.
+fn tests(name: &'static str, filters: &[String], command: &mut Command) -> Result<Outcome> {
+    run::heading(name);
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let ok = run::stream(command, |line| counts.read(line))?;
+    Ok(Outcome::of_tests(name, counts, ok, !filters.is_empty(), started.elapsed()))
+}
+
+/// The tests that need nothing but the code.
+fn unit_tests(project: &Project, filters: &[String]) -> Command {
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast", "--"]).args(filters);
+    command
+}
+
+/// The stories through the whole of it. What they start is named by the environment.
+fn stories(project: &Project, tools: &Tools, filters: &[String]) -> Result<Command> {
+    let mut command = project.cargo();
+    command.args(["test", "--package", "e2e", "--no-fail-fast", "--"]).args(filters);
+    name_tools(project, tools, &mut command)?;
+    Ok(command)
+}
+
+/// The tests that Node runs.
+fn browser(project: &Project, tools: &Tools, filters: &[String]) -> Result<Command> {
+    let mut command = project.npm_command("node");
+    command.arg("--test");
+    // Several patterns mean any of them, as with cargo.
+    command.args(filters.iter().map(|filter| format!("--test-name-pattern={}", literal(filter))));
+    command.arg("tests/browser/*.test.mjs");
+    name_tools(project, tools, &mut command)?;
+    Ok(command)
+}
+
+/// `text` as a regular expression that matches just it.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if r"\^$.|?*+()[]{}/".contains(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+/// What a story starts or reads. `GLIMPSE_MEDIA` is the person's and passes through.
+fn name_tools(project: &Project, tools: &Tools, command: &mut Command) -> Result<()> {
+    let (media, test) = (tools.media()?, tools.test()?);
+    command
+        .env("GLIMPSE_ROOT", &project.root)
+        .env("GLIMPSE_PREVIEW", project.binary("preview"))
+        .env("GLIMPSE_FFMPEG", &media.ffmpeg)
+        .env("GLIMPSE_FFPROBE", &media.ffprobe)
+        .env("GLIMPSE_CHROMIUM", &test.chromium)
+        .env("GLIMPSE_PYTHON", &test.python)
+        .env("GLIMPSE_NODE", project.npm_program("node"))
+        // wrangler's build command is ours, and has nothing to do.
+        .env("GLIMPSE_PREBUILT", "1")
+        .env("WRANGLER_SEND_METRICS", "false");
+    if let Some(media) = env::var_os("GLIMPSE_MEDIA") {
+        command.env("GLIMPSE_MEDIA", std::path::absolute(media)?);
+    }
+    Ok(())
+}
+
+/// Everything that `wrangler deploy` does but the sending.
+fn dry_run(project: &Project) -> Command {
+    let mut command = project.npm_command("wrangler");
+    command
+        .args(["deploy", "--dry-run", "--outdir"])
+        .arg(project.target.join("wrangler"))
+        .env("GLIMPSE_PREBUILT", "1");
+    command
+}
+
+/// Licences and advisories, where cargo-deny is installed: it needs its database from the network, so it is not set up.
+fn licences(project: &Project) -> Result<Outcome> {
+    const NAME: &str = "licences";
+    if on_path("cargo-deny").is_none() {
+        return Ok(Outcome::not_run(NAME, "cargo-deny is not installed"));
+    }
+    check::one(NAME, project.cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal;
+
+    #[test]
+    fn a_filter_is_text_and_not_a_pattern() {
+        assert_eq!(literal("signs in"), "signs in");
+        assert_eq!(literal("a.gif (x+1)"), r"a\.gif \(x\+1\)");
+    }
+}

@@ -1,0 +1,78 @@
+//! Decides what a version is and where one is written: in the answer of `--version`, and in Cargo.lock.
+
+use std::fmt;
+
+/// Major, minor, patch. A suffix such as `-nightly` is not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
+
+impl Version {
+    /// The first thing in `text` that looks like a version: `v20.20.2`, `wasm-bindgen 0.2.130`, `rustc 1.95.0 (5980…)`.
+    pub(crate) fn find(text: &str) -> Option<Self> {
+        text.split_whitespace().find_map(|word| {
+            let word = word.strip_prefix('v').unwrap_or(word);
+            let word = word.split(['-', '+']).next().unwrap_or_default();
+            let mut numbers = word.split('.').map(|part| part.parse().ok());
+            let version = Self(numbers.next()??, numbers.next()??, numbers.next().unwrap_or(Some(0))?);
+            numbers.next().is_none().then_some(version)
+        })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// The version of `package` in the text of a Cargo.lock. `None` when it is not there or there in more than one.
+pub(crate) fn locked(lock: &str, package: &str) -> Option<Version> {
+    let name = format!("name = \"{package}\"");
+    let mut found =
+        lock.split("[[package]]").filter(|entry| entry.lines().any(|line| line == name)).map(|entry| {
+            let version = entry.lines().find_map(|line| line.strip_prefix("version = \""))?;
+            Version::find(version.trim_end_matches('"'))
+        });
+    let version = found.next()??;
+    found.next().is_none().then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_version_in_what_programs_answer() {
+        const CASES: &[(&str, Option<Version>)] = &[
+            ("v20.20.2", Some(Version(20, 20, 2))),
+            ("wasm-bindgen 0.2.130", Some(Version(0, 2, 130))),
+            ("worker-build 0.8.7\n", Some(Version(0, 8, 7))),
+            ("rustc 1.95.0 (59807616e 2026-04-14)", Some(Version(1, 95, 0))),
+            ("cargo 1.97.0-nightly (abc 2026-05-01)", Some(Version(1, 97, 0))),
+            ("GNU ld 2.40", Some(Version(2, 40, 0))),
+            ("ffmpeg version n7", None),
+            ("1.2.3.4", None),
+            ("", None),
+        ];
+        for (text, expected) in CASES {
+            assert_eq!(Version::find(text), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn compares_by_number() {
+        assert!(Version(0, 2, 130) > Version(0, 2, 99));
+        assert!(Version(20, 0, 0) > Version(19, 99, 99));
+    }
+
+    #[test]
+    fn reads_the_lock_file() {
+        const LOCK: &str = "version = 4\n\n[[package]]\nname = \"worker\"\nversion = \"0.8.7\"\ndependencies = [\n \"worker-macros\",\n]\n\n\
+            [[package]]\nname = \"worker-macros\"\nversion = \"0.8.1\"\n\n\
+            [[package]]\nname = \"rand\"\nversion = \"0.8.5\"\n\n[[package]]\nname = \"rand\"\nversion = \"0.9.1\"\n";
+        assert_eq!(locked(LOCK, "worker"), Some(Version(0, 8, 7)));
+        assert_eq!(locked(LOCK, "worker-macros"), Some(Version(0, 8, 1)));
+        assert_eq!(locked(LOCK, "rand"), None, "two versions are no answer");
+        assert_eq!(locked(LOCK, "absent"), None);
+    }
+}
