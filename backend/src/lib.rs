@@ -1,1 +1,15 @@
-//! The Lambdas.
+//! Decides how an uploaded video becomes its default pictures: everything of the Lambdas but their `main`.
+
+pub mod config;
+pub mod decode;
+pub mod demux;
+pub mod error;
+pub mod event;
+pub mod invoke;
+pub mod job;
+pub mod outcome;
+pub mod picture;
+pub mod probe;
+pub mod publish;
+pub mod relay;
+pub mod store;

@@ -1,1 +1,20 @@
-//! The whole cloud on one machine.
+//! The whole cloud of Glimpse on one machine, in one process.
+//!
+//! An S3 server that checks signatures and sends events, a queue, and the Lambda service for the real function
+//! binary. What talks to it cannot tell it from AWS but by its address, and everything survives a restart.
+//! workerd and the OpenID provider are programs beside it, see [`workerd`] and [`oidc`].
+
+mod cloud;
+pub mod config;
+mod event;
+pub mod lambda;
+mod mapping;
+pub mod oidc;
+pub mod process;
+pub mod queue;
+pub mod s3;
+pub mod workerd;
+pub mod world;
+
+pub use cloud::{Addresses, Cloud, CloudError};
+pub use config::{Config, FunctionSettings, QueueSettings, S3Settings};

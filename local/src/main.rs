@@ -1,1 +1,91 @@
-fn main() {}
+//! `glimpse-local`: the cloud in a terminal. `serve` starts S3, the queue and the function; `dev` everything.
+
+mod cli;
+mod dev;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use glimpse_local::Cloud;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(problem) => return fail(&problem),
+    };
+    let filter = EnvFilter::try_from_env("GLIMPSE_LOG").unwrap_or_else(|_| EnvFilter::new("info,s3s=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .compact()
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(run(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(&problem),
+    }
+}
+
+async fn run(command: cli::Command) -> anyhow::Result<()> {
+    match command {
+        cli::Command::Help => say(cli::HELP),
+        cli::Command::Serve(config) => {
+            let mut told = Told::listen()?;
+            let cloud = Cloud::start(*config).await?;
+            say(&format!("S3 listens on {}", cloud.addresses().s3_endpoint))?;
+            told.wait().await;
+            cloud.stop().await;
+            Ok(())
+        }
+        cli::Command::Dev(settings) => dev::run(*settings).await,
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+pub(crate) struct Told {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Told {
+    /// From now on the signals do not end the process.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("signals cannot be listened for");
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns with the first of them.
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// Prints what the caller waits for; everything else goes to the log.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush().context("nobody reads what is printed")
+}
+
+fn fail(problem: &anyhow::Error) -> ExitCode {
+    // Without a reader of it there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "glimpse-local: {problem:#}");
+    ExitCode::FAILURE
+}

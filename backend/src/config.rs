@@ -1,0 +1,196 @@
+//! Decides what the Lambda must be told by its environment, and refuses to start with half of it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use aws_credential_types::Credentials;
+use thiserror::Error;
+
+/// Where ffmpeg lies in the layer.
+const FFMPEG: &str = "/opt/bin/ffmpeg";
+/// Where ffprobe lies in the layer.
+const FFPROBE: &str = "/opt/bin/ffprobe";
+/// How many times the queue delivers a message before it gives it up; `maxReceiveCount` of its redrive policy.
+const MAX_RECEIVES: u32 = 5;
+
+/// Every name that is missing or wrong, in one error.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("configuration: {}", .0.join("; "))]
+pub struct ConfigErrors(pub Vec<String>);
+
+/// The whole configuration. Its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The bucket's region.
+    pub region: String,
+    /// The role's credentials; Lambda renews them by replacing the process.
+    pub credentials: Credentials,
+    /// Another S3 than AWS's, addressed by path.
+    pub endpoint: Option<String>,
+    /// The one bucket that sources are read from and pictures are written to.
+    pub bucket: String,
+    /// The decoder and encoder.
+    pub tools: Tools,
+    /// At this delivery of a message a failure is written down as the last one.
+    pub max_receives: u32,
+}
+
+/// Where the programs lie. Absolute, since a child is started with an empty environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tools {
+    /// The path of ffmpeg.
+    pub ffmpeg: PathBuf,
+    /// The path of ffprobe.
+    pub ffprobe: PathBuf,
+}
+
+impl Config {
+    /// Reads every name through `lookup`.
+    ///
+    /// # Errors
+    /// All that is wrong at once. No value is repeated: it may be a secret put under the wrong name.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut errors = Vec::new();
+        let mut need = |name: &str| {
+            get(name).unwrap_or_else(|| {
+                errors.push(format!("{name} is missing"));
+                String::new()
+            })
+        };
+        let region = need("AWS_REGION");
+        let key_id = need("AWS_ACCESS_KEY_ID");
+        let secret = need("AWS_SECRET_ACCESS_KEY");
+        let bucket = need("S3_BUCKET");
+
+        let endpoint = get("AWS_ENDPOINT_URL_S3");
+        if endpoint.as_deref().is_some_and(|url| !is_endpoint(url)) {
+            errors.push("AWS_ENDPOINT_URL_S3 is not an http or https origin".into());
+        }
+        let max_receives = match get("GLIMPSE_MAX_RECEIVES").map(|text| text.parse::<u32>()) {
+            None => MAX_RECEIVES,
+            Some(Ok(number)) if (1..=1000).contains(&number) => number,
+            Some(_) => {
+                errors.push("GLIMPSE_MAX_RECEIVES is not a number from 1 to 1000".into());
+                MAX_RECEIVES
+            }
+        };
+        let search = get("PATH").unwrap_or_default();
+        let mut tool = |name: &str, default: &str| {
+            let wanted = get(name).unwrap_or_else(|| default.to_owned());
+            resolve(&wanted, &search).unwrap_or_else(|| {
+                errors.push(format!("{name} names no file"));
+                PathBuf::new()
+            })
+        };
+        let tools =
+            Tools { ffmpeg: tool("GLIMPSE_FFMPEG", FFMPEG), ffprobe: tool("GLIMPSE_FFPROBE", FFPROBE) };
+
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
+        Ok(Self { region, credentials, endpoint, bucket, tools, max_receives })
+    }
+}
+
+impl fmt::Display for Tools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} and {}", self.ffmpeg.display(), self.ffprobe.display())
+    }
+}
+
+fn is_endpoint(url: &str) -> bool {
+    url.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && matches!(uri.path(), "" | "/")
+            && uri.query().is_none()
+    })
+}
+
+/// An absolute path as it is, a bare name where `search` (the value of PATH) has it; only if it is a file.
+pub fn resolve(wanted: &str, search: &str) -> Option<PathBuf> {
+    let wanted = Path::new(wanted);
+    if wanted.is_absolute() {
+        return wanted.is_file().then(|| wanted.to_owned());
+    }
+    if wanted.components().count() != 1 {
+        return None;
+    }
+    std::env::split_paths(search)
+        .map(|folder| folder.join(wanted))
+        .find(|path| path.is_absolute() && path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &[(&str, &str)] = &[
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "very-secret-key"),
+        ("AWS_SESSION_TOKEN", "very-secret-token"),
+        ("S3_BUCKET", "glimpse"),
+        ("GLIMPSE_FFMPEG", "/bin/sh"),
+        ("GLIMPSE_FFPROBE", "sh"),
+        ("PATH", "/nowhere:/bin"),
+    ];
+
+    fn with(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        Config::from_lookup(|name| {
+            changes.iter().chain(GOOD).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn reads_a_whole_environment() {
+        let config = with(&[]).unwrap();
+        assert_eq!((config.bucket.as_str(), config.max_receives, config.endpoint), ("glimpse", 5, None));
+        assert_eq!(config.tools.ffprobe, Path::new("/bin/sh"), "a bare name is looked up");
+    }
+
+    #[test]
+    fn reports_every_bad_name_at_once() {
+        let error = Config::from_lookup(|name| (name == "GLIMPSE_MAX_RECEIVES").then(|| "many".to_owned()));
+        let text = error.unwrap_err().to_string();
+        for name in [
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "S3_BUCKET",
+            "GLIMPSE_MAX_RECEIVES",
+            "GLIMPSE_FFMPEG",
+            "GLIMPSE_FFPROBE",
+        ] {
+            assert!(text.contains(name), "{name} is not in: {text}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_bad_value() {
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL_S3", "ftp://h"),
+            ("AWS_ENDPOINT_URL_S3", "http://u:p@h"),
+            ("AWS_ENDPOINT_URL_S3", "127.0.0.1:9000"),
+            ("AWS_ENDPOINT_URL_S3", "http://h/path"),
+            ("GLIMPSE_MAX_RECEIVES", "0"),
+            ("GLIMPSE_MAX_RECEIVES", "-1"),
+            ("GLIMPSE_FFMPEG", "./sh"),
+            ("GLIMPSE_FFMPEG", "/nowhere/ffmpeg"),
+            ("S3_BUCKET", ""),
+        ] {
+            let error = with(&[(name, value)]).expect_err(value);
+            assert!(error.0.len() == 1 && error.0[0].starts_with(name), "{name}={value}: {error}");
+        }
+        assert!(with(&[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")]).is_ok());
+    }
+
+    #[test]
+    fn secrets_cannot_print() {
+        let text = format!("{:?} {:#?}", with(&[]), with(&[]));
+        assert!(text.contains("AKIDEXAMPLE"), "the test looks at the right text: {text}");
+        assert!(!text.contains("very-secret"), "{text}");
+    }
+}

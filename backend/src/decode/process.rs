@@ -1,0 +1,322 @@
+//! Decides how a program that reads hostile bytes is run: the only spawn of the backend.
+//!
+//! A child has an empty environment, `/` as its folder, its own process group, limits of its own, a deadline, and
+//! bounded pipes. When anything ends before it does, the whole group is killed and reaped (THREATS F13 to F17).
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout_at};
+
+/// How much of a child's complaints is kept.
+const STDERR_BYTES: usize = 64 * 1024;
+/// Open files: three pipes, the loopback connections, and what the C library needs.
+const MAX_OPEN_FILES: u64 = 64;
+/// Address space. Threads reserve far more than they use (8 MiB of stack and a 64 MiB arena each), so a tight limit
+/// here kills honest files; this one only ends a runaway. What a single block may be, `-max_alloc` says.
+const MAX_ADDRESS_BYTES: u64 = 6 * 1024 * 1024 * 1024;
+
+/// What a child is given to live on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// When it is killed.
+    pub deadline: Instant,
+    /// The most that it may write to standard output; more kills it.
+    pub max_stdout: usize,
+}
+
+/// What a child that ended well has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Standard output, whole.
+    pub stdout: Bytes,
+    /// The end of standard error, made printable.
+    pub tail: String,
+}
+
+/// How a child can end badly.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    /// There is no such program.
+    #[error("the program is not there")]
+    NotFound,
+    /// The program may not be run.
+    #[error("the program may not be run")]
+    PermissionDenied,
+    /// The system would not start it or its pipes broke.
+    #[error("cannot run the program: {0}")]
+    Io(#[source] io::Error),
+    /// It was still at work at its deadline. `stdout` is what it had written.
+    #[error("killed at its deadline")]
+    TimedOut {
+        /// What it had written until then.
+        stdout: Bytes,
+    },
+    /// It died of a signal that nobody here sent.
+    #[error("died of signal {signal}: {tail}")]
+    Crashed {
+        /// The signal's number.
+        signal: i32,
+        /// The end of standard error.
+        tail: String,
+    },
+    /// It gave up with a status. `stdout` is what it had written.
+    #[error("exited with status {status}: {tail}")]
+    Failed {
+        /// The exit status.
+        status: i32,
+        /// The end of standard error.
+        tail: String,
+        /// What it had written until then.
+        stdout: Bytes,
+    },
+    /// It wrote more than it was allowed to.
+    #[error("wrote more than it may")]
+    TooMuchOutput,
+}
+
+/// Kills the child's whole group unless it was reaped before.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn kill(&mut self) {
+        if let Some(group) = self.0.take() {
+            // It may have ended by itself in the meantime: then there is nothing to do.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs `program` with `arguments`, feeds it `stdin`, and waits for its end. `secret` is cut out of its complaints.
+///
+/// # Errors
+/// Each variant of [`ProcessError`] but success; in every case the child and its group are gone.
+pub async fn run(
+    program: &Path,
+    arguments: &[String],
+    stdin: Option<Bytes>,
+    limits: Limits,
+    secret: &str,
+) -> Result<Finished, ProcessError> {
+    let mut child = spawn(program, arguments, stdin.is_some())?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let mut group = Group(pid);
+    if let Some(pid) = pid {
+        restrict(pid, limits.deadline.saturating_duration_since(Instant::now()));
+    }
+
+    let mut stdout = Vec::new();
+    let mut stderr = VecDeque::new();
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let talk = async {
+        let (input, output, complaints) = pipes;
+        let feed = async {
+            if let (Some(mut pipe), Some(bytes)) = (input, stdin) {
+                // A child that has seen enough closes its end: its status tells the rest.
+                let _ = pipe.write_all(&bytes).await;
+            }
+        };
+        let (overflow, (), ()) = tokio::join!(
+            collect(output, &mut stdout, limits.max_stdout),
+            drain(complaints, &mut stderr),
+            feed
+        );
+        if overflow { None } else { Some(child.wait().await) }
+    };
+    let talked = timeout_at(limits.deadline, talk).await;
+    let status = if let Ok(Some(status)) = talked {
+        status.map_err(ProcessError::Io)?
+    } else {
+        {
+            group.kill();
+            let _ = child.wait().await;
+            if talked.is_ok() {
+                return Err(ProcessError::TooMuchOutput);
+            }
+            return Err(ProcessError::TimedOut { stdout: stdout.into() });
+        }
+    };
+    // Whatever it left behind in its group ends with it.
+    group.kill();
+    let tail = printable(&stderr.into_iter().collect::<Vec<_>>(), secret);
+    finish(status, stdout.into(), tail)
+}
+
+fn spawn(program: &Path, arguments: &[String], with_stdin: bool) -> Result<Child, ProcessError> {
+    Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .current_dir("/")
+        .stdin(if with_stdin { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ProcessError::NotFound,
+            io::ErrorKind::PermissionDenied => ProcessError::PermissionDenied,
+            _ => ProcessError::Io(error),
+        })
+}
+
+/// Limits that hold from a moment after the start: a child has not met a byte of its input by then.
+fn restrict(pid: Pid, time: Duration) {
+    // Two threads may burn a second each a second; a little more, so that the wall clock is the one that speaks.
+    let cpu_secs = time.as_secs().saturating_mul(2) + 10;
+    for (resource, amount) in [
+        (Resource::Cpu, cpu_secs),
+        // Not one byte goes to a file: everything comes back over pipes, to which this limit does not apply.
+        (Resource::Fsize, 0),
+        (Resource::Core, 0),
+        (Resource::Nofile, MAX_OPEN_FILES),
+        (Resource::As, MAX_ADDRESS_BYTES),
+    ] {
+        // A system that refuses (some sandboxes do) still leaves the deadline and the group kill.
+        let _ = prlimit(Some(pid), resource, Rlimit { current: Some(amount), maximum: Some(amount) });
+    }
+}
+
+/// Reads to the end; true if there was more than `max`.
+async fn collect(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, max: usize) -> bool {
+    let Some(pipe) = pipe else { return false };
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    let _ = pipe.take(limit).read_to_end(into).await;
+    into.len() > max
+}
+
+/// Reads to the end and keeps the last [`STDERR_BYTES`].
+async fn drain(pipe: Option<impl AsyncRead + Unpin>, into: &mut VecDeque<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut piece = [0_u8; 4096];
+    while let Ok(length @ 1..) = pipe.read(&mut piece).await {
+        into.extend(&piece[..length]);
+        let surplus = into.len().saturating_sub(STDERR_BYTES);
+        into.drain(..surplus);
+    }
+}
+
+fn finish(status: ExitStatus, stdout: Bytes, tail: String) -> Result<Finished, ProcessError> {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(Finished { stdout, tail }),
+        (_, Some(signal)) if signal == Signal::XCPU.as_raw() => Err(ProcessError::TimedOut { stdout }),
+        (_, Some(signal)) => Err(ProcessError::Crashed { signal, tail }),
+        (status, None) => Err(ProcessError::Failed { status: status.unwrap_or(-1), tail, stdout }),
+    }
+}
+
+/// Text that is safe in a log: no control characters but line ends, no address of the relay.
+fn printable(bytes: &[u8], secret: &str) -> String {
+    let text: String =
+        String::from_utf8_lossy(bytes).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    if secret.is_empty() { text } else { text.replace(secret, "/***") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn shell(script: &str, stdin: Option<&str>, within: Duration) -> Result<Finished, ProcessError> {
+        let limits = Limits { deadline: Instant::now() + within, max_stdout: 1 << 20 };
+        let arguments = ["-c".to_owned(), script.to_owned()];
+        let stdin = stdin.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        run(Path::new("/bin/sh"), &arguments, stdin, limits, "/secret").await
+    }
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn returns_what_a_child_says() {
+        let finished = shell("cat; echo oops >&2", Some("hello"), SOON).await.unwrap();
+        assert_eq!((finished.stdout.as_ref(), finished.tail.as_str()), (b"hello".as_slice(), "oops\n"));
+    }
+
+    #[tokio::test]
+    async fn f17_a_child_has_no_environment_and_no_folder() {
+        let finished = shell("/usr/bin/env; pwd", None, SOON).await.unwrap();
+        let text = String::from_utf8(finished.stdout.to_vec()).unwrap();
+        // The shell itself sets PWD, and some set OLDPWD, SHLVL and _.
+        let foreign = text.lines().find(|line| {
+            line.contains('=')
+                && !["PWD=/", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own))
+        });
+        assert_eq!(foreign, None);
+        assert!(text.ends_with("/\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn says_how_a_child_ended() {
+        let failed = shell("echo part; echo why >&2; exit 3", None, SOON).await.unwrap_err();
+        assert!(
+            matches!(&failed, ProcessError::Failed { status: 3, tail, stdout } if tail == "why\n" && &stdout[..] == b"part\n"),
+            "{failed:?}"
+        );
+        let crashed = shell("kill -SEGV $$", None, SOON).await.unwrap_err();
+        assert!(matches!(crashed, ProcessError::Crashed { signal: 11, .. }), "{crashed:?}");
+        let burnt = shell("kill -XCPU $$", None, SOON).await.unwrap_err();
+        assert!(matches!(burnt, ProcessError::TimedOut { .. }), "{burnt:?}");
+        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 10 };
+        let absent = run(Path::new("/nowhere/ffmpeg"), &[], None, limits, "").await.unwrap_err();
+        assert!(matches!(absent, ProcessError::NotFound), "{absent:?}");
+        let denied = run(Path::new("/etc/passwd"), &[], None, limits, "").await.unwrap_err();
+        assert!(matches!(denied, ProcessError::PermissionDenied), "{denied:?}");
+    }
+
+    #[tokio::test]
+    async fn f13_kills_the_whole_group_at_the_deadline() {
+        // The grandchild holds the pipe open: only killing the group lets the output end.
+        let started = Instant::now();
+        let error =
+            shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(300)).await.unwrap_err();
+        let ProcessError::TimedOut { stdout } = error else { panic!("{error:?}") };
+        assert!(started.elapsed() < Duration::from_secs(10));
+        let group: i32 = String::from_utf8(stdout.to_vec()).unwrap().trim().parse().unwrap();
+        let group = Pid::from_raw(group).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while rustix::process::test_kill_process_group(group).is_ok() {
+            assert!(Instant::now() < deadline, "somebody of the group lives on");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn f14_a_child_writes_no_file_and_no_flood() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x");
+        let script = format!("sleep 0.2; printf hello > {0}; wc -c < {0}", file.display());
+        let _ = shell(&script, None, SOON).await;
+        assert_eq!(std::fs::read(&file).unwrap_or_default(), b"", "a file got bytes");
+        let flood = shell("yes", None, SOON).await.unwrap_err();
+        assert!(matches!(flood, ProcessError::TooMuchOutput), "{flood:?}");
+    }
+
+    #[tokio::test]
+    async fn f15_complaints_are_bounded_and_harmless() {
+        let script = r"head -c 300000 /dev/zero | tr '\0' x >&2; printf '\033[31mred\007\000 http://127.0.0.1/secret end\n' >&2";
+        let tail = shell(script, None, SOON).await.unwrap().tail;
+        assert!(tail.len() <= STDERR_BYTES && tail.len() > STDERR_BYTES / 2, "{}", tail.len());
+        assert!(tail.ends_with("x[31mred http://127.0.0.1/*** end\n"), "{}", &tail[tail.len() - 60..]);
+    }
+
+    #[tokio::test]
+    async fn a_child_that_never_reads_does_not_hang_its_parent() {
+        let much = "x".repeat(1 << 20);
+        assert!(shell("exit 0", Some(&much), SOON).await.is_ok());
+    }
+}

@@ -1,0 +1,3 @@
+//! Decides what a file is by its own bytes.
+
+pub mod sniff;

@@ -1,0 +1,305 @@
+//! Decides which container a file's first bytes are, before any decoder sees them. Pure; never trusts a name.
+//!
+//! What is not surely one of the containers listed here is refused: a demuxer is forced afterwards, so a playlist
+//! (HLS, ffconcat, DASH, SDP) that calls itself a video is never opened as one (THREATS F1 to F3).
+
+use glimpse_contract::Code;
+
+/// How many bytes are enough to decide.
+pub const SNIFF_BYTES: usize = 4096;
+
+/// A container that is read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// ISO base media: MP4, QuickTime, 3GP, M4V; progressive or fragmented.
+    Mov,
+    /// Matroska and WebM.
+    Matroska,
+    /// AVI.
+    Avi,
+    /// Flash video.
+    Flv,
+    /// MPEG transport stream, 188 or 192 bytes a packet.
+    Mpegts,
+    /// MPEG program stream.
+    Mpeg,
+    /// A bare MPEG-1 or 2 video stream, as old `.mpg` files are.
+    Mpegvideo,
+    /// Ogg.
+    Ogg,
+    /// ASF: WMV.
+    Asf,
+    /// MXF.
+    Mxf,
+    /// GIF.
+    Gif,
+}
+
+impl Container {
+    /// Every container there is.
+    pub const ALL: [Self; 11] = [
+        Self::Mov,
+        Self::Matroska,
+        Self::Avi,
+        Self::Flv,
+        Self::Mpegts,
+        Self::Mpeg,
+        Self::Mpegvideo,
+        Self::Ogg,
+        Self::Asf,
+        Self::Mxf,
+        Self::Gif,
+    ];
+
+    /// The name of ffmpeg's demuxer, and the word in the manifest.
+    pub fn demuxer(self) -> &'static str {
+        match self {
+            Self::Mov => "mov",
+            Self::Matroska => "matroska",
+            Self::Avi => "avi",
+            Self::Flv => "flv",
+            Self::Mpegts => "mpegts",
+            Self::Mpeg => "mpeg",
+            Self::Mpegvideo => "mpegvideo",
+            Self::Ogg => "ogg",
+            Self::Asf => "asf",
+            Self::Mxf => "mxf",
+            Self::Gif => "gif",
+        }
+    }
+}
+
+/// Finds the container of a file of `total_bytes` that begins with `head`, its first [`SNIFF_BYTES`] or all of it.
+///
+/// # Errors
+/// The code with which the file is refused for good.
+pub fn sniff(head: &[u8], total_bytes: u64) -> Result<Container, Code> {
+    if total_bytes == 0 || head.is_empty() {
+        return Err(Code::Empty);
+    }
+    if head.starts_with(b".RMF") {
+        return Err(Code::UnsupportedCodec);
+    }
+    let checks: [(Container, bool); 11] = [
+        (Container::Mov, is_mov(head, total_bytes)),
+        (Container::Matroska, is_matroska(head)),
+        (Container::Avi, is_avi(head)),
+        (Container::Flv, is_flv(head)),
+        (Container::Ogg, head.starts_with(b"OggS\0")),
+        (Container::Asf, head.starts_with(&ASF_HEADER)),
+        (Container::Mxf, is_mxf(head)),
+        (Container::Gif, is_gif(head)),
+        (Container::Mpeg, is_program_stream(head)),
+        (Container::Mpegvideo, is_sequence(head)),
+        (Container::Mpegts, is_transport_stream(head)),
+    ];
+    checks.into_iter().find(|(_, found)| *found).map(|(container, _)| container).ok_or(Code::NotAVideo)
+}
+
+/// The GUID of the ASF header object, [MS-ASF] 10.1.
+const ASF_HEADER: [u8; 16] =
+    [0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11, 0xa6, 0xd9, 0x00, 0xaa, 0x00, 0x62, 0xce, 0x6c];
+
+/// Boxes that a file of this family may begin with.
+const FIRST_BOXES: [&[u8; 4]; 10] =
+    [b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot", b"moof", b"styp", b"sidx"];
+
+fn is_mov(head: &[u8], total_bytes: u64) -> bool {
+    let (Some(size), Some(kind)) = (big_endian(head, 0, 4), head.get(4..8)) else { return false };
+    if !FIRST_BOXES.iter().any(|known| known.as_slice() == kind) {
+        return false;
+    }
+    // ISO 14496-12, 4.2: 1 means that 64 bits of size follow, 0 that the box reaches to the end of the file.
+    let size = match size {
+        0 => total_bytes,
+        1 => big_endian(head, 8, 8).unwrap_or(0),
+        size => size,
+    };
+    match kind {
+        // Brand and version, and a list that no real file makes long.
+        b"ftyp" | b"styp" => (16..=4096).contains(&size) && size <= total_bytes,
+        // A file that was cut off in its media data or index is still one of this family.
+        b"mdat" | b"moov" => size >= 8,
+        _ => size >= 8 && size <= total_bytes,
+    }
+}
+
+/// EBML's magic, and the document type in the header that follows.
+fn is_matroska(head: &[u8]) -> bool {
+    head.starts_with(&[0x1a, 0x45, 0xdf, 0xa3])
+        && [b"matroska".as_slice(), b"webm"].iter().any(|kind| contains(&head[..head.len().min(512)], kind))
+}
+
+fn is_avi(head: &[u8]) -> bool {
+    let kind = head.get(8..12);
+    (head.starts_with(b"RIFF") && matches!(kind, Some(b"AVI " | b"AVIX" | b"AVI\x19")))
+        || (head.starts_with(b"ON2 ") && kind == Some(b"ON2f"))
+}
+
+/// Signature, version 1, flags that are only sound and picture, and a header of nine bytes.
+fn is_flv(head: &[u8]) -> bool {
+    head.starts_with(b"FLV\x01")
+        && head.get(4).is_some_and(|flags| flags & 0b1111_1010 == 0)
+        && big_endian(head, 5, 4) == Some(9)
+}
+
+/// A partition pack's key, SMPTE ST 377-1, 7.1. A run-in before it is legal and never met: it is not looked for.
+fn is_mxf(head: &[u8]) -> bool {
+    head.starts_with(&[0x06, 0x0e, 0x2b, 0x34, 0x02, 0x05, 0x01, 0x01, 0x0d, 0x01, 0x02, 0x01, 0x01, 0x02])
+}
+
+fn is_gif(head: &[u8]) -> bool {
+    (head.starts_with(b"GIF89a") || head.starts_with(b"GIF87a")) && head.len() >= 13
+}
+
+/// A pack header (MPEG-1 or 2) and, if it is in sight, another start code after it.
+fn is_program_stream(head: &[u8]) -> bool {
+    if !head.starts_with(&[0, 0, 1, 0xba]) {
+        return false;
+    }
+    let next = match head.get(4) {
+        Some(byte) if byte & 0xc0 == 0x40 => head.get(13).map(|byte| 14 + usize::from(byte & 7)),
+        Some(byte) if byte & 0xf0 == 0x20 => Some(12),
+        _ => return false,
+    };
+    next.and_then(|at| head.get(at..at + 3)).is_none_or(|code| code == [0, 0, 1])
+}
+
+/// A sequence header, ISO 13818-2, 6.2.2.1: a size, a known shape and rate, and the marker bit where it has to be.
+fn is_sequence(head: &[u8]) -> bool {
+    head.starts_with(&[0, 0, 1, 0xb3])
+        && big_endian(head, 4, 3).is_some_and(|size| size >> 12 != 0 && size & 0xfff != 0)
+        && head.get(7).is_some_and(|byte| (1..=14).contains(&(byte >> 4)) && (1..=8).contains(&(byte & 15)))
+        && head.get(10).is_some_and(|byte| byte & 0x20 != 0)
+}
+
+/// Sync bytes at the distance of a packet, from an early offset, at least five of them or all that fit.
+fn is_transport_stream(head: &[u8]) -> bool {
+    const SYNCS: usize = 5;
+    [188, 192].into_iter().any(|packet: usize| {
+        (0..packet).any(|start| {
+            let mut seen = 0;
+            for byte in head.iter().skip(start).step_by(packet).take(SYNCS) {
+                if *byte != 0x47 {
+                    return false;
+                }
+                seen += 1;
+            }
+            // Three in a row at this distance do not happen in text; a file of one or two packets has no picture.
+            seen >= SYNCS.min(head.len().saturating_sub(start).div_ceil(packet)).max(3)
+        })
+    })
+}
+
+fn big_endian(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
+    let slice = bytes.get(at..at + length)?;
+    Some(slice.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(head: &[u8], expected: Result<Container, Code>) {
+        assert_eq!(sniff(head, head.len() as u64), expected, "{}", head.escape_ascii());
+    }
+
+    fn packets(size: usize, lead: usize) -> Vec<u8> {
+        let mut bytes = vec![0_u8; size * 8];
+        for start in (lead..bytes.len()).step_by(size) {
+            bytes[start] = 0x47;
+        }
+        bytes
+    }
+
+    #[test]
+    fn knows_the_containers() {
+        check(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", Ok(Container::Mov));
+        check(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", Ok(Container::Mov));
+        check(b"\0\0\0\x08wide\0\0\0\x10mdat12345678", Ok(Container::Mov));
+        check(b"\0\0\0\x01mdat\0\0\0\0\x00\xff\0\0", Ok(Container::Mov));
+        check(b"\0\0\0\x00mdat12345678", Ok(Container::Mov));
+        check(b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x1f\x42\x82\x84webm", Ok(Container::Matroska));
+        check(b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska", Ok(Container::Matroska));
+        check(b"RIFF\0\0\0\0AVI LIST", Ok(Container::Avi));
+        check(b"FLV\x01\x05\0\0\0\x09\0\0\0\0", Ok(Container::Flv));
+        check(b"OggS\0\x02\0\0", Ok(Container::Ogg));
+        check(&ASF_HEADER, Ok(Container::Asf));
+        check(b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02\x04\0", Ok(Container::Mxf));
+        check(b"GIF89a\x01\0\x01\0\0\0\0", Ok(Container::Gif));
+        check(b"\0\0\x01\xba\x44\0\x04\0\x04\x01\0\x01\x89\xf8\0\0\x01\xbb", Ok(Container::Mpeg));
+        check(b"\0\0\x01\xba\x21\0\x01\0\x01\x80\0\x01\0\0\x01\xbb", Ok(Container::Mpeg));
+        check(b"\0\0\x01\xb3\x14\0\xf0\x14\0\xc8\x20\xa0", Ok(Container::Mpegvideo));
+        check(&packets(188, 0), Ok(Container::Mpegts));
+        check(&packets(192, 4), Ok(Container::Mpegts));
+        check(&packets(188, 90), Ok(Container::Mpegts));
+    }
+
+    #[test]
+    fn f1_f2_f3_refuses_what_only_calls_itself_a_video() {
+        check(b"", Err(Code::Empty));
+        check(b".RMF\0\0\0\x12", Err(Code::UnsupportedCodec));
+        for other in [
+            b"x".as_slice(),
+            b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\nhttp://169.254.169.254/\n",
+            b"ffconcat version 1.0\nfile /etc/passwd\n",
+            b"<!DOCTYPE html><script>alert(1)</script>",
+            b"<?xml version=\"1.0\"?><MPD/>",
+            b"v=0\no=- 0 0 IN IP4 127.0.0.1\n",
+            b"YUV4MPEG2 W32767 H32767 F25:1\nFRAME\n",
+            b"PK\x03\x04\x14\0\0\0",
+            b"\0\0\0\x01\x67\x42\0\x1e",
+            b"\0\0\x01\xb3\x16\0\xf0\x14\0\xc8\0\0",
+            b"ID3\x04\0\0\0\0\0\0",
+            b"\xff\xfb\x90\x64\0",
+            b"RIFF\x24\0\0\0WAVEfmt ",
+            b"RIFF\x24\0\0\0WEBPVP8 ",
+            b"fLaC\0\0\0\x22",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            b"\xff\xd8\xff\xe0\0\x10JFIF",
+            b"%PDF-1.7",
+            b"\x7fELF\x02\x01\x01",
+            b"FLV\x02\x05\0\0\0\x09",
+            b"FLV\x01\xff\0\0\0\x09",
+            b"\0\0\0\x02ftypmp42\0\0\0\0",
+            b"\xff\xff\xff\xffftypmp42\0\0\0\0",
+            b"\0\0\0\x18ftyp",
+            b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88nothing!",
+            b"GIF89a",
+            b"GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG",
+        ] {
+            check(other, Err(Code::NotAVideo));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(head: Vec<u8>, total: u64) {
+            let _ = sniff(&head, total);
+        }
+
+        #[test]
+        fn any_tail_after_a_magic_is_survived(
+            magic in prop::sample::select(vec![
+                b"\0\0\0\x01mdat".to_vec(), b"\0\0\x01\xba".to_vec(), b"RIFF".to_vec(), b"FLV\x01".to_vec(),
+                b"GIF89a".to_vec(), b"\x1a\x45\xdf\xa3".to_vec(), b"\x47".to_vec(),
+            ]),
+            tail in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let _ = sniff(&[magic, tail].concat(), 1 << 20);
+        }
+
+        #[test]
+        fn text_is_never_a_video(text in "[ -~\n\t]{1,2000}") {
+            // Five `G` at the distance of a transport packet would do it, and no text has them by chance.
+            prop_assert!(sniff(text.as_bytes(), text.len() as u64).is_err());
+        }
+    }
+}

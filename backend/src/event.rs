@@ -1,0 +1,432 @@
+//! Decides what an invocation asks for: envelopes of S3, SQS, SNS and EventBridge become jobs. Pure.
+//!
+//! Shapes: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>,
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>.
+
+use glimpse_contract::{Key, Owner, VideoId};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde_json::Value;
+
+/// One uploaded source to be made pictures of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Where the source lies.
+    pub key: Key,
+    /// Whose video it is.
+    pub owner: Owner,
+    /// Which video.
+    pub video: VideoId,
+    /// The ETag of the object that the event is about, quotes included.
+    pub etag: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When S3 took the upload, in Unix milliseconds; 0 if the event does not say.
+    pub received_ms: u64,
+    /// The queue's message that carried it; none if the Lambda was invoked directly.
+    pub message: Option<String>,
+    /// How many times that message was delivered, this time included; 1 if invoked directly.
+    pub receives: u32,
+}
+
+/// What an invocation asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Intake {
+    /// Whether a queue asks: it wants to hear which messages failed.
+    pub queued: bool,
+    /// What is to be done, in order.
+    pub jobs: Vec<Job>,
+    /// Why something asks for nothing: for the log.
+    pub ignored: Vec<&'static str>,
+    /// What cannot be read: the message, if it came by a queue, and why.
+    pub malformed: Vec<(Option<String>, &'static str)>,
+}
+
+/// The answer to a queue: the messages that are to be delivered again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchResponse {
+    /// The failed messages, each once.
+    pub batch_item_failures: Vec<BatchItemFailure>,
+}
+
+/// A message that is to be delivered again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchItemFailure {
+    /// The message's id.
+    pub item_identifier: String,
+}
+
+impl BatchResponse {
+    /// The answer that names these messages.
+    pub fn of(messages: impl IntoIterator<Item = String>) -> Self {
+        let mut failures: Vec<BatchItemFailure> = Vec::new();
+        for item_identifier in messages {
+            if failures.iter().all(|failure| failure.item_identifier != item_identifier) {
+                failures.push(BatchItemFailure { item_identifier });
+            }
+        }
+        Self { batch_item_failures: failures }
+    }
+}
+
+/// How deep envelopes may lie in each other: SQS around SNS around S3.
+const MAX_DEPTH: u32 = 3;
+
+/// Reads an invocation's payload. `bucket` is ours: an event of another one is ignored.
+pub fn read(payload: &Value, bucket: &str) -> Intake {
+    let mut intake = Intake::default();
+    let carrier = Carrier { message: None, receives: 1 };
+    envelope(payload, bucket, &carrier, MAX_DEPTH, &mut intake);
+    intake
+}
+
+struct Carrier {
+    message: Option<String>,
+    receives: u32,
+}
+
+fn envelope(value: &Value, bucket: &str, carrier: &Carrier, depth: u32, intake: &mut Intake) {
+    let Some(depth) = depth.checked_sub(1) else {
+        intake.malformed.push((carrier.message.clone(), "envelopes are nested too deeply"));
+        return;
+    };
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    if text("Event") == Some("s3:TestEvent") {
+        intake.ignored.push("a test event of S3");
+    } else if let Some(records) = value.get("Records").and_then(Value::as_array) {
+        if records.is_empty() {
+            intake.ignored.push("no records");
+        }
+        for one in records {
+            record(one, bucket, carrier, depth, intake);
+        }
+    } else if text("Type") == Some("Notification") {
+        inner(text("Message"), bucket, carrier, depth, intake);
+    } else if text("source").is_some() && value.get("detail-type").is_some() {
+        bridge(value, bucket, carrier, intake);
+    } else {
+        intake.malformed.push((carrier.message.clone(), "not an event that is known here"));
+    }
+}
+
+/// A JSON text inside an envelope.
+fn inner(body: Option<&str>, bucket: &str, carrier: &Carrier, depth: u32, intake: &mut Intake) {
+    match body.map(serde_json::from_str::<Value>) {
+        Some(Ok(value)) => envelope(&value, bucket, carrier, depth, intake),
+        Some(Err(_)) => intake.malformed.push((carrier.message.clone(), "the body is not JSON")),
+        None => intake.malformed.push((carrier.message.clone(), "there is no body")),
+    }
+}
+
+fn record(value: &Value, bucket: &str, carrier: &Carrier, depth: u32, intake: &mut Intake) {
+    let source = value.get("eventSource").or_else(|| value.get("EventSource")).and_then(Value::as_str);
+    match source {
+        Some("aws:sqs") => {
+            intake.queued = true;
+            let Some(message) = value.get("messageId").and_then(Value::as_str) else {
+                intake.malformed.push((None, "a message without an id"));
+                return;
+            };
+            let receives = value
+                .pointer("/attributes/ApproximateReceiveCount")
+                .and_then(Value::as_str)
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(1);
+            let carrier = Carrier { message: Some(message.to_owned()), receives };
+            inner(value.get("body").and_then(Value::as_str), bucket, &carrier, depth, intake);
+        }
+        Some("aws:sns") => {
+            let message = value.pointer("/Sns/Message").and_then(Value::as_str);
+            inner(message, bucket, carrier, depth, intake);
+        }
+        Some("aws:s3") => notification(value, bucket, carrier, intake),
+        Some(_) => intake.ignored.push("a record of another service"),
+        None => intake.malformed.push((carrier.message.clone(), "a record without a source")),
+    }
+}
+
+/// One record of an S3 notification. Its key is form-encoded.
+fn notification(value: &Value, bucket: &str, carrier: &Carrier, intake: &mut Intake) {
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+    // "The major version is incremented if Amazon S3 makes a change that is not backward compatible."
+    if !text("/eventVersion").is_some_and(|version| version.starts_with("2.")) {
+        intake.ignored.push("an event version that is not known here");
+        return;
+    }
+    // Older notifications carry no `s3:` before the name, newer ones do in some regions' documentation.
+    let name = text("/eventName").unwrap_or_default();
+    if !name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:") {
+        intake.ignored.push("an event that creates nothing");
+        return;
+    }
+    let found = Found {
+        bucket: text("/s3/bucket/name"),
+        key: text("/s3/object/key").and_then(form_decoded),
+        etag: text("/s3/object/eTag"),
+        bytes: value.pointer("/s3/object/size").and_then(Value::as_u64),
+        time: text("/eventTime"),
+    };
+    accept(found, bucket, carrier, intake);
+}
+
+/// An event of EventBridge. Its key is as it is: only notifications encode it.
+fn bridge(value: &Value, bucket: &str, carrier: &Carrier, intake: &mut Intake) {
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+    if text("/source") != Some("aws.s3") {
+        intake.ignored.push("an event of another service");
+        return;
+    }
+    if text("/detail-type") != Some("Object Created") {
+        intake.ignored.push("an event that creates nothing");
+        return;
+    }
+    let found = Found {
+        bucket: text("/detail/bucket/name"),
+        key: text("/detail/object/key").map(str::to_owned),
+        etag: text("/detail/object/etag"),
+        bytes: value.pointer("/detail/object/size").and_then(Value::as_u64),
+        time: text("/time"),
+    };
+    accept(found, bucket, carrier, intake);
+}
+
+struct Found<'a> {
+    bucket: Option<&'a str>,
+    key: Option<String>,
+    etag: Option<&'a str>,
+    bytes: Option<u64>,
+    time: Option<&'a str>,
+}
+
+fn accept(found: Found<'_>, bucket: &str, carrier: &Carrier, intake: &mut Intake) {
+    let (Some(theirs), Some(key), Some(etag)) = (found.bucket, found.key, found.etag) else {
+        intake.malformed.push((carrier.message.clone(), "a record without bucket, key or ETag"));
+        return;
+    };
+    if theirs != bucket {
+        intake.ignored.push("an object of another bucket");
+        return;
+    }
+    let Ok(Key::Source { owner, video }) = key.parse::<Key>() else {
+        intake.ignored.push("a key that is no source of ours");
+        return;
+    };
+    let received_ms = found
+        .time
+        .and_then(|time| time.parse::<Timestamp>().ok())
+        .and_then(|time| u64::try_from(time.as_millisecond()).ok())
+        .unwrap_or(0);
+    intake.jobs.push(Job {
+        key: Key::Source { owner: owner.clone(), video },
+        owner,
+        video,
+        etag: format!("\"{}\"", etag.trim_matches('"')),
+        bytes: found.bytes.unwrap_or(0),
+        received_ms,
+        message: carrier.message.clone(),
+        receives: carrier.receives,
+    });
+}
+
+/// `application/x-www-form-urlencoded`, undone once: `+` is a space, then `%XX` a byte.
+fn form_decoded(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn video() -> VideoId {
+        VideoId::new(1_700_000_000_000, *b"0123456789")
+    }
+
+    fn owner() -> Owner {
+        Owner::of("https://id.example", "alice")
+    }
+
+    fn key() -> String {
+        Key::Source { owner: owner(), video: video() }.to_string()
+    }
+
+    fn s3(key: &str) -> Value {
+        json!({
+            "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "us-east-1",
+            "eventTime": "2023-11-14T22:13:20.123Z", "eventName": "ObjectCreated:Put",
+            "userIdentity": {"principalId": "AWS:AIDAEXAMPLE"},
+            "requestParameters": {"sourceIPAddress": "203.0.113.7"},
+            "responseElements": {"x-amz-request-id": "C3D13FE58DE4C810", "x-amz-id-2": "FMyUVURIY8/IgAtTv8xRjskZQpcIZ9KG4V5Wp6S7S/JRWeUWerMUE5JgHvANOjpD"},
+            "s3": {
+                "s3SchemaVersion": "1.0", "configurationId": "uploads",
+                "bucket": {"name": "glimpse", "ownerIdentity": {"principalId": "A3NL1KOZZKExample"}, "arn": "arn:aws:s3:::glimpse"},
+                "object": {"key": key, "size": 1024, "eTag": "d41d8cd98f00b204e9800998ecf8427e", "sequencer": "0055AED6DCD90281E5"}
+            }
+        })
+    }
+
+    fn sqs(bodies: &[&str]) -> Value {
+        let records: Vec<_> = bodies
+            .iter()
+            .enumerate()
+            .map(|(place, body)| {
+                json!({
+                    "messageId": format!("m{place}"), "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a", "body": body,
+                    "attributes": {"ApproximateReceiveCount": "3", "SentTimestamp": "1545082649183", "SenderId": "AIDAIENQZJOLO23YVJ4VO", "ApproximateFirstReceiveTimestamp": "1545082649185"},
+                    "messageAttributes": {}, "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3", "eventSource": "aws:sqs",
+                    "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:uploads", "awsRegion": "us-east-1"
+                })
+            })
+            .collect();
+        json!({ "Records": records })
+    }
+
+    fn eventbridge() -> Value {
+        json!({
+            "version": "0", "id": "17793124-05d4-b198-2fde-7ededc63b103", "detail-type": "Object Created",
+            "source": "aws.s3", "account": "111122223333", "time": "2023-11-14T22:13:20Z", "region": "us-east-1",
+            "resources": ["arn:aws:s3:::glimpse"],
+            "detail": {"version": "0", "bucket": {"name": "glimpse"},
+                "object": {"key": key(), "size": 5, "etag": "b57f9512698f4b09e608f4f2a65852e5", "sequencer": "00617F08299329D189"},
+                "request-id": "N4N7GDK58NMKJ12R", "requester": "123456789012", "source-ip-address": "1.2.3.4", "reason": "PutObject"}
+        })
+    }
+
+    fn job() -> Job {
+        Job {
+            key: Key::Source { owner: owner(), video: video() },
+            owner: owner(),
+            video: video(),
+            etag: "\"d41d8cd98f00b204e9800998ecf8427e\"".into(),
+            bytes: 1024,
+            received_ms: 1_700_000_000_123,
+            message: None,
+            receives: 1,
+        }
+    }
+
+    #[test]
+    fn reads_a_notification_of_s3() {
+        let intake = read(&json!({"Records": [s3(&key())]}), "glimpse");
+        assert_eq!(intake, Intake { jobs: vec![job()], ..Intake::default() });
+    }
+
+    #[test]
+    fn reads_several_records_of_one_message() {
+        let body = json!({"Records": [s3(&key()), s3(&key())]}).to_string();
+        let intake = read(&sqs(&[&body]), "glimpse");
+        let expected = Job { message: Some("m0".into()), receives: 3, ..job() };
+        assert_eq!(
+            intake,
+            Intake { queued: true, jobs: vec![expected.clone(), expected], ..Intake::default() }
+        );
+    }
+
+    #[test]
+    fn reads_eventbridge_direct_and_queued() {
+        let direct = read(&eventbridge(), "glimpse");
+        assert_eq!((direct.jobs.len(), direct.queued), (1, false));
+        assert_eq!(direct.jobs[0].received_ms, 1_700_000_000_000);
+        assert_eq!(direct.jobs[0].etag, "\"b57f9512698f4b09e608f4f2a65852e5\"");
+        let queued = read(&sqs(&[&eventbridge().to_string()]), "glimpse");
+        assert_eq!((queued.jobs.len(), queued.queued), (1, true));
+    }
+
+    #[test]
+    fn reads_what_sns_wraps() {
+        let message = json!({"Records": [s3(&key())]}).to_string();
+        let wrapped = json!({"Type": "Notification", "MessageId": "dc1e94d9-56c5-5e96-808d-cc7f68faa162",
+            "TopicArn": "arn:aws:sns:us-east-2:111122223333:uploads", "Subject": "Amazon S3 Notification",
+            "Message": message, "Timestamp": "2023-11-14T22:13:20.000Z", "SignatureVersion": "1"});
+        assert_eq!(read(&sqs(&[&wrapped.to_string()]), "glimpse").jobs.len(), 1);
+        let direct = json!({"Records": [{"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": {"Message": message}}]});
+        assert_eq!(read(&direct, "glimpse").jobs, vec![job()]);
+    }
+
+    #[test]
+    fn ignores_what_asks_for_nothing() {
+        let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2014-10-13T15:57:02.089Z",
+            "Bucket": "glimpse", "RequestId": "5582815E1AEA5ADF", "HostId": "8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR"});
+        let changed = |pointer: &str, to: Value| {
+            let mut record = s3(&key());
+            *record.pointer_mut(pointer).unwrap() = to;
+            json!({"Records": [record]})
+        };
+        let mut deleted = eventbridge();
+        deleted["detail-type"] = json!("Object Deleted");
+        let cases = [
+            test.clone(),
+            sqs(&[&test.to_string()]),
+            json!({"Records": []}),
+            changed("/eventName", json!("ObjectRemoved:Delete")),
+            changed("/eventVersion", json!("3.0")),
+            changed("/s3/bucket/name", json!("other")),
+            changed("/s3/object/key", json!(format!("media/{}/manifest.json", video()))),
+            changed("/s3/object/key", json!(format!("/{}", key()))),
+            changed("/s3/object/key", json!("uploads/../x")),
+            changed("/eventSource", json!("aws:kinesis")),
+            deleted,
+            json!({"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification", "detail": {}}),
+        ];
+        for case in cases {
+            let intake = read(&case, "glimpse");
+            assert!(intake.jobs.is_empty() && intake.malformed.is_empty(), "{case}: {intake:?}");
+            assert_eq!(intake.ignored.len(), 1, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_body_fails_its_own_message_alone() {
+        let good = json!({"Records": [s3(&key())]}).to_string();
+        let mut keyless = s3(&key());
+        keyless["s3"]["object"].as_object_mut().unwrap().remove("key");
+        let keyless = json!({"Records": [keyless]}).to_string();
+        let intake = read(&sqs(&["{oops", &good, "[]", "null", &keyless, "\"text\""]), "glimpse");
+        assert_eq!(intake.jobs.len(), 1);
+        let failed: Vec<_> = intake.malformed.iter().filter_map(|(message, _)| message.as_deref()).collect();
+        assert_eq!(failed, ["m0", "m2", "m3", "m4", "m5"]);
+    }
+
+    #[test]
+    fn a_key_is_decoded_exactly_once() {
+        for (encoded, decoded) in [
+            ("a+b", Some("a b")),
+            ("a%2Bb", Some("a+b")),
+            ("a%252Bb", Some("a%2Bb")),
+            ("%F0%9F%8E%BF", Some("\u{1f3bf}")),
+            ("a%2", Some("a%2")),
+            ("%FF", None),
+        ] {
+            assert_eq!(form_decoded(encoded).as_deref(), decoded, "{encoded}");
+        }
+        // The whole way: what S3 would write if a key of ours had needed escapes.
+        let escaped = key().replace('/', "%2F");
+        assert_eq!(read(&json!({"Records": [s3(&escaped)]}), "glimpse").jobs, vec![job()]);
+        let twice = escaped.replace('%', "%25");
+        assert!(read(&json!({"Records": [s3(&twice)]}), "glimpse").jobs.is_empty());
+    }
+
+    #[test]
+    fn the_answer_names_each_message_once() {
+        let answer = BatchResponse::of(["a".to_owned(), "b".to_owned(), "a".to_owned()]);
+        assert_eq!(
+            serde_json::to_value(answer).unwrap(),
+            json!({"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "b"}]})
+        );
+        assert_eq!(serde_json::to_value(BatchResponse::of([])).unwrap(), json!({"batchItemFailures": []}));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_in_a_queue_is_survived(body: String) {
+            read(&sqs(&[&body]), "glimpse");
+        }
+    }
+}

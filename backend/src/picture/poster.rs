@@ -1,0 +1,131 @@
+//! Decides which frame stands for a video: of several moments the one that shows most, and never an empty one where
+//! the video has anything else.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use glimpse_contract::{Code, limits};
+
+use super::score::{self, Score};
+use super::studio::Studio;
+use crate::decode::arguments::{Frames, Seek, Size};
+use crate::error::JobError;
+use crate::probe::MediaInfo;
+
+/// Where candidates are taken, in hundredths of the length: late enough for intros, early enough for credits.
+const PLACES_PERCENT: [u64; 7] = [5, 15, 30, 45, 55, 65, 80];
+/// A source up to this length is looked through from its start, which is cheaper than to seek in it.
+const SHORT_MS: u64 = 6_000;
+/// How many frames such a look takes.
+const LOOK_FRAMES: u32 = 12;
+/// A source up to this length is looked through as a whole before an empty poster is accepted.
+const SEARCHED_MS: u64 = 10 * 60 * 1000;
+/// How many frames that search takes.
+const SEARCH_FRAMES: u32 = 30;
+/// Sources larger than this are decoded one at a time: each 4K decoder takes a few hundred megabytes.
+const LARGE_PIXELS: u64 = 1920 * 1200;
+
+/// The chosen frame.
+#[derive(Debug, Clone)]
+pub struct Poster {
+    /// Raw `rgb24`.
+    pub frame: Bytes,
+    /// Its size.
+    pub size: Size,
+}
+
+/// Finds the poster of a source.
+pub async fn choose(studio: &Studio<'_>, info: &MediaInfo, tone_map: bool) -> Result<Poster, JobError> {
+    let size = info.shown.fitted(limits::THUMBNAIL_WIDTH);
+    let mut best = Best::default();
+    let frames = |seek, keyframes_only, fps, count| Frames { seek, keyframes_only, fps, count, size };
+
+    if info.duration_ms <= SHORT_MS {
+        // A length that is not known is taken for this look as half a minute.
+        let length_ms = if info.duration_ms == 0 { 30_000 } else { info.duration_ms };
+        let fps = f64::from(LOOK_FRAMES) * 1000.0 / length_ms as f64;
+        best.add(
+            studio.decode(info, tone_map, &frames(Seek::Start, false, Some(fps), LOOK_FRAMES)).await,
+            size,
+        )?;
+    } else {
+        let at = |percent: u64| info.duration_ms * percent / 100;
+        let fast = PLACES_PERCENT.map(|percent| frames(Seek::Keyframe(at(percent)), true, None, 1));
+        look(studio, info, tone_map, &fast, &mut best).await?;
+        if best.is_blank() {
+            // One keyframe for the whole of it, or a long black beginning: look at those very moments.
+            let exact = PLACES_PERCENT.map(|percent| frames(Seek::Exact(at(percent)), false, None, 1));
+            look(studio, info, tone_map, &exact, &mut best).await?;
+        }
+        if best.is_blank() && info.duration_ms <= SEARCHED_MS {
+            let fps = f64::from(SEARCH_FRAMES) * 1000.0 / info.duration_ms as f64;
+            let search = frames(Seek::Start, false, Some(fps), SEARCH_FRAMES);
+            best.add(studio.decode(info, tone_map, &search).await, size)?;
+        }
+    }
+    if best.frame.is_none() {
+        // The index lies, or the file is cut off: whatever comes first is the poster.
+        best.timed_out = false;
+        best.add(studio.decode(info, tone_map, &frames(Seek::Start, false, None, 1)).await, size)?;
+    }
+    match best.frame {
+        Some((_, frame)) => Ok(Poster { frame, size }),
+        None if best.timed_out => Err(JobError::Refused(Code::TimedOut)),
+        None => Err(JobError::Refused(Code::Truncated)),
+    }
+}
+
+async fn look(
+    studio: &Studio<'_>,
+    info: &MediaInfo,
+    tone_map: bool,
+    list: &[Frames],
+    best: &mut Best,
+) -> Result<(), JobError> {
+    let large = u64::from(info.coded.width) * u64::from(info.coded.height) > LARGE_PIXELS;
+    let mut found = futures::stream::iter(list)
+        .map(|frames| studio.decode(info, tone_map, frames))
+        .buffered(if large { 1 } else { 2 });
+    while let Some(result) = found.next().await {
+        best.add(result, list[0].size)?;
+        if best.timed_out {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Best {
+    frame: Option<(Score, Bytes)>,
+    timed_out: bool,
+}
+
+impl Best {
+    fn is_blank(&self) -> bool {
+        !self.timed_out && self.frame.as_ref().is_none_or(|(score, _)| score.blank)
+    }
+
+    /// Takes what one look brought. A look that took too long ends the search and nothing else.
+    fn add(&mut self, result: Result<Vec<Bytes>, JobError>, size: Size) -> Result<(), JobError> {
+        let frames = match result {
+            Ok(frames) => frames,
+            Err(JobError::Refused(Code::TimedOut)) => {
+                self.timed_out = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for frame in frames {
+            let score = score::score(&frame, size.width);
+            // Of equals the earlier one stays: the same source has the same poster every time.
+            let better = self
+                .frame
+                .as_ref()
+                .is_none_or(|(best, _)| (!score.blank, score.value) > (!best.blank, best.value));
+            if better {
+                self.frame = Some((score, frame));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! Decides what a file holds, out of ffprobe's JSON, and refuses what is not to be decoded. Pure.
+
+use glimpse_contract::{Code, limits};
+use serde::Deserialize;
+
+use crate::decode::arguments::{CODECS, Size};
+
+/// How light is coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transfer {
+    /// As on any screen.
+    #[default]
+    Sdr,
+    /// SMPTE ST 2084.
+    Pq,
+    /// ARIB STD-B67.
+    Hlg,
+}
+
+/// What is known about a file that may be decoded.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MediaInfo {
+    /// The number of the video stream that is shown.
+    pub stream: u32,
+    /// Its codec.
+    pub codec: String,
+    /// Its size as coded.
+    pub coded: Size,
+    /// Its size as shown: pixel shape and rotation applied.
+    pub shown: Size,
+    /// Clockwise turn for showing: 0, 90, 180 or 270 degrees.
+    pub rotation: u32,
+    /// Whether it says which matrix its colours have.
+    pub has_matrix: bool,
+    /// How light is coded.
+    pub transfer: Transfer,
+    /// Length in milliseconds; 0 if not known.
+    pub duration_ms: u64,
+    /// Frames a second on average; 0 if not known.
+    pub fps: f64,
+    /// Whether there is sound.
+    pub has_audio: bool,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { width: 1, height: 1 }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Report {
+    streams: Vec<Stream>,
+    format: Format,
+    packets: Vec<Packet>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Format {
+    duration: String,
+    nb_streams: usize,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Stream {
+    index: u32,
+    codec_type: String,
+    codec_name: String,
+    codec_tag_string: String,
+    width: u32,
+    height: u32,
+    sample_aspect_ratio: String,
+    color_space: String,
+    color_transfer: String,
+    avg_frame_rate: String,
+    r_frame_rate: String,
+    duration: String,
+    disposition: Disposition,
+    tags: Tags,
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Disposition {
+    attached_pic: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tags {
+    enc_key_id: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SideData {
+    side_data_type: String,
+    rotation: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Packet {
+    stream_index: u32,
+    side_data_list: Vec<SideData>,
+}
+
+/// Reads ffprobe's report.
+///
+/// # Errors
+/// The code with which the file is refused for good.
+pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
+    // ffprobe's own output is well-formed but where a hostile text broke it: then nothing in it is to be trusted.
+    let report: Report = serde_json::from_slice(json).map_err(|_| Code::Truncated)?;
+    if report.format.nb_streams.max(report.streams.len()) > limits::MAX_STREAMS {
+        return Err(Code::TooManyStreams);
+    }
+    let mut pictures = report
+        .streams
+        .iter()
+        .filter(|stream| stream.codec_type == "video" && stream.disposition.attached_pic == 0);
+    let first = pictures.next().ok_or(Code::NoVideoStream)?;
+    let stream = std::iter::once(first).chain(pictures).find(|stream| is_known(stream)).unwrap_or(first);
+
+    if is_encrypted(stream, &report.packets) {
+        return Err(Code::Encrypted);
+    }
+    if !is_known(stream) {
+        return Err(Code::UnsupportedCodec);
+    }
+    let coded = Size { width: stream.width, height: stream.height };
+    if coded.width > limits::MAX_DIMENSION
+        || coded.height > limits::MAX_DIMENSION
+        || u64::from(coded.width) * u64::from(coded.height) > limits::MAX_PIXELS
+    {
+        return Err(Code::TooManyPixels);
+    }
+    if coded.width == 0 || coded.height == 0 {
+        // The container promises a picture, and no header of one was found in it.
+        return Err(Code::Truncated);
+    }
+    let duration_ms = [&report.format.duration, &stream.duration]
+        .into_iter()
+        .filter_map(|text| text.parse::<f64>().ok())
+        .find(|secs| secs.is_finite() && *secs > 0.0)
+        .map_or(0, |secs| (secs * 1000.0).min(u64::MAX as f64) as u64);
+    if duration_ms > limits::MAX_DURATION_MS {
+        return Err(Code::TooLong);
+    }
+    let rotation = rotation(stream);
+    Ok(MediaInfo {
+        stream: stream.index,
+        codec: stream.codec_name.clone(),
+        coded,
+        shown: shown(coded, &stream.sample_aspect_ratio, rotation),
+        rotation,
+        has_matrix: !matches!(stream.color_space.as_str(), "" | "unknown" | "unspecified" | "reserved"),
+        transfer: match stream.color_transfer.as_str() {
+            "smpte2084" => Transfer::Pq,
+            "arib-std-b67" => Transfer::Hlg,
+            _ => Transfer::Sdr,
+        },
+        duration_ms,
+        fps: rate(&stream.avg_frame_rate).or_else(|| rate(&stream.r_frame_rate)).unwrap_or(0.0),
+        has_audio: report.streams.iter().any(|stream| stream.codec_type == "audio"),
+    })
+}
+
+fn is_known(stream: &Stream) -> bool {
+    CODECS.contains(&stream.codec_name.as_str())
+}
+
+/// MP4 marks its packets, Matroska its track, and a sample entry that was not understood still has its name.
+fn is_encrypted(stream: &Stream, packets: &[Packet]) -> bool {
+    stream.tags.enc_key_id.is_some()
+        || stream.codec_tag_string == "encv"
+        || packets.iter().any(|packet| {
+            packet.stream_index == stream.index
+                && packet.side_data_list.iter().any(|side| side.side_data_type == "Encryption info")
+        })
+}
+
+/// ffprobe gives the display matrix's turn anticlockwise, from -180 to 180.
+fn rotation(stream: &Stream) -> u32 {
+    let degrees = stream.side_data_list.iter().find_map(|side| side.rotation).unwrap_or(0.0);
+    if !degrees.is_finite() {
+        return 0;
+    }
+    let quarters = (-degrees / 90.0).round().rem_euclid(4.0);
+    quarters as u32 * 90
+}
+
+fn shown(coded: Size, pixel_shape: &str, rotation: u32) -> Size {
+    let mut size = coded;
+    if let Some((num, den)) = pixel_shape.split_once(':')
+        && let (Ok(num), Ok(den)) = (num.parse::<u64>(), den.parse::<u64>())
+        // No camera's pixel is more oblong than this; what claims to be is damaged.
+        && num > 0 && den > 0 && num <= den.saturating_mul(4) && den <= num.saturating_mul(4)
+    {
+        let width = u64::from(coded.width).saturating_mul(num).saturating_add(den / 2) / den;
+        size.width = u32::try_from(width).unwrap_or(u32::MAX).max(1);
+    }
+    if matches!(rotation, 90 | 270) { Size { width: size.height, height: size.width } } else { size }
+}
+
+fn rate(text: &str) -> Option<f64> {
+    let (num, den) = text.split_once('/')?;
+    let (num, den) = (num.parse::<f64>().ok()?, den.parse::<f64>().ok()?);
+    let rate = num / den;
+    (rate.is_finite() && rate > 0.0 && rate <= 1000.0).then_some(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A phone's film in HDR, held upright: captured.
+    const ROTATED_HDR: &str = include_str!("probe/rotated_hdr.json");
+    /// A song with its cover: captured.
+    const COVER: &str = include_str!("probe/cover.json");
+    /// A DVD's picture with oblong pixels: captured.
+    const ANAMORPHIC: &str = include_str!("probe/anamorphic.json");
+    /// A file of common encryption: captured.
+    const ENCRYPTED_MP4: &str = include_str!("probe/encrypted_mp4.json");
+    /// An encrypted WebM: captured.
+    const ENCRYPTED_WEBM: &str = include_str!("probe/encrypted_webm.json");
+
+    #[test]
+    fn f23_reads_a_turned_hdr_film() {
+        let info = read(ROTATED_HDR.as_bytes()).unwrap();
+        assert_eq!(
+            info,
+            MediaInfo {
+                stream: 0,
+                codec: "hevc".into(),
+                coded: Size { width: 1920, height: 1080 },
+                shown: Size { width: 1080, height: 1920 },
+                rotation: 90,
+                has_matrix: true,
+                transfer: Transfer::Hlg,
+                duration_ms: 1666,
+                fps: 24.0,
+                has_audio: false,
+            }
+        );
+    }
+
+    #[test]
+    fn f23_applies_the_shape_of_pixels() {
+        let info = read(ANAMORPHIC.as_bytes()).unwrap();
+        assert_eq!(info.coded, Size { width: 720, height: 576 });
+        assert_eq!(info.shown, Size { width: 1024, height: 576 });
+        assert!(info.has_audio);
+    }
+
+    #[test]
+    fn refuses_captured_files_rightly() {
+        for (name, json, expected) in [
+            ("cover", COVER, Code::NoVideoStream),
+            ("encrypted mp4", ENCRYPTED_MP4, Code::Encrypted),
+            ("encrypted webm", ENCRYPTED_WEBM, Code::Encrypted),
+            ("nothing", "{}", Code::NoVideoStream),
+            ("no json", "{", Code::Truncated),
+        ] {
+            assert_eq!(read(json.as_bytes()), Err(expected), "{name}");
+        }
+    }
+
+    fn plain(changes: &Value) -> Result<MediaInfo, Code> {
+        let mut stream =
+            json!({"index": 0, "codec_type": "video", "codec_name": "h264", "width": 640, "height": 480});
+        for (name, value) in changes.as_object().unwrap() {
+            stream[name] = value.clone();
+        }
+        read(json!({"streams": [stream], "format": {"nb_streams": 1}}).to_string().as_bytes())
+    }
+
+    #[test]
+    fn refuses_what_is_not_to_be_decoded() {
+        for (changes, expected) in [
+            (json!({"codec_name": "magicyuv"}), Code::UnsupportedCodec),
+            (json!({"codec_name": "unknown"}), Code::UnsupportedCodec),
+            (json!({"codec_name": "none", "codec_tag_string": "encv"}), Code::Encrypted),
+            (json!({"codec_type": "audio"}), Code::NoVideoStream),
+            (json!({"width": 8193}), Code::TooManyPixels),
+            (json!({"height": 65535}), Code::TooManyPixels),
+            (json!({"width": 8192, "height": 4321}), Code::TooManyPixels),
+            (json!({"width": 0}), Code::Truncated),
+            (json!({"duration": "86400.001"}), Code::TooLong),
+            (json!({"duration": "9223372036854.775"}), Code::TooLong),
+        ] {
+            assert_eq!(plain(&changes), Err(expected), "{changes}");
+        }
+        assert!(plain(&json!({"width": 8192, "height": 4320, "duration": "86400.0"})).is_ok());
+        let many = json!({"streams": [], "format": {"nb_streams": 65}}).to_string();
+        assert_eq!(read(many.as_bytes()), Err(Code::TooManyStreams));
+    }
+
+    #[test]
+    fn does_without_what_is_missing_or_absurd() {
+        for (changes, shown, rotation) in [
+            (json!({}), (640, 480), 0),
+            (json!({"sample_aspect_ratio": "0:1"}), (640, 480), 0),
+            (json!({"sample_aspect_ratio": "1:65535"}), (640, 480), 0),
+            (json!({"sample_aspect_ratio": "4:3"}), (853, 480), 0),
+            (json!({"side_data_list": [{"rotation": 180}]}), (640, 480), 180),
+            (json!({"side_data_list": [{"rotation": 90}]}), (480, 640), 270),
+            (json!({"side_data_list": [{"rotation": -90}]}), (480, 640), 90),
+            (json!({"side_data_list": [{"rotation": 5}]}), (640, 480), 0),
+            (json!({"side_data_list": [{"rotation": -0.0}]}), (640, 480), 0),
+        ] {
+            let info = plain(&changes).unwrap();
+            assert_eq!(
+                ((info.shown.width, info.shown.height), info.rotation),
+                (shown, rotation),
+                "{changes}"
+            );
+        }
+        let info =
+            plain(&json!({"duration": "N/A", "avg_frame_rate": "0/0", "r_frame_rate": "90000/1"})).unwrap();
+        assert_eq!((info.duration_ms, info.fps), (0, 0.0));
+    }
+
+    #[test]
+    fn takes_the_first_picture_that_can_be_decoded() {
+        let report = json!({"streams": [
+            {"index": 0, "codec_type": "video", "codec_name": "mjpeg", "width": 9, "height": 9, "disposition": {"attached_pic": 1}},
+            {"index": 1, "codec_type": "video", "codec_name": "bmp", "width": 9, "height": 9},
+            {"index": 2, "codec_type": "video", "codec_name": "vp9", "width": 64, "height": 36},
+        ]});
+        assert_eq!(read(report.to_string().as_bytes()).unwrap().stream, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_report_is_survived(
+            width: u32, height: u32, shape in "[0-9]{0,20}:[0-9]{0,20}", turn: f64, duration in "[-0-9.e]{0,12}",
+        ) {
+            let turn = if turn.is_finite() { json!(turn) } else { Value::Null };
+            let _ = plain(&json!({"width": width, "height": height, "sample_aspect_ratio": shape,
+                "duration": duration, "side_data_list": [{"rotation": turn}]}));
+        }
+    }
+}

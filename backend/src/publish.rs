@@ -1,0 +1,73 @@
+//! Decides what is written and in which order: pictures, then a look at each, then the manifest, once.
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use glimpse_contract::{Failure, Key, Manifest, Output, Variant, VideoId, Visibility};
+
+use crate::error::JobError;
+use crate::picture::studio::Picture;
+use crate::store::{Store, StoreError};
+
+/// How often a manifest that meets another write (409) is tried.
+const COMMIT_ATTEMPTS: u32 = 5;
+
+/// Writes the pictures and makes sure that each is there as written.
+///
+/// # Errors
+/// The storage failed, or holds other bytes than were written.
+pub async fn outputs<S: Store>(
+    store: &S,
+    video: VideoId,
+    visibility: Visibility,
+    pictures: Vec<(Variant, Picture)>,
+) -> Result<Vec<Output>, JobError> {
+    try_join_all(pictures.into_iter().map(|(variant, picture)| async move {
+        let key = Key::Output(video, variant);
+        let bytes = picture.bytes.len() as u64;
+        let content_type = variant.format().content_type();
+        let etag = store
+            .put_output(&key, picture.bytes, content_type, visibility)
+            .await
+            .map_err(JobError::upstream)?;
+        let head = store.head(&key).await.map_err(JobError::upstream)?;
+        if head.bytes != bytes || head.etag != etag {
+            return Err(JobError::upstream("a picture is not stored as it was written"));
+        }
+        Ok(Output {
+            variant: variant.file_name(),
+            bytes,
+            content_type: content_type.to_owned(),
+            etag,
+            width: picture.size.width,
+            height: picture.size.height,
+        })
+    }))
+    .await
+}
+
+/// Writes the manifest. True if this write is the one that counts, false if somebody else's was first.
+///
+/// # Errors
+/// The storage failed.
+pub async fn commit<S: Store>(store: &S, manifest: &Manifest) -> Result<bool, JobError> {
+    let json = Bytes::from(serde_json::to_vec(manifest).map_err(JobError::internal)?);
+    let key = Key::Manifest(manifest.video);
+    for _ in 0..COMMIT_ATTEMPTS {
+        match store.create_manifest(&key, json.clone()).await {
+            Ok(()) => return Ok(true),
+            Err(StoreError::Lost) => return Ok(false),
+            Err(StoreError::Conflict) => tokio::task::yield_now().await,
+            Err(error) => return Err(JobError::upstream(error)),
+        }
+    }
+    Err(JobError::upstream(StoreError::Conflict))
+}
+
+/// Writes down that the last try failed.
+///
+/// # Errors
+/// The storage failed at this too.
+pub async fn failure<S: Store>(store: &S, failure: &Failure) -> Result<(), JobError> {
+    let json = Bytes::from(serde_json::to_vec(failure).map_err(JobError::internal)?);
+    store.put_failure(&Key::Failure(failure.video), json).await.map_err(JobError::upstream)
+}

@@ -1,0 +1,204 @@
+//! Decides nothing: a bucket in memory that behaves as S3 does, with faults to order, for tests.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use glimpse_contract::{Grant, Key, META_NAME, META_VISIBILITY, Visibility};
+use sha2::{Digest as _, Sha256};
+
+use super::{Body, Head, Store, StoreError};
+
+/// How large the pieces of a body are.
+const PIECE: usize = 16 * 1024;
+
+/// An object as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// What a `HEAD` tells.
+    pub head: Head,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What the next read does instead of working.
+#[derive(Debug)]
+pub enum Fault {
+    /// The request itself fails.
+    Refuse(StoreError),
+    /// The body breaks off with an error after so many bytes.
+    BreakAfter(usize),
+    /// The body ends too early, after so many bytes, as if it were whole.
+    EndAfter(usize),
+}
+
+/// A bucket in memory.
+#[derive(Debug, Default)]
+pub struct Memory {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    objects: BTreeMap<String, Object>,
+    read_faults: VecDeque<Fault>,
+    create_faults: VecDeque<StoreError>,
+    reads: u64,
+    writes: u64,
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores an upload as the edge's grant lets a browser do it, and returns its ETag.
+    pub fn upload(&self, grant: &Grant, bytes: impl Into<Bytes>) -> String {
+        let bytes = bytes.into();
+        let [(_, name), (_, visibility)] = grant.metadata();
+        debug_assert_eq!(grant.metadata().map(|(header, _)| header), [META_NAME, META_VISIBILITY]);
+        let head = Head {
+            etag: etag(&bytes),
+            bytes: bytes.len() as u64,
+            content_type: grant.content_type.clone(),
+            name,
+            visibility: Some(visibility),
+        };
+        let etag = head.etag.clone();
+        self.lock().objects.insert(grant.key().to_string(), Object { head, bytes });
+        etag
+    }
+
+    /// The object at a key.
+    pub fn get(&self, key: &Key) -> Option<Object> {
+        self.lock().objects.get(&key.to_string()).cloned()
+    }
+
+    /// Removes an object.
+    pub fn delete(&self, key: &Key) {
+        self.lock().objects.remove(&key.to_string());
+    }
+
+    /// Every key there is, sorted.
+    pub fn keys(&self) -> Vec<String> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
+    /// Orders a fault for the next read that has none yet.
+    pub fn fail_next_read(&self, fault: Fault) {
+        self.lock().read_faults.push_back(fault);
+    }
+
+    /// Orders a fault for the next manifest that is written.
+    pub fn fail_next_create(&self, error: StoreError) {
+        self.lock().create_faults.push_back(error);
+    }
+
+    /// How many bodies were asked for and how many objects were written so far.
+    pub fn counts(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.reads, inner.writes)
+    }
+
+    fn put(&self, key: &Key, bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> String {
+        let head = Head {
+            etag: etag(&bytes),
+            bytes: bytes.len() as u64,
+            content_type: content_type.to_owned(),
+            name: String::new(),
+            visibility: visibility.map(|word| word.as_str().to_owned()),
+        };
+        let etag = head.etag.clone();
+        let mut inner = self.lock();
+        inner.writes += 1;
+        inner.objects.insert(key.to_string(), Object { head, bytes });
+        etag
+    }
+}
+
+impl Store for Memory {
+    async fn head(&self, key: &Key) -> Result<Head, StoreError> {
+        self.get(key).map(|object| object.head).ok_or(StoreError::Gone)
+    }
+
+    async fn read(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<Body, StoreError> {
+        let fault = {
+            let mut inner = self.lock();
+            inner.reads += 1;
+            inner.read_faults.pop_front()
+        };
+        let object = self.get(key).ok_or(StoreError::Gone)?;
+        if object.head.etag != etag {
+            return Err(StoreError::Changed);
+        }
+        let end = range.end.min(object.head.bytes);
+        if range.start >= end {
+            return Err(StoreError::Changed);
+        }
+        let mut bytes = object.bytes.slice(range.start as usize..end as usize);
+        let mut broken = None;
+        match fault {
+            Some(Fault::Refuse(error)) => return Err(error),
+            Some(Fault::BreakAfter(length)) => {
+                bytes.truncate(length);
+                broken = Some(Err(StoreError::Transient("connection reset".into())));
+            }
+            Some(Fault::EndAfter(length)) => bytes.truncate(length),
+            None => {}
+        }
+        let mut pieces = Vec::new();
+        while !bytes.is_empty() {
+            pieces.push(Ok(bytes.split_to(PIECE.min(bytes.len()))));
+        }
+        pieces.extend(broken);
+        Ok(futures::stream::iter(pieces).boxed())
+    }
+
+    async fn put_output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> Result<String, StoreError> {
+        Ok(self.put(key, bytes, content_type, Some(visibility)))
+    }
+
+    async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+        if let Some(error) = self.lock().create_faults.pop_front() {
+            return Err(error);
+        }
+        let head = Head {
+            etag: etag(&json),
+            bytes: json.len() as u64,
+            content_type: "application/json".into(),
+            ..Head::default()
+        };
+        let mut inner = self.lock();
+        if inner.objects.contains_key(&key.to_string()) {
+            return Err(StoreError::Lost);
+        }
+        inner.writes += 1;
+        inner.objects.insert(key.to_string(), Object { head, bytes: json });
+        Ok(())
+    }
+
+    async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+        self.put(key, json, "application/json", None);
+        Ok(())
+    }
+}
+
+/// An ETag as S3 writes it: 32 hexadecimal digits in quotes. It need not be MD5; it has to follow the bytes.
+fn etag(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::from("\"");
+    for byte in &Sha256::digest(bytes)[..16] {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.push('"');
+    text
+}

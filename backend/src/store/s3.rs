@@ -1,0 +1,220 @@
+//! Decides how S3 is asked: which client, timeouts and retries, and how its answers become [`StoreError`]s.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use glimpse_contract::{Key, META_NAME, META_VISIBILITY, Visibility};
+
+use super::{Body, Head, Store, StoreError};
+use crate::config::Config;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Until an answer's first byte; a body has its own clock, where it is read.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(40);
+const MAX_ATTEMPTS: u32 = 4;
+/// A picture under a bare URL may be replaced by its owner; the edge decides what browsers are told.
+const CACHE_CONTROL: &str = "public, max-age=300";
+const PREFIX_OF_METADATA: &str = "x-amz-meta-";
+
+/// The bucket on S3 itself.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    client: Client,
+    bucket: String,
+}
+
+impl S3 {
+    /// A client for the configured bucket. It connects when it is first asked.
+    pub fn new(config: &Config) -> Self {
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let mut builder = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .credentials_provider(config.credentials.clone())
+            .http_client(http)
+            // Exponential back-off with full jitter; the client has a budget of retries as a whole too.
+            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .operation_timeout(OPERATION_TIMEOUT)
+                    .build(),
+            )
+            // A body is read as slowly as the decoder wants it: that is no stall.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if let Some(endpoint) = &config.endpoint {
+            builder = builder.endpoint_url(endpoint).force_path_style(true);
+        }
+        Self { client: Client::from_conf(builder.build()), bucket: config.bucket.clone() }
+    }
+}
+
+impl Store for S3 {
+    async fn head(&self, key: &Key) -> Result<Head, StoreError> {
+        let answer = self.client.head_object().bucket(&self.bucket).key(key.to_string()).send().await;
+        let answer = answer.map_err(|error| classify(&error, StoreError::Changed))?;
+        let meta = |header: &str| {
+            let name = header.strip_prefix(PREFIX_OF_METADATA).unwrap_or(header);
+            answer.metadata().and_then(|all| all.get(name)).cloned()
+        };
+        Ok(Head {
+            etag: answer.e_tag().unwrap_or_default().to_owned(),
+            bytes: answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
+            content_type: answer.content_type().unwrap_or_default().to_owned(),
+            name: meta(META_NAME).unwrap_or_default(),
+            visibility: meta(META_VISIBILITY),
+        })
+    }
+
+    async fn read(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<Body, StoreError> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key.to_string())
+            .if_match(etag)
+            .range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+            .send()
+            .await
+            .map_err(|error| classify(&error, StoreError::Changed))?;
+        let body = futures::stream::unfold(answer.body, |mut body| async {
+            let next = body.next().await?;
+            Some((next.map_err(|error| StoreError::Transient(error.to_string())), body))
+        });
+        Ok(body.boxed())
+    }
+
+    async fn put_output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> Result<String, StoreError> {
+        let name = META_VISIBILITY.strip_prefix(PREFIX_OF_METADATA).unwrap_or(META_VISIBILITY);
+        let answer = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.to_string())
+            .content_type(content_type)
+            .cache_control(CACHE_CONTROL)
+            .metadata(name, visibility.as_str())
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map_err(|error| classify(&error, StoreError::Conflict))?;
+        Ok(answer.e_tag().unwrap_or_default().to_owned())
+    }
+
+    async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
+        request
+            .if_none_match("*")
+            .content_type("application/json")
+            .cache_control("no-cache")
+            .body(ByteStream::from(json))
+            .send()
+            .await
+            .map_err(|error| classify(&error, StoreError::Lost))?;
+        Ok(())
+    }
+
+    async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
+        request
+            .content_type("application/json")
+            .cache_control("no-cache")
+            .body(ByteStream::from(json))
+            .send()
+            .await
+            .map_err(|error| classify(&error, StoreError::Conflict))?;
+        Ok(())
+    }
+}
+
+/// The meaning of a failed call. `precondition` is what 412 says about this one.
+fn classify<E>(error: &SdkError<E>, precondition: StoreError) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    by_status(status, precondition).unwrap_or_else(|| StoreError::Transient(describe(error)))
+}
+
+fn by_status(status: Option<u16>, precondition: StoreError) -> Option<StoreError> {
+    match status? {
+        404 => Some(StoreError::Gone),
+        412 => Some(precondition),
+        409 => Some(StoreError::Conflict),
+        // The event's length and the object's differ, so the object is another one.
+        416 => Some(StoreError::Changed),
+        _ => None,
+    }
+}
+
+/// One line for the log: it holds status, S3's own code and the chain of causes, and no credential or signature.
+fn describe<E>(error: &SdkError<E>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    match (status, error.code()) {
+        (Some(status), code) => format!("S3 answered {status} {}", code.unwrap_or_default()),
+        (None, _) => format!("{}", DisplayErrorContext(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_means_what_the_caller_does_next() {
+        assert!(matches!(by_status(Some(404), StoreError::Changed), Some(StoreError::Gone)));
+        assert!(matches!(by_status(Some(412), StoreError::Changed), Some(StoreError::Changed)));
+        assert!(matches!(by_status(Some(412), StoreError::Lost), Some(StoreError::Lost)));
+        assert!(matches!(by_status(Some(409), StoreError::Lost), Some(StoreError::Conflict)));
+        assert!(matches!(by_status(Some(416), StoreError::Changed), Some(StoreError::Changed)));
+        for transient in [None, Some(403), Some(500), Some(503), Some(400)] {
+            assert!(by_status(transient, StoreError::Changed).is_none(), "{transient:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_print_its_secret() {
+        let config = Config {
+            region: "us-east-1".into(),
+            credentials: aws_credential_types::Credentials::new(
+                "AKIDEXAMPLE",
+                "very-secret-key",
+                Some("very-secret-token".into()),
+                None,
+                "test",
+            ),
+            endpoint: Some("http://127.0.0.1:9000".into()),
+            bucket: "glimpse".into(),
+            tools: crate::config::Tools { ffmpeg: "/bin/sh".into(), ffprobe: "/bin/sh".into() },
+            max_receives: 5,
+        };
+        let text = format!("{:?}", S3::new(&config));
+        assert!(text.contains("glimpse") && !text.contains("very-secret"), "{text}");
+    }
+}

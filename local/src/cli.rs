@@ -1,0 +1,205 @@
+//! Decides what the command line means.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use glimpse_local::config::{EDGE_PORT, OIDC_PORT, S3_PORT};
+use glimpse_local::s3::cors::CorsRule;
+use glimpse_local::{Config, FunctionSettings};
+use lexopt::{Arg, Parser, ValueExt as _};
+
+pub(crate) const HELP: &str = "\
+The cloud of Glimpse on one machine.
+
+glimpse-local serve [--listen ADDRESS] [--data DIR] [--preview PATH] [--cors ORIGIN]...
+    S3, the queue, and the function if --preview names its binary.
+glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--port N] [--s3-port N] [--oidc-port N]
+    All of that, the Worker in workerd, and an OpenID provider.
+
+  --listen ADDRESS    where S3 listens (127.0.0.1:9000)
+  --data DIR          what survives a restart (target/dev)
+  --preview PATH      the function's binary (dev: target/debug/preview)
+  --ffmpeg PATH       ffmpeg for the function (dev: from the search path)
+  --ffprobe PATH      ffprobe for the function (dev: from the search path)
+  --concurrency N     environments of the function side by side (2)
+  --timeout SECS      how long one invocation may take (120)
+  --cors ORIGIN       a page that may call S3 from a browser; more than once for more
+  --root DIR          the project (.)
+  --port N            the Worker's port (8787)
+  --s3-port N         the S3 server's port (9000)
+  --oidc-port N       the OpenID provider's port (9400)
+GLIMPSE_LOG sets what is logged, e.g. debug or s3=debug.";
+
+pub(crate) enum Command {
+    Help,
+    Serve(Box<Config>),
+    Dev(Box<DevSettings>),
+}
+
+/// What `dev` starts.
+pub(crate) struct DevSettings {
+    pub(crate) root: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) preview: PathBuf,
+    pub(crate) ffmpeg: Option<PathBuf>,
+    pub(crate) ffprobe: Option<PathBuf>,
+    pub(crate) port: u16,
+    pub(crate) s3_port: u16,
+    pub(crate) oidc_port: u16,
+    pub(crate) concurrency: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) cors: Vec<String>,
+}
+
+#[derive(Default)]
+struct Flags {
+    listen: Option<SocketAddr>,
+    data: Option<PathBuf>,
+    preview: Option<PathBuf>,
+    ffmpeg: Option<PathBuf>,
+    ffprobe: Option<PathBuf>,
+    concurrency: Option<usize>,
+    timeout: Option<u64>,
+    cors: Vec<String>,
+    root: Option<PathBuf>,
+    port: Option<u16>,
+    s3_port: Option<u16>,
+    oidc_port: Option<u16>,
+}
+
+/// Reads the arguments, without the program's own name.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Command> {
+    let mut parser = Parser::from_args(args);
+    let mut verb = None;
+    let mut flags = Flags::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
+            Arg::Value(word) if verb.is_none() => verb = Some(word.string()?),
+            Arg::Long("listen") => flags.listen = Some(parser.value()?.parse().context("--listen")?),
+            Arg::Long("data") => flags.data = Some(parser.value()?.into()),
+            Arg::Long("preview") => flags.preview = Some(parser.value()?.into()),
+            Arg::Long("ffmpeg") => flags.ffmpeg = Some(parser.value()?.into()),
+            Arg::Long("ffprobe") => flags.ffprobe = Some(parser.value()?.into()),
+            Arg::Long("concurrency") => {
+                flags.concurrency = Some(parser.value()?.parse().context("--concurrency")?);
+            }
+            Arg::Long("timeout") => flags.timeout = Some(parser.value()?.parse().context("--timeout")?),
+            Arg::Long("cors") => flags.cors.push(parser.value()?.string()?),
+            Arg::Long("root") => flags.root = Some(parser.value()?.into()),
+            Arg::Long("port") => flags.port = Some(parser.value()?.parse().context("--port")?),
+            Arg::Long("s3-port") => flags.s3_port = Some(parser.value()?.parse().context("--s3-port")?),
+            Arg::Long("oidc-port") => flags.oidc_port = Some(parser.value()?.parse().context("--oidc-port")?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if flags.concurrency == Some(0) || flags.timeout == Some(0) {
+        bail!("--concurrency and --timeout are numbers from 1");
+    }
+    match verb.as_deref() {
+        Some("serve") => Ok(Command::Serve(Box::new(serve(flags)))),
+        Some("dev") => Ok(Command::Dev(Box::new(dev(flags)?))),
+        Some(other) => bail!("there is no `{other}`: say serve or dev, or --help"),
+        None => bail!("say serve or dev, or --help"),
+    }
+}
+
+fn serve(flags: Flags) -> Config {
+    let mut config = Config::new(flags.data.unwrap_or_else(|| "target/dev".into()));
+    config.listen = flags.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, S3_PORT).into());
+    if !flags.cors.is_empty() {
+        config.s3.cors = vec![CorsRule::for_uploads(flags.cors)];
+    }
+    config.function = flags.preview.map(|binary| {
+        let timeout = Duration::from_secs(flags.timeout.unwrap_or(120));
+        function(binary, flags.ffmpeg, flags.ffprobe, flags.concurrency.unwrap_or(2), timeout)
+    });
+    if let Some(function) = &config.function {
+        config.queue.visibility = visibility(function.timeout);
+    }
+    config
+}
+
+fn dev(flags: Flags) -> anyhow::Result<DevSettings> {
+    let root = flags.root.unwrap_or_else(|| ".".into());
+    let root = root.canonicalize().with_context(|| format!("the project folder {}", root.display()))?;
+    Ok(DevSettings {
+        data: flags.data.unwrap_or_else(|| root.join("target/dev")),
+        preview: flags.preview.unwrap_or_else(|| root.join("target/debug/preview")),
+        ffmpeg: flags.ffmpeg,
+        ffprobe: flags.ffprobe,
+        port: flags.port.unwrap_or(EDGE_PORT),
+        s3_port: flags.s3_port.unwrap_or(S3_PORT),
+        oidc_port: flags.oidc_port.unwrap_or(OIDC_PORT),
+        concurrency: flags.concurrency.unwrap_or(2),
+        timeout: Duration::from_secs(flags.timeout.unwrap_or(120)),
+        cors: flags.cors,
+        root,
+    })
+}
+
+/// The function with its tools.
+pub(crate) fn function(
+    binary: PathBuf,
+    ffmpeg: Option<PathBuf>,
+    ffprobe: Option<PathBuf>,
+    concurrency: usize,
+    timeout: Duration,
+) -> FunctionSettings {
+    let mut function = FunctionSettings::new(binary);
+    for (name, tool) in [("GLIMPSE_FFMPEG", ffmpeg), ("GLIMPSE_FFPROBE", ffprobe)] {
+        if let Some(tool) = tool {
+            function.env.insert(name.into(), tool.to_string_lossy().into_owned());
+        }
+    }
+    function.concurrency = concurrency;
+    function.timeout = timeout;
+    function
+}
+
+/// How long a message is hidden: AWS asks for no less than the function's time. On one machine nothing else slows
+/// a retry down, so it is little more.
+pub(crate) fn visibility(timeout: Duration) -> Duration {
+    timeout + Duration::from_secs(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> anyhow::Result<Command> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn serve_takes_its_flags() {
+        let words = [
+            "serve",
+            "--listen=127.0.0.1:0",
+            "--preview",
+            "bin/preview",
+            "--cors",
+            "http://a",
+            "--timeout",
+            "7",
+        ];
+        let Ok(Command::Serve(config)) = read(&words) else { panic!("it is a right command line") };
+        let function = config.function.expect("--preview was given");
+        assert_eq!((config.listen.port(), function.timeout.as_secs()), (0, 7));
+        assert_eq!(config.s3.cors[0].allowed_origins, ["http://a"]);
+        assert!(config.queue.visibility > function.timeout);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for words in
+            [&[][..], &["fly"], &["serve", "--wings"], &["serve", "--timeout", "0"], &["dev", "--port", "x"]]
+        {
+            assert!(read(words).is_err(), "{words:?}");
+        }
+        assert!(matches!(read(&["--help"]), Ok(Command::Help)));
+    }
+}

@@ -1,0 +1,279 @@
+//! Decides how the parts are joined: S3's events go to the queue, the queue's messages to the function.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::config::{Config, S3Settings};
+use crate::event::s3_event;
+use crate::lambda::{Function, Invocation};
+use crate::mapping;
+use crate::process::Watchdog;
+use crate::queue::Queue;
+use crate::s3::fault::Faults;
+use crate::s3::{Front, Outlet, Store};
+
+/// How long open connections may take to finish at the end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why the cloud did not start.
+#[derive(Debug, Error)]
+pub enum CloudError {
+    /// Somebody else listens there.
+    #[error("{address} is taken by another program: stop it, or choose another port with --listen")]
+    PortTaken {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder cannot be used.
+    #[error("the data folder {folder} cannot be used: {source}", folder = folder.display())]
+    Data {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no function binary.
+    #[error("there is no function binary at {path}: build it, or name another one", path = .binary.display())]
+    NoFunction {
+        /// Where it was looked for.
+        binary: PathBuf,
+    },
+    /// The program that ends the others cannot be started.
+    #[error("/bin/sh cannot be started: {0}")]
+    Watchdog(#[source] io::Error),
+}
+
+/// Where the cloud is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// The S3 server.
+    pub s3: SocketAddr,
+    /// The S3 server as an endpoint, `http://127.0.0.1:PORT`.
+    pub s3_endpoint: String,
+}
+
+/// A cloud that runs. Dropped, it ends at once; [`Cloud::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Cloud {
+    addresses: Addresses,
+    settings: S3Settings,
+    store: Store,
+    faults: Faults,
+    queue: Queue,
+    function: Option<Function>,
+    watchdog: Watchdog,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    mapping: Option<JoinHandle<()>>,
+}
+
+impl Cloud {
+    /// Starts S3, the queue, and the function if the configuration names one.
+    ///
+    /// # Errors
+    /// A port that is taken, a folder that cannot be used, a binary that is not there: each says what to do.
+    pub async fn start(config: Config) -> Result<Self, CloudError> {
+        let Config { data, listen, s3: settings, queue, function, clock, entropy } = config;
+        if let Some(function) = &function
+            && !function.binary.is_file()
+        {
+            return Err(CloudError::NoFunction { binary: function.binary.clone() });
+        }
+        let listener = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => CloudError::PortTaken { address: listen },
+            _ => CloudError::Listen { address: listen, source },
+        })?;
+        let address =
+            listener.local_addr().map_err(|source| CloudError::Listen { address: listen, source })?;
+        let endpoint = format!("http://{address}");
+        let watchdog = Watchdog::start().map_err(CloudError::Watchdog)?;
+
+        let in_folder = |source| CloudError::Data { folder: data.clone(), source };
+        let queue =
+            Queue::open(&data.join("queue"), queue, clock.clone(), entropy.clone()).map_err(in_folder)?;
+        let outlet = outlet(queue.clone(), &settings);
+        let prefix = settings.event_prefix.clone();
+        let store = Store::open(&data.join("s3"), &prefix, clock.clone(), entropy.clone(), outlet)
+            .map_err(in_folder)?;
+        let faults = Faults::default();
+        let front = Front::new(settings.clone(), store.clone(), faults.clone());
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, front, stopped.clone()));
+
+        let function = function.map(|function| {
+            let mut env = environment(&settings, &endpoint, queue.settings().max_receives);
+            env.extend(function.env.clone());
+            Function::new(function, &settings.region, env, watchdog.clone(), clock, entropy)
+        });
+        let mapping = function.clone().map(|function| {
+            tokio::spawn(mapping::run(queue.clone(), function, settings.region.clone(), stopped))
+        });
+        Ok(Self {
+            addresses: Addresses { s3: address, s3_endpoint: endpoint },
+            settings,
+            store,
+            faults,
+            queue,
+            function,
+            watchdog,
+            stop,
+            server,
+            mapping,
+        })
+    }
+
+    /// Where it is reached.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The bucket and the key pair that it was started with.
+    pub fn settings(&self) -> &S3Settings {
+        &self.settings
+    }
+
+    /// The objects, without the protocol.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Answers that go wrong on purpose.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The queue between S3 and the function.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// The function, if the configuration named one.
+    pub fn function(&self) -> Option<&Function> {
+        self.function.as_ref()
+    }
+
+    /// The function's invocations of late, oldest first.
+    pub fn invocations(&self) -> Vec<Invocation> {
+        self.function.as_ref().map(Function::invocations).unwrap_or_default()
+    }
+
+    /// What ends programs that are started beside the cloud.
+    pub fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
+    }
+
+    /// Ends it in order: no new requests, open ones finish, messages in flight go back to the queue, the function's
+    /// environments are killed.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if let Some(mapping) = self.mapping.take() {
+            let _ = mapping.await;
+        }
+        if let Some(function) = &self.function {
+            function.stop();
+        }
+        let _ = (&mut self.server).await;
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(function) = &self.function {
+            function.stop();
+        }
+        self.server.abort();
+        if let Some(mapping) = &self.mapping {
+            mapping.abort();
+        }
+    }
+}
+
+fn outlet(queue: Queue, settings: &S3Settings) -> Outlet {
+    let (bucket, region) = (settings.bucket.clone(), settings.region.clone());
+    Arc::new(move |created| {
+        let body = s3_event(created, &bucket, &region).to_string();
+        queue.send(body).map(drop).map_err(io::Error::other)
+    })
+}
+
+/// What the function finds of the cloud.
+fn environment(
+    settings: &S3Settings,
+    endpoint: &str,
+    max_receives: u32,
+) -> std::collections::BTreeMap<String, String> {
+    [
+        ("AWS_REGION", settings.region.clone()),
+        ("AWS_DEFAULT_REGION", settings.region.clone()),
+        ("AWS_ACCESS_KEY_ID", settings.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", settings.secret_access_key.clone()),
+        ("AWS_ENDPOINT_URL_S3", endpoint.to_owned()),
+        ("S3_BUCKET", settings.bucket.clone()),
+        ("GLIMPSE_MAX_RECEIVES", max_receives.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+async fn serve(listener: TcpListener, front: Front, mut stop: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = told(&mut stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, peer)) = accepted else {
+            // Out of file descriptors, most likely: some will come back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (front, mut stop) = (front.clone(), stop.clone());
+        connections.spawn(async move {
+            let service = service_fn(move |request| front.clone().answer(request, peer));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let broken = tokio::select! {
+                result = &mut connection => result.err(),
+                () = told(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await.err()
+                }
+            };
+            if let Some(error) = broken {
+                tracing::debug!(target: "s3", %error, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, finished).await;
+}
+
+/// Returns when the cloud is told to stop, or is gone.
+pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

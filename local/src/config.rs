@@ -1,0 +1,188 @@
+//! Decides what can be set of the local cloud, and what holds when nothing is said.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use glimpse_contract::Key;
+
+use crate::s3::cors::CorsRule;
+use crate::world::{Clock, Entropy};
+
+/// The port of the S3 server in development.
+pub const S3_PORT: u16 = 9000;
+/// The port of the Worker in development: the one address that a person opens.
+pub const EDGE_PORT: u16 = 8787;
+/// The port of the OpenID provider in development.
+pub const OIDC_PORT: u16 = 9400;
+
+/// Everything that [`crate::Cloud::start`] needs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that survives: objects, uploads, messages. Made if it is not there.
+    pub data: PathBuf,
+    /// Where the S3 server listens; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The bucket and who may use it.
+    pub s3: S3Settings,
+    /// The queue between S3 and the function.
+    pub queue: QueueSettings,
+    /// The function that the queue wakes; without one, messages stay in the queue to be looked at.
+    pub function: Option<FunctionSettings>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where random names come from.
+    pub entropy: Entropy,
+}
+
+impl Config {
+    /// A cloud in that folder, on a port of the system's choice, without a function.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            s3: S3Settings::default(),
+            queue: QueueSettings::default(),
+            function: None,
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+        }
+    }
+}
+
+/// The bucket and who may use it.
+#[derive(Clone)]
+pub struct S3Settings {
+    /// The one bucket.
+    pub bucket: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The public half of the key.
+    pub access_key_id: String,
+    /// The secret half of the key; it never prints.
+    pub secret_access_key: String,
+    /// Which pages may call from a browser, as a bucket's CORS configuration says it.
+    pub cors: Vec<CorsRule>,
+    /// Objects made under this prefix send events to the queue.
+    pub event_prefix: String,
+}
+
+impl Default for S3Settings {
+    fn default() -> Self {
+        Self {
+            bucket: "glimpse".into(),
+            region: "us-east-1".into(),
+            access_key_id: "glimpse-local".into(),
+            secret_access_key: "glimpse-local-secret-key".into(),
+            cors: Vec::new(),
+            event_prefix: Key::UPLOADS.into(),
+        }
+    }
+}
+
+impl fmt::Debug for S3Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Settings")
+            .field("bucket", &self.bucket)
+            .field("region", &self.region)
+            .field("access_key_id", &self.access_key_id)
+            .field("secret_access_key", &"***")
+            .field("cors", &self.cors)
+            .field("event_prefix", &self.event_prefix)
+            .finish()
+    }
+}
+
+/// The queue between S3 and the function, in the words of SQS.
+#[derive(Debug, Clone)]
+pub struct QueueSettings {
+    /// The queue's name, the last part of its ARN.
+    pub name: String,
+    /// How long a received message stays hidden before it is delivered again.
+    pub visibility: Duration,
+    /// After this many receives a message becomes a dead letter.
+    pub max_receives: u32,
+    /// The most messages that one invocation gets, SQS allows 10 without a batching window.
+    pub batch_size: usize,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            name: "glimpse-uploads".into(),
+            visibility: Duration::from_secs(30),
+            max_receives: 5,
+            batch_size: 1,
+        }
+    }
+}
+
+/// A function of the Lambda kind: a program that speaks the Runtime API.
+#[derive(Clone)]
+pub struct FunctionSettings {
+    /// The function's name, the last part of its ARN.
+    pub name: String,
+    /// The program.
+    pub binary: PathBuf,
+    /// What it finds in its environment besides what Lambda and the cloud set.
+    pub env: BTreeMap<String, String>,
+    /// How long one invocation may take.
+    pub timeout: Duration,
+    /// How long a new environment may take to its first request for work; Lambda gives 10 s,
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>.
+    pub init_timeout: Duration,
+    /// The memory that it is told it has, in MB. Not enforced.
+    pub memory_mb: u32,
+    /// How many environments run side by side at the most.
+    pub concurrency: usize,
+    /// An environment without work for this long is shut down; without a value it stays warm.
+    pub idle_shutdown: Option<Duration>,
+}
+
+impl FunctionSettings {
+    /// A function of that program with Lambda's own defaults, one environment at a time.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        Self {
+            name: "glimpse-preview".into(),
+            binary: binary.into(),
+            env: BTreeMap::new(),
+            timeout: Duration::from_mins(2),
+            init_timeout: Duration::from_secs(10),
+            memory_mb: 1769,
+            concurrency: 1,
+            idle_shutdown: None,
+        }
+    }
+}
+
+impl fmt::Debug for FunctionSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionSettings")
+            .field("name", &self.name)
+            .field("binary", &self.binary)
+            .field("env", &self.env.keys())
+            .field("timeout", &self.timeout)
+            .field("init_timeout", &self.init_timeout)
+            .field("memory_mb", &self.memory_mb)
+            .field("concurrency", &self.concurrency)
+            .field("idle_shutdown", &self.idle_shutdown)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_print() {
+        let mut config = Config::new("data");
+        let mut function = FunctionSettings::new("preview");
+        function.env.insert("TOKEN".into(), "hush".into());
+        config.function = Some(function);
+        let text = format!("{config:?}");
+        assert!(!text.contains("glimpse-local-secret-key") && !text.contains("hush"), "{text}");
+    }
+}

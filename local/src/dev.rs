@@ -1,0 +1,160 @@
+//! Decides what `dev` starts, in which order, and what it says when something is missing.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use glimpse_local::oidc::{OidcProvider, OidcSettings};
+use glimpse_local::s3::cors::CorsRule;
+use glimpse_local::workerd::{Workerd, WorkerdSettings};
+use glimpse_local::{Cloud, Config};
+
+use crate::cli::{DevSettings, function, visibility};
+use crate::{Told, say};
+
+/// Good enough to sign cookies and tokens of one machine's own; a deployment must bring others.
+const SESSION_SECRET: &str = "glimpse-development-session-secret-0123456789";
+const JWT_SECRET: &str = "glimpse-development-token-secret-0123456789";
+const CLIENT_ID: &str = "glimpse-dev";
+
+/// Starts everything, says one address, and ends everything when told.
+pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
+    let mut told = Told::listen()?;
+    let settings = checked(settings)?;
+    let started = tokio::select! {
+        started = start(&settings) => started,
+        () = told.wait() => return Ok(()),
+    };
+    let (cloud, oidc, workerd) = started?;
+    let edge = format!("http://localhost:{}", settings.port);
+    say(&format!(
+        "\n  Glimpse is ready:  {edge}\n\n  Ctrl-C stops everything. Data stays in {}.\n",
+        settings.data.display()
+    ))?;
+    let ended = tokio::select! {
+        () = told.wait() => None,
+        how = workerd.ended() => Some(("the Worker (workerd)", how)),
+        how = oidc.ended() => Some(("the OpenID provider", how)),
+    };
+    workerd.stop().await;
+    oidc.stop().await;
+    cloud.stop().await;
+    match ended {
+        None => Ok(()),
+        Some((who, how)) => bail!("{who} ended by itself ({how}): its last lines are above"),
+    }
+}
+
+async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, Workerd)> {
+    let edge = format!("http://localhost:{}", settings.port);
+    let mut config = Config::new(&settings.data);
+    config.listen = (Ipv4Addr::LOCALHOST, settings.s3_port).into();
+    let origins = [edge.clone(), format!("http://127.0.0.1:{}", settings.port)];
+    config.s3.cors = vec![CorsRule::for_uploads(origins.into_iter().chain(settings.cors.clone()))];
+    config.queue.visibility = visibility(settings.timeout);
+    config.function = Some(function(
+        settings.preview.clone(),
+        settings.ffmpeg.clone(),
+        settings.ffprobe.clone(),
+        settings.concurrency,
+        settings.timeout,
+    ));
+    let cloud = Cloud::start(config).await?;
+    let provider = OidcSettings {
+        root: settings.root.clone(),
+        port: settings.oidc_port,
+        client_id: CLIENT_ID.into(),
+        redirect: format!("{edge}/auth/callback"),
+    };
+    let oidc = OidcProvider::start(provider, cloud.watchdog(), |line| {
+        tracing::info!(target: "oidc", "{line}");
+    })
+    .await?;
+    let worker = WorkerdSettings {
+        root: settings.root.clone(),
+        port: settings.port,
+        vars: vars(settings, &edge, &cloud, oidc.issuer()),
+        persist: settings.data.join("workerd"),
+    };
+    let workerd = Workerd::start(worker, cloud.watchdog(), |line| {
+        tracing::info!(target: "workerd", "{line}");
+    })
+    .await?;
+    Ok((cloud, oidc, workerd))
+}
+
+fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTreeMap<String, String> {
+    let s3 = cloud.settings();
+    let origins = settings.cors.join(",");
+    [
+        ("PUBLIC_URL", edge),
+        ("S3_BUCKET", &s3.bucket),
+        ("S3_REGION", &s3.region),
+        ("S3_ENDPOINT", &cloud.addresses().s3_endpoint),
+        ("S3_ACCESS_KEY_ID", &s3.access_key_id),
+        ("S3_SECRET_ACCESS_KEY", &s3.secret_access_key),
+        ("OIDC_ISSUER", issuer),
+        ("OIDC_CLIENT_ID", CLIENT_ID),
+        ("SESSION_SECRET", SESSION_SECRET),
+        ("JWT_ISSUER", issuer),
+        ("JWT_AUDIENCE", "glimpse"),
+        ("JWT_SECRET", JWT_SECRET),
+        ("ALLOWED_ORIGINS", &origins),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// Finds what is missing before anything starts.
+fn checked(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
+    for (flag, port) in
+        [("--port", settings.port), ("--s3-port", settings.s3_port), ("--oidc-port", settings.oidc_port)]
+    {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if let Err(error) = TcpListener::bind(address) {
+            bail!(
+                "port {port} cannot be used ({error}): stop the program that has it, or choose another with {flag}"
+            );
+        }
+    }
+    if !settings.preview.is_file() {
+        bail!(
+            "there is no function binary at {}: run `cargo build --package glimpse-backend --bin preview`",
+            settings.preview.display()
+        );
+    }
+    settings.preview = settings.preview.canonicalize()?;
+    for needed in ["node_modules/wrangler/bin/wrangler.js", "wrangler.toml", "local/oidc/provider.mjs"] {
+        if !settings.root.join(needed).is_file() {
+            bail!(
+                "{needed} is missing in {}: run `cargo xtask dev`, which sets everything up",
+                settings.root.display()
+            );
+        }
+    }
+    settings.ffmpeg = Some(tool("ffmpeg", settings.ffmpeg)?);
+    settings.ffprobe = Some(tool("ffprobe", settings.ffprobe)?);
+    Ok(settings)
+}
+
+fn tool(name: &str, chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let is_there = |path: &Path| path.is_file();
+    match chosen {
+        Some(path) if is_there(&path) => Ok(path.canonicalize()?),
+        Some(path) => bail!("there is no {name} at {}: install it, or correct --{name}", path.display()),
+        None => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let found =
+                std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| is_there(path));
+            match found {
+                Some(path) => Ok(path),
+                None => bail!(
+                    "{name} is not installed: install it (Debian: apt-get install ffmpeg), or name it with --{name}"
+                ),
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Decides what is kept of an invocation: its lines, how it ended, what it cost.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// How many invocations are kept.
+const MAX_INVOCATIONS: usize = 500;
+/// How many lines of one invocation are kept; the first ones go.
+const MAX_LINES: usize = 1000;
+
+/// How an invocation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is still running.
+    Running,
+    /// The function answered.
+    Success(Bytes),
+    /// The function reported an error, or its environment ended or ran out of time.
+    Failure {
+        /// `errorType` of the answer, Lambda's own or the function's.
+        kind: String,
+        /// The JSON that a caller gets.
+        payload: Bytes,
+    },
+}
+
+impl Outcome {
+    /// Whether the function answered.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Success(_))
+    }
+}
+
+/// What is kept of one invocation.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The request's id.
+    pub request_id: String,
+    /// Which environment ran it; a reused one has the same number.
+    pub environment: u64,
+    /// What the function was given.
+    pub payload: Bytes,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Every line, those of the function and Lambda's own START, END and REPORT.
+    pub lines: Vec<String>,
+    /// From handing over to the answer.
+    pub duration: Duration,
+    /// From the start of the process to its first request for work; only for an environment's first invocation.
+    pub init_duration: Option<Duration>,
+    /// The most memory that the function's own process held, in bytes; programs that it starts are not counted.
+    pub max_memory_bytes: Option<u64>,
+}
+
+/// The invocations of late. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InvocationLog(Arc<Mutex<VecDeque<Invocation>>>);
+
+impl InvocationLog {
+    fn all(&self) -> MutexGuard<'_, VecDeque<Invocation>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn begin(&self, invocation: Invocation) {
+        let mut all = self.all();
+        if all.len() == MAX_INVOCATIONS {
+            all.pop_front();
+        }
+        all.push_back(invocation);
+    }
+
+    /// Adds a line and prints it.
+    pub(crate) fn line(&self, request_id: Option<&str>, line: &str) {
+        tracing::info!(target: "function", "{line}");
+        let Some(request_id) = request_id else { return };
+        self.change(request_id, |invocation| {
+            if invocation.lines.len() == MAX_LINES {
+                invocation.lines.remove(0);
+            }
+            invocation.lines.push(line.to_owned());
+        });
+    }
+
+    pub(crate) fn change(&self, request_id: &str, change: impl FnOnce(&mut Invocation)) {
+        let mut all = self.all();
+        if let Some(invocation) = all.iter_mut().rev().find(|invocation| invocation.request_id == request_id)
+        {
+            change(invocation);
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<Invocation> {
+        self.all().iter().cloned().collect()
+    }
+}
+
+/// The line that closes an invocation, as Lambda prints it.
+pub(crate) fn report(invocation: &Invocation, memory_mb: u32) -> String {
+    let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    let billed = ms(invocation.duration + invocation.init_duration.unwrap_or_default()).ceil();
+    let used = invocation.max_memory_bytes.unwrap_or(0).div_ceil(1024 * 1024);
+    let mut line = format!(
+        "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {billed:.0} ms\t\
+         Memory Size: {memory_mb} MB\tMax Memory Used: {used} MB",
+        invocation.request_id,
+        ms(invocation.duration),
+    );
+    if let Some(init) = invocation.init_duration {
+        line += &format!("\tInit Duration: {:.2} ms", ms(init));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invocation(id: usize) -> Invocation {
+        Invocation {
+            request_id: id.to_string(),
+            environment: 1,
+            payload: Bytes::new(),
+            outcome: Outcome::Running,
+            lines: Vec::new(),
+            duration: Duration::from_micros(12_340),
+            init_duration: Some(Duration::from_micros(15_300)),
+            max_memory_bytes: Some(30 << 20),
+        }
+    }
+
+    #[test]
+    fn the_report_is_as_lambda_prints_it() {
+        assert_eq!(
+            report(&invocation(7), 128),
+            "REPORT RequestId: 7\tDuration: 12.34 ms\tBilled Duration: 28 ms\tMemory Size: 128 MB\t\
+             Max Memory Used: 30 MB\tInit Duration: 15.30 ms"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let log = InvocationLog::default();
+        for id in 0..=MAX_INVOCATIONS {
+            log.begin(invocation(id));
+        }
+        let last = MAX_INVOCATIONS.to_string();
+        for line in 0..=MAX_LINES {
+            log.line(Some(&last), &line.to_string());
+        }
+        let all = log.list();
+        assert_eq!((all.len(), all[0].request_id.as_str()), (MAX_INVOCATIONS, "1"));
+        let lines = &all.last().unwrap().lines;
+        assert_eq!((lines.len(), lines[0].as_str()), (MAX_LINES, "1"));
+    }
+}

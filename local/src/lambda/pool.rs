@@ -1,0 +1,161 @@
+//! Decides which environment runs an invocation: a warm one if there is one, else a new one, never too many.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::environment::{Blueprint, Call, Environment, InitFailure, opened};
+use super::log::{Invocation, InvocationLog, Outcome};
+use crate::config::FunctionSettings;
+use crate::process::Watchdog;
+use crate::world::{Clock, Entropy};
+
+/// A function with its environments. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Function(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    blueprint: Arc<Blueprint>,
+    entropy: Entropy,
+    permits: Arc<Semaphore>,
+    warm: Mutex<Vec<(u64, Environment)>>,
+    started: AtomicU64,
+    parked: AtomicU64,
+}
+
+impl Function {
+    /// A function without environments yet. `env` comes on top of what Lambda sets.
+    pub fn new(
+        settings: FunctionSettings,
+        region: &str,
+        env: BTreeMap<String, String>,
+        watchdog: Watchdog,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(settings.concurrency.max(1)));
+        let arn = format!("arn:aws:lambda:{region}:000000000000:function:{}", settings.name);
+        let log = InvocationLog::default();
+        let blueprint = Arc::new(Blueprint { settings, arn, env, watchdog, clock, log });
+        Self(Arc::new(Inner {
+            blueprint,
+            entropy,
+            permits,
+            warm: Mutex::default(),
+            started: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+        }))
+    }
+
+    /// Invokes the function and waits for what comes of it; waits for an environment if all are busy.
+    pub async fn invoke(&self, payload: impl Into<Bytes>) -> Outcome {
+        let inner = &self.0;
+        let Ok(permit) = Arc::clone(&inner.permits).acquire_owned().await else {
+            return Outcome::Failure { kind: "ServiceException".into(), payload: Bytes::new() };
+        };
+        let trace = inner.entropy.name();
+        let (time, rest) = trace.split_at(8);
+        let call = Call {
+            request_id: inner.entropy.uuid(),
+            trace_id: format!("Root=1-{time}-{rest};Parent={};Sampled=0", &rest[..16]),
+            payload: payload.into(),
+        };
+        let id = call.request_id.clone();
+        inner.blueprint.log.begin(opened(&call));
+        let environment = match self.environment(&id).await {
+            Ok(environment) => environment,
+            Err(failure) => {
+                let outcome = failure.outcome(&id);
+                let log = &inner.blueprint.log;
+                log.line(Some(&id), &format!("INIT_REPORT Status: error\tError Type: {}", failure.kind));
+                log.line(Some(&id), &failure.message);
+                log.change(&id, |invocation| invocation.outcome = outcome.clone());
+                return outcome;
+            }
+        };
+        let (outcome, settling) = environment.invoke(call).await;
+        let function = self.clone();
+        tokio::spawn(async move {
+            if let Some(environment) = settling.settle().await {
+                function.park(environment);
+            }
+            drop(permit);
+        });
+        outcome
+    }
+
+    async fn environment(&self, request_id: &str) -> Result<Environment, InitFailure> {
+        loop {
+            let warm = self.0.warm().pop();
+            match warm {
+                Some((_, environment)) if environment.is_alive() => return Ok(environment),
+                // It ended while it was idle.
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let number = self.0.started.fetch_add(1, Ordering::Relaxed) + 1;
+        Environment::start(number, Arc::clone(&self.0.blueprint), request_id).await
+    }
+
+    fn park(&self, environment: Environment) {
+        if self.0.permits.is_closed() {
+            return;
+        }
+        let ticket = self.0.parked.fetch_add(1, Ordering::Relaxed);
+        self.0.warm().push((ticket, environment));
+        if let Some(idle) = self.0.blueprint.settings.idle_shutdown {
+            let function = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(idle).await;
+                let mut warm = function.0.warm();
+                // Still the same ticket: nobody has used it since.
+                let index = warm.iter().position(|(other, _)| *other == ticket);
+                let environment = index.map(|index| warm.remove(index));
+                drop(warm);
+                drop(environment);
+            });
+        }
+    }
+
+    /// The invocations of late, oldest first.
+    pub fn invocations(&self) -> Vec<Invocation> {
+        self.0.blueprint.log.list()
+    }
+
+    /// How many environments have been started so far.
+    pub fn environments_started(&self) -> u64 {
+        self.0.started.load(Ordering::Relaxed)
+    }
+
+    /// How many environments wait for work.
+    pub fn environments_warm(&self) -> usize {
+        self.0.warm().len()
+    }
+
+    /// How long one invocation may take.
+    pub fn timeout(&self) -> Duration {
+        self.0.blueprint.settings.timeout
+    }
+
+    pub(crate) fn concurrency(&self) -> usize {
+        self.0.blueprint.settings.concurrency.max(1)
+    }
+
+    /// Ends every idle environment and takes no more work.
+    pub fn stop(&self) {
+        self.0.permits.close();
+        self.0.warm().clear();
+    }
+}
+
+impl Inner {
+    fn warm(&self) -> MutexGuard<'_, Vec<(u64, Environment)>> {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,420 @@
+//! Decides when a message is delivered, hidden, delivered again and given up: SQS's rules, kept on disk.
+//!
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use md5::{Digest as _, Md5};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use crate::config::QueueSettings;
+use crate::s3::{read_records, remove_record, write_record};
+use crate::world::{Clock, Entropy};
+
+/// Why the queue did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum QueueError {
+    /// The receipt is of a message that is gone, or of an earlier delivery.
+    #[error("the receipt handle is not valid any more")]
+    InvalidReceipt,
+    /// The disk did not do it.
+    #[error("the disk failed")]
+    Io(#[from] io::Error),
+}
+
+/// A message at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Grows with every message sent: the order in which they are delivered, without a promise.
+    pub number: u64,
+    /// The message's id, a UUID.
+    pub id: String,
+    /// What was sent.
+    pub body: String,
+    /// When it was sent, in Unix milliseconds.
+    pub sent_at_ms: i64,
+    /// How often it was delivered.
+    pub receives: u32,
+    /// When it was first delivered, in Unix milliseconds.
+    pub first_received_at_ms: Option<i64>,
+}
+
+/// A message as delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What is needed to delete it.
+    pub receipt: String,
+    /// The message, this delivery counted.
+    pub message: Message,
+}
+
+impl Message {
+    /// MD5 of the body in hexadecimal digits.
+    pub fn md5_of_body(&self) -> String {
+        hex::encode(Md5::digest(self.body.as_bytes()))
+    }
+}
+
+/// How many messages are in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Waiting to be delivered.
+    pub visible: usize,
+    /// Delivered, and neither deleted nor visible again.
+    pub in_flight: usize,
+    /// Given up.
+    pub dead: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    message: Message,
+    /// Hidden until then, under this receipt.
+    hidden: Option<(i64, String)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    live: BTreeMap<u64, Held>,
+    dead: BTreeMap<u64, Message>,
+    last_number: u64,
+}
+
+/// A queue with its dead letters. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Queue(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    settings: QueueSettings,
+    clock: Clock,
+    entropy: Entropy,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl Queue {
+    /// Opens the folder. Messages that were in flight are visible: whoever held them ended with the process.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or written.
+    pub fn open(root: &Path, settings: QueueSettings, clock: Clock, entropy: Entropy) -> io::Result<Self> {
+        fs::create_dir_all(root.join("live"))?;
+        fs::create_dir_all(root.join("dead"))?;
+        let mut state = State::default();
+        for (_, message) in read_records::<Message>(&root.join("dead"))? {
+            state.last_number = state.last_number.max(message.number);
+            state.dead.insert(message.number, message);
+        }
+        for (path, message) in read_records::<Message>(&root.join("live"))? {
+            if state.dead.contains_key(&message.number) {
+                // It died just before a crash.
+                remove_record(&path)?;
+                continue;
+            }
+            state.last_number = state.last_number.max(message.number);
+            state.live.insert(message.number, Held { message, hidden: None });
+        }
+        Ok(Self(Arc::new(Inner {
+            root: root.to_owned(),
+            settings,
+            clock,
+            entropy,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        })))
+    }
+
+    /// The queue's settings.
+    pub fn settings(&self) -> &QueueSettings {
+        &self.0.settings
+    }
+
+    /// Sends a message; on return it is on disk. The same body twice is two messages.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn send(&self, body: impl Into<String>) -> Result<String, QueueError> {
+        let mut state = self.0.state();
+        let message = Message {
+            number: state.last_number + 1,
+            id: self.0.entropy.uuid(),
+            body: body.into(),
+            sent_at_ms: self.0.clock.now_ms(),
+            receives: 0,
+            first_received_at_ms: None,
+        };
+        write_record(&self.0.path("live", message.number), &message)?;
+        state.last_number = message.number;
+        let id = message.id.clone();
+        state.live.insert(message.number, Held { message, hidden: None });
+        drop(state);
+        self.0.changed.notify_waiters();
+        Ok(id)
+    }
+
+    /// Delivers up to so many visible messages and hides them. A message that was delivered often enough dies
+    /// instead.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn receive(&self, most: usize) -> Result<Vec<Delivery>, QueueError> {
+        let mut state = self.0.state();
+        let now = self.0.clock.now_ms();
+        let hidden_until =
+            now + i64::try_from(self.0.settings.visibility.as_millis()).unwrap_or(i64::MAX / 2);
+        let visible: Vec<_> =
+            state.live.iter().filter(|(_, held)| held.is_visible(now)).map(|(number, _)| *number).collect();
+        let mut deliveries = Vec::new();
+        for number in visible {
+            if deliveries.len() == most {
+                break;
+            }
+            let held = state.live.get_mut(&number).expect("it was just listed");
+            if held.message.receives >= self.0.settings.max_receives {
+                write_record(&self.0.path("dead", number), &held.message)?;
+                remove_record(&self.0.path("live", number))?;
+                let dead = state.live.remove(&number).expect("it was just listed").message;
+                tracing::warn!(target: "queue", id = dead.id, receives = dead.receives, "dead letter");
+                state.dead.insert(number, dead);
+                continue;
+            }
+            let mut message = held.message.clone();
+            message.receives += 1;
+            message.first_received_at_ms.get_or_insert(now);
+            write_record(&self.0.path("live", number), &message)?;
+            let receipt = format!("{}:{number}", self.0.entropy.name());
+            held.message = message.clone();
+            held.hidden = Some((hidden_until, receipt.clone()));
+            deliveries.push(Delivery { receipt, message });
+        }
+        drop(state);
+        self.0.changed.notify_waiters();
+        Ok(deliveries)
+    }
+
+    /// Deletes a delivered message for good.
+    ///
+    /// # Errors
+    /// If the receipt is not of its latest delivery, or the disk fails.
+    pub fn delete(&self, receipt: &str) -> Result<(), QueueError> {
+        let mut state = self.0.state();
+        let number = find(&state, receipt)?;
+        remove_record(&self.0.path("live", number))?;
+        state.live.remove(&number);
+        drop(state);
+        self.0.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Hides a delivered message for that long from now; zero makes it visible at once.
+    ///
+    /// # Errors
+    /// If the receipt is not of its latest delivery.
+    pub fn change_visibility(&self, receipt: &str, hidden: Duration) -> Result<(), QueueError> {
+        let mut state = self.0.state();
+        let number = find(&state, receipt)?;
+        let held = state.live.get_mut(&number).ok_or(QueueError::InvalidReceipt)?;
+        held.hidden = (!hidden.is_zero()).then(|| {
+            let until = self.0.clock.now_ms() + i64::try_from(hidden.as_millis()).unwrap_or(i64::MAX / 2);
+            (until, receipt.to_owned())
+        });
+        drop(state);
+        self.0.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// How many messages are in which state.
+    pub fn depth(&self) -> Depth {
+        let state = self.0.state();
+        let now = self.0.clock.now_ms();
+        let visible = state.live.values().filter(|held| held.is_visible(now)).count();
+        Depth { visible, in_flight: state.live.len() - visible, dead: state.dead.len() }
+    }
+
+    /// The messages that are neither deleted nor dead, oldest first.
+    pub fn messages(&self) -> Vec<Message> {
+        self.0.state().live.values().map(|held| held.message.clone()).collect()
+    }
+
+    /// The dead letters, oldest first.
+    pub fn dead_letters(&self) -> Vec<Message> {
+        self.0.state().dead.values().cloned().collect()
+    }
+
+    /// Sends every dead letter back to the queue as if it were new, and says how many those are.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn redrive(&self) -> Result<usize, QueueError> {
+        let mut state = self.0.state();
+        let numbers: Vec<_> = state.dead.keys().copied().collect();
+        for number in &numbers {
+            let mut message = state.dead[number].clone();
+            message.receives = 0;
+            message.first_received_at_ms = None;
+            // A new number: a crash between the two steps leaves a duplicate, never a loss.
+            message.number = state.last_number + 1;
+            write_record(&self.0.path("live", message.number), &message)?;
+            state.last_number = message.number;
+            remove_record(&self.0.path("dead", *number))?;
+            state.dead.remove(number);
+            state.live.insert(message.number, Held { message, hidden: None });
+        }
+        drop(state);
+        self.0.changed.notify_waiters();
+        Ok(numbers.len())
+    }
+
+    /// Returns as soon as a message may be visible, or something changed; there may be nothing after all.
+    pub async fn ready(&self) {
+        let changed = self.0.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let next = {
+            let state = self.0.state();
+            let now = self.0.clock.now_ms();
+            let until = |held: &Held| held.hidden.as_ref().map_or(0, |(until, _)| (until - now).max(0));
+            state.live.values().map(until).min()
+        };
+        match next {
+            Some(0) => {}
+            Some(ms) => {
+                // The clock may be one that a test moves, so the wait is never long.
+                let wait = Duration::from_millis(ms.unsigned_abs().min(1000));
+                let _ = tokio::time::timeout(wait, changed).await;
+            }
+            None => changed.await,
+        }
+    }
+}
+
+impl Held {
+    fn is_visible(&self, now: i64) -> bool {
+        self.hidden.as_ref().is_none_or(|(until, _)| *until <= now)
+    }
+}
+
+fn find(state: &State, receipt: &str) -> Result<u64, QueueError> {
+    receipt
+        .rsplit_once(':')
+        .and_then(|(_, number)| number.parse().ok())
+        .filter(|number| {
+            let hidden = state.live.get(number).and_then(|held| held.hidden.as_ref());
+            hidden.is_some_and(|(_, current)| current == receipt)
+        })
+        .ok_or(QueueError::InvalidReceipt)
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, folder: &str, number: u64) -> PathBuf {
+        self.root.join(folder).join(format!("{number:020}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    struct World {
+        folder: tempfile::TempDir,
+        now_ms: Arc<AtomicI64>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { folder: tempfile::tempdir().unwrap(), now_ms: Arc::new(AtomicI64::new(1_000)) }
+        }
+
+        fn open(&self) -> Queue {
+            let now_ms = Arc::clone(&self.now_ms);
+            let clock =
+                Clock::new(move || Timestamp::from_millisecond(now_ms.load(Ordering::Relaxed)).unwrap());
+            let settings = QueueSettings {
+                visibility: Duration::from_secs(10),
+                max_receives: 2,
+                ..QueueSettings::default()
+            };
+            Queue::open(self.folder.path(), settings, clock, Entropy::system()).unwrap()
+        }
+
+        fn pass(&self, secs: i64) {
+            self.now_ms.fetch_add(secs * 1000, Ordering::Relaxed);
+        }
+    }
+
+    fn depth(visible: usize, in_flight: usize, dead: usize) -> Depth {
+        Depth { visible, in_flight, dead }
+    }
+
+    #[test]
+    fn a_message_is_hidden_then_delivered_again_then_dead_then_redriven() {
+        let world = World::new();
+        let queue = world.open();
+        let id = queue.send("hello").unwrap();
+        let first = queue.receive(10).unwrap().remove(0);
+        assert_eq!((first.message.receives, first.message.id.as_str()), (1, id.as_str()));
+        assert_eq!(queue.receive(10).unwrap(), []);
+        assert_eq!(queue.depth(), depth(0, 1, 0));
+
+        world.pass(10);
+        assert_eq!(queue.depth(), depth(1, 0, 0));
+        let second = queue.receive(10).unwrap().remove(0);
+        assert_eq!((second.message.receives, second.message.first_received_at_ms), (2, Some(1_000)));
+        assert!(matches!(queue.delete(&first.receipt), Err(QueueError::InvalidReceipt)), "an older delivery");
+
+        world.pass(10);
+        assert_eq!(queue.receive(10).unwrap(), []);
+        assert_eq!(queue.depth(), depth(0, 0, 1));
+        assert_eq!(queue.dead_letters()[0].body, "hello");
+
+        assert_eq!(queue.redrive().unwrap(), 1);
+        let third = queue.receive(10).unwrap().remove(0);
+        assert_eq!((third.message.receives, third.message.id.as_str()), (1, id.as_str()));
+        queue.delete(&third.receipt).unwrap();
+        assert_eq!(queue.depth(), depth(0, 0, 0));
+    }
+
+    #[test]
+    fn a_restart_keeps_every_message_and_its_count() {
+        let world = World::new();
+        let queue = world.open();
+        for body in ["a", "b", "c"] {
+            queue.send(body).unwrap();
+        }
+        let taken = queue.receive(2).unwrap();
+        queue.delete(&taken[0].receipt).unwrap();
+        drop(queue);
+        let queue = world.open();
+        assert_eq!(queue.depth(), depth(2, 0, 0));
+        let bodies: Vec<_> =
+            queue.receive(10).unwrap().into_iter().map(|d| (d.message.body, d.message.receives)).collect();
+        assert_eq!(bodies, [("b".to_owned(), 2), ("c".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn visibility_can_be_given_back() {
+        let world = World::new();
+        let queue = world.open();
+        queue.send("a").unwrap();
+        let taken = queue.receive(1).unwrap().remove(0);
+        queue.change_visibility(&taken.receipt, Duration::ZERO).unwrap();
+        assert_eq!(queue.depth(), depth(1, 0, 0));
+    }
+}

@@ -1,0 +1,147 @@
+//! Decides whether a conditional request goes ahead, by RFC 9110 section 13.2.2 and S3's rules for writes.
+
+use s3s::dto::{ETag, ETagCondition, Timestamp};
+
+/// The conditions of a GET, a HEAD or the source of a copy.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the members have the names of the headers")]
+pub(crate) struct ReadConditions {
+    pub(crate) if_match: Option<ETagCondition>,
+    pub(crate) if_none_match: Option<ETagCondition>,
+    pub(crate) if_modified_since: Option<Timestamp>,
+    pub(crate) if_unmodified_since: Option<Timestamp>,
+}
+
+/// What the conditions of a read come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Proceed,
+    NotModified,
+    Failed,
+}
+
+impl ReadConditions {
+    /// Judges an object that exists by its ETag (without quotes) and its time, in whole seconds.
+    pub(crate) fn judge(&self, etag: &str, modified: &Timestamp) -> Verdict {
+        match (&self.if_match, &self.if_unmodified_since) {
+            (Some(condition), _) if !matches(condition, etag) => return Verdict::Failed,
+            (None, Some(since)) if modified > since => return Verdict::Failed,
+            _ => {}
+        }
+        match (&self.if_none_match, &self.if_modified_since) {
+            (Some(condition), _) if matches(condition, etag) => Verdict::NotModified,
+            (None, Some(since)) if modified <= since => Verdict::NotModified,
+            _ => Verdict::Proceed,
+        }
+    }
+}
+
+fn matches(condition: &ETagCondition, etag: &str) -> bool {
+    match condition {
+        ETagCondition::Any => true,
+        ETagCondition::ETag(ETag::Strong(value) | ETag::Weak(value)) => value == etag,
+    }
+}
+
+/// The conditions of a write,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct WriteConditions {
+    /// `If-None-Match: *`: there must be no object yet.
+    pub(crate) if_absent: bool,
+    /// `If-Match`: the object must be this one.
+    pub(crate) if_match: Option<ETagCondition>,
+}
+
+/// Why a write does not go ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    PreconditionFailed,
+    NoSuchKey,
+}
+
+impl WriteConditions {
+    /// Reads the two headers. `None` stands for `If-None-Match` with an ETag, which S3 does not implement.
+    pub(crate) fn from_input(
+        if_match: Option<ETagCondition>,
+        if_none_match: Option<&ETagCondition>,
+    ) -> Option<Self> {
+        match if_none_match {
+            Some(ETagCondition::ETag(_)) => None,
+            other => Some(Self { if_absent: other.is_some(), if_match }),
+        }
+    }
+
+    /// Judges by the ETag of the object that lies under the key now, if one does.
+    pub(crate) fn judge(&self, current: Option<&str>) -> Result<(), Refusal> {
+        if self.if_absent && current.is_some() {
+            return Err(Refusal::PreconditionFailed);
+        }
+        match (&self.if_match, current) {
+            (Some(_), None) => Err(Refusal::NoSuchKey),
+            (Some(condition), Some(etag)) if !matches(condition, etag) => Err(Refusal::PreconditionFailed),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    fn at(secs: u64) -> Timestamp {
+        (SystemTime::UNIX_EPOCH + Duration::from_secs(secs)).into()
+    }
+
+    fn tag(text: &str) -> ETagCondition {
+        if text == "*" { ETagCondition::Any } else { ETagCondition::ETag(ETag::Strong(text.into())) }
+    }
+
+    #[test]
+    fn reads_are_judged_in_the_order_of_rfc_9110() {
+        use Verdict::{Failed, NotModified, Proceed};
+        type Case = (Option<&'static str>, Option<u64>, Option<&'static str>, Option<u64>, Verdict);
+        // The object has the ETag `a` and is of second 100.
+        let cases: [Case; 16] = [
+            (None, None, None, None, Proceed),
+            (Some("a"), None, None, None, Proceed),
+            (Some("*"), None, None, None, Proceed),
+            (Some("b"), None, None, None, Failed),
+            (None, Some(100), None, None, Proceed),
+            (None, Some(99), None, None, Failed),
+            (Some("a"), Some(99), None, None, Proceed),
+            (Some("b"), Some(200), None, None, Failed),
+            (None, None, Some("a"), None, NotModified),
+            (None, None, Some("*"), None, NotModified),
+            (None, None, Some("b"), None, Proceed),
+            (None, None, None, Some(100), NotModified),
+            (None, None, None, Some(99), Proceed),
+            (None, None, Some("b"), Some(100), Proceed),
+            (None, None, Some("a"), Some(99), NotModified),
+            (Some("b"), None, Some("a"), None, Failed),
+        ];
+        for (if_match, unmodified, if_none_match, modified, expected) in cases {
+            let conditions = ReadConditions {
+                if_match: if_match.map(tag),
+                if_none_match: if_none_match.map(tag),
+                if_modified_since: modified.map(at),
+                if_unmodified_since: unmodified.map(at),
+            };
+            assert_eq!(conditions.judge("a", &at(100)), expected, "{conditions:?}");
+        }
+    }
+
+    #[test]
+    fn writes_are_judged_by_what_is_there() {
+        let absent = WriteConditions::from_input(None, Some(&tag("*"))).unwrap();
+        assert_eq!(absent.judge(None), Ok(()));
+        assert_eq!(absent.judge(Some("a")), Err(Refusal::PreconditionFailed));
+        let same = WriteConditions::from_input(Some(tag("a")), None).unwrap();
+        assert_eq!(same.judge(Some("a")), Ok(()));
+        assert_eq!(same.judge(Some("b")), Err(Refusal::PreconditionFailed));
+        assert_eq!(same.judge(None), Err(Refusal::NoSuchKey));
+        assert_eq!(WriteConditions::from_input(None, Some(&tag("a"))), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! Decides which answers go wrong on purpose, so that a test can see what its subject does about it.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use http::Method;
+
+/// How an answer goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// 503 SlowDown, and nothing is done.
+    SlowDown,
+    /// 500 InternalError, and nothing is done.
+    InternalError,
+    /// The answer comes that much later.
+    Delay(Duration),
+    /// The connection breaks after so many bytes of the body.
+    Cut {
+        /// Bytes of the body that still arrive.
+        after_bytes: u64,
+    },
+}
+
+/// Which requests go wrong, how, and how often.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// The requests' method.
+    pub method: Method,
+    /// What their keys begin with; empty: every key.
+    pub prefix: String,
+    /// How many of them; each one that is hit counts down.
+    pub times: u32,
+    /// How.
+    pub kind: FaultKind,
+}
+
+/// The faults that wait to happen. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+
+impl Faults {
+    /// Adds a fault; the ones added first hit first.
+    pub fn add(&self, fault: Fault) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+    }
+
+    /// Takes back what has not happened yet, and says how many answers that is.
+    pub fn clear(&self) -> u32 {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.drain(..).map(|fault| fault.times).sum()
+    }
+
+    /// The fault of this request, if it has one.
+    pub(crate) fn hit(&self, method: &Method, key: &str) -> Option<FaultKind> {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = faults
+            .iter()
+            .position(|fault| fault.times > 0 && fault.method == *method && key.starts_with(&fault.prefix))?;
+        let kind = faults[index].kind;
+        faults[index].times -= 1;
+        if faults[index].times == 0 {
+            faults.remove(index);
+        }
+        Some(kind)
+    }
+}
+
+/// The body up to so many bytes, and then an error, which makes the server break the connection.
+pub(crate) fn cut<S, E>(
+    body: S,
+    after_bytes: u64,
+) -> impl Stream<Item = Result<Bytes, s3s::StdError>> + Send + Sync + 'static + use<S, E>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Sync + 'static,
+    E: Into<s3s::StdError>,
+{
+    let mut left = usize::try_from(after_bytes).unwrap_or(usize::MAX);
+    body.map(move |data| {
+        let data = data.map_err(Into::into)?;
+        if left == 0 && !data.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
+        }
+        let now = data.len().min(left);
+        left -= now;
+        Ok(data.slice(..now))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_hits_as_often_as_it_says() {
+        let faults = Faults::default();
+        let fault =
+            Fault { method: Method::GET, prefix: "uploads/".into(), times: 2, kind: FaultKind::SlowDown };
+        faults.add(fault);
+        assert_eq!(faults.hit(&Method::PUT, "uploads/a"), None);
+        assert_eq!(faults.hit(&Method::GET, "media/a"), None);
+        assert_eq!(faults.hit(&Method::GET, "uploads/a"), Some(FaultKind::SlowDown));
+        assert_eq!(faults.hit(&Method::GET, "uploads/b"), Some(FaultKind::SlowDown));
+        assert_eq!(faults.hit(&Method::GET, "uploads/c"), None);
+        assert_eq!(faults.clear(), 0);
+    }
+}

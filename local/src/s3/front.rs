@@ -1,0 +1,188 @@
+//! Decides what happens before and after the protocol: CORS, faults, form uploads, headers that nobody signed.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyDataStream;
+use hyper::body::Incoming;
+use s3s::auth::SimpleAuth;
+use s3s::dto::StreamingBlob;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, S3Error, S3Result, s3_error};
+
+use super::RequestId;
+use super::cors::{self, Preflight};
+use super::fault::{FaultKind, Faults, cut};
+use super::form;
+use super::service::Service;
+use super::store::Store;
+use crate::config::S3Settings;
+
+/// The server's outer face: one request in, one answer out. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) settings: Arc<S3Settings>,
+    pub(crate) store: Store,
+    faults: Faults,
+    inner: S3Service,
+}
+
+impl Front {
+    pub(crate) fn new(settings: S3Settings, store: Store, faults: Faults) -> Self {
+        let mut builder = S3ServiceBuilder::new(Service {
+            store: store.clone(),
+            bucket: settings.bucket.clone(),
+            region: settings.region.clone(),
+            started_ms: store.0.clock.now_ms(),
+        });
+        let (id, secret) = (settings.access_key_id.as_str(), settings.secret_access_key.as_str());
+        builder.set_auth(SimpleAuth::from_single(id, secret));
+        Self { settings: Arc::new(settings), store, faults, inner: builder.build() }
+    }
+
+    /// Answers one request. A fault of ours is an answer too.
+    pub(crate) async fn answer(
+        self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Infallible> {
+        let name = self.store.0.entropy.name()[..16].to_uppercase();
+        let id = RequestId { name, peer: peer.ip().to_string() };
+        request.extensions_mut().insert(id.clone());
+        let method = request.method().clone();
+        let key = key_of(request.uri().path());
+        let cors = cors::actual(&self.settings.cors, request.headers(), method.as_str());
+
+        let mut response = match self.route(request, &key, &id).await {
+            Ok(response) => response,
+            Err(mut error) => {
+                error.set_request_id(id.name.clone());
+                error.to_http_response().unwrap_or_else(|_| {
+                    let mut response = Response::new(Body::empty());
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    response
+                })
+            }
+        };
+        tracing::debug!(target: "s3", %method, key, status = response.status().as_u16());
+        if response.status() == StatusCode::OK && response.headers().contains_key(header::CONTENT_RANGE) {
+            // s3s says 206 to a GET and forgets it for a HEAD.
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        if response.status() == StatusCode::NOT_MODIFIED {
+            // s3s writes its error document even here, where there can be no body.
+            *response.body_mut() = Body::empty();
+            response.headers_mut().remove(header::CONTENT_TYPE);
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        let headers = response.headers_mut();
+        if method != Method::OPTIONS {
+            headers.extend(cors);
+        }
+        headers.extend(
+            HeaderValue::try_from(id.name)
+                .ok()
+                .map(|value| (header::HeaderName::from_static("x-amz-request-id"), value)),
+        );
+        headers.insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
+        Ok(response)
+    }
+
+    async fn route(&self, request: Request<Incoming>, key: &str, id: &RequestId) -> S3Result<Response<Body>> {
+        if request.method() == Method::OPTIONS {
+            return preflight(&self.settings, request.headers());
+        }
+        let fault = self.faults.hit(request.method(), key);
+        match fault {
+            Some(FaultKind::SlowDown) => return Err(s3_error!(SlowDown, "Please reduce your request rate.")),
+            Some(FaultKind::InternalError) => {
+                return Err(s3_error!(InternalError, "We encountered an internal error."));
+            }
+            Some(FaultKind::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(FaultKind::Cut { .. }) | None => {}
+        }
+        if form::is_form(&request) {
+            return form::take(self, request, id).await;
+        }
+        check_signed(&request)?;
+        let response = self.inner.call(request.map(Body::from)).await.map_err(|error| {
+            S3Error::with_source(s3s::S3ErrorCode::InternalError, s3s::StdError::from(error))
+        })?;
+        Ok(match fault {
+            Some(FaultKind::Cut { after_bytes }) => response.map(|body| {
+                let body = BodyDataStream::new(body).map_err(std::io::Error::other);
+                let body = cut(body, after_bytes).map_err(std::io::Error::other);
+                Body::from(StreamingBlob::wrap(body))
+            }),
+            _ => response,
+        })
+    }
+}
+
+fn preflight(settings: &S3Settings, headers: &HeaderMap) -> S3Result<Response<Body>> {
+    match cors::preflight(&settings.cors, headers) {
+        Preflight::Allowed(headers) => {
+            let mut response = Response::new(Body::empty());
+            *response.headers_mut() = headers;
+            Ok(response)
+        }
+        Preflight::Forbidden => {
+            let code = s3s::S3ErrorCode::Custom("AccessForbidden".into());
+            let mut error = S3Error::with_message(code, "CORSResponse: This CORS request is not allowed.");
+            error.set_status_code(StatusCode::FORBIDDEN);
+            Err(error)
+        }
+        Preflight::Incomplete => {
+            let code = s3s::S3ErrorCode::Custom("BadRequest".into());
+            let mut error =
+                S3Error::with_message(code, "Insufficient information. Origin request header needed.");
+            error.set_status_code(StatusCode::BAD_REQUEST);
+            Err(error)
+        }
+    }
+}
+
+/// The key of a path-style path, as far as it can be decoded; only for faults and logs.
+fn key_of(path: &str) -> String {
+    let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
+    percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned()
+}
+
+/// Refuses `x-amz-*` headers that the signature does not cover, as S3 does: otherwise whoever holds a presigned
+/// URL could add metadata, an ACL or a storage class. s3s lets them through.
+fn check_signed(request: &Request<Incoming>) -> S3Result<()> {
+    let Some(signed) = signed_headers(request) else { return Ok(()) };
+    let unsigned: Vec<_> = request
+        .headers()
+        .keys()
+        .map(header::HeaderName::as_str)
+        .filter(|name| name.starts_with("x-amz-") && *name != "x-amz-content-sha256")
+        .filter(|name| !signed.contains(*name))
+        .collect();
+    if unsigned.is_empty() {
+        return Ok(());
+    }
+    Err(s3_error!(
+        AccessDenied,
+        "There were headers present in the request which were not signed: {}",
+        unsigned.join(", ")
+    ))
+}
+
+/// The names that the request says are signed, in the query or in the header; `None` if it is not signed.
+fn signed_headers(request: &Request<Incoming>) -> Option<HashSet<String>> {
+    let query = request.uri().query().unwrap_or_default();
+    let from_query = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-SignedHeaders="));
+    let from_header = || {
+        let text = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (_, rest) = text.split_once("SignedHeaders=")?;
+        rest.split(',').next()
+    };
+    let names = from_query.or_else(from_header)?;
+    let names = percent_encoding::percent_decode_str(names.trim()).decode_utf8_lossy();
+    Some(names.split(';').map(str::to_ascii_lowercase).collect())
+}

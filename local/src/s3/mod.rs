@@ -1,0 +1,34 @@
+//! The S3 server: s3s speaks the protocol, [`Store`] keeps the objects, [`Front`] is what stands before both.
+
+mod body;
+mod checksum;
+mod condition;
+pub mod cors;
+mod disk;
+mod error;
+pub mod fault;
+mod form;
+mod front;
+mod list;
+mod multipart;
+mod post;
+mod record;
+mod reply;
+mod service;
+mod storage;
+mod store;
+
+pub(crate) use disk::{read_records, remove_record, write_record};
+pub(crate) use front::Front;
+pub(crate) use list::form_encoded;
+pub use storage::StoredObject;
+pub use store::{Created, Origin, Outlet, Store, StoreError};
+
+/// Who a request is, for logs, answers and events.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId {
+    /// 16 digits, as AWS makes them.
+    pub(crate) name: String,
+    /// The client's address.
+    pub(crate) peer: String,
+}

@@ -1,0 +1,320 @@
+//! Decides what a browser's form upload (`POST` with a policy) comes to, and with AWS's own answers.
+//!
+//! s3s parses policies; the rest is here because s3s holds the whole file in memory, refuses a policy older than
+//! 15 minutes whatever its expiration says, and answers 400 where AWS answers 403.
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
+use s3s::post_policy::{PostPolicy, PostPolicyCondition};
+use s3s::{S3ErrorCode, S3Result, s3_error};
+use sha2::Sha256;
+
+/// A form's fields, names in lower case, as they came before the file.
+pub(crate) type Fields = BTreeMap<String, String>;
+
+/// Who may post: the one key pair.
+#[derive(Clone, Copy)]
+pub(crate) struct Signer<'a> {
+    pub(crate) access_key_id: &'a str,
+    pub(crate) secret_access_key: &'a str,
+    pub(crate) region: &'a str,
+}
+
+/// What an accepted form still has to keep.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) min_bytes: u64,
+    pub(crate) max_bytes: Option<u64>,
+}
+
+/// Judges the fields: the signature first, then the policy, then every field by the policy.
+pub(crate) fn judge(fields: &Fields, bucket: &str, signer: Signer<'_>, now: Timestamp) -> S3Result<Accepted> {
+    let field = |name: &str| fields.get(name).map(String::as_str);
+    let (Some(policy), Some(signature)) = (field("policy"), field("x-amz-signature")) else {
+        return Err(s3_error!(AccessDenied, "Access Denied"));
+    };
+    let required = |name: &str| {
+        field(name)
+            .ok_or_else(|| s3_error!(InvalidArgument, "Bucket POST must contain a field named '{name}'."))
+    };
+    if required("x-amz-algorithm")? != "AWS4-HMAC-SHA256" {
+        return Err(s3_error!(InvalidArgument, "Only AWS4-HMAC-SHA256 is supported"));
+    }
+    verify(policy, signature, required("x-amz-credential")?, required("x-amz-date")?, signer)?;
+
+    let policy = PostPolicy::from_base64(policy).map_err(|error| {
+        s3_error!(error, InvalidPolicyDocument, "Invalid Policy: the document is malformed")
+    })?;
+    if expiration(&policy) <= now {
+        return Err(s3_error!(AccessDenied, "Invalid according to Policy: Policy expired."));
+    }
+    required("key")?;
+    check(&policy, fields, bucket)
+}
+
+fn expiration(policy: &PostPolicy) -> Timestamp {
+    serde_json::to_value(&policy.expiration)
+        .ok()
+        .and_then(|value| value.as_str().and_then(|text| text.parse().ok()))
+        .unwrap_or(Timestamp::MIN)
+}
+
+/// Checks the signature, which is made over the policy as it stands in the form.
+fn verify(policy: &str, signature: &str, credential: &str, date: &str, signer: Signer<'_>) -> S3Result<()> {
+    let mut scope = credential.split('/');
+    if scope.next() != Some(signer.access_key_id) {
+        return Err(s3_error!(
+            InvalidAccessKeyId,
+            "The AWS Access Key Id you provided does not exist in our records."
+        ));
+    }
+    let rest: Vec<_> = scope.collect();
+    let [day, region, "s3", "aws4_request"] = rest[..] else {
+        return Err(s3_error!(AuthorizationQueryParametersError, "the credential's scope is malformed"));
+    };
+    if region != signer.region {
+        return Err(s3_error!(
+            AuthorizationHeaderMalformed,
+            "the region is wrong; expecting '{}'",
+            signer.region
+        ));
+    }
+    if !date.starts_with(day) || day.len() != 8 {
+        return Err(s3_error!(AccessDenied, "Invalid according to Policy: the credential is of another day"));
+    }
+    let secret = format!("AWS4{}", signer.secret_access_key);
+    let key = [day, region, "s3", "aws4_request"]
+        .iter()
+        .fold(secret.into_bytes(), |key, text| hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec());
+    let given = hex::decode(signature).unwrap_or_default();
+    // Compared in constant time by the crate.
+    hmac(&key, policy.as_bytes()).verify_slice(&given).map_err(|_| {
+        s3_error!(
+            SignatureDoesNotMatch,
+            "The request signature we calculated does not match the signature you provided."
+        )
+    })
+}
+
+fn hmac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(text);
+    mac
+}
+
+fn check(policy: &PostPolicy, fields: &Fields, bucket: &str) -> S3Result<Accepted> {
+    let value = |name: &str| {
+        if name == "bucket" { Some(bucket) } else { fields.get(name).map(String::as_str) }
+    };
+    let mut accepted = Accepted { min_bytes: 0, max_bytes: None };
+    for condition in &policy.conditions {
+        let (holds, text) = match condition {
+            PostPolicyCondition::Eq { field, value: wanted } => {
+                (value(field) == Some(wanted), format!("[\"eq\", \"${field}\", \"{wanted}\"]"))
+            }
+            PostPolicyCondition::StartsWith { field, prefix } => (
+                value(field).unwrap_or_default().starts_with(prefix.as_str()),
+                format!("[\"starts-with\", \"${field}\", \"{prefix}\"]"),
+            ),
+            PostPolicyCondition::ContentLengthRange { min, max } => {
+                accepted.min_bytes = accepted.min_bytes.max(*min);
+                accepted.max_bytes = Some(accepted.max_bytes.map_or(*max, |other| other.min(*max)));
+                (true, String::new())
+            }
+        };
+        if !holds {
+            return Err(s3_error!(
+                AccessDenied,
+                "Invalid according to Policy: Policy Condition failed: {text}"
+            ));
+        }
+    }
+    let named = |name: &str| {
+        policy.conditions.iter().any(|condition| match condition {
+            PostPolicyCondition::Eq { field, .. } | PostPolicyCondition::StartsWith { field, .. } => {
+                field == name
+            }
+            PostPolicyCondition::ContentLengthRange { .. } => false,
+        })
+    };
+    let extra: Vec<_> = fields
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !matches!(*name, "policy" | "x-amz-signature" | "file"))
+        .filter(|name| !name.starts_with("x-ignore-") && !named(name))
+        .collect();
+    if !extra.is_empty() {
+        return Err(s3_error!(
+            AccessDenied,
+            "Invalid according to Policy: Extra input fields: {}",
+            extra.join(", ")
+        ));
+    }
+    if fields.get("bucket").is_some_and(|field| field != bucket) {
+        return Err(s3_error!(AccessDenied, "Invalid according to Policy: the bucket is another one"));
+    }
+    Ok(accepted)
+}
+
+/// The headers that the object gets out of the form.
+pub(crate) fn object_headers(fields: &Fields) -> BTreeMap<String, String> {
+    const KEPT: [&str; 6] = [
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "expires",
+    ];
+    fields
+        .iter()
+        .filter(|(name, value)| KEPT.contains(&name.as_str()) && !value.is_empty())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// The metadata that the object gets out of the form.
+pub(crate) fn object_metadata(fields: &Fields) -> BTreeMap<String, String> {
+    fields
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())))
+        .collect()
+}
+
+/// How a finished upload is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Success {
+    /// 200 or 204, empty.
+    Empty(http::StatusCode),
+    /// 201 with a document.
+    Document,
+    /// 303 to that address.
+    Redirect(http::Uri),
+}
+
+/// What the form asks for; an address that is none is passed over, as S3 does.
+pub(crate) fn success(fields: &Fields) -> Success {
+    let redirect = fields
+        .get("success_action_redirect")
+        .or_else(|| fields.get("redirect"))
+        .and_then(|text| text.parse::<http::Uri>().ok())
+        .filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    match (redirect, fields.get("success_action_status").map(String::as_str)) {
+        (Some(uri), _) => Success::Redirect(uri),
+        (None, Some("200")) => Success::Empty(http::StatusCode::OK),
+        (None, Some("201")) => Success::Document,
+        (None, _) => Success::Empty(http::StatusCode::NO_CONTENT),
+    }
+}
+
+/// The code for a form that cannot be read.
+pub(crate) fn malformed(error: multer::Error) -> s3s::S3Error {
+    s3s::S3Error::with_source(S3ErrorCode::MalformedPOSTRequest, Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const SIGNER: Signer<'static> =
+        Signer { access_key_id: "key", secret_access_key: "secret", region: "us-east-1" };
+
+    fn form() -> Fields {
+        let policy = serde_json::json!({
+            "expiration": "2026-01-01T00:15:00.000Z",
+            "conditions": [
+                {"bucket": "b"}, {"key": "uploads/o/v"}, {"Content-Type": "video/mp4"},
+                {"x-amz-algorithm": "AWS4-HMAC-SHA256"},
+                {"x-amz-credential": "key/20260101/us-east-1/s3/aws4_request"},
+                {"x-amz-date": "20260101T000000Z"},
+                ["starts-with", "$x-amz-meta-name", "a"],
+                ["content-length-range", 1, 10],
+            ],
+        });
+        let policy = STANDARD.encode(policy.to_string());
+        let key = ["20260101", "us-east-1", "s3", "aws4_request"]
+            .iter()
+            .fold(b"AWS4secret".to_vec(), |key, text| {
+                hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec()
+            });
+        let signature = hex::encode(hmac(&key, policy.as_bytes()).finalize().into_bytes());
+        [
+            ("key", "uploads/o/v"),
+            ("content-type", "video/mp4"),
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+            ("x-amz-credential", "key/20260101/us-east-1/s3/aws4_request"),
+            ("x-amz-date", "20260101T000000Z"),
+            ("x-amz-meta-name", "alp.mp4"),
+            ("x-ignore-me", "1"),
+            ("policy", &policy),
+            ("x-amz-signature", &signature),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_form_as_signed_is_accepted() {
+        let accepted = judge(&form(), "b", SIGNER, at("2026-01-01T00:14:59Z")).unwrap();
+        assert_eq!(accepted, Accepted { min_bytes: 1, max_bytes: Some(10) });
+        assert_eq!(object_metadata(&form()).get("name").map(String::as_str), Some("alp.mp4"));
+        assert_eq!(object_headers(&form()).get("content-type").map(String::as_str), Some("video/mp4"));
+    }
+
+    #[test]
+    fn each_single_change_is_refused() {
+        let cases: [(&str, Option<&str>, &str); 13] = [
+            ("key", Some("uploads/o/w"), "AccessDenied"),
+            ("key", None, "InvalidArgument"),
+            ("content-type", Some("text/html"), "AccessDenied"),
+            ("content-type", None, "AccessDenied"),
+            ("x-amz-meta-name", Some("b.mp4"), "AccessDenied"),
+            ("x-amz-meta-other", Some("1"), "AccessDenied"),
+            ("acl", Some("public-read"), "AccessDenied"),
+            ("bucket", Some("c"), "AccessDenied"),
+            ("x-amz-date", Some("20260102T000000Z"), "AccessDenied"),
+            ("x-amz-credential", Some("other/20260101/us-east-1/s3/aws4_request"), "InvalidAccessKeyId"),
+            ("x-amz-signature", Some("00"), "SignatureDoesNotMatch"),
+            ("x-amz-signature", None, "AccessDenied"),
+            ("policy", Some("e30="), "SignatureDoesNotMatch"),
+        ];
+        for (name, value, code) in cases {
+            let mut form = form();
+            match value {
+                Some(value) => form.insert(name.into(), value.into()),
+                None => form.remove(name),
+            };
+            let error = judge(&form, "b", SIGNER, at("2026-01-01T00:00:00Z")).unwrap_err();
+            assert_eq!(error.code().as_str(), code, "{name}: {value:?}");
+        }
+        let late = judge(&form(), "b", SIGNER, at("2026-01-01T00:15:00Z")).unwrap_err();
+        assert_eq!(late.code().as_str(), "AccessDenied");
+        assert!(judge(&form(), "c", SIGNER, at("2026-01-01T00:00:00Z")).is_err(), "another bucket");
+    }
+
+    #[test]
+    fn a_redirect_goes_to_http_only() {
+        let form = |name: &str, value: &str| Fields::from([(name.to_owned(), value.to_owned())]);
+        assert_eq!(success(&form("success_action_status", "201")), Success::Document);
+        assert_eq!(success(&form("success_action_status", "200")), Success::Empty(http::StatusCode::OK));
+        assert_eq!(
+            success(&form("success_action_status", "404")),
+            Success::Empty(http::StatusCode::NO_CONTENT)
+        );
+        let there = success(&form("success_action_redirect", "https://app.example/done"));
+        assert_eq!(there, Success::Redirect("https://app.example/done".parse().unwrap()));
+        let nowhere = success(&form("success_action_redirect", "javascript:alert(1)"));
+        assert_eq!(nowhere, Success::Empty(http::StatusCode::NO_CONTENT));
+    }
+}

@@ -1,0 +1,115 @@
+//! Decides what is kept of an object and of an unfinished upload, in memory and as records on disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::checksum::{Algorithm, Checksums};
+use super::disk::Blob;
+
+/// The headers that an object is served with, names in lower case.
+pub(crate) type Headers = BTreeMap<String, String>;
+
+/// A file with content that is not yet, or already, part of an object.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) blob: Arc<Blob>,
+}
+
+/// A part of an object's content, as its record names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Segment {
+    pub(crate) blob: String,
+    pub(crate) bytes: u64,
+}
+
+/// What is kept of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) key: String,
+    pub(crate) bytes: u64,
+    /// Without quotes.
+    pub(crate) etag: String,
+    pub(crate) modified_ms: i64,
+    /// Grows with every change of any object: what events carry to be put in order.
+    pub(crate) sequencer: u64,
+    pub(crate) headers: Headers,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) checksums: Checksums,
+    /// Whether the checksums are over all bytes and not over the parts' checksums.
+    pub(crate) checksum_of_all: bool,
+    pub(crate) multipart: bool,
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// An object: its record and the files that it consists of.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) record: Record,
+    pub(crate) blobs: Vec<Arc<Blob>>,
+}
+
+impl Object {
+    pub(crate) fn modified(&self) -> s3s::dto::Timestamp {
+        http_time(self.record.modified_ms)
+    }
+}
+
+/// A moment as HTTP tells it: whole seconds.
+pub(crate) fn http_time(unix_ms: i64) -> s3s::dto::Timestamp {
+    let secs = u64::try_from(unix_ms.div_euclid(1000)).unwrap_or(0);
+    (SystemTime::UNIX_EPOCH + Duration::from_secs(secs)).into()
+}
+
+/// An object that is to be.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) key: String,
+    pub(crate) etag: String,
+    pub(crate) headers: Headers,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) checksums: Checksums,
+    pub(crate) checksum_of_all: bool,
+    pub(crate) multipart: bool,
+    pub(crate) content: Vec<Content>,
+}
+
+/// What is kept of a multipart upload, besides its parts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UploadRecord {
+    pub(crate) id: String,
+    pub(crate) key: String,
+    pub(crate) started_ms: i64,
+    pub(crate) headers: Headers,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) checksum_of_all: bool,
+}
+
+/// What is kept of one part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PartRecord {
+    pub(crate) number: u16,
+    pub(crate) etag: String,
+    pub(crate) modified_ms: i64,
+    pub(crate) checksums: Checksums,
+    pub(crate) segment: Segment,
+}
+
+/// A part with its file.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) record: PartRecord,
+    pub(crate) blob: Arc<Blob>,
+}
+
+/// A multipart upload under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub(crate) record: UploadRecord,
+    pub(crate) parts: BTreeMap<u16, Part>,
+}

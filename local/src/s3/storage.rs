@@ -1,0 +1,106 @@
+//! Decides how a test looks into the store without the protocol.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+
+use super::body::{Expected, read, receive};
+use super::condition::WriteConditions;
+use super::record::Draft;
+use super::store::{Origin, Store, StoreError};
+
+/// An object as a test sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredObject {
+    /// The key as it is.
+    pub key: String,
+    /// The size.
+    pub bytes: u64,
+    /// Without quotes.
+    pub etag: String,
+    /// When it was made, in Unix milliseconds.
+    pub modified_ms: i64,
+    /// The headers that it is served with, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// What came as `x-amz-meta-*`, without that prefix.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// What is known of the object under the key.
+    pub fn head(&self, key: &str) -> Option<StoredObject> {
+        let object = self.find(key)?;
+        Some(StoredObject {
+            key: object.record.key.clone(),
+            bytes: object.record.bytes,
+            etag: object.record.etag.clone(),
+            modified_ms: object.record.modified_ms,
+            headers: object.record.headers.clone(),
+            metadata: object.record.metadata.clone(),
+        })
+    }
+
+    /// All bytes of the object under the key.
+    ///
+    /// # Errors
+    /// If there is none, or the disk fails.
+    pub async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+        let object = self.find(key).ok_or(StoreError::NoSuchKey)?;
+        let mut all = Vec::new();
+        let mut body = Box::pin(read(&object, 0..object.record.bytes));
+        while let Some(data) = body.try_next().await? {
+            all.extend_from_slice(&data);
+        }
+        Ok(all)
+    }
+
+    /// The keys that begin so, in the order of their bytes.
+    pub fn list(&self, prefix: &str) -> Vec<String> {
+        let state = self.0.state();
+        let keys = state.objects.range(prefix.to_owned()..).map(|(key, _)| key);
+        keys.take_while(|key| key.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Puts an object, as a client would; its event follows if its key asks for one.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn put(&self, key: &str, bytes: Vec<u8>, content_type: &str) -> Result<(), StoreError> {
+        let body = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(bytes))]);
+        let received = receive(self, Some(body), Expected::default())
+            .await
+            .map_err(|error| StoreError::Io(std::io::Error::other(error)))?;
+        let draft = Draft {
+            key: key.to_owned(),
+            etag: received.etag,
+            headers: BTreeMap::from([("content-type".to_owned(), content_type.to_owned())]),
+            metadata: BTreeMap::new(),
+            checksums: received.checksums,
+            checksum_of_all: true,
+            multipart: false,
+            content: vec![received.content],
+        };
+        let origin = Origin {
+            event: "ObjectCreated:Put".into(),
+            request_id: self.0.entropy.name(),
+            principal: "test".into(),
+            source_ip: "127.0.0.1".into(),
+        };
+        self.commit(draft, WriteConditions::default(), origin).await.map(drop)
+    }
+
+    /// Deletes the object under the key, if there is one.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.remove(key.to_owned(), WriteConditions::default()).await
+    }
+
+    /// How many multipart uploads are under way.
+    pub fn uploads_under_way(&self) -> usize {
+        self.0.state().uploads.len()
+    }
+}

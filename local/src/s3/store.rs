@@ -1,0 +1,316 @@
+//! Decides where objects lie on disk and when a change is done: the moment its record is renamed into place.
+//!
+//! Layout of the folder: `objects/{hh}/{sha256 of the key}.json` records, `blobs/{name}` contents that are never
+//! changed, `uploads/{id}/…` multipart uploads under way, `outbox/{sequencer}.json` events not yet in the queue.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use super::condition::{Refusal, WriteConditions};
+use super::disk::{Blob, read_records, remove_record, write_record};
+use super::record::{Content, Draft, Object, Record, Segment, Upload};
+use crate::world::{Clock, Entropy};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// There is no object under the key.
+    #[error("no such key")]
+    NoSuchKey,
+    /// A condition of the write does not hold.
+    #[error("precondition failed")]
+    PreconditionFailed,
+    /// There is no such multipart upload, or it is another key's.
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// A part is not there, or it is another one than was meant.
+    #[error("part {0} is not there or has another ETag or checksum")]
+    InvalidPart(i32),
+    /// Parts are not in rising order.
+    #[error("the parts are not in rising order")]
+    InvalidPartOrder,
+    /// A part that is not the last one is smaller than 5 MiB.
+    #[error("part {0} is smaller than 5 MiB and not the last one")]
+    PartTooSmall(u16),
+    /// The whole is not what the client said it would be.
+    #[error("the object's size or checksum is not the one given")]
+    BadDigest,
+    /// The disk did not do it.
+    #[error("the disk failed")]
+    Io(#[from] io::Error),
+}
+
+/// How an object came to be, in the words of its event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Origin {
+    /// `ObjectCreated:Put` and its kin.
+    pub event: String,
+    /// The request that made the object.
+    pub request_id: String,
+    /// Who asked for it, an access key.
+    pub principal: String,
+    /// From which address.
+    pub source_ip: String,
+}
+
+/// An object was made: what its event tells.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Created {
+    /// The key as it is.
+    pub key: String,
+    /// The object's size.
+    pub bytes: u64,
+    /// Without quotes.
+    pub etag: String,
+    /// Grows with every change.
+    pub sequencer: u64,
+    /// When, in Unix milliseconds.
+    pub at_ms: i64,
+    /// How.
+    pub origin: Origin,
+}
+
+/// Takes events out of the store; returns when the event can no longer be lost.
+pub type Outlet = Arc<dyn Fn(&Created) -> io::Result<()> + Send + Sync>;
+
+/// The objects of the one bucket. Clones share them.
+#[derive(Clone)]
+pub struct Store(pub(crate) Arc<Inner>);
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.0.root).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    event_prefix: String,
+    outlet: Outlet,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) objects: BTreeMap<String, Arc<Object>>,
+    /// By key and id: the order in which uploads are listed.
+    pub(crate) uploads: BTreeMap<(String, String), Upload>,
+    sequencer: u64,
+}
+
+impl Store {
+    /// Opens the folder: reads every record, sends events that a crash held back, sweeps what nothing refers to.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or written, or holds a record that is not ours.
+    pub fn open(
+        root: &Path,
+        event_prefix: &str,
+        clock: Clock,
+        entropy: Entropy,
+        outlet: Outlet,
+    ) -> io::Result<Self> {
+        for folder in ["objects", "blobs", "uploads", "outbox"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        let mut referred = HashSet::new();
+        let mut objects = BTreeMap::new();
+        let mut sequencer = 0;
+        for (_, record) in read_records::<Record>(&root.join("objects"))? {
+            sequencer = sequencer.max(record.sequencer);
+            referred.extend(record.segments.iter().map(|segment| segment.blob.clone()));
+            let blobs = record
+                .segments
+                .iter()
+                .map(|segment| Blob::existing(root.join("blobs").join(&segment.blob)))
+                .collect();
+            objects.insert(record.key.clone(), Arc::new(Object { record, blobs }));
+        }
+        let uploads = super::multipart::load(root, &mut referred)?;
+        for entry in fs::read_dir(root.join("blobs"))? {
+            let entry = entry?;
+            if !referred.contains(entry.file_name().to_string_lossy().as_ref()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        for (path, created) in read_records::<Created>(&root.join("outbox"))? {
+            let committed =
+                objects.get(&created.key).is_some_and(|object| object.record.sequencer >= created.sequencer);
+            if committed {
+                outlet(&created)?;
+            }
+            sequencer = sequencer.max(created.sequencer);
+            remove_record(&path)?;
+        }
+        Ok(Self(Arc::new(Inner {
+            root: root.to_owned(),
+            clock,
+            entropy,
+            event_prefix: event_prefix.to_owned(),
+            outlet,
+            state: Mutex::new(State { objects, uploads, sequencer }),
+        })))
+    }
+
+    /// The object under the key.
+    pub(crate) fn find(&self, key: &str) -> Option<Arc<Object>> {
+        self.0.state().objects.get(key).cloned()
+    }
+
+    /// A file for content that is to come.
+    pub(crate) fn blank(&self) -> (String, Arc<Blob>) {
+        self.0.blank()
+    }
+
+    /// Runs a change of the store where it may block.
+    pub(crate) async fn change<T, F>(&self, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || change(&inner))
+            .await
+            .map_err(|error| StoreError::Io(io::Error::other(error)))?
+    }
+
+    /// Makes the draft the object of its key, if the conditions hold; the event follows.
+    pub(crate) async fn commit(
+        &self,
+        draft: Draft,
+        conditions: WriteConditions,
+        origin: Origin,
+    ) -> Result<Arc<Object>, StoreError> {
+        self.change(move |inner| {
+            let (object, created) = inner.commit(&mut inner.state(), draft, &conditions, origin)?;
+            inner.announce(created);
+            Ok(object)
+        })
+        .await
+    }
+
+    /// Takes the object away, if the conditions hold. Nothing under the key is fine.
+    pub(crate) async fn remove(&self, key: String, conditions: WriteConditions) -> Result<(), StoreError> {
+        self.change(move |inner| {
+            let mut state = inner.state();
+            conditions.judge(state.objects.get(&key).map(|object| object.record.etag.as_str()))?;
+            if let Some(object) = state.objects.remove(&key) {
+                remove_record(&inner.record_path(&key))?;
+                for blob in &object.blobs {
+                    blob.doom();
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl From<Refusal> for StoreError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::PreconditionFailed => Self::PreconditionFailed,
+            Refusal::NoSuchKey => Self::NoSuchKey,
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A change is done when its record is in place, so a panic in between leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn blank(&self) -> (String, Arc<Blob>) {
+        let name = self.entropy.name();
+        let blob = Blob::new(self.root.join("blobs").join(&name));
+        (name, blob)
+    }
+
+    fn record_path(&self, key: &str) -> PathBuf {
+        let name = hex::encode(Sha256::digest(key.as_bytes()));
+        self.root.join("objects").join(&name[..2]).join(format!("{name}.json"))
+    }
+
+    fn outbox_path(&self, sequencer: u64) -> PathBuf {
+        self.root.join("outbox").join(format!("{sequencer:020}.json"))
+    }
+
+    /// The commit itself, under the lock: of two writers that want the key absent, one finds it there.
+    pub(crate) fn commit(
+        &self,
+        state: &mut State,
+        draft: Draft,
+        conditions: &WriteConditions,
+        origin: Origin,
+    ) -> Result<(Arc<Object>, Option<Created>), StoreError> {
+        let Draft { key, etag, headers, metadata, checksums, checksum_of_all, multipart, content } = draft;
+        conditions.judge(state.objects.get(&key).map(|object| object.record.etag.as_str()))?;
+        let now = self.clock.now();
+        // Microseconds, so that the number grows over restarts too, whatever was deleted in between.
+        let sequencer = (state.sequencer + 1).max(u64::try_from(now.as_microsecond()).unwrap_or(0));
+        let record = Record {
+            bytes: content.iter().map(|content| content.bytes).sum(),
+            segments: content
+                .iter()
+                .map(|Content { name, bytes, .. }| Segment { blob: name.clone(), bytes: *bytes })
+                .collect(),
+            modified_ms: now.as_millisecond(),
+            key: key.clone(),
+            etag,
+            sequencer,
+            headers,
+            metadata,
+            checksums,
+            checksum_of_all,
+            multipart,
+        };
+        let created = key.starts_with(&self.event_prefix).then(|| Created {
+            key: key.clone(),
+            bytes: record.bytes,
+            etag: record.etag.clone(),
+            sequencer,
+            at_ms: record.modified_ms,
+            origin,
+        });
+        if let Some(created) = &created {
+            write_record(&self.outbox_path(sequencer), created)?;
+        }
+        let path = self.record_path(&key);
+        fs::create_dir_all(path.parent().expect("a record lies in a folder"))?;
+        if let Err(error) = write_record(&path, &record) {
+            remove_record(&self.outbox_path(sequencer))?;
+            return Err(error.into());
+        }
+        state.sequencer = sequencer;
+        let blobs: Vec<_> = content.into_iter().map(|content| content.blob).collect();
+        for blob in &blobs {
+            blob.keep();
+        }
+        let object = Arc::new(Object { record, blobs });
+        if let Some(old) = state.objects.insert(key, Arc::clone(&object)) {
+            for blob in &old.blobs {
+                blob.doom();
+            }
+        }
+        Ok((object, created))
+    }
+
+    /// Hands the event over. One that cannot be handed over stays in the outbox for the next start.
+    pub(crate) fn announce(&self, created: Option<Created>) {
+        let Some(created) = created else { return };
+        let handed_over =
+            (self.outlet)(&created).and_then(|()| remove_record(&self.outbox_path(created.sequencer)));
+        if let Err(error) = handed_over {
+            tracing::error!(key = created.key, %error, "the event waits in the outbox for the next start");
+        }
+    }
+}

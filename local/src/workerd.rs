@@ -1,0 +1,154 @@
+//! Decides how the Worker runs on this machine: in workerd, through `wrangler dev`.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::process::{Program, Ready, Running, StartError, Watchdog};
+
+/// How long wrangler may take; it bundles nothing, but a cold Node.js on a busy machine is slow.
+const START: Duration = Duration::from_secs(90);
+
+/// How the Worker is to run.
+#[derive(Debug, Clone)]
+pub struct WorkerdSettings {
+    /// The project's root: where `wrangler.toml` and `node_modules` are.
+    pub root: PathBuf,
+    /// Where it listens on the loopback address; 0 lets the system choose.
+    pub port: u16,
+    /// The Worker's variables.
+    pub vars: BTreeMap<String, String>,
+    /// Where workerd keeps its cache.
+    pub persist: PathBuf,
+}
+
+/// The Worker in workerd. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Workerd {
+    running: Running,
+    address: SocketAddr,
+}
+
+impl Workerd {
+    /// Starts it and waits until it answers. Its lines go to `print`.
+    ///
+    /// # Errors
+    /// If a program is missing, ends, or does not answer in time.
+    pub async fn start(
+        settings: WorkerdSettings,
+        watchdog: &Watchdog,
+        print: impl Fn(&str) + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let port = match settings.port {
+            0 => free_port().map_err(|source| StartError::Spawn {
+                name: "workerd",
+                file: settings.root.clone(),
+                source,
+            })?,
+            port => port,
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let program = program(&settings, port);
+        let running = Running::start(program, Ready::Http(address), START, watchdog, print).await?;
+        Ok(Self { running, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when it has ended by itself, with how.
+    pub async fn ended(&self) -> String {
+        self.running.ended().await
+    }
+
+    /// Ends it, with everything that it started.
+    pub async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+fn program(settings: &WorkerdSettings, port: u16) -> Program {
+    let bin = settings.root.join("node_modules/.bin");
+    // Node's own name for its file is a link into the package; the system's node may be too old.
+    let node = bin.join("node");
+    let (file, first) = if node.exists() {
+        (node, settings.root.join("node_modules/wrangler/bin/wrangler.js"))
+    } else {
+        (PathBuf::from("node"), settings.root.join("node_modules/wrangler/bin/wrangler.js"))
+    };
+    let mut args = vec![
+        first.to_string_lossy().into_owned(),
+        "dev".into(),
+        "--ip".into(),
+        "127.0.0.1".into(),
+        "--port".into(),
+        port.to_string(),
+        "--inspector-port".into(),
+        "0".into(),
+        "--show-interactive-dev-session=false".into(),
+        "--persist-to".into(),
+        settings.persist.to_string_lossy().into_owned(),
+    ];
+    for (name, value) in &settings.vars {
+        args.push("--var".into());
+        args.push(format!("{name}:{value}"));
+    }
+    let env = [
+        ("WRANGLER_SEND_METRICS", "false".to_owned()),
+        ("CI", "true".to_owned()),
+        ("GLIMPSE_PREBUILT", "1".to_owned()),
+        ("PATH", path_with(&bin)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    Program { name: "workerd", file, args, env, clean: false, dir: settings.root.clone() }
+}
+
+/// Our search path with the project's programs first: wrangler starts `node` by name.
+fn path_with(bin: &Path) -> String {
+    let rest = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{rest}", bin.display())
+}
+
+/// A port that is free now. Somebody may take it before wrangler does; then wrangler says so.
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_pinned() {
+        let settings = WorkerdSettings {
+            root: "/project".into(),
+            port: 0,
+            vars: [("S3_BUCKET".to_owned(), "glimpse".to_owned())].into(),
+            persist: "/project/target/dev/workerd".into(),
+        };
+        let program = program(&settings, 8787);
+        assert_eq!(
+            program.args,
+            [
+                "/project/node_modules/wrangler/bin/wrangler.js",
+                "dev",
+                "--ip",
+                "127.0.0.1",
+                "--port",
+                "8787",
+                "--inspector-port",
+                "0",
+                "--show-interactive-dev-session=false",
+                "--persist-to",
+                "/project/target/dev/workerd",
+                "--var",
+                "S3_BUCKET:glimpse",
+            ]
+        );
+    }
+}

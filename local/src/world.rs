@@ -1,0 +1,91 @@
+//! What enters from outside: the wall clock and randomness, handed over as values so that a test can choose them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+/// Tells the wall-clock time.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The machine's own clock.
+    pub fn system() -> Self {
+        Self::new(Timestamp::now)
+    }
+
+    /// A clock that says what the function says.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+
+    /// The time now in Unix milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.now().as_millisecond()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Gives random bytes, for names that must not repeat.
+#[derive(Clone)]
+pub struct Entropy(Arc<Fill>);
+
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
+impl Entropy {
+    /// The operating system's randomness.
+    pub fn system() -> Self {
+        Self::new(|bytes| getrandom::fill(bytes).expect("the operating system has randomness"))
+    }
+
+    /// Randomness from the function.
+    pub fn new(fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(fill))
+    }
+
+    /// A name of 128 random bits, in 32 hexadecimal digits.
+    pub fn name(&self) -> String {
+        let mut bytes = [0_u8; 16];
+        (self.0)(&mut bytes);
+        hex::encode(bytes)
+    }
+
+    /// A UUID of version 4, as AWS names messages and invocations.
+    pub fn uuid(&self) -> String {
+        let mut bytes = [0_u8; 16];
+        (self.0)(&mut bytes);
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let text = hex::encode(bytes);
+        format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
+    }
+}
+
+impl fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entropy")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_says_its_version() {
+        let ones = Entropy::new(|bytes| bytes.fill(0xff));
+        assert_eq!(ones.uuid(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_ne!(Entropy::system().name(), Entropy::system().name());
+    }
+}

@@ -1,0 +1,207 @@
+//! Functions: real processes that speak the Runtime API, fed by hand and by the queue.
+//! Run: `cargo test -p glimpse-local --test function`.
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::{Bed, eventually};
+use glimpse_local::lambda::Outcome;
+use glimpse_local::{Config, FunctionSettings};
+use serde_json::Value;
+
+/// Cargo builds the examples of a package before its tests.
+fn binary() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.parent().unwrap().parent().unwrap().join("examples/function")
+}
+
+fn function(change: impl FnOnce(&mut Config, &mut FunctionSettings)) -> impl FnOnce(&mut Config) {
+    move |config| {
+        let mut function = FunctionSettings::new(binary());
+        function.timeout = Duration::from_secs(10);
+        config.queue.visibility = Duration::from_millis(50);
+        config.queue.max_receives = 2;
+        change(config, &mut function);
+        config.function = Some(function);
+    }
+}
+
+fn kind(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Failure { kind, .. } => kind,
+        Outcome::Success(_) => "success",
+        Outcome::Running => "running",
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+#[tokio::test]
+async fn a_warm_environment_is_used_again() {
+    let bed = Bed::with(function(|_, _| {})).await;
+    let function = bed.cloud.function().unwrap();
+    for _ in 0..3 {
+        let Outcome::Success(body) = function.invoke("{}").await else { panic!("it answers") };
+        let told: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(told["arn"], "arn:aws:lambda:us-east-1:000000000000:function:glimpse-preview");
+        assert_eq!((told["region"].as_str(), told["home"].as_str()), (Some("us-east-1"), Some("")));
+        assert!(told["trace"].as_str().unwrap().starts_with("Root=1-"));
+        let now =
+            i64::try_from(common::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let left = told["deadline"].as_str().unwrap().parse::<i64>().unwrap() - now;
+        assert!((1_000..=10_000).contains(&left), "{left}");
+        eventually("the environment is warm", || (function.environments_warm() == 1).then_some(())).await;
+    }
+    assert_eq!(function.environments_started(), 1);
+    let all = bed.cloud.invocations();
+    assert!(all[0].init_duration.is_some() && all[1].init_duration.is_none());
+    assert!(all[0].max_memory_bytes > Some(0));
+    let lines = &all[0].lines;
+    let begins = |line: &str| lines.iter().filter(|other| other.starts_with(line)).count();
+    for line in ["cold start", "START RequestId: ", "working on ", "END RequestId: ", "REPORT RequestId: "] {
+        assert_eq!(begins(line), 1, "{line} in {lines:?}");
+    }
+    assert!(lines.last().unwrap().contains("\tInit Duration: "));
+    assert!(all[1].lines.iter().any(|line| line == &format!("working on {}", all[1].request_id)));
+    bed.cloud.stop().await;
+}
+
+#[tokio::test]
+async fn what_runs_too_long_is_killed_with_everything_it_started() {
+    let bed = Bed::with(function(|_, function| function.timeout = Duration::from_millis(600))).await;
+    let function = bed.cloud.function().unwrap();
+    let outcome = function.invoke("\"hang\"").await;
+    assert_eq!(kind(&outcome), "Sandbox.Timedout");
+    let lines = eventually("the report", || {
+        let lines = bed.cloud.invocations().remove(0).lines;
+        lines.last().is_some_and(|line| line.starts_with("REPORT")).then_some(lines)
+    })
+    .await;
+    assert!(lines.iter().any(|line| line.ends_with("Task timed out after 0.60 seconds")), "{lines:?}");
+    let grandchild = lines.iter().find_map(|line| line.strip_prefix("grandchild ")).unwrap().to_owned();
+    eventually("the grandchild is gone", || (!is_alive(&grandchild)).then_some(())).await;
+    assert_eq!(kind(&function.invoke("{}").await), "success", "the next one gets a new environment");
+    assert_eq!(function.environments_started(), 2);
+}
+
+#[tokio::test]
+async fn a_crash_and_a_reported_error_are_told_apart() {
+    let bed = Bed::with(function(|_, _| {})).await;
+    let function = bed.cloud.function().unwrap();
+    assert_eq!(kind(&function.invoke("\"fail\"").await), "Refused");
+    assert_eq!(kind(&function.invoke("\"crash\"").await), "Runtime.ExitError");
+    assert_eq!(kind(&function.invoke("{}").await), "success");
+    assert_eq!(function.environments_started(), 2, "an error keeps the environment, a crash does not");
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_start_says_why() {
+    for (init, expected) in [("error", "Config"), ("exit", "Runtime.ExitError"), ("hang", "Sandbox.Timedout")]
+    {
+        let bed = Bed::with(function(|_, function| {
+            function.env.insert("GLIMPSE_TEST_INIT".into(), init.into());
+            function.init_timeout = Duration::from_millis(500);
+        }))
+        .await;
+        let outcome = bed.cloud.function().unwrap().invoke("{}").await;
+        assert_eq!(kind(&outcome), expected, "{init}");
+    }
+}
+
+#[tokio::test]
+async fn environments_run_side_by_side_up_to_the_limit() {
+    let bed = Bed::with(function(|_, function| function.concurrency = 2)).await;
+    let function = bed.cloud.function().unwrap();
+    let started = std::time::Instant::now();
+    let outcomes = futures::future::join_all((0..4).map(|_| function.invoke("\"slow\""))).await;
+    assert!(outcomes.iter().all(Outcome::is_success));
+    assert_eq!(function.environments_started(), 2);
+    assert!(started.elapsed() >= Duration::from_millis(800), "two rounds of 400 ms");
+}
+
+#[tokio::test]
+async fn an_idle_environment_is_shut_down() {
+    let bed =
+        Bed::with(function(|_, function| function.idle_shutdown = Some(Duration::from_millis(30)))).await;
+    let function = bed.cloud.function().unwrap();
+    function.invoke("{}").await;
+    eventually("it is warm", || (function.environments_warm() == 1).then_some(())).await;
+    eventually("it is gone", || (function.environments_warm() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_upload_wakes_the_function_and_leaves_the_queue_empty() {
+    let bed = Bed::with(function(|_, _| {})).await;
+    bed.client.put("uploads/o/v", b"video").await;
+    let invocation = eventually("the invocation", || {
+        bed.cloud.invocations().into_iter().find(|invocation| invocation.outcome.is_success())
+    })
+    .await;
+    let event: Value = serde_json::from_slice(&invocation.payload).unwrap();
+    let record = &event["Records"][0];
+    assert_eq!(
+        (record["eventSource"].as_str(), record["awsRegion"].as_str()),
+        (Some("aws:sqs"), Some("us-east-1"))
+    );
+    assert_eq!(record["attributes"]["ApproximateReceiveCount"], "1");
+    let inner: Value = serde_json::from_str(record["body"].as_str().unwrap()).unwrap();
+    assert_eq!(inner["Records"][0]["s3"]["object"]["key"], "uploads/o/v");
+    eventually("the queue is empty", || {
+        let depth = bed.cloud.queue().depth();
+        (depth.visible + depth.in_flight + depth.dead == 0).then_some(())
+    })
+    .await;
+    bed.cloud.queue().send(record["body"].as_str().unwrap()).unwrap();
+    eventually("the same event again", || (bed.cloud.invocations().len() == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_message_that_fails_again_and_again_becomes_a_dead_letter() {
+    for body in ["\"fail\"", "\"crash\"", "\"batch\""] {
+        let bed = Bed::with(function(|_, _| {})).await;
+        bed.cloud.queue().send(body).unwrap();
+        eventually("the dead letter", || (bed.cloud.queue().depth().dead == 1).then_some(())).await;
+        let counts: Vec<_> = bed
+            .cloud
+            .invocations()
+            .iter()
+            .map(|invocation| {
+                let event: Value = serde_json::from_slice(&invocation.payload).unwrap();
+                event["Records"][0]["attributes"]["ApproximateReceiveCount"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(counts, ["1", "2"], "{body}");
+        assert_eq!(bed.cloud.queue().dead_letters()[0].body, body);
+    }
+}
+
+#[tokio::test]
+async fn what_was_in_work_at_a_stop_is_delivered_after_the_restart() {
+    let bed = Bed::with(function(|config, _| config.queue.visibility = Duration::from_mins(1))).await;
+    bed.cloud.queue().send("\"hang\"").unwrap();
+    let grandchild = eventually("the function works", || {
+        let all = bed.cloud.invocations();
+        all.first()?.lines.iter().find_map(|line| line.strip_prefix("grandchild ").map(str::to_owned))
+    })
+    .await;
+    let bed = bed.restart().await;
+    assert!(!is_alive(&grandchild), "nothing outlives the cloud");
+    assert_eq!((bed.cloud.queue().depth().visible, bed.cloud.queue().messages()[0].receives), (1, 1));
+}
+
+#[tokio::test]
+async fn a_missing_binary_is_one_clear_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new(folder.path());
+    config.function = Some(FunctionSettings::new("/nowhere/preview"));
+    let error = glimpse_local::Cloud::start(config).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no function binary at /nowhere/preview: build it, or name another one"
+    );
+}
