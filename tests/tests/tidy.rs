@@ -1,5 +1,7 @@
 //! The invariants of ARCHITECTURE.md that a look at the sources can check.
 
+#![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

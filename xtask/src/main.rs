@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod dev;
 mod fingerprint;
+mod licences;
 mod project;
 mod run;
 mod setup;

@@ -59,7 +59,7 @@ pub(crate) struct Outcome {
     pub(crate) name: &'static str,
     pub(crate) counts: Counts,
     pub(crate) time: Duration,
-    /// Why it is red although nothing was counted as failed, or why it did not run.
+    /// Why it is red although nothing was counted as failed.
     pub(crate) note: Option<String>,
 }
 
@@ -95,11 +95,6 @@ impl Outcome {
             None
         };
         Self { name, counts, time, note }
-    }
-
-    /// A part that cannot run on this machine and need not: it counts for nothing, but is said.
-    pub(crate) fn not_run(name: &'static str, why: &str) -> Self {
-        Self { name, counts: Counts::default(), time: Duration::ZERO, note: Some(format!("not run: {why}")) }
     }
 
     pub(crate) fn is_red(&self) -> bool {
@@ -193,13 +188,11 @@ mod tests {
         let outcomes = [
             Outcome::of_check("format", true, Duration::from_millis(1500)),
             Outcome::of_tests("stories", counts(4, 1, 0), false, false, Duration::from_secs(90)),
-            Outcome::not_run("licences", "cargo-deny is not installed"),
         ];
         assert_eq!(
             table(&outcomes),
             "  ok     format       1 passed   0 failed     1.5 s
   FAILED stories      4 passed   1 failed    90.0 s
-  -      licences     0 passed   0 failed     0.0 s   not run: cargo-deny is not installed
 
 5 passed, 1 failed"
         );

@@ -90,7 +90,7 @@ impl Cookies {
     }
 
     /// The session's value in a `Cookie` header.
-    pub fn session<'a>(self, header: &'a str) -> Option<&'a str> {
+    pub fn session(self, header: &str) -> Option<&str> {
         find(header, self.session_name())
     }
 

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use self::system::Need;
-pub(crate) use self::system::on_path;
 use crate::project::Project;
 use crate::run;
 
