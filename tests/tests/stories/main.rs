@@ -3,6 +3,9 @@
 //! `cargo xtask test` builds what they start and runs them. Each file is one part of the way; each test starts a
 //! stack of its own, so that what it breaks is its own.
 
+#![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
+#![expect(clippy::print_stdout, reason = "what a story measured is shown with --nocapture")]
+
 mod browser;
 mod deliver;
 mod identify;
