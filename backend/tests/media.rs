@@ -1,6 +1,8 @@
 //! Every file of a folder of real and of hostile media goes the whole way.
 //! To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test media -- --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
 mod support;
 
 use std::path::Path;
@@ -45,10 +47,7 @@ async fn go(file: &Path) -> Result<Done, String> {
     let took = started.elapsed();
     eprintln!(
         "{name:55} {:28} {:6} ms {:4} requests {:9} bytes {:?}",
-        format!(
-            "{:?}",
-            report.result.as_ref().map_or_else(|error| error.to_string(), |done| format!("{done:?}"))
-        ),
+        report.result.as_ref().map_or_else(ToString::to_string, |done| format!("{done:?}")),
         took.as_millis(),
         report.counts.requests,
         report.counts.bytes,

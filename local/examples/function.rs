@@ -87,7 +87,7 @@ fn main() -> std::io::Result<()> {
                 if !failures.is_empty() {
                     failures.push(',');
                 }
-                failures += &format!("{{\"itemIdentifier\":\"{message}\"}}");
+                failures.extend(["{\"itemIdentifier\":\"", message, "\"}"]);
             }
             call(
                 "POST",

@@ -1,6 +1,11 @@
 //! Functions: real processes that speak the Runtime API, fed by hand and by the queue.
 //! Run: `cargo test -p glimpse-local --test function`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test reports by panicking; clippy exempts only functions marked as tests"
+)]
+
 mod common;
 
 use std::path::PathBuf;

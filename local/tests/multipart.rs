@@ -1,10 +1,18 @@
 //! Multipart uploads over the wire: the life of one, and every error of S3.
 //! Run: `cargo test -p glimpse-local --test multipart`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test reports by panicking; clippy exempts only functions marked as tests"
+)]
+
 mod common;
 
 use common::{Bed, assert_status, header, refusal, tag, tags};
 use reqwest::Method;
+
+/// An upload's id, the parts named, the code that comes of it.
+type Case<'a> = (&'a str, &'a [(u32, &'a str)], &'static str);
 
 const PART: usize = 5 * 1024 * 1024;
 
@@ -36,15 +44,14 @@ impl Bed {
         parts: &[(u32, &str)],
         headers: &[(&str, &str)],
     ) -> (u16, String) {
-        let parts: String = parts
+        let parts: Vec<_> = parts
             .iter()
             .map(|(number, etag)| {
-                format!(
-                    "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
-                    etag.replace('"', "&quot;")
-                )
+                let etag = etag.replace('"', "&quot;");
+                format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
             })
             .collect();
+        let parts = parts.concat();
         let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let request = self.client.request(Method::POST, key, &[("uploadId", id)], headers, body.into_bytes());
         let answer = request.send().await.unwrap();
@@ -109,7 +116,7 @@ async fn each_mistake_has_its_error_and_leaves_the_upload_as_it_was() {
     let id = bed.begin("k").await;
     let (_, one) = bed.part("k", &id, "1", b"small").await;
     let (_, two) = bed.part("k", &id, "2", b"small too").await;
-    let cases: [(&str, &[(u32, &str)], &str); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&id, &[(1, &one), (2, &two)], "EntityTooSmall"),
         (&id, &[(2, &two), (1, &one)], "InvalidPartOrder"),
         (&id, &[(1, &one), (1, &one)], "InvalidPartOrder"),

@@ -1,6 +1,11 @@
 //! Form uploads over the wire: accepted as signed, refused after each single change.
 //! Run: `cargo test -p glimpse-local --test post`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test reports by panicking; clippy exempts only functions marked as tests"
+)]
+
 mod common;
 
 use base64::Engine as _;

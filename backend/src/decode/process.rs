@@ -141,14 +141,12 @@ pub async fn run(
     let status = if let Ok(Some(status)) = talked {
         status.map_err(ProcessError::Io)?
     } else {
-        {
-            group.kill();
-            let _ = child.wait().await;
-            if talked.is_ok() {
-                return Err(ProcessError::TooMuchOutput);
-            }
-            return Err(ProcessError::TimedOut { stdout: stdout.into() });
+        group.kill();
+        let _ = child.wait().await;
+        if talked.is_ok() {
+            return Err(ProcessError::TooMuchOutput);
         }
+        return Err(ProcessError::TimedOut { stdout: stdout.into() });
     };
     // Whatever it left behind in its group ends with it.
     group.kill();

@@ -13,7 +13,7 @@ struct Scene {
     key: Key,
 }
 
-async fn scene(length: usize) -> Scene {
+fn scene(length: usize) -> Scene {
     let store = Arc::new(Memory::default());
     let grant = Grant {
         owner: Owner::of("iss", "sub"),
@@ -49,7 +49,7 @@ async fn ask(relay: &Relay, method: &str, path: &str, range: Option<&str>) -> (S
 
 #[tokio::test]
 async fn serves_all_and_parts() {
-    let scene = scene(100_000).await;
+    let scene = scene(100_000);
     let path = scene.relay.secret_path();
     for (range, status, expected) in [
         (None, "200", 0..100_000),
@@ -73,7 +73,7 @@ async fn serves_all_and_parts() {
 
 #[tokio::test]
 async fn f2_answers_one_path_and_two_methods_only() {
-    let scene = scene(10).await;
+    let scene = scene(10);
     let path = scene.relay.secret_path().to_owned();
     assert_eq!(path.len(), 33, "128 bits in hexadecimal");
     for other in
@@ -87,7 +87,7 @@ async fn f2_answers_one_path_and_two_methods_only() {
 
 #[tokio::test]
 async fn e10_resumes_a_body_that_broke_off() {
-    let scene = scene(100_000).await;
+    let scene = scene(100_000);
     scene.store.fail_next_read(Fault::BreakAfter(30_000));
     scene.store.fail_next_read(Fault::Refuse(StoreError::Transient("503".into())));
     scene.store.fail_next_read(Fault::EndAfter(10_000));
@@ -99,7 +99,7 @@ async fn e10_resumes_a_body_that_broke_off() {
 
 #[tokio::test]
 async fn e10_gives_up_after_a_few_fruitless_reads_and_remembers_why() {
-    let scene = scene(1000).await;
+    let scene = scene(1000);
     for _ in 0..10 {
         scene.store.fail_next_read(Fault::Refuse(StoreError::Transient("503 SlowDown".into())));
     }
@@ -111,7 +111,7 @@ async fn e10_gives_up_after_a_few_fruitless_reads_and_remembers_why() {
 
 #[tokio::test]
 async fn e7_remembers_that_the_source_went_away() {
-    let scene = scene(100_000).await;
+    let scene = scene(100_000);
     scene.store.fail_next_read(Fault::BreakAfter(50_000));
     scene.store.fail_next_read(Fault::Refuse(StoreError::Gone));
     let (_, body) = ask(&scene.relay, "GET", scene.relay.secret_path(), None).await;
@@ -121,7 +121,7 @@ async fn e7_remembers_that_the_source_went_away() {
 
 #[tokio::test]
 async fn e2_remembers_that_the_source_was_replaced() {
-    let scene = scene(100).await;
+    let scene = scene(100);
     let Key::Source { owner, video } = scene.key.clone() else { unreachable!() };
     let grant = Grant {
         owner,
@@ -139,7 +139,7 @@ async fn e2_remembers_that_the_source_was_replaced() {
 #[tokio::test]
 async fn a_reader_that_stops_reading_is_not_read_ahead_for() {
     let length = 64 * 1024 * 1024;
-    let scene = scene(length).await;
+    let scene = scene(length);
     let authority = scene.relay.url().strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
     let mut stream = TcpStream::connect(&authority).await.unwrap();
     let request = format!("GET {} HTTP/1.1\r\nHost: {authority}\r\n\r\n", scene.relay.secret_path());

@@ -1,5 +1,6 @@
 //! A job from upload to manifest, on the real ffmpeg and a bucket in memory.
 #![allow(dead_code, reason = "each test file uses its part of it")]
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,7 +75,7 @@ impl Scene {
     }
 
     pub(crate) async fn run(&self) -> Report {
-        self.workshop.run(&self.job, Instant::now() + Duration::from_secs(300)).await
+        self.workshop.run(&self.job, Instant::now() + Duration::from_mins(5)).await
     }
 
     pub(crate) fn manifest(&self) -> Option<Manifest> {

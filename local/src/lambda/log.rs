@@ -102,16 +102,14 @@ pub(crate) fn report(invocation: &Invocation, memory_mb: u32) -> String {
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let billed = ms(invocation.duration + invocation.init_duration.unwrap_or_default()).ceil();
     let used = invocation.max_memory_bytes.unwrap_or(0).div_ceil(1024 * 1024);
-    let mut line = format!(
+    let init = invocation.init_duration.map(|init| format!("\tInit Duration: {:.2} ms", ms(init)));
+    format!(
         "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {billed:.0} ms\t\
-         Memory Size: {memory_mb} MB\tMax Memory Used: {used} MB",
+         Memory Size: {memory_mb} MB\tMax Memory Used: {used} MB{}",
         invocation.request_id,
         ms(invocation.duration),
-    );
-    if let Some(init) = invocation.init_duration {
-        line += &format!("\tInit Duration: {:.2} ms", ms(init));
-    }
-    line
+        init.unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+type Pairs = Vec<(String, String)>;
+
 pub(crate) struct Bed {
     pub(crate) cloud: Cloud,
     pub(crate) client: S3Client,
@@ -66,7 +68,9 @@ impl S3Client {
         let mut url = format!("{}/{}/{key}", self.endpoint, self.settings.bucket);
         for (index, (name, value)) in query.iter().enumerate() {
             url.push(if index == 0 { '?' } else { '&' });
-            url += &format!("{}={}", utf8_percent_encode(name, QUERY), utf8_percent_encode(value, QUERY));
+            url.extend(utf8_percent_encode(name, QUERY));
+            url.push('=');
+            url.extend(utf8_percent_encode(value, QUERY));
         }
         url
     }
@@ -78,7 +82,7 @@ impl S3Client {
         headers: &[(&str, &str)],
         body: SignableBody<'_>,
         presigned_for: Option<Duration>,
-    ) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    ) -> (Pairs, Pairs) {
         let identity = Credentials::new(
             &self.settings.access_key_id,
             &self.settings.secret_access_key,
@@ -171,7 +175,8 @@ impl S3Client {
         let (_, query) = self.parts(method, &url, headers, SignableBody::UnsignedPayload, Some(expires));
         for (index, (name, value)) in query.iter().enumerate() {
             url.push(if index == 0 { '?' } else { '&' });
-            url += &format!("{name}={}", utf8_percent_encode(value, QUERY));
+            url.extend([name.as_str(), "="]);
+            url.extend(utf8_percent_encode(value, QUERY));
         }
         url
     }

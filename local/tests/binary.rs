@@ -1,0 +1,102 @@
+//! The program itself: what it says, how it ends, and that nothing outlives it.
+//! Run: `cargo test -p glimpse-local --test binary`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test reports by panicking; clippy exempts only functions marked as tests"
+)]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use common::eventually;
+use glimpse_local::S3Settings;
+use rustix::process::{Pid, Signal, kill_process};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_glimpse-local");
+
+/// Starts `serve` with the test function under a name of its own, and returns its S3 endpoint.
+fn serve(folder: &Path) -> (Child, String) {
+    let tests = std::env::current_exe().unwrap();
+    let function = tests.parent().unwrap().parent().unwrap().join("examples/function");
+    std::fs::copy(function, folder.join("preview")).unwrap();
+    let mut child = Command::new(BINARY)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.join("data"))
+        .arg("--preview")
+        .arg(folder.join("preview"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let endpoint = line.trim().strip_prefix("S3 listens on ").unwrap().to_owned();
+    (child, endpoint)
+}
+
+fn functions_in(folder: &Path) -> usize {
+    let binary = folder.join("preview");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|entry| std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == binary))
+        .count()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_outlives_it_however_it_ends() {
+    for (end, code) in [(Signal::TERM, Some(0)), (Signal::INT, Some(0)), (Signal::KILL, None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        let (mut child, endpoint) = serve(&path);
+        let client = common::S3Client {
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            endpoint,
+            settings: S3Settings::default(),
+        };
+        common::assert_status(&client.put("uploads/o/v", b"x").await, 200);
+        eventually("the function runs", || (functions_in(&path) == 1).then_some(())).await;
+        signal(&child, end);
+        assert_eq!(child.wait().unwrap().code(), code, "{end:?}");
+        eventually("the function is gone", || (functions_in(&path) == 0).then_some(())).await;
+    }
+}
+
+#[test]
+fn what_is_missing_is_said_in_one_sentence() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["serve", "--listen", &address, "--data", data],
+            "is taken by another program: stop it, or choose another port with --listen",
+        ),
+        (
+            &["serve", "--listen", "127.0.0.1:0", "--data", data, "--preview", "/nowhere"],
+            "there is no function binary at /nowhere: build it",
+        ),
+        (&["dev", "--root", data, "--port", &port], "choose another with --port"),
+        (
+            &["dev", "--root", data, "--port", "0", "--s3-port", "0", "--oidc-port", "0"],
+            "there is no function binary at",
+        ),
+        (&[], "say serve or dev, or --help"),
+    ];
+    for (args, expected) in cases {
+        let output = Command::new(BINARY).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains(expected) && said.trim().lines().count() == 1, "{args:?}: {said}");
+    }
+}
