@@ -7,24 +7,23 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::build;
+use crate::build::{self, Part};
 use crate::check;
 use crate::project::Project;
-use crate::run;
-
+use crate::run::{self, Step};
 use crate::setup::{self, Purpose, Tools};
 use crate::summary::{self, Counts, Outcome};
 
 pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
     let tools = setup::run(project, Purpose::Test)?;
-    build::run(project, &tools, &build::ALL, build::Uploads::Loopback)?;
+    build::run(project, &tools, &[Part::Page, Part::Edge], build::Uploads::Loopback)?;
+    build_tests(project)?;
 
     let mut outcomes = Vec::new();
     if filters.is_empty() {
         outcomes.extend(check::all(project, &tools)?);
     }
-    outcomes.push(tests("unit tests", filters, &mut unit_tests(project, filters))?);
-    outcomes.push(tests("stories", filters, &mut stories(project, &tools, filters)?)?);
+    outcomes.push(tests("tests", filters, &mut rust_tests(project, &tools, filters)?)?);
     outcomes.push(tests("browser", filters, &mut browser(project, &tools, filters)?)?);
     if filters.is_empty() {
         outcomes.push(check::one("deployable", &mut dry_run(project))?);
@@ -46,17 +45,19 @@ fn tests(name: &'static str, filters: &[String], command: &mut Command) -> Resul
     Ok(Outcome::of_tests(name, counts, ok, !filters.is_empty(), started.elapsed()))
 }
 
-/// The tests that need nothing but the code.
-fn unit_tests(project: &Project, filters: &[String]) -> Command {
-    let mut command = project.cargo();
-    command.args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast", "--"]).args(filters);
-    command
+/// Builds every test and, with them, the programs that the stories start: in one go, since cargo would build what two
+/// selections of packages share twice, once with each selection's features.
+fn build_tests(project: &Project) -> Result<()> {
+    Step::new("local cloud, Lambdas and tests", project.log("tests")).run(
+        project.cargo().args(["test", "--workspace", "--no-run"]),
+        "Correct what the compiler says above, then start this again.",
+    )
 }
 
-/// The stories through the whole of it. What they start is named by the environment.
-fn stories(project: &Project, tools: &Tools, filters: &[String]) -> Result<Command> {
+/// The units' tests, and the stories through the whole of it. What they start is named by the environment.
+fn rust_tests(project: &Project, tools: &Tools, filters: &[String]) -> Result<Command> {
     let mut command = project.cargo();
-    command.args(["test", "--package", "e2e", "--no-fail-fast", "--"]).args(filters);
+    command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filters);
     name_tools(project, tools, &mut command)?;
     Ok(command)
 }

@@ -1,4 +1,4 @@
-//! The S3 server: s3s speaks the protocol, [`Store`] keeps the objects, [`Front`] is what stands before both.
+//! The S3 server: s3s speaks the protocol, [`Store`] keeps the objects, `Front` is what stands before both.
 
 mod body;
 mod checksum;
