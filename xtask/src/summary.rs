@@ -191,8 +191,8 @@ mod tests {
         ];
         assert_eq!(
             table(&outcomes),
-            "  ok     format       1 passed   0 failed     1.5 s
-  FAILED stories      4 passed   1 failed    90.0 s
+            "  ok     format      1 passed   0 failed     1.5 s
+  FAILED stories     4 passed   1 failed    90.0 s
 
 5 passed, 1 failed"
         );
