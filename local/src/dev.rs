@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
@@ -77,10 +79,18 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
         vars: vars(settings, &edge, &cloud, oidc.issuer()),
         persist: settings.data.join("workerd"),
     };
-    let workerd = Workerd::start(worker, cloud.watchdog(), |line| {
-        tracing::info!(target: "workerd", "{line}");
+    // wrangler's own preamble says nothing to a person who waits; if it fails, its last lines are in the error.
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let shown = Arc::clone(&is_ready);
+    let workerd = Workerd::start(worker, cloud.watchdog(), move |line| {
+        if shown.load(Ordering::Relaxed) && !line.trim().is_empty() {
+            tracing::info!(target: "workerd", "{line}");
+        } else {
+            tracing::debug!(target: "workerd", "{line}");
+        }
     })
     .await?;
+    is_ready.store(true, Ordering::Relaxed);
     Ok((cloud, oidc, workerd))
 }
 
