@@ -15,6 +15,8 @@ use crate::{keys, named};
 
 /// The client that the OpenID provider of development knows.
 const CLIENT_ID: &str = "glimpse-dev";
+/// What session cookies are signed with.
+pub const SESSION_SECRET: &str = "a session secret for stories only, 256 bits";
 /// An origin that is allowed to call the API beside the Worker's own.
 pub const APP_ORIGIN: &str = "https://app.example";
 
@@ -124,7 +126,7 @@ fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<Stri
         ("JWT_ISSUER", keys::ISSUER),
         ("JWT_AUDIENCE", keys::AUDIENCE),
         ("JWT_SECRET", keys::SECRET),
-        ("SESSION_SECRET", "a session secret for stories only"),
+        ("SESSION_SECRET", SESSION_SECRET),
         ("ALLOWED_ORIGINS", APP_ORIGIN),
         ("OIDC_ISSUER", oidc.map_or("", OidcProvider::issuer)),
         ("OIDC_CLIENT_ID", CLIENT_ID),

@@ -3,9 +3,11 @@
 use axum::Router;
 use axum::routing::get;
 use e2e::keys;
-use e2e::person::{Person, fetch};
-use e2e::stack::{Options, Stack};
+use e2e::person::{self, Answer, Person, fetch};
+use e2e::stack::{APP_ORIGIN, Options, SESSION_SECRET, Stack};
+use glimpse_edge::auth::{Cookies, Oidc, Secret, Session};
 use reqwest::Method;
+use serde_json::json;
 use tokio::net::TcpListener;
 
 /// Rows J1 to J7 of the threat table, with tokens made by Node's own crypto.
@@ -35,7 +37,60 @@ async fn tokens_of_a_key_set_are_judged_by_the_key_alone() {
     assert_eq!(bodies.len(), 1, "J10: one answer for all");
 }
 
-/// Row J9: a cookie alone changes nothing when another page asks.
+/// Row J9 of the threat table: with a cookie alone, a page of another origin changes nothing.
+#[tokio::test]
+async fn a_cookie_changes_something_only_from_an_allowed_page() {
+    const PROVIDER: &str = "http://localhost:1";
+    let vars = [("OIDC_ISSUER".to_owned(), PROVIDER.to_owned())].into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let oidc = Oidc {
+        issuer: PROVIDER.into(),
+        client_id: "glimpse-dev".into(),
+        client_secret: None,
+        session_secret: Secret::new(SESSION_SECRET.as_bytes().to_vec()),
+    };
+    let now_ms = keys::now_secs() * 1000;
+    let id_token = json!({ "iss": PROVIDER, "sub": "dora", "aud": "glimpse-dev", "exp": now_ms / 1000 + 60 });
+    let session = Session::begin(serde_json::from_value(id_token).unwrap(), &stack.edge, now_ms);
+    let set = Cookies::new(false).set_session(&session, &oidc);
+    let cookie = set.split(';').next().unwrap();
+
+    let me = fetch(Method::GET, &format!("{}/api/me", stack.edge), &[("cookie", cookie)]).await;
+    assert_eq!((me.status.as_u16(), &me.json()["subject"]), (200, &"dora".into()), "the control");
+
+    let post = async |headers: &[(&str, &str)]| {
+        let body = json!({ "name": "a.mp4", "size": 1, "type": "video/mp4" }).to_string();
+        let mut request = person::client()
+            .post(format!("{}/api/videos", stack.edge))
+            .header("content-type", "application/json")
+            .header("cookie", cookie)
+            .body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        (answer.status.as_u16(), answer.code())
+    };
+    let refused = (403, "forbidden_origin".to_owned());
+    assert_eq!(post(&[]).await, refused, "no origin at all");
+    assert_eq!(post(&[("origin", "https://evil.example")]).await, refused);
+    assert_eq!(post(&[("origin", "null")]).await, refused);
+    assert_eq!(post(&[("origin", &stack.edge)]).await, (201, String::new()));
+    assert_eq!(post(&[("origin", APP_ORIGIN)]).await, (201, String::new()));
+
+    // A cookie of another deployment, or of another secret, is nobody's.
+    let foreign = Session::begin(
+        serde_json::from_value(json!({ "iss": PROVIDER, "sub": "eve", "aud": "x", "exp": now_ms })).unwrap(),
+        "https://other.example",
+        now_ms,
+    );
+    let set = Cookies::new(false).set_session(&foreign, &oidc);
+    let me =
+        fetch(Method::GET, &format!("{}/api/me", stack.edge), &[("cookie", set.split(';').next().unwrap())])
+            .await;
+    assert_eq!(me.code(), "unauthorized");
+}
+
 #[tokio::test]
 async fn nobody_gets_in_without_a_proof() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
