@@ -21,6 +21,7 @@ use crate::process::Watchdog;
 use crate::queue::Queue;
 use crate::s3::fault::Faults;
 use crate::s3::{Front, Outlet, Store};
+use crate::stop::told;
 
 /// How long open connections may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -271,9 +272,4 @@ async fn serve(listener: TcpListener, front: Front, mut stop: watch::Receiver<bo
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GRACE, finished).await;
-}
-
-/// Returns when the cloud is told to stop, or is gone.
-pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

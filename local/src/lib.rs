@@ -13,6 +13,7 @@ pub mod oidc;
 pub mod process;
 pub mod queue;
 pub mod s3;
+mod stop;
 pub mod workerd;
 pub mod world;
 

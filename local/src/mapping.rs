@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::cloud::told;
 use crate::lambda::{Function, Outcome};
 use crate::queue::{Delivery, Queue};
+use crate::stop::told;
 
 /// Which of a batch's messages are to be delivered again.
 #[derive(Debug, PartialEq, Eq)]

@@ -75,12 +75,7 @@ async fn a_post_policy_is_refused_after_each_single_change() {
     let ann = Person::new(&stack, "ann");
     let answer = ann.get("//s3/params?filename=a+b.mp4&type=video%2Fmp4&metadata%5Bname%5D=x").await.json();
     let url = answer["url"].as_str().unwrap();
-    let fields: Vec<(String, String)> = answer["fields"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
-        .collect();
+    let fields = fields_of(&answer);
     let refused = async |what: &str, fields: Vec<(String, String)>, file: Vec<u8>| {
         let answer = ann.post_form(url, &fields, file).await;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -125,6 +120,12 @@ async fn a_post_policy_is_refused_after_each_single_change() {
     assert_eq!(stack.cloud.store().list("uploads/"), [fields[key].1.clone()]);
 }
 
+/// The fields of a form, in the order in which they are sent.
+fn fields_of(answer: &Value) -> Vec<(String, String)> {
+    let fields = answer["fields"].as_object().unwrap();
+    fields.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
+}
+
 /// Row U1 for forms: the range is S3's to enforce, since Uppy does not say how long the file is.
 #[tokio::test]
 async fn a_form_cannot_carry_more_than_is_allowed() {
@@ -133,12 +134,7 @@ async fn a_form_cannot_carry_more_than_is_allowed() {
     let ann = Person::new(&stack, "ann");
     let form = async || {
         let answer = ann.get("/s3/params?filename=a.mp4&type=video/mp4").await.json();
-        let fields: Vec<(String, String)> = answer["fields"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
-            .collect();
+        let fields = fields_of(&answer);
         (answer["url"].as_str().unwrap().to_owned(), fields)
     };
     let (url, fields) = form().await;
