@@ -24,8 +24,6 @@ use crate::publish;
 use crate::relay::{self, Counts, Relay};
 use crate::store::{Head, Store, StoreError};
 
-/// What any one file is worth, in time (THREATS F8).
-const BUDGET: Duration = Duration::from_mins(4);
 /// How long the first bytes may take to come.
 const SNIFF_TIME: Duration = Duration::from_secs(20);
 
@@ -42,6 +40,30 @@ pub struct Workshop<S> {
     pub random: fn() -> [u8; 16],
     /// At this delivery a failure is written down as the last one.
     pub max_receives: u32,
+    /// How long a file may keep it busy.
+    pub patience: Patience,
+}
+
+/// How long a file may keep a job busy (THREATS F8). Whatever takes longer is refused for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// One child.
+    pub child: Duration,
+    /// What makes the poster better, and what the preview, but without which there are some: each.
+    pub extra: Duration,
+    /// The whole job.
+    pub job: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            child: Duration::from_mins(1),
+            // Ten seconds of common video are decoded in this time on one core: as far as most keyframes lie apart.
+            extra: Duration::from_secs(4),
+            job: Duration::from_mins(4),
+        }
+    }
 }
 
 /// How a job ended well.
@@ -105,10 +127,8 @@ impl<S: Store> Workshop<S> {
     }
 
     async fn make(&self, job: &Job, invocation: Instant, progress: &mut Progress) -> Result<Done, JobError> {
-        match self.store.head(&Key::Manifest(job.video)).await {
-            Ok(_) => return Ok(Done::Already),
-            Err(StoreError::Gone) => {}
-            Err(error) => return Err(JobError::upstream(error)),
+        if self.is_done(job).await? {
+            return Ok(Done::Already);
         }
         let head = match self.store.head(&job.key).await {
             Ok(head) => head,
@@ -128,7 +148,8 @@ impl<S: Store> Workshop<S> {
         let source = relay::Source { key: job.key.clone(), etag: head.etag, bytes: head.bytes };
         let relay =
             Relay::open(Arc::clone(&self.store), source, (self.random)()).map_err(JobError::internal)?;
-        let deadlines = Deadlines { invocation, budget: Instant::now() + BUDGET };
+        let Patience { child, extra, job: whole } = self.patience;
+        let deadlines = Deadlines { invocation, budget: Instant::now() + whole, child, extra };
         let studio = Studio { tools: &self.tools, relay: &relay, container, deadlines };
         let made = self.pictures(&studio, progress).await;
         progress.counts = relay.counts();
@@ -136,6 +157,10 @@ impl<S: Store> Workshop<S> {
         let (pictures, hash, color) = made?;
 
         let started = Instant::now();
+        // Somebody was faster: his manifest names his pictures, which are not to be written over.
+        if self.is_done(job).await? {
+            return Ok(Done::Already);
+        }
         let outputs = publish::outputs(&*self.store, job.video, progress.visibility, pictures).await?;
         progress.timings.committed = (self.now_ms)();
         let manifest = Manifest {
@@ -147,6 +172,14 @@ impl<S: Store> Workshop<S> {
         let first = publish::commit(&*self.store, &manifest).await?;
         progress.steps_ms[3] = millis(started);
         Ok(if first { Done::Ready } else { Done::Already })
+    }
+
+    async fn is_done(&self, job: &Job) -> Result<bool, JobError> {
+        match self.store.head(&Key::Manifest(job.video)).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Gone) => Ok(false),
+            Err(error) => Err(JobError::upstream(error)),
+        }
     }
 
     async fn first_bytes(&self, job: &Job, total: u64) -> Result<Bytes, JobError> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use glimpse_contract::Code;
 
 use crate::decode::process::ProcessError;
@@ -47,17 +48,40 @@ pub fn of_child(error: &ProcessError, evidence: Evidence, refusal: Code) -> JobE
         // Nobody but the kernel, short of memory, sends this one: another environment may have more.
         ProcessError::Crashed { signal: 9, .. } => JobError::internal("the decoder was killed from outside"),
         ProcessError::Crashed { .. } => JobError::Crashed(error.to_string()),
-        ProcessError::Failed { tail, .. } if tail.contains("exceeds max_streams") => {
-            JobError::Refused(Code::TooManyStreams)
-        }
-        ProcessError::Failed { tail, .. } if is_too_large(tail) => JobError::Refused(Code::TooManyPixels),
         ProcessError::Failed { tail, .. } if tail.contains("not on whitelist") => {
             JobError::Refused(Code::UnsupportedCodec)
         }
-        ProcessError::Failed { .. } | ProcessError::TooMuchOutput => JobError::Refused(refusal),
+        ProcessError::Failed { tail, .. } => JobError::Refused(refined(refusal, tail)),
+        ProcessError::TooMuchOutput => JobError::Refused(refusal),
         ProcessError::NotFound | ProcessError::PermissionDenied | ProcessError::Io(_) => {
             JobError::internal(error)
         }
+    }
+}
+
+/// The code that a child's complaints give, or else `code`.
+pub fn refined(code: Code, tail: &str) -> Code {
+    if code != Code::Truncated {
+        code
+    } else if tail.contains("exceeds max_streams") {
+        Code::TooManyStreams
+    } else if is_too_large(tail) {
+        Code::TooManyPixels
+    } else {
+        code
+    }
+}
+
+/// What one look at a source brought: its frames, or the code with which it would be refused if no other look brings
+/// any.
+///
+/// # Errors
+/// Everything that ends a job whatever its other looks bring.
+pub fn of_a_look(result: Result<Vec<Bytes>, JobError>) -> Result<Result<Vec<Bytes>, Code>, JobError> {
+    match result {
+        Ok(frames) => Ok(Ok(frames)),
+        Err(JobError::Refused(code)) if code != Code::SourceGone => Ok(Err(code)),
+        Err(error) => Err(error),
     }
 }
 

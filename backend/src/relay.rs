@@ -1,18 +1,19 @@
-//! Decides how a decoder reads a source: through one address on the loopback, and nothing of it is ever stored.
+//! Decides how a decoder reads a source: through one address on the loopback, and nothing of it is stored on a disk.
 //!
 //! It answers `GET` and `HEAD` of one unguessable path. A range is forwarded to S3 as one ranged read with
 //! `If-Match`, and its bytes are handed on as they come: the decoder's own pace is felt by S3, and a connection that
-//! it drops ends the read. A body that breaks off is resumed from where it was (THREATS E10).
+//! it drops ends the read. What is likely to be read again is kept in memory as it passes. A body that breaks off is resumed from where it was (THREATS E10).
 //! What S3 did is remembered, so that a job's outcome is judged by what was seen and not by an exit code.
 
 mod body;
+mod cache;
 mod range;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::store::{Store, StoreError};
+use cache::Cache;
 use range::Asked;
 
 /// How much may lie unread in a connection, in bytes.
@@ -66,15 +68,30 @@ pub struct Counts {
     pub waited: Duration,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct State {
+#[derive(Debug)]
+struct State {
     requests: AtomicU64,
     bytes: AtomicU64,
     waited_us: AtomicU64,
     seen: Mutex<Option<Seen>>,
+    cache: Mutex<Cache>,
 }
 
 impl State {
+    fn new(total: u64) -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            waited_us: AtomicU64::new(0),
+            seen: Mutex::new(None),
+            cache: Mutex::new(Cache::new(total)),
+        }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, error: &StoreError) {
         let seen = match error {
             StoreError::Gone => Seen::Gone,
@@ -108,7 +125,7 @@ impl Relay {
         let listener = socket.listen(16)?;
         let path = format!("/{:032x}", u128::from_be_bytes(secret));
         let url = format!("http://{}{path}", listener.local_addr()?);
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::new(source.bytes));
         let shared = Arc::new(Shared { store, source, path: path.clone(), state: Arc::clone(&state) });
         let task = tokio::spawn(accept(listener, shared));
         Ok(Self { url, path, state, task })

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures::FutureExt as _;
 use glimpse_backend::config::Config;
 use glimpse_backend::invoke::invoke;
-use glimpse_backend::job::Workshop;
+use glimpse_backend::job::{Patience, Workshop};
 use glimpse_backend::store::s3::S3;
 use jiff::Timestamp;
 use lambda_runtime::tower::util::MapResultLayer;
@@ -35,6 +35,7 @@ async fn main() -> anyhow::Result<()> {
         now_ms,
         random,
         max_receives: config.max_receives,
+        patience: Patience::default(),
     });
     let (tainted, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (taint, bucket) = (Arc::clone(&tainted), Arc::new(config.bucket));

@@ -100,16 +100,28 @@ impl Size {
         self.width as usize * self.height as usize * 3
     }
 
-    /// This size made at most `max_width` wide at the same shape. Never scaled up; never less than one pixel.
+    /// This size made at most `max_width` wide, and at most twice that high, at the same shape: a strip of a picture
+    /// would otherwise take as much memory as a hundred frames should. Never scaled up; never less than one pixel.
     #[must_use]
     pub fn fitted(self, max_width: u32) -> Self {
-        if self.width <= max_width {
-            return self;
+        let wide = if self.width <= max_width {
+            self
+        } else {
+            Self { width: max_width, height: in_proportion(self.height, max_width, self.width) }
+        };
+        let max_height = max_width.saturating_mul(2);
+        if wide.height <= max_height {
+            return wide;
         }
-        let height = (u64::from(self.height) * u64::from(max_width) + u64::from(self.width) / 2)
-            / u64::from(self.width.max(1));
-        Self { width: max_width, height: u32::try_from(height).unwrap_or(u32::MAX).max(1) }
+        Self { width: in_proportion(self.width, max_height, self.height), height: max_height }
     }
+}
+
+/// `side` times `to` divided by `from`, rounded, at least one.
+fn in_proportion(side: u32, to: u32, from: u32) -> u32 {
+    let from = u64::from(from.max(1));
+    let scaled = (u64::from(side) * u64::from(to) + from / 2) / from;
+    u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
 }
 
 /// From where frames are decoded.
@@ -229,11 +241,14 @@ fn filters(info: &MediaInfo, tone_map: bool, frames: &Frames) -> String {
     match info.transfer {
         Transfer::Pq | Transfer::Hlg if tone_map => {
             let transfer = if info.transfer == Transfer::Pq { "smpte2084" } else { "arib-std-b67" };
-            // Shrunk first: tone mapping works on floats and costs most. 203 cd/m2 is white in ITU-R BT.2408.
+            // Shrunk first: tone mapping works on floats and costs most; without subsampling, which zscale refuses for
+            // odd sizes. 203 cd/m2 is white in ITU-R BT.2408, and
+            // 1000 cd/m2, 4.93 times as much, what most is graded for. Up to half of white nothing is changed; what is
+            // brighter is squeezed into the rest, so that faces stay as bright as they were.
             let mapped = format!(
-                "{sized},format=yuv420p10le,\
+                "{sized}:out_range=limited,format=yuv444p10le,\
                  zscale=tin={transfer}:pin=bt2020:min=bt2020nc:rin=limited:t=linear:npl=203,format=gbrpf32le,\
-                 zscale=p=bt709,tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=limited,format=yuv444p,\
+                 zscale=p=bt709,tonemap=tonemap=mobius:param=0.5:peak=4.93:desat=0,zscale=t=bt709:m=bt709:r=limited,format=yuv444p,\
                  scale=in_color_matrix=bt709:in_range=limited"
             );
             chain.push_str(&mapped);
@@ -419,7 +434,9 @@ mod tests {
             ((321, 241), 640, (321, 241)),
             ((641, 3), 640, (640, 3)),
             ((8192, 1), 320, (320, 1)),
-            ((1, 8192), 320, (1, 8192)),
+            ((1, 8192), 320, (1, 640)),
+            ((320, 8192), 320, (25, 640)),
+            ((1080, 2520), 640, (549, 1280)),
         ] {
             let fitted = Size { width, height }.fitted(max_width);
             assert_eq!((fitted.width, fitted.height), expected, "{width}x{height}");

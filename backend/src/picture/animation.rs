@@ -6,9 +6,11 @@ use glimpse_contract::{Code, limits};
 
 use super::colour;
 use super::poster::Poster;
-use super::studio::Studio;
+use super::score::score;
+use super::studio::{Studio, Worth};
 use crate::decode::arguments::{Frames, Seek, Size};
 use crate::error::JobError;
+use crate::outcome;
 use crate::probe::MediaInfo;
 
 /// A source up to this length is shown as a whole, up to this length.
@@ -51,12 +53,17 @@ pub async fn reel(
     let frames = |seek, ms| Frames { seek, keyframes_only: false, fps: Some(fps), count: count(ms), size };
 
     let mut list = if info.duration_ms > WHOLE_MS {
-        snippets(studio, info, tone_map, |seek| frames(seek, SNIPPET_MS)).await?
+        snippets(studio, info, tone_map, size, |seek| frames(seek, SNIPPET_MS)).await?
     } else {
         Vec::new()
     };
-    if list.is_empty() {
-        list = or_none(studio.decode(info, tone_map, &frames(Seek::Start, WHOLE_MS)).await)?;
+    // A single snippet: the file is much shorter than it says, or has no other keyframe.
+    if list.len() <= count(SNIPPET_MS) as usize {
+        let worth = if list.is_empty() { Worth::Needed } else { studio.extra() };
+        let whole = or_none(studio.decode(info, tone_map, &frames(Seek::Start, WHOLE_MS), worth).await)?;
+        if whole.len() > list.len() {
+            list = whole;
+        }
     }
     if list.is_empty() {
         list.push(colour::shrink(&poster.frame, poster.size, size).into());
@@ -70,32 +77,46 @@ async fn snippets(
     studio: &Studio<'_>,
     info: &MediaInfo,
     tone_map: bool,
+    size: Size,
     frames: impl Fn(Seek) -> Frames,
 ) -> Result<Vec<Bytes>, JobError> {
     let beginnings = beginnings(info.duration_ms);
     let wanted: Vec<_> = beginnings.iter().map(|ms| frames(Seek::Keyframe(*ms))).collect();
     let mut found: Vec<Vec<Bytes>> = futures::stream::iter(&wanted)
-        .map(|frames| async { or_none(studio.decode(info, tone_map, frames).await) })
+        .map(|frames| async { or_none(studio.decode(info, tone_map, frames, Worth::Needed).await) })
         .buffered(2)
         .try_collect()
         .await?;
-    // Keyframes far apart: two snippets begin at the same one. Those are decoded from their very moment.
-    for place in 1..found.len() {
-        if !found[place].is_empty() && found[place].first() == found[place - 1].first() {
-            let exact =
-                or_none(studio.decode(info, tone_map, &frames(Seek::Exact(beginnings[place]))).await)?;
+    // Keyframes far apart: two snippets begin at the same one, or one at the black before everything. Those are
+    // decoded from their very moment.
+    // A moment that takes too long is left out, and so are those that lie even further from their keyframe.
+    let mut slow = false;
+    let extra = studio.extra();
+    let firsts: Vec<Option<Bytes>> = found.iter().map(|frames| frames.first().cloned()).collect();
+    for place in 0..found.len() {
+        let again = place > 0 && firsts[place].is_some() && firsts[place] == firsts[place - 1];
+        let blank =
+            found[place].get(found[place].len() / 2).is_some_and(|frame| score(frame, size.width).blank);
+        if !again && !blank {
+            continue;
+        }
+        let mut exact = Vec::new();
+        if !slow {
+            let moment = frames(Seek::Exact(beginnings[place]));
+            let look = outcome::of_a_look(studio.decode(info, tone_map, &moment, extra).await)?;
+            slow = look == Err(Code::TimedOut);
+            exact = look.unwrap_or_default();
+        }
+        if again || !exact.is_empty() {
             found[place] = exact;
         }
     }
     Ok(found.into_iter().flatten().collect())
 }
 
-/// A moment that takes too long is left out.
+/// A moment that cannot be decoded is left out.
 fn or_none(result: Result<Vec<Bytes>, JobError>) -> Result<Vec<Bytes>, JobError> {
-    match result {
-        Err(JobError::Refused(Code::TimedOut)) => Ok(Vec::new()),
-        other => other,
-    }
+    outcome::of_a_look(result).map(Result::unwrap_or_default)
 }
 
 #[cfg(test)]

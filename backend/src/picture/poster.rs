@@ -6,9 +6,10 @@ use futures::StreamExt as _;
 use glimpse_contract::{Code, limits};
 
 use super::score::{self, Score};
-use super::studio::Studio;
+use super::studio::{Studio, Worth};
 use crate::decode::arguments::{Frames, Seek, Size};
 use crate::error::JobError;
+use crate::outcome;
 use crate::probe::MediaInfo;
 
 /// Where candidates are taken, in hundredths of the length: late enough for intros, early enough for credits.
@@ -43,34 +44,32 @@ pub async fn choose(studio: &Studio<'_>, info: &MediaInfo, tone_map: bool) -> Re
         // A length that is not known is taken for this look as half a minute.
         let length_ms = if info.duration_ms == 0 { 30_000 } else { info.duration_ms };
         let fps = f64::from(LOOK_FRAMES) * 1000.0 / length_ms as f64;
-        best.add(
-            studio.decode(info, tone_map, &frames(Seek::Start, false, Some(fps), LOOK_FRAMES)).await,
-            size,
-        )?;
+        let whole = [frames(Seek::Start, false, Some(fps), LOOK_FRAMES)];
+        look(studio, info, tone_map, &whole, Worth::Needed, &mut best).await?;
     } else {
         let at = |percent: u64| info.duration_ms * percent / 100;
         let fast = PLACES_PERCENT.map(|percent| frames(Seek::Keyframe(at(percent)), true, None, 1));
-        look(studio, info, tone_map, &fast, &mut best).await?;
+        look(studio, info, tone_map, &fast, Worth::Needed, &mut best).await?;
         if best.is_blank() {
             // One keyframe for the whole of it, or a long black beginning: look at those very moments.
+            let extra = studio.extra();
             let exact = PLACES_PERCENT.map(|percent| frames(Seek::Exact(at(percent)), false, None, 1));
-            look(studio, info, tone_map, &exact, &mut best).await?;
-        }
-        if best.is_blank() && info.duration_ms <= SEARCHED_MS {
-            let fps = f64::from(SEARCH_FRAMES) * 1000.0 / info.duration_ms as f64;
-            let search = frames(Seek::Start, false, Some(fps), SEARCH_FRAMES);
-            best.add(studio.decode(info, tone_map, &search).await, size)?;
+            look(studio, info, tone_map, &exact, extra, &mut best).await?;
+            if best.is_blank() && info.duration_ms <= SEARCHED_MS {
+                let fps = f64::from(SEARCH_FRAMES) * 1000.0 / info.duration_ms as f64;
+                let search = [frames(Seek::Start, false, Some(fps), SEARCH_FRAMES)];
+                look(studio, info, tone_map, &search, extra, &mut best).await?;
+            }
         }
     }
     if best.frame.is_none() {
         // The index lies, or the file is cut off: whatever comes first is the poster.
-        best.timed_out = false;
-        best.add(studio.decode(info, tone_map, &frames(Seek::Start, false, None, 1)).await, size)?;
+        let first = [frames(Seek::Start, false, None, 1)];
+        look(studio, info, tone_map, &first, Worth::Needed, &mut best).await?;
     }
     match best.frame {
         Some((_, frame)) => Ok(Poster { frame, size }),
-        None if best.timed_out => Err(JobError::Refused(Code::TimedOut)),
-        None => Err(JobError::Refused(Code::Truncated)),
+        None => Err(JobError::Refused(best.refusal.unwrap_or(Code::Truncated))),
     }
 }
 
@@ -79,15 +78,19 @@ async fn look(
     info: &MediaInfo,
     tone_map: bool,
     list: &[Frames],
+    worth: Worth,
     best: &mut Best,
 ) -> Result<(), JobError> {
     let large = u64::from(info.coded.width) * u64::from(info.coded.height) > LARGE_PIXELS;
     let mut found = futures::stream::iter(list)
-        .map(|frames| studio.decode(info, tone_map, frames))
+        .map(|frames| studio.decode(info, tone_map, frames, worth))
         .buffered(if large { 1 } else { 2 });
     while let Some(result) = found.next().await {
-        best.add(result, list[0].size)?;
-        if best.timed_out {
+        let found = outcome::of_a_look(result)?;
+        // One that took too long ends the look: the others would take as long.
+        let slow = found == Err(Code::TimedOut);
+        best.add(found, list[0].size);
+        if slow {
             break;
         }
     }
@@ -97,24 +100,21 @@ async fn look(
 #[derive(Default)]
 struct Best {
     frame: Option<(Score, Bytes)>,
-    timed_out: bool,
+    /// Why the last look without frames had none.
+    refusal: Option<Code>,
 }
 
 impl Best {
     fn is_blank(&self) -> bool {
-        !self.timed_out && self.frame.as_ref().is_none_or(|(score, _)| score.blank)
+        self.refusal != Some(Code::TimedOut) && self.frame.as_ref().is_none_or(|(score, _)| score.blank)
     }
 
-    /// Takes what one look brought. A look that took too long ends the search and nothing else.
-    fn add(&mut self, result: Result<Vec<Bytes>, JobError>, size: Size) -> Result<(), JobError> {
-        let frames = match result {
-            Ok(frames) => frames,
-            Err(JobError::Refused(Code::TimedOut)) => {
-                self.timed_out = true;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
+    /// Takes what one look brought.
+    fn add(&mut self, found: Result<Vec<Bytes>, Code>, size: Size) {
+        let frames = found.unwrap_or_else(|code| {
+            self.refusal = Some(code);
+            Vec::new()
+        });
         for frame in frames {
             let score = score::score(&frame, size.width);
             // Of equals the earlier one stays: the same source has the same poster every time.
@@ -126,6 +126,5 @@ impl Best {
                 self.frame = Some((score, frame));
             }
         }
-        Ok(())
     }
 }

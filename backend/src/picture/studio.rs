@@ -16,8 +16,6 @@ use crate::picture::check;
 use crate::probe::{self, MediaInfo, Transfer};
 use crate::relay::Relay;
 
-/// The longest that one child may work (THREATS F8).
-const OPERATION: Duration = Duration::from_mins(1);
 /// The largest report of ffprobe: a thousand streams fit.
 const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
 /// The largest picture: THREATS F14's 64 MiB.
@@ -30,6 +28,19 @@ pub struct Deadlines {
     pub invocation: Instant,
     /// The end of what any one file is worth.
     pub budget: Instant,
+    /// The longest that one child may work.
+    pub child: Duration,
+    /// The longest that one step may take for what it can do without.
+    pub extra: Duration,
+}
+
+/// How much a look at a source is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worth {
+    /// There are no pictures without it.
+    Needed,
+    /// The pictures may be better for it, if it is done by then.
+    Extra(Instant),
 }
 
 /// One job's tools, source and clocks.
@@ -58,10 +69,13 @@ impl Studio<'_> {
     /// Asks ffprobe what the source holds.
     pub async fn probe(&self) -> Result<MediaInfo, JobError> {
         let arguments = arguments::probe(self.container, self.relay.url());
-        let (result, evidence) = self.run(&self.tools.ffprobe, &arguments, None, MAX_REPORT_BYTES).await;
+        let (result, evidence) =
+            self.run(&self.tools.ffprobe, &arguments, None, MAX_REPORT_BYTES, Worth::Needed).await;
         outcome::of_storage(evidence.seen.clone())?;
         match result {
-            Ok(finished) => probe::read(&finished.stdout).map_err(JobError::Refused),
+            // A size that no picture can have is reported as none at all, and complained about.
+            Ok(finished) => probe::read(&finished.stdout)
+                .map_err(|code| JobError::Refused(outcome::refined(code, &finished.tail))),
             // A file that is cut off in the middle may still have told what it holds, and a frame of it may do.
             Err(ProcessError::Failed { stdout, .. }) if probe::read(&stdout).is_ok() => {
                 probe::read(&stdout).map_err(JobError::Refused)
@@ -75,32 +89,47 @@ impl Studio<'_> {
         if info.transfer == Transfer::Sdr {
             return false;
         }
-        let (result, _) =
-            self.run(&self.tools.ffmpeg, &arguments::list_filters(), None, MAX_REPORT_BYTES).await;
+        let (result, _) = self
+            .run(&self.tools.ffmpeg, &arguments::list_filters(), None, MAX_REPORT_BYTES, Worth::Needed)
+            .await;
         result.is_ok_and(|finished| {
             let text = String::from_utf8_lossy(&finished.stdout);
             [" zscale ", " tonemap "].iter().all(|filter| text.contains(filter))
         })
     }
 
+    /// The worth of looks that a step begins now and can do without.
+    pub fn extra(&self) -> Worth {
+        Worth::Extra(Instant::now() + self.deadlines.extra)
+    }
+
     /// Decodes raw `rgb24` frames. There may be none: an exit code proves nothing, the output is looked at.
+    ///
+    /// # Errors
+    /// A refusal is about this look: another moment of the same source may be decoded yet, see
+    /// [`outcome::of_a_look`].
     pub async fn decode(
         &self,
         info: &MediaInfo,
         tone_map: bool,
         frames: &Frames,
+        worth: Worth,
     ) -> Result<Vec<Bytes>, JobError> {
         let size = frames.size.frame_bytes();
         let arguments = arguments::decode(self.container, self.relay.url(), info, tone_map, frames);
         let max = size * frames.count as usize;
-        let (result, evidence) = self.run(&self.tools.ffmpeg, &arguments, None, max).await;
+        let (result, evidence) = self.run(&self.tools.ffmpeg, &arguments, None, max, worth).await;
         // What broke a read also ends a stream early, as if it were all there is.
         outcome::of_storage(evidence.seen.clone())?;
         let mut raw = match result {
             Ok(finished) => finished.stdout,
-            Err(ProcessError::Failed { stdout, .. }) => stdout,
+            Err(ProcessError::Failed { stdout, .. }) if stdout.len() >= size => stdout,
             Err(ProcessError::TimedOut { stdout }) if stdout.len() >= size && !evidence.job_deadline => {
                 stdout
+            }
+            // Its complaints about a codec are about other streams: this one's was looked at before.
+            Err(ProcessError::Failed { tail, .. }) => {
+                return Err(JobError::Refused(outcome::refined(Code::Truncated, &tail)));
             }
             Err(error) => return Err(outcome::of_child(&error, evidence, Code::Truncated)),
         };
@@ -124,8 +153,9 @@ impl Studio<'_> {
             raw.extend_from_slice(frame);
         }
         let arguments = arguments::encode(encoding, size, fps);
-        let (result, _) =
-            self.run(&self.tools.ffmpeg, &arguments, Some(raw.freeze()), MAX_PICTURE_BYTES).await;
+        let (result, _) = self
+            .run(&self.tools.ffmpeg, &arguments, Some(raw.freeze()), MAX_PICTURE_BYTES, Worth::Needed)
+            .await;
         // An encoder reads frames of our own making: whatever ails it is no fault of the file.
         let bytes = result.map_err(JobError::internal)?.stdout;
         let format = match encoding {
@@ -147,10 +177,15 @@ impl Studio<'_> {
         arguments: &[String],
         stdin: Option<Bytes>,
         max_stdout: usize,
+        worth: Worth,
     ) -> (Result<process::Finished, ProcessError>, Evidence) {
         let started = Instant::now();
         let waited = self.relay.counts().waited;
-        let own = (started + OPERATION).min(self.deadlines.budget);
+        let own = (started + self.deadlines.child).min(self.deadlines.budget);
+        let own = match worth {
+            Worth::Needed => own,
+            Worth::Extra(until) => own.min(until),
+        };
         let limits = Limits { deadline: own.min(self.deadlines.invocation), max_stdout };
         let result = process::run(program, arguments, stdin, limits, self.relay.secret_path()).await;
         let evidence = Evidence {

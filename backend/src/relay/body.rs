@@ -1,4 +1,4 @@
-//! Decides how the bytes of one range come out of S3: streamed, timed, and resumed where a body broke off.
+//! Decides how the bytes of one range come out of the cache or of S3: streamed, timed, resumed where a body broke off.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ struct Reading<S> {
     source: Source,
     /// What is still to come.
     left: Range<u64>,
-    body: Option<Body>,
+    /// The body that S3 is sending, and where it ends.
+    body: Option<(Body, u64)>,
     fruitless: u32,
     state: Arc<State>,
 }
@@ -57,6 +58,15 @@ impl<S: Store> Reading<S> {
     /// The next bytes; none when the range is complete.
     async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
         while self.left.start < self.left.end {
+            if self.body.as_ref().is_some_and(|(_, end)| *end <= self.left.start) {
+                self.body = None;
+            }
+            if self.body.is_none()
+                && let Some(bytes) = self.state.cache().piece(&self.left)
+            {
+                self.left.start += bytes.len() as u64;
+                return Some(Ok(bytes));
+            }
             let started = Instant::now();
             let piece = self.piece().await;
             let waited = started.elapsed().as_micros() as u64;
@@ -64,7 +74,9 @@ impl<S: Store> Reading<S> {
             match piece {
                 Ok(Some(mut bytes)) if !bytes.is_empty() => {
                     // S3 never sends more than was asked for; whoever does is not to confuse the decoder.
-                    bytes.truncate((self.left.end - self.left.start) as usize);
+                    let end = self.body.as_ref().map_or(self.left.end, |(_, end)| *end);
+                    bytes.truncate((end - self.left.start) as usize);
+                    self.state.cache().keep(self.left.start, &bytes);
                     self.left.start += bytes.len() as u64;
                     self.fruitless = 0;
                     self.state.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -87,11 +99,13 @@ impl<S: Store> Reading<S> {
 
     async fn piece(&mut self) -> Result<Option<Bytes>, StoreError> {
         let body = match &mut self.body {
-            Some(body) => body,
+            Some((body, _)) => body,
             none => {
                 self.state.requests.fetch_add(1, Ordering::Relaxed);
-                let body = self.store.read(&self.source.key, &self.source.etag, self.left.clone()).await?;
-                none.insert(body)
+                let end = self.state.cache().gap_end(&self.left);
+                let range = self.left.start..end;
+                let body = self.store.read(&self.source.key, &self.source.etag, range).await?;
+                &mut none.insert((body, end)).0
             }
         };
         match timeout(SILENCE, body.next()).await {

@@ -68,7 +68,39 @@ async fn serves_all_and_parts() {
     assert!(head.starts_with("http/1.1 416"), "{head}");
     assert_eq!(scene.relay.seen(), None);
     let counts = scene.relay.counts();
-    assert_eq!((counts.requests, counts.bytes), (4, 100_000 + 100_000 + 60_000 + 5));
+    assert_eq!((counts.requests, counts.bytes), (1, 100_000), "every byte was fetched once");
+}
+
+#[tokio::test]
+async fn what_passed_by_is_not_fetched_again() {
+    let scene = scene(1_000_000);
+    let path = scene.relay.secret_path();
+    for (range, expected, fetched) in [
+        ("bytes=600000-", 600_000..1_000_000, 400_000),
+        ("bytes=700000-800000", 700_000..800_001, 400_000),
+        ("bytes=100000-", 100_000..1_000_000, 900_000),
+        ("bytes=0-99999", 0..100_000, 1_000_000),
+        ("bytes=0-", 0..1_000_000, 1_000_000),
+    ] {
+        let (_, body) = ask(&scene.relay, "GET", path, Some(range)).await;
+        assert_eq!(body, scene.bytes[expected], "{range}");
+        assert_eq!(scene.relay.counts().bytes, fetched, "{range}: what is there is not asked for");
+    }
+    assert_eq!(scene.relay.counts().requests, 3);
+}
+
+#[tokio::test]
+async fn the_middle_of_a_large_source_is_fetched_as_often_as_it_is_asked_for() {
+    let scene = scene(20 * 1024 * 1024);
+    let path = scene.relay.secret_path();
+    for _ in 0..2 {
+        for range in ["bytes=0-999", "bytes=10000000-10000999", "bytes=20971000-"] {
+            let first: usize = range["bytes=".len()..range.find('-').unwrap()].parse().unwrap();
+            let (_, body) = ask(&scene.relay, "GET", path, Some(range)).await;
+            assert_eq!(body, scene.bytes[first..first + body.len()], "{range}");
+        }
+    }
+    assert_eq!(scene.relay.counts().requests, 4, "head and tail once, the middle twice");
 }
 
 #[tokio::test]

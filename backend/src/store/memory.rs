@@ -96,6 +96,13 @@ impl Memory {
         self.lock().create_faults.push_back(error);
     }
 
+    /// Takes back every fault that was ordered and has not happened.
+    pub fn heal(&self) {
+        let mut inner = self.lock();
+        inner.read_faults.clear();
+        inner.create_faults.clear();
+    }
+
     /// How many bodies were asked for and how many objects were written so far.
     pub fn counts(&self) -> (u64, u64) {
         let inner = self.lock();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use glimpse_backend::config::{Tools, resolve};
 use glimpse_backend::event::Job;
-use glimpse_backend::job::{Report, Workshop};
+use glimpse_backend::job::{Patience, Report, Workshop};
 use glimpse_backend::store::memory::Memory;
 use glimpse_contract::{Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};
 use tokio::time::Instant;
@@ -24,10 +24,21 @@ pub(crate) fn tools() -> Tools {
     Tools { ffmpeg: find("GLIMPSE_FFMPEG", "ffmpeg"), ffprobe: find("GLIMPSE_FFPROBE", "ffprobe") }
 }
 
+/// The ffmpeg that makes the tests' media and looks at pictures. It is a whole one: a layer's has no encoder for video.
+fn maker() -> PathBuf {
+    resolve("ffmpeg", &std::env::var("PATH").unwrap_or_default()).expect("install ffmpeg")
+}
+
+/// Whether the ffmpeg under test has a filter.
+pub(crate) fn has_filter(name: &str) -> bool {
+    let output = Command::new(tools().ffmpeg).args(["-hide_banner", "-filters"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).contains(&format!(" {name} "))
+}
+
 /// Makes a file with ffmpeg and returns its bytes.
 pub(crate) fn make(folder: &Path, name: &str, arguments: &str) -> Vec<u8> {
     let file = folder.join(name);
-    let output = Command::new(tools().ffmpeg)
+    let output = Command::new(maker())
         .args(["-nostdin", "-v", "error", "-y"])
         .args(arguments.split_whitespace())
         .arg(&file)
@@ -69,8 +80,14 @@ impl Scene {
             message: Some("m".into()),
             receives: 1,
         };
-        let workshop =
-            Workshop { store, tools, now_ms: || 1_700_000_001_000, random: || [9; 16], max_receives: 5 };
+        let workshop = Workshop {
+            store,
+            tools,
+            now_ms: || 1_700_000_001_000,
+            random: || [9; 16],
+            max_receives: 5,
+            patience: Patience::default(),
+        };
         Self { workshop, job }
     }
 
@@ -93,7 +110,7 @@ impl Scene {
 pub(crate) fn pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> {
     let file = folder.join(name);
     std::fs::write(&file, bytes).unwrap();
-    let output = Command::new(tools().ffmpeg)
+    let output = Command::new(maker())
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(&file)
         .args(["-frames:v", "1", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
@@ -106,6 +123,9 @@ pub(crate) fn pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> {
 
 /// The folder of real and hostile media, if the environment names one.
 pub(crate) fn media() -> Option<PathBuf> {
+    // `RUST_LOG=debug` shows what each child complained about.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let folder = std::env::var_os("GLIMPSE_MEDIA").map(PathBuf::from);
     if folder.is_none() {
         eprintln!("NOT RUN: GLIMPSE_MEDIA names no folder with `good` and `hostile` in it");

@@ -1,0 +1,133 @@
+//! What a job does when the decoder crashes, hangs or floods: programs that do so stand in for ffmpeg.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use glimpse_backend::config::Tools;
+use glimpse_backend::invoke::invoke;
+use glimpse_backend::job::{Done, Patience};
+use glimpse_contract::{Code, Key};
+use serde_json::{Value, json};
+use support::{Scene, make, tools};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// The true ffprobe beside an ffmpeg that does this instead.
+fn instead_of_ffmpeg(folder: &Path, script: &str) -> Tools {
+    let (text, program) = (folder.join("text"), folder.join("ffmpeg"));
+    std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    // Installed by another process: while this one has a program open for writing, no thread of it can start it.
+    let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap();
+    assert!(installed.success());
+    Tools { ffmpeg: program, ffprobe: tools().ffprobe }
+}
+
+fn scene(folder: &TempDir, script: &str) -> Scene {
+    let arguments = "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p";
+    let bytes = make(folder.path(), "clip.mp4", arguments);
+    let mut scene = Scene::with_tools(bytes, instead_of_ffmpeg(folder.path(), script));
+    let second = Duration::from_secs(1);
+    scene.workshop.patience = Patience { child: second, extra: second, job: 4 * second };
+    scene
+}
+
+/// A queue's batch that carries this job and then one of another video.
+fn batch(scene: &Scene) -> Value {
+    let record = |message: &str, key: &str| {
+        let body = json!({ "Records": [{
+            "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+            "eventTime": "2026-01-01T00:00:00.000Z",
+            "s3": { "bucket": { "name": "glimpse" }, "object": {
+                "key": key, "size": scene.job.bytes, "eTag": scene.job.etag.trim_matches('"') } },
+        }] });
+        json!({ "eventSource": "aws:sqs", "messageId": message, "body": body.to_string(),
+            "attributes": { "ApproximateReceiveCount": "1" } })
+    };
+    let other = glimpse_contract::VideoId::new(1_700_000_000_000, [2; 10]);
+    let other = Key::Source { owner: scene.job.owner.clone(), video: other };
+    json!({ "Records": [record("first", &scene.job.key.to_string()), record("second", &other.to_string())] })
+}
+
+#[tokio::test]
+async fn f12_a_crash_refuses_the_file_and_gives_the_environment_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for signal in ["SEGV", "ABRT", "ILL"] {
+        let scene = scene(&folder, &format!("kill -s {signal} $$"));
+        let answer =
+            invoke(&scene.workshop, "glimpse", &batch(&scene), Instant::now() + Duration::from_mins(5)).await;
+        assert!(answer.tainted, "{signal}: the process has to end");
+        assert_eq!(
+            answer.result.unwrap(),
+            json!({ "batchItemFailures": [{ "itemIdentifier": "second" }] }),
+            "the crashed file is settled, and the next one is left to another environment"
+        );
+        assert_eq!(scene.manifest().unwrap().rejected.unwrap().code, Code::DecoderCrash);
+    }
+}
+
+#[tokio::test]
+async fn f13_a_decoder_that_hangs_is_ended_with_all_that_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    // A length of sleep that nobody else asks for tells these processes from all others.
+    let mark = format!("6543.{}", std::process::id());
+    let scene = scene(&folder, &format!("sleep {mark} & sleep {mark}"));
+    let started = Instant::now();
+    let report = scene.run().await;
+    assert_eq!(report.result, Ok(Done::Rejected(Code::TimedOut)));
+    assert!(!report.tainted);
+    assert!(started.elapsed() < Duration::from_secs(15), "took {:?}", started.elapsed());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_running(&mark) {
+        assert!(Instant::now() < deadline, "somebody of the group lives on");
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_running(mark: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| line.windows(mark.len()).any(|word| word == mark.as_bytes()))
+    })
+}
+
+#[tokio::test]
+async fn e11_the_end_of_the_invocation_is_no_fault_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = scene(&folder, "sleep 600");
+    scene.workshop.patience = Patience::default();
+    let report = scene.workshop.run(&scene.job, Instant::now() + Duration::from_secs(2)).await;
+    assert_eq!(report.result.map_err(|error| error.code()), Err(Code::Internal));
+    assert_eq!(scene.manifest(), None, "it is tried again");
+}
+
+#[tokio::test]
+async fn f14_f15_a_flood_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    for (script, code) in [
+        ("yes", Code::Truncated),
+        ("yes >&2", Code::TimedOut),
+        ("yes | head -c 3000000 >&2; exit 1", Code::Truncated),
+        ("exit 0", Code::Truncated),
+        ("echo 'Picture size 65535x65535 is invalid' >&2; exit 1", Code::TooManyPixels),
+    ] {
+        let scene = scene(&folder, script);
+        let started = Instant::now();
+        assert_eq!(scene.run().await.result, Ok(Done::Rejected(code)), "{script}");
+        assert!(started.elapsed() < Duration::from_secs(15), "{script} took {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_decoder_that_is_missing_is_our_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = scene(&folder, "exit 0");
+    scene.workshop.tools.ffmpeg = folder.path().join("nothing");
+    let result = scene.run().await.result;
+    assert_eq!(result.map_err(|error| error.code()), Err(Code::Internal));
+    assert_eq!(scene.manifest(), None);
+}

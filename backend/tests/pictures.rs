@@ -1,0 +1,293 @@
+//! What pictures a file becomes: media made on the spot, the whole way from upload to manifest, judged by its pixels.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use glimpse_backend::decode::arguments::Size;
+use glimpse_backend::job::Done;
+use glimpse_backend::picture::check::{Facts, facts};
+use glimpse_contract::{Code, Format, Manifest, State, Variant};
+use support::{Scene, make, pixels};
+use tempfile::TempDir;
+
+type Rgb = [u8; 3];
+
+const RED: Rgb = [255, 0, 0];
+const LIME: Rgb = [0, 255, 0];
+const BLUE: Rgb = [0, 0, 255];
+const YELLOW: Rgb = [255, 255, 0];
+
+/// Red, lime, blue and yellow: top left, top right, bottom left, bottom right.
+const QUADRANTS: &str = "-f lavfi -i color=red:s=160x96:d=1:r=10,drawbox=x=80:y=0:w=80:h=48:c=lime:t=fill,\
+     drawbox=x=0:y=48:w=80:h=48:c=blue:t=fill,drawbox=x=80:y=48:w=80:h=48:c=yellow:t=fill";
+
+/// A finished job and what came out of it.
+struct Made {
+    scene: Scene,
+    manifest: Manifest,
+    folder: TempDir,
+}
+
+impl Made {
+    async fn of(bytes: Vec<u8>) -> Self {
+        let scene = Scene::new(bytes);
+        let report = scene.run().await;
+        assert_eq!(report.result, Ok(Done::Ready));
+        let manifest = scene.manifest().unwrap();
+        assert_eq!(manifest.state, State::Ready);
+        let made = Self { scene, manifest, folder: tempfile::tempdir().unwrap() };
+        made.agrees_with_itself();
+        made
+    }
+
+    /// The manifest names every default picture, and what it says is what the bytes say.
+    fn agrees_with_itself(&self) {
+        for (output, variant) in self.manifest.outputs.iter().zip(Variant::DEFAULTS) {
+            assert_eq!(output.variant, variant.file_name());
+            let facts = facts(variant.format(), &self.scene.output(&output.variant)).unwrap();
+            assert_eq!((facts.size.width, facts.size.height), (output.width, output.height));
+            assert!(output.width <= variant.max_width(), "{} is too wide", output.variant);
+        }
+        assert_eq!(self.manifest.outputs.len(), 4);
+    }
+
+    fn shown(&self) -> (u32, u32) {
+        (self.manifest.source.width, self.manifest.source.height)
+    }
+
+    fn size(&self, name: &str) -> (u32, u32) {
+        let output = self.manifest.outputs.iter().find(|output| output.variant == name).unwrap();
+        (output.width, output.height)
+    }
+
+    fn frames(&self, name: &str, format: Format) -> u32 {
+        let Facts { frames, .. } = facts(format, &self.scene.output(name)).unwrap();
+        frames
+    }
+
+    /// The mean colour around a point, given in hundredths of width and height.
+    fn colour(&self, name: &str, (x, y): (u32, u32)) -> Rgb {
+        let (width, height) = self.size(name);
+        let raw = pixels(self.folder.path(), name, &self.scene.output(name));
+        assert_eq!(raw.len(), Size { width, height }.frame_bytes());
+        let (x, y) = (width * x / 100, height * y / 100);
+        let mut sum = [0_u32; 3];
+        for row in y - 2..y + 2 {
+            for column in x - 2..x + 2 {
+                let at = (row * width + column) as usize * 3;
+                for (total, value) in sum.iter_mut().zip(&raw[at..at + 3]) {
+                    *total += u32::from(*value);
+                }
+            }
+        }
+        sum.map(|total| (total / 16) as u8)
+    }
+}
+
+fn made_with(arguments: &str, name: &str) -> Vec<u8> {
+    make(tempfile::tempdir().unwrap().path(), name, arguments)
+}
+
+#[track_caller]
+fn near(found: Rgb, expected: Rgb, tolerance: u8, what: &str) {
+    let far = found.iter().zip(&expected).any(|(one, other)| one.abs_diff(*other) > tolerance);
+    assert!(!far, "{what}: {found:?} is not {expected:?}");
+}
+
+/// The turn is written into the track's header, as phones do: a matrix of 16.16 and 2.30 numbers, ISO 14496-12, 8.3.2.
+fn turned(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
+    const ONE: i32 = 1 << 16;
+    let at = mp4.windows(4).position(|word| word == b"tkhd").expect("a track has a header") + 44;
+    let [a, b, c, d] = matrix.map(|number| number * ONE);
+    for (place, number) in [a, b, 0, c, d, 0, 0, 0, 1 << 30].into_iter().enumerate() {
+        mp4[at + place * 4..][..4].copy_from_slice(&number.to_be_bytes());
+    }
+    mp4
+}
+
+#[tokio::test]
+async fn common_files_become_four_pictures() {
+    for (name, arguments) in [
+        ("h264.mp4", "-c:v libx264 -pix_fmt yuv420p -c:a aac"),
+        ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus"),
+        ("mpeg2.ts", "-c:v mpeg2video -c:a mp2"),
+    ] {
+        let inputs = "-f lavfi -i testsrc=s=800x450:r=15:d=2 -f lavfi -i sine=d=2 -shortest";
+        let made = Made::of(made_with(&format!("{inputs} {arguments}"), name)).await;
+        assert_eq!(made.shown(), (800, 450), "{name}");
+        assert_eq!((made.size("thumbnail.jpg"), made.size("thumbnail.webp")), ((640, 360), (640, 360)));
+        assert_eq!((made.size("animated.gif"), made.size("animated.webp")), ((320, 180), (320, 180)));
+        let source = &made.manifest.source;
+        assert!(source.has_audio && (1900..2200).contains(&source.duration_ms), "{name}: {source:?}");
+        assert!((source.fps - 15.0).abs() < 0.5, "{name}: {source:?}");
+        let frames = made.frames("animated.gif", Format::Gif);
+        assert!((28..=31).contains(&frames), "{name}: {frames} frames of two seconds");
+        assert_eq!(source.name, "Ski trip é.mp4");
+        assert!(made.manifest.thumbhash.is_some() && made.manifest.dominant_color.is_some());
+    }
+}
+
+#[tokio::test]
+async fn f23_a_turned_video_is_shown_upright() {
+    let mp4 = made_with(&format!("{QUADRANTS} -c:v libx264 -pix_fmt yuv420p"), "q.mp4");
+    for (rotation, matrix, corners) in [
+        (0, [1, 0, 0, 1], [RED, LIME, BLUE, YELLOW]),
+        (90, [0, 1, -1, 0], [BLUE, RED, YELLOW, LIME]),
+        (180, [-1, 0, 0, -1], [YELLOW, BLUE, LIME, RED]),
+        (270, [0, -1, 1, 0], [LIME, YELLOW, RED, BLUE]),
+    ] {
+        let made = Made::of(turned(mp4.clone(), matrix)).await;
+        let size = if rotation % 180 == 0 { (160, 96) } else { (96, 160) };
+        assert_eq!((made.manifest.source.rotation, made.shown()), (rotation, size));
+        for name in ["thumbnail.jpg", "animated.gif"] {
+            for (place, expected) in [(25, 25), (75, 25), (25, 75), (75, 75)].into_iter().zip(corners) {
+                near(
+                    made.colour(name, place),
+                    expected,
+                    12,
+                    &format!("{name} turned by {rotation} at {place:?}"),
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_black_beginning_is_not_the_poster() {
+    // Short and long, with many keyframes and with one: each is searched in another way.
+    for (seconds, keyframes) in [(5, 10), (9, 10), (9, 1000)] {
+        let arguments = format!(
+            "-f lavfi -i testsrc=s=160x120:r=10:d={seconds} -vf drawbox=t=fill:c=black:enable='lt(t,3)' \
+             -c:v libx264 -pix_fmt yuv420p -g {keyframes}"
+        );
+        let made = Made::of(made_with(&arguments, "intro.mp4")).await;
+        let raw = pixels(made.folder.path(), "poster.jpg", &made.scene.output("thumbnail.jpg"));
+        let mean = raw.iter().map(|value| u64::from(*value)).sum::<u64>() / raw.len() as u64;
+        assert!(mean > 40, "{seconds} s, a keyframe every {keyframes}: the poster's mean is {mean}");
+    }
+}
+
+#[tokio::test]
+async fn very_short_videos_have_all_pictures_too() {
+    for (name, arguments, frames) in [
+        ("one.mp4", "-f lavfi -i testsrc=s=64x48:r=10:d=1 -frames:v 1 -c:v libx264 -pix_fmt yuv420p", 1..=1),
+        ("blink.mp4", "-f lavfi -i testsrc=s=64x48:r=10:d=0.4 -c:v libx264 -pix_fmt yuv420p", 3..=5),
+        ("one.gif", "-f lavfi -i testsrc=s=64x48:r=10:d=1 -frames:v 1", 1..=1),
+    ] {
+        let made = Made::of(made_with(arguments, name)).await;
+        let found = made.frames("animated.gif", Format::Gif);
+        assert!(frames.contains(&found), "{name}: {found} frames");
+        assert_eq!(made.size("thumbnail.jpg"), (64, 48), "{name} is not scaled up");
+    }
+}
+
+#[tokio::test]
+async fn f23_the_shape_of_pixels_is_applied() {
+    let arguments = "-f lavfi -i testsrc=s=352x288:r=10:d=1 -vf setsar=16/11 -c:v libx264 -pix_fmt yuv420p";
+    let made = Made::of(made_with(arguments, "wide.mp4")).await;
+    assert_eq!((made.shown(), made.size("thumbnail.jpg")), ((512, 288), (512, 288)));
+    assert_eq!(made.size("animated.webp"), (320, 180));
+}
+
+#[tokio::test]
+async fn odd_sizes_and_slim_ones_are_kept_in_shape() {
+    let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuv420p";
+    for (size, thumbnail, animated) in [
+        ("161x121", (161, 121), (161, 121)),
+        ("967x33", (640, 22), (320, 11)),
+        // As high as twice the width of the widest, and no higher: a picture has to fit in memory many times.
+        ("102x1601", (82, 1280), (41, 640)),
+    ] {
+        let made =
+            Made::of(made_with(&format!("-f lavfi -i testsrc=s={size}:r=5:d=1 {vp9}"), "odd.webm")).await;
+        assert_eq!((made.size("thumbnail.jpg"), made.size("animated.gif")), (thumbnail, animated), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn f23_a_plain_colour_keeps_its_value_in_every_coding() {
+    const COLOURS: [Rgb; 3] = [[200, 60, 40], [40, 90, 200], [235, 235, 16]];
+    let [left, middle, right] = COLOURS.map(|[red, green, blue]| format!("0x{red:02x}{green:02x}{blue:02x}"));
+    for (matrix, range, told) in [
+        ("bt709", "tv", "-colorspace bt709 -color_range tv"),
+        ("bt601", "tv", "-colorspace smpte170m -color_range tv"),
+        ("bt709", "pc", "-colorspace bt709 -color_range pc"),
+        // A small picture that says nothing is taken as players take it.
+        ("bt601", "tv", ""),
+    ] {
+        let arguments = format!(
+            "-f lavfi -i color={left}:s=192x64:d=0.3:r=10,format=rgb24,drawbox=x=64:w=64:c={middle}:t=fill,\
+             drawbox=x=128:w=64:c={right}:t=fill \
+             -vf scale=out_color_matrix={matrix}:out_range={range},format=yuv420p -c:v libx264 -qp 10 {told}"
+        );
+        let made = Made::of(made_with(&arguments, "patch.mp4")).await;
+        for name in ["thumbnail.jpg", "thumbnail.webp", "animated.gif"] {
+            for (x, colour) in [17, 50, 83].into_iter().zip(COLOURS) {
+                near(made.colour(name, (x, 50)), colour, 6, &format!("{name} of {matrix} {range} `{told}`"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn f23_hdr_is_as_bright_as_it_was_meant_to_be() {
+    if !support::has_filter("zscale") {
+        eprintln!("NOT RUN: this ffmpeg cannot map tones");
+        return;
+    }
+    for (transfer, white, grey) in [
+        // ITU-R BT.2408-7, table 1: reference white of 203 cd/m2 and a grey card of 26 as signals in 10 bits. Of white
+        // 0.765 is left for what is brighter than it, and a screen's gamma is 2.4: 228 and 108.
+        ("arib-std-b67", 721, 397),
+        ("smpte2084", 573, 397),
+    ] {
+        let arguments = format!(
+            "-f lavfi -i color=black:s=161x91:d=0.3:r=10,format=yuv444p10le,\
+             geq=lum='if(lt(X,80),{white},{grey})':cb=512:cr=512 -c:v libx264 -qp 4 -color_primaries bt2020 \
+             -color_trc {transfer} -colorspace bt2020nc -color_range tv"
+        );
+        let made = Made::of(made_with(&arguments, "hdr.mp4")).await;
+        assert!(made.manifest.source.hdr);
+        assert!(made.frames("animated.gif", Format::Gif) > 1);
+        for name in ["thumbnail.jpg", "animated.gif"] {
+            near(made.colour(name, (25, 50)), [228; 3], 8, &format!("white in {name} of {transfer}"));
+            near(made.colour(name, (75, 50)), [108; 3], 8, &format!("grey in {name} of {transfer}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn f21_what_has_no_picture_is_refused_for_good() {
+    let whole = made_with("-f lavfi -i testsrc=s=160x120:r=10:d=2 -c:v libx264 -pix_fmt yuv420p", "t.mp4");
+    let half = whole[..whole.len() / 2].to_vec();
+    let song = made_with("-f lavfi -i sine=d=1 -c:a aac", "song.mp4");
+    let text = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n".to_vec();
+    let page = b"<!DOCTYPE html><title>holiday.mp4</title>".to_vec();
+    for (name, bytes, code) in [
+        ("empty", Vec::new(), Code::Empty),
+        ("text", text, Code::NotAVideo),
+        ("page", page, Code::NotAVideo),
+        ("sound", song, Code::NoVideoStream),
+        ("cut off before its index", half, Code::Truncated),
+    ] {
+        let scene = Scene::new(bytes);
+        let report = scene.run().await;
+        assert_eq!(report.result, Ok(Done::Rejected(code)), "{name}");
+        assert!(!report.tainted);
+        let manifest = scene.manifest().unwrap();
+        assert_eq!((manifest.state, manifest.rejected.unwrap().code), (State::Rejected, code), "{name}");
+        assert!(manifest.outputs.is_empty());
+        assert_eq!(scene.workshop.store.keys().len(), 2, "{name}: source and manifest, nothing else");
+    }
+}
+
+#[tokio::test]
+async fn f21_what_is_cut_off_after_some_frames_shows_those() {
+    let arguments =
+        "-f lavfi -i testsrc=s=320x240:r=10:d=8 -c:v libx264 -g 10 -pix_fmt yuv420p -movflags +faststart";
+    let mut bytes = made_with(arguments, "start.mp4");
+    bytes.truncate(bytes.len() * 6 / 10);
+    let made = Made::of(bytes).await;
+    assert!(made.frames("animated.gif", Format::Gif) > 5);
+}
