@@ -14,6 +14,8 @@ use crate::platform::{self, Outgoing};
 
 /// The largest key set or provider description that is read, in bytes.
 const MAX_METADATA_BYTES: usize = 64 * 1024;
+/// How long such a document may take, in milliseconds: somebody waits for an answer meanwhile.
+const METADATA_PATIENCE_MS: u32 = 3_000;
 
 thread_local! {
     // Public keys by the URL of their set, for as long as this isolate lives.
@@ -93,7 +95,9 @@ pub(crate) async fn by_key_set(text: &str, url: &str, now_ms: u64) -> Result<Cla
 
 /// A small public document: a key set or a provider's description.
 pub(crate) async fn fetch_metadata(url: &str) -> Option<Vec<u8>> {
-    let outgoing = Outgoing { method: "GET", url, headers: &[("accept", "application/json")], body: None };
+    let headers = [("accept", "application/json")];
+    let outgoing =
+        Outgoing { headers: &headers, patience_ms: METADATA_PATIENCE_MS, ..Outgoing::plain("GET", url) };
     let found = platform::fetch(outgoing).await.ok().filter(|found| found.status == 200)?;
     found.bytes(MAX_METADATA_BYTES).await.ok()
 }

@@ -89,8 +89,11 @@ async fn exchange(
     if let Some(authorization) = &authorization {
         headers.push(("authorization", authorization));
     }
-    let outgoing =
-        Outgoing { method: "POST", url: &discovery.token_endpoint, headers: &headers, body: Some(&body) };
+    let outgoing = Outgoing {
+        headers: &headers,
+        body: Some(&body),
+        ..Outgoing::plain("POST", &discovery.token_endpoint)
+    };
     let found = platform::fetch(outgoing).await.map_err(|error| error.to_string())?;
     if found.status != 200 {
         return Err(format!("the token endpoint answered {}", found.status));

@@ -10,8 +10,8 @@ use worker::{Cache, Context, Env, Headers, Request, Response, ResponseBody};
 use crate::auth::{Algorithm, Verification};
 use crate::reply::Reply;
 
-/// How long another server may take to begin its answer, in milliseconds.
-const FETCH_TIMEOUT_MS: u32 = 10_000;
+/// How long the storage may take to begin its answer, in milliseconds.
+const PATIENCE_MS: u32 = 10_000;
 
 /// Another server did not answer, or answered more than is read.
 #[derive(Debug, Error)]
@@ -48,12 +48,21 @@ pub(crate) fn log_error(event: &str, request_id: &str, detail: &str) {
 }
 
 /// What is sent to another server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<&'a str>,
+    /// How long the other server may take, in milliseconds.
+    pub(crate) patience_ms: u32,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A request without headers or body.
+    pub(crate) fn plain(method: &'a str, url: &'a str) -> Self {
+        Self { method, url, headers: &[], body: None, patience_ms: PATIENCE_MS }
+    }
 }
 
 /// What another server answered.
@@ -100,7 +109,7 @@ async fn send(outgoing: Outgoing<'_>) -> Result<web_sys::Response, JsValue> {
     init.set_method(outgoing.method);
     init.set_headers(&headers);
     init.set_redirect(web_sys::RequestRedirect::Manual);
-    init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(FETCH_TIMEOUT_MS)));
+    init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(outgoing.patience_ms)));
     if let Some(body) = outgoing.body {
         init.set_body(&JsValue::from_str(body));
     }

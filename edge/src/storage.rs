@@ -21,8 +21,7 @@ pub(crate) fn sign(signed: Result<S3Request, SignError>, request_id: &str) -> Re
 
 /// Sends a signed request.
 pub(crate) async fn send(request: &S3Request, request_id: &str) -> Result<Incoming, Problem> {
-    let outgoing = Outgoing { method: request.method, url: &request.url, ..Outgoing::default() };
-    platform::fetch(outgoing).await.map_err(|error| {
+    platform::fetch(Outgoing::plain(request.method, &request.url)).await.map_err(|error| {
         platform::log_error("storage", request_id, &error.to_string());
         Problem::new(Code::Upstream)
     })
