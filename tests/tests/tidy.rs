@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use glimpse_contract::Code;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -107,6 +109,18 @@ fn the_backend_spawns_in_one_place() {
         let spawns = code(&text).contains("Command::new");
         assert!(!spawns || path.ends_with("decode/process.rs"), "{} spawns", path.display());
     }
+}
+
+#[test]
+fn every_problem_stands_in_the_docs() {
+    let docs = fs::read_to_string(root().join("docs/problems.md")).unwrap();
+    for &code in Code::ALL {
+        let row =
+            format!("| `{}` | {} | {} | {} |", code.as_str(), code.status(), code.title(), code.message());
+        assert!(docs.contains(&row), "docs/problems.md lacks the row\n{row}");
+    }
+    let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Code::ALL.len(), "docs/problems.md has rows of codes that are gone");
 }
 
 #[test]
