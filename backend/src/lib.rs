@@ -12,4 +12,5 @@ pub mod picture;
 pub mod probe;
 pub mod publish;
 pub mod relay;
+pub mod size;
 pub mod store;

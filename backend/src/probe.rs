@@ -3,7 +3,8 @@
 use glimpse_contract::{Code, limits};
 use serde::Deserialize;
 
-use crate::decode::arguments::{CODECS, Size};
+use crate::decode::codecs::CODECS;
+use crate::size::Size;
 
 /// How light is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,12 +41,6 @@ pub struct MediaInfo {
     pub fps: f64,
     /// Whether there is sound.
     pub has_audio: bool,
-}
-
-impl Default for Size {
-    fn default() -> Self {
-        Self { width: 1, height: 1 }
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

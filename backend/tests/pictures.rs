@@ -4,9 +4,9 @@
 
 mod support;
 
-use glimpse_backend::decode::arguments::Size;
 use glimpse_backend::job::Done;
 use glimpse_backend::picture::check::{Facts, facts};
+use glimpse_backend::size::Size;
 use glimpse_contract::{Code, Format, Manifest, State, Variant};
 use support::{Scene, make, pixels};
 use tempfile::TempDir;

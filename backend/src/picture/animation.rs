@@ -8,10 +8,11 @@ use super::colour;
 use super::poster::Poster;
 use super::score::score;
 use super::studio::{Studio, Worth};
-use crate::decode::arguments::{Frames, Seek, Size};
+use crate::decode::arguments::{Frames, Seek};
 use crate::error::JobError;
 use crate::outcome;
 use crate::probe::MediaInfo;
+use crate::size::Size;
 
 /// A source up to this length is shown as a whole, up to this length.
 const WHOLE_MS: u64 = 6_000;

@@ -2,7 +2,7 @@
 
 use glimpse_contract::Format;
 
-use crate::decode::arguments::Size;
+use crate::size::Size;
 
 /// What a picture's own bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::decode::arguments::Size;
+use crate::size::Size;
 
 /// The longest side that the hash's algorithm accepts.
 const HASH_SIDE: u32 = 100;

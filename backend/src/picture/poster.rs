@@ -7,10 +7,11 @@ use glimpse_contract::{Code, limits};
 
 use super::score::{self, Score};
 use super::studio::{Studio, Worth};
-use crate::decode::arguments::{Frames, Seek, Size};
+use crate::decode::arguments::{Frames, Seek};
 use crate::error::JobError;
 use crate::outcome;
 use crate::probe::MediaInfo;
+use crate::size::Size;
 
 /// Where candidates are taken, in hundredths of the length: late enough for intros, early enough for credits.
 const PLACES_PERCENT: [u64; 7] = [5, 15, 30, 45, 55, 65, 80];

@@ -7,7 +7,7 @@ use glimpse_contract::{Code, Format};
 use tokio::time::Instant;
 
 use crate::config::Tools;
-use crate::decode::arguments::{self, Encoding, Frames, Size};
+use crate::decode::arguments::{self, Encoding, Frames};
 use crate::decode::process::{self, Limits, ProcessError};
 use crate::demux::sniff::Container;
 use crate::error::JobError;
@@ -15,6 +15,7 @@ use crate::outcome::{self, Evidence};
 use crate::picture::check;
 use crate::probe::{self, MediaInfo, Transfer};
 use crate::relay::Relay;
+use crate::size::Size;
 
 /// The largest report of ffprobe: a thousand streams fit.
 const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
