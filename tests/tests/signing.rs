@@ -99,10 +99,8 @@ fn case(random: &mut Random) -> Case {
 
 fn ours(case: &Case) -> String {
     let location = location(&case.base, &case.region);
-    let borrowed = |pairs: &'_ [(String, String)]| -> Vec<(String, String)> { pairs.to_vec() };
-    let (headers, query) = (borrowed(&case.headers), borrowed(&case.query));
-    let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    let query: Vec<(&str, &str)> = query.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let headers: Vec<(&str, &str)> = case.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let query: Vec<(&str, &str)> = case.query.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let request = Presign {
         method: &case.method,
         url: &location.object_url(&case.key),
