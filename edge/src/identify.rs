@@ -35,7 +35,7 @@ pub(crate) async fn caller(request: &Request, config: &Config) -> Result<Caller,
             return Err(Problem::new(Code::Unauthorized));
         }
         let claims = bearer(token, config, now_ms).await.map_err(|_| Problem::new(Code::Unauthorized))?;
-        return Ok(proven(claims, false));
+        return Ok(proven(claims));
     }
     let session = config.oidc.as_ref().and_then(|oidc| {
         let header = platform::header(request, "cookie")?;
@@ -50,16 +50,15 @@ pub(crate) async fn caller(request: &Request, config: &Config) -> Result<Caller,
             return Err(Problem::new(Code::ForbiddenOrigin));
         }
     }
-    Ok(proven(claims, true))
+    Ok(proven(claims))
 }
 
-fn proven(claims: Claims, by_cookie: bool) -> Caller {
+fn proven(claims: Claims) -> Caller {
     Caller {
         owner: Owner::of(&claims.iss, &claims.sub),
         subject: claims.sub,
         name: claims.name,
         email: claims.email,
-        by_cookie,
     }
 }
 

@@ -57,7 +57,7 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     };
     let url = request.inner().url();
     let (path, query) = split_url(&url);
-    let is_api = route::is_api(&path.replace("//", "/"));
+    let is_api = route::is_api(path);
     let origin = platform::header(&request, "origin");
     let method = request.method();
 

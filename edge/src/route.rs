@@ -54,9 +54,11 @@ pub struct NoRoute {
     pub allow: Option<&'static str>,
 }
 
-/// Whether browsers of other origins may call this path with credentials: then CORS answers for it.
+/// Whether browsers of other origins may call this path with credentials: then CORS answers for it. As in [`route`],
+/// `//` counts as `/`.
 pub fn is_api(path: &str) -> bool {
-    ["/api/", "/s3/", "/auth/"].iter().any(|prefix| path.starts_with(prefix))
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    matches!(segments.next(), Some("api" | "s3" | "auth"))
 }
 
 /// What a request asks for.
@@ -134,6 +136,16 @@ mod tests {
             expected,
             "{method} {path}"
         );
+    }
+
+    #[test]
+    fn cors_answers_for_every_spelling_that_is_routed() {
+        for path in ["/api/me", "//s3/params", "///s3//params", "/auth/login"] {
+            assert!(is_api(path), "{path}");
+        }
+        for path in ["/", "/health", "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg", "/apis/me", "/x/api/me"] {
+            assert!(!is_api(path), "{path}");
+        }
     }
 
     #[test]

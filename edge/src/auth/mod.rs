@@ -82,6 +82,4 @@ pub struct Caller {
     pub name: Option<String>,
     /// A mail address.
     pub email: Option<String>,
-    /// Whether a cookie proved it: then a page of another origin could be behind the request.
-    pub by_cookie: bool,
 }

@@ -86,8 +86,7 @@ impl LoginState {
 
 /// A path of this origin and nothing else: `//host`, `/\host` and control characters lead elsewhere.
 pub fn safe_return_path(path: &str) -> &str {
-    let mut bytes = path.bytes();
-    let is_local = bytes.next() == Some(b'/')
+    let is_local = path.starts_with('/')
         && !matches!(path.as_bytes().get(1), Some(b'/' | b'\\'))
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_local { path } else { "/" }
