@@ -29,7 +29,7 @@ pub enum Key {
     Failure(VideoId),
     /// `media/{video}/poster.json`: the owner chose another poster.
     Poster(VideoId),
-    /// `media/{video}/{variant}.{ext}`: a picture.
+    /// `media/{video}/{variant}.{ext}`: a picture, or the table of a storyboard.
     Output(VideoId, Variant),
 }
 
@@ -106,6 +106,10 @@ mod tests {
     fn keys_on_the_wire_are_pinned() {
         let key = Key::Output(video(), Variant::from_file_name("thumbnail.jpg").unwrap());
         assert_eq!(key.to_string(), format!("media/{}/thumbnail.jpg", video()));
+        let name = "thumbnail-time_1.5-width_200.jpg";
+        let key = Key::Output(video(), Variant::from_file_name(name).unwrap());
+        assert_eq!(key.to_string(), format!("media/{}/{name}", video()));
+        assert_eq!(key.to_string().parse(), Ok(key));
         assert!(Key::uploads_of(&Owner::of("iss", "sub")).ends_with('/'));
     }
 
@@ -124,6 +128,7 @@ mod tests {
             format!("uploads/{owner}/{video}%00"),
             format!("media/{video}"),
             format!("media/{video}/thumbnail.exe"),
+            format!("media/{video}/thumbnail-width_640.jpg"),
             format!("media/{video}/a/manifest.json"),
             format!("Media/{video}/manifest.json"),
         ] {

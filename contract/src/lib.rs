@@ -23,7 +23,10 @@ pub use grant::{Grant, META_NAME, META_VISIBILITY, decode_name, encode_name};
 pub use id::{Owner, ParseIdError, VideoId};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
-    Failure, MANIFEST_VERSION, Manifest, Output, RejectedBecause, Source, State, Timings, Visibility,
+    Failure, MANIFEST_VERSION, Manifest, Output, Reads, RejectedBecause, Source, State, Timings, Visibility,
 };
 pub use problem::{Code, Problem};
-pub use variant::{BadParameter, Format, Kind, PictureRequest, REVISION_LEN, Variant, revision_of_etag};
+pub use variant::{
+    BadParameter, Bounds, Fit, Format, Kind, Moving, PictureRequest, REVISION_LEN, Still, Turn, Variant,
+    revision_of_etag,
+};

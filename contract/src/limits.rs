@@ -4,8 +4,29 @@
 pub const THUMBNAIL_WIDTH: u32 = 640;
 /// The widest moving preview made without being asked for, in pixels.
 pub const ANIMATED_WIDTH: u32 = 320;
-/// Frames a second of the moving preview.
+/// Frames a second of the moving preview, unless asked otherwise.
 pub const ANIMATED_FPS: u32 = 15;
+
+/// The narrowest and lowest picture that may be asked for, in pixels.
+pub const MIN_SIDE: u32 = 8;
+/// The widest and highest still picture that may be asked for, in pixels: the width of what is sold as 4K. Raw, the
+/// largest takes 44 MB.
+pub const MAX_THUMBNAIL_SIDE: u32 = 3_840;
+/// The widest and highest moving picture that may be asked for, in pixels, as at Mux,
+/// <https://www.mux.com/docs/guides/get-images-from-a-video>.
+pub const MAX_ANIMATED_SIDE: u32 = 640;
+/// The most frames a second that may be asked for, as at Mux.
+pub const MAX_ANIMATED_FPS: u32 = 30;
+/// The shortest stretch of a video that may be asked for as a moving picture, in milliseconds, as at Mux.
+pub const MIN_SPAN_MS: u64 = 250;
+/// The longest stretch, in milliseconds, as at Mux.
+pub const MAX_SPAN_MS: u64 = 10_000;
+/// The stretch from a `start` without an `end`, in milliseconds, as at Mux.
+pub const DEFAULT_SPAN_MS: u64 = 5_000;
+/// The smallest `max_bytes` that may be asked for: below it no encoder could obey.
+pub const MIN_MAX_BYTES: u64 = 10_000;
+/// The largest `max_bytes` that may be asked for.
+pub const MAX_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The most bytes that one signed PUT or POST can carry: 5 GiB, S3's own limit for a single upload,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>.

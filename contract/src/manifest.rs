@@ -114,6 +114,18 @@ pub struct Timings {
     pub committed: u64,
 }
 
+/// What was read of the uploaded file to make its pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reads {
+    /// Ranged reads.
+    pub requests: u64,
+    /// Bytes that came back.
+    pub bytes: u64,
+    /// Times that everything waited for the storage, one after another.
+    pub round_trips: u64,
+}
+
 /// `media/{video}/manifest.json`: written last and once, it commits the outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -142,9 +154,15 @@ pub struct Manifest {
     /// The poster's dominant colour as `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dominant_color: Option<String>,
+    /// When the poster's frame is shown in the video, in milliseconds; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poster_ms: Option<u64>,
     /// When each step was done.
     #[serde(default)]
     pub timings: Timings,
+    /// What was read for it.
+    #[serde(default)]
+    pub reads: Reads,
 }
 
 /// `media/{video}/failure.json`: the last try failed for a reason that may pass. A manifest outranks it.
@@ -178,7 +196,9 @@ mod tests {
             outputs: Vec::new(),
             thumbhash: None,
             dominant_color: None,
+            poster_ms: None,
             timings: Timings::default(),
+            reads: Reads::default(),
         }
     }
 

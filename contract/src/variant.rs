@@ -1,69 +1,175 @@
-//! Decides which pictures of a video exist and how a URL names them: parse, check, canonical text.
+//! Decides which pictures of a video exist and how keys and URLs name them: check, canonical form, canonical text.
+//!
+//! A [`Variant`] is canonical by construction: whatever may be written in several ways (a default that is spelled
+//! out, `rotate=180` and both flips, a box that is the default's) is one value, and so one name, one key, one cache
+//! entry. What differs for some video is another value.
 
-use thiserror::Error;
+mod draft;
+mod format;
+mod number;
+mod request;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod turn;
 
-use crate::id::VideoId;
+pub use draft::BadParameter;
+pub use format::{Format, Kind};
+pub use request::{PictureRequest, REVISION_LEN, revision_of_etag};
+pub use turn::Turn;
+
 use crate::limits;
 
-/// What a picture shows.
+/// How a still picture is brought into its box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// One still frame: the poster.
-    Thumbnail,
-    /// A short moving preview.
-    Animated,
+pub enum Fit {
+    /// As large as the box allows at the video's own shape, and never larger than the video is.
+    Preserve,
+    /// Exactly the box; the shape gives way.
+    Stretch,
+    /// Exactly the box; what does not fit is cut off on both sides alike.
+    Crop,
+    /// Exactly the box; what does not fit is cut off where there is least to see.
+    SmartCrop,
+    /// Exactly the box; what the picture leaves free is black.
+    Pad,
 }
 
-/// How a picture is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// JPEG, `image/jpeg`.
-    Jpg,
-    /// GIF89a, `image/gif`.
-    Gif,
-    /// WebP, still or animated, `image/webp`.
-    Webp,
-}
-
-impl Format {
-    /// The file name extension, without the dot.
-    pub fn extension(self) -> &'static str {
+impl Fit {
+    /// The word on the wire, Mux's `fit_mode`.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::Jpg => "jpg",
-            Self::Gif => "gif",
-            Self::Webp => "webp",
+            Self::Preserve => "preserve",
+            Self::Stretch => "stretch",
+            Self::Crop => "crop",
+            Self::SmartCrop => "smartcrop",
+            Self::Pad => "pad",
         }
     }
 
-    /// The media type, fixed by the format and never by what is stored.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Jpg => "image/jpeg",
-            Self::Gif => "image/gif",
-            Self::Webp => "image/webp",
-        }
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Preserve, Self::Stretch, Self::Crop, Self::SmartCrop, Self::Pad]
+            .into_iter()
+            .find(|fit| fit.as_str() == word)
     }
+}
+
+/// The box of a picture as it is delivered, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bounds {
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
+}
+
+/// What a thumbnail shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Still {
+    /// The moment, in milliseconds from the beginning; `None` for the best frame.
+    pub time_ms: Option<u64>,
+    /// Its box.
+    pub bounds: Bounds,
+    /// How it is brought into the box.
+    pub fit: Fit,
+    /// Which way up: turned before it is fitted, so that the box is that of the delivered picture.
+    pub turn: Turn,
+}
+
+/// What an animation shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Moving {
+    /// From when to when, in milliseconds from the beginning; `None` for a reel over the whole video.
+    pub span_ms: Option<(u64, u64)>,
+    /// Its box; the video's shape is kept, and it is never scaled up.
+    pub bounds: Bounds,
+    /// Frames a second, at most.
+    pub fps: u32,
+    /// Its length in bytes, at most.
+    pub max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Shows {
+    Thumbnail(Still),
+    Animated(Moving),
+    Storyboard,
 }
 
 /// One picture of a video. Equal pictures have equal values, and so equal file names and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
-    kind: Kind,
+    shows: Shows,
     format: Format,
+}
+
+impl Still {
+    const DEFAULT: Self = Self {
+        time_ms: None,
+        bounds: Bounds::of_width(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE),
+        fit: Fit::Preserve,
+        turn: Turn::NONE,
+    };
+}
+
+impl Moving {
+    const DEFAULT: Self = Self {
+        span_ms: None,
+        bounds: Bounds::of_width(limits::ANIMATED_WIDTH, limits::MAX_ANIMATED_SIDE),
+        fps: limits::ANIMATED_FPS,
+        max_bytes: None,
+    };
+}
+
+impl Bounds {
+    /// The box of a width alone: twice as high, so that a strip of a picture takes no more room than a picture, and
+    /// nowhere more than `max_side`.
+    const fn of_width(width: u32, max_side: u32) -> Self {
+        let twice = width * 2;
+        Self { width, height: if twice < max_side { twice } else { max_side } }
+    }
+
+    /// The box of what was asked for. A height alone leaves the width as free as it may be.
+    fn of(width: Option<u32>, height: Option<u32>, default_width: u32, max_side: u32) -> Self {
+        match (width, height) {
+            (Some(width), Some(height)) => Self { width, height },
+            (None, Some(height)) => Self { width: max_side, height },
+            (width, None) => Self::of_width(width.unwrap_or(default_width), max_side),
+        }
+    }
+
+    /// The shortest way to ask for this box: the inverse of [`Bounds::of`].
+    fn spelling(self, default_width: u32, max_side: u32) -> (Option<u32>, Option<u32>) {
+        if self == Self::of_width(self.width, max_side) {
+            ((self.width != default_width).then_some(self.width), None)
+        } else if self.width == max_side {
+            (None, Some(self.height))
+        } else {
+            (Some(self.width), Some(self.height))
+        }
+    }
 }
 
 impl Variant {
     /// The pictures that exist before anybody asks for one.
-    pub const DEFAULTS: [Self; 4] = [
-        Self { kind: Kind::Thumbnail, format: Format::Jpg },
-        Self { kind: Kind::Thumbnail, format: Format::Webp },
-        Self { kind: Kind::Animated, format: Format::Gif },
-        Self { kind: Kind::Animated, format: Format::Webp },
+    pub const DEFAULTS: [Self; 8] = [
+        Self { shows: Shows::Thumbnail(Still::DEFAULT), format: Format::Jpg },
+        Self { shows: Shows::Thumbnail(Still::DEFAULT), format: Format::Webp },
+        Self { shows: Shows::Animated(Moving::DEFAULT), format: Format::Gif },
+        Self { shows: Shows::Animated(Moving::DEFAULT), format: Format::Webp },
+        Self { shows: Shows::Storyboard, format: Format::Jpg },
+        Self { shows: Shows::Storyboard, format: Format::Webp },
+        Self { shows: Shows::Storyboard, format: Format::Vtt },
+        Self { shows: Shows::Storyboard, format: Format::Json },
     ];
 
     /// What the picture shows.
     pub fn kind(self) -> Kind {
-        self.kind
+        match self.shows {
+            Shows::Thumbnail(_) => Kind::Thumbnail,
+            Shows::Animated(_) => Kind::Animated,
+            Shows::Storyboard => Kind::Storyboard,
+        }
     }
 
     /// How the picture is encoded.
@@ -71,190 +177,120 @@ impl Variant {
         self.format
     }
 
-    /// The widest this picture gets, in pixels; a narrower source is never scaled up.
-    pub fn max_width(self) -> u32 {
-        match self.kind {
-            Kind::Thumbnail => limits::THUMBNAIL_WIDTH,
-            Kind::Animated => limits::ANIMATED_WIDTH,
+    /// What exactly it shows, if it is a thumbnail.
+    pub fn still(self) -> Option<Still> {
+        match self.shows {
+            Shows::Thumbnail(still) => Some(still),
+            Shows::Animated(_) | Shows::Storyboard => None,
         }
     }
 
-    /// The canonical text with its extension: the last segment of the URL and of the key.
+    /// What exactly it shows, if it is an animation.
+    pub fn moving(self) -> Option<Moving> {
+        match self.shows {
+            Shows::Animated(moving) => Some(moving),
+            Shows::Thumbnail(_) | Shows::Storyboard => None,
+        }
+    }
+
+    /// Whether it exists before anybody asks for it.
+    pub fn is_default(self) -> bool {
+        Self::DEFAULTS.contains(&self)
+    }
+
+    /// Whether its name fixes what it shows, whatever poster the owner may choose later.
+    pub fn is_fixed(self) -> bool {
+        match self.shows {
+            Shows::Thumbnail(still) => still.time_ms.is_some(),
+            Shows::Animated(moving) => moving.span_ms.is_some(),
+            Shows::Storyboard => false,
+        }
+    }
+
+    /// The file of its URL: kind and extension.
+    pub fn base_name(self) -> String {
+        format!("{}.{}", self.kind().as_str(), self.format.extension())
+    }
+
+    /// The canonical parameters, in their fixed order and without what is the default.
+    pub fn parameters(self) -> Vec<(&'static str, String)> {
+        match self.shows {
+            Shows::Thumbnail(still) => still.parameters(),
+            Shows::Animated(moving) => moving.parameters(),
+            Shows::Storyboard => Vec::new(),
+        }
+    }
+
+    /// The canonical query of its URL; empty for the defaults.
+    pub fn query(self) -> String {
+        let pairs: Vec<_> = self.parameters().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        pairs.join("&")
+    }
+
+    /// The canonical text with its extension, the last segment of the key: `{kind}[-{parameter}_{value}…].{ext}`,
+    /// such as `thumbnail-time_1.5-width_200.jpg`. It is made of letters, digits, `-`, `_` and `.`, which neither S3
+    /// nor a URL has another spelling for.
     pub fn file_name(self) -> String {
-        let stem = match self.kind {
-            Kind::Thumbnail => "thumbnail",
-            Kind::Animated => "animated",
-        };
-        format!("{stem}.{}", self.format.extension())
+        let mut name = self.kind().as_str().to_owned();
+        for (parameter, value) in self.parameters() {
+            name.extend(["-", parameter, "_", &value]);
+        }
+        name.extend([".", self.format.extension()]);
+        name
     }
 
-    /// The picture of that canonical text, if there is one.
+    /// The picture of that canonical text, if there is one: the inverse of [`Variant::file_name`].
     pub fn from_file_name(name: &str) -> Option<Self> {
-        Self::DEFAULTS.into_iter().find(|variant| variant.file_name() == name)
-    }
-}
-
-/// How many characters of an ETag a URL carries as its revision.
-pub const REVISION_LEN: usize = 8;
-
-/// The revision that `v=` of a URL carries: the first characters of the picture's ETag, without its quotes.
-///
-/// ```
-/// # use glimpse_contract::revision_of_etag;
-/// assert_eq!(revision_of_etag("\"0123456789abcdef\""), Some("01234567"));
-/// assert_eq!(revision_of_etag("\"0123\""), None);
-/// ```
-pub fn revision_of_etag(etag: &str) -> Option<&str> {
-    let revision = etag.trim_matches('"').get(..REVISION_LEN)?;
-    is_revision(revision).then_some(revision)
-}
-
-fn is_revision(text: &str) -> bool {
-    text.len() == REVISION_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// A query parameter that is unknown, repeated or out of its range.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("parameter `{name}`: {why}")]
-pub struct BadParameter {
-    /// The parameter, as far as it is safe to repeat.
-    pub name: String,
-    /// What would be right.
-    pub why: &'static str,
-}
-
-/// A request for a picture, read from the raw bytes of a URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureRequest {
-    /// Of which video.
-    pub video: VideoId,
-    /// Which picture.
-    pub variant: Variant,
-    /// The revision that the URL fixes, if it does.
-    pub revision: Option<String>,
-}
-
-impl PictureRequest {
-    /// Reads `/{video}/{file}` and its query, as they stand on the wire: nothing is decoded or normalised.
-    ///
-    /// `None` if the path names no picture.
-    ///
-    /// # Errors
-    /// A parameter that is unknown, repeated, or asks for a picture that is not among the defaults.
-    pub fn parse(path: &str, query: Option<&str>) -> Option<Result<Self, BadParameter>> {
-        let (video, file) = path.strip_prefix('/')?.split_once('/')?;
-        let video = video.parse().ok()?;
-        let variant = Variant::from_file_name(file)?;
-        Some(revision_of_query(variant, query.unwrap_or_default()).map(|revision| Self {
-            video,
-            variant,
-            revision,
-        }))
-    }
-
-    /// The path and query of this request in canonical form: one text, and one cache entry, a picture.
-    pub fn canonical(&self) -> String {
-        let file = self.variant.file_name();
-        match &self.revision {
-            Some(revision) => format!("/{}/{file}?v={revision}", self.video),
-            None => format!("/{}/{file}", self.video),
+        let (stem, extension) = name.rsplit_once('.')?;
+        let mut segments = stem.split('-');
+        let kind = Kind::from_word(segments.next()?)?;
+        let format = kind.format(extension)?;
+        let mut draft = draft::Draft::default();
+        for segment in segments {
+            let (parameter, value) = segment.rsplit_once('_')?;
+            draft.set(kind, parameter, value).ok()?;
         }
+        let variant = draft.settle(kind, format).ok()?;
+        (variant.file_name() == name).then_some(variant)
     }
 }
 
-fn revision_of_query(variant: Variant, query: &str) -> Result<Option<String>, BadParameter> {
-    let mut seen = Vec::new();
-    let mut revision = None;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let bad = |why| Err(BadParameter { name: printable(name), why });
-        if seen.contains(&name) {
-            return bad("is given twice");
-        }
-        seen.push(name);
-        match name {
-            "v" if is_revision(value) => revision = Some(value.to_owned()),
-            "v" => return bad("is the revision of a URL that this API handed out, eight hexadecimal digits"),
-            "width" if value == variant.max_width().to_string() => {}
-            "width" => {
-                return bad("this picture exists in its default width only (thumbnail 640, animated 320)");
-            }
-            _ => return bad("is not known here"),
-        }
+impl Still {
+    fn parameters(self) -> Vec<(&'static str, String)> {
+        let (width, height) = if self.fit == Fit::Preserve {
+            self.bounds.spelling(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE)
+        } else {
+            (Some(self.bounds.width), Some(self.bounds.height))
+        };
+        let (degrees, flip_v, flip_h) = self.turn.spelling();
+        [
+            ("time", self.time_ms.map(number::seconds_text)),
+            ("width", width.map(|width| width.to_string())),
+            ("height", height.map(|height| height.to_string())),
+            ("fit_mode", (self.fit != Fit::Preserve).then(|| self.fit.as_str().to_owned())),
+            ("rotate", (degrees != 0).then(|| degrees.to_string())),
+            ("flip_v", flip_v.then(|| "true".to_owned())),
+            ("flip_h", flip_h.then(|| "true".to_owned())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
     }
-    Ok(revision)
 }
 
-/// At most 32 harmless characters of a name, so that an error can repeat it.
-fn printable(name: &str) -> String {
-    name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')).take(32).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VIDEO: &str = "7zzzzzzzzz0123456789abcdef";
-
-    #[track_caller]
-    fn check(path: &str, query: &str, expected: Result<&str, &str>) {
-        let parsed =
-            PictureRequest::parse(&format!("/{VIDEO}{path}"), Some(query)).expect("a picture's path");
-        match (parsed, expected) {
-            (Ok(request), Ok(canonical)) => assert_eq!(request.canonical(), format!("/{VIDEO}{canonical}")),
-            (Err(error), Err(name)) => assert_eq!(error.name, name),
-            (parsed, expected) => panic!("{path}?{query}: {parsed:?}, expected {expected:?}"),
-        }
-    }
-
-    #[test]
-    fn equal_requests_have_one_canonical_text() {
-        check("/thumbnail.jpg", "", Ok("/thumbnail.jpg"));
-        check("/thumbnail.jpg", "width=640", Ok("/thumbnail.jpg"));
-        check("/thumbnail.jpg", "width=640&v=0123abcd", Ok("/thumbnail.jpg?v=0123abcd"));
-        check("/thumbnail.jpg", "v=0123abcd&width=640", Ok("/thumbnail.jpg?v=0123abcd"));
-        check("/animated.webp", "&&width=320&", Ok("/animated.webp"));
-    }
-
-    #[test]
-    fn refuses_unknown_repeated_and_foreign_parameters_by_name() {
-        check("/thumbnail.jpg", "time=3", Err("time"));
-        check("/thumbnail.jpg", "width=641", Err("width"));
-        check("/thumbnail.jpg", "width=0640", Err("width"));
-        check("/thumbnail.jpg", "width=640&width=640", Err("width"));
-        check("/animated.gif", "width=640", Err("width"));
-        check("/thumbnail.jpg", "v=0123ABCD", Err("v"));
-        check("/thumbnail.jpg", "v", Err("v"));
-        check("/thumbnail.jpg", "V=0123abcd", Err("V"));
-        check("/thumbnail.jpg", "%76=0123abcd", Err("76"));
-        check("/thumbnail.jpg", "<script>=1", Err("script"));
-    }
-
-    #[test]
-    fn other_paths_are_no_pictures() {
-        for path in [
-            "/",
-            "",
-            "//thumbnail.jpg",
-            "/7zzzzzzzzz0123456789abcdef",
-            "/7zzzzzzzzz0123456789abcdef/",
-            "/7zzzzzzzzz0123456789abcdef//thumbnail.jpg",
-            "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg/",
-            "/7zzzzzzzzz0123456789abcdef/Thumbnail.jpg",
-            "/7zzzzzzzzz0123456789abcdef/thumbnail%2Ejpg",
-            "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg;x",
-            "/7ZZZZZZZZZ0123456789ABCDEF/thumbnail.jpg",
-            "/7zzzzzzzzz0123456789abcdef/manifest.json",
-            "/7zzzzzzzzz0123456789abcdef/thumbnail.gif",
-        ] {
-            assert_eq!(PictureRequest::parse(path, None), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn every_default_survives_its_file_name() {
-        for variant in Variant::DEFAULTS {
-            assert_eq!(Variant::from_file_name(&variant.file_name()), Some(variant));
-        }
+impl Moving {
+    fn parameters(self) -> Vec<(&'static str, String)> {
+        let (width, height) = self.bounds.spelling(limits::ANIMATED_WIDTH, limits::MAX_ANIMATED_SIDE);
+        [
+            ("start", self.span_ms.map(|(start, _)| number::seconds_text(start))),
+            ("end", self.span_ms.map(|(_, end)| number::seconds_text(end))),
+            ("width", width.map(|width| width.to_string())),
+            ("height", height.map(|height| height.to_string())),
+            ("fps", (self.fps != limits::ANIMATED_FPS).then(|| self.fps.to_string())),
+            ("max_bytes", self.max_bytes.map(|bytes| bytes.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
     }
 }

@@ -1,0 +1,128 @@
+//! Decides how numbers are written in URLs and names: one spelling each, but for zeros at the end of a fraction.
+
+use std::ops::RangeInclusive;
+
+/// A whole number without sign, leading zeros or exponent.
+pub(super) fn whole(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let has_one_spelling = text == "0" || !text.starts_with('0');
+    if is_number && has_one_spelling { text.parse().ok() } else { None }
+}
+
+/// A whole number in a range that 32 bits hold.
+pub(super) fn within(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
+    let number = u32::try_from(whole(text)?).ok()?;
+    range.contains(&number).then_some(number)
+}
+
+/// Seconds with at most three decimals, in milliseconds.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    let (seconds, fraction) = match text.split_once('.') {
+        None => (text, 0),
+        Some((seconds, fraction)) => {
+            let is_fraction =
+                (1..=3).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+            let padded = format!("{fraction:0<3}");
+            (seconds, padded.parse::<u64>().ok().filter(|_| is_fraction)?)
+        }
+    };
+    whole(seconds)?.checked_mul(1000)?.checked_add(fraction)
+}
+
+/// Milliseconds as seconds, without zeros at the end.
+pub(super) fn seconds_text(ms: u64) -> String {
+    let text = format!("{}.{:03}", ms / 1000, ms % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Hours, minutes and seconds as Cloudflare Stream writes them (`1h2m3.5s`, each part at most once), in milliseconds.
+pub(super) fn clock(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total: u64 = 0;
+    for (unit, ms) in [('h', 3_600_000), ('m', 60_000)] {
+        if let Some((number, behind)) = rest.split_once(unit) {
+            total = total.checked_add(whole(number)?.checked_mul(ms)?)?;
+            rest = behind;
+        }
+    }
+    if let Some(number) = rest.strip_suffix('s') {
+        return total.checked_add(seconds(number)?);
+    }
+    (rest.is_empty() && !text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn seconds_are_read_strictly() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("0.5", Some(500)),
+            ("1.50", Some(1500)),
+            ("1.005", Some(1005)),
+            ("86400", Some(86_400_000)),
+            ("", None),
+            (".5", None),
+            ("1.", None),
+            ("01", None),
+            ("00", None),
+            ("1.0005", None),
+            ("+1", None),
+            ("-1", None),
+            ("1e3", None),
+            ("1,5", None),
+            ("1.5.5", None),
+            (" 1", None),
+            ("1.+5", None),
+            ("NaN", None),
+            ("inf", None),
+            ("\u{661}", None),
+            ("18446744073709551615", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn clocks_are_read_strictly() {
+        for (text, expected) in [
+            ("1m2s", Some(62_000)),
+            ("8m", Some(480_000)),
+            ("1h", Some(3_600_000)),
+            ("1h2m3.5s", Some(3_723_500)),
+            ("90s", Some(90_000)),
+            ("0s", Some(0)),
+            ("", None),
+            ("s", None),
+            ("m", None),
+            ("62", None),
+            ("2s1m", None),
+            ("1m1m", None),
+            ("1m2", None),
+            ("01s", None),
+            ("-1s", None),
+            ("1.5m", None),
+            ("1ms", None),
+            ("99999999999999999h", None),
+        ] {
+            assert_eq!(clock(text), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn milliseconds_survive_their_text(ms in 0..u64::from(u32::MAX) * 1000) {
+            prop_assert_eq!(seconds(&seconds_text(ms)), Some(ms));
+        }
+
+        #[test]
+        fn any_text_is_survived(text in "\\PC{0,24}|[0-9.hms]{0,24}") {
+            let _ = (whole(&text), seconds(&text), clock(&text));
+        }
+    }
+}

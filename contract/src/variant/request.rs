@@ -1,0 +1,126 @@
+//! Decides which picture the raw bytes of a URL ask for. Nothing is decoded or normalised before it is checked.
+
+use super::draft::{BadParameter, Draft};
+use super::{Kind, Variant, stream};
+use crate::id::VideoId;
+
+/// How many characters of an ETag a URL carries as its revision.
+pub const REVISION_LEN: usize = 8;
+
+/// The revision that `v=` of a URL carries: the first characters of the picture's ETag, without its quotes.
+///
+/// ```
+/// # use glimpse_contract::revision_of_etag;
+/// assert_eq!(revision_of_etag("\"0123456789abcdef\""), Some("01234567"));
+/// assert_eq!(revision_of_etag("\"0123\""), None);
+/// ```
+pub fn revision_of_etag(etag: &str) -> Option<&str> {
+    let revision = etag.trim_matches('"').get(..REVISION_LEN)?;
+    is_revision(revision).then_some(revision)
+}
+
+fn is_revision(text: &str) -> bool {
+    text.len() == REVISION_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A request for a picture, read from the raw bytes of a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PictureRequest {
+    /// Of which video.
+    pub video: VideoId,
+    /// Which picture.
+    pub variant: Variant,
+    /// The revision that the URL fixes, if it does. A picture that is fixed by a time has none.
+    pub revision: Option<String>,
+}
+
+/// What a path names.
+enum File {
+    /// One of this service's own pictures.
+    Own(Kind, super::Format),
+    /// One of Cloudflare Stream's.
+    Stream(Kind, super::Format),
+    /// A picture that others make and this service does not.
+    NotMade(BadParameter),
+}
+
+impl PictureRequest {
+    /// Reads `/{video}/{file}` and its query, as they stand on the wire.
+    ///
+    /// `None` if the path names no picture.
+    ///
+    /// # Errors
+    /// A parameter that is unknown, repeated, out of its range or against another one; or the format, if the picture
+    /// is one that is not made in it here.
+    pub fn parse(path: &str, query: Option<&str>) -> Option<Result<Self, BadParameter>> {
+        let (video, file) = path.strip_prefix('/')?.split_once('/')?;
+        let video = video.parse().ok()?;
+        let query = query.unwrap_or_default();
+        let read = match named(file)? {
+            File::Own(kind, format) => {
+                let mut draft = Draft::default();
+                each(query, |name, value| draft.set(kind, name, value))
+                    .and_then(|revision| Ok((draft.settle(kind, format)?, revision)))
+            }
+            File::Stream(kind, format) => {
+                let mut asked = stream::Asked::default();
+                each(query, |name, value| asked.set(kind, name, value))
+                    .and_then(|revision| Ok((asked.into_draft(kind)?.settle(kind, format)?, revision)))
+            }
+            File::NotMade(bad) => Err(bad),
+        };
+        Some(read.map(|(variant, revision)| Self {
+            video,
+            variant,
+            revision: revision.filter(|_| !variant.is_fixed()),
+        }))
+    }
+
+    /// The path and query of this request in canonical form: one text, and one cache entry, a picture.
+    pub fn canonical(&self) -> String {
+        let mut query = self.variant.query();
+        if let Some(revision) = &self.revision {
+            let joint = if query.is_empty() { "" } else { "&" };
+            query.extend([joint, "v=", revision]);
+        }
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("/{}/{}{mark}{query}", self.video, self.variant.base_name())
+    }
+}
+
+fn named(file: &str) -> Option<File> {
+    if let Some(file) = file.strip_prefix("thumbnails/") {
+        return stream::file(file).map(|(kind, format)| File::Stream(kind, format));
+    }
+    let (word, extension) = file.split_once('.')?;
+    let kind = Kind::from_word(word)?;
+    match kind.format(extension) {
+        Some(format) => Some(File::Own(kind, format)),
+        None => kind.not_made(extension).map(|why| File::NotMade(BadParameter::new("format", why))),
+    }
+}
+
+/// Hands over each parameter once; the revision is kept.
+fn each(
+    query: &str,
+    mut set: impl FnMut(&str, &str) -> Result<(), &'static str>,
+) -> Result<Option<String>, BadParameter> {
+    let mut seen = Vec::new();
+    let mut revision = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if seen.contains(&name) {
+            return Err(BadParameter::new(name, "is given twice"));
+        }
+        seen.push(name);
+        match name {
+            "v" if is_revision(value) => revision = Some(value.to_owned()),
+            "v" => {
+                let why = "is the revision of a URL that this API handed out, eight hexadecimal digits";
+                return Err(BadParameter::new(name, why));
+            }
+            _ => set(name, value).map_err(|why| BadParameter::new(name, why))?,
+        }
+    }
+    Ok(revision)
+}

@@ -1,0 +1,77 @@
+//! Decides what Cloudflare Stream's names for pictures mean here,
+//! <https://developers.cloudflare.com/stream/viewing-videos/displaying-thumbnails/>.
+//!
+//! They are other words for the same pictures. What is left out is what this service makes by default, not what
+//! Stream does (second 0, which is black more often than not, and 8 frames a second): the bare alias is a picture
+//! that exists already. With both sides and no `fit`, a still is cropped, as there; an animation keeps its shape.
+
+use super::draft::{BadParameter, Draft, fps, side};
+use super::{Fit, Format, Kind, number};
+use crate::limits;
+
+/// The picture of `thumbnails/{file}`: kind and format.
+pub(super) fn file(name: &str) -> Option<(Kind, Format)> {
+    match name {
+        "thumbnail.jpg" => Some((Kind::Thumbnail, Format::Jpg)),
+        "thumbnail.gif" => Some((Kind::Animated, Format::Gif)),
+        _ => None,
+    }
+}
+
+/// What was asked for so far in Stream's words.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    time_ms: Option<u64>,
+    duration_ms: Option<u64>,
+    fit: Option<Fit>,
+    draft: Draft,
+}
+
+impl Asked {
+    /// Takes one parameter, or says what would be right.
+    pub(super) fn set(&mut self, kind: Kind, name: &str, value: &str) -> Result<(), &'static str> {
+        match (kind, name) {
+            (_, "time") => {
+                let ms = number::clock(value).filter(|ms| *ms <= limits::MAX_DURATION_MS);
+                self.time_ms = Some(ms.ok_or("must be a time up to 24h such as 1m2s")?);
+            }
+            (_, "width") => self.draft.width = Some(side(kind, value)?),
+            (_, "height") => self.draft.height = Some(side(kind, value)?),
+            (_, "fit") => {
+                self.fit = Some(match value {
+                    "clip" => Fit::Preserve,
+                    "scale" => Fit::Stretch,
+                    "crop" => Fit::Crop,
+                    "fill" => Fit::Pad,
+                    _ => return Err("must be clip, scale, crop or fill"),
+                });
+            }
+            (Kind::Animated, "duration") => {
+                let spans = limits::MIN_SPAN_MS..=limits::MAX_SPAN_MS;
+                let ms = number::clock(value).filter(|ms| spans.contains(ms));
+                self.duration_ms = Some(ms.ok_or("must be a time from 0.25s to 10s")?);
+            }
+            (Kind::Animated, "fps") => self.draft.fps = Some(fps(value)?),
+            (_, "duration" | "fps") => return Err("does not go with this kind of picture"),
+            _ => return Err("is not known here"),
+        }
+        Ok(())
+    }
+
+    /// The same in this service's own words.
+    pub(super) fn into_draft(self, kind: Kind) -> Result<Draft, BadParameter> {
+        let Self { time_ms, duration_ms, fit, mut draft } = self;
+        if kind == Kind::Animated {
+            let is_box = draft.width.is_some() && draft.height.is_some();
+            if is_box && fit.is_some_and(|fit| fit != Fit::Preserve) {
+                return Err(BadParameter::new("fit", "must be clip: an animation keeps the video's shape"));
+            }
+            draft.start_ms = time_ms.or(duration_ms.map(|_| 0));
+            draft.end_ms = draft.start_ms.zip(duration_ms).map(|(start, length)| start + length);
+        } else {
+            draft.time_ms = time_ms;
+            draft.fit = Some(fit.unwrap_or(Fit::Crop));
+        }
+        Ok(draft)
+    }
+}

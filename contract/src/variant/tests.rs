@@ -1,0 +1,589 @@
+//! URLs and their canonical forms, as a table, and against a model that knows nothing of the implementation.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const VIDEO: &str = "7zzzzzzzzz0123456789abcdef";
+
+/// What is asked for, and the canonical form of it.
+const SAME: &[(&str, &str)] = &[
+    // Defaults, spelled out or not.
+    ("thumbnail.jpg", "thumbnail.jpg"),
+    ("thumbnail.png", "thumbnail.png"),
+    ("thumbnail.webp", "thumbnail.webp"),
+    ("animated.gif", "animated.gif"),
+    ("animated.webp", "animated.webp"),
+    ("storyboard.jpg", "storyboard.jpg"),
+    ("storyboard.webp", "storyboard.webp"),
+    ("storyboard.vtt", "storyboard.vtt"),
+    ("storyboard.json", "storyboard.json"),
+    ("thumbnail.jpg?", "thumbnail.jpg"),
+    ("thumbnail.jpg?&&", "thumbnail.jpg"),
+    ("thumbnail.jpg?width=640", "thumbnail.jpg"),
+    ("thumbnail.jpg?&width=640&", "thumbnail.jpg"),
+    ("thumbnail.jpg?width=640&height=1280", "thumbnail.jpg"),
+    ("thumbnail.jpg?height=1280&width=640", "thumbnail.jpg"),
+    ("thumbnail.jpg?fit_mode=preserve", "thumbnail.jpg"),
+    ("thumbnail.jpg?fit_mode=crop", "thumbnail.jpg"),
+    ("thumbnail.jpg?fit_mode=smartcrop&width=640", "thumbnail.jpg"),
+    ("thumbnail.jpg?flip_v=false&flip_h=false", "thumbnail.jpg"),
+    ("thumbnail.jpg?rotate=180&flip_v=true&flip_h=true", "thumbnail.jpg"),
+    ("animated.gif?width=320", "animated.gif"),
+    ("animated.gif?fps=15", "animated.gif"),
+    ("animated.gif?width=320&height=640&fps=15", "animated.gif"),
+    // The revision.
+    ("thumbnail.jpg?v=0123abcd", "thumbnail.jpg?v=0123abcd"),
+    ("thumbnail.jpg?width=640&v=0123abcd", "thumbnail.jpg?v=0123abcd"),
+    ("thumbnail.jpg?v=0123abcd&width=200", "thumbnail.jpg?width=200&v=0123abcd"),
+    ("storyboard.vtt?v=0123abcd", "storyboard.vtt?v=0123abcd"),
+    ("thumbnail.jpg?v=0123abcd&time=1", "thumbnail.jpg?time=1"),
+    ("animated.gif?v=0123abcd&start=1", "animated.gif?start=1&end=6"),
+    // Moments.
+    ("thumbnail.jpg?time=0", "thumbnail.jpg?time=0"),
+    ("thumbnail.jpg?time=0.000", "thumbnail.jpg?time=0"),
+    ("thumbnail.jpg?time=1", "thumbnail.jpg?time=1"),
+    ("thumbnail.jpg?time=1.0", "thumbnail.jpg?time=1"),
+    ("thumbnail.jpg?time=1.500", "thumbnail.jpg?time=1.5"),
+    ("thumbnail.jpg?time=1.05", "thumbnail.jpg?time=1.05"),
+    ("thumbnail.jpg?time=0.001", "thumbnail.jpg?time=0.001"),
+    ("thumbnail.jpg?time=86400", "thumbnail.jpg?time=86400"),
+    // Sizes.
+    ("thumbnail.jpg?width=200", "thumbnail.jpg?width=200"),
+    ("thumbnail.jpg?width=8", "thumbnail.jpg?width=8"),
+    ("thumbnail.jpg?width=3840", "thumbnail.jpg?width=3840"),
+    ("thumbnail.jpg?width=3840&height=3840", "thumbnail.jpg?width=3840"),
+    ("thumbnail.jpg?width=2000&height=3840", "thumbnail.jpg?width=2000"),
+    ("thumbnail.jpg?width=200&height=400", "thumbnail.jpg?width=200"),
+    ("thumbnail.jpg?width=200&height=399", "thumbnail.jpg?width=200&height=399"),
+    ("thumbnail.jpg?width=200&height=401", "thumbnail.jpg?width=200&height=401"),
+    ("thumbnail.jpg?height=200", "thumbnail.jpg?height=200"),
+    ("thumbnail.jpg?height=200&width=3840", "thumbnail.jpg?height=200"),
+    ("thumbnail.jpg?height=3840", "thumbnail.jpg?width=3840"),
+    ("thumbnail.jpg?height=1280", "thumbnail.jpg?height=1280"),
+    ("thumbnail.jpg?width=640&height=360", "thumbnail.jpg?width=640&height=360"),
+    ("animated.gif?width=640", "animated.gif?width=640"),
+    ("animated.gif?width=640&height=640", "animated.gif?width=640"),
+    ("animated.gif?height=640", "animated.gif?width=640"),
+    ("animated.gif?height=200", "animated.gif?height=200"),
+    ("animated.gif?height=200&width=640", "animated.gif?height=200"),
+    ("animated.gif?width=320&height=180", "animated.gif?width=320&height=180"),
+    ("animated.gif?width=100&height=200", "animated.gif?width=100"),
+    // Ways to fit, and their order.
+    ("thumbnail.jpg?fit_mode=crop&height=100&width=200", "thumbnail.jpg?width=200&height=100&fit_mode=crop"),
+    (
+        "thumbnail.jpg?width=200&height=100&fit_mode=smartcrop",
+        "thumbnail.jpg?width=200&height=100&fit_mode=smartcrop",
+    ),
+    ("thumbnail.jpg?width=200&height=100&fit_mode=pad", "thumbnail.jpg?width=200&height=100&fit_mode=pad"),
+    (
+        "thumbnail.jpg?width=200&height=100&fit_mode=stretch",
+        "thumbnail.jpg?width=200&height=100&fit_mode=stretch",
+    ),
+    ("thumbnail.jpg?width=200&height=100&fit_mode=preserve", "thumbnail.jpg?width=200&height=100"),
+    (
+        "thumbnail.jpg?width=640&height=1280&fit_mode=crop",
+        "thumbnail.jpg?width=640&height=1280&fit_mode=crop",
+    ),
+    ("thumbnail.jpg?width=3840&height=200&fit_mode=pad", "thumbnail.jpg?width=3840&height=200&fit_mode=pad"),
+    ("thumbnail.jpg?width=200&fit_mode=crop", "thumbnail.jpg?width=200"),
+    ("thumbnail.jpg?height=200&fit_mode=stretch", "thumbnail.jpg?height=200"),
+    // Turns.
+    ("thumbnail.jpg?rotate=90", "thumbnail.jpg?rotate=90"),
+    ("thumbnail.jpg?rotate=180", "thumbnail.jpg?rotate=180"),
+    ("thumbnail.jpg?rotate=270", "thumbnail.jpg?rotate=270"),
+    ("thumbnail.jpg?flip_h=true", "thumbnail.jpg?flip_h=true"),
+    ("thumbnail.jpg?flip_v=true", "thumbnail.jpg?flip_v=true"),
+    ("thumbnail.jpg?flip_h=true&flip_v=true", "thumbnail.jpg?rotate=180"),
+    ("thumbnail.jpg?rotate=180&flip_h=true", "thumbnail.jpg?flip_v=true"),
+    ("thumbnail.jpg?rotate=180&flip_v=true", "thumbnail.jpg?flip_h=true"),
+    ("thumbnail.jpg?rotate=90&flip_h=true", "thumbnail.jpg?rotate=90&flip_h=true"),
+    ("thumbnail.jpg?rotate=90&flip_v=true", "thumbnail.jpg?rotate=90&flip_v=true"),
+    ("thumbnail.jpg?rotate=270&flip_h=true", "thumbnail.jpg?rotate=90&flip_v=true"),
+    ("thumbnail.jpg?rotate=270&flip_v=true", "thumbnail.jpg?rotate=90&flip_h=true"),
+    ("thumbnail.jpg?rotate=270&flip_v=true&flip_h=true", "thumbnail.jpg?rotate=90"),
+    ("thumbnail.jpg?rotate=90&flip_v=true&flip_h=true", "thumbnail.jpg?rotate=270"),
+    // All together, in any order.
+    (
+        "thumbnail.webp?flip_h=true&rotate=90&fit_mode=crop&height=300&width=400&time=2.250&v=00000000",
+        "thumbnail.webp?time=2.25&width=400&height=300&fit_mode=crop&rotate=90&flip_h=true",
+    ),
+    // Spans.
+    ("animated.gif?start=2", "animated.gif?start=2&end=7"),
+    ("animated.gif?start=2&end=7", "animated.gif?start=2&end=7"),
+    ("animated.gif?end=7&start=2.0", "animated.gif?start=2&end=7"),
+    ("animated.gif?end=3", "animated.gif?start=0&end=3"),
+    ("animated.gif?start=0", "animated.gif?start=0&end=5"),
+    ("animated.gif?start=0&end=0.25", "animated.gif?start=0&end=0.25"),
+    ("animated.gif?start=1.5&end=11.5", "animated.gif?start=1.5&end=11.5"),
+    ("animated.gif?start=86400", "animated.gif?start=86400&end=86405"),
+    ("animated.gif?fps=30&start=1", "animated.gif?start=1&end=6&fps=30"),
+    ("animated.gif?fps=1", "animated.gif?fps=1"),
+    ("animated.webp?max_bytes=10000", "animated.webp?max_bytes=10000"),
+    (
+        "animated.webp?max_bytes=500000&fps=10&height=90&width=160&end=4&start=1",
+        "animated.webp?start=1&end=4&width=160&height=90&fps=10&max_bytes=500000",
+    ),
+    // Cloudflare Stream's names.
+    ("thumbnails/thumbnail.jpg", "thumbnail.jpg"),
+    ("thumbnails/thumbnail.jpg?v=0123abcd", "thumbnail.jpg?v=0123abcd"),
+    ("thumbnails/thumbnail.jpg?time=1m2s", "thumbnail.jpg?time=62"),
+    ("thumbnails/thumbnail.jpg?time=62s", "thumbnail.jpg?time=62"),
+    ("thumbnails/thumbnail.jpg?time=0s", "thumbnail.jpg?time=0"),
+    ("thumbnails/thumbnail.jpg?time=8m", "thumbnail.jpg?time=480"),
+    ("thumbnails/thumbnail.jpg?time=1h1m1.5s", "thumbnail.jpg?time=3661.5"),
+    ("thumbnails/thumbnail.jpg?width=640", "thumbnail.jpg"),
+    ("thumbnails/thumbnail.jpg?height=270", "thumbnail.jpg?height=270"),
+    ("thumbnails/thumbnail.jpg?height=270&fit=crop", "thumbnail.jpg?height=270"),
+    ("thumbnails/thumbnail.jpg?width=200&height=100", "thumbnail.jpg?width=200&height=100&fit_mode=crop"),
+    (
+        "thumbnails/thumbnail.jpg?fit=crop&width=200&height=100",
+        "thumbnail.jpg?width=200&height=100&fit_mode=crop",
+    ),
+    ("thumbnails/thumbnail.jpg?width=200&height=100&fit=clip", "thumbnail.jpg?width=200&height=100"),
+    (
+        "thumbnails/thumbnail.jpg?width=200&height=100&fit=scale",
+        "thumbnail.jpg?width=200&height=100&fit_mode=stretch",
+    ),
+    (
+        "thumbnails/thumbnail.jpg?width=200&height=100&fit=fill",
+        "thumbnail.jpg?width=200&height=100&fit_mode=pad",
+    ),
+    ("thumbnails/thumbnail.gif", "animated.gif"),
+    ("thumbnails/thumbnail.gif?fps=15", "animated.gif"),
+    ("thumbnails/thumbnail.gif?fps=8", "animated.gif?fps=8"),
+    ("thumbnails/thumbnail.gif?time=1m", "animated.gif?start=60&end=65"),
+    ("thumbnails/thumbnail.gif?duration=5s", "animated.gif?start=0&end=5"),
+    ("thumbnails/thumbnail.gif?duration=2s&time=1m2s", "animated.gif?start=62&end=64"),
+    ("thumbnails/thumbnail.gif?time=24h&duration=10s", "animated.gif?start=86400&end=86410"),
+    ("thumbnails/thumbnail.gif?height=200", "animated.gif?height=200"),
+    ("thumbnails/thumbnail.gif?width=200&height=100", "animated.gif?width=200&height=100"),
+    ("thumbnails/thumbnail.gif?width=200&height=100&fit=clip", "animated.gif?width=200&height=100"),
+    ("thumbnails/thumbnail.gif?width=200&fit=crop", "animated.gif?width=200"),
+];
+
+/// What is refused, and the parameter that is to blame.
+const REFUSED: &[(&str, &str)] = &[
+    ("thumbnail.jpg?Time=1", "Time"),
+    ("thumbnail.jpg?time=1&time=1", "time"),
+    ("thumbnail.jpg?width=640&width=640", "width"),
+    ("thumbnail.jpg?time=01", "time"),
+    ("thumbnail.jpg?time=+1", "time"),
+    ("thumbnail.jpg?time=-1", "time"),
+    ("thumbnail.jpg?time=1e3", "time"),
+    ("thumbnail.jpg?time=1.", "time"),
+    ("thumbnail.jpg?time=.5", "time"),
+    ("thumbnail.jpg?time=1.0001", "time"),
+    ("thumbnail.jpg?time=1s", "time"),
+    ("thumbnail.jpg?time=86400.001", "time"),
+    ("thumbnail.jpg?time=%31", "time"),
+    ("thumbnail.jpg?time", "time"),
+    ("thumbnail.jpg?time=", "time"),
+    ("thumbnail.jpg?time=1#", "time"),
+    ("thumbnail.jpg?time=1;width=2", "time"),
+    ("thumbnail.jpg?width=0640", "width"),
+    ("thumbnail.jpg?width=7", "width"),
+    ("thumbnail.jpg?width=3841", "width"),
+    ("thumbnail.jpg?width=640px", "width"),
+    ("thumbnail.jpg?width=640.0", "width"),
+    ("thumbnail.jpg?width=4294967936", "width"),
+    ("thumbnail.jpg?width=99999999999999999999999", "width"),
+    ("thumbnail.jpg?height=0", "height"),
+    ("thumbnail.jpg?width=100&height=-1", "height"),
+    ("thumbnail.jpg?fit_mode=Crop", "fit_mode"),
+    ("thumbnail.jpg?fit_mode=", "fit_mode"),
+    ("thumbnail.jpg?fit_mode=clip", "fit_mode"),
+    ("thumbnail.jpg?fit=crop", "fit"),
+    ("thumbnail.jpg?rotate=0", "rotate"),
+    ("thumbnail.jpg?rotate=360", "rotate"),
+    ("thumbnail.jpg?rotate=-90", "rotate"),
+    ("thumbnail.jpg?rotate=45", "rotate"),
+    ("thumbnail.jpg?flip_v=1", "flip_v"),
+    ("thumbnail.jpg?flip_h", "flip_h"),
+    ("thumbnail.jpg?flip_h=TRUE", "flip_h"),
+    ("thumbnail.jpg?start=1", "start"),
+    ("thumbnail.jpg?fps=15", "fps"),
+    ("thumbnail.jpg?token=x", "token"),
+    ("thumbnail.jpg?v=0123ABCD", "v"),
+    ("thumbnail.jpg?v=0123abc", "v"),
+    ("thumbnail.jpg?v", "v"),
+    ("thumbnail.jpg?V=0123abcd", "V"),
+    ("thumbnail.jpg?%76=0123abcd", "76"),
+    ("thumbnail.jpg?<script>=1", "script"),
+    ("thumbnail.jpg?=1", ""),
+    ("thumbnail.avif", "format"),
+    ("thumbnail.avif?width=1", "format"),
+    ("animated.mp4", "format"),
+    ("animated.avif", "format"),
+    ("storyboard.png", "format"),
+    ("animated.gif?time=1", "time"),
+    ("animated.gif?rotate=90", "rotate"),
+    ("animated.gif?fit_mode=crop", "fit_mode"),
+    ("animated.gif?width=641", "width"),
+    ("animated.gif?height=641", "height"),
+    ("animated.gif?fps=0", "fps"),
+    ("animated.gif?fps=31", "fps"),
+    ("animated.gif?fps=12.5", "fps"),
+    ("animated.gif?max_bytes=9999", "max_bytes"),
+    ("animated.gif?max_bytes=16777217", "max_bytes"),
+    ("animated.gif?max_bytes=1e6", "max_bytes"),
+    ("animated.gif?start=2&end=2", "end"),
+    ("animated.gif?start=2&end=1", "end"),
+    ("animated.gif?start=2&end=2.249", "end"),
+    ("animated.gif?start=2&end=12.001", "end"),
+    ("animated.gif?end=10.001", "end"),
+    ("animated.gif?end=0.249", "end"),
+    ("animated.gif?start=86400.001", "start"),
+    ("animated.gif?end=86410.001&start=86401", "end"),
+    ("storyboard.jpg?width=640", "width"),
+    ("storyboard.vtt?format=webp", "format"),
+    ("storyboard.json?time=1", "time"),
+    ("thumbnails/thumbnail.jpg?time=62", "time"),
+    ("thumbnails/thumbnail.jpg?time=2s1m", "time"),
+    ("thumbnails/thumbnail.jpg?time=24h1s", "time"),
+    ("thumbnails/thumbnail.jpg?fit=pad", "fit"),
+    ("thumbnails/thumbnail.jpg?fit_mode=crop", "fit_mode"),
+    ("thumbnails/thumbnail.jpg?duration=2s", "duration"),
+    ("thumbnails/thumbnail.jpg?fps=8", "fps"),
+    ("thumbnails/thumbnail.jpg?rotate=90", "rotate"),
+    ("thumbnails/thumbnail.gif?duration=11s", "duration"),
+    ("thumbnails/thumbnail.gif?duration=0.1s", "duration"),
+    ("thumbnails/thumbnail.gif?duration=2s&duration=2s", "duration"),
+    ("thumbnails/thumbnail.gif?fps=31", "fps"),
+    ("thumbnails/thumbnail.gif?width=641", "width"),
+    ("thumbnails/thumbnail.gif?width=200&height=100&fit=crop", "fit"),
+];
+
+fn read(url: &str) -> Option<Result<PictureRequest, BadParameter>> {
+    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    PictureRequest::parse(&format!("/{VIDEO}/{path}"), query)
+}
+
+#[test]
+fn equal_requests_have_one_canonical_form() {
+    for (asked, canonical) in SAME {
+        let request = read(asked).expect("a picture's path").unwrap_or_else(|bad| panic!("{asked}: {bad}"));
+        assert_eq!(request.canonical(), format!("/{VIDEO}/{canonical}"), "{asked}");
+        let again = read(canonical).expect("a picture's path").expect("a picture");
+        assert_eq!((&again, again.canonical()), (&request, request.canonical()), "{asked}");
+        let name = request.variant.file_name();
+        assert_eq!(Variant::from_file_name(&name), Some(request.variant), "{name}");
+    }
+    assert!(SAME.len() + REFUSED.len() >= 200);
+}
+
+#[test]
+fn refuses_what_is_wrong_by_the_parameters_name() {
+    for (asked, name) in REFUSED {
+        let bad = read(asked).expect("a picture's path").expect_err(asked);
+        assert_eq!(bad.name, *name, "{asked}: {bad}");
+    }
+}
+
+#[test]
+fn other_paths_are_no_pictures() {
+    for path in [
+        "/",
+        "",
+        "//thumbnail.jpg",
+        "/7zzzzzzzzz0123456789abcdef",
+        "/7zzzzzzzzz0123456789abcdef/",
+        "/7zzzzzzzzz0123456789abcdef//thumbnail.jpg",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg/",
+        "/7zzzzzzzzz0123456789abcdef/Thumbnail.jpg",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.JPG",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.jpeg",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail%2Ejpg",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg;x",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg%00",
+        "/7zzzzzzzzz0123456789abcdef/./thumbnail.jpg",
+        "/7zzzzzzzzz0123456789abcdef/%2e%2e/thumbnail.jpg",
+        "/7zzzzzzzzz0123456789abcdef\\thumbnail.jpg",
+        "/7ZZZZZZZZZ0123456789ABCDEF/thumbnail.jpg",
+        "/7zzzzzzzzz0123456789abcdef/manifest.json",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.gif",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.json",
+        "/7zzzzzzzzz0123456789abcdef/animated.jpg",
+        "/7zzzzzzzzz0123456789abcdef/storyboard.gif",
+        // A key's name is no URL: a picture has one spelling.
+        "/7zzzzzzzzz0123456789abcdef/thumbnail-width_200.jpg",
+        "/7zzzzzzzzz0123456789abcdef/thumbnails/",
+        "/7zzzzzzzzz0123456789abcdef/thumbnails/thumbnail.png",
+        "/7zzzzzzzzz0123456789abcdef/thumbnails/animated.gif",
+        "/7zzzzzzzzz0123456789abcdef/thumbnails//thumbnail.jpg",
+        "/7zzzzzzzzz0123456789abcdef/thumbnails/thumbnails/thumbnail.jpg",
+    ] {
+        assert_eq!(PictureRequest::parse(path, None), None, "{path}");
+    }
+}
+
+#[test]
+fn names_on_the_wire_are_pinned() {
+    for (url, name) in [
+        ("thumbnail.jpg", "thumbnail.jpg"),
+        ("thumbnail.jpg?time=1.5&width=200", "thumbnail-time_1.5-width_200.jpg"),
+        (
+            "thumbnail.png?time=0&width=200&height=100&fit_mode=crop&rotate=90&flip_v=true",
+            "thumbnail-time_0-width_200-height_100-fit_mode_crop-rotate_90-flip_v_true.png",
+        ),
+        (
+            "animated.webp?start=1&width=160&fps=10&max_bytes=500000",
+            "animated-start_1-end_6-width_160-fps_10-max_bytes_500000.webp",
+        ),
+        ("storyboard.vtt", "storyboard.vtt"),
+    ] {
+        assert_eq!(read(url).unwrap().unwrap().variant.file_name(), name);
+    }
+}
+
+#[test]
+fn a_name_that_is_not_canonical_is_no_picture() {
+    for name in [
+        "",
+        ".jpg",
+        "thumbnail",
+        "thumbnail.gif",
+        "thumbnail.avif",
+        "thumbnail-.jpg",
+        "thumbnail-width.jpg",
+        "thumbnail-width_.jpg",
+        "thumbnail-width_640.jpg",
+        "thumbnail-width_0200.jpg",
+        "thumbnail-width_200-width_200.jpg",
+        "thumbnail-width_200-time_1.jpg",
+        "thumbnail-time_1.0.jpg",
+        "thumbnail-time_1.jpg.jpg",
+        "thumbnail-rotate_180-flip_h_true.jpg",
+        "thumbnail-flip_h_false.jpg",
+        "thumbnail-fit_mode_crop.jpg",
+        "thumbnail-width_200-fit_mode_crop.jpg",
+        "thumbnail-width_200-height_400.jpg",
+        "animated-start_1.gif",
+        "animated-start_1-end_20.gif",
+        "storyboard-width_200.jpg",
+        "../thumbnail.jpg",
+        "thumbnail-width_200/x.jpg",
+        "manifest.json",
+        "poster.json",
+    ] {
+        assert_eq!(Variant::from_file_name(name), None, "{name}");
+    }
+}
+
+#[test]
+fn the_defaults_are_their_bare_names() {
+    let names = Variant::DEFAULTS.map(Variant::file_name);
+    assert_eq!(
+        names,
+        [
+            "thumbnail.jpg",
+            "thumbnail.webp",
+            "animated.gif",
+            "animated.webp",
+            "storyboard.jpg",
+            "storyboard.webp",
+            "storyboard.vtt",
+            "storyboard.json",
+        ]
+    );
+    for variant in Variant::DEFAULTS {
+        assert_eq!(Variant::from_file_name(&variant.base_name()), Some(variant));
+        assert!(variant.is_default() && !variant.is_fixed());
+    }
+    let still = Variant::DEFAULTS[0].still().unwrap();
+    assert_eq!(still.bounds, Bounds { width: 640, height: 1280 });
+    let moving = Variant::DEFAULTS[2].moving().unwrap();
+    assert_eq!((moving.bounds, moving.fps), (Bounds { width: 320, height: 640 }, 15));
+}
+
+/// What a person may write about a thumbnail, each value as text.
+#[derive(Debug, Clone)]
+struct Written {
+    pairs: Vec<(&'static str, String)>,
+}
+
+impl Written {
+    fn url(&self, file: &str) -> String {
+        let pairs: Vec<_> = self.pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{file}?{}", pairs.join("&"))
+    }
+
+    fn get(&self, wanted: &str) -> Option<&str> {
+        self.pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
+    }
+
+    fn number(&self, wanted: &str) -> Option<u32> {
+        self.get(wanted).map(|text| text.parse().unwrap())
+    }
+}
+
+/// Few values, so that two requests often ask for the same.
+fn thumbnails() -> impl Strategy<Value = Written> {
+    let time = prop::option::of(prop::sample::select(vec!["0", "0.0", "1", "1.000", "1.5", "1.50"]));
+    let side = || prop::option::of(prop::sample::select(vec![8u32, 320, 640, 1280, 1920, 3840]));
+    let fit = prop::option::of(prop::sample::select(vec!["preserve", "stretch", "crop", "smartcrop", "pad"]));
+    let rotate = prop::option::of(prop::sample::select(vec!["90", "180", "270"]));
+    let flip = || prop::option::of(prop::sample::select(vec!["true", "false"]));
+    (time, side(), side(), fit, rotate, flip(), flip(), any::<prop::sample::Index>()).prop_map(
+        |(time, width, height, fit, rotate, flip_v, flip_h, first)| {
+            let mut pairs: Vec<_> = [
+                ("time", time.map(str::to_owned)),
+                ("width", width.map(|side| side.to_string())),
+                ("height", height.map(|side| side.to_string())),
+                ("fit_mode", fit.map(str::to_owned)),
+                ("rotate", rotate.map(str::to_owned)),
+                ("flip_v", flip_v.map(str::to_owned)),
+                ("flip_h", flip_h.map(str::to_owned)),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+            if !pairs.is_empty() {
+                let first = first.index(pairs.len());
+                pairs.rotate_left(first);
+            }
+            Written { pairs }
+        },
+    )
+}
+
+/// What is seen: the moment, the size for videos of many shapes, the mode where it counts, and the corners.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    moment: Option<u64>,
+    sizes: Vec<(u64, u64)>,
+    mode: String,
+    corners: [[u8; 3]; 3],
+}
+
+fn seen(written: &Written) -> Seen {
+    let moment = written.get("time").map(|text| (text.parse::<f64>().unwrap() * 1000.0).round() as u64);
+    let (width, height) = (written.number("width"), written.number("height"));
+    let mode = match (width, height, written.get("fit_mode")) {
+        (Some(_), Some(_), Some(mode)) => mode,
+        _ => "preserve",
+    };
+    // A box too large for anybody is the largest that may be asked for.
+    let (most_wide, most_high) = match (width, height) {
+        (Some(width), Some(height)) => (width, height),
+        (None, Some(height)) => (3840, height),
+        (width, None) => (width.unwrap_or(640), (width.unwrap_or(640) * 2).min(3840)),
+    };
+    let mut corners = [[1, 2, 3], [4, 5, 6], [7, 8, 9]];
+    for _ in 0..written.number("rotate").unwrap_or(0) / 90 {
+        let old = corners;
+        for (y, row) in corners.iter_mut().enumerate() {
+            for (x, corner) in row.iter_mut().enumerate() {
+                *corner = old[2 - x][y];
+            }
+        }
+    }
+    if written.get("flip_v") == Some("true") {
+        corners.reverse();
+    }
+    if written.get("flip_h") == Some("true") {
+        for row in &mut corners {
+            row.reverse();
+        }
+    }
+    let sizes = if mode == "preserve" {
+        // Widths and heights of videos, turned already: strips both ways, and every box's own shape.
+        let sides = [1u64, 8, 320, 640, 1280, 1920, 3840, 8192];
+        let shapes = sides.iter().flat_map(|width| sides.iter().map(move |height| (*width, *height)));
+        shapes
+            .map(|(width, height)| {
+                let (most_wide, most_high) = (u64::from(most_wide), u64::from(most_high));
+                if width <= most_wide && height <= most_high {
+                    (width, height)
+                } else if width * most_high >= height * most_wide {
+                    (most_wide, height * most_wide * 1000 / width)
+                } else {
+                    (width * most_high * 1000 / height, most_high)
+                }
+            })
+            .collect()
+    } else {
+        vec![(u64::from(most_wide), u64::from(most_high))]
+    };
+    Seen { moment, sizes, mode: mode.to_owned(), corners }
+}
+
+proptest! {
+    // Many at once and each against each, so that enough of them ask for the same in different words.
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn keys_are_equal_exactly_when_the_pictures_are(all in prop::collection::vec(thumbnails(), 64)) {
+        let all: Vec<_> = all
+            .iter()
+            .map(|written| {
+                let url = written.url("thumbnail.jpg");
+                let name = read(&url).unwrap().unwrap().variant.file_name();
+                (url, name, seen(written))
+            })
+            .collect();
+        for (index, (url, name, seen)) in all.iter().enumerate() {
+            for (other_url, other_name, other_seen) in &all[..index] {
+                prop_assert_eq!(name == other_name, seen == other_seen, "{} {}", url, other_url);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn every_picture_survives_its_name_and_its_url(written in thumbnails()) {
+        let request = read(&written.url("thumbnail.webp")).unwrap().unwrap();
+        let name = request.variant.file_name();
+        prop_assert_eq!(Variant::from_file_name(&name), Some(request.variant));
+        prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{}", name);
+        let canonical = request.canonical();
+        let again = read(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
+        prop_assert_eq!(again.canonical(), canonical);
+    }
+
+    #[test]
+    fn every_animation_survives_its_name_and_its_url(
+        start in prop::option::of(0..=86_400_000u64),
+        length in prop::option::of(250..=10_000u64),
+        width in prop::option::of(8..=640u32),
+        height in prop::option::of(8..=640u32),
+        fps in prop::option::of(1..=30u32),
+        max_bytes in prop::option::of(10_000..=16_777_216u64),
+    ) {
+        let end = length.map(|length| start.unwrap_or(0) + length);
+        let pairs: Vec<_> = [
+            start.map(|ms| format!("start={}", number::seconds_text(ms))),
+            end.map(|ms| format!("end={}", number::seconds_text(ms))),
+            width.map(|side| format!("width={side}")),
+            height.map(|side| format!("height={side}")),
+            fps.map(|fps| format!("fps={fps}")),
+            max_bytes.map(|bytes| format!("max_bytes={bytes}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let request = read(&format!("animated.gif?{}", pairs.join("&"))).unwrap().unwrap();
+        prop_assert_eq!(Variant::from_file_name(&request.variant.file_name()), Some(request.variant));
+        let canonical = request.canonical();
+        let again = read(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
+        prop_assert_eq!(&again, &request);
+        let moving = request.variant.moving().unwrap();
+        prop_assert_eq!(moving.span_ms, end.or(start.map(|ms| ms + 5_000)).map(|end| (start.unwrap_or(0), end)));
+        prop_assert_eq!((moving.fps, moving.max_bytes), (fps.unwrap_or(15), max_bytes));
+    }
+
+    #[test]
+    fn any_text_is_survived(path in "\\PC{0,40}", query in "\\PC{0,80}|([a-z_]{1,9}=[0-9.a-z]{0,9}&){0,9}") {
+        let _ = PictureRequest::parse(&path, Some(&query));
+        let _ = PictureRequest::parse(&format!("/{VIDEO}/{path}"), Some(&query));
+        for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "thumbnails/thumbnail.gif"] {
+            let _ = PictureRequest::parse(&format!("/{VIDEO}/{file}"), Some(&query));
+        }
+        let _ = Variant::from_file_name(&path);
+        let _ = Variant::from_file_name(&format!("thumbnail-{path}.jpg"));
+    }
+}

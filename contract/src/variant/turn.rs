@@ -1,0 +1,94 @@
+//! Decides which way up a picture is shown: quarter turns and mirrorings, of which only eight are different.
+
+/// A clockwise turn, and then perhaps a mirroring left to right.
+///
+/// Two mirrorings are half a turn, so the sixteen ways to write `rotate`, `flip_v` and `flip_h` are eight pictures:
+/// equal pictures have equal values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Turn {
+    quarters: u8,
+    is_mirrored: bool,
+}
+
+impl Turn {
+    /// As it is.
+    pub const NONE: Self = Self { quarters: 0, is_mirrored: false };
+
+    /// So many quarter turns clockwise, then mirrored top to bottom, then left to right.
+    pub fn new(quarters: u8, flip_v: bool, flip_h: bool) -> Self {
+        // Top to bottom is half a turn and left to right.
+        let quarters = (quarters + if flip_v { 2 } else { 0 }) % 4;
+        Self { quarters, is_mirrored: flip_v != flip_h }
+    }
+
+    /// Quarter turns clockwise, 0 to 3, that come first.
+    pub fn quarters(self) -> u8 {
+        self.quarters
+    }
+
+    /// Whether it is mirrored left to right after the turn.
+    pub fn is_mirrored(self) -> bool {
+        self.is_mirrored
+    }
+
+    /// Whether width and height change places.
+    pub fn swaps_sides(self) -> bool {
+        self.quarters % 2 == 1
+    }
+
+    /// The canonical way to write it: degrees, top to bottom, left to right.
+    pub(super) fn spelling(self) -> (u32, bool, bool) {
+        match (self.quarters, self.is_mirrored) {
+            (0, true) => (0, false, true),
+            (2, true) => (0, true, false),
+            (3, true) => (90, true, false),
+            (quarters, true) => (u32::from(quarters) * 90, false, true),
+            (quarters, false) => (u32::from(quarters) * 90, false, false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Two rows of three, turned and mirrored the slow, obvious way.
+    fn shown(quarters: u8, flip_v: bool, flip_h: bool) -> Vec<Vec<u8>> {
+        let mut rows = vec![vec![1, 2, 3], vec![4, 5, 6]];
+        for _ in 0..quarters {
+            rows = (0..rows[0].len()).map(|x| rows.iter().rev().map(|row| row[x]).collect()).collect();
+        }
+        if flip_v {
+            rows.reverse();
+        }
+        if flip_h {
+            for row in &mut rows {
+                row.reverse();
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn turns_are_equal_exactly_when_the_pictures_are() {
+        let mut seen: HashMap<Vec<Vec<u8>>, Turn> = HashMap::new();
+        for quarters in 0..4 {
+            for (flip_v, flip_h) in [(false, false), (false, true), (true, false), (true, true)] {
+                let turn = Turn::new(quarters, flip_v, flip_h);
+                assert_eq!(*seen.entry(shown(quarters, flip_v, flip_h)).or_insert(turn), turn);
+                let (degrees, flip_v, flip_h) = turn.spelling();
+                assert_eq!(Turn::new((degrees / 90) as u8, flip_v, flip_h), turn);
+                assert_eq!(
+                    shown(turn.quarters(), false, turn.is_mirrored()),
+                    shown((degrees / 90) as u8, flip_v, flip_h)
+                );
+            }
+        }
+        assert_eq!(seen.len(), 8);
+        let mut turns: Vec<_> = seen.values().collect();
+        turns.dedup();
+        assert_eq!(turns.iter().collect::<std::collections::HashSet<_>>().len(), 8);
+    }
+}
