@@ -1,3 +1,8 @@
-//! Decides what a file is by its own bytes.
+//! Decides what a file is and where its pictures lie, by its bytes alone: containers are read in safe Rust.
 
+pub mod known;
+pub mod matroska;
+pub mod movie;
+pub mod mp4;
+pub mod reference;
 pub mod sniff;

@@ -63,7 +63,7 @@ pub async fn invoke<S: Store>(
 }
 
 fn failed_report(error: JobError) -> Report {
-    Report { result: Err(error), tainted: false, counts: crate::relay::Counts::default(), steps_ms: [0; 4] }
+    Report { result: Err(error), tainted: false, counts: crate::source::Counts::default(), steps_ms: [0; 4] }
 }
 
 /// The one line of a job.
@@ -75,13 +75,14 @@ fn log(job: &Job, report: &Report) {
         Ok(Done::Superseded) => ("superseded", Some(Code::Superseded)),
         Err(error) => ("failed_transient", Some(error.code())),
     };
-    let [probe_ms, poster_ms, animation_ms, publish_ms] = report.steps_ms;
+    let [index_ms, look_ms, encode_ms, publish_ms] = report.steps_ms;
     let counts = report.counts;
     let why = report.result.as_ref().err().map(ToString::to_string);
     info!(
         metric = "job", video = %job.video, owner = %job.owner, state, code = code.map(Code::as_str), why,
         source_bytes = job.bytes, requests = counts.requests, read_bytes = counts.bytes,
-        waited_ms = counts.waited.as_millis() as u64, probe_ms, poster_ms, animation_ms, publish_ms,
+        round_trips = counts.round_trips, waited_ms = counts.waited.as_millis() as u64, index_ms, look_ms,
+        encode_ms, publish_ms,
         receives = job.receives, "job"
     );
     if report.tainted {

@@ -3,29 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
 use glimpse_contract::{
-    Code, Failure, Format, Key, Kind, MANIFEST_VERSION, Manifest, RejectedBecause, Source, State, Timings,
-    Variant, Visibility, decode_name,
+    Code, Failure, Key, MANIFEST_VERSION, Manifest, Reads, RejectedBecause, Source, State, Timings,
+    Visibility, decode_name,
 };
-use tokio::time::{Instant, timeout};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::Tools;
-use crate::decode::arguments::Encoding;
-use crate::demux::sniff::{self, SNIFF_BYTES};
 use crate::error::JobError;
 use crate::event::Job;
-use crate::outcome;
-use crate::picture::studio::{Deadlines, Picture, Studio};
-use crate::picture::{animation, colour, poster};
+use crate::footage::Footage;
+use crate::footage::digested::Digested;
+use crate::footage::relayed::Relayed;
+use crate::footage::studio::Studio;
+use crate::picture::album::{self, Album};
+use crate::picture::colour;
 use crate::probe::{MediaInfo, Transfer};
 use crate::publish;
-use crate::relay::{self, Counts, Relay};
+use crate::relay::{self, Relay};
+use crate::source::{Counts, Reader, Stop};
 use crate::store::{Head, Store, StoreError};
-
-/// How long the first bytes may take to come.
-const SNIFF_TIME: Duration = Duration::from_secs(20);
 
 /// What a job needs beside its event.
 #[derive(Debug)]
@@ -88,7 +86,7 @@ pub struct Report {
     pub tainted: bool,
     /// What was read of the source.
     pub counts: Counts,
-    /// How long each step took, in milliseconds: probe, poster, animation, publish.
+    /// How long each step took, in milliseconds: index, look, encode, publish.
     pub steps_ms: [u64; 4],
 }
 
@@ -127,10 +125,11 @@ impl<S: Store> Workshop<S> {
     }
 
     async fn make(&self, job: &Job, invocation: Instant, progress: &mut Progress) -> Result<Done, JobError> {
-        if self.is_done(job).await? {
+        let (done, head) = tokio::join!(self.is_done(job), self.store.head(&job.key));
+        if done? {
             return Ok(Done::Already);
         }
-        let head = match self.store.head(&job.key).await {
+        let head = match head {
             Ok(head) => head,
             Err(StoreError::Gone) => return Err(JobError::Refused(Code::SourceGone)),
             Err(error) => return Err(JobError::upstream(error)),
@@ -141,32 +140,38 @@ impl<S: Store> Workshop<S> {
         progress.visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
         progress.source = source_of(&head);
 
-        let first = self.first_bytes(job, head.bytes).await?;
-        let container = sniff::sniff(&first, head.bytes).map_err(JobError::Refused)?;
-        container.demuxer().clone_into(&mut progress.source.container);
+        let mut started = Instant::now();
+        let seen = timeout_at(invocation, Box::pin(self.see(job, &head, invocation, progress))).await;
+        let footage =
+            seen.unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended in the work")))?;
+        describe(&mut progress.source, &footage.info);
+        progress.steps_ms[1] = millis(started).saturating_sub(progress.steps_ms[0]);
 
-        let source = relay::Source { key: job.key.clone(), etag: head.etag, bytes: head.bytes };
-        let relay =
-            Relay::open(Arc::clone(&self.store), source, (self.random)()).map_err(JobError::internal)?;
-        let Patience { child, extra, job: whole } = self.patience;
-        let deadlines = Deadlines { invocation, budget: Instant::now() + whole, child, extra };
-        let studio = Studio { tools: &self.tools, relay: &relay, container, deadlines };
-        let made = self.pictures(&studio, progress).await;
-        progress.counts = relay.counts();
-        drop(relay);
-        let (pictures, hash, color) = made?;
+        started = Instant::now();
+        let (hash, color) = (
+            colour::thumbhash(&footage.poster.rgb, footage.poster.size),
+            colour::dominant(&footage.poster.rgb),
+        );
+        let poster_ms = footage.poster_ms;
+        let album: Album = spawn_blocking(move || album::of(&footage))
+            .await
+            .map_err(JobError::internal)?
+            .map_err(JobError::internal)?;
+        progress.timings.rendered = (self.now_ms)();
+        progress.steps_ms[2] = millis(started);
 
-        let started = Instant::now();
+        started = Instant::now();
         // Somebody was faster: his manifest names his pictures, which are not to be written over.
         if self.is_done(job).await? {
             return Ok(Done::Already);
         }
-        let outputs = publish::outputs(&*self.store, job.video, progress.visibility, pictures).await?;
+        let outputs = publish::outputs(&*self.store, job.video, progress.visibility, album).await?;
         progress.timings.committed = (self.now_ms)();
         let manifest = Manifest {
             outputs,
             thumbhash: Some(hash),
             dominant_color: Some(color),
+            poster_ms,
             ..manifest(job, progress, State::Ready)
         };
         let first = publish::commit(&*self.store, &manifest).await?;
@@ -182,76 +187,55 @@ impl<S: Store> Workshop<S> {
         }
     }
 
-    async fn first_bytes(&self, job: &Job, total: u64) -> Result<Bytes, JobError> {
-        let end = total.min(SNIFF_BYTES as u64);
-        if end == 0 {
-            return Ok(Bytes::new());
-        }
-        let read = async {
-            let mut body = self.store.read(&job.key, &job.etag, 0..end).await?;
-            let mut bytes = BytesMut::new();
-            while let Some(piece) = body.next().await {
-                bytes.extend_from_slice(&piece?);
-            }
-            if (bytes.len() as u64) < end {
-                return Err(StoreError::Transient("the body ends early".into()));
-            }
-            Ok(bytes.freeze())
-        };
-        match timeout(SNIFF_TIME, read).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(StoreError::Gone)) => Err(JobError::Refused(Code::SourceGone)),
-            Ok(Err(StoreError::Changed)) => Err(JobError::Superseded),
-            Ok(Err(error)) => Err(JobError::upstream(error)),
-            Err(_) => Err(JobError::upstream("S3 fell silent")),
-        }
+    /// Looks at the source, by its index where that is read here, else by seeks through the relay.
+    async fn see(
+        &self,
+        job: &Job,
+        head: &Head,
+        invocation: Instant,
+        progress: &mut Progress,
+    ) -> Result<Footage, JobError> {
+        let started = Instant::now();
+        let reader = Reader::new(Arc::clone(&self.store), job.key.clone(), head.etag.clone(), head.bytes);
+        let reader = Arc::new(reader);
+        let result = self.see_with(&reader, started, invocation, progress).await;
+        progress.counts = progress.counts.and(reader.counts());
+        result
     }
 
-    async fn pictures(
+    async fn see_with(
         &self,
-        studio: &Studio<'_>,
+        reader: &Arc<Reader<S>>,
+        started: Instant,
+        invocation: Instant,
         progress: &mut Progress,
-    ) -> Result<(Vec<(Variant, Picture)>, String, String), JobError> {
-        let mut started = Instant::now();
-        let info = studio.probe().await?;
-        describe(&mut progress.source, &info);
-        progress.timings.probed = (self.now_ms)();
-        let tone_map = studio.can_map_tones(&info).await;
-        progress.steps_ms[0] = millis(started);
-
-        started = Instant::now();
-        let poster = poster::choose(studio, &info, tone_map).await?;
-        let still = [poster.frame.clone()];
-        let stills = async {
-            tokio::try_join!(
-                studio.encode(Encoding::Jpeg, poster.size, 1.0, &still),
-                studio.encode(Encoding::Webp, poster.size, 1.0, &still),
-            )
+    ) -> Result<Footage, JobError> {
+        let studio = Studio::new(&self.tools, &self.patience, invocation);
+        let (known, container) = reader.begin().await?;
+        container.demuxer().clone_into(&mut progress.source.container);
+        let digested = match Digested::open(studio.clone(), Arc::clone(reader), known, container).await {
+            Ok(mut digested) => {
+                progress.timings.probed = (self.now_ms)();
+                progress.steps_ms[0] = millis(started);
+                digested.footage().await
+            }
+            Err(stop) => Err(stop),
         };
-        let (jpeg, webp) = stills.await?;
-        let (hash, color) = (colour::thumbhash(&poster.frame, poster.size), colour::dominant(&poster.frame));
-        progress.steps_ms[1] = millis(started);
-
-        started = Instant::now();
-        let reel = animation::reel(studio, &info, tone_map, &poster).await?;
-        let (gif, animated) = tokio::try_join!(
-            studio.encode(Encoding::Gif, reel.size, reel.fps, &reel.frames),
-            studio.encode(Encoding::AnimatedWebp, reel.size, reel.fps, &reel.frames),
-        )?;
-        outcome::of_storage(studio.relay.seen())?;
-        progress.steps_ms[2] = millis(started);
-        progress.timings.rendered = (self.now_ms)();
-
-        let pictures = Variant::DEFAULTS.map(|variant| {
-            let picture = match (variant.kind(), variant.format()) {
-                (Kind::Thumbnail, Format::Webp) => &webp,
-                (Kind::Thumbnail, _) => &jpeg,
-                (Kind::Animated, Format::Webp) => &animated,
-                (Kind::Animated, _) => &gif,
-            };
-            (variant, picture.clone())
-        });
-        Ok((pictures.into(), hash, color))
+        let why = match digested {
+            Ok(footage) => return Ok(footage),
+            Err(Stop::Job(error)) => return Err(error),
+            Err(Stop::Foreign(why)) => why,
+        };
+        tracing::debug!(why, "read by ffmpeg");
+        let relay = Relay::open(Arc::clone(&self.store), relay::Source::of(reader), (self.random)())
+            .map_err(JobError::internal)?;
+        let relayed = Relayed::open(studio, relay, container).await?;
+        progress.timings.probed = (self.now_ms)();
+        progress.steps_ms[0] = millis(started);
+        describe(&mut progress.source, &relayed.info);
+        let footage = relayed.footage().await;
+        progress.counts = progress.counts.and(relayed.counts());
+        footage
     }
 
     async fn refuse(&self, job: &Job, progress: &mut Progress, code: Code) -> Result<Done, JobError> {
@@ -293,7 +277,13 @@ fn manifest(job: &Job, progress: &Progress, state: State) -> Manifest {
         outputs: Vec::new(),
         thumbhash: None,
         dominant_color: None,
+        poster_ms: None,
         timings: progress.timings,
+        reads: Reads {
+            requests: progress.counts.requests,
+            bytes: progress.counts.bytes,
+            round_trips: progress.counts.round_trips,
+        },
     }
 }
 

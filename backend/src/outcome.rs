@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use glimpse_contract::Code;
 
 use crate::decode::process::ProcessError;
@@ -77,9 +76,9 @@ pub fn refined(code: Code, tail: &str) -> Code {
 ///
 /// # Errors
 /// Everything that ends a job whatever its other looks bring.
-pub fn of_a_look(result: Result<Vec<Bytes>, JobError>) -> Result<Result<Vec<Bytes>, Code>, JobError> {
+pub fn of_a_look<T>(result: Result<T, JobError>) -> Result<Result<T, Code>, JobError> {
     match result {
-        Ok(frames) => Ok(Ok(frames)),
+        Ok(found) => Ok(Ok(found)),
         Err(JobError::Refused(code)) if code != Code::SourceGone => Ok(Err(code)),
         Err(error) => Err(error),
     }

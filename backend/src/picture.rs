@@ -1,8 +1,14 @@
-//! Decides what the pictures of a video show and whether what an encoder made is what it was asked for.
+//! Decides how frames become pictures, and whether what an encoder made is what it was asked for. Pure.
 
-pub mod animation;
+pub mod album;
 pub mod check;
 pub mod colour;
-pub mod poster;
+pub mod fit;
+pub mod gif;
+pub mod icc;
+pub mod jpeg;
+pub mod palette;
+pub mod png;
 pub mod score;
-pub mod studio;
+pub mod storyboard;
+pub mod webp;

@@ -39,6 +39,8 @@ pub struct MediaInfo {
     pub duration_ms: u64,
     /// Frames a second on average; 0 if not known.
     pub fps: f64,
+    /// Whether its pictures are made of two fields.
+    pub interlaced: bool,
     /// Whether there is sound.
     pub has_audio: bool,
 }
@@ -70,6 +72,7 @@ struct Stream {
     sample_aspect_ratio: String,
     color_space: String,
     color_transfer: String,
+    field_order: String,
     avg_frame_rate: String,
     r_frame_rate: String,
     duration: String,
@@ -161,6 +164,7 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
         },
         duration_ms,
         fps: rate(&stream.avg_frame_rate).or_else(|| rate(&stream.r_frame_rate)).unwrap_or(0.0),
+        interlaced: matches!(stream.field_order.as_str(), "tt" | "bb" | "tb" | "bt"),
         has_audio: report.streams.iter().any(|stream| stream.codec_type == "audio"),
     })
 }
@@ -242,6 +246,7 @@ mod tests {
                 transfer: Transfer::Hlg,
                 duration_ms: 1666,
                 fps: 24.0,
+                interlaced: false,
                 has_audio: false,
             }
         );

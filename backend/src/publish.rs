@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use glimpse_contract::{Failure, Key, Manifest, Output, Variant, VideoId, Visibility};
+use glimpse_contract::{Failure, Key, Manifest, Output, VideoId, Visibility};
 
 use crate::error::JobError;
-use crate::picture::studio::Picture;
+use crate::picture::album::Album;
 use crate::store::{Store, StoreError};
 
 /// How often a manifest that meets another write (409) is tried.
@@ -19,9 +19,9 @@ pub async fn outputs<S: Store>(
     store: &S,
     video: VideoId,
     visibility: Visibility,
-    pictures: Vec<(Variant, Picture)>,
+    album: Album,
 ) -> Result<Vec<Output>, JobError> {
-    try_join_all(pictures.into_iter().map(|(variant, picture)| async move {
+    try_join_all(album.into_iter().map(|(variant, picture)| async move {
         let key = Key::Output(video, variant);
         let bytes = picture.bytes.len() as u64;
         let content_type = variant.format().content_type();

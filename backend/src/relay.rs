@@ -28,6 +28,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::source::{Counts, Reader};
 use crate::store::{Store, StoreError};
 use cache::Cache;
 use range::Asked;
@@ -46,6 +47,13 @@ pub struct Source {
     pub bytes: u64,
 }
 
+impl Source {
+    /// The object that a reader reads.
+    pub fn of<S: Store>(reader: &Reader<S>) -> Self {
+        Self { key: reader.key().clone(), etag: reader.etag().to_owned(), bytes: reader.total() }
+    }
+}
+
 /// The first thing that S3 failed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
@@ -55,17 +63,6 @@ pub enum Seen {
     Changed,
     /// S3 did not answer as it should; it may the next time.
     Trouble(String),
-}
-
-/// What a relay did so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Reads that S3 was asked for.
-    pub requests: u64,
-    /// Bytes that S3 sent.
-    pub bytes: u64,
-    /// How long readers waited for S3, summed over all of them.
-    pub waited: Duration,
 }
 
 #[derive(Debug)]
@@ -150,6 +147,8 @@ impl Relay {
     pub fn counts(&self) -> Counts {
         Counts {
             requests: self.state.requests.load(Ordering::Relaxed),
+            // ffmpeg asks for one thing after another.
+            round_trips: self.state.requests.load(Ordering::Relaxed),
             bytes: self.state.bytes.load(Ordering::Relaxed),
             waited: Duration::from_micros(self.state.waited_us.load(Ordering::Relaxed)),
         }

@@ -61,8 +61,24 @@ pub trait Store: Send + Sync + 'static {
         range: Range<u64>,
     ) -> impl Future<Output = Result<Body, StoreError>> + Send;
 
+    /// Reads a small object whole, whatever its ETag. One that is longer than `max_bytes` is [`StoreError::Transient`].
+    fn whole(
+        &self,
+        key: &Key,
+        max_bytes: u64,
+    ) -> impl Future<Output = Result<(Head, Bytes), StoreError>> + Send;
+
     /// Writes a picture and returns its ETag; writing the same bytes again changes nothing.
     fn put_output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> impl Future<Output = Result<String, StoreError>> + Send;
+
+    /// Writes a picture if there is none under its key yet, and returns its ETag.
+    fn create_output(
         &self,
         key: &Key,
         bytes: Bytes,

@@ -16,6 +16,19 @@ fn clip() -> Vec<u8> {
     make(tempfile::tempdir().unwrap().path(), "clip.mp4", arguments)
 }
 
+/// Files that are read in several pieces: one by its own index, one by ffmpeg through the relay.
+fn large() -> [(&'static str, Vec<u8>); 2] {
+    let noise = "-f lavfi -i testsrc=s=640x480:r=10:d=1.2,noise=alls=100:allf=t";
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        ("by index", "clip.mp4", "-c:v libx264 -preset ultrafast -qp 10 -pix_fmt yuv420p"),
+        ("by relay", "clip.ts", "-c:v mpeg2video -q:v 2"),
+    ]
+    .map(|(way, name, arguments)| (way, make(folder.path(), name, &format!("{noise} {arguments}"))));
+    assert!(files.iter().all(|(_, bytes)| bytes.len() > 1_200_000), "too small to be read in pieces");
+    files
+}
+
 fn pictures(scene: &Scene) -> Vec<Vec<u8>> {
     Variant::DEFAULTS.iter().map(|variant| scene.output(&variant.file_name())).collect()
 }
@@ -24,8 +37,8 @@ fn trouble() -> StoreError {
     StoreError::Transient("503 SlowDown".into())
 }
 
-/// The first read, of a file's first bytes, works; what a decoder asks for afterwards does not.
-fn fail_the_decoders_reads(scene: &Scene) {
+/// The first read, of a file's first bytes, works; what is asked for afterwards does not.
+fn fail_later_reads(scene: &Scene) {
     scene.workshop.store.fail_next_read(Fault::EndAfter(usize::MAX));
     for _ in 0..100 {
         scene.workshop.store.fail_next_read(Fault::Refuse(trouble()));
@@ -61,7 +74,7 @@ async fn e1_the_same_event_eight_times_at_once_makes_one_manifest() {
     let results: Vec<_> = results.into_iter().map(|report| report.result.unwrap()).collect();
     assert_eq!(results.iter().filter(|done| **done == Done::Ready).count(), 1, "{results:?}");
     assert_eq!(results.iter().filter(|done| **done == Done::Already).count(), 7, "{results:?}");
-    assert_eq!(scene.workshop.store.keys().len(), 6);
+    assert_eq!(scene.workshop.store.keys().len(), Variant::DEFAULTS.len() + 2);
     assert_eq!(pictures(&scene), pictures(&alone), "the same file has the same pictures, to the byte");
     assert_eq!(scene.manifest(), alone.manifest());
 }
@@ -101,12 +114,16 @@ async fn a_manifest_that_meets_another_write_is_settled() {
 async fn e7_a_source_that_is_gone_is_refused_for_good() {
     let before = Scene::new(clip());
     before.workshop.store.delete(&before.job.key);
-    let meanwhile = Scene::new(clip());
-    meanwhile.workshop.store.fail_next_read(Fault::EndAfter(usize::MAX));
-    for _ in 0..20 {
-        meanwhile.workshop.store.fail_next_read(Fault::Refuse(StoreError::Gone));
+    let mut scenes = vec![("before", before)];
+    for (way, bytes) in large() {
+        let meanwhile = Scene::new(bytes);
+        meanwhile.workshop.store.fail_next_read(Fault::EndAfter(usize::MAX));
+        for _ in 0..20 {
+            meanwhile.workshop.store.fail_next_read(Fault::Refuse(StoreError::Gone));
+        }
+        scenes.push((way, meanwhile));
     }
-    for (name, scene) in [("before", before), ("meanwhile", meanwhile)] {
+    for (name, scene) in scenes {
         let report = scene.run().await;
         assert_eq!(report.result, Ok(Done::Rejected(Code::SourceGone)), "{name}");
         let manifest = scene.manifest().unwrap();
@@ -126,12 +143,16 @@ async fn e2_a_source_that_was_replaced_is_left_to_its_own_event() {
         visibility: Visibility::Public,
     };
     before.workshop.store.upload(&grant, b"another file".to_vec());
-    let meanwhile = Scene::new(clip());
-    meanwhile.workshop.store.fail_next_read(Fault::EndAfter(usize::MAX));
-    for _ in 0..20 {
-        meanwhile.workshop.store.fail_next_read(Fault::Refuse(StoreError::Changed));
+    let mut scenes = vec![("before", before)];
+    for (way, bytes) in large() {
+        let meanwhile = Scene::new(bytes);
+        meanwhile.workshop.store.fail_next_read(Fault::EndAfter(usize::MAX));
+        for _ in 0..20 {
+            meanwhile.workshop.store.fail_next_read(Fault::Refuse(StoreError::Changed));
+        }
+        scenes.push((way, meanwhile));
     }
-    for (name, scene) in [("before", before), ("meanwhile", meanwhile)] {
+    for (name, scene) in scenes {
         assert_eq!(scene.run().await.result, Ok(Done::Superseded), "{name}");
         assert_eq!(scene.workshop.store.keys().len(), 1, "{name}: nothing is written about it");
     }
@@ -140,10 +161,16 @@ async fn e2_a_source_that_was_replaced_is_left_to_its_own_event() {
 #[tokio::test]
 async fn e10_a_storage_in_trouble_is_no_fault_of_the_file() {
     let at_once = Scene::new(clip());
-    at_once.workshop.store.fail_next_read(Fault::Refuse(trouble()));
-    let under_the_decoder = Scene::new(clip());
-    fail_the_decoders_reads(&under_the_decoder);
-    for (name, scene) in [("at once", at_once), ("under the decoder", under_the_decoder)] {
+    for _ in 0..100 {
+        at_once.workshop.store.fail_next_read(Fault::Refuse(trouble()));
+    }
+    let mut scenes = vec![("at once", at_once)];
+    for (way, bytes) in large() {
+        let later = Scene::new(bytes);
+        fail_later_reads(&later);
+        scenes.push((way, later));
+    }
+    for (name, scene) in scenes {
         let result = scene.run().await.result;
         assert!(
             matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })),
@@ -155,25 +182,27 @@ async fn e10_a_storage_in_trouble_is_no_fault_of_the_file() {
 
 #[tokio::test]
 async fn e10_reads_that_break_off_are_mended_unseen() {
-    let bytes = clip();
-    let alone = Scene::new(bytes.clone());
-    alone.run().await;
-    let scene = Scene::new(bytes);
-    scene.workshop.store.fail_next_read(Fault::EndAfter(usize::MAX));
-    for fault in
-        [Fault::BreakAfter(700), Fault::EndAfter(300), Fault::Refuse(trouble()), Fault::BreakAfter(0)]
-    {
-        scene.workshop.store.fail_next_read(fault);
+    for (way, bytes) in large() {
+        let alone = Scene::new(bytes.clone());
+        alone.run().await;
+        let scene = Scene::new(bytes);
+        scene.workshop.store.fail_next_read(Fault::EndAfter(usize::MAX));
+        for fault in
+            [Fault::BreakAfter(700), Fault::EndAfter(300), Fault::Refuse(trouble()), Fault::BreakAfter(0)]
+        {
+            scene.workshop.store.fail_next_read(fault);
+        }
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{way}");
+        assert_eq!(pictures(&scene), pictures(&alone), "{way}");
     }
-    assert_eq!(scene.run().await.result, Ok(Done::Ready));
-    assert_eq!(pictures(&scene), pictures(&alone));
 }
 
 #[tokio::test]
 async fn e12_the_last_failure_is_written_down_and_a_later_success_outranks_it() {
-    let mut scene = Scene::new(clip());
+    let [(_, bytes), _] = large();
+    let mut scene = Scene::new(bytes);
     scene.job.receives = scene.workshop.max_receives;
-    fail_the_decoders_reads(&scene);
+    fail_later_reads(&scene);
     assert!(scene.run().await.result.is_err(), "the queue still hears of it");
     let failure = scene.workshop.store.get(&Key::Failure(scene.job.video)).unwrap();
     let failure: Failure = serde_json::from_slice(&failure.bytes).unwrap();

@@ -17,6 +17,9 @@ pub struct Config {
     pub location: Location,
     /// With what the bucket is reached.
     pub credentials: Credentials,
+    /// The function URL of the `render` Lambda without a slash at its end, if pictures are made on demand. It lies in
+    /// the bucket's region, and the bucket's credentials may call it.
+    pub render_url: Option<String>,
     /// How API clients prove who they are, if they may.
     pub bearer: Option<Bearer>,
     /// How people sign in with a browser, if they may.
@@ -86,6 +89,13 @@ impl Config {
             session_token: reader.get("S3_SESSION_TOKEN"),
         };
 
+        let render_url = reader.get("RENDER_URL").map(|url| url.trim_end_matches('/').to_owned());
+        if let Some(url) = &render_url
+            && !(is_origin(url) && is_safe_url(url))
+        {
+            reader.wrong("RENDER_URL", "must be the https URL of the render function, without a path");
+        }
+
         let bearer = reader.bearer();
         let oidc = reader.oidc();
         if bearer.is_none() && oidc.is_none() && reader.errors.is_empty() {
@@ -123,6 +133,7 @@ impl Config {
             public_url,
             location,
             credentials,
+            render_url,
             bearer,
             oidc,
             allowed_origins,
@@ -284,7 +295,12 @@ pub(crate) mod tests {
 
     /// A configuration for the tests of other modules.
     pub(crate) fn example() -> Config {
-        read(&[]).unwrap()
+        with(&[])
+    }
+
+    /// The same with other values.
+    pub(crate) fn with(changes: &[(&str, &str)]) -> Config {
+        read(changes).unwrap()
     }
 
     #[test]
@@ -311,6 +327,9 @@ pub(crate) mod tests {
             ("SESSION_SECRET", ""),
             ("SESSION_SECRET", "short"),
             ("ALLOWED_ORIGINS", "https://app.example,*"),
+            ("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws/render"),
+            ("RENDER_URL", "http://abc.lambda-url.eu-central-1.on.aws"),
+            ("RENDER_URL", "abc.lambda-url.eu-central-1.on.aws"),
             ("MAX_UPLOAD_BYTES", "5368709121"),
             ("UPLOAD_EXPIRES_SECS", "1h"),
         ] {
@@ -318,6 +337,15 @@ pub(crate) mod tests {
             let expected = if name == "JWT_JWKS_URL" { "JWT_SECRET" } else { name };
             assert!(errors.0.iter().any(|error| error.name == expected), "{name}={value}: {errors}");
             assert_eq!(errors.0.len(), 1, "{name}={value}: {errors}");
+        }
+    }
+
+    #[test]
+    fn pictures_are_made_on_demand_only_if_it_is_said_where() {
+        assert_eq!(read(&[]).unwrap().render_url, None);
+        let url = "https://abc.lambda-url.eu-central-1.on.aws";
+        for spelling in [url.to_owned(), format!("{url}/")] {
+            assert_eq!(read(&[("RENDER_URL", &spelling)]).unwrap().render_url.as_deref(), Some(url));
         }
     }
 

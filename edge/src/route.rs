@@ -161,7 +161,9 @@ mod tests {
         check("GET", "/auth/logout", &Err(Code::MethodNotAllowed));
         check("DELETE", "/api/videos", &Err(Code::MethodNotAllowed));
         check("POST", "/{v}/thumbnail.jpg", &Err(Code::MethodNotAllowed));
-        check("GET", "/{v}/thumbnail.jpg?time=1", &Err(Code::BadParameter));
+        check("GET", "/{v}/thumbnail.jpg?time=01", &Err(Code::BadParameter));
+        check("GET", "/{v}/thumbnail.avif", &Err(Code::BadParameter));
+        check("GET", "/{v}/thumbnail-width_200.jpg", &Err(Code::NotFound));
         check("GET", "/api/videos/..%2f{v}", &Err(Code::NotFound));
         check("GET", "/api/videos/{v}/x", &Err(Code::NotFound));
         check("GET", "//{v}/thumbnail.jpg", &Err(Code::NotFound));

@@ -88,7 +88,7 @@ impl Video {
             thumbhash: None,
             dominant_color: None,
             problem: problem.map(VideoProblem::from),
-            urls: urls(id, &[], public_url),
+            urls: urls(id, None, public_url),
         }
     }
 
@@ -111,30 +111,31 @@ impl Video {
             thumbhash: manifest.thumbhash.clone(),
             dominant_color: manifest.dominant_color.clone(),
             problem: manifest.rejected.as_ref().map(|because| because.code.into()),
-            urls: if is_ready { urls(*id, &manifest.outputs, public_url) } else { BTreeMap::new() },
+            urls: if is_ready { urls(*id, Some(&manifest.outputs), public_url) } else { BTreeMap::new() },
         }
     }
 }
 
-/// The URLs of the default pictures; with the revision where the picture is known.
-fn urls(id: VideoId, outputs: &[Output], public_url: &str) -> BTreeMap<String, String> {
-    Variant::DEFAULTS
-        .into_iter()
-        .map(|variant| {
-            let file = variant.file_name();
-            let output = outputs.iter().find(|output| output.variant == file);
-            let url = match output.and_then(|output| revision_of_etag(&output.etag)) {
-                Some(revision) => format!("{public_url}/{id}/{file}?v={revision}"),
-                None => format!("{public_url}/{id}/{file}"),
-            };
-            (file, url)
-        })
-        .collect()
+/// The URLs of the default pictures that there will be, or that there are; then with their revisions.
+fn urls(id: VideoId, outputs: Option<&[Output]>, public_url: &str) -> BTreeMap<String, String> {
+    let url = |file: String, etag: Option<&str>| {
+        let url = match etag.and_then(revision_of_etag) {
+            Some(revision) => format!("{public_url}/{id}/{file}?v={revision}"),
+            None => format!("{public_url}/{id}/{file}"),
+        };
+        (file, url)
+    };
+    let Some(outputs) = outputs else {
+        return Variant::DEFAULTS.into_iter().map(|variant| url(variant.file_name(), None)).collect();
+    };
+    // A video that was made ready by an earlier version may lack what is a default today.
+    let known = |output: &&Output| Variant::from_file_name(&output.variant).is_some_and(Variant::is_default);
+    outputs.iter().filter(known).map(|output| url(output.variant.clone(), Some(&output.etag))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use glimpse_contract::{MANIFEST_VERSION, Owner, RejectedBecause, Source, Timings, Visibility};
+    use glimpse_contract::{MANIFEST_VERSION, Owner, Reads, RejectedBecause, Source, Timings, Visibility};
 
     use super::*;
 
@@ -153,17 +154,21 @@ mod tests {
                 duration_ms: 1500,
                 ..Source::default()
             },
-            outputs: vec![Output {
-                variant: "thumbnail.jpg".into(),
-                bytes: 5,
-                content_type: "image/jpeg".into(),
-                etag: "\"0123456789abcdef\"".into(),
-                width: 640,
-                height: 360,
-            }],
+            outputs: ["thumbnail.jpg", "storyboard.vtt", "thumbnail-width_200.jpg", "hologram.bin"]
+                .map(|variant| Output {
+                    variant: variant.into(),
+                    bytes: 5,
+                    content_type: "image/jpeg".into(),
+                    etag: "\"0123456789abcdef\"".into(),
+                    width: 640,
+                    height: 360,
+                })
+                .into(),
             thumbhash: None,
             dominant_color: None,
+            poster_ms: None,
             timings: Timings::default(),
+            reads: Reads::default(),
         }
     }
 
@@ -175,6 +180,8 @@ mod tests {
         assert_eq!(video["problem"], serde_json::Value::Null);
         let url = video["urls"]["thumbnail.jpg"].as_str().unwrap();
         assert!(url.ends_with("/thumbnail.jpg?v=01234567") && url.starts_with("https://v.example/"), "{url}");
+        let files: Vec<_> = video["urls"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(files, ["storyboard.vtt", "thumbnail.jpg"], "defaults that there are");
         assert!(!video.to_string().contains("uploads/") && !video.to_string().contains("media/"));
     }
 
@@ -205,5 +212,7 @@ mod tests {
             serde_json::to_value(video).unwrap()["state"].clone()
         };
         assert_eq!((state(None), state(Some(&failure))), ("processing".into(), "failed".into()));
+        let video = Video::without_manifest(id, uploaded.clone(), None, "https://v.example");
+        assert_eq!(video.urls.len(), Variant::DEFAULTS.len(), "all that there will be");
     }
 }

@@ -76,6 +76,12 @@ fn main() -> std::io::Result<()> {
                 &format!("invocation/{id}/error"),
                 r#"{"errorType":"Refused","errorMessage":"no"}"#,
             )?;
+        } else if command("rawPath") {
+            // It was called by its URL: what it was told comes back, and a header of its own.
+            let told = work.body.replace('\\', "\\\\").replace('"', "\\\"");
+            let body =
+                format!("{{\"statusCode\":201,\"headers\":{{\"etag\":\"\\\"e\\\"\"}},\"body\":\"{told}\"}}");
+            call("POST", &format!("invocation/{id}/response"), &body)?;
         } else if command("slow") {
             std::thread::sleep(Duration::from_millis(400));
             call("POST", &format!("invocation/{id}/response"), "null")?;

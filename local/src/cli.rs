@@ -6,30 +6,33 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use glimpse_local::config::{EDGE_PORT, OIDC_PORT, S3_PORT};
+use glimpse_local::config::{EDGE_PORT, OIDC_PORT, RENDER_PORT, S3_PORT};
 use glimpse_local::s3::cors::CorsRule;
-use glimpse_local::{Config, FunctionSettings};
+use glimpse_local::{Config, FunctionSettings, FunctionUrlSettings};
 use lexopt::{Arg, Parser, ValueExt as _};
 
 pub(crate) const HELP: &str = "\
 The cloud of Glimpse on one machine.
 
-glimpse-local serve [--listen ADDRESS] [--data DIR] [--preview PATH] [--cors ORIGIN]...
-    S3, the queue, and the function if --preview names its binary.
-glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--port N] [--s3-port N] [--oidc-port N]
+glimpse-local serve [--listen ADDRESS] [--data DIR] [--preview PATH] [--render PATH] [--cors ORIGIN]...
+    S3, the queue, and the functions whose binaries --preview and --render name.
+glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--port N] [--s3-port N]
+                  [--render-port N] [--oidc-port N]
     All of that, the Worker in workerd, and an OpenID provider.
 
   --listen ADDRESS    where S3 listens (127.0.0.1:9000)
   --data DIR          what survives a restart (target/dev)
-  --preview PATH      the function's binary (dev: target/debug/preview)
-  --ffmpeg PATH       ffmpeg for the function (dev: from the search path)
-  --ffprobe PATH      ffprobe for the function (dev: from the search path)
-  --concurrency N     environments of the function side by side (2)
-  --timeout SECS      how long one invocation may take (120)
+  --preview PATH      the binary of the function that the queue wakes (dev: target/debug/preview)
+  --render PATH       the binary of the function that has a URL (dev: `render` beside preview)
+  --ffmpeg PATH       ffmpeg for the functions (dev: from the search path)
+  --ffprobe PATH      ffprobe for the functions (dev: from the search path)
+  --concurrency N     environments of each function side by side (2)
+  --timeout SECS      how long one invocation may take (120; of render at most 30)
   --cors ORIGIN       a page that may call S3 from a browser; more than once for more
   --root DIR          the project (.)
   --port N            the Worker's port (8787)
   --s3-port N         the S3 server's port (9000)
+  --render-port N     the port of the function URL (9002)
   --oidc-port N       the OpenID provider's port (9400)
 GLIMPSE_LOG sets what is logged, e.g. debug or s3=debug.";
 
@@ -44,10 +47,12 @@ pub(crate) struct DevSettings {
     pub(crate) root: PathBuf,
     pub(crate) data: PathBuf,
     pub(crate) preview: PathBuf,
+    pub(crate) render: PathBuf,
     pub(crate) ffmpeg: Option<PathBuf>,
     pub(crate) ffprobe: Option<PathBuf>,
     pub(crate) port: u16,
     pub(crate) s3_port: u16,
+    pub(crate) render_port: u16,
     pub(crate) oidc_port: u16,
     pub(crate) concurrency: usize,
     pub(crate) timeout: Duration,
@@ -59,6 +64,7 @@ struct Flags {
     listen: Option<SocketAddr>,
     data: Option<PathBuf>,
     preview: Option<PathBuf>,
+    render: Option<PathBuf>,
     ffmpeg: Option<PathBuf>,
     ffprobe: Option<PathBuf>,
     concurrency: Option<usize>,
@@ -67,6 +73,7 @@ struct Flags {
     root: Option<PathBuf>,
     port: Option<u16>,
     s3_port: Option<u16>,
+    render_port: Option<u16>,
     oidc_port: Option<u16>,
 }
 
@@ -82,6 +89,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
             Arg::Long("listen") => flags.listen = Some(parser.value()?.parse().context("--listen")?),
             Arg::Long("data") => flags.data = Some(parser.value()?.into()),
             Arg::Long("preview") => flags.preview = Some(parser.value()?.into()),
+            Arg::Long("render") => flags.render = Some(parser.value()?.into()),
             Arg::Long("ffmpeg") => flags.ffmpeg = Some(parser.value()?.into()),
             Arg::Long("ffprobe") => flags.ffprobe = Some(parser.value()?.into()),
             Arg::Long("concurrency") => {
@@ -92,6 +100,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
             Arg::Long("root") => flags.root = Some(parser.value()?.into()),
             Arg::Long("port") => flags.port = Some(parser.value()?.parse().context("--port")?),
             Arg::Long("s3-port") => flags.s3_port = Some(parser.value()?.parse().context("--s3-port")?),
+            Arg::Long("render-port") => {
+                flags.render_port = Some(parser.value()?.parse().context("--render-port")?);
+            }
             Arg::Long("oidc-port") => flags.oidc_port = Some(parser.value()?.parse().context("--oidc-port")?),
             other => return Err(other.unexpected().into()),
         }
@@ -113,9 +124,17 @@ fn serve(flags: Flags) -> Config {
     if !flags.cors.is_empty() {
         config.s3.cors = vec![CorsRule::for_uploads(flags.cors)];
     }
+    let timeout = Duration::from_secs(flags.timeout.unwrap_or(120));
+    let tools = Tools { ffmpeg: flags.ffmpeg, ffprobe: flags.ffprobe };
+    let concurrency = flags.concurrency.unwrap_or(2);
+    config.render = flags.render.map(|binary| {
+        let port = flags.render_port.unwrap_or(RENDER_PORT);
+        render(binary, port, &tools, concurrency, timeout)
+    });
     config.function = flags.preview.map(|binary| {
-        let timeout = Duration::from_secs(flags.timeout.unwrap_or(120));
-        function(binary, flags.ffmpeg, flags.ffprobe, flags.concurrency.unwrap_or(2), timeout)
+        let mut function = FunctionSettings::new(binary);
+        equip(&mut function, &tools, concurrency, timeout);
+        function
     });
     if let Some(function) = &config.function {
         config.queue.visibility = visibility(function.timeout);
@@ -126,13 +145,16 @@ fn serve(flags: Flags) -> Config {
 fn dev(flags: Flags) -> anyhow::Result<DevSettings> {
     let root = flags.root.unwrap_or_else(|| ".".into());
     let root = root.canonicalize().with_context(|| format!("the project folder {}", root.display()))?;
+    let preview = flags.preview.unwrap_or_else(|| root.join("target/debug/preview"));
     Ok(DevSettings {
         data: flags.data.unwrap_or_else(|| root.join("target/dev")),
-        preview: flags.preview.unwrap_or_else(|| root.join("target/debug/preview")),
+        render: flags.render.unwrap_or_else(|| preview.with_file_name("render")),
+        preview,
         ffmpeg: flags.ffmpeg,
         ffprobe: flags.ffprobe,
         port: flags.port.unwrap_or(EDGE_PORT),
         s3_port: flags.s3_port.unwrap_or(S3_PORT),
+        render_port: flags.render_port.unwrap_or(RENDER_PORT),
         oidc_port: flags.oidc_port.unwrap_or(OIDC_PORT),
         concurrency: flags.concurrency.unwrap_or(2),
         timeout: Duration::from_secs(flags.timeout.unwrap_or(120)),
@@ -141,23 +163,37 @@ fn dev(flags: Flags) -> anyhow::Result<DevSettings> {
     })
 }
 
-/// The function with its tools.
-pub(crate) fn function(
-    binary: PathBuf,
-    ffmpeg: Option<PathBuf>,
-    ffprobe: Option<PathBuf>,
-    concurrency: usize,
-    timeout: Duration,
-) -> FunctionSettings {
-    let mut function = FunctionSettings::new(binary);
-    for (name, tool) in [("GLIMPSE_FFMPEG", ffmpeg), ("GLIMPSE_FFPROBE", ffprobe)] {
+/// What the functions decode with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tools {
+    pub(crate) ffmpeg: Option<PathBuf>,
+    pub(crate) ffprobe: Option<PathBuf>,
+}
+
+/// Gives a function its tools and its limits.
+pub(crate) fn equip(function: &mut FunctionSettings, tools: &Tools, concurrency: usize, timeout: Duration) {
+    for (name, tool) in [("GLIMPSE_FFMPEG", &tools.ffmpeg), ("GLIMPSE_FFPROBE", &tools.ffprobe)] {
         if let Some(tool) = tool {
             function.env.insert(name.into(), tool.to_string_lossy().into_owned());
         }
     }
     function.concurrency = concurrency;
     function.timeout = timeout;
-    function
+}
+
+/// The function that has a URL. Somebody waits for its answer, so it has less time than the other.
+pub(crate) fn render(
+    binary: PathBuf,
+    port: u16,
+    tools: &Tools,
+    concurrency: usize,
+    timeout: Duration,
+) -> FunctionUrlSettings {
+    let mut settings = FunctionUrlSettings::new(binary);
+    settings.listen.set_port(port);
+    let timeout = timeout.min(settings.function.timeout);
+    equip(&mut settings.function, tools, concurrency, timeout);
+    settings
 }
 
 /// How long a message is hidden: AWS asks for no less than the function's time. On one machine nothing else slows
@@ -185,10 +221,19 @@ mod tests {
             "http://a",
             "--timeout",
             "7",
+            "--render",
+            "bin/render",
+            "--render-port",
+            "0",
+            "--ffmpeg",
+            "bin/ffmpeg",
         ];
         let Ok(Command::Serve(config)) = read(&words) else { panic!("it is a right command line") };
         let function = config.function.expect("--preview was given");
         assert_eq!((config.listen.port(), function.timeout.as_secs()), (0, 7));
+        let render = config.render.expect("--render was given");
+        assert_eq!((render.listen.port(), render.function.timeout.as_secs()), (0, 7));
+        assert_eq!(render.function.env, function.env);
         assert_eq!(config.s3.cors[0].allowed_origins, ["http://a"]);
         assert!(config.queue.visibility > function.timeout);
     }

@@ -1,11 +1,14 @@
 //! Decides how the parts are joined: S3's events go to the queue, the queue's messages to the function.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
@@ -13,8 +16,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::{Config, S3Settings};
+use crate::config::{Config, FunctionSettings, FunctionUrlSettings, S3Settings};
 use crate::event::s3_event;
+use crate::function_url::FunctionUrl;
 use crate::lambda::{Function, Invocation};
 use crate::mapping;
 use crate::process::Watchdog;
@@ -69,6 +73,8 @@ pub struct Addresses {
     pub s3: SocketAddr,
     /// The S3 server as an endpoint, `http://127.0.0.1:PORT`.
     pub s3_endpoint: String,
+    /// The function URL that pictures are made at on demand, `http://127.0.0.1:PORT`, if there is one.
+    pub render: Option<String>,
 }
 
 /// A cloud that runs. Dropped, it ends at once; [`Cloud::stop`] ends it in order.
@@ -80,30 +86,26 @@ pub struct Cloud {
     faults: Faults,
     queue: Queue,
     function: Option<Function>,
+    render: Option<Function>,
     watchdog: Watchdog,
     stop: watch::Sender<bool>,
-    server: JoinHandle<()>,
+    servers: Vec<JoinHandle<()>>,
     mapping: Option<JoinHandle<()>>,
 }
 
 impl Cloud {
-    /// Starts S3, the queue, and the function if the configuration names one.
+    /// Starts S3, the queue, and the functions that the configuration names.
     ///
     /// # Errors
     /// A port that is taken, a folder that cannot be used, a binary that is not there: each says what to do.
     pub async fn start(config: Config) -> Result<Self, CloudError> {
-        let Config { data, listen, s3: settings, queue, function, clock, entropy } = config;
-        if let Some(function) = &function
-            && !function.binary.is_file()
-        {
-            return Err(CloudError::NoFunction { binary: function.binary.clone() });
+        let Config { data, listen, s3: settings, queue, function, render, clock, entropy } = config;
+        for function in function.iter().chain(render.as_ref().map(|render| &render.function)) {
+            if !function.binary.is_file() {
+                return Err(CloudError::NoFunction { binary: function.binary.clone() });
+            }
         }
-        let listener = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => CloudError::PortTaken { address: listen },
-            _ => CloudError::Listen { address: listen, source },
-        })?;
-        let address =
-            listener.local_addr().map_err(|source| CloudError::Listen { address: listen, source })?;
+        let (listener, address) = bound(listen).await?;
         let endpoint = format!("http://{address}");
         let watchdog = Watchdog::start().map_err(CloudError::Watchdog)?;
 
@@ -117,26 +119,41 @@ impl Cloud {
         let faults = Faults::default();
         let front = Front::new(settings.clone(), store.clone(), faults.clone());
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, front, stopped.clone()));
+        let answer = move |request, peer| front.clone().answer(request, peer);
+        let mut servers = vec![tokio::spawn(serve(listener, answer, stopped.clone()))];
 
-        let function = function.map(|function| {
-            let mut env = environment(&settings, &endpoint, queue.settings().max_receives);
+        let environment = environment(&settings, &endpoint, queue.settings().max_receives);
+        let start = |function: FunctionSettings| {
+            let mut env = environment.clone();
             env.extend(function.env.clone());
+            let (clock, entropy) = (clock.clone(), entropy.clone());
             Function::new(function, &settings.region, env, watchdog.clone(), clock, entropy)
-        });
+        };
+        let mut addresses = Addresses { s3: address, s3_endpoint: endpoint, render: None };
+        let mut at_url = None;
+        if let Some(FunctionUrlSettings { listen, function }) = render {
+            let (listener, address) = bound(listen).await?;
+            addresses.render = Some(format!("http://{address}"));
+            let function = at_url.insert(start(function)).clone();
+            let url = FunctionUrl::new(function, settings.clone(), clock.clone(), entropy.clone());
+            let answer = move |request, peer| url.clone().answer(request, peer);
+            servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
+        }
+        let function = function.map(start);
         let mapping = function.clone().map(|function| {
             tokio::spawn(mapping::run(queue.clone(), function, settings.region.clone(), stopped))
         });
         Ok(Self {
-            addresses: Addresses { s3: address, s3_endpoint: endpoint },
+            addresses,
             settings,
             store,
             faults,
             queue,
             function,
+            render: at_url,
             watchdog,
             stop,
-            server,
+            servers,
             mapping,
         })
     }
@@ -171,6 +188,11 @@ impl Cloud {
         self.function.as_ref()
     }
 
+    /// The function that makes pictures on demand, if the configuration named one.
+    pub fn render(&self) -> Option<&Function> {
+        self.render.as_ref()
+    }
+
     /// The function's invocations of late, oldest first.
     pub fn invocations(&self) -> Vec<Invocation> {
         self.function.as_ref().map(Function::invocations).unwrap_or_default()
@@ -188,24 +210,35 @@ impl Cloud {
         if let Some(mapping) = self.mapping.take() {
             let _ = mapping.await;
         }
-        if let Some(function) = &self.function {
-            function.stop();
+        self.functions().for_each(Function::stop);
+        for server in &mut self.servers {
+            let _ = server.await;
         }
-        let _ = (&mut self.server).await;
+    }
+
+    fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.function.iter().chain(&self.render)
     }
 }
 
 impl Drop for Cloud {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-        if let Some(function) = &self.function {
-            function.stop();
-        }
-        self.server.abort();
-        if let Some(mapping) = &self.mapping {
-            mapping.abort();
+        self.functions().for_each(Function::stop);
+        for task in self.servers.iter().chain(&self.mapping) {
+            task.abort();
         }
     }
+}
+
+async fn bound(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudError> {
+    let fault = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => CloudError::PortTaken { address: listen },
+        _ => CloudError::Listen { address: listen, source },
+    };
+    let listener = TcpListener::bind(listen).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    Ok((listener, address))
 }
 
 fn outlet(queue: Queue, settings: &S3Settings) -> Outlet {
@@ -216,7 +249,7 @@ fn outlet(queue: Queue, settings: &S3Settings) -> Outlet {
     })
 }
 
-/// What the function finds of the cloud.
+/// What the functions find of the cloud.
 fn environment(
     settings: &S3Settings,
     endpoint: &str,
@@ -236,7 +269,15 @@ fn environment(
     .collect()
 }
 
-async fn serve(listener: TcpListener, front: Front, mut stop: watch::Receiver<bool>) {
+/// Takes connections and hands over their requests until told to stop; then open ones may finish.
+async fn serve<A, F, B>(listener: TcpListener, answer: A, mut stop: watch::Receiver<bool>)
+where
+    A: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -250,9 +291,9 @@ async fn serve(listener: TcpListener, front: Front, mut stop: watch::Receiver<bo
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (front, mut stop) = (front.clone(), stop.clone());
+        let (answer, mut stop) = (answer.clone(), stop.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request| front.clone().answer(request, peer));
+            let service = service_fn(move |request| answer(request, peer));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(stream), service);

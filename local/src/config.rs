@@ -13,6 +13,8 @@ use crate::world::{Clock, Entropy};
 
 /// The port of the S3 server in development.
 pub const S3_PORT: u16 = 9000;
+/// The port of the function URL of `render` in development.
+pub const RENDER_PORT: u16 = 9002;
 /// The port of the Worker in development: the one address that a person opens.
 pub const EDGE_PORT: u16 = 8787;
 /// The port of the OpenID provider in development.
@@ -31,6 +33,8 @@ pub struct Config {
     pub queue: QueueSettings,
     /// The function that the queue wakes; without one, messages stay in the queue to be looked at.
     pub function: Option<FunctionSettings>,
+    /// The function that makes pictures on demand, and where its URL is.
+    pub render: Option<FunctionUrlSettings>,
     /// The wall clock.
     pub clock: Clock,
     /// Where random names come from.
@@ -46,6 +50,7 @@ impl Config {
             s3: S3Settings::default(),
             queue: QueueSettings::default(),
             function: None,
+            render: None,
             clock: Clock::system(),
             entropy: Entropy::system(),
         }
@@ -139,6 +144,25 @@ pub struct FunctionSettings {
     pub concurrency: usize,
     /// An environment without work for this long is shut down; without a value it stays warm.
     pub idle_shutdown: Option<Duration>,
+}
+
+/// A function that is called by its URL, with requests signed by the bucket's key pair for the service `lambda`.
+#[derive(Debug, Clone)]
+pub struct FunctionUrlSettings {
+    /// Where its URL is; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The function.
+    pub function: FunctionSettings,
+}
+
+impl FunctionUrlSettings {
+    /// That program as the function `glimpse-render`, on a port of the system's choice.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        let mut function = FunctionSettings::new(binary);
+        function.name = "glimpse-render".into();
+        function.timeout = Duration::from_secs(30);
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), function }
+    }
 }
 
 impl FunctionSettings {

@@ -10,9 +10,9 @@ use anyhow::bail;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
-use glimpse_local::{Cloud, Config};
+use glimpse_local::{Cloud, Config, FunctionSettings};
 
-use crate::cli::{DevSettings, function, visibility};
+use crate::cli::{DevSettings, Tools, equip, render, visibility};
 use crate::{Told, say};
 
 /// Good enough to sign cookies and tokens of one machine's own; a deployment must bring others.
@@ -55,13 +55,12 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     let origins = [edge.clone(), format!("http://127.0.0.1:{}", settings.port)];
     config.s3.cors = vec![CorsRule::for_uploads(origins.into_iter().chain(settings.cors.clone()))];
     config.queue.visibility = visibility(settings.timeout);
-    config.function = Some(function(
-        settings.preview.clone(),
-        settings.ffmpeg.clone(),
-        settings.ffprobe.clone(),
-        settings.concurrency,
-        settings.timeout,
-    ));
+    let tools = Tools { ffmpeg: settings.ffmpeg.clone(), ffprobe: settings.ffprobe.clone() };
+    let (concurrency, timeout) = (settings.concurrency, settings.timeout);
+    let mut preview = FunctionSettings::new(settings.preview.clone());
+    equip(&mut preview, &tools, concurrency, timeout);
+    config.function = Some(preview);
+    config.render = Some(render(settings.render.clone(), settings.render_port, &tools, concurrency, timeout));
     let cloud = Cloud::start(config).await?;
     let provider = OidcSettings {
         root: settings.root.clone(),
@@ -104,6 +103,7 @@ fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTre
         ("S3_ENDPOINT", &cloud.addresses().s3_endpoint),
         ("S3_ACCESS_KEY_ID", &s3.access_key_id),
         ("S3_SECRET_ACCESS_KEY", &s3.secret_access_key),
+        ("RENDER_URL", cloud.addresses().render.as_deref().unwrap_or_default()),
         ("OIDC_ISSUER", issuer),
         ("OIDC_CLIENT_ID", CLIENT_ID),
         ("SESSION_SECRET", SESSION_SECRET),
@@ -120,9 +120,12 @@ fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTre
 
 /// Finds what is missing before anything starts.
 fn checked(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
-    for (flag, port) in
-        [("--port", settings.port), ("--s3-port", settings.s3_port), ("--oidc-port", settings.oidc_port)]
-    {
+    for (flag, port) in [
+        ("--port", settings.port),
+        ("--s3-port", settings.s3_port),
+        ("--render-port", settings.render_port),
+        ("--oidc-port", settings.oidc_port),
+    ] {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if let Err(error) = TcpListener::bind(address) {
             bail!(
@@ -130,13 +133,15 @@ fn checked(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
             );
         }
     }
-    if !settings.preview.is_file() {
-        bail!(
-            "there is no function binary at {}: run `cargo build --package glimpse-backend --bin preview`",
-            settings.preview.display()
-        );
+    for binary in [&mut settings.preview, &mut settings.render] {
+        if !binary.is_file() {
+            bail!(
+                "there is no function binary at {}: run `cargo build --package glimpse-backend --bins`",
+                binary.display()
+            );
+        }
+        *binary = binary.canonicalize()?;
     }
-    settings.preview = settings.preview.canonicalize()?;
     for needed in ["node_modules/wrangler/bin/wrangler.js", "wrangler.toml", "local/oidc/provider.mjs"] {
         if !settings.root.join(needed).is_file() {
             bail!(

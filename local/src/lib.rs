@@ -7,6 +7,7 @@
 mod cloud;
 pub mod config;
 mod event;
+mod function_url;
 pub mod lambda;
 mod mapping;
 pub mod oidc;
@@ -18,4 +19,4 @@ pub mod workerd;
 pub mod world;
 
 pub use cloud::{Addresses, Cloud, CloudError};
-pub use config::{Config, FunctionSettings, QueueSettings, S3Settings};
+pub use config::{Config, FunctionSettings, FunctionUrlSettings, QueueSettings, S3Settings};

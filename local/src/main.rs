@@ -1,4 +1,4 @@
-//! `glimpse-local`: the cloud in a terminal. `serve` starts S3, the queue and the function; `dev` everything.
+//! `glimpse-local`: the cloud in a terminal. `serve` starts S3, the queue and the functions; `dev` everything.
 
 mod cli;
 mod dev;
@@ -41,6 +41,9 @@ async fn run(command: cli::Command) -> anyhow::Result<()> {
             let mut told = Told::listen()?;
             let cloud = Cloud::start(*config).await?;
             say(&format!("S3 listens on {}", cloud.addresses().s3_endpoint))?;
+            if let Some(url) = &cloud.addresses().render {
+                say(&format!("render listens on {url}"))?;
+            }
             told.wait().await;
             cloud.stop().await;
             Ok(())

@@ -1,7 +1,8 @@
 //! The verbs of the stories: a stack that runs, people who use it, clips to upload, tokens to try.
 //!
 //! `cargo xtask test` builds what is started here and names it in the environment: `GLIMPSE_ROOT`,
-//! `GLIMPSE_PREVIEW`, `GLIMPSE_FFMPEG`, `GLIMPSE_FFPROBE`, `GLIMPSE_NODE`, `GLIMPSE_CHROMIUM`, `GLIMPSE_PYTHON`.
+//! `GLIMPSE_PREVIEW`, `GLIMPSE_FFMPEG`, `GLIMPSE_FFPROBE` (the Lambda's), `GLIMPSE_REFERENCE_FFMPEG` (which makes clips),
+//! `GLIMPSE_NODE`, `GLIMPSE_CHROMIUM`, `GLIMPSE_PYTHON`.
 
 pub mod keys;
 pub mod media;

@@ -26,7 +26,7 @@ pub fn clip(seconds: u32, size: &str) -> Vec<u8> {
 pub fn make(seconds: u32, size: &str, path: &Path) {
     let video = format!("testsrc2=duration={seconds}:size={size}:rate=30");
     let audio = format!("sine=frequency=440:duration={seconds}");
-    let output = Command::new(named("GLIMPSE_FFMPEG"))
+    let output = Command::new(named("GLIMPSE_REFERENCE_FFMPEG"))
         .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio])
         .args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "60"])
         .args(["-c:a", "aac", "-shortest", "-movflags", "+faststart"])

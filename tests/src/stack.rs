@@ -9,7 +9,7 @@ use std::time::Duration;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
-use glimpse_local::{Cloud, Config, FunctionSettings};
+use glimpse_local::{Cloud, Config, FunctionSettings, FunctionUrlSettings};
 use tempfile::TempDir;
 
 use crate::{keys, named};
@@ -28,7 +28,7 @@ pub struct Options {
     pub vars: BTreeMap<String, String>,
     /// Whether an OpenID provider runs.
     pub oidc: bool,
-    /// Whether the Lambda runs; without it, events stay in the queue.
+    /// Whether the Lambdas run; without them, events stay in the queue, and nothing is made on demand.
     pub no_function: bool,
     /// How often a message is delivered before it is a dead letter; 0 means 3.
     pub max_receives: u32,
@@ -61,12 +61,18 @@ impl Stack {
         config.s3.cors = vec![CorsRule::for_uploads([edge.clone(), APP_ORIGIN.to_owned()])];
         config.queue.max_receives = if options.max_receives == 0 { 3 } else { options.max_receives };
         if !options.no_function {
-            let mut function = FunctionSettings::new(named("GLIMPSE_PREVIEW"));
-            for name in ["GLIMPSE_FFMPEG", "GLIMPSE_FFPROBE"] {
-                function.env.insert(name.into(), named(name).to_string_lossy().into_owned());
+            let preview = named("GLIMPSE_PREVIEW");
+            // Cargo puts both beside each other.
+            let mut render = FunctionUrlSettings::new(preview.with_file_name("render"));
+            let mut function = FunctionSettings::new(preview);
+            for function in [&mut function, &mut render.function] {
+                for name in ["GLIMPSE_FFMPEG", "GLIMPSE_FFPROBE"] {
+                    function.env.insert(name.into(), named(name).to_string_lossy().into_owned());
+                }
+                function.concurrency = 2;
             }
-            function.concurrency = 2;
             config.function = Some(function);
+            config.render = Some(render);
         }
         let cloud = Cloud::start(config).await.unwrap_or_else(|error| panic!("the local cloud: {error}"));
 
@@ -124,6 +130,7 @@ fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<Stri
         ("S3_ENDPOINT", &cloud.addresses().s3_endpoint),
         ("S3_ACCESS_KEY_ID", &settings.access_key_id),
         ("S3_SECRET_ACCESS_KEY", &settings.secret_access_key),
+        ("RENDER_URL", cloud.addresses().render.as_deref().unwrap_or_default()),
         ("JWT_ISSUER", keys::ISSUER),
         ("JWT_AUDIENCE", keys::AUDIENCE),
         ("JWT_SECRET", keys::SECRET),

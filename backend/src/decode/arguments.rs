@@ -1,7 +1,9 @@
 //! Decides what ffmpeg and ffprobe are told. Pure: every call is a list of words that a test can read.
 //!
-//! Nothing that a user chose is among them. Decoding and encoding are separate calls: a decoder writes raw frames,
-//! an encoder reads raw frames, so no encoder ever sees an uploaded file.
+//! Nothing that a user chose is among them. ffmpeg only decodes and makes smaller: what comes out is raw frames. It
+//! reads either a digest, a small file of our own making on standard input, or the relay's one address.
+
+use std::fmt::Write as _;
 
 use glimpse_contract::limits;
 
@@ -17,6 +19,9 @@ const COVERS: &str = "png,bmp";
 const MAX_ALLOC_BYTES: u64 = 256 * 1024 * 1024;
 /// Threads of one decoder. More help little on a Lambda's one or two cores and cost memory.
 const THREADS: u32 = 2;
+/// How much earlier a stream without an index is entered than it is wanted, in milliseconds: more than the keyframes of
+/// broadcasts and discs lie apart.
+const RUN_UP_MS: u64 = 3_000;
 /// How many packets are looked at for signs of encryption: the first of every track are among them.
 const PACKETS_PROBED: u32 = 32;
 
@@ -50,10 +55,44 @@ fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split_whitespace().map(str::to_owned)
 }
 
-/// What holds for every read of a source: one demuxer, the loopback, the known decoders, no huge picture.
-fn confined(container: Container, codecs: &str, decoders: String) -> Vec<String> {
+/// Where ffmpeg reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// A digest on standard input.
+    Digest,
+    /// A source of this container through the relay's address.
+    Relay(Container, &'a str),
+}
+
+impl<'a> Input<'a> {
+    fn container(self) -> Container {
+        match self {
+            Self::Digest => Container::Mov,
+            Self::Relay(container, _) => container,
+        }
+    }
+
+    fn url(self) -> &'a str {
+        match self {
+            Self::Digest => "pipe:0",
+            Self::Relay(_, url) => url,
+        }
+    }
+
+    fn protocols(self) -> &'static str {
+        match self {
+            Self::Digest => "pipe",
+            Self::Relay(..) => "http,tcp",
+        }
+    }
+}
+
+/// What holds for every read: one demuxer, one place, the known decoders, no huge picture.
+fn confined(input: Input<'_>, codecs: &str, decoders: String) -> Vec<String> {
+    let container = input.container();
     let demuxer = container.demuxer();
-    let mut list: Vec<String> = words("-protocol_whitelist http,tcp -format_whitelist").collect();
+    let mut list: Vec<String> =
+        ["-protocol_whitelist", input.protocols(), "-format_whitelist"].map(str::to_owned).into();
     list.push(demuxer.to_owned());
     list.push(codecs.to_owned());
     list.push(decoders);
@@ -69,28 +108,107 @@ fn confined(container: Container, codecs: &str, decoders: String) -> Vec<String>
 }
 
 /// ffprobe: what is in the file, as JSON.
-pub fn probe(container: Container, url: &str) -> Vec<String> {
+pub fn probe(input: Input<'_>) -> Vec<String> {
     let mut list: Vec<String> = words("-hide_banner -v error -max_alloc").collect();
     list.push(MAX_ALLOC_BYTES.to_string());
     // ffprobe opens a decoder for every stream and ends at the first that is refused. Sound is therefore left to what
     // the build has (the layer's has none), and the formats of cover pictures are let in.
-    list.extend(confined(container, "-codec_whitelist:v", format!("{},{COVERS}", DECODERS.join(","))));
+    list.extend(confined(input, "-codec_whitelist:v", format!("{},{COVERS}", DECODERS.join(","))));
     list.extend(words("-of json=compact=1 -show_entries"));
     list.push(
         "format=duration,nb_streams:\
          stream=index,codec_type,codec_name,codec_tag_string,width,height,sample_aspect_ratio,color_space,\
-         color_transfer,avg_frame_rate,r_frame_rate,duration:\
+         color_transfer,field_order,avg_frame_rate,r_frame_rate,duration:\
          stream_disposition=attached_pic,still_image,default:stream_tags=rotate,enc_key_id:\
          stream_side_data=side_data_type,rotation:packet=stream_index:packet_side_data=side_data_type"
             .into(),
     );
     list.extend(words("-read_intervals"));
     list.push(format!("%+#{PACKETS_PROBED}"));
-    list.push(url.to_owned());
+    list.push(input.url().to_owned());
     list
 }
 
-/// ffmpeg: raw frames, `rgb24`, on standard output.
+/// What every decoding begins with.
+fn reading(input: Input<'_>) -> Vec<String> {
+    let mut list: Vec<String> = words("-nostdin -hide_banner -v error -max_alloc").collect();
+    list.push(MAX_ALLOC_BYTES.to_string());
+    list.extend(words("-threads"));
+    list.push(THREADS.to_string());
+    list.extend(confined(input, "-codec_whitelist", DECODERS.join(",")));
+    list
+}
+
+/// What every decoding ends with: raw frames, `rgb24`, on standard output, and nothing of the source's words.
+fn writing(list: &mut Vec<String>, filters: String, count: u32) {
+    list.extend(words("-an -sn -dn -map_metadata -1 -map_chapters -1 -filter_threads 2 -vf"));
+    list.push(filters);
+    list.extend(words("-frames:v"));
+    list.push(count.to_string());
+    list.extend(words(
+        "-fps_mode passthrough -fflags +bitexact -flags:v +bitexact -pix_fmt rgb24 -f rawvideo pipe:1",
+    ));
+}
+
+/// ffmpeg: one raw frame of this size for each of so many slots of a digest.
+///
+/// `matrix` is its track's: the frames are turned after they were made small.
+pub fn digest(info: &MediaInfo, tone_map: bool, matrix: &[i32; 9], size: Size, slots: u32) -> Vec<String> {
+    let mut list = reading(Input::Digest);
+    let turn = Turn::of(matrix);
+    if turn != Turn::Odd {
+        list.push("-noautorotate".into());
+    }
+    list.extend(words("-i pipe:0 -map 0:v:0"));
+    let upright = if turn.swaps_sides() { Size { width: size.height, height: size.width } } else { size };
+    let chain = format!(
+        "fps=1:start_time=0:round=near:eof_action=pass,{}",
+        filters(info, tone_map, upright, turn.filters())
+    );
+    writing(&mut list, chain, slots);
+    list
+}
+
+/// How a display matrix turns a picture, as ffmpeg's own command line tool understands it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Along the axes, by these filters.
+    Straight(&'static str),
+    /// By a quarter, by these filters: width and height change places.
+    Quarter(&'static str),
+    /// By another angle: ffmpeg does it by itself, before anything else.
+    Odd,
+}
+
+impl Turn {
+    fn of(matrix: &[i32; 9]) -> Self {
+        let [a, b, _, c, d, ..] = matrix.map(i32::signum);
+        match (a, b, c, d) {
+            (-1, 0, 0, -1) => Self::Straight(",hflip,vflip"),
+            (-1, 0, 0, _) => Self::Straight(",hflip"),
+            (_, 0, 0, -1) => Self::Straight(",vflip"),
+            (_, 0, 0, _) => Self::Straight(""),
+            (0, 1, 1, 0) => Self::Quarter(",transpose=cclock_flip"),
+            (0, 1, _, 0) => Self::Quarter(",transpose=clock"),
+            (0, -1, -1, 0) => Self::Quarter(",transpose=clock_flip"),
+            (0, -1, _, 0) => Self::Quarter(",transpose=cclock"),
+            _ => Self::Odd,
+        }
+    }
+
+    fn swaps_sides(self) -> bool {
+        matches!(self, Self::Quarter(_))
+    }
+
+    fn filters(self) -> &'static str {
+        match self {
+            Self::Straight(filters) | Self::Quarter(filters) => filters,
+            Self::Odd => "",
+        }
+    }
+}
+
+/// ffmpeg: raw frames of a source behind the relay.
 pub fn decode(
     container: Container,
     url: &str,
@@ -98,27 +216,31 @@ pub fn decode(
     tone_map: bool,
     frames: &Frames,
 ) -> Vec<String> {
-    let mut list: Vec<String> = words("-nostdin -hide_banner -v error -max_alloc").collect();
-    list.push(MAX_ALLOC_BYTES.to_string());
-    list.extend(words("-threads"));
-    list.push(THREADS.to_string());
-    list.extend(confined(container, "-codec_whitelist", DECODERS.join(",")));
+    let mut list = reading(Input::Relay(container, url));
+    // Without an index a seek may land behind the keyframe that was meant.
+    let run_up_ms = match container {
+        Container::Mpegts | Container::Mpeg | Container::Mpegvideo => RUN_UP_MS,
+        _ => 0,
+    };
     if frames.keyframes_only {
         list.extend(words("-skip_frame nokey"));
     }
     match frames.seek {
         Seek::Start => {}
         Seek::Keyframe(ms) => list.extend(["-noaccurate_seek".into(), "-ss".into(), seconds(ms)]),
-        Seek::Exact(ms) => list.extend(["-ss".into(), seconds(ms)]),
+        Seek::Exact(ms) => list.extend(["-ss".into(), seconds(ms.saturating_sub(run_up_ms))]),
     }
     list.extend(["-i".into(), url.to_owned(), "-map".into(), format!("0:{}", info.stream)]);
-    list.extend(words("-an -sn -dn -map_metadata -1 -map_chapters -1 -filter_threads 2 -vf"));
-    list.push(filters(info, tone_map, frames));
-    list.extend(words("-frames:v"));
-    list.push(frames.count.to_string());
-    list.extend(words(
-        "-fps_mode passthrough -fflags +bitexact -flags:v +bitexact -pix_fmt rgb24 -f rawvideo pipe:1",
-    ));
+    let mut chain = String::new();
+    if let (Seek::Exact(ms), 1..) = (frames.seek, run_up_ms) {
+        chain = format!("trim=start={},", seconds(ms.min(run_up_ms)));
+    }
+    if let Some(fps) = frames.fps {
+        // Thinned out before anything is computed; from zero, wherever the seek landed.
+        let _ = write!(chain, "setpts=PTS-STARTPTS,fps={fps:.3},");
+    }
+    chain += &filters(info, tone_map, frames.size, "");
+    writing(&mut list, chain, frames.count);
     list
 }
 
@@ -126,13 +248,11 @@ fn seconds(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-fn filters(info: &MediaInfo, tone_map: bool, frames: &Frames) -> String {
-    let Size { width, height } = frames.size;
-    let mut chain = String::new();
-    if let Some(fps) = frames.fps {
-        // Thinned out before anything is computed; from zero, wherever the seek landed.
-        chain = format!("setpts=PTS-STARTPTS,fps={fps:.3},");
-    }
+/// From a decoded picture to a small one in `rgb24`: deinterlaced, scaled, tones mapped, and then `turned`.
+fn filters(info: &MediaInfo, tone_map: bool, size: Size, turned: &str) -> String {
+    let Size { width, height } = size;
+    // Each frame by itself: the one before it in a digest may be of another scene.
+    let mut chain = String::from(if info.interlaced { "estdif=mode=frame:deint=interlaced," } else { "" });
     let sized = format!("scale={width}:{height}:flags=bicubic");
     match info.transfer {
         Transfer::Pq | Transfer::Hlg if tone_map => {
@@ -160,56 +280,7 @@ fn filters(info: &MediaInfo, tone_map: bool, frames: &Frames) -> String {
             }
         }
     }
-    chain + ",setsar=1,format=rgb24"
-}
-
-/// How a picture is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// A JPEG.
-    Jpeg,
-    /// A still WebP.
-    Webp,
-    /// A GIF that loops for ever.
-    Gif,
-    /// An animated WebP that loops for ever.
-    AnimatedWebp,
-}
-
-/// ffmpeg: raw frames on standard input become a picture on standard output.
-pub fn encode(encoding: Encoding, size: Size, fps: f64) -> Vec<String> {
-    let mut list: Vec<String> =
-        words("-hide_banner -v error -threads 2 -f rawvideo -pixel_format rgb24 -video_size").collect();
-    list.push(format!("{}x{}", size.width, size.height));
-    list.push("-framerate".into());
-    list.push(format!("{fps:.3}"));
-    list.extend(words("-i pipe:0 -map_metadata -1 -fflags +bitexact -flags:v +bitexact -filter_complex"));
-    // JFIF is BT.601 in full range, <https://www.w3.org/Graphics/JPEG/jfif3.pdf>; WebP is BT.601 in limited range,
-    // <https://www.rfc-editor.org/rfc/rfc9649#section-2.5>.
-    // libwebp hands over a whole file, which loops for ever unless told otherwise; the muxer `webp` would go back in it
-    // to fill in a length, which a pipe does not allow.
-    let (graph, rest) = match encoding {
-        Encoding::Jpeg => (
-            "scale=flags=bicubic+accurate_rnd+full_chroma_int:out_color_matrix=bt601:out_range=full,format=yuvj420p",
-            "-c:v mjpeg -q:v 3 -frames:v 1 -f mjpeg",
-        ),
-        Encoding::Webp => (
-            "scale=flags=bicubic+accurate_rnd+full_chroma_int:out_color_matrix=bt601:out_range=limited,format=yuv420p",
-            "-c:v libwebp -quality 80 -compression_level 4 -frames:v 1 -f image2pipe",
-        ),
-        Encoding::Gif => (
-            "split[a][b];[a]palettegen=stats_mode=full:max_colors=128[p];[b][p]paletteuse=dither=bayer:bayer_scale=5",
-            "-c:v gif -loop 0 -f gif",
-        ),
-        Encoding::AnimatedWebp => (
-            "scale=flags=bicubic+accurate_rnd+full_chroma_int:out_color_matrix=bt601:out_range=limited,format=yuv420p",
-            "-c:v libwebp_anim -quality 60 -compression_level 4 -f image2pipe",
-        ),
-    };
-    list.push(graph.to_owned());
-    list.extend(words(rest));
-    list.push("pipe:1".into());
-    list
+    chain + turned + ",setsar=1,format=rgb24"
 }
 
 /// ffmpeg: which filters it has.
@@ -253,7 +324,7 @@ mod tests {
 
     #[test]
     fn probes_like_this() {
-        let line = line(&probe(Container::Matroska, URL));
+        let line = line(&probe(Input::Relay(Container::Matroska, URL)));
         assert!(line.starts_with(
             "-hide_banner -v error -max_alloc 268435456 -protocol_whitelist http,tcp -format_whitelist matroska \
              -codec_whitelist:v DECODERS -max_pixels 35389440 -f matroska -of json=compact=1 -show_entries format="
@@ -279,14 +350,17 @@ mod tests {
         let snippet =
             Frames { seek: Seek::Exact(500), keyframes_only: false, fps: Some(15.0), count: 15, ..frames() };
         let line = line(&decode(Container::Mpegts, URL, &info(), false, &snippet));
-        assert!(line.contains("-f mpegts -ss 0.500 -i"), "{line}");
-        assert!(line.contains("-vf setpts=PTS-STARTPTS,fps=15.000,scale=640:360:flags=bicubic,"), "{line}");
+        assert!(line.contains("-f mpegts -ss 0.000 -i"), "{line}");
+        assert!(
+            line.contains("-vf trim=start=0.500,setpts=PTS-STARTPTS,fps=15.000,scale=640:360:flags=bicubic,"),
+            "{line}"
+        );
         assert!(line.contains("-frames:v 15") && !line.contains("drefs"), "{line}");
     }
 
     #[test]
     fn guesses_a_matrix_by_size_and_maps_tones_where_it_can() {
-        let chain = |info: &MediaInfo, tone_map| filters(info, tone_map, &frames());
+        let chain = |info: &MediaInfo, tone_map| filters(info, tone_map, frames().size, "");
         let unsaid = MediaInfo { has_matrix: false, ..info() };
         assert!(chain(&unsaid, true).contains("in_color_matrix=bt709,"));
         let small = MediaInfo { coded: Size { width: 720, height: 576 }, ..unsaid };
@@ -297,35 +371,36 @@ mod tests {
     }
 
     #[test]
-    fn encodes_like_this() {
-        let size = Size { width: 320, height: 181 };
+    fn decodes_a_digest_like_this() {
+        let one = 1 << 16;
+        let size = Size { width: 360, height: 640 };
+        let clock = [0, one, 0, -one, 0, 0, 0, 0, 1 << 30];
         assert_eq!(
-            encode(Encoding::Gif, size, 12.5).join(" "),
-            "-hide_banner -v error -threads 2 -f rawvideo -pixel_format rgb24 -video_size 320x181 -framerate 12.500 \
-             -i pipe:0 -map_metadata -1 -fflags +bitexact -flags:v +bitexact -filter_complex \
-             split[a][b];[a]palettegen=stats_mode=full:max_colors=128[p];[b][p]paletteuse=dither=bayer:bayer_scale=5 \
-             -c:v gif -loop 0 -f gif pipe:1"
+            line(&digest(&info(), false, &clock, size, 50)),
+            "-nostdin -hide_banner -v error -max_alloc 268435456 -threads 2 -protocol_whitelist pipe \
+             -format_whitelist mov -codec_whitelist DECODERS -max_pixels 35389440 -enable_drefs 0 \
+             -use_absolute_path 0 -f mov -noautorotate -i pipe:0 -map 0:v:0 -an -sn -dn -map_metadata -1 \
+             -map_chapters -1 -filter_threads 2 -vf fps=1:start_time=0:round=near:eof_action=pass,\
+             scale=640:360:flags=bicubic,transpose=clock,setsar=1,format=rgb24 -frames:v 50 \
+             -fps_mode passthrough -fflags +bitexact -flags:v +bitexact -pix_fmt rgb24 -f rawvideo pipe:1"
         );
-        for (encoding, end) in [
-            (Encoding::Jpeg, "format=yuvj420p -c:v mjpeg -q:v 3 -frames:v 1 -f mjpeg pipe:1"),
-            (
-                Encoding::Webp,
-                "-c:v libwebp -quality 80 -compression_level 4 -frames:v 1 -f image2pipe pipe:1",
-            ),
-            (
-                Encoding::AnimatedWebp,
-                "-c:v libwebp_anim -quality 60 -compression_level 4 -f image2pipe pipe:1",
-            ),
-        ] {
-            let line = encode(encoding, size, 15.0).join(" ");
-            assert!(line.ends_with(end), "{line}");
-        }
+        let slanted = [one, one, 0, -one, one, 0, 0, 0, 1 << 30];
+        let line = line(&digest(&info(), false, &slanted, size, 50));
+        assert!(!line.contains("noautorotate") && line.contains("scale=360:640:"), "{line}");
+    }
+
+    #[test]
+    fn deinterlaces_what_is_interlaced() {
+        let interlaced = MediaInfo { interlaced: true, ..info() };
+        assert!(filters(&interlaced, false, frames().size, "").starts_with("estdif="));
     }
 
     #[test]
     fn f1_f2_every_read_is_confined() {
         for container in Container::ALL {
-            for list in [probe(container, URL), decode(container, URL, &info(), true, &frames())] {
+            for list in
+                [probe(Input::Relay(container, URL)), decode(container, URL, &info(), true, &frames())]
+            {
                 let value =
                     |name: &str| list.iter().position(|word| word == name).map(|at| list[at + 1].as_str());
                 assert_eq!(value("-protocol_whitelist"), Some("http,tcp"));

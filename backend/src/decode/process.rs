@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 /// How much of a child's complaints is kept.
@@ -31,6 +32,16 @@ pub struct Limits {
     pub deadline: Instant,
     /// The most that it may write to standard output; more kills it.
     pub max_stdout: usize,
+}
+
+/// What becomes of a child's standard output.
+#[derive(Debug)]
+pub enum Output {
+    /// It is kept, and comes back when the child has ended.
+    Whole,
+    /// It is cut into pieces of this many bytes, which are handed on as they come: what is left over at the end is
+    /// dropped. A reader who is gone ends the child.
+    Pieces(usize, mpsc::Sender<Bytes>),
 }
 
 /// What a child that ended well has said.
@@ -109,6 +120,7 @@ pub async fn run(
     program: &Path,
     arguments: &[String],
     stdin: Option<Bytes>,
+    output: Output,
     limits: Limits,
     secret: &str,
 ) -> Result<Finished, ProcessError> {
@@ -123,7 +135,7 @@ pub async fn run(
     let mut stderr = VecDeque::new();
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let talk = async {
-        let (input, output, complaints) = pipes;
+        let (input, said, complaints) = pipes;
         let feed = async {
             if let (Some(mut pipe), Some(bytes)) = (input, stdin) {
                 // A child that has seen enough closes its end: its status tells the rest.
@@ -131,7 +143,7 @@ pub async fn run(
             }
         };
         let (overflow, (), ()) = tokio::join!(
-            collect(output, &mut stdout, limits.max_stdout),
+            collect(said, output, &mut stdout, limits.max_stdout),
             drain(complaints, &mut stderr),
             feed
         );
@@ -190,11 +202,35 @@ fn restrict(pid: Pid, time: Duration) {
 }
 
 /// Reads to the end; true if there was more than `max`.
-async fn collect(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, max: usize) -> bool {
+async fn collect(
+    pipe: Option<impl AsyncRead + Unpin>,
+    output: Output,
+    into: &mut Vec<u8>,
+    max: usize,
+) -> bool {
     let Some(pipe) = pipe else { return false };
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    let _ = pipe.take(limit).read_to_end(into).await;
-    into.len() > max
+    let mut pipe = pipe.take(limit);
+    match output {
+        Output::Whole => {
+            let _ = pipe.read_to_end(into).await;
+            into.len() > max
+        }
+        Output::Pieces(length, to) => {
+            let mut piece = BytesMut::with_capacity(length);
+            let mut total = 0;
+            while let Ok(read @ 1..) = pipe.read_buf(&mut piece).await {
+                total += read;
+                while piece.len() >= length && total <= max {
+                    if to.send(piece.split_to(length).freeze()).await.is_err() {
+                        return true;
+                    }
+                    piece.reserve(length);
+                }
+            }
+            total > max
+        }
+    }
 }
 
 /// Reads to the end and keeps the last [`STDERR_BYTES`].
@@ -234,7 +270,7 @@ mod tests {
         let limits = Limits { deadline: Instant::now() + within, max_stdout: 1 << 20 };
         let arguments = ["-c".to_owned(), script.to_owned()];
         let stdin = stdin.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        run(Path::new("/bin/sh"), &arguments, stdin, limits, "/secret").await
+        run(Path::new("/bin/sh"), &arguments, stdin, Output::Whole, limits, "/secret").await
     }
 
     const SOON: Duration = Duration::from_secs(20);
@@ -270,9 +306,10 @@ mod tests {
         let burnt = shell("kill -XCPU $$", None, SOON).await.unwrap_err();
         assert!(matches!(burnt, ProcessError::TimedOut { .. }), "{burnt:?}");
         let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 10 };
-        let absent = run(Path::new("/nowhere/ffmpeg"), &[], None, limits, "").await.unwrap_err();
+        let absent =
+            run(Path::new("/nowhere/ffmpeg"), &[], None, Output::Whole, limits, "").await.unwrap_err();
         assert!(matches!(absent, ProcessError::NotFound), "{absent:?}");
-        let denied = run(Path::new("/etc/passwd"), &[], None, limits, "").await.unwrap_err();
+        let denied = run(Path::new("/etc/passwd"), &[], None, Output::Whole, limits, "").await.unwrap_err();
         assert!(matches!(denied, ProcessError::PermissionDenied), "{denied:?}");
     }
 
@@ -310,6 +347,30 @@ mod tests {
         let tail = shell(script, None, SOON).await.unwrap().tail;
         assert!(tail.len() <= STDERR_BYTES && tail.len() > STDERR_BYTES / 2, "{}", tail.len());
         assert!(tail.ends_with("x[31mred http://127.0.0.1/*** end\n"), "{}", &tail[tail.len() - 60..]);
+    }
+
+    #[tokio::test]
+    async fn output_can_be_handed_on_in_pieces() {
+        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 100 };
+        let arguments = ["-c".to_owned(), "printf abcdefgh".to_owned()];
+        let (to, mut from) = mpsc::channel(1);
+        let output = Output::Pieces(3, to);
+        let (finished, pieces) =
+            tokio::join!(run(Path::new("/bin/sh"), &arguments, None, output, limits, ""), async {
+                let mut pieces = Vec::new();
+                while let Some(piece) = from.recv().await {
+                    pieces.push(piece);
+                }
+                pieces
+            });
+        assert!(finished.is_ok());
+        assert_eq!(pieces, ["abc", "def"]);
+
+        let (to, from) = mpsc::channel(1);
+        drop(from);
+        let flood = ["-c".to_owned(), "yes".to_owned()];
+        let ended = run(Path::new("/bin/sh"), &flood, None, Output::Pieces(3, to), limits, "").await;
+        assert!(matches!(ended, Err(ProcessError::TooMuchOutput)), "{ended:?}");
     }
 
     #[tokio::test]

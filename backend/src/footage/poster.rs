@@ -5,12 +5,14 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use glimpse_contract::{Code, limits};
 
-use super::score::{self, Score};
-use super::studio::{Studio, Worth};
+use super::Frame;
+use super::relayed::Relayed;
+use super::sift::is_better;
+use super::studio::Worth;
 use crate::decode::arguments::{Frames, Seek};
 use crate::error::JobError;
 use crate::outcome;
-use crate::probe::MediaInfo;
+use crate::picture::score::{self, Score};
 use crate::size::Size;
 
 /// Where candidates are taken, in hundredths of the length: late enough for intros, early enough for credits.
@@ -26,18 +28,14 @@ const SEARCH_FRAMES: u32 = 30;
 /// Sources larger than this are decoded one at a time: each 4K decoder takes a few hundred megabytes.
 const LARGE_PIXELS: u64 = 1920 * 1200;
 
-/// The chosen frame.
-#[derive(Debug, Clone)]
-pub struct Poster {
-    /// Raw `rgb24`.
-    pub frame: Bytes,
-    /// Its size.
-    pub size: Size,
+/// Finds the poster of a source, in the size of a default poster.
+pub(super) async fn choose(source: &Relayed) -> Result<Frame, JobError> {
+    choose_in(source, source.info.shown.fitted(limits::THUMBNAIL_WIDTH)).await
 }
 
-/// Finds the poster of a source.
-pub async fn choose(studio: &Studio<'_>, info: &MediaInfo, tone_map: bool) -> Result<Poster, JobError> {
-    let size = info.shown.fitted(limits::THUMBNAIL_WIDTH);
+/// Finds the poster of a source, in this size.
+pub(super) async fn choose_in(source: &Relayed, size: Size) -> Result<Frame, JobError> {
+    let info = &source.info;
     let mut best = Best::default();
     let frames = |seek, keyframes_only, fps, count| Frames { seek, keyframes_only, fps, count, size };
 
@@ -46,45 +44,39 @@ pub async fn choose(studio: &Studio<'_>, info: &MediaInfo, tone_map: bool) -> Re
         let length_ms = if info.duration_ms == 0 { 30_000 } else { info.duration_ms };
         let fps = f64::from(LOOK_FRAMES) * 1000.0 / length_ms as f64;
         let whole = [frames(Seek::Start, false, Some(fps), LOOK_FRAMES)];
-        look(studio, info, tone_map, &whole, Worth::Needed, &mut best).await?;
+        look(source, &whole, Worth::Needed, &mut best).await?;
     } else {
         let at = |percent: u64| info.duration_ms * percent / 100;
         let fast = PLACES_PERCENT.map(|percent| frames(Seek::Keyframe(at(percent)), true, None, 1));
-        look(studio, info, tone_map, &fast, Worth::Needed, &mut best).await?;
+        look(source, &fast, Worth::Needed, &mut best).await?;
         if best.is_blank() {
             // One keyframe for the whole of it, or a long black beginning: look at those very moments.
-            let extra = studio.extra();
+            let extra = source.extra();
             let exact = PLACES_PERCENT.map(|percent| frames(Seek::Exact(at(percent)), false, None, 1));
-            look(studio, info, tone_map, &exact, extra, &mut best).await?;
+            look(source, &exact, extra, &mut best).await?;
             if best.is_blank() && info.duration_ms <= SEARCHED_MS {
                 let fps = f64::from(SEARCH_FRAMES) * 1000.0 / info.duration_ms as f64;
                 let search = [frames(Seek::Start, false, Some(fps), SEARCH_FRAMES)];
-                look(studio, info, tone_map, &search, extra, &mut best).await?;
+                look(source, &search, extra, &mut best).await?;
             }
         }
     }
     if best.frame.is_none() {
         // The index lies, or the file is cut off: whatever comes first is the poster.
         let first = [frames(Seek::Start, false, None, 1)];
-        look(studio, info, tone_map, &first, Worth::Needed, &mut best).await?;
+        look(source, &first, Worth::Needed, &mut best).await?;
     }
     match best.frame {
-        Some((_, frame)) => Ok(Poster { frame, size }),
+        Some((_, rgb)) => Ok(Frame { rgb, size }),
         None => Err(JobError::Refused(best.refusal.unwrap_or(Code::Truncated))),
     }
 }
 
-async fn look(
-    studio: &Studio<'_>,
-    info: &MediaInfo,
-    tone_map: bool,
-    list: &[Frames],
-    worth: Worth,
-    best: &mut Best,
-) -> Result<(), JobError> {
-    let large = u64::from(info.coded.width) * u64::from(info.coded.height) > LARGE_PIXELS;
-    let mut found = futures::stream::iter(list)
-        .map(|frames| studio.decode(info, tone_map, frames, worth))
+async fn look(source: &Relayed, list: &[Frames], worth: Worth, best: &mut Best) -> Result<(), JobError> {
+    let coded = source.info.coded;
+    let large = u64::from(coded.width) * u64::from(coded.height) > LARGE_PIXELS;
+    let mut found = futures::stream::iter(list.to_vec())
+        .map(|frames| async move { source.decode(&frames, worth).await })
         .buffered(if large { 1 } else { 2 });
     while let Some(result) = found.next().await {
         let found = outcome::of_a_look(result)?;
@@ -111,19 +103,15 @@ impl Best {
     }
 
     /// Takes what one look brought.
-    fn add(&mut self, found: Result<Vec<Bytes>, Code>, size: Size) {
+    fn add(&mut self, found: Result<Vec<Bytes>, Code>, Size { width, .. }: Size) {
         let frames = found.unwrap_or_else(|code| {
             self.refusal = Some(code);
             Vec::new()
         });
         for frame in frames {
-            let score = score::score(&frame, size.width);
+            let score = score::score(&frame, width);
             // Of equals the earlier one stays: the same source has the same poster every time.
-            let better = self
-                .frame
-                .as_ref()
-                .is_none_or(|(best, _)| (!score.blank, score.value) > (!best.blank, best.value));
-            if better {
+            if self.frame.as_ref().is_none_or(|(best, _)| is_better(&score, best)) {
                 self.frame = Some((score, frame));
             }
         }

@@ -4,33 +4,16 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use glimpse_contract::{Code, limits};
 
-use super::colour;
-use super::poster::Poster;
-use super::score::score;
-use super::studio::{Studio, Worth};
+use super::relayed::Relayed;
+use super::studio::Worth;
+use super::{Frame, Reel};
 use crate::decode::arguments::{Frames, Seek};
 use crate::error::JobError;
 use crate::outcome;
-use crate::probe::MediaInfo;
+use crate::picture::colour;
+use crate::picture::score::score;
+use crate::plan::{SNIPPET_MS, SNIPPETS, WHOLE_MS};
 use crate::size::Size;
-
-/// A source up to this length is shown as a whole, up to this length.
-const WHOLE_MS: u64 = 6_000;
-/// How many snippets show a longer one.
-const SNIPPETS: u64 = 5;
-/// How long each is.
-const SNIPPET_MS: u64 = 1_000;
-
-/// The preview's raw frames.
-#[derive(Debug, Clone)]
-pub struct Reel {
-    /// Raw `rgb24`, at least one.
-    pub frames: Vec<Bytes>,
-    /// Their size.
-    pub size: Size,
-    /// Frames a second.
-    pub fps: f64,
-}
 
 /// Where the snippets begin, in milliseconds: from 10% to 90%, each whole.
 fn beginnings(duration_ms: u64) -> [u64; SNIPPETS as usize] {
@@ -40,51 +23,49 @@ fn beginnings(duration_ms: u64) -> [u64; SNIPPETS as usize] {
     })
 }
 
-/// Decodes the frames of the moving preview.
-pub async fn reel(
-    studio: &Studio<'_>,
-    info: &MediaInfo,
-    tone_map: bool,
-    poster: &Poster,
-) -> Result<Reel, JobError> {
-    let size = info.shown.fitted(limits::ANIMATED_WIDTH);
-    let most = f64::from(limits::ANIMATED_FPS);
-    let fps = if info.fps > 0.0 { info.fps.clamp(1.0, most) } else { most };
+/// The moving preview of a source; at least its poster.
+pub(super) async fn reel(source: &Relayed, poster: &Frame) -> Result<Reel, JobError> {
+    let size = source.info.shown.fitted(limits::ANIMATED_WIDTH);
+    let fps = source.rate();
+    let mut frames = frames(source, size, fps).await?;
+    if frames.is_empty() {
+        frames.push(colour::shrink(&poster.rgb, poster.size, size).into());
+    }
+    Ok(Reel { frames, size, fps })
+}
+
+/// Decodes the frames of a moving preview; there may be none.
+pub(super) async fn frames(source: &Relayed, size: Size, fps: f64) -> Result<Vec<Bytes>, JobError> {
     let count = |ms: u64| ((ms as f64 * fps / 1000.0).round() as u32).max(1);
     let frames = |seek, ms| Frames { seek, keyframes_only: false, fps: Some(fps), count: count(ms), size };
 
-    let mut list = if info.duration_ms > WHOLE_MS {
-        snippets(studio, info, tone_map, size, |seek| frames(seek, SNIPPET_MS)).await?
+    let mut list = if source.info.duration_ms > WHOLE_MS {
+        snippets(source, size, |seek| frames(seek, SNIPPET_MS)).await?
     } else {
         Vec::new()
     };
     // A single snippet: the file is much shorter than it says, or has no other keyframe.
     if list.len() <= count(SNIPPET_MS) as usize {
-        let worth = if list.is_empty() { Worth::Needed } else { studio.extra() };
-        let whole = or_none(studio.decode(info, tone_map, &frames(Seek::Start, WHOLE_MS), worth).await)?;
+        let worth = if list.is_empty() { Worth::Needed } else { source.extra() };
+        let whole = or_none(source.decode(&frames(Seek::Start, WHOLE_MS), worth).await)?;
         if whole.len() > list.len() {
             list = whole;
         }
     }
-    if list.is_empty() {
-        list.push(colour::shrink(&poster.frame, poster.size, size).into());
-    }
-    Ok(Reel { frames: list, size, fps })
+    Ok(list)
 }
 
 /// One child a snippet, two at a time: a moment that cannot be decoded costs its own second and no more, and no
 /// decoder holds memory while others work.
 async fn snippets(
-    studio: &Studio<'_>,
-    info: &MediaInfo,
-    tone_map: bool,
+    source: &Relayed,
     size: Size,
     frames: impl Fn(Seek) -> Frames,
 ) -> Result<Vec<Bytes>, JobError> {
-    let beginnings = beginnings(info.duration_ms);
+    let beginnings = beginnings(source.info.duration_ms);
     let wanted: Vec<_> = beginnings.iter().map(|ms| frames(Seek::Keyframe(*ms))).collect();
-    let mut found: Vec<Vec<Bytes>> = futures::stream::iter(&wanted)
-        .map(|frames| async { or_none(studio.decode(info, tone_map, frames, Worth::Needed).await) })
+    let mut found: Vec<Vec<Bytes>> = futures::stream::iter(wanted)
+        .map(|frames| async move { or_none(source.decode(&frames, Worth::Needed).await) })
         .buffered(2)
         .try_collect()
         .await?;
@@ -92,7 +73,7 @@ async fn snippets(
     // decoded from their very moment.
     // A moment that takes too long is left out, and so are those that lie even further from their keyframe.
     let mut slow = false;
-    let extra = studio.extra();
+    let extra = source.extra();
     let firsts: Vec<Option<Bytes>> = found.iter().map(|frames| frames.first().cloned()).collect();
     for place in 0..found.len() {
         let again = place > 0 && firsts[place].is_some() && firsts[place] == firsts[place - 1];
@@ -104,7 +85,7 @@ async fn snippets(
         let mut exact = Vec::new();
         if !slow {
             let moment = frames(Seek::Exact(beginnings[place]));
-            let look = outcome::of_a_look(studio.decode(info, tone_map, &moment, extra).await)?;
+            let look = outcome::of_a_look(source.decode(&moment, extra).await)?;
             slow = look == Err(Code::TimedOut);
             exact = look.unwrap_or_default();
         }

@@ -1,26 +1,25 @@
-//! Decides how one job's frames are decoded and pictures encoded: each child with its clock, judged by what was seen.
+//! Decides how one job's frames are decoded: each child with its clock, judged by what was seen.
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use glimpse_contract::{Code, Format};
+use bytes::Bytes;
+use glimpse_contract::Code;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Tools;
-use crate::decode::arguments::{self, Encoding, Frames};
-use crate::decode::process::{self, Limits, ProcessError};
+use crate::decode::arguments::{self, Input};
+use crate::decode::process::{self, Limits, Output, ProcessError};
 use crate::demux::sniff::Container;
 use crate::error::JobError;
+use crate::job::Patience;
 use crate::outcome::{self, Evidence};
-use crate::picture::check;
 use crate::probe::{self, MediaInfo, Transfer};
 use crate::relay::Relay;
 use crate::size::Size;
 
 /// The largest report of ffprobe: a thousand streams fit.
 const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
-/// The largest picture: THREATS F14's 64 MiB.
-const MAX_PICTURE_BYTES: usize = 64 * 1024 * 1024;
 
 /// When a job has to be done.
 #[derive(Debug, Clone, Copy)]
@@ -44,34 +43,65 @@ pub enum Worth {
     Extra(Instant),
 }
 
-/// One job's tools, source and clocks.
-#[derive(Debug)]
-pub struct Studio<'a> {
+/// One job's tools and clocks.
+#[derive(Debug, Clone)]
+pub struct Studio {
     /// The programs.
-    pub tools: &'a Tools,
-    /// The source.
-    pub relay: &'a Relay,
-    /// Its container.
-    pub container: Container,
+    pub tools: Tools,
     /// When to end.
     pub deadlines: Deadlines,
 }
 
-/// A picture and its size.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// The encoded bytes.
-    pub bytes: Bytes,
-    /// Its size.
-    pub size: Size,
+/// What a child reads.
+#[derive(Debug, Clone, Copy)]
+pub enum Feed<'a> {
+    /// A digest, on standard input.
+    Digest(&'a Bytes),
+    /// The source, through the loopback.
+    Relay(&'a Relay, Container),
 }
 
-impl Studio<'_> {
-    /// Asks ffprobe what the source holds.
-    pub async fn probe(&self) -> Result<MediaInfo, JobError> {
-        let arguments = arguments::probe(self.container, self.relay.url());
+impl<'a> Feed<'a> {
+    fn input(self) -> Input<'a> {
+        match self {
+            Self::Digest(_) => Input::Digest,
+            Self::Relay(relay, container) => Input::Relay(container, relay.url()),
+        }
+    }
+
+    fn stdin(self) -> Option<Bytes> {
+        match self {
+            Self::Digest(bytes) => Some(bytes.clone()),
+            Self::Relay(..) => None,
+        }
+    }
+
+    fn relay(self) -> Option<&'a Relay> {
+        match self {
+            Self::Digest(_) => None,
+            Self::Relay(relay, _) => Some(relay),
+        }
+    }
+
+    fn waited(self) -> Duration {
+        self.relay().map_or(Duration::ZERO, |relay| relay.counts().waited)
+    }
+}
+
+impl Studio {
+    /// The clocks of work that begins now and has to be over at `invocation`.
+    pub fn new(tools: &Tools, patience: &Patience, invocation: Instant) -> Self {
+        let Patience { child, extra, job } = *patience;
+        let deadlines = Deadlines { invocation, budget: Instant::now() + job, child, extra };
+        Self { tools: tools.clone(), deadlines }
+    }
+
+    /// Asks ffprobe what there is to be seen.
+    pub async fn probe(&self, feed: Feed<'_>) -> Result<MediaInfo, JobError> {
+        let arguments = arguments::probe(feed.input());
+        let limits = (MAX_REPORT_BYTES, Worth::Needed);
         let (result, evidence) =
-            self.run(&self.tools.ffprobe, &arguments, None, MAX_REPORT_BYTES, Worth::Needed).await;
+            self.run(&self.tools.ffprobe, &arguments, Some(feed), Output::Whole, limits).await;
         outcome::of_storage(evidence.seen.clone())?;
         match result {
             // A size that no picture can have is reported as none at all, and complained about.
@@ -90,9 +120,9 @@ impl Studio<'_> {
         if info.transfer == Transfer::Sdr {
             return false;
         }
-        let (result, _) = self
-            .run(&self.tools.ffmpeg, &arguments::list_filters(), None, MAX_REPORT_BYTES, Worth::Needed)
-            .await;
+        let limits = (MAX_REPORT_BYTES, Worth::Needed);
+        let (result, _) =
+            self.run(&self.tools.ffmpeg, &arguments::list_filters(), None, Output::Whole, limits).await;
         result.is_ok_and(|finished| {
             let text = String::from_utf8_lossy(&finished.stdout);
             [" zscale ", " tonemap "].iter().all(|filter| text.contains(filter))
@@ -104,96 +134,97 @@ impl Studio<'_> {
         Worth::Extra(Instant::now() + self.deadlines.extra)
     }
 
-    /// Decodes raw `rgb24` frames. There may be none: an exit code proves nothing, the output is looked at.
+    /// Decodes raw `rgb24` frames of this size, at most `count`, and hands each to `to` as it comes. There may be none:
+    /// an exit code proves nothing, what came out is looked at. Returns how many there were.
     ///
     /// # Errors
     /// A refusal is about this look: another moment of the same source may be decoded yet, see
     /// [`outcome::of_a_look`].
     pub async fn decode(
         &self,
-        info: &MediaInfo,
-        tone_map: bool,
-        frames: &Frames,
+        feed: Feed<'_>,
+        arguments: &[String],
+        (size, count): (Size, u32),
         worth: Worth,
-    ) -> Result<Vec<Bytes>, JobError> {
-        let size = frames.size.frame_bytes();
-        let arguments = arguments::decode(self.container, self.relay.url(), info, tone_map, frames);
-        let max = size * frames.count as usize;
-        let (result, evidence) = self.run(&self.tools.ffmpeg, &arguments, None, max, worth).await;
+        to: mpsc::Sender<Bytes>,
+    ) -> Result<u32, JobError> {
+        let bytes = size.frame_bytes();
+        let (own, mut frames) = mpsc::channel(1);
+        let output = Output::Pieces(bytes, own);
+        let max = bytes * count as usize;
+        let pass = async {
+            let mut passed = 0;
+            while let Some(frame) = frames.recv().await {
+                // Whoever is gone has seen enough.
+                if to.send(frame).await.is_err() {
+                    break;
+                }
+                passed += 1;
+            }
+            drop(to);
+            passed
+        };
+        let run = self.run(&self.tools.ffmpeg, arguments, Some(feed), output, (max, worth));
+        let ((result, evidence), passed) = tokio::join!(run, pass);
         // What broke a read also ends a stream early, as if it were all there is.
         outcome::of_storage(evidence.seen.clone())?;
-        let mut raw = match result {
-            Ok(finished) => finished.stdout,
-            Err(ProcessError::Failed { stdout, .. }) if stdout.len() >= size => stdout,
-            Err(ProcessError::TimedOut { stdout }) if stdout.len() >= size && !evidence.job_deadline => {
-                stdout
-            }
+        match result {
+            Ok(_) => Ok(passed),
+            Err(ProcessError::Failed { .. }) if passed > 0 => Ok(passed),
+            Err(ProcessError::TimedOut { .. }) if passed > 0 && !evidence.job_deadline => Ok(passed),
             // Its complaints about a codec are about other streams: this one's was looked at before.
             Err(ProcessError::Failed { tail, .. }) => {
-                return Err(JobError::Refused(outcome::refined(Code::Truncated, &tail)));
+                Err(JobError::Refused(outcome::refined(Code::Truncated, &tail)))
             }
-            Err(error) => return Err(outcome::of_child(&error, evidence, Code::Truncated)),
-        };
-        let mut list = Vec::with_capacity(frames.count as usize);
-        while raw.len() >= size {
-            list.push(raw.split_to(size));
+            Err(error) => Err(outcome::of_child(&error, evidence, Code::Truncated)),
         }
-        Ok(list)
     }
 
-    /// Encodes raw frames, and looks whether the result is a picture of that size.
-    pub async fn encode(
+    /// As [`Studio::decode`], with all frames at once.
+    pub async fn frames(
         &self,
-        encoding: Encoding,
-        size: Size,
-        fps: f64,
-        frames: &[Bytes],
-    ) -> Result<Picture, JobError> {
-        let mut raw = BytesMut::with_capacity(size.frame_bytes() * frames.len());
-        for frame in frames {
-            raw.extend_from_slice(frame);
-        }
-        let arguments = arguments::encode(encoding, size, fps);
-        let (result, _) = self
-            .run(&self.tools.ffmpeg, &arguments, Some(raw.freeze()), MAX_PICTURE_BYTES, Worth::Needed)
-            .await;
-        // An encoder reads frames of our own making: whatever ails it is no fault of the file.
-        let bytes = result.map_err(JobError::internal)?.stdout;
-        let format = match encoding {
-            Encoding::Jpeg => Format::Jpg,
-            Encoding::Gif => Format::Gif,
-            Encoding::Webp | Encoding::AnimatedWebp => Format::Webp,
-        };
-        match check::facts(format, &bytes) {
-            Some(facts) if facts.size == size => Ok(Picture { bytes, size }),
-            facts => {
-                Err(JobError::internal(format!("{encoding:?} made {facts:?}, not a picture of {size:?}")))
+        feed: Feed<'_>,
+        arguments: &[String],
+        what: (Size, u32),
+        worth: Worth,
+    ) -> Result<Vec<Bytes>, JobError> {
+        let (to, mut from) = mpsc::channel(1);
+        let gather = async {
+            let mut list = Vec::new();
+            while let Some(frame) = from.recv().await {
+                list.push(frame);
             }
-        }
+            list
+        };
+        let (passed, list) = tokio::join!(self.decode(feed, arguments, what, worth, to), gather);
+        passed.map(|_| list)
     }
 
     async fn run(
         &self,
         program: &std::path::Path,
         arguments: &[String],
-        stdin: Option<Bytes>,
-        max_stdout: usize,
-        worth: Worth,
+        feed: Option<Feed<'_>>,
+        output: Output,
+        (max_stdout, worth): (usize, Worth),
     ) -> (Result<process::Finished, ProcessError>, Evidence) {
         let started = Instant::now();
-        let waited = self.relay.counts().waited;
+        let relay = feed.and_then(Feed::relay);
+        let before = feed.map_or(Duration::ZERO, Feed::waited);
         let own = (started + self.deadlines.child).min(self.deadlines.budget);
         let own = match worth {
             Worth::Needed => own,
             Worth::Extra(until) => own.min(until),
         };
         let limits = Limits { deadline: own.min(self.deadlines.invocation), max_stdout };
-        let result = process::run(program, arguments, stdin, limits, self.relay.secret_path()).await;
+        let secret = relay.map_or("", Relay::secret_path);
+        let stdin = feed.and_then(Feed::stdin);
+        let result = process::run(program, arguments, stdin, output, limits, secret).await;
         let evidence = Evidence {
-            seen: self.relay.seen(),
+            seen: relay.and_then(Relay::seen),
             job_deadline: self.deadlines.invocation < own,
             took: started.elapsed(),
-            waited: self.relay.counts().waited.saturating_sub(waited),
+            waited: feed.map_or(Duration::ZERO, Feed::waited).saturating_sub(before),
         };
         if let Err(error) = &result {
             tracing::debug!(%error, "a child ended badly");

@@ -1,5 +1,7 @@
-//! Decides whether an encoder's output is a picture of the format and size that was asked for, by its bytes. Pure.
+//! Decides whether frames are what they are said to be, and whether an encoder's output is a picture of the format and
+//! size that was asked for, by its bytes. Pure.
 
+use bytes::Bytes;
 use glimpse_contract::Format;
 
 use crate::size::Size;
@@ -13,12 +15,95 @@ pub struct Facts {
     pub frames: u32,
 }
 
+/// Why frames did not become a picture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// There are none.
+    #[error("no frame to encode")]
+    NoFrames,
+    /// A frame does not have three bytes for each pixel.
+    #[error("a frame of {found} bytes where its size says {expected}")]
+    FrameLength {
+        /// Its own bytes.
+        found: usize,
+        /// Those that its size says.
+        expected: usize,
+    },
+    /// The format cannot hold a picture of that size, or a picture has no pixels.
+    #[error("no picture of this format is {width}x{height}")]
+    Sides {
+        /// Width.
+        width: u32,
+        /// Height.
+        height: u32,
+    },
+    /// The smallest that can be made is larger than what was asked for.
+    #[error("{least_bytes} bytes is the least, and {max_bytes} are allowed")]
+    DoesNotFit {
+        /// The smallest picture's bytes.
+        least_bytes: usize,
+        /// What was asked for.
+        max_bytes: usize,
+    },
+    /// The encoder has its own reason.
+    #[error("the encoder refused: {0}")]
+    Encoder(String),
+}
+
+/// Whether there are frames, and all of this size.
+pub fn frames<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Result<(), PictureError> {
+    if frames.is_empty() {
+        return Err(PictureError::NoFrames);
+    }
+    let expected = size.frame_bytes();
+    match frames.iter().map(|frame| frame.as_ref().len()).find(|found| *found != expected) {
+        Some(found) => Err(PictureError::FrameLength { found, expected }),
+        None => Ok(()),
+    }
+}
+
+/// The sides of a picture of at most `most` pixels each way, at least one.
+pub(crate) fn sides(size: Size, most: u16) -> Result<(u16, u16), PictureError> {
+    let held = |side: u32| u16::try_from(side).ok().filter(|side| (1..=most).contains(side));
+    match (held(size.width), held(size.height)) {
+        (Some(width), Some(height)) => Ok((width, height)),
+        _ => Err(PictureError::Sides { width: size.width, height: size.height }),
+    }
+}
+
+/// Makes a picture by the first of `steps`, from the finest to the smallest, that is at most `max_bytes` long: tries the
+/// finest, and halves the rest.
+pub(crate) fn within<S>(
+    steps: &[S],
+    max_bytes: usize,
+    mut make: impl FnMut(&S) -> Result<Bytes, PictureError>,
+) -> Result<Bytes, PictureError> {
+    let mut least_bytes = usize::MAX;
+    let mut best = None;
+    let (mut low, mut high) = (0, steps.len());
+    let mut next = 0;
+    while let Some(step) = steps.get(next).filter(|_| low < high) {
+        let bytes = make(step)?;
+        least_bytes = least_bytes.min(bytes.len());
+        if bytes.len() <= max_bytes {
+            best = Some(bytes);
+            high = next;
+        } else {
+            low = next + 1;
+        }
+        next = usize::midpoint(low, high);
+    }
+    best.ok_or(PictureError::DoesNotFit { least_bytes, max_bytes })
+}
+
 /// Reads a whole picture; none if it is no complete picture of that format.
 pub fn facts(format: Format, bytes: &[u8]) -> Option<Facts> {
     match format {
         Format::Jpg => jpeg(bytes),
         Format::Gif => gif(bytes),
         Format::Webp => webp(bytes),
+        Format::Png => png(bytes),
+        Format::Vtt | Format::Json => None,
     }
 }
 
@@ -36,7 +121,9 @@ fn jpeg(bytes: &[u8]) -> Option<Facts> {
     }
     let mut at = 2;
     loop {
-        let [0xff, marker] = *bytes.get(at..at + 2)? else { return None };
+        let [0xff, marker] = *bytes.get(at..at + 2)? else {
+            return None;
+        };
         // Start of frame: baseline or progressive.
         if matches!(marker, 0xc0..=0xc2) {
             let size = Size { height: big(bytes, at + 5)?, width: big(bytes, at + 7)? };
@@ -46,12 +133,35 @@ fn jpeg(bytes: &[u8]) -> Option<Facts> {
     }
 }
 
+/// <https://www.w3.org/TR/png-3/#5DataRep>
+fn png(bytes: &[u8]) -> Option<Facts> {
+    let mut at = 8;
+    if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        return None;
+    }
+    let mut size = None;
+    loop {
+        let long = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let length = long(at)? as usize;
+        let kind = bytes.get(at + 4..at + 8)?;
+        if kind == b"IHDR" && size.is_none() {
+            size = Some(Size { width: long(at + 8)?, height: long(at + 12)? });
+        }
+        at = at.checked_add(length)?.checked_add(12)?;
+        if kind == b"IEND" {
+            return (at == bytes.len()).then_some(Facts { size: size?, frames: 1 });
+        }
+    }
+}
+
 fn gif(bytes: &[u8]) -> Option<Facts> {
     if !bytes.starts_with(b"GIF89a") || bytes.last() != Some(&0x3b) {
         return None;
     }
     let size = Size { width: little(bytes, 6)?, height: little(bytes, 8)? };
-    let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
+    let table = |flags: u8| {
+        if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
+    };
     let mut at = 13 + table(*bytes.get(10)?);
     let mut frames = 0;
     loop {
@@ -142,6 +252,22 @@ mod tests {
         assert_eq!(facts(Format::Jpg, b"\xff\xd8\xff\xd9"), None);
     }
 
+    #[test]
+    fn the_finest_that_fits_is_taken() {
+        let steps: Vec<usize> = (0..10).map(|step| 1000 - step * 100).collect();
+        for max_bytes in 100..1100 {
+            let mut tries = 0;
+            let made = within(&steps, max_bytes, |length| {
+                tries += 1;
+                Ok(vec![0; *length].into())
+            });
+            assert_eq!(made.unwrap().len(), (max_bytes / 100 * 100).min(1000));
+            assert!(tries <= 5);
+        }
+        let made = within(&steps, 99, |length| Ok(vec![0; *length].into()));
+        assert_eq!(made, Err(PictureError::DoesNotFit { least_bytes: 100, max_bytes: 99 }));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_survived(tail in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -149,6 +275,7 @@ mod tests {
                 (Format::Jpg, b"\xff\xd8\xff".as_slice()),
                 (Format::Gif, b"GIF89a"),
                 (Format::Webp, b"RIFF\x08\0\0\0WEBP"),
+                (Format::Png, b"\x89PNG\r\n\x1a\n"),
             ] {
                 let _ = facts(format, &[magic, &tail, b"\xff\xd9"].concat());
                 let _ = facts(format, &[magic, &tail, b";"].concat());

@@ -22,33 +22,81 @@ pub fn thumbhash(frame: &[u8], size: Size) -> String {
     STANDARD.encode(thumbhash::rgba_to_thumb_hash(small.width as usize, small.height as usize, &rgba))
 }
 
-/// A raw `rgb24` frame made smaller: each pixel is the mean of those it stands for.
+/// A raw `rgb24` frame made smaller: each pixel is the mean of the area that it stands for, parts of pixels counted as
+/// parts. Numbers are averaged as they are stored, as ffmpeg's scaler does.
 pub fn shrink(frame: &[u8], from: Size, to: Size) -> Vec<u8> {
-    let mut small = Vec::with_capacity(to.frame_bytes());
-    for y in 0..to.height as usize {
-        let rows = band(y, to.height as usize, from.height as usize);
-        for x in 0..to.width as usize {
-            let columns = band(x, to.width as usize, from.width as usize);
-            let mut sum = [0_u64; 3];
-            for row in rows.clone() {
-                for column in columns.clone() {
-                    let at = (row * from.width as usize + column) * 3;
-                    for (total, value) in sum.iter_mut().zip(&frame[at..at + 3]) {
-                        *total += u64::from(*value);
-                    }
+    if from == to {
+        return frame.to_vec();
+    }
+    let (stride, line) = (from.width as usize * 3, to.width as usize * 3);
+    let mut small = vec![0; to.frame_bytes()];
+    if stride == 0 || line == 0 {
+        return small;
+    }
+    let columns = Spans::new(from.width, to.width);
+    let rows = Spans::new(from.height, to.height);
+    let mut sums = vec![0_u32; stride];
+    for (place, out) in small.chunks_exact_mut(line).enumerate() {
+        sums.fill(0);
+        for (row, weight) in rows.of(place) {
+            let row = frame.get(row * stride..(row + 1) * stride).unwrap_or_default();
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += weight * u32::from(*value);
+            }
+        }
+        for (place, pixel) in out.chunks_exact_mut(3).enumerate() {
+            let mut total = [1 << (2 * WEIGHT_BITS - 1); 3];
+            for (column, weight) in columns.of(place) {
+                for (total, sum) in
+                    total.iter_mut().zip(sums.get(column * 3..column * 3 + 3).unwrap_or_default())
+                {
+                    *total += weight * sum;
                 }
             }
-            let count = (rows.len() * columns.len()).max(1) as u64;
-            small.extend(sum.map(|total| (total / count) as u8));
+            for (value, total) in pixel.iter_mut().zip(total) {
+                *value = (total >> (2 * WEIGHT_BITS)) as u8;
+            }
         }
     }
     small
 }
 
-/// The source pixels that one pixel of the shrunk picture stands for.
-fn band(place: usize, of: usize, total: usize) -> std::ops::Range<usize> {
-    let start = place * total / of;
-    start..((place + 1) * total / of).max(start + 1).min(total)
+/// Bits of a weight: twice that many and a pixel's eight are just below 32, with room for the rounding.
+const WEIGHT_BITS: u32 = 12;
+
+/// Which pixels of a row or column each shrunk pixel stands for, and how much of them.
+struct Spans {
+    first: Vec<usize>,
+    /// The weights of the first shrunk pixel's, the second's and so on.
+    weights: Vec<u32>,
+    /// Where each one's begin.
+    begins: Vec<usize>,
+}
+
+impl Spans {
+    fn new(from: u32, to: u32) -> Self {
+        let (from, to) = (u64::from(from), u64::from(to));
+        let mut spans = Self { first: Vec::new(), weights: Vec::new(), begins: vec![0] };
+        for place in 0..to {
+            // In units of which a source pixel has `to` and a shrunk one `from`.
+            let (start, end) = (place * from, (place + 1) * from);
+            // Weights are differences of rounded sums, so that they always add up to one.
+            let share = |at: u64| {
+                ((at.clamp(start, end) - start) << WEIGHT_BITS).checked_div(from).unwrap_or(0) as u32
+            };
+            let pixels = start / to..end.div_ceil(to);
+            spans.first.push(pixels.start as usize);
+            spans.weights.extend(pixels.map(|pixel| share((pixel + 1) * to) - share(pixel * to)));
+            spans.begins.push(spans.weights.len());
+        }
+        spans
+    }
+
+    /// The pixels and weights of one shrunk pixel.
+    fn of(&self, place: usize) -> impl Iterator<Item = (usize, u32)> {
+        let weights = &self.weights[self.begins[place]..self.begins[place + 1]];
+        (self.first[place]..).zip(weights.iter().copied())
+    }
 }
 
 /// The colour that covers most of a raw `rgb24` frame, vivid ones counting more, as `#rrggbb`.
@@ -91,6 +139,67 @@ mod tests {
             let size = Size { width, height };
             let hash = thumbhash(&vec![128; size.frame_bytes()], size);
             assert!((5..=40).contains(&hash.len()), "{width}x{height}: {hash}");
+        }
+    }
+
+    /// The mean of the area, in floating point.
+    fn slow(frame: &[u8], from: Size, to: Size) -> Vec<f64> {
+        let share = |place: u32, pixel: u32, from: u32, to: u32| {
+            let ratio = f64::from(from) / f64::from(to);
+            let (start, end) = (f64::from(place) * ratio, f64::from(place + 1) * ratio);
+            ((f64::from(pixel) + 1.0).min(end) - f64::from(pixel).max(start)).max(0.0) / ratio
+        };
+        let mut small = Vec::new();
+        for y in 0..to.height {
+            for x in 0..to.width {
+                let mut sums = [0.0; 3];
+                for row in 0..from.height {
+                    for column in 0..from.width {
+                        let weight =
+                            share(y, row, from.height, to.height) * share(x, column, from.width, to.width);
+                        let at = ((row * from.width + column) * 3) as usize;
+                        for (sum, value) in sums.iter_mut().zip(&frame[at..at + 3]) {
+                            *sum += weight * f64::from(*value);
+                        }
+                    }
+                }
+                small.extend(sums);
+            }
+        }
+        small
+    }
+
+    #[test]
+    fn shrinking_is_the_mean_of_the_area() {
+        for (from, to) in [
+            ((8, 8), (4, 4)),
+            ((9, 7), (4, 3)),
+            ((13, 5), (1, 1)),
+            ((6, 6), (5, 6)),
+            ((3, 2), (6, 5)),
+            ((1, 1), (1, 1)),
+        ] {
+            let [from, to] = [from, to].map(|(width, height)| Size { width, height });
+            let frame: Vec<u8> = (0..from.frame_bytes() as u32)
+                .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+                .collect();
+            let small = shrink(&frame, from, to);
+            assert_eq!(small.len(), to.frame_bytes());
+            for (fast, slow) in small.iter().zip(slow(&frame, from, to)) {
+                assert!((f64::from(*fast) - slow).abs() <= 0.6, "{from:?} to {to:?}: {fast}, {slow}");
+            }
+        }
+    }
+
+    #[test]
+    fn shrinking_keeps_white_white_and_black_black() {
+        for value in [0, 1, 254, 255] {
+            for (width, height) in [(640, 360), (641, 1), (1, 8192), (8192, 3)] {
+                let from = Size { width, height };
+                let to = Size { width: width.div_ceil(3), height: height.div_ceil(7) };
+                let small = shrink(&vec![value; from.frame_bytes()], from, to);
+                assert!(small.iter().all(|shrunk| *shrunk == value), "{width}x{height}: {value}");
+            }
         }
     }
 }

@@ -11,45 +11,162 @@ pub struct Score {
 
 /// Below this spread of brightness a frame is taken for empty: noise and a station's logo stay below it.
 const BLANK_DEVIATION: f64 = 6.0;
-/// A frame so dark, or so bright, on average shows hardly anything.
+/// A frame so dark, or so bright, on average shows hardly anything, unless a fiftieth of it is lit, or in the shade.
 const DARK: f64 = 18.0;
+const LIT: u8 = 48;
 const BRIGHT: f64 = 240.0;
+const SHADE: u8 = 200;
+/// About how many pixels are looked at each way: the same score for a tenth of the time.
+const SAMPLES: usize = 128;
+/// Up to this brightness the rows at the top and the bottom, and the columns at the sides, are a letterbox.
+const BAR: u8 = 24;
+/// The share of two neighbouring shades of 32 from which a frame is taken for a card: a surface with something on it.
+const CARD: f64 = 0.6;
 
 /// Scores a raw `rgb24` frame of this width.
 pub fn score(frame: &[u8], width: u32) -> Score {
-    let luma: Vec<f64> = frame
-        .chunks_exact(3)
-        .map(|pixel| 0.299 * f64::from(pixel[0]) + 0.587 * f64::from(pixel[1]) + 0.114 * f64::from(pixel[2]))
-        .collect();
-    let count = luma.len().max(1) as f64;
-    let mean = luma.iter().sum::<f64>() / count;
-    let deviation = (luma.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
-    let width = (width as usize).max(1);
-    let edges: f64 = luma
-        .chunks_exact(width)
-        .map(|row| row.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum::<f64>())
-        .sum::<f64>()
-        / count;
-    let colour = frame
-        .chunks_exact(3)
-        .map(|pixel| {
-            let (low, high) = (pixel.iter().min(), pixel.iter().max());
-            f64::from(high.copied().unwrap_or(0) - low.copied().unwrap_or(0))
-        })
-        .sum::<f64>()
-        / count;
-    // Middling brightness is best; contrast, edges and colour add up with falling weight.
+    let picture =
+        Picture { frame, width: (width as usize).max(1), height: frame.len() / 3 / (width as usize).max(1) };
+    let Some(part) = picture.within_bars() else { return Score { value: 0.0, blank: true } };
+    let seen = picture.look(part);
+    let count = seen.count.max(1) as f64;
+    let mean = seen.sum as f64 / count;
+    let deviation = (seen.squares as f64 / count - mean * mean).max(0.0).sqrt();
+    let share = |shades: &[u32]| f64::from(shades.iter().sum::<u32>()) / count;
+    let entropy: f64 = seen
+        .shades
+        .iter()
+        .filter(|shade| **shade > 0)
+        .map(|shade| share(&[*shade]))
+        .map(|part| -part * part.log2())
+        .sum();
+    let card = seen.shades.windows(2).map(share).fold(0.0, f64::max);
+    // Middling brightness is best; contrast, variety, sharpness and colour add up, a surface takes away.
     let exposure = 1.0 - ((mean - 118.0).abs() / 137.0).min(1.0);
     let value = exposure
-        + (deviation / 64.0).min(1.0)
-        + 0.7 * (edges / 12.0).min(1.0)
-        + 0.4 * (colour / 96.0).min(1.0);
-    Score { value, blank: deviation < BLANK_DEVIATION || !(DARK..=BRIGHT).contains(&mean) }
+        + 0.7 * (deviation / 64.0).min(1.0)
+        + 0.6 * (entropy / 4.5).min(1.0)
+        + 0.8 * (seen.bends as f64 / count / 12.0).min(1.0)
+        + 0.4 * (seen.colour as f64 / count / 96.0).min(1.0)
+        - 1.2 * ((card - CARD) / (1.0 - CARD)).clamp(0.0, 1.0);
+    let [low, high] = seen.ends();
+    let blank = deviation < BLANK_DEVIATION || (mean < DARK && high < LIT) || (mean > BRIGHT && low > SHADE);
+    Score { value, blank }
+}
+
+struct Picture<'a> {
+    frame: &'a [u8],
+    width: usize,
+    height: usize,
+}
+
+/// The part of a picture inside its bars; each way from, to.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    columns: (usize, usize),
+    rows: (usize, usize),
+}
+
+/// What a look at some of the pixels tells.
+struct Seen {
+    count: usize,
+    /// Of the brightness, its square.
+    sum: u64,
+    squares: u64,
+    /// Of how far a pixel's brightness is from the middle of its two neighbours': what a blur takes away first.
+    bends: u64,
+    /// Of the largest channel's distance to the smallest.
+    colour: u64,
+    /// How many pixels have each of 32 shades.
+    shades: [u32; 32],
+}
+
+impl Seen {
+    /// The shades below and above which a fiftieth of the pixels are.
+    fn ends(&self) -> [u8; 2] {
+        let least = (self.count / 50) as u32;
+        let end = |order: &mut dyn Iterator<Item = usize>| {
+            let mut sum = 0;
+            for shade in order {
+                sum += self.shades[shade];
+                if sum > least {
+                    return (shade * 8) as u8;
+                }
+            }
+            0
+        };
+        [end(&mut (0..32)), end(&mut (0..32).rev())]
+    }
+}
+
+impl Picture<'_> {
+    fn luma(&self, x: usize, y: usize) -> i32 {
+        let at = (y * self.width + x) * 3;
+        let [red, green, blue] = [0, 1, 2].map(|channel| i32::from(self.frame[at + channel]));
+        (77 * red + 150 * green + 29 * blue) >> 8
+    }
+
+    /// What lies inside black bars; all of it if it is black altogether; none if there are no pixels.
+    fn within_bars(&self) -> Option<Part> {
+        if self.width == 0 || self.height == 0 {
+            return None;
+        }
+        let (across, down) = (self.width.div_ceil(SAMPLES), self.height.div_ceil(SAMPLES));
+        let black = |x: usize, y: usize| self.luma(x, y) <= i32::from(BAR);
+        let lit_row = |y: &usize| !(0..self.width).step_by(across).all(|x| black(x, *y));
+        let lit_column = |x: &usize| !(0..self.height).step_by(down).all(|y| black(*x, y));
+        let (rows, columns) = (0..self.height, 0..self.width);
+        let found = (
+            rows.clone().find(lit_row),
+            rows.rev().find(lit_row),
+            columns.clone().find(lit_column),
+            columns.rev().find(lit_column),
+        );
+        Some(match found {
+            (Some(top), Some(bottom), Some(left), Some(right)) => {
+                // Bars leave a picture of some size; a light in the dark is no picture with bars.
+                let wide = (right + 1 - left) * 5 >= self.width * 2;
+                let high = (bottom + 1 - top) * 5 >= self.height * 2;
+                Part {
+                    columns: if wide { (left, right + 1) } else { (0, self.width) },
+                    rows: if high { (top, bottom + 1) } else { (0, self.height) },
+                }
+            }
+            _ => Part { columns: (0, self.width), rows: (0, self.height) },
+        })
+    }
+
+    fn look(&self, part: Part) -> Seen {
+        let ((left, right), (top, bottom)) = (part.columns, part.rows);
+        let (across, down) = ((right - left).div_ceil(SAMPLES), (bottom - top).div_ceil(SAMPLES));
+        let mut seen = Seen { count: 0, sum: 0, squares: 0, bends: 0, colour: 0, shades: [0; 32] };
+        for y in (top..bottom).step_by(down) {
+            for x in (left..right).step_by(across) {
+                let luma = self.luma(x, y);
+                let before = self.luma(x.saturating_sub(1), y);
+                let after = self.luma((x + 1).min(self.width - 1), y);
+                let at = (y * self.width + x) * 3;
+                let pixel = [0, 1, 2].map(|channel| self.frame[at + channel]);
+                let low = pixel[0].min(pixel[1]).min(pixel[2]);
+                let high = pixel[0].max(pixel[1]).max(pixel[2]);
+                seen.count += 1;
+                seen.sum += luma as u64;
+                seen.squares += (luma * luma) as u64;
+                seen.bends += u64::from((2 * luma - before - after).unsigned_abs());
+                seen.colour += u64::from(high - low);
+                seen.shades[(luma as usize / 8).min(31)] += 1;
+            }
+        }
+        seen
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WIDTH: usize = 128;
+    const HEIGHT: usize = 72;
 
     fn flat(value: u8) -> Vec<u8> {
         vec![value; 64 * 64 * 3]
@@ -75,5 +192,112 @@ mod tests {
     #[test]
     fn an_empty_frame_is_blank() {
         assert!(score(&[], 0).blank);
+        assert!(score(&[], 64).blank);
+        assert!(score(&[1, 2, 3], 64).blank);
+    }
+
+    /// A landscape: sky, hills with texture, a lake.
+    fn scene() -> Vec<[f64; 3]> {
+        (0..WIDTH * HEIGHT)
+            .map(|at| {
+                let (x, y) = ((at % WIDTH) as f64, (at / WIDTH) as f64);
+                let hill = 30.0 + 10.0 * (x / 17.0).sin();
+                let grain =
+                    (at as u32).wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519) >> 26;
+                match y {
+                    _ if y < hill => [110.0 + y, 150.0 + y, 230.0],
+                    _ if y < 55.0 => [60.0 + f64::from(grain), 90.0 + 1.4 * f64::from(grain), 40.0],
+                    _ => [20.0, 60.0 + y / 2.0 + f64::from(grain) / 4.0, 120.0],
+                }
+            })
+            .collect()
+    }
+
+    fn bytes(pixels: &[[f64; 3]]) -> Vec<u8> {
+        pixels.iter().flatten().map(|value| value.clamp(0.0, 255.0) as u8).collect()
+    }
+
+    /// Each pixel mixed with the same one of another picture.
+    fn mixed(pixels: &[[f64; 3]], share: f64, other: impl Fn(usize) -> [f64; 3]) -> Vec<u8> {
+        let mix = |(at, pixel): (usize, &[f64; 3])| {
+            let other = other(at);
+            std::array::from_fn(|channel| pixel[channel] * (1.0 - share) + other[channel] * share)
+        };
+        bytes(&pixels.iter().enumerate().map(mix).collect::<Vec<_>>())
+    }
+
+    fn blurred(pixels: &[[f64; 3]]) -> Vec<u8> {
+        let mean = |at: usize| {
+            let around = || (at.saturating_sub(4)..(at + 5).min(pixels.len())).map(|near| pixels[near]);
+            let count = around().count() as f64;
+            std::array::from_fn(|channel| around().map(|pixel| pixel[channel]).sum::<f64>() / count)
+        };
+        bytes(&(0..pixels.len()).map(mean).collect::<Vec<_>>())
+    }
+
+    fn letterboxed(pixels: &[[f64; 3]]) -> Vec<u8> {
+        let lit = |at: usize| (12..HEIGHT - 12).contains(&(at / WIDTH));
+        mixed(pixels, 1.0, |at| if lit(at) { pixels[at] } else { [0.0; 3] })
+    }
+
+    /// Lines of text on a surface.
+    fn card(ground: f64, ink: f64) -> Vec<u8> {
+        let written =
+            |at: usize| (at / WIDTH) % 18 < 4 && (20..100).contains(&(at % WIDTH)) && (at % WIDTH) % 5 < 2;
+        mixed(&scene(), 1.0, |at| if written(at) { [ink; 3] } else { [ground; 3] })
+    }
+
+    #[test]
+    fn the_better_frame_wins() {
+        let scene = scene();
+        let real = bytes(&scene);
+        let worse = [
+            ("half faded to black", mixed(&scene, 0.5, |_| [0.0; 3])),
+            ("nearly faded to black", mixed(&scene, 0.85, |_| [0.0; 3])),
+            ("half faded to white", mixed(&scene, 0.5, |_| [255.0; 3])),
+            ("a white flash", mixed(&scene, 0.95, |_| [255.0; 3])),
+            ("blended with its mirror", mixed(&scene, 0.5, |at| scene[scene.len() - 1 - at])),
+            ("blurred", blurred(&scene)),
+            ("without colour", mixed(&scene, 1.0, |at| [scene[at].iter().sum::<f64>() / 3.0; 3])),
+            ("white text on black", card(0.0, 255.0)),
+            ("black text on white", card(255.0, 0.0)),
+            ("white text on blue", card(70.0, 240.0)),
+            ("black", vec![0; real.len()]),
+            ("white", vec![255; real.len()]),
+        ];
+        let own = score(&real, WIDTH as u32);
+        assert!(!own.blank);
+        for (name, frame) in &worse {
+            let other = score(frame, WIDTH as u32);
+            assert!(other.blank || other.value < own.value - 0.1, "{name}: {other:?} against {own:?}");
+        }
+    }
+
+    #[test]
+    fn bars_are_no_fault() {
+        let scene = scene();
+        let (own, boxed) = (score(&bytes(&scene), WIDTH as u32), score(&letterboxed(&scene), WIDTH as u32));
+        assert!((own.value - boxed.value).abs() < 0.25, "{own:?} and {boxed:?}");
+        let flash = score(&mixed(&scene, 0.5, |_| [255.0; 3]), WIDTH as u32);
+        assert!(boxed.value > flash.value);
+    }
+
+    #[test]
+    fn a_dark_scene_is_more_than_black() {
+        let night = mixed(&scene(), 0.9, |_| [0.0; 3]);
+        let lights = |at: usize| {
+            if at % 37 < 3 && (at / WIDTH).is_multiple_of(3) { [220.0, 190.0, 120.0] } else { [6.0; 3] }
+        };
+        let city = mixed(&scene(), 1.0, lights);
+        let black = score(&vec![0; night.len()], WIDTH as u32);
+        assert!(black.blank);
+        let seen = score(&city, WIDTH as u32);
+        assert!(!seen.blank && seen.value > black.value, "{seen:?}");
+        assert!(score(&night, WIDTH as u32).value > black.value);
+    }
+
+    #[test]
+    fn a_flash_is_blank() {
+        assert!(score(&mixed(&scene(), 0.95, |_| [255.0; 3]), WIDTH as u32).blank);
     }
 }

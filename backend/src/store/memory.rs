@@ -91,7 +91,7 @@ impl Memory {
         self.lock().read_faults.push_back(fault);
     }
 
-    /// Orders a fault for the next manifest that is written.
+    /// Orders a fault for the next object that is created: a manifest, or a picture made on demand.
     pub fn fail_next_create(&self, error: StoreError) {
         self.lock().create_faults.push_back(error);
     }
@@ -110,19 +110,45 @@ impl Memory {
     }
 
     fn put(&self, key: &Key, bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> String {
-        let head = Head {
-            etag: etag(&bytes),
-            bytes: bytes.len() as u64,
-            content_type: content_type.to_owned(),
-            name: String::new(),
-            visibility: visibility.map(|word| word.as_str().to_owned()),
-        };
-        let etag = head.etag.clone();
+        let object = object(bytes, content_type, visibility);
+        let etag = object.head.etag.clone();
         let mut inner = self.lock();
         inner.writes += 1;
-        inner.objects.insert(key.to_string(), Object { head, bytes });
+        inner.objects.insert(key.to_string(), object);
         etag
     }
+
+    fn create(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &str,
+        visibility: Option<Visibility>,
+    ) -> Result<String, StoreError> {
+        let object = object(bytes, content_type, visibility);
+        let etag = object.head.etag.clone();
+        let mut inner = self.lock();
+        if let Some(error) = inner.create_faults.pop_front() {
+            return Err(error);
+        }
+        if inner.objects.contains_key(&key.to_string()) {
+            return Err(StoreError::Lost);
+        }
+        inner.writes += 1;
+        inner.objects.insert(key.to_string(), object);
+        Ok(etag)
+    }
+}
+
+fn object(bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> Object {
+    let head = Head {
+        etag: etag(&bytes),
+        bytes: bytes.len() as u64,
+        content_type: content_type.to_owned(),
+        name: String::new(),
+        visibility: visibility.map(|word| word.as_str().to_owned()),
+    };
+    Object { head, bytes }
 }
 
 impl Store for Memory {
@@ -173,23 +199,26 @@ impl Store for Memory {
         Ok(self.put(key, bytes, content_type, Some(visibility)))
     }
 
+    async fn whole(&self, key: &Key, max_bytes: u64) -> Result<(Head, Bytes), StoreError> {
+        let object = self.get(key).ok_or(StoreError::Gone)?;
+        if object.head.bytes > max_bytes {
+            return Err(StoreError::Transient("the object is longer than expected".into()));
+        }
+        Ok((object.head, object.bytes))
+    }
+
+    async fn create_output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> Result<String, StoreError> {
+        self.create(key, bytes, content_type, Some(visibility))
+    }
+
     async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        if let Some(error) = self.lock().create_faults.pop_front() {
-            return Err(error);
-        }
-        let head = Head {
-            etag: etag(&json),
-            bytes: json.len() as u64,
-            content_type: "application/json".into(),
-            ..Head::default()
-        };
-        let mut inner = self.lock();
-        if inner.objects.contains_key(&key.to_string()) {
-            return Err(StoreError::Lost);
-        }
-        inner.writes += 1;
-        inner.objects.insert(key.to_string(), Object { head, bytes: json });
-        Ok(())
+        self.create(key, json, "application/json", None).map(drop)
     }
 
     async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! Decides how S3 is asked: which client, timeouts and retries, and how its answers become [`StoreError`]s.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use aws_sdk_s3::config::{
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use glimpse_contract::{Key, META_NAME, META_VISIBILITY, Visibility};
+use tokio::time::timeout;
 
 use super::{Body, Head, Store, StoreError};
 use crate::config::Config;
@@ -64,23 +67,32 @@ impl S3 {
         }
         Self { client: Client::from_conf(builder.build()), bucket: config.bucket.clone() }
     }
+
+    fn output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> PutObjectFluentBuilder {
+        let name = META_VISIBILITY.strip_prefix(PREFIX_OF_METADATA).unwrap_or(META_VISIBILITY);
+        self.client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.to_string())
+            .content_type(content_type)
+            .cache_control(CACHE_CONTROL)
+            .metadata(name, visibility.as_str())
+            .body(ByteStream::from(bytes))
+    }
 }
 
 impl Store for S3 {
     async fn head(&self, key: &Key) -> Result<Head, StoreError> {
         let answer = self.client.head_object().bucket(&self.bucket).key(key.to_string()).send().await;
         let answer = answer.map_err(|error| classify(&error, StoreError::Changed))?;
-        let meta = |header: &str| {
-            let name = header.strip_prefix(PREFIX_OF_METADATA).unwrap_or(header);
-            answer.metadata().and_then(|all| all.get(name)).cloned()
-        };
-        Ok(Head {
-            etag: answer.e_tag().unwrap_or_default().to_owned(),
-            bytes: answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
-            content_type: answer.content_type().unwrap_or_default().to_owned(),
-            name: meta(META_NAME).unwrap_or_default(),
-            visibility: meta(META_VISIBILITY),
-        })
+        let length = answer.content_length();
+        Ok(head_of(answer.e_tag(), length, answer.content_type(), answer.metadata()))
     }
 
     async fn read(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<Body, StoreError> {
@@ -108,19 +120,44 @@ impl Store for S3 {
         content_type: &'static str,
         visibility: Visibility,
     ) -> Result<String, StoreError> {
-        let name = META_VISIBILITY.strip_prefix(PREFIX_OF_METADATA).unwrap_or(META_VISIBILITY);
-        let answer = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key.to_string())
-            .content_type(content_type)
-            .cache_control(CACHE_CONTROL)
-            .metadata(name, visibility.as_str())
-            .body(ByteStream::from(bytes))
-            .send()
+        let request = self.output(key, bytes, content_type, visibility);
+        let answer = request.send().await.map_err(|error| classify(&error, StoreError::Conflict))?;
+        Ok(answer.e_tag().unwrap_or_default().to_owned())
+    }
+
+    async fn whole(&self, key: &Key, max_bytes: u64) -> Result<(Head, Bytes), StoreError> {
+        let request = self.client.get_object().bucket(&self.bucket).key(key.to_string());
+        let mut answer = request.send().await.map_err(|error| classify(&error, StoreError::Changed))?;
+        let length = answer.content_length();
+        let head = head_of(answer.e_tag(), length, answer.content_type(), answer.metadata());
+        if head.bytes > max_bytes {
+            return Err(StoreError::Transient("the object is longer than expected".into()));
+        }
+        let mut bytes = BytesMut::with_capacity(head.bytes as usize);
+        let read = async {
+            while let Some(piece) = answer.body.next().await {
+                bytes.extend_from_slice(&piece.map_err(|error| StoreError::Transient(error.to_string()))?);
+            }
+            Ok(())
+        };
+        timeout(OPERATION_TIMEOUT, read)
             .await
-            .map_err(|error| classify(&error, StoreError::Conflict))?;
+            .map_err(|_| StoreError::Transient("S3 fell silent".into()))??;
+        if bytes.len() as u64 != head.bytes {
+            return Err(StoreError::Transient("the body ends early".into()));
+        }
+        Ok((head, bytes.freeze()))
+    }
+
+    async fn create_output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> Result<String, StoreError> {
+        let request = self.output(key, bytes, content_type, visibility).if_none_match("*");
+        let answer = request.send().await.map_err(|error| classify(&error, StoreError::Lost))?;
         Ok(answer.e_tag().unwrap_or_default().to_owned())
     }
 
@@ -147,6 +184,25 @@ impl Store for S3 {
             .await
             .map_err(|error| classify(&error, StoreError::Conflict))?;
         Ok(())
+    }
+}
+
+fn head_of(
+    etag: Option<&str>,
+    length: Option<i64>,
+    content_type: Option<&str>,
+    metadata: Option<&HashMap<String, String>>,
+) -> Head {
+    let meta = |header: &str| {
+        let name = header.strip_prefix(PREFIX_OF_METADATA).unwrap_or(header);
+        metadata.and_then(|all| all.get(name)).cloned()
+    };
+    Head {
+        etag: etag.unwrap_or_default().to_owned(),
+        bytes: length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
+        content_type: content_type.unwrap_or_default().to_owned(),
+        name: meta(META_NAME).unwrap_or_default(),
+        visibility: meta(META_VISIBILITY),
     }
 }
 

@@ -10,23 +10,30 @@ use std::time::Duration;
 use glimpse_backend::config::{Tools, resolve};
 use glimpse_backend::event::Job;
 use glimpse_backend::job::{Patience, Report, Workshop};
+use glimpse_backend::size::Size;
 use glimpse_backend::store::memory::Memory;
-use glimpse_contract::{Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};
+use glimpse_contract::{Code, Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};
 use tokio::time::Instant;
 
-/// The programs: named by the environment, or wherever PATH has them.
+/// The programs: named by the environment (`cargo xtask test` names the layer's), or wherever PATH has them.
 pub(crate) fn tools() -> Tools {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let find = |name: &str, default: &str| {
-        let wanted = std::env::var(name).unwrap_or_else(|_| default.to_owned());
-        resolve(&wanted, &path).unwrap_or_else(|| panic!("install {default}, or name it by {name}"))
-    };
     Tools { ffmpeg: find("GLIMPSE_FFMPEG", "ffmpeg"), ffprobe: find("GLIMPSE_FFPROBE", "ffprobe") }
 }
 
 /// The ffmpeg that makes the tests' media and looks at pictures. It is a whole one: a layer's has no encoder for video.
 fn maker() -> PathBuf {
-    resolve("ffmpeg", &std::env::var("PATH").unwrap_or_default()).expect("install ffmpeg")
+    reference("ffmpeg")
+}
+
+/// A whole ffmpeg, or its ffprobe.
+pub(crate) fn reference(program: &str) -> PathBuf {
+    find(&format!("GLIMPSE_REFERENCE_{}", program.to_uppercase()), program)
+}
+
+fn find(name: &str, default: &str) -> PathBuf {
+    let wanted = std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    resolve(&wanted, &std::env::var("PATH").unwrap_or_default())
+        .unwrap_or_else(|| panic!("install {default}, or name it by {name}"))
 }
 
 /// Whether the ffmpeg under test has a filter.
@@ -131,4 +138,43 @@ pub(crate) fn media() -> Option<PathBuf> {
         eprintln!("NOT RUN: GLIMPSE_MEDIA names no folder with `good` and `hostile` in it");
     }
     folder
+}
+
+/// The turn is written into the track's header, as phones do: a matrix of 16.16 and 2.30 numbers, ISO 14496-12, 8.3.2.
+pub(crate) fn turned(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
+    const ONE: i32 = 1 << 16;
+    let at = mp4.windows(4).position(|word| word == b"tkhd").expect("a track has a header") + 44;
+    let [a, b, c, d] = matrix.map(|number| number * ONE);
+    for (place, number) in [a, b, 0, c, d, 0, 0, 0, 1 << 30].into_iter().enumerate() {
+        mp4[at + place * 4..][..4].copy_from_slice(&number.to_be_bytes());
+    }
+    mp4
+}
+
+/// Good files that are refused nevertheless, and why.
+pub(crate) const REFUSED: &[(&str, Code)] = &[
+    // RealMedia: no browser, phone or camera writes it, so its demuxer and decoders are not in the build.
+    ("fixture-realmedia-video.rm", Code::UnsupportedCodec),
+];
+
+/// Whether a good file is refused nevertheless.
+pub(crate) fn is_refused(name: &str) -> bool {
+    REFUSED.iter().any(|(refused, _)| *refused == name)
+}
+
+/// Decodes the first frame of a picture to `rgb24` of this size.
+pub(crate) fn pixels_in(folder: &Path, bytes: &[u8], size: Size) -> Vec<u8> {
+    let file = folder.join("picture");
+    std::fs::write(&file, bytes).unwrap();
+    let Size { width, height } = size;
+    let output = Command::new(reference("ffmpeg"))
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(&file)
+        .args(["-frames:v", "1", "-vf", &format!("scale={width}:{height}:flags=bicubic")])
+        .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }

@@ -1,12 +1,14 @@
-//! Decides nothing by itself: cache, then bucket, then the answer that `policy` and `precondition` choose.
+//! Decides nothing by itself: cache, then bucket, then the function that makes pictures, then the answer that `policy`,
+//! `precondition` and `render` choose.
 
 use glimpse_contract::{Code, Key, Manifest, PictureRequest, Problem, RejectedBecause, State, Visibility};
 use worker::{Context, Request, Response};
 
 use super::policy::{CachePolicy, NotThere, cache_control, missing};
 use super::precondition::{Conditional, Served, decide};
+use super::render::{self, Answer};
 use crate::config::Config;
-use crate::platform;
+use crate::platform::{self, Outgoing};
 use crate::reply::{Body, Reply};
 use crate::{cors, s3, storage};
 
@@ -27,24 +29,14 @@ pub(crate) async fn serve(
     if let Some(stored) = platform::cache_get(&cache_key).await {
         return from_cache(request, stored).await;
     }
-    let now_ms = platform::now_ms();
-    let signed =
-        storage::sign(s3::get(&Key::Output(wanted.video, wanted.variant), config, now_ms), request_id)?;
-    let found = storage::send(&signed, request_id).await?;
-    match found.status {
-        200 => {}
-        404 => return not_there(wanted, config, now_ms, request_id).await,
-        status => return Err(storage::unexpected(status, request_id)),
-    }
-    let visibility = found.header(glimpse_contract::META_VISIBILITY);
-    if visibility.is_some_and(|word| Visibility::from_word(&word) != Visibility::Public) {
-        return Err(Problem::new(Code::NotFound));
-    }
-    let etag = found.header("etag").ok_or_else(|| storage::unexpected(200, request_id))?;
-    let bytes = found.bytes(MAX_PICTURE_BYTES).await.map_err(|error| {
-        platform::log_error("picture", request_id, &error.to_string());
-        Problem::new(Code::Upstream)
-    })?;
+    let picture = match bucket(wanted, config, request_id).await? {
+        Some(picture) => picture,
+        None => match on_demand(wanted, config, request_id).await? {
+            Found::Picture(picture) => picture,
+            Found::Not(reply) => return Ok(reply),
+        },
+    };
+    let Picture { etag, bytes, from } = picture;
 
     let policy = CachePolicy::of(wanted, &etag);
     let headers = vec![
@@ -64,7 +56,91 @@ pub(crate) async fn serve(
     platform::cache_put(context, entry, headers.clone(), bytes.clone());
 
     let served = decide(conditional(&Asked::of(request)), &etag, bytes.len() as u64);
-    Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), "miss"))
+    Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), from))
+}
+
+/// A picture at hand.
+struct Picture {
+    etag: String,
+    bytes: Vec<u8>,
+    /// Where it came from, for `Server-Timing`.
+    from: &'static str,
+}
+
+/// A picture, or the answer that there is none.
+enum Found {
+    Picture(Picture),
+    Not(Reply),
+}
+
+/// The picture out of the bucket, if it is there.
+async fn bucket(
+    wanted: &PictureRequest,
+    config: &Config,
+    request_id: &str,
+) -> Result<Option<Picture>, Problem> {
+    let key = Key::Output(wanted.video, wanted.variant);
+    let signed = storage::sign(s3::get(&key, config, platform::now_ms()), request_id)?;
+    let found = storage::send(&signed, request_id).await?;
+    match found.status {
+        200 => {}
+        404 => return Ok(None),
+        status => return Err(storage::unexpected(status, request_id)),
+    }
+    let visibility = found.header(glimpse_contract::META_VISIBILITY);
+    if visibility.is_some_and(|word| Visibility::from_word(&word) != Visibility::Public) {
+        return Err(Problem::new(Code::NotFound));
+    }
+    let etag = found.header("etag").ok_or_else(|| storage::unexpected(200, request_id))?;
+    let bytes = found.bytes(MAX_PICTURE_BYTES).await.map_err(|error| trouble(&error, request_id))?;
+    Ok(Some(Picture { etag, bytes, from: "miss" }))
+}
+
+/// The picture made by the `render` Lambda, if it is one that may be made.
+async fn on_demand(wanted: &PictureRequest, config: &Config, request_id: &str) -> Result<Found, Problem> {
+    let now_ms = platform::now_ms();
+    let manifest: Option<Manifest> =
+        storage::read_json(&Key::Manifest(wanted.video), config, now_ms, request_id).await?;
+    let may_be_made = manifest.as_ref().is_some_and(|manifest| render::may_be_made(wanted, manifest));
+    let request = render::request(wanted, config, now_ms).filter(|_| may_be_made);
+    let Some(request) = request else {
+        return Ok(Found::Not(not_there(wanted, manifest, now_ms, request_id)));
+    };
+    let request = request.map_err(|error| {
+        platform::log_error("sign", request_id, &error.to_string());
+        Problem::new(Code::Internal)
+    })?;
+    let headers: Vec<_> =
+        request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let answer = platform::fetch(Outgoing {
+        method: render::METHOD,
+        url: &request.url,
+        headers: &headers,
+        body: None,
+        patience_ms: render::PATIENCE_MS,
+    })
+    .await
+    .map_err(|error| trouble(&error, request_id))?;
+    let (status, etag) = (answer.status, answer.header("etag"));
+    let bytes = answer.bytes(render::MAX_ANSWER_BYTES).await.map_err(|error| trouble(&error, request_id))?;
+    match (render::meaning(status, &bytes), etag) {
+        (Answer::Made, Some(etag)) => Ok(Found::Picture(Picture { etag, bytes, from: "render" })),
+        (Answer::Stored, _) => match bucket(wanted, config, request_id).await? {
+            Some(picture) => Ok(Found::Picture(Picture { from: "render", ..picture })),
+            None => Err(storage::unexpected(404, request_id)),
+        },
+        (Answer::Refused(problem), _) => Ok(Found::Not(negative(&problem, None, request_id))),
+        (Answer::Trouble(problem), _) => {
+            platform::log_error("render", request_id, &format!("the function answered {status}"));
+            Err(problem)
+        }
+        (Answer::Made, None) => Err(trouble(&"the function named no ETag", request_id)),
+    }
+}
+
+fn trouble(error: &impl std::fmt::Display, request_id: &str) -> Problem {
+    platform::log_error("picture", request_id, &error.to_string());
+    Problem::new(Code::Upstream)
 }
 
 /// What a request says about its copy, as owned text.
@@ -155,28 +231,23 @@ fn answer(
 }
 
 /// Why a picture is not there: on its way, refused, or unknown.
-async fn not_there(
-    wanted: &PictureRequest,
-    config: &Config,
-    now_ms: u64,
-    request_id: &str,
-) -> Result<Reply, Problem> {
-    let manifest: Option<Manifest> =
-        storage::read_json(&Key::Manifest(wanted.video), config, now_ms, request_id).await?;
+fn not_there(wanted: &PictureRequest, manifest: Option<Manifest>, now_ms: u64, request_id: &str) -> Reply {
     let committed = manifest.map(|manifest| match (manifest.state, manifest.rejected) {
         (State::Rejected, Some(RejectedBecause { code })) => Some(code),
         _ => None,
     });
     let NotThere { code, retry_after_secs } = missing(wanted.video, committed, now_ms);
-    let mut reply = Reply::problem(&Problem::new(code), request_id);
+    negative(&Problem::new(code), retry_after_secs, request_id)
+}
+
+/// An answer that there is no picture. Nothing negative is ever stored at the edge, and a browser asks again soon.
+fn negative(problem: &Problem, retry_after_secs: Option<u32>, request_id: &str) -> Reply {
+    let mut reply = Reply::problem(problem, request_id);
     reply.headers.extend(cors::picture_headers());
     if let Some(seconds) = retry_after_secs {
         reply.replace("retry-after", &seconds.to_string());
     }
-    // Nothing negative is ever stored at the edge, and a browser asks again soon.
-    reply.replace(
-        "cache-control",
-        if code == Code::Processing { "public, max-age=2" } else { "public, max-age=5" },
-    );
-    Ok(reply)
+    let seconds = if problem.code == Code::Processing { 2 } else { 5 };
+    reply.replace("cache-control", &format!("public, max-age={seconds}"));
+    reply
 }

@@ -15,10 +15,11 @@ pub enum CachePolicy {
 }
 
 impl CachePolicy {
-    /// The policy for a picture with this ETag: a revision that is not the picture's own fixes nothing.
+    /// The policy for a picture with this ETag: a revision that is not the picture's own fixes nothing, a time does.
     pub fn of(request: &PictureRequest, etag: &str) -> Self {
         match (&request.revision, revision_of_etag(etag)) {
             (Some(asked), Some(found)) if asked == found => Self::Immutable,
+            _ if request.variant.is_fixed() => Self::Immutable,
             _ => Self::Bare,
         }
     }
@@ -77,6 +78,25 @@ mod tests {
         assert_eq!(CachePolicy::of(&request(Some("01234567")), etag), CachePolicy::Immutable);
         assert_eq!(CachePolicy::of(&request(Some("76543210")), etag), CachePolicy::Bare);
         assert_eq!(CachePolicy::of(&request(None), etag), CachePolicy::Bare);
+    }
+
+    #[test]
+    fn a_time_fixes_a_picture_and_a_size_does_not() {
+        let etag = "\"0123456789abcdef0123456789abcdef\"";
+        for (url, policy) in [
+            ("thumbnail.jpg?time=1", CachePolicy::Immutable),
+            ("animated.gif?start=1", CachePolicy::Immutable),
+            ("animated.gif?end=1", CachePolicy::Immutable),
+            ("thumbnail.jpg?width=200", CachePolicy::Bare),
+            ("thumbnail.jpg?width=200&v=01234567", CachePolicy::Immutable),
+            ("thumbnail.jpg?width=200&v=76543210", CachePolicy::Bare),
+            ("storyboard.vtt", CachePolicy::Bare),
+        ] {
+            let (file, query) = url.split_once('?').unwrap_or((url, ""));
+            let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
+            let request = PictureRequest::parse(&path, Some(query)).unwrap().unwrap();
+            assert_eq!(CachePolicy::of(&request, etag), policy, "{url}");
+        }
     }
 
     #[test]

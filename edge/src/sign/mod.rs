@@ -1,9 +1,12 @@
-//! Decides how a request to S3 proves itself: presigned URLs and POST policies. Pure: the clock is an argument.
+//! Decides how a request proves itself: presigned URLs and POST policies of S3, signed headers for a function. Pure:
+//! the clock is an argument.
 
+mod authorize;
 mod location;
 mod policy;
 mod presign;
 
+pub use authorize::{Authorize, authorize};
 pub use location::{Location, encode_path, encode_query_value};
 pub use policy::{PolicyCondition, PostPolicy, SignedForm, sign_policy};
 pub use presign::{Presign, presign};

@@ -42,6 +42,10 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
         ("thumbnail.webp", "image/webp", b"RIFF"),
         ("animated.gif", "image/gif", b"GIF89a"),
         ("animated.webp", "image/webp", b"RIFF"),
+        ("storyboard.jpg", "image/jpeg", b"\xff\xd8\xff"),
+        ("storyboard.webp", "image/webp", b"RIFF"),
+        ("storyboard.vtt", "text/vtt; charset=utf-8", b"WEBVTT"),
+        ("storyboard.json", "application/json", b"{"),
     ] {
         let url = shown["urls"][file].as_str().unwrap();
         let first = get(url, &[]).await;
@@ -69,7 +73,8 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
     conditions_and_ranges(&bare, &bare_answer).await;
 
     for (path, status, code) in [
-        ("thumbnail.jpg?time=1", 400, "bad_parameter"),
+        ("thumbnail.jpg?time=01", 400, "bad_parameter"),
+        ("thumbnail.avif", 400, "bad_parameter"),
         ("thumbnail.jpg?width=640&width=640", 400, "bad_parameter"),
         ("thumbnail.gif", 404, "not_found"),
         ("thumbnail.jpg/x.css", 404, "not_found"),

@@ -10,4 +10,5 @@ mod browser;
 mod deliver;
 mod identify;
 mod outcome;
+mod render;
 mod upload;

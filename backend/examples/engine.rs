@@ -1,0 +1,224 @@
+//! Decides nothing: runs one job on a local file as if it lay in S3, for measuring and for looking at the pictures.
+//! `engine FILE [--out FOLDER] [--latency-ms N] [--mb-per-s N]` prints one line of JSON. The programs are those that
+//! GLIMPSE_FFMPEG and GLIMPSE_FFPROBE name.
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use glimpse_backend::config::{Tools, resolve};
+use glimpse_backend::event::Job;
+use glimpse_backend::job::{Patience, Workshop};
+use glimpse_backend::store::memory::Memory;
+use glimpse_backend::store::{Body, Head, Store, StoreError};
+use glimpse_contract::{Key, Owner, VideoId, Visibility};
+use tokio::time::Instant;
+
+/// How many bytes come at once.
+const PIECE: usize = 256 * 1024;
+
+/// A bucket whose only upload is a local file, and that answers as slowly as is said.
+#[derive(Debug)]
+struct Bucket {
+    file: std::fs::File,
+    head: Head,
+    outputs: Memory,
+    latency: Duration,
+    bytes_per_sec: f64,
+    /// When the line is free again.
+    line: Arc<Mutex<Instant>>,
+}
+
+impl Bucket {
+    /// When so many bytes have come through the one line that there is.
+    fn arrival(line: &Mutex<Instant>, bytes: usize, bytes_per_sec: f64) -> Instant {
+        let mut free = line.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = (*free).max(Instant::now());
+        *free = start + Duration::from_secs_f64(bytes as f64 / bytes_per_sec);
+        *free
+    }
+}
+
+impl Store for Bucket {
+    async fn head(&self, key: &Key) -> Result<Head, StoreError> {
+        tokio::time::sleep(self.latency).await;
+        if matches!(key, Key::Source { .. }) { Ok(self.head.clone()) } else { self.outputs.head(key).await }
+    }
+
+    async fn read(&self, _: &Key, _: &str, range: Range<u64>) -> Result<Body, StoreError> {
+        use std::os::unix::fs::FileExt as _;
+        tokio::time::sleep(self.latency).await;
+        let file = self.file.try_clone().map_err(|error| StoreError::Transient(error.to_string()))?;
+        let (line, bytes_per_sec) = (Arc::clone(&self.line), self.bytes_per_sec);
+        let body = futures::stream::unfold(range, move |range| {
+            let (file, line) = (file.try_clone(), Arc::clone(&line));
+            async move {
+                if range.is_empty() {
+                    return None;
+                }
+                let length = ((range.end - range.start) as usize).min(PIECE);
+                let mut piece = vec![0; length];
+                let read = file.and_then(|file| file.read_exact_at(&mut piece, range.start));
+                let arrival = Self::arrival(&line, length, bytes_per_sec);
+                tokio::time::sleep_until(arrival).await;
+                let next = range.start + length as u64..range.end;
+                let piece = read.map(|()| Bytes::from(piece));
+                Some((piece.map_err(|error| StoreError::Transient(error.to_string())), next))
+            }
+        });
+        Ok(body.boxed())
+    }
+
+    async fn whole(&self, key: &Key, max_bytes: u64) -> Result<(Head, Bytes), StoreError> {
+        self.outputs.whole(key, max_bytes).await
+    }
+
+    async fn put_output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> Result<String, StoreError> {
+        tokio::time::sleep(self.latency).await;
+        self.outputs.put_output(key, bytes, content_type, visibility).await
+    }
+
+    async fn create_output(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        content_type: &'static str,
+        visibility: Visibility,
+    ) -> Result<String, StoreError> {
+        tokio::time::sleep(self.latency).await;
+        self.outputs.create_output(key, bytes, content_type, visibility).await
+    }
+
+    async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+        tokio::time::sleep(self.latency).await;
+        self.outputs.create_manifest(key, json).await
+    }
+
+    async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+        self.outputs.put_failure(key, json).await
+    }
+}
+
+struct Asked {
+    file: PathBuf,
+    out: Option<PathBuf>,
+    latency: Duration,
+    bytes_per_sec: f64,
+}
+
+fn asked() -> anyhow::Result<Asked> {
+    let mut words = std::env::args().skip(1);
+    let file = words.next().context("engine FILE [--out FOLDER] [--latency-ms N] [--mb-per-s N]")?.into();
+    let mut asked = Asked { file, out: None, latency: Duration::ZERO, bytes_per_sec: 1e12 };
+    while let Some(word) = words.next() {
+        let value = words.next().with_context(|| format!("{word} needs a value"))?;
+        match word.as_str() {
+            "--out" => asked.out = Some(value.into()),
+            "--latency-ms" => asked.latency = Duration::from_secs_f64(value.parse::<f64>()? / 1000.0),
+            "--mb-per-s" => asked.bytes_per_sec = value.parse::<f64>()? * 1e6,
+            _ => bail!("what is {word}?"),
+        }
+    }
+    Ok(asked)
+}
+
+fn tools() -> anyhow::Result<Tools> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let find = |name: &str, default: &str| {
+        let wanted = std::env::var(name).unwrap_or_else(|_| default.to_owned());
+        resolve(&wanted, &path).with_context(|| format!("{name} names no program"))
+    };
+    Ok(Tools { ffmpeg: find("GLIMPSE_FFMPEG", "ffmpeg")?, ffprobe: find("GLIMPSE_FFPROBE", "ffprobe")? })
+}
+
+/// CPU in seconds that this process, or its children, took.
+fn cpu(of: &str) -> f64 {
+    // `/proc/self/stat`, see proc_pid_stat(5): fields 14 to 17, in ticks of a hundredth of a second.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<f64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| {
+            rest.split_whitespace().skip(11).take(4).filter_map(|field| field.parse().ok()).collect()
+        })
+        .unwrap_or_default();
+    let [user, system, child_user, child_system] = fields[..] else { return 0.0 };
+    (if of == "self" { user + system } else { child_user + child_system }) / 100.0
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let asked = asked()?;
+    let file = std::fs::File::open(&asked.file).with_context(|| asked.file.display().to_string())?;
+    let bytes = file.metadata()?.len();
+    let owner = Owner::of("bench", "bench");
+    let video = VideoId::new(1_700_000_000_000, [1; 10]);
+    let job = Job {
+        key: Key::Source { owner: owner.clone(), video },
+        owner,
+        video,
+        etag: "\"source\"".into(),
+        bytes,
+        received_ms: 0,
+        message: None,
+        receives: 1,
+    };
+    let head = Head { etag: job.etag.clone(), bytes, content_type: "video/mp4".into(), ..Head::default() };
+    let store = Arc::new(Bucket {
+        file,
+        head,
+        outputs: Memory::default(),
+        latency: asked.latency,
+        bytes_per_sec: asked.bytes_per_sec,
+        line: Arc::new(Mutex::new(Instant::now())),
+    });
+    let workshop = Workshop {
+        store: Arc::clone(&store),
+        tools: tools()?,
+        now_ms: || 0,
+        random: || [7; 16],
+        max_receives: 5,
+        patience: Patience::default(),
+    };
+    let started = Instant::now();
+    let report = workshop.run(&job, started + Duration::from_mins(10)).await;
+    let wall = started.elapsed();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak_kb = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("0", str::trim);
+    let manifest = store.outputs.get(&Key::Manifest(video)).map(|object| object.bytes);
+    let manifest: serde_json::Value =
+        manifest.map(|bytes| serde_json::from_slice(&bytes)).transpose()?.unwrap_or_default();
+    println!(
+        "{}",
+        serde_json::json!({
+            "result": format!("{:?}", report.result), "seconds": wall.as_secs_f64(),
+            "cpu_self": cpu("self"), "cpu_children": cpu("children"),
+            "peak_mb": peak_kb.trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0,
+            "requests": report.counts.requests, "bytes": report.counts.bytes,
+            "round_trips": report.counts.round_trips, "source_bytes": bytes, "steps_ms": report.steps_ms,
+            "poster_ms": manifest["poster_ms"], "source": manifest["source"], "outputs": manifest["outputs"],
+        })
+    );
+    if let Some(folder) = asked.out {
+        std::fs::create_dir_all(&folder)?;
+        for key in store.outputs.keys() {
+            let Ok(key @ Key::Output(_, variant)) = key.parse::<Key>() else { continue };
+            if let Some(object) = store.outputs.get(&key) {
+                std::fs::write(folder.join(variant.file_name()), &object.bytes)?;
+            }
+        }
+    }
+    Ok(())
+}

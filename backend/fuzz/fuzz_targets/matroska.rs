@@ -1,0 +1,16 @@
+//! Any bytes as a Matroska file.
+#![no_main]
+#![allow(dead_code)]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../src"]
+mod engine {
+    pub mod demux;
+}
+use engine::demux;
+
+#[path = "../drive.rs"]
+mod drive;
+
+fuzz_target!(|bytes: &[u8]| drive::drive(demux::matroska::open, bytes));

@@ -1,0 +1,19 @@
+//! Any bytes as an MP4.
+#![no_main]
+#![allow(dead_code)]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../src"]
+mod engine {
+    pub mod demux;
+}
+use engine::demux;
+
+#[path = "../drive.rs"]
+mod drive;
+
+fuzz_target!(|bytes: &[u8]| {
+    drive::drive(demux::mp4::open, bytes);
+    drive::drive_large(demux::mp4::open, bytes);
+});

@@ -1,0 +1,338 @@
+//! Decides what a Matroska or WebM file shows and where it lies: RFC 8794 (EBML) and RFC 9559 (Matroska).
+//!
+//! The cues tell where keyframes are; around the wanted ones, headers of blocks are read. A file without cues that
+//! hold is read whole if it is small, and else searched for clusters. Nothing is recursive, and no memory is taken
+//! but in proportion to bytes that are known.
+
+mod block;
+mod clock;
+mod cluster;
+mod codec;
+mod cues;
+mod ebml;
+mod entry;
+mod find;
+mod header;
+mod id;
+mod index;
+mod opening;
+mod resync;
+mod run;
+mod search;
+mod track;
+mod video;
+
+use std::ops::Range;
+
+use glimpse_contract::{Code, limits};
+
+use self::clock::Clock;
+use self::cluster::{Reader, Step, Walk};
+use self::cues::Cue;
+use self::find::Finder;
+use self::header::Head;
+use self::index::Index;
+use self::resync::Place;
+use super::known::{Fault, Known};
+use super::movie::{Aim, Movie, Sample, Track, Want};
+
+/// How large files may be to be read through.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Always: they are known whole from the beginning on.
+    known: u64,
+    /// If they have no cues.
+    asked: u64,
+}
+
+const LIMITS: Limits = Limits { known: 1 << 20, asked: 8 << 20 };
+/// How much of a file's end is looked at for its last cluster, one after another.
+const TAILS: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
+/// Cues that stand farther apart than this on average are no index, in seconds.
+const MAX_CUE_DISTANCE: i64 = 30;
+
+/// A file whose head was read.
+#[derive(Debug)]
+pub struct Matroska {
+    track: Track,
+    reader: Reader,
+    patience: usize,
+    keyframe: u64,
+    cues: Vec<Cue>,
+    index: Option<Index>,
+    first: Place,
+    end: Place,
+}
+
+/// Reads the head of a file: what it shows, and its index.
+///
+/// # Errors
+/// What is missing, or why the file is refused or left to the relay.
+pub fn open(known: &Known) -> Result<Matroska, Fault> {
+    merged(open_within(known, LIMITS))
+}
+
+fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
+    let head = header::read(known)?;
+    let chosen = track::choose(&head.tracks)?;
+    let info = Info::read(&head.info);
+    let clock = Clock::new(info.scale);
+    let declared = clock.duration(info.duration).filter(|_| !head.is_cut);
+    if declared.is_some_and(|ticks| is_too_long(&clock, ticks)) {
+        return Err(Fault::Refused(Code::TooLong));
+    }
+    let entries = vec![entry::write(&chosen)?];
+    let frame_ticks = clock.nanoseconds(i128::from(chosen.default_duration));
+    let codec = Some(chosen.codec).filter(|_| chosen.prefix.is_empty());
+    let mut reader = Reader { track: chosen.number, codec, clock, frame_ticks, end: head.segment.end };
+
+    let mut cues = match &head.cues {
+        Some(body) => cues::read(body, &head.segment, chosen.number, &clock),
+        None => Vec::new(),
+    };
+    let first = first_cluster(&head, &cues)?;
+    let is_small = reader.end - first <= limits.known;
+    if !is_index(&cues, &clock, declared) {
+        cues.clear();
+    }
+    let mut index = None;
+    if is_small || (cues.is_empty() && reader.end - first <= limits.asked) {
+        index = Some(Index::read(known, reader, first)?);
+    }
+
+    // All that is still missing is asked for at once.
+    let mut missing = Vec::new();
+    let opening = find::held(opening::read(known, reader, first, chosen.has_audio), &mut missing)?;
+    let tail = match (&index, declared) {
+        (None, None) => find::held(tail(known, reader, first), &mut missing)?.flatten(),
+        _ => None,
+    };
+    let Some(opening) = opening.filter(|_| missing.is_empty()) else { return Err(Fault::Missing(missing)) };
+
+    let origin = opening.origin;
+    reader.clock.origin = origin;
+    for cue in &mut cues {
+        cue.time -= origin;
+    }
+    if let Some(index) = &mut index {
+        index.rebase(origin);
+    }
+    let duration = match (declared, &index) {
+        (Some(declared), _) => net(declared, origin, &cues, index.as_ref()),
+        (None, Some(index)) => index.end(frame_ticks),
+        (None, None) => tail.map_or(0, |tail| tail.time - origin),
+    }
+    .max(0);
+    if is_too_long(&reader.clock, duration) {
+        return Err(Fault::Refused(Code::TooLong));
+    }
+    let frames = index.as_ref().map_or(&opening.frames, |index| &index.frames);
+    let declared_rate = 1e9 / chosen.default_duration as f64;
+    let fps = if declared_rate <= 1000.0 { declared_rate } else { opening::rate(frames, clock.timescale) };
+    let keyframes = match &index {
+        Some(index) => Some(index.keys.iter().map(|(time, _)| *time).collect()),
+        None if cues.is_empty() => None,
+        None => Some(cues.iter().map(|cue| cue.time).collect()),
+    };
+    let first_time = opening.frames.first().map_or(0, |frame| frame.pts - origin);
+    Ok(Matroska {
+        track: Track {
+            codec: chosen.codec.name(),
+            timescale: clock.timescale,
+            entries,
+            matrix: chosen.video.matrix(),
+            display: [0; 2],
+            duration,
+            fps,
+            prefix: chosen.prefix,
+            has_audio: chosen.has_audio,
+            keyframes,
+        },
+        reader,
+        patience: chosen.codec.patience(),
+        keyframe: opening.frames.iter().find(|frame| frame.is_key).map_or(0, |frame| u64::from(frame.size)),
+        cues,
+        index,
+        first: Place { at: first, time: first_time },
+        end: Place { at: tail.map_or(head.segment.end, |tail| tail.at), time: duration },
+    })
+}
+
+fn is_too_long(clock: &Clock, ticks: i64) -> bool {
+    u64::try_from(clock.milliseconds(ticks)).is_ok_and(|length| length > limits::MAX_DURATION_MS)
+}
+
+/// What `Info` says.
+#[derive(Debug, Clone, Copy)]
+struct Info {
+    scale: u64,
+    duration: f64,
+}
+
+impl Info {
+    fn read(body: &[u8]) -> Self {
+        let mut info = Self { scale: 0, duration: 0.0 };
+        for (id, body) in ebml::children(body) {
+            match id {
+                id::TIMESTAMP_SCALE => info.scale = ebml::uint(body),
+                id::DURATION => info.duration = ebml::float(body),
+                _ => {}
+            }
+        }
+        info
+    }
+}
+
+/// Where the first cluster begins: as met, or the first that the cues name.
+fn first_cluster(head: &Head, cues: &[Cue]) -> Result<u64, Fault> {
+    head.first_cluster
+        .or_else(|| cues.iter().map(|cue| cue.cluster).min())
+        .ok_or(Fault::Refused(Code::Truncated))
+}
+
+/// Whether cues tell where keyframes are, all over the file: they do not stand too far apart on average.
+fn is_index(cues: &[Cue], clock: &Clock, duration: Option<i64>) -> bool {
+    let (Some(first), Some(last)) = (cues.first(), cues.last()) else { return false };
+    let length = duration.unwrap_or(last.time - first.time);
+    length / i64::try_from(cues.len()).unwrap_or(i64::MAX) <= MAX_CUE_DISTANCE * i64::from(clock.timescale)
+}
+
+/// The length of a file that begins at `origin`: some writers count it from there, some from the zero of their clock.
+fn net(declared: i64, origin: i64, cues: &[Cue], index: Option<&Index>) -> i64 {
+    let last = cues.last().map(|cue| cue.time).max(index.map(|index| index.end(0)));
+    if last.is_some_and(|last| last + origin > declared) { declared } else { declared - origin }
+}
+
+/// The last cluster of a file, and the time at which its last frame ends.
+fn tail(known: &Known, reader: Reader, first: u64) -> Result<Option<Place>, Fault> {
+    for length in TAILS {
+        let from = reader.end.saturating_sub(length).max(first);
+        let gaps = known.gaps(from..reader.end);
+        if !gaps.is_empty() {
+            return Err(Fault::Missing(gaps));
+        }
+        if let Some(place) = resync::last(known, reader, from, reader.end) {
+            let mut end = place.time;
+            let mut walk = Walk::new(known, reader, place.at);
+            while let Step::Frame(frame) = walk.next() {
+                end = end.max(frame.pts.saturating_add(reader.frame_ticks.max(1)));
+            }
+            return Ok(Some(Place { at: place.at, time: end }));
+        }
+        if from == first {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+impl Movie for Matroska {
+    fn track(&self) -> &Track {
+        &self.track
+    }
+
+    fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
+        if let Some(index) = &self.index {
+            return Ok(wants.iter().map(|want| index.run(want, self.patience)).collect());
+        }
+        merged(self.find(known, wants))
+    }
+}
+
+impl Matroska {
+    fn find(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
+        let finder = Finder {
+            known,
+            reader: self.reader,
+            cues: &self.cues,
+            first: self.first,
+            end: self.end,
+            patience: self.patience,
+            keyframe: self.keyframe,
+        };
+        let mut missing = Vec::new();
+        let mut runs = vec![Vec::new(); wants.len()];
+        let mut lost = Vec::new();
+        for (place, want) in wants.iter().enumerate() {
+            match find::held(finder.by_cues(want), &mut missing)? {
+                Some(Some(run)) => runs[place] = run,
+                Some(None) => lost.push(place),
+                None => {}
+            }
+        }
+        let searched: Vec<Want> = lost.iter().filter_map(|place| wants.get(*place).copied()).collect();
+        if !searched.is_empty()
+            && let Some(found) = find::held(finder.by_search(&searched), &mut missing)?
+        {
+            for (place, run) in lost.into_iter().zip(found) {
+                runs[place] = run;
+            }
+        }
+        if missing.is_empty() { Ok(runs) } else { Err(Fault::Missing(missing)) }
+    }
+}
+
+/// Reads any bytes as a file, from its head to a few moments of it, as a driver does that fetches what is missing.
+/// For fuzzing: it ends, whatever they are, and what it gives lies inside of the file.
+pub fn survive(bytes: &[u8]) {
+    survive_within(bytes, LIMITS);
+    // As if the file were a large one, with cues and without.
+    survive_within(bytes, Limits { known: 0, asked: LIMITS.asked });
+    survive_within(bytes, Limits { known: 0, asked: 0 });
+}
+
+fn survive_within(bytes: &[u8], limits: Limits) {
+    const ROUNDS: usize = 64;
+    let source = bytes::Bytes::copy_from_slice(bytes);
+    let mut known = Known::new(source.len() as u64);
+    known.learn(0, &source.slice(..source.len().min(4096)));
+    for _ in 0..ROUNDS {
+        let answer = merged(open_within(&known, limits)).and_then(|movie| {
+            let length = movie.track().duration;
+            let want = |aim, from: i64, long: i64| Want { from, until: from.saturating_add(long), aim };
+            let runs = movie.runs(
+                &known,
+                &[
+                    want(Aim::Keyframe, 0, 0),
+                    want(Aim::Keyframe, length / 2, length / 8),
+                    want(Aim::Exact, length / 3, 0),
+                    want(Aim::Exact, length.saturating_mul(3) / 4, 1000),
+                ],
+            )?;
+            for sample in runs.iter().flatten() {
+                assert!(
+                    sample.size > 0 && sample.offset + u64::from(sample.size) <= known.total(),
+                    "{sample:?}"
+                );
+            }
+            Ok(())
+        });
+        let Err(Fault::Missing(ranges)) = answer else { return };
+        assert!(!ranges.is_empty(), "nothing is missing");
+        for range in ranges {
+            assert!(range.start < range.end && range.end <= known.total(), "{range:?}");
+            assert!(!known.gaps(range.clone()).is_empty(), "{range:?} is known");
+            known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+        }
+    }
+    panic!("more than {ROUNDS} round trips");
+}
+
+/// Makes missing ranges ascend without touching each other.
+fn merged<T>(result: Result<T, Fault>) -> Result<T, Fault> {
+    let Err(Fault::Missing(mut ranges)) = result else { return result };
+    ranges.retain(|range| range.start < range.end);
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    if merged.is_empty() {
+        // Nothing that could be read would help.
+        return Err(Fault::Refused(Code::Truncated));
+    }
+    Err(Fault::Missing(merged))
+}

@@ -1,0 +1,267 @@
+//! Decides which track is shown, out of the body of `Tracks`, and what is known of it. RFC 9559, 5.1.4.
+
+use bytes::Bytes;
+use glimpse_contract::{Code, limits};
+
+use super::codec::Codec;
+use super::ebml::{children, text, uint};
+use super::id;
+use super::video::{self, Video};
+use crate::demux::known::Fault;
+
+/// `TrackType` of pictures and of sound.
+const VIDEO: u64 = 1;
+const AUDIO: u64 = 2;
+/// The longest codec configuration that is carried into a digest.
+const MAX_PRIVATE: usize = 1 << 20;
+/// The longest prefix that header stripping is believed to take from each frame.
+const MAX_PREFIX: usize = 4096;
+
+/// The track that is shown.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    /// The number that its blocks carry.
+    pub(super) number: u64,
+    /// How its samples are coded.
+    pub(super) codec: Codec,
+    /// The codec's configuration, as the file gives it.
+    pub(super) private: Bytes,
+    /// Nanoseconds a frame, 0 if the file does not say.
+    pub(super) default_duration: u64,
+    /// Size, shape and colours.
+    pub(super) video: Video,
+    /// What was stripped from the head of each frame.
+    pub(super) prefix: Bytes,
+    /// Whether there is sound beside it.
+    pub(super) has_audio: bool,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    number: u64,
+    kind: u64,
+    is_disabled: bool,
+    codec_id: Vec<u8>,
+    private: Bytes,
+    default_duration: u64,
+    video: Video,
+    encodings: Vec<Encoding>,
+}
+
+#[derive(Debug)]
+struct Encoding {
+    scope: u64,
+    is_encryption: bool,
+    algorithm: u64,
+    settings: Bytes,
+}
+
+/// Chooses the first enabled picture track whose codec is known, as `probe::read` does.
+///
+/// # Errors
+/// Why the file is refused, or left to the relay.
+pub(super) fn choose(tracks: &Bytes) -> Result<Chosen, Fault> {
+    let mut entries = Vec::new();
+    for (_, body) in children(tracks).filter(|(id, _)| *id == id::TRACK_ENTRY) {
+        if entries.len() >= limits::MAX_STREAMS {
+            return Err(Fault::Refused(Code::TooManyStreams));
+        }
+        entries.push(entry(tracks, body)?);
+    }
+    let has_audio = entries.iter().any(|entry| entry.kind == AUDIO);
+    let pictures = || entries.iter().filter(|entry| entry.kind == VIDEO);
+    let is_known = |entry: &&Entry| Codec::of(&entry.codec_id) != Codec::Unknown;
+    let shown = pictures()
+        .filter(|entry| !entry.is_disabled)
+        .find(is_known)
+        .or_else(|| pictures().find(is_known))
+        .or_else(|| pictures().next())
+        .ok_or(Fault::Refused(Code::NoVideoStream))?;
+
+    if shown.encodings.iter().any(|encoding| encoding.is_encryption) {
+        return Err(Fault::Refused(Code::Encrypted));
+    }
+    let codec = match Codec::of(&shown.codec_id) {
+        Codec::Unknown => return Err(Fault::Refused(Code::UnsupportedCodec)),
+        Codec::Foreign => return Err(Fault::Foreign("a codec that is not rebuilt as MP4")),
+        codec => codec,
+    };
+    check_size(&shown.video)?;
+    if shown.private.len() > MAX_PRIVATE {
+        return Err(Fault::Foreign("a codec configuration of absurd size"));
+    }
+    let (prefix, private) = decoded(shown)?;
+    Ok(Chosen {
+        number: shown.number,
+        codec,
+        private,
+        default_duration: shown.default_duration,
+        video: shown.video.clone(),
+        prefix,
+        has_audio,
+    })
+}
+
+fn check_size(video: &Video) -> Result<(), Fault> {
+    let (width, height) = (video.width, video.height);
+    if width > u64::from(limits::MAX_DIMENSION)
+        || height > u64::from(limits::MAX_DIMENSION)
+        || width * height > limits::MAX_PIXELS
+    {
+        return Err(Fault::Refused(Code::TooManyPixels));
+    }
+    if width == 0 || height == 0 {
+        return Err(Fault::Foreign("a size that only the stream tells"));
+    }
+    Ok(())
+}
+
+/// The frames' prefix and the configuration, with header stripping undone (RFC 9559, 5.1.4.1.31).
+fn decoded(entry: &Entry) -> Result<(Bytes, Bytes), Fault> {
+    const FRAMES: u64 = 1;
+    const PRIVATE: u64 = 2;
+    const HEADER_STRIPPING: u64 = 3;
+    match entry.encodings.as_slice() {
+        [] => Ok((Bytes::new(), entry.private.clone())),
+        [only] if only.algorithm == HEADER_STRIPPING && only.settings.len() <= MAX_PREFIX => {
+            let prefix = if only.scope & FRAMES != 0 { only.settings.clone() } else { Bytes::new() };
+            let private = if only.scope & PRIVATE != 0 {
+                [&only.settings[..], &entry.private].concat().into()
+            } else {
+                entry.private.clone()
+            };
+            Ok((prefix, private))
+        }
+        _ => Err(Fault::Foreign("compressed frames")),
+    }
+}
+
+fn entry(tracks: &Bytes, body: &[u8]) -> Result<Entry, Fault> {
+    let mut entry = Entry::default();
+    for (id, body) in children(body) {
+        match id {
+            id::TRACK_NUMBER => entry.number = uint(body),
+            id::TRACK_TYPE => entry.kind = uint(body),
+            id::FLAG_ENABLED => entry.is_disabled = !body.is_empty() && uint(body) == 0,
+            id::CODEC_ID => entry.codec_id = text(body).to_vec(),
+            id::CODEC_PRIVATE => entry.private = tracks.slice_ref(body),
+            id::DEFAULT_DURATION => entry.default_duration = uint(body),
+            id::VIDEO => entry.video = video::read(body),
+            id::CONTENT_ENCODINGS => {
+                for (_, body) in children(body).filter(|(id, _)| *id == id::CONTENT_ENCODING) {
+                    if entry.encodings.len() >= 8 {
+                        return Err(Fault::Foreign("frames encoded over and over"));
+                    }
+                    entry.encodings.push(encoding(tracks, body));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(entry)
+}
+
+fn encoding(tracks: &Bytes, body: &[u8]) -> Encoding {
+    let mut encoding = Encoding { scope: 1, is_encryption: false, algorithm: 0, settings: Bytes::new() };
+    for (id, body) in children(body) {
+        match id {
+            id::ENCODING_SCOPE => encoding.scope = uint(body),
+            id::ENCODING_TYPE => encoding.is_encryption |= uint(body) == 1,
+            id::ENCRYPTION => encoding.is_encryption = true,
+            id::COMPRESSION => {
+                for (id, body) in children(body) {
+                    match id {
+                        id::COMPRESSION_ALGORITHM => encoding.algorithm = uint(body),
+                        id::COMPRESSION_SETTINGS => encoding.settings = tracks.slice_ref(body),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    encoding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An element with a size of one or two bytes.
+    fn element(id: u32, body: &[u8]) -> Vec<u8> {
+        let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+        [&id[..], &(0x4000 | body.len() as u16).to_be_bytes(), body].concat()
+    }
+
+    fn track(kind: u8, codec: &str, more: &[u8]) -> Vec<u8> {
+        let video = [element(id::PIXEL_WIDTH, &[64]), element(id::PIXEL_HEIGHT, &[36])].concat();
+        let number = element(id::TRACK_NUMBER, &[kind + 1]);
+        let parts = [number, element(id::TRACK_TYPE, &[kind]), element(id::CODEC_ID, codec.as_bytes())];
+        element(id::TRACK_ENTRY, &[parts.concat(), element(id::VIDEO, &video), more.to_vec()].concat())
+    }
+
+    fn chosen(tracks: &[Vec<u8>]) -> Result<Chosen, Fault> {
+        choose(&tracks.concat().into())
+    }
+
+    fn encoded(parts: &[Vec<u8>]) -> Vec<u8> {
+        element(id::CONTENT_ENCODINGS, &element(id::CONTENT_ENCODING, &parts.concat()))
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_shown() {
+        let encryption = encoded(&[element(id::ENCODING_TYPE, &[1])]);
+        let zlib = encoded(&[element(id::COMPRESSION, &element(id::COMPRESSION_ALGORITHM, &[0]))]);
+        let huge = element(
+            id::VIDEO,
+            &[element(id::PIXEL_WIDTH, &[0x20, 1]), element(id::PIXEL_HEIGHT, &[9])].concat(),
+        );
+        for (tracks, expected) in [
+            (vec![], Fault::Refused(Code::NoVideoStream)),
+            (vec![track(2, "A_OPUS", &[])], Fault::Refused(Code::NoVideoStream)),
+            (vec![track(1, "V_FFV1", &[])], Fault::Refused(Code::UnsupportedCodec)),
+            (vec![track(1, "V_VP8", &encryption)], Fault::Refused(Code::Encrypted)),
+            (vec![track(1, "V_VP8", &huge)], Fault::Refused(Code::TooManyPixels)),
+            (vec![track(2, "A_OPUS", &[]); 65], Fault::Refused(Code::TooManyStreams)),
+            (vec![track(1, "V_VP8", &zlib)], Fault::Foreign("compressed frames")),
+            (vec![track(1, "V_THEORA", &[])], Fault::Foreign("a codec that is not rebuilt as MP4")),
+        ] {
+            assert_eq!(chosen(&tracks).map(|_| ()), Err(expected));
+        }
+    }
+
+    #[test]
+    fn takes_the_first_enabled_track_that_can_be_decoded() {
+        let off = element(id::FLAG_ENABLED, &[0]);
+        let tracks = [
+            track(1, "V_FFV1", &[]),
+            track(1, "V_MJPEG", &off),
+            track(1, "V_VP9", &element(id::DEFAULT_DURATION, &[1, 0])),
+            track(2, "A_OPUS", &[]),
+        ];
+        let track = chosen(&tracks).unwrap();
+        assert_eq!((track.codec, track.has_audio, track.default_duration), (Codec::Vp9, true, 256));
+        assert_eq!(chosen(&tracks[..2]).unwrap().codec, Codec::Mjpeg);
+        assert!(!chosen(&tracks[..2]).unwrap().has_audio);
+    }
+
+    #[test]
+    fn undoes_header_stripping_where_its_scope_says() {
+        for (scope, expected) in [(1, ("ab", "xy")), (2, ("", "abxy")), (3, ("ab", "abxy"))] {
+            let settings =
+                [element(id::COMPRESSION_ALGORITHM, &[3]), element(id::COMPRESSION_SETTINGS, b"ab")];
+            let more = [
+                encoded(&[
+                    element(id::ENCODING_SCOPE, &[scope]),
+                    element(id::COMPRESSION, &settings.concat()),
+                ]),
+                element(id::CODEC_PRIVATE, b"xy"),
+            ];
+            let track = chosen(&[track(1, "V_MPEG4/ISO/ASP", &more.concat())]).unwrap();
+            assert_eq!(
+                (&track.prefix[..], &track.private[..]),
+                (expected.0.as_bytes(), expected.1.as_bytes())
+            );
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Decides where in a file its index lies: walks the outermost boxes, with as few round trips as can be.
+
+use std::ops::Range;
+
+use glimpse_contract::Code;
+
+use super::super::known::{Fault, Known};
+use super::boxes::{self, HEAD_BYTES, Head, Kind};
+
+/// The longest index that is read: 64 MiB, some 20 hours of video.
+pub(super) const MAX_INDEX: u64 = 64 * 1024 * 1024;
+/// What lies behind the media data is fetched whole up to this size: an index of two hours of video.
+const TAIL: u64 = 8 * 1024 * 1024;
+/// How much is fetched to read a head far away, and what may come with it.
+pub(super) const PEEK: u64 = 16 * 1024;
+/// The most boxes that are walked over, and those of them that a round trip may be spent on.
+const MAX_BOXES: usize = 20_000;
+const MAX_JUMPS: usize = 64;
+
+/// The first bytes, which are known from the beginning on.
+const FRONT: u64 = 64 * 1024;
+
+/// Where the movie is, and what comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// The body of `moov`.
+    pub(super) moov: Range<u64>,
+    /// The outermost boxes that were seen before it, which a fragmented file may have its index among.
+    pub(super) before: Vec<(Kind, Range<u64>)>,
+}
+
+/// Finds `moov`, and has it fetched.
+///
+/// # Errors
+/// What is missing; [`Code::Truncated`] if there is no movie.
+pub(super) fn find(known: &Known) -> Result<Layout, Fault> {
+    let mut before = Vec::new();
+    let mut at = 0;
+    let mut jumps = 0;
+    for _ in 0..MAX_BOXES {
+        if at >= FRONT {
+            jumps += 1;
+        }
+        if jumps > MAX_JUMPS {
+            return Err(Fault::Foreign("media data in too many pieces"));
+        }
+        let rest = known.total().saturating_sub(at);
+        let Some(head) = head_at(known, at, if rest <= TAIL { rest } else { PEEK })? else {
+            return Err(Fault::Refused(Code::Truncated));
+        };
+        let body = at + head.own..at.saturating_add(head.size).min(known.total());
+        if &head.kind == b"moov" {
+            if body.end - body.start > MAX_INDEX {
+                return Err(Fault::Foreign("a larger index than is read"));
+            }
+            known.bytes(body.clone())?;
+            return Ok(Layout { moov: body, before });
+        }
+        before.push((head.kind, at..body.end));
+        at = body.end;
+    }
+    Err(Fault::Foreign("too many boxes"))
+}
+
+/// The head of the box that begins at `at`; nothing where the file ends, or where no box can begin.
+///
+/// # Errors
+/// What is missing: as many bytes as `ahead` says, for what is likely to be read next.
+pub(super) fn head_at(known: &Known, at: u64, ahead: u64) -> Result<Option<Head>, Fault> {
+    let room = known.total().saturating_sub(at);
+    if room < 8 {
+        return Ok(None);
+    }
+    match known.bytes(at..at + room.min(HEAD_BYTES)) {
+        Ok(bytes) => Ok(boxes::head(&bytes, room)),
+        Err(Fault::Missing(_)) => Err(Fault::Missing(known.gaps(at..at + room.min(ahead.max(HEAD_BYTES))))),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// What is missing for several questions at once: in order, and nothing twice.
+pub(super) fn all_missing(mut gaps: Vec<Range<u64>>) -> Fault {
+    gaps.sort_by_key(|gap| gap.start);
+    let mut merged: Vec<Range<u64>> = Vec::with_capacity(gaps.len());
+    for gap in gaps {
+        match merged.last_mut() {
+            Some(last) if gap.start <= last.end => last.end = last.end.max(gap.end),
+            _ => merged.push(gap),
+        }
+    }
+    Fault::Missing(merged)
+}

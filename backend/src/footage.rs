@@ -1,0 +1,63 @@
+//! Decides which decoded frames of a video its pictures are made of, whichever way it was read.
+
+pub mod digested;
+pub mod poster;
+pub mod reel;
+pub mod relayed;
+pub mod sift;
+pub mod studio;
+
+use bytes::Bytes;
+
+use crate::probe::MediaInfo;
+use crate::size::Size;
+
+/// One decoded picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Raw `rgb24`.
+    pub rgb: Bytes,
+    /// Its size.
+    pub size: Size,
+}
+
+/// The frames of a moving preview.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reel {
+    /// Raw `rgb24`, at least one.
+    pub frames: Vec<Bytes>,
+    /// Their size.
+    pub size: Size,
+    /// Frames a second.
+    pub fps: f64,
+}
+
+/// A storyboard's pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tiles {
+    /// Raw `rgb24`, at least one, evenly spread over the whole length.
+    pub frames: Vec<Bytes>,
+    /// Their size.
+    pub size: Size,
+}
+
+/// Everything that the default pictures are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Footage {
+    /// What is known of the video.
+    pub info: MediaInfo,
+    /// The best frame.
+    pub poster: Frame,
+    /// When the poster is shown, in milliseconds; none where that is not known.
+    pub poster_ms: Option<u64>,
+    /// The moving preview.
+    pub reel: Reel,
+    /// The storyboard.
+    pub tiles: Tiles,
+}
+
+/// How fast a moving preview is that may have at most `most` frames a second: not faster than its source.
+pub fn rate(info_fps: f64, most: u32) -> f64 {
+    let most = f64::from(most);
+    if info_fps > 0.0 { info_fps.clamp(1.0, most) } else { most }
+}

@@ -1,0 +1,194 @@
+//! Decides how a video is seen whose container ffmpeg reads: by seeks through the relay, a child a look.
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use glimpse_contract::{Code, limits};
+
+use super::studio::{Feed, Studio, Worth};
+use super::{Footage, Frame, Tiles, poster, rate, reel};
+use crate::decode::arguments::{self, Frames, Seek};
+use crate::demux::sniff::Container;
+use crate::error::JobError;
+use crate::outcome;
+use crate::picture::{colour, storyboard};
+use crate::plan;
+use crate::probe::MediaInfo;
+use crate::relay::Relay;
+use crate::size::Size;
+use crate::source::Counts;
+
+/// A source up to this length is decoded as a whole for its storyboard, in milliseconds: cheaper than fifty seeks.
+const WHOLE_BOARD_MS: u64 = 30_000;
+
+/// How much before its end a video is decoded for its last picture, in milliseconds.
+const END_MS: u64 = 1_000;
+
+/// A video that ffmpeg reads by itself.
+#[derive(Debug)]
+pub struct Relayed {
+    studio: Studio,
+    relay: Relay,
+    container: Container,
+    /// What is known of it.
+    pub info: MediaInfo,
+    tone_map: bool,
+}
+
+impl Relayed {
+    /// Asks what there is to be seen.
+    ///
+    /// # Errors
+    /// What ends the job.
+    pub async fn open(studio: Studio, relay: Relay, container: Container) -> Result<Self, JobError> {
+        let info = studio.probe(Feed::Relay(&relay, container)).await?;
+        let tone_map = studio.can_map_tones(&info).await;
+        Ok(Self { studio, relay, container, info, tone_map })
+    }
+
+    /// What was read so far.
+    pub fn counts(&self) -> Counts {
+        self.relay.counts()
+    }
+
+    /// What the default pictures are made of.
+    ///
+    /// # Errors
+    /// What ends the job.
+    pub async fn footage(&self) -> Result<Footage, JobError> {
+        let poster = poster::choose(self).await?;
+        let reel = reel::reel(self, &poster).await?;
+        let tiles = self.tiles(&poster).await?;
+        outcome::of_storage(self.relay.seen())?;
+        // A seek lands on a keyframe that does not say when it is shown.
+        Ok(Footage { info: self.info.clone(), poster, poster_ms: None, reel, tiles })
+    }
+
+    /// The picture shown at a moment, in this size.
+    ///
+    /// # Errors
+    /// What ends the job; [`Code::Truncated`] if there is none.
+    pub async fn still(&self, at_ms: u64, size: Size) -> Result<Bytes, JobError> {
+        let seek = if at_ms == 0 { Seek::Start } else { Seek::Exact(at_ms) };
+        let frames = Frames { seek, keyframes_only: false, fps: None, count: 1, size };
+        let mut list = self.look(&frames).await?;
+        // Behind the last picture that one is shown.
+        let end_ms = self.info.duration_ms.min(at_ms);
+        for back_ms in [END_MS, 10 * END_MS] {
+            if list.is_empty() {
+                let from = end_ms.saturating_sub(back_ms);
+                let count = (rate(self.info.fps, 120) * (2 * back_ms) as f64 / 1000.0).ceil() as u32;
+                let seek = if from == 0 { Seek::Start } else { Seek::Exact(from) };
+                list = self.look(&Frames { seek, count, ..frames }).await?;
+            }
+        }
+        list.pop().ok_or(JobError::Refused(Code::Truncated))
+    }
+
+    /// The best picture, in this size: the one that the poster shows.
+    ///
+    /// # Errors
+    /// What ends the job; [`Code::Truncated`] if there is none.
+    pub async fn best(&self, size: Size) -> Result<Bytes, JobError> {
+        let poster = poster::choose(self).await?;
+        if poster.size.frame_bytes() >= size.frame_bytes() {
+            return Ok(colour::shrink(&poster.rgb, poster.size, size).into());
+        }
+        poster::choose_in(self, size).await.map(|frame| frame.rgb)
+    }
+
+    /// The pictures of a span of time, or of snippets over the whole video, in this size.
+    ///
+    /// # Errors
+    /// What ends the job; [`Code::Truncated`] if there are none.
+    pub async fn moving(
+        &self,
+        span: Option<(u64, u64)>,
+        size: Size,
+        fps: f64,
+    ) -> Result<Vec<Bytes>, JobError> {
+        let list = match span {
+            Some((from, until)) => {
+                let count = ((until.saturating_sub(from) as f64 * fps / 1000.0).round() as u32).max(1);
+                let seek = if from == 0 { Seek::Start } else { Seek::Exact(from) };
+                let frames = Frames { seek, keyframes_only: false, fps: Some(fps), count, size };
+                self.decode(&frames, Worth::Needed).await?
+            }
+            None => reel::frames(self, size, fps).await?,
+        };
+        if list.is_empty() { Err(JobError::Refused(Code::Truncated)) } else { Ok(list) }
+    }
+
+    /// Frames of one look of several: none where there is nothing to be decoded.
+    async fn look(&self, frames: &Frames) -> Result<Vec<Bytes>, JobError> {
+        Ok(outcome::of_a_look(self.decode(frames, Worth::Needed).await)?.unwrap_or_default())
+    }
+
+    /// Frames of one look.
+    pub(super) async fn decode(&self, frames: &Frames, worth: Worth) -> Result<Vec<Bytes>, JobError> {
+        let arguments =
+            arguments::decode(self.container, self.relay.url(), &self.info, self.tone_map, frames);
+        let feed = Feed::Relay(&self.relay, self.container);
+        self.studio.frames(feed, &arguments, (frames.size, frames.count), worth).await
+    }
+
+    /// The worth of looks that begin now and can be done without.
+    pub(super) fn extra(&self) -> Worth {
+        self.studio.extra()
+    }
+
+    async fn tiles(&self, poster: &Frame) -> Result<Tiles, JobError> {
+        let size = storyboard::tile_size(poster.size);
+        let duration_ms = self.info.duration_ms;
+        let count = plan::tiles(duration_ms);
+        let own: Bytes = colour::shrink(&poster.rgb, poster.size, size).into();
+        let frames = if duration_ms == 0 {
+            Vec::new()
+        } else if duration_ms <= WHOLE_BOARD_MS {
+            let fps = count as f64 * 1000.0 / duration_ms as f64;
+            let frames = Frames {
+                seek: Seek::Start,
+                keyframes_only: false,
+                fps: Some(fps),
+                count: count as u32,
+                size,
+            };
+            outcome::of_a_look(self.decode(&frames, self.extra()).await)?.unwrap_or_default()
+        } else {
+            self.seeks(count, size).await?
+        };
+        // A moment that could not be looked at in time is like the one before it.
+        let mut last = frames.first().cloned().unwrap_or_else(|| own.clone());
+        let frames = (0..count)
+            .map(|place| {
+                if let Some(frame) = frames.get(place).filter(|frame| !frame.is_empty()) {
+                    last = frame.clone();
+                }
+                last.clone()
+            })
+            .collect();
+        Ok(Tiles { frames, size })
+    }
+
+    /// One keyframe for each tile, empty where there is none, as far as time allows.
+    async fn seeks(&self, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
+        let worth = self.extra();
+        let middle = |place: usize| self.info.duration_ms * (2 * place as u64 + 1) / (2 * count as u64);
+        let looks: Vec<Frames> = (0..count)
+            .map(|place| Seek::Keyframe(middle(place)))
+            .map(|seek| Frames { seek, keyframes_only: true, fps: None, count: 1, size })
+            .collect();
+        futures::stream::iter(looks)
+            .map(|frames| async move {
+                let look = outcome::of_a_look(self.decode(&frames, worth).await)?;
+                Ok(look.unwrap_or_default().into_iter().next().unwrap_or_default())
+            })
+            .buffered(2)
+            .try_collect()
+            .await
+    }
+
+    /// Frames a second of a preview that may have at most the default's.
+    pub(super) fn rate(&self) -> f64 {
+        rate(self.info.fps, limits::ANIMATED_FPS)
+    }
+}

@@ -1,0 +1,226 @@
+//! Decides how a frame's indexes become codes: GIF's variant of LZW (GIF89a, appendix F), with a choice of indexes
+//! where more than one will do. Pure.
+
+/// The most codes that there are: they have twelve bits.
+const MOST_CODES: usize = 4096;
+
+/// The dictionary: for each code, by the index after it, the code of both; 0 for none, which no pair has.
+#[derive(Debug)]
+struct Dictionary {
+    rows: Vec<[u16; 256]>,
+}
+
+impl Dictionary {
+    /// The code of what this code is, followed by this index.
+    #[inline]
+    fn find(&self, code: u16, index: u8) -> Option<u16> {
+        let found = self.rows[usize::from(code)][usize::from(index)];
+        (found != 0).then_some(found)
+    }
+
+    /// Takes in a new code.
+    fn add(&mut self, code: u16, index: u8, new: u16) {
+        self.rows[usize::from(code)][usize::from(index)] = new;
+        self.rows[usize::from(new)] = [0; 256];
+    }
+
+    /// Forgets all but the first so many codes, and what follows those. A row is cleared when its code is made.
+    fn clear(&mut self, first: u16) {
+        self.rows[..usize::from(first)].fill([0; 256]);
+    }
+}
+
+/// What the dictionary knows to follow the code so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Follows<'a> {
+    dictionary: &'a Dictionary,
+    code: u16,
+}
+
+impl Follows<'_> {
+    /// Whether this index would make the code longer instead of ending it.
+    #[inline]
+    pub(crate) fn has(self, index: u8) -> bool {
+        self.dictionary.find(self.code, index).is_some()
+    }
+}
+
+/// An encoder of frames, which keeps its memory from one to the next.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    /// The size of an index, 2 to 8.
+    bits: u32,
+    dictionary: Dictionary,
+}
+
+/// Where codes of a varying number of bits are put, the lowest bit first.
+struct Bits {
+    to: Vec<u8>,
+    buffer: u64,
+    count: u32,
+}
+
+impl Bits {
+    fn put(&mut self, code: u16, bits: u32) {
+        self.buffer |= u64::from(code) << self.count;
+        self.count += bits;
+        while self.count >= 8 {
+            self.to.push(self.buffer as u8);
+            self.buffer >>= 8;
+            self.count -= 8;
+        }
+    }
+}
+
+impl Encoder {
+    pub(crate) fn new(bits: u32) -> Self {
+        Self { bits, dictionary: Dictionary { rows: vec![[0; 256]; MOST_CODES] } }
+    }
+
+    /// The minimum code size and the codes of these indexes, without the sub-blocks' lengths.
+    ///
+    /// Where a pixel's index would end a code, `other` may name one that is as good and would not, which then takes its
+    /// place.
+    pub(crate) fn encode(
+        &mut self,
+        pixels: &mut [u8],
+        other: impl Fn(usize, Follows<'_>) -> Option<u8>,
+    ) -> Vec<u8> {
+        let (bits, dictionary) = (self.bits, &mut self.dictionary);
+        let clear = 1_u16 << bits;
+        let mut to = Vec::with_capacity(pixels.len() / 3);
+        to.push(bits as u8);
+        let mut out = Bits { to, buffer: 0, count: 0 };
+        let mut width = bits + 1;
+        let mut free = usize::from(clear) + 2;
+        dictionary.clear(clear);
+        out.put(clear, width);
+        let mut prefix: Option<u16> = None;
+        for (place, pixel) in pixels.iter_mut().enumerate() {
+            let Some(code) = prefix else {
+                prefix = Some(u16::from(*pixel));
+                continue;
+            };
+            let mut found = dictionary.find(code, *pixel);
+            if found.is_none()
+                && let Some(other) = other(place, Follows { dictionary, code })
+            {
+                *pixel = other;
+                found = dictionary.find(code, other);
+            }
+            if found.is_some() {
+                prefix = found;
+                continue;
+            }
+            out.put(code, width);
+            if free < MOST_CODES {
+                dictionary.add(code, *pixel, free as u16);
+                // The decoder is one entry behind.
+                if free == 1 << width {
+                    width += 1;
+                }
+                free += 1;
+            } else {
+                out.put(clear, width);
+                width = bits + 1;
+                free = usize::from(clear) + 2;
+                dictionary.clear(clear);
+            }
+            prefix = Some(u16::from(*pixel));
+        }
+        if let Some(code) = prefix {
+            out.put(code, width);
+            // That code made the decoder add an entry, which may have been the last of this width.
+            if free == 1 << width && width < 12 {
+                width += 1;
+            }
+        }
+        out.put(clear + 1, width);
+        let rest = out.count;
+        out.put(0, (8 - rest) % 8);
+        out.to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The plain way to read codes, GIF89a, appendix F.
+    fn decode(data: &[u8]) -> Vec<u8> {
+        let (bits, data) = (u32::from(data[0]), &data[1..]);
+        let clear = 1_usize << bits;
+        let mut strings: Vec<Vec<u8>> = Vec::new();
+        let (mut width, mut at) = (bits + 1, 0);
+        let mut before: Option<Vec<u8>> = None;
+        let mut out = Vec::new();
+        loop {
+            let code = (0..width).fold(0, |code, bit| {
+                let place = at + bit as usize;
+                code | usize::from(data[place / 8] >> (place % 8) & 1) << bit
+            });
+            at += width as usize;
+            if code == clear {
+                strings = (0..clear + 2).map(|index| vec![index as u8]).collect();
+                (width, before) = (bits + 1, None);
+                continue;
+            }
+            if code == clear + 1 {
+                assert_eq!(data.len(), at.div_ceil(8), "bytes after the end");
+                return out;
+            }
+            if let Some(before) = &before
+                && strings.len() < MOST_CODES
+            {
+                let next = strings.get(code).unwrap_or(before)[0];
+                strings.push([before.as_slice(), &[next]].concat());
+            }
+            out.extend_from_slice(&strings[code]);
+            before = Some(strings[code].clone());
+            if strings.len() == 1 << width && width < 12 {
+                width += 1;
+            }
+        }
+    }
+
+    fn check(bits: u32, pixels: &[u8]) {
+        let codes = Encoder::new(bits).encode(&mut pixels.to_vec(), |_, _| None);
+        assert!(decode(&codes) == pixels, "{bits} bits, {} pixels", pixels.len());
+    }
+
+    #[test]
+    fn runs_and_noise_of_every_length_come_back() {
+        let noise = |at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8;
+        for bits in [2, 7, 8] {
+            let most = ((1_u32 << bits) - 1) as u8;
+            for length in (0..600).chain([3839, 3840, 3841, 40_000]) {
+                check(bits, &vec![most; length as usize]);
+                check(bits, &(0..length).map(|at| noise(at) & most).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_that_will_do_makes_fewer_codes() {
+        let pixels: Vec<u8> =
+            (0..10_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 31) as u8).collect();
+        let exact = Encoder::new(2).encode(&mut pixels.clone(), |_, _| None);
+        let mut chosen = pixels.clone();
+        let loose = Encoder::new(2).encode(&mut chosen, |place, follows| {
+            let other = 1 - pixels[place];
+            follows.has(other).then_some(other)
+        });
+        assert!(loose.len() * 2 < exact.len(), "{} of {}", loose.len(), exact.len());
+        assert_eq!(decode(&loose), chosen, "the pixels are told as they were chosen");
+        assert_ne!(chosen, pixels);
+    }
+
+    proptest! {
+        #[test]
+        fn any_pixels_come_back(pixels in prop::collection::vec(0_u8..16, 0..3000)) {
+            check(4, &pixels);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Decides how a picture says that its numbers are sRGB: a small profile of our own making. Pure.
+//!
+//! ICC.1:2022 (profile version 4.4), <https://www.color.org/specification/ICC.1-2022-05.pdf>: the header of section
+//! 7.2, a tag table (7.3), the tags that 8.3 (three-component matrix display profile) asks for, in the types of section
+//! 10. The curve is IEC 61966-2-1's as a parametric one (10.18, function 3).
+
+use std::sync::LazyLock;
+
+/// What the profile is called.
+const NAME: &str = "sRGB";
+/// What may be done with it.
+const COPYRIGHT: &str = "CC0";
+/// The white of the connection space, D50 (7.2.16).
+const WHITE: [f64; 3] = [0.9642, 1.0, 0.8249];
+/// The primaries of sRGB, adapted to that white.
+const RED: [f64; 3] = [0.43607, 0.22249, 0.01392];
+const GREEN: [f64; 3] = [0.38515, 0.71687, 0.09708];
+const BLUE: [f64; 3] = [0.14307, 0.06061, 0.71410];
+/// How D65 was adapted to it: the matrix of annex E, Bradford's.
+const ADAPTATION: [f64; 9] =
+    [1.04788, 0.02292, -0.05022, 0.02959, 0.99048, -0.01707, -0.00925, 0.01508, 0.75168];
+/// IEC 61966-2-1: `((x + 0.055) / 1.055)^2.4` from 0.04045 on, `x / 12.92` below.
+const CURVE: [f64; 5] = [2.4, 1.0 / 1.055, 0.055 / 1.055, 1.0 / 12.92, 0.04045];
+
+static SRGB: LazyLock<Vec<u8>> = LazyLock::new(make);
+
+/// The profile of sRGB, the same bytes every time.
+pub fn srgb() -> &'static [u8] {
+    &SRGB
+}
+
+/// A `s15Fixed16Number` (4.6).
+fn fixed(value: f64) -> [u8; 4] {
+    ((value * 65536.0).round() as i32).to_be_bytes()
+}
+
+/// The reserved bytes between a type's signature and its content.
+const RESERVED: [u8; 4] = [0; 4];
+
+/// A text (10.15): one record, in American English.
+fn text(text: &str) -> Vec<u8> {
+    let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let words = [1, 12, u32::from_be_bytes(*b"enUS"), units.len() as u32, 28];
+    [b"mluc".to_vec(), RESERVED.to_vec(), words.map(u32::to_be_bytes).concat(), units].concat()
+}
+
+fn numbers(signature: [u8; 4], values: &[f64]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|value| fixed(*value)).collect();
+    [signature.to_vec(), RESERVED.to_vec(), values].concat()
+}
+
+fn curve() -> Vec<u8> {
+    let values: Vec<u8> = CURVE.iter().flat_map(|value| fixed(*value)).collect();
+    [b"para".to_vec(), RESERVED.to_vec(), vec![0, 3, 0, 0], values].concat()
+}
+
+fn make() -> Vec<u8> {
+    let elements: [(&[&[u8; 4]], Vec<u8>); 8] = [
+        (&[b"desc"], text(NAME)),
+        (&[b"cprt"], text(COPYRIGHT)),
+        (&[b"wtpt"], numbers(*b"XYZ ", &WHITE)),
+        (&[b"chad"], numbers(*b"sf32", &ADAPTATION)),
+        (&[b"rXYZ"], numbers(*b"XYZ ", &RED)),
+        (&[b"gXYZ"], numbers(*b"XYZ ", &GREEN)),
+        (&[b"bXYZ"], numbers(*b"XYZ ", &BLUE)),
+        // One curve for all three (7.3.5 allows tags to share their data).
+        (&[b"rTRC", b"gTRC", b"bTRC"], curve()),
+    ];
+    let count: usize = elements.iter().map(|(tags, _)| tags.len()).sum();
+    let start = 128 + 4 + 12 * count;
+    let (mut table, mut data) = ((count as u32).to_be_bytes().to_vec(), Vec::new());
+    for (tags, element) in elements {
+        for tag in tags {
+            table.extend_from_slice(*tag);
+            table.extend(((start + data.len()) as u32).to_be_bytes());
+            table.extend((element.len() as u32).to_be_bytes());
+        }
+        data.extend(element);
+        // Each element begins at a multiple of four (7.3.1).
+        data.resize(data.len().next_multiple_of(4), 0);
+    }
+    let mut header = [0; 128];
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &((start + data.len()) as u32).to_be_bytes());
+    put(8, &[4, 0x40, 0, 0]);
+    put(12, b"mntrRGB XYZ ");
+    // A date there must be (7.2.8): the day that this profile was laid out.
+    put(24, &[2026_u16, 1, 1, 0, 0, 0].map(u16::to_be_bytes).concat());
+    put(36, b"acsp");
+    put(68, &WHITE.map(fixed).concat());
+    [header.to_vec(), table, data].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(bytes: &[u8], at: usize) -> u32 {
+        u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+    }
+
+    #[test]
+    fn every_tag_lies_within_the_profile() {
+        let profile = srgb();
+        assert_eq!(word(profile, 0) as usize, profile.len());
+        assert!(profile.len() <= 640, "{}", profile.len());
+        let mut names = Vec::new();
+        for tag in 0..word(profile, 128) as usize {
+            let at = 132 + tag * 12;
+            let (offset, length) = (word(profile, at + 4) as usize, word(profile, at + 8) as usize);
+            assert_eq!(offset % 4, 0);
+            assert!(profile.get(offset..offset + length).is_some());
+            names.push(String::from_utf8_lossy(&profile[at..at + 4]).into_owned());
+        }
+        names.sort();
+        let expected = ["bTRC", "bXYZ", "chad", "cprt", "desc", "gTRC", "gXYZ", "rTRC", "rXYZ", "wtpt"];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_primaries_add_up_to_white() {
+        for channel in 0..3 {
+            let sum = RED[channel] + GREEN[channel] + BLUE[channel];
+            assert!((sum - WHITE[channel]).abs() < 3e-4, "{channel}: {sum}");
+        }
+    }
+
+    #[test]
+    fn the_curve_has_no_step() {
+        let [gamma, scale, offset, slope, knee] = CURVE;
+        assert!(((knee * scale + offset).powf(gamma) - knee * slope).abs() < 1e-5);
+        assert!(((scale + offset).powf(gamma) - 1.0).abs() < 1e-9);
+    }
+}

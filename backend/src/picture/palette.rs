@@ -1,0 +1,339 @@
+//! Decides which few colours stand for all the colours of a reel. Pure.
+//!
+//! The colours are counted in a histogram of five bits a channel, the histogram is cut where its variance is largest,
+//! and a few rounds of k-means move each colour to the mean of what it stands for.
+
+/// Bits of each channel in the histogram.
+const BITS: u32 = 5;
+/// How many pixels are counted at most: more of them do not change the palette and only cost time.
+const SAMPLES: usize = 1 << 19;
+/// Rounds of k-means after the cut.
+const ROUNDS: u32 = 3;
+/// How much a difference of colour counts against one of brightness: the eye, and every measure made after it, sees
+/// brightness finer.
+const CHROMA: f32 = 0.7;
+
+/// A colour where distances are about as far as they look: brightness, and two differences of colour. Linear in
+/// `rgb`, so that a mean is a mean in both.
+pub(crate) type Seen = [f32; 3];
+
+/// Where a colour lies among the [`Seen`] ones (BT.601 brightness).
+pub(crate) fn seen([red, green, blue]: [f32; 3]) -> Seen {
+    let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
+    [luma, (blue - luma) * CHROMA, (red - luma) * CHROMA]
+}
+
+fn rgb([luma, blue, red]: Seen) -> [u8; 3] {
+    let (blue, red) = (blue / CHROMA + luma, red / CHROMA + luma);
+    let green = (luma - 0.299 * red - 0.114 * blue) / 0.587;
+    [red, green, blue].map(|value| value.round().clamp(0.0, 255.0) as u8)
+}
+
+/// A colour as a histogram's place: `BITS` of each channel.
+#[derive(Debug, Clone, Copy)]
+struct Bin {
+    weight: f32,
+    at: Seen,
+}
+
+/// How often each colour occurs.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    bins: Vec<Bin>,
+}
+
+impl Histogram {
+    /// Counts the pixels of raw `rgb24` frames, at most half a million of them, evenly spread.
+    pub fn of<F: AsRef<[u8]>>(frames: &[F]) -> Self {
+        let pixels: usize = frames.iter().map(|frame| frame.as_ref().len() / 3).sum();
+        // An odd step never keeps to the same columns of a row that is even.
+        let step = (pixels / SAMPLES).max(1) | 1;
+        let mut counts = vec![[0_u32; 4]; 1 << (3 * BITS)];
+        let mut skip = 0;
+        for frame in frames {
+            let frame = frame.as_ref();
+            let mut at = skip;
+            while let Some(&[red, green, blue]) = frame.get(at * 3..at * 3 + 3) {
+                let place = [red, green, blue]
+                    .iter()
+                    .fold(0, |place, value| (place << BITS) | usize::from(value >> (8 - BITS)));
+                let count = &mut counts[place];
+                count[0] += 1;
+                count[1] += u32::from(red);
+                count[2] += u32::from(green);
+                count[3] += u32::from(blue);
+                at += step;
+            }
+            skip = at - frame.len() / 3;
+        }
+        let bins = counts
+            .iter()
+            .filter(|count| count[0] > 0)
+            .map(|count| {
+                let weight = count[0] as f32;
+                Bin { weight, at: seen([1, 2, 3].map(|channel| count[channel] as f32 / weight)) }
+            })
+            .collect();
+        Self { bins }
+    }
+
+    /// The colours that stand for all of them, at most `most`, at least one; the darkest first.
+    pub fn palette(&self, most: usize) -> Palette {
+        let mut bins = self.bins.clone();
+        let mut colours = cut(&mut bins, most.clamp(1, 256));
+        for _ in 0..ROUNDS {
+            refine(&bins, &mut colours);
+        }
+        let mut list: Vec<[u8; 3]> = colours.into_iter().map(rgb).collect();
+        let luma = |[red, green, blue]: &[u8; 3]| {
+            299 * u32::from(*red) + 587 * u32::from(*green) + 114 * u32::from(*blue)
+        };
+        list.sort_unstable_by_key(|colour| (luma(colour), *colour));
+        list.dedup();
+        Palette::new(list)
+    }
+}
+
+/// A box of the cut: a run of the bins, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    start: usize,
+    end: usize,
+    mean: Seen,
+    axis: usize,
+    spread: f32,
+}
+
+fn measure(bins: &[Bin], start: usize, end: usize) -> Part {
+    let (mut weight, mut sum, mut squares) = (0.0_f64, [0.0_f64; 3], [0.0_f64; 3]);
+    for bin in &bins[start..end] {
+        let one = f64::from(bin.weight);
+        weight += one;
+        for channel in 0..3 {
+            let value = f64::from(bin.at[channel]);
+            sum[channel] += one * value;
+            squares[channel] += one * value * value;
+        }
+    }
+    let weight = weight.max(1.0);
+    let spread: [f64; 3] =
+        std::array::from_fn(|channel| squares[channel] - sum[channel] * sum[channel] / weight);
+    let axis = (0..3).fold(0, |best, axis| if spread[axis] > spread[best] { axis } else { best });
+    Part { start, end, mean: sum.map(|sum| (sum / weight) as f32), axis, spread: spread[axis] as f32 }
+}
+
+/// Cuts where the variance is largest, at the mean, until there are enough boxes; answers their means.
+fn cut(bins: &mut [Bin], most: usize) -> Vec<Seen> {
+    let mut parts = vec![measure(bins, 0, bins.len())];
+    while parts.len() < most {
+        let widest = parts
+            .iter()
+            .enumerate()
+            .filter(|(_, part)| part.end - part.start > 1 && part.spread > 0.0)
+            .max_by(|(_, left), (_, right)| left.spread.total_cmp(&right.spread));
+        let Some((place, &part)) = widest else { break };
+        let run = &mut bins[part.start..part.end];
+        let mut middle = 0;
+        for at in 0..run.len() {
+            if run[at].at[part.axis] < part.mean[part.axis] {
+                run.swap(at, middle);
+                middle += 1;
+            }
+        }
+        // Rounding may leave all of a run that is next to flat on one side.
+        let middle = part.start + middle.clamp(1, run.len() - 1);
+        parts[place] = measure(bins, part.start, middle);
+        parts.push(measure(bins, middle, part.end));
+    }
+    parts.iter().map(|part| part.mean).collect()
+}
+
+/// One round of k-means: each colour moves to the mean of the bins that are nearest to it.
+fn refine(bins: &[Bin], colours: &mut [Seen]) {
+    let nearest = Nearest::new(colours.iter().copied());
+    let mut sums = vec![[0.0_f64; 4]; colours.len()];
+    for bin in bins {
+        let sum = &mut sums[nearest.to(bin.at)];
+        let weight = f64::from(bin.weight);
+        sum[0] += weight;
+        for channel in 0..3 {
+            sum[channel + 1] += weight * f64::from(bin.at[channel]);
+        }
+    }
+    for (colour, sum) in colours.iter_mut().zip(&sums) {
+        if sum[0] > 0.0 {
+            *colour = [1, 2, 3].map(|channel| (sum[channel] / sum[0]) as f32);
+        }
+    }
+}
+
+/// How many colours are compared at once.
+const LANES: usize = 8;
+
+/// Finds the nearest of a list of colours.
+#[derive(Debug, Clone)]
+struct Nearest {
+    /// A channel after the other, `LANES` colours together; filled up with one that is far from everything.
+    blocks: Vec<[[f32; LANES]; 3]>,
+}
+
+impl Nearest {
+    fn new(colours: impl Iterator<Item = Seen>) -> Self {
+        let mut blocks: Vec<[[f32; LANES]; 3]> = Vec::new();
+        for (place, colour) in colours.enumerate() {
+            if place % LANES == 0 {
+                blocks.push([[1e6; LANES]; 3]);
+            }
+            if let Some(block) = blocks.last_mut() {
+                for channel in 0..3 {
+                    block[channel][place % LANES] = colour[channel];
+                }
+            }
+        }
+        Self { blocks }
+    }
+
+    fn to(&self, at: Seen) -> usize {
+        let mut best = [f32::MAX; LANES];
+        let mut best_block = [0_u32; LANES];
+        for (number, block) in (0_u32..).zip(&self.blocks) {
+            for lane in 0..LANES {
+                let [a, b, c] = [0, 1, 2].map(|channel: usize| block[channel][lane] - at[channel]);
+                let distance = a * a + b * b + c * c;
+                let nearer = distance < best[lane];
+                best[lane] = if nearer { distance } else { best[lane] };
+                best_block[lane] = if nearer { number } else { best_block[lane] };
+            }
+        }
+        let lane = (0..LANES).fold(0, |lane, other| if best[other] < best[lane] { other } else { lane });
+        best_block[lane] as usize * LANES + lane
+    }
+}
+
+/// Squared distance of two colours.
+pub(crate) fn distance(left: Seen, right: Seen) -> f32 {
+    (0..3).map(|channel| (left[channel] - right[channel]).powi(2)).sum()
+}
+
+/// A list of colours, the darkest first.
+#[derive(Debug, Clone)]
+pub struct Palette {
+    colours: Vec<[u8; 3]>,
+    places: Vec<Seen>,
+    nearest: Nearest,
+}
+
+impl Palette {
+    fn new(colours: Vec<[u8; 3]>) -> Self {
+        let places: Vec<Seen> = colours.iter().map(|colour| seen(colour.map(f32::from))).collect();
+        let nearest = Nearest::new(places.iter().copied());
+        Self { colours, places, nearest }
+    }
+
+    /// The colours, `rgb`.
+    pub fn colours(&self) -> &[[u8; 3]] {
+        &self.colours
+    }
+
+    /// Where each colour is seen.
+    pub(crate) fn places(&self) -> &[Seen] {
+        &self.places
+    }
+
+    /// The index of the colour that looks most like this one.
+    pub(crate) fn nearest(&self, to: Seen) -> usize {
+        self.nearest.to(to)
+    }
+
+    /// For each colour the others, the most alike first, at most `most`.
+    pub(crate) fn neighbours(&self, most: usize) -> Vec<Vec<u8>> {
+        let mut order: Vec<(f32, u8)> = Vec::new();
+        self.places
+            .iter()
+            .map(|own| {
+                order.clear();
+                let others =
+                    self.places.iter().zip(0_u8..=255).filter(|(other, _)| !std::ptr::eq(*other, own));
+                order.extend(others.map(|(other, index)| (distance(*own, *other), index)));
+                let by_distance = |left: &(f32, u8), right: &(f32, u8)| {
+                    left.0.total_cmp(&right.0).then(left.1.cmp(&right.1))
+                };
+                if order.len() > most {
+                    order.select_nth_unstable_by(most, by_distance);
+                    order.truncate(most);
+                }
+                order.sort_unstable_by(by_distance);
+                order.iter().map(|(_, index)| *index).collect()
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn few_colours_are_all_kept() {
+        let colours: [[u8; 3]; 4] = [[10, 10, 10], [250, 0, 0], [0, 0, 250], [250, 250, 250]];
+        let frame: Vec<u8> = colours.iter().cycle().take(400).flatten().copied().collect();
+        let mut palette = Histogram::of(&[frame]).palette(255).colours().to_vec();
+        palette.sort_unstable();
+        let mut expected = colours;
+        expected.sort_unstable();
+        assert_eq!(palette, expected);
+    }
+
+    #[test]
+    fn nothing_has_a_palette_of_one_colour() {
+        assert_eq!(Histogram::of::<&[u8]>(&[]).palette(255).colours().len(), 1);
+    }
+
+    #[test]
+    fn more_colours_are_nearer() {
+        let byte =
+            |at: u32| (at.wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519) ^ at) as u8;
+        let frame: Vec<u8> = (0..90_000_u32).map(|at| byte(byte(at).into()) ^ byte(at / 7)).collect();
+        let histogram = Histogram::of(&[&frame]);
+        let error = |most: usize| {
+            let palette = histogram.palette(most);
+            assert!(palette.colours().len() <= most);
+            let away = |pixel: &[u8]| {
+                let at = seen([0, 1, 2].map(|channel: usize| f32::from(pixel[channel])));
+                f64::from(distance(palette.places()[palette.nearest(at)], at))
+            };
+            frame.chunks_exact(3).map(away).sum::<f64>()
+        };
+        let errors = [2, 16, 128, 255].map(error);
+        assert!(errors.windows(2).all(|pair| pair[1] < pair[0] * 0.8), "{errors:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_nearest_is_the_nearest(
+            colours in prop::collection::vec(any::<[u8; 3]>(), 1..60),
+            pixel in any::<[u8; 3]>(),
+        ) {
+            let palette = Palette::new(colours);
+            let at = seen(pixel.map(f32::from));
+            let least = palette.places().iter().map(|place| distance(*place, at)).fold(f32::MAX, f32::min);
+            let found = distance(palette.places()[palette.nearest(at)], at);
+            prop_assert!((found - least).abs() <= 1e-3 * (1.0 + least));
+        }
+
+        #[test]
+        fn neighbours_are_others_the_nearest_first(colours in prop::collection::vec(any::<[u8; 3]>(), 1..40)) {
+            let palette = Palette::new(colours);
+            for (own, list) in palette.neighbours(8).iter().enumerate() {
+                prop_assert_eq!(list.len(), 8.min(palette.colours().len() - 1));
+                let far: Vec<f32> = list
+                    .iter()
+                    .map(|other| distance(palette.places()[usize::from(*other)], palette.places()[own]))
+                    .collect();
+                prop_assert!(far.is_sorted());
+            }
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Decides which moments of a video are looked at, and which of its samples that takes. Pure.
+//!
+//! A storyboard's tile is the keyframe before its moment, and a snippet of the preview begins with a keyframe, so that
+//! nothing is decoded in vain. Where keyframes lie so far apart that many tiles would be the same, and what lies
+//! between is cheap, the very moments are decoded.
+
+use crate::demux::movie::{Aim, Sample, Track, Want};
+use crate::digest::Shot;
+
+/// A source up to this length is shown as a whole by its moving preview, in milliseconds.
+pub const WHOLE_MS: u64 = 6_000;
+/// How many snippets show a longer one.
+pub const SNIPPETS: u64 = 5;
+/// How long each is, in milliseconds.
+pub const SNIPPET_MS: u64 = 1_000;
+/// From this length on a storyboard has [`TILES_LONG`] tiles, in milliseconds: DESIGN's and Mux's 15 minutes.
+const LONG_MS: u64 = 15 * 60 * 1000;
+const TILES: usize = 50;
+const TILES_LONG: usize = 100;
+/// How much may be decoded to look at very moments: ten seconds of 1080p at 30 frames a second.
+const EXACT_PIXELS: u64 = 300 * 1920 * 1080;
+/// The most bytes of samples in one digest.
+const MAX_DIGEST_BYTES: u64 = 96 * 1024 * 1024;
+/// The most that is decoded for one digest: 40 seconds of 1080p at 30 frames a second.
+const MAX_DIGEST_PIXELS: u64 = 1200 * 1920 * 1080;
+/// How far from the start a picture is looked for when all that was seen so far is empty, in milliseconds.
+const SEARCHED_MS: u64 = 60_000;
+/// Frames a second of that search.
+const SEARCH_PER_SECOND: f64 = 2.0;
+
+/// A part of the video that is decoded in one go, and the moments in it of which pictures are wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch {
+    /// What the demuxer is asked for.
+    pub want: Want,
+    /// Moments in ticks, ascending: from the keyframe on that was found ([`Aim::Keyframe`]), or of the track itself.
+    pub moments: Vec<i64>,
+}
+
+/// One wanted picture: the frame of which slot it is, and when that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// Which frame of the digest.
+    pub slot: u32,
+    /// When it is shown in the source, in ticks.
+    pub pts: i64,
+}
+
+/// The samples of a digest, and where in it the wanted pictures are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// The samples, in decoding order.
+    pub shots: Vec<Shot>,
+    /// For each stretch its pictures, as many as moments, or none where the source has nothing there.
+    pub picks: Vec<Vec<Pick>>,
+}
+
+/// Milliseconds in ticks of the track.
+pub fn ticks(track: &Track, ms: u64) -> i64 {
+    i64::try_from(u128::from(ms) * u128::from(track.timescale) / 1000).unwrap_or(i64::MAX)
+}
+
+/// Ticks of the track in milliseconds, not less than 0.
+pub fn millis(track: &Track, ticks: i64) -> u64 {
+    let ticks = u128::from(ticks.unsigned_abs()) * u128::from(ticks >= 0);
+    u64::try_from(ticks * 1000 / u128::from(track.timescale.max(1))).unwrap_or(u64::MAX)
+}
+
+/// How many tiles the storyboard of a video of this length has.
+pub fn tiles(duration_ms: u64) -> usize {
+    if duration_ms < LONG_MS { TILES } else { TILES_LONG }
+}
+
+/// When each tile's time begins, in milliseconds.
+pub fn tile_start(place: usize, count: usize, duration_ms: u64) -> u64 {
+    duration_ms * place as u64 / count.max(1) as u64
+}
+
+/// The stretches of a storyboard, and for each tile the stretch and the place among its moments.
+pub fn storyboard(track: &Track, pixels: u64) -> (Vec<Stretch>, Vec<(usize, usize)>) {
+    let duration_ms = millis(track, track.duration);
+    let count = tiles(duration_ms);
+    // A tile is looked at in the middle of its time; of what has no length there is only one picture.
+    let middle = |place: usize| {
+        let twice = i128::from(track.duration) * (2 * place as i128 + 1);
+        i64::try_from(twice / (2 * count as i128)).unwrap_or(i64::MAX)
+    };
+    let moments: Vec<i64> = (0..count).map(middle).collect();
+    if let Some(groups) = exact_groups(track, &moments, pixels) {
+        let mut stretches = Vec::new();
+        let mut places = Vec::new();
+        for group in groups {
+            for at in 0..group.len() {
+                places.push((stretches.len(), at));
+            }
+            let want = Want { from: group[0], until: group[group.len() - 1] + 1, aim: Aim::Exact };
+            stretches.push(Stretch { want, moments: group });
+        }
+        return (stretches, places);
+    }
+    let stretches = moments
+        .iter()
+        .map(|at| Stretch { want: Want { from: *at, until: *at, aim: Aim::Keyframe }, moments: vec![0] })
+        .collect();
+    (stretches, (0..count).map(|place| (place, 0)).collect())
+}
+
+/// The moments by the keyframe that each is decoded from, if that is worth it and cheap enough.
+fn exact_groups(track: &Track, moments: &[i64], pixels: u64) -> Option<Vec<Vec<i64>>> {
+    let keyframes = track.keyframes.as_deref()?;
+    let before = |at: i64| keyframes.partition_point(|key| *key <= at).max(1) - 1;
+    let mut groups: Vec<(usize, Vec<i64>)> = Vec::new();
+    for at in moments {
+        match groups.last_mut() {
+            Some((key, group)) if *key == before(*at) => group.push(*at),
+            _ => groups.push((before(*at), vec![*at])),
+        }
+    }
+    // Most tiles are different pictures as it is.
+    if groups.len() * 5 >= moments.len() * 4 {
+        return None;
+    }
+    let rate = if track.fps > 0.0 { track.fps } else { 30.0 };
+    let frames: f64 = groups
+        .iter()
+        .map(|(key, group)| {
+            let begin = keyframes.get(*key).copied().unwrap_or(0);
+            let ticks = group.last().map_or(0, |last| last - begin).max(0);
+            ticks as f64 / f64::from(track.timescale) * rate + 1.0
+        })
+        .sum();
+    (frames * pixels as f64 <= EXACT_PIXELS as f64)
+        .then(|| groups.into_iter().map(|(_, group)| group).collect())
+}
+
+/// The stretches of the moving preview at `fps` frames a second.
+pub fn reel(track: &Track, fps: f64, pixels: u64) -> Vec<Stretch> {
+    let duration_ms = millis(track, track.duration);
+    if duration_ms <= WHOLE_MS {
+        let until = if duration_ms == 0 { WHOLE_MS } else { duration_ms };
+        return vec![span(track, 0, until, fps)];
+    }
+    let last = duration_ms - SNIPPET_MS;
+    let beginnings: Vec<i64> = (0..SNIPPETS)
+        .map(|place| duration_ms / 10 + duration_ms * 8 * place / (10 * (SNIPPETS - 1)))
+        .map(|ms| ticks(track, ms.min(last)))
+        .collect();
+    // Two that begin with the same keyframe would show the same.
+    let alone = |at: i64| match &track.keyframes {
+        Some(keys) => {
+            let key = keys[..keys.partition_point(|key| *key <= at)].last().copied().unwrap_or(0);
+            beginnings.iter().filter(|other| key <= **other).min() == Some(&at)
+        }
+        None => true,
+    };
+    let mut budget = EXACT_PIXELS as f64;
+    let mut stretches = Vec::new();
+    for at in &beginnings {
+        let moments = moments(track, SNIPPET_MS, fps);
+        let length = ticks(track, SNIPPET_MS);
+        if alone(*at) {
+            let want = Want { from: *at, until: at + length, aim: Aim::Keyframe };
+            stretches.push(Stretch { want, moments });
+            continue;
+        }
+        let key = track.keyframes.iter().flatten().rev().find(|key| **key <= *at).copied().unwrap_or(0);
+        let cost = (at - key) as f64 / f64::from(track.timescale) * track.fps.max(1.0) * pixels as f64;
+        if cost <= budget {
+            budget -= cost;
+            let want = Want { from: *at, until: at + length, aim: Aim::Exact };
+            stretches.push(Stretch { want, moments: moments.iter().map(|moment| at + moment).collect() });
+        }
+    }
+    stretches
+}
+
+/// Everything from one moment to another, in milliseconds, at `fps` frames a second.
+pub fn span(track: &Track, from_ms: u64, until_ms: u64, fps: f64) -> Stretch {
+    let from = ticks(track, from_ms);
+    let want = Want { from, until: ticks(track, until_ms), aim: Aim::Exact };
+    let moments = moments(track, until_ms.saturating_sub(from_ms), fps);
+    Stretch { want, moments: moments.iter().map(|moment| from + moment).collect() }
+}
+
+/// The one picture shown at a moment, in milliseconds.
+pub fn moment(track: &Track, ms: u64) -> Stretch {
+    let from = ticks(track, ms);
+    Stretch { want: Want { from, until: from, aim: Aim::Exact }, moments: vec![from] }
+}
+
+/// Where a picture is looked for when there was nothing to be seen at the keyframes.
+pub fn search(track: &Track, pixels: u64) -> Stretch {
+    let rate = if track.fps > 0.0 { track.fps } else { 30.0 };
+    let affordable_ms = (2 * EXACT_PIXELS) as f64 / pixels.max(1) as f64 / rate * 1000.0;
+    let until = millis(track, track.duration).min(SEARCHED_MS).min(affordable_ms as u64);
+    span(track, 0, until.max(1), SEARCH_PER_SECOND)
+}
+
+/// The moments of so many milliseconds, from 0 on.
+fn moments(track: &Track, ms: u64, fps: f64) -> Vec<i64> {
+    let count = ((ms as f64 * fps / 1000.0).round() as u64).max(1);
+    (0..count).map(|place| (place as f64 / fps * f64::from(track.timescale)).round() as i64).collect()
+}
+
+/// Finds the pictures of each stretch among the samples that the demuxer found for it.
+pub fn lay(stretches: &[Stretch], runs: Vec<Vec<Sample>>) -> Layout {
+    let mut layout = Layout::default();
+    let mut slots = 0;
+    // Where the sample that begins a stretch of a single picture went: tiles often share it.
+    let mut seen: Vec<(u64, Pick)> = Vec::new();
+    for (stretch, mut run) in stretches.iter().zip(runs) {
+        let Some(key) = run.first().copied() else {
+            layout.picks.push(Vec::new());
+            continue;
+        };
+        // What is shown before the keyframe refers to what is not there.
+        run.retain(|sample| sample.pts >= key.pts);
+        let base = if stretch.want.aim == Aim::Keyframe { key.pts } else { 0 };
+        let mut order: Vec<usize> = (0..run.len()).collect();
+        order.sort_by_key(|place| run[*place].pts);
+        let shown_at: Vec<usize> = stretch
+            .moments
+            .iter()
+            .map(|moment| {
+                let after = order.partition_point(|place| run[*place].pts <= moment + base);
+                order[after.max(1) - 1]
+            })
+            .collect();
+        if let ([only], 1) = (shown_at.as_slice(), stretch.moments.len())
+            && let Some((_, pick)) = seen.iter().find(|(offset, _)| *offset == run[*only].offset)
+        {
+            layout.picks.push(vec![*pick]);
+            continue;
+        }
+        let shown: Vec<bool> = (0..run.len()).map(|place| shown_at.contains(&place)).collect();
+        // Slots are numbered in the order in which they are shown.
+        let mut number = vec![0; run.len()];
+        for place in order.iter().filter(|place| shown[**place]) {
+            number[*place] = slots;
+            slots += 1;
+        }
+        let picks: Vec<Pick> =
+            shown_at.iter().map(|place| Pick { slot: number[*place], pts: run[*place].pts }).collect();
+        if let ([pick], [only]) = (picks.as_slice(), shown_at.as_slice()) {
+            seen.push((run[*only].offset, *pick));
+        }
+        layout.shots.extend(needed(&run, &shown));
+        layout.picks.push(picks);
+    }
+    layout
+}
+
+/// The samples of a run that its shown pictures need: from a keyframe on, up to each.
+fn needed(run: &[Sample], shown: &[bool]) -> Vec<Shot> {
+    let mut shots = Vec::with_capacity(run.len());
+    let mut pending = Vec::new();
+    // Whether nothing that is shown from here on stands before this keyframe: pictures of an open group do, and refer to
+    // what was before it.
+    let closed = |place: usize| {
+        let rest = run[place..].iter().zip(&shown[place..]);
+        rest.filter(|(_, shown)| **shown).all(|(sample, _)| sample.pts >= run[place].pts)
+    };
+    for (place, (sample, shown)) in run.iter().zip(shown).enumerate() {
+        if sample.key && closed(place) {
+            pending.clear();
+        }
+        pending.push(Shot { sample: *sample, shown: *shown, cut: false });
+        if *shown {
+            shots.append(&mut pending);
+        }
+    }
+    if let Some(first) = shots.first_mut() {
+        first.cut = true;
+    }
+    shots
+}
+
+/// Whether these samples, of so many pixels each, are too much for one digest.
+pub fn is_too_much(layout: &Layout, pixels: u64) -> bool {
+    layout.shots.iter().map(|shot| u64::from(shot.sample.size)).sum::<u64>() > MAX_DIGEST_BYTES
+        || (layout.shots.len() as u64).saturating_mul(pixels) > MAX_DIGEST_PIXELS
+}
+
+/// The same stretch from the keyframe before it on, for where it is too dear to decode up to its very beginning.
+#[must_use]
+pub fn near(stretch: &Stretch) -> Stretch {
+    let Want { from, until, aim } = stretch.want;
+    let base = if aim == Aim::Exact { from } else { 0 };
+    Stretch {
+        want: Want { from, until, aim: Aim::Keyframe },
+        moments: stretch.moments.iter().map(|moment| moment - base).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn track(duration_ms: i64, keyframes: Option<Vec<i64>>) -> Track {
+        Track {
+            codec: "h264",
+            timescale: 1000,
+            entries: Vec::new(),
+            matrix: [0; 9],
+            display: [0; 2],
+            duration: duration_ms,
+            fps: 30.0,
+            prefix: Bytes::new(),
+            has_audio: false,
+            keyframes,
+        }
+    }
+
+    fn every(step: usize, until: i64) -> Vec<i64> {
+        (0..until).step_by(step).collect()
+    }
+
+    const HD: u64 = 1920 * 1080;
+
+    fn sample(offset: u64, pts: i64, key: bool) -> Sample {
+        Sample { offset, size: 1, dts: 0, pts, key, entry: 0 }
+    }
+
+    #[test]
+    fn a_storyboard_has_fifty_tiles_and_a_long_one_a_hundred() {
+        for (ms, count) in [(1_000, 50), (899_999, 50), (900_000, 100), (3_600_000, 100)] {
+            let (stretches, places) = storyboard(&track(ms, Some(every(2_000, ms))), HD);
+            assert_eq!(places.len(), count, "{ms}");
+            assert!(stretches.len() <= count);
+        }
+        assert_eq!((tile_start(0, 50, 60_000), tile_start(49, 50, 60_000)), (0, 58_800));
+    }
+
+    #[test]
+    fn tiles_are_keyframes_where_those_are_many_or_the_rest_is_dear() {
+        let aim = |ms, step, pixels| storyboard(&track(ms, Some(every(step, ms))), pixels).0[0].want.aim;
+        assert_eq!(aim(60_000, 1_000, HD), Aim::Keyframe, "one a second is enough");
+        assert_eq!(aim(60_000, 8_000, HD), Aim::Keyframe, "a minute of HD is too dear");
+        assert_eq!(aim(9_000, 8_000, HD), Aim::Exact, "nine seconds are not");
+        assert_eq!(aim(60_000, 8_000, 320 * 240), Aim::Exact, "and neither is a small picture");
+        let unknown = track(60_000, None);
+        assert_eq!(storyboard(&unknown, 1).0[0].want.aim, Aim::Keyframe);
+    }
+
+    #[test]
+    fn snippets_are_spread_over_the_whole() {
+        let froms = |stretches: Vec<Stretch>| stretches.iter().map(|one| one.want.from).collect::<Vec<_>>();
+        let minute = track(60_000, Some(every(1_000, 60_000)));
+        assert_eq!(froms(reel(&minute, 15.0, HD)), [6_000, 18_000, 30_000, 42_000, 54_000]);
+        assert!(reel(&minute, 15.0, HD).iter().all(|one| one.moments.len() == 15));
+        let short = reel(&track(4_000, Some(every(1_000, 4_000))), 10.0, HD);
+        assert_eq!((short.len(), short[0].moments.len(), short[0].want.aim), (1, 40, Aim::Exact));
+        // One keyframe for all of it: the first snippet begins there, others only as far as that is cheap.
+        let lazy = track(60_000, Some(vec![0]));
+        assert_eq!(froms(reel(&lazy, 15.0, HD)), [6_000]);
+        assert_eq!(froms(reel(&lazy, 15.0, 160 * 90)).len(), 5);
+    }
+
+    #[test]
+    fn a_wanted_picture_is_the_one_shown_at_its_moment() {
+        // In decoding order, as B-frames make it; one leading picture belongs to what came before.
+        let run =
+            vec![sample(0, 100, true), sample(1, 90, false), sample(2, 130, false), sample(3, 110, false)];
+        let stretch = Stretch {
+            want: Want { from: 105, until: 131, aim: Aim::Exact },
+            moments: vec![105, 115, 129, 130],
+        };
+        let layout = lay(&[stretch], vec![run]);
+        let pts: Vec<i64> = layout.picks[0].iter().map(|pick| pick.pts).collect();
+        assert_eq!(pts, [100, 110, 110, 130]);
+        let slots: Vec<u32> = layout.picks[0].iter().map(|pick| pick.slot).collect();
+        assert_eq!(slots, [0, 1, 1, 2]);
+        let offsets: Vec<u64> = layout.shots.iter().map(|shot| shot.sample.offset).collect();
+        assert_eq!(offsets, [0, 2, 3], "the leading picture is not decoded");
+        assert!(layout.shots[0].cut && !layout.shots[1].cut);
+    }
+
+    #[test]
+    fn an_open_group_is_decoded_from_the_keyframe_before() {
+        // I P I B: the last one is shown before the second keyframe and refers to both sides.
+        let run = vec![sample(0, 0, true), sample(1, 20, false), sample(2, 40, true), sample(3, 30, false)];
+        let want = Want { from: 30, until: 30, aim: Aim::Exact };
+        let layout = lay(&[Stretch { want, moments: vec![30] }], vec![run.clone()]);
+        assert_eq!((layout.shots.len(), layout.picks[0][0].pts), (4, 30));
+        let want = Want { from: 40, until: 40, aim: Aim::Exact };
+        let layout = lay(&[Stretch { want, moments: vec![40] }], vec![run]);
+        assert_eq!(layout.shots.len(), 1);
+    }
+
+    #[test]
+    fn what_no_picture_needs_is_left_out_and_what_two_need_comes_once() {
+        let stretch =
+            |from| Stretch { want: Want { from, until: from, aim: Aim::Keyframe }, moments: vec![0] };
+        let runs =
+            vec![vec![sample(7, 0, true)], Vec::new(), vec![sample(7, 0, true)], vec![sample(9, 5, true)]];
+        let layout = lay(&[stretch(0), stretch(1), stretch(2), stretch(5)], runs);
+        assert_eq!(layout.shots.len(), 2);
+        assert_eq!(layout.picks[0], layout.picks[2]);
+        assert!(layout.picks[1].is_empty());
+        assert_eq!(layout.picks[3], [Pick { slot: 1, pts: 5 }]);
+
+        let run: Vec<Sample> =
+            (0..10).zip((0..).step_by(10)).map(|(place, pts)| sample(place, pts, true)).collect();
+        let few = Stretch { want: Want { from: 0, until: 100, aim: Aim::Exact }, moments: vec![0, 50] };
+        assert_eq!(lay(&[few], vec![run]).shots.len(), 2, "every picture is a keyframe: only the shown ones");
+    }
+}

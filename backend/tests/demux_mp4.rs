@@ -1,0 +1,498 @@
+//! The samples that are found in an MP4 are those that ffprobe finds: on real files, and on ones that ffmpeg makes.
+//! To run: `GLIMPSE_MEDIA=/folder cargo test -p glimpse-backend --test demux_mp4 -- --nocapture`.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bytes::Bytes;
+use glimpse_backend::demux;
+use glimpse_backend::demux::known::{Fault, Known};
+use glimpse_backend::demux::movie::{Aim, Movie, Sample, Want};
+use glimpse_backend::demux::mp4::{self, Mp4};
+use glimpse_contract::Code;
+use proptest::prelude::*;
+use serde_json::Value;
+
+#[path = "../fuzz/drive.rs"]
+mod drive;
+
+/// What a job may spend on finding out, with 64 KiB read before anything is asked.
+const HEAD: u64 = 64 * 1024;
+
+/// Asks until there is an answer, as a job does, and counts.
+struct Driver {
+    source: Bytes,
+    known: Known,
+    rounds: usize,
+}
+
+impl Driver {
+    fn new(source: Vec<u8>) -> Self {
+        let source = Bytes::from(source);
+        let mut known = Known::new(source.len() as u64);
+        let head = if source.len() <= 1024 * 1024 { source.len() } else { HEAD as usize };
+        known.learn(0, &source.slice(..head));
+        Self { source, known, rounds: 1 }
+    }
+
+    fn ask<T>(&mut self, question: impl Fn(&Known) -> Result<T, Fault>) -> Result<T, Fault> {
+        loop {
+            match question(&self.known) {
+                Err(Fault::Missing(ranges)) => {
+                    assert!(!ranges.is_empty());
+                    self.rounds += 1;
+                    assert!(self.rounds < 64, "asks for ever");
+                    for range in ranges {
+                        assert!(range.start < range.end && range.end <= self.source.len() as u64);
+                        assert!(!self.known.gaps(range.clone()).is_empty(), "asks for what is known");
+                        self.known
+                            .learn(range.start, &self.source.slice(range.start as usize..range.end as usize));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// A packet as ffprobe lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packet {
+    pts: i64,
+    dts: i64,
+    duration: i64,
+    size: u32,
+    offset: u64,
+    key: bool,
+    discarded: bool,
+}
+
+fn ffprobe(arguments: &[&str], file: &Path) -> Value {
+    let program = std::env::var("GLIMPSE_REFERENCE_FFPROBE").unwrap_or_else(|_| "ffprobe".into());
+    let output =
+        Command::new(program).args(["-v", "error", "-of", "json"]).args(arguments).arg(file).output();
+    serde_json::from_slice(&output.unwrap().stdout).unwrap()
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok())).unwrap_or(i64::MIN)
+}
+
+fn packets(file: &Path, stream: &str) -> Vec<Packet> {
+    let report = ffprobe(
+        &["-select_streams", stream, "-show_entries", "packet=pts,dts,duration,size,pos,flags"],
+        file,
+    );
+    let packets = report["packets"].as_array().unwrap();
+    packets
+        .iter()
+        .map(|packet| Packet {
+            pts: number(&packet["pts"]),
+            dts: number(&packet["dts"]),
+            duration: number(&packet["duration"]).max(0),
+            size: number(&packet["size"]) as u32,
+            offset: number(&packet["pos"]) as u64,
+            key: packet["flags"].as_str().unwrap().contains('K'),
+            discarded: packet["flags"].as_str().unwrap().contains('D'),
+        })
+        .collect()
+}
+
+/// Every picture that ffprobe shows is found, with the same times, bytes and keyframes, and no other is shown.
+fn compare(name: &str, samples: &[Sample], packets: &[Packet], end: i64) {
+    let shown: Vec<_> = samples.iter().filter(|sample| (0..end).contains(&sample.pts)).collect();
+    let expected: Vec<_> = packets.iter().filter(|packet| !packet.discarded).collect();
+    assert_eq!(shown.len(), expected.len(), "{name}: pictures shown of {}", samples.len());
+    let drift =
+        shown.first().map_or(0, |sample| sample.dts) - expected.first().map_or(0, |packet| packet.dts);
+    // Where a fragment shows a picture before it is decoded, ffmpeg shows everything so much later.
+    let late = if name == "negative.mp4" { 1024 } else { 0 };
+    for (sample, packet) in shown.iter().zip(&expected) {
+        let found = (sample.offset, sample.size, sample.pts + late, sample.dts - drift, sample.key);
+        assert_eq!(found, (packet.offset, packet.size, packet.pts, packet.dts, packet.key), "{name}");
+    }
+}
+
+fn media() -> Option<PathBuf> {
+    let folder = std::env::var_os("GLIMPSE_MEDIA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("NOT RUN: GLIMPSE_MEDIA names no folder with `good` and `hostile` in it");
+    }
+    folder
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let of_family = |path: &PathBuf| {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        ["mp4", "mov", "3gp", "m4v"].contains(&ending.as_str())
+    };
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(of_family).collect();
+    files.sort();
+    files
+}
+
+fn close(found: f64, expected: f64, tolerance: f64) -> bool {
+    (found - expected).abs() <= tolerance * expected.abs().max(1e-9)
+}
+
+/// Opens a file and holds everything against what ffprobe says of its stream.
+fn check(file: &Path, stream: &str) -> (Driver, Mp4) {
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    let mut driver = Driver::new(std::fs::read(file).unwrap());
+    let movie = driver.ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+    let track = movie.track();
+    eprintln!(
+        "{name:45} {:10} {:2} rounds {:8} bytes of {:9} {:5} samples {:4} keys {:.3} fps",
+        track.codec,
+        driver.rounds,
+        driver.known.held(),
+        driver.source.len(),
+        movie.samples().map_or(0, Iterator::count),
+        track.keyframes.as_ref().map_or(0, Vec::len),
+        track.fps,
+    );
+    let report = ffprobe(&["-select_streams", stream, "-show_streams"], file);
+    let report = &report["streams"][0];
+    assert_eq!(report["codec_name"], track.codec, "{name}");
+    assert_eq!(report["time_base"], format!("1/{}", track.timescale), "{name}");
+    let (num, den) = report["avg_frame_rate"].as_str().unwrap().split_once('/').unwrap();
+    let rate = num.parse::<f64>().unwrap() / den.parse::<f64>().unwrap();
+    assert!(close(track.fps, rate, 0.01), "{name}: {} frames a second, not {rate}", track.fps);
+    let samples: Vec<_> = movie.samples().unwrap().collect();
+    let list = packets(file, stream);
+    let end = list
+        .iter()
+        .filter(|packet| !packet.discarded)
+        .map(|packet| packet.pts + packet.duration)
+        .max()
+        .unwrap();
+    let frame = f64::from(track.timescale) / rate;
+    let near = |ticks: i64| (track.duration - ticks).abs() as f64 <= frame * 1.01;
+    let length = report["duration_ts"].as_i64().unwrap();
+    assert!(near(end) || near(length), "{name}: {} ticks, neither {end} nor {length}", track.duration);
+    compare(&name, &samples, &list, track.duration);
+    if let Some(keyframes) = &track.keyframes {
+        let shown = samples.iter().filter(|sample| sample.key && (0..track.duration).contains(&sample.pts));
+        assert_eq!(*keyframes, shown.map(|sample| sample.pts).collect::<Vec<_>>(), "{name}");
+    }
+    (driver, movie)
+}
+
+/// Has ffmpeg make a film of these arguments, and names the file.
+fn make(folder: &Path, name: &str, arguments: &str) -> PathBuf {
+    let file = folder.join(name);
+    let program = std::env::var("GLIMPSE_REFERENCE_FFMPEG").unwrap_or_else(|_| "ffmpeg".into());
+    let output = Command::new(program)
+        .args(["-v", "error", "-y"])
+        .args(arguments.split_whitespace())
+        .args(["-threads", "1"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    file
+}
+
+const PICTURES: &str = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=6";
+const SOUND: &str = "-f lavfi -i sine=duration=6";
+const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -x264-params scenecut=0";
+const OPEN: &str =
+    "-c:v libx264 -preset fast -g 20 -bf 3 -x264-params open-gop=1:scenecut=0:b-pyramid=strict";
+
+/// Progressive films: name, arguments, and the stream that is shown.
+fn progressive() -> Vec<(&'static str, String, &'static str)> {
+    let with = |codec: &str, rest: &str| format!("{PICTURES} {SOUND} {codec} {rest}");
+    vec![
+        ("b_frames.mp4", with(H264, ""), "v:0"),
+        ("front.mp4", with(H264, "-movflags +faststart"), "v:0"),
+        ("open_gop.mp4", with(OPEN, ""), "v:0"),
+        ("negative_shifts.mp4", with(OPEN, "-movflags +negative_cts_offsets"), "v:0"),
+        ("timecode.mov", with(H264, "-timecode 01:00:00:00"), "v:0"),
+        ("trimmed.mp4", with(H264, "-ss 1.3 -t 3"), "v:0"),
+        ("no_edit_list.mp4", with(H264, "-use_editlist 0"), "v:0"),
+        ("late.mp4", format!("-itsoffset 0.7 {PICTURES} {SOUND} {H264}"), "v:0"),
+        ("two_tracks.mp4", with(H264, "-map 0:v -map 0:v -map 1:a"), "v:0"),
+        ("two_tracks_unknown_first.mov", with("-c:v:0 png -c:v:1 mpeg4 -bf 2", "-map 0:v -map 0:v"), "v:1"),
+        (
+            "hevc.mp4",
+            with("-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=20 -tag:v hvc1", ""),
+            "v:0",
+        ),
+        ("mpeg4.mp4", with("-c:v mpeg4 -bf 2", ""), "v:0"),
+        ("mpeg2.mov", with("-c:v mpeg2video -bf 2 -g 12", ""), "v:0"),
+        ("mpeg1.mp4", with("-c:v mpeg1video", ""), "v:0"),
+        ("mjpeg.mov", with("-c:v mjpeg -pix_fmt yuvj420p", ""), "v:0"),
+        ("prores.mov", with("-c:v prores_ks -profile:v 1 -t 1", ""), "v:0"),
+        ("dnxhr.mov", with("-c:v dnxhd -profile:v dnxhr_lb -s 256x144 -pix_fmt yuv422p -t 1", ""), "v:0"),
+        ("vp9.mp4", with("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 25", ""), "v:0"),
+        ("h263.3gp", with("-c:v h263 -s 176x144 -c:a aac -t 2", ""), "v:0"),
+        ("svq1.mov", with("-c:v svq1 -t 1", ""), "v:0"),
+        ("variable.mp4", with(H264, "-vf select='not(mod(n\\,3))+gt(n\\,60)' -fps_mode vfr"), "v:0"),
+        ("one.mp4", with(H264, "-frames:v 1"), "v:0"),
+    ]
+}
+
+/// Fragmented films.
+fn fragmented() -> Vec<(&'static str, String, &'static str)> {
+    let with = |codec: &str, rest: &str| format!("{PICTURES} {SOUND} {codec} {rest}");
+    vec![
+        ("keyframes.mp4", with(H264, "-movflags +frag_keyframe+empty_moov"), "v:0"),
+        ("by_moof.mp4", with(H264, "-movflags +frag_keyframe+empty_moov+default_base_moof"), "v:0"),
+        (
+            "global_index.mp4",
+            with(H264, "-movflags +frag_keyframe+empty_moov+default_base_moof+global_sidx"),
+            "v:0",
+        ),
+        ("dash.mp4", with(H264, "-movflags +dash+frag_keyframe"), "v:0"),
+        ("each_frame.mp4", with(OPEN, "-movflags +frag_every_frame+empty_moov+default_base_moof"), "v:0"),
+        ("apart.mp4", with(OPEN, "-movflags +frag_keyframe+separate_moof+empty_moov"), "v:0"),
+        ("mixed.mp4", with(H264, "-movflags +frag_keyframe"), "v:0"),
+        ("delayed.mp4", with(OPEN, "-movflags +frag_keyframe+delay_moov"), "v:0"),
+        ("negative.mp4", with(OPEN, "-movflags +cmaf+frag_keyframe"), "v:0"),
+        ("short_pieces.mp4", with(H264, "-movflags +empty_moov -frag_duration 300000"), "v:0"),
+    ]
+}
+
+#[test]
+fn every_made_film_is_read_as_ffprobe_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, arguments, stream) in progressive() {
+        let (driver, _) = check(&make(folder.path(), name, &arguments), stream);
+        assert!(driver.rounds <= 3, "{name}: {} rounds", driver.rounds);
+    }
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/mp4");
+    for name in ["wide_offsets.mp4", "edited.mp4", "indexed.mp4"] {
+        check(&corpus.join(name), "v:0");
+    }
+    for (name, arguments, stream) in fragmented() {
+        check(&make(folder.path(), name, &arguments), stream);
+    }
+}
+
+#[test]
+fn a_film_cut_without_coding_it_again_shows_what_its_edit_list_says() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, codec) in [("closed.mp4", H264), ("open.mp4", OPEN)] {
+        let whole = make(folder.path(), name, &format!("{PICTURES} {SOUND} {codec}"));
+        for from in ["0.5", "1.3", "2.02"] {
+            let name = format!("from_{from}_{name}");
+            let cut = format!("-ss {from} -i {} -c copy -t 2.5", whole.display());
+            let (driver, movie) = check(&make(folder.path(), &name, &cut), "v:0");
+            assert_eq!(driver.rounds, 1);
+            let hidden = movie.samples().unwrap().filter(|sample| sample.pts < 0).count();
+            assert!(hidden > 0, "{name}: begins within a group of pictures");
+            // What is shown first needs what is never shown.
+            let want = Want { from: 0, until: 0, aim: Aim::Exact };
+            let runs = movie.runs(&driver.known, &[want]).unwrap();
+            assert!(runs[0][0].key && runs[0][0].pts < 0);
+            assert_eq!(runs[0].last().unwrap().pts, 0, "{name}");
+        }
+    }
+}
+
+/// A film of more than 8 MiB, in fragments.
+fn make_large(folder: &Path, name: &str, flags: &str) -> PathBuf {
+    let source = folder.join("large_source.mp4");
+    if !source.exists() {
+        let pictures = "-f lavfi -i testsrc2=size=640x360:rate=25:duration=48";
+        let codec = "-c:v libx264 -preset ultrafast -qp 6 -g 40 -bf 2 -x264-params scenecut=0:open-gop=1";
+        make(folder, "large_source.mp4", &format!("{pictures} -f lavfi -i sine=duration=48 {codec}"));
+    }
+    make(folder, name, &format!("-i {} -c copy {flags}", source.display()))
+}
+
+/// What has to be read to show `from..until`, or the picture at `from`: the slow and obvious way.
+fn needed(packets: &[Packet], from: i64, until: i64) -> Vec<u64> {
+    let shown_at = packets.iter().map(|packet| packet.pts).filter(|pts| *pts <= from).max().unwrap_or(0);
+    let key = packets.iter().rposition(|packet| packet.key && packet.pts <= from.max(0)).unwrap_or(0);
+    let floor = packets[key].pts;
+    let run = packets[key..].iter().filter(|packet| packet.pts >= floor);
+    let run: Vec<_> = run.collect();
+    let wanted = |packet: &&Packet| packet.pts == shown_at || (shown_at..until).contains(&packet.pts);
+    let last = run.iter().rposition(wanted).unwrap_or(0);
+    run[..=last].iter().map(|packet| packet.offset).collect()
+}
+
+#[test]
+fn a_moment_of_a_large_fragmented_film_is_found_in_few_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = "-movflags +frag_keyframe+empty_moov+default_base_moof";
+    for (name, flags, most_open, most_near, most_exact) in [
+        ("index_behind.mp4", base.to_owned(), 4, 2, 3),
+        ("index_ahead.mp4", format!("{base}+global_sidx+skip_trailer"), 2, 2, 3),
+        ("no_index.mp4", format!("{base}+skip_trailer"), 4, 6, 12),
+        ("dash.mp4", "-movflags +dash+frag_keyframe+skip_trailer".into(), 4, 6, 12),
+        ("mixed.mp4", "-movflags +frag_keyframe".into(), 4, 2, 3),
+    ] {
+        let file = make_large(folder.path(), name, &flags);
+        let packets = packets(&file, "v:0");
+        let mut driver = Driver::new(std::fs::read(&file).unwrap());
+        let movie = driver.ask(mp4::open).unwrap();
+        let (rounds, bytes) = (driver.rounds, driver.known.held());
+        let track = movie.track();
+        let (second, end) = (i64::from(track.timescale), track.duration);
+        assert!((end - 48 * second).abs() < second / 5, "{name}: {end} ticks of {second}");
+        assert!(close(track.fps, 25.0, 0.05), "{name}: {} frames a second", track.fps);
+        assert!(rounds <= most_open, "{name}: {rounds} rounds to open");
+
+        let tiles: Vec<_> = (0..50).map(|tile| (2 * tile + 1) * end / 100).collect();
+        let near: Vec<_> =
+            tiles.iter().map(|from| Want { from: *from, until: 0, aim: Aim::Keyframe }).collect();
+        driver.rounds = 0;
+        let runs = driver.ask(|known| movie.runs(known, &near)).unwrap();
+        let near_rounds = driver.rounds;
+        for (want, run) in near.iter().zip(&runs) {
+            let [key] = run[..] else { panic!("{name}: {} samples", run.len()) };
+            let packet = packets.iter().find(|packet| packet.offset == key.offset).unwrap();
+            assert!(
+                packet.key && key.key && packet.pts == key.pts && packet.size == key.size,
+                "{name}: {key:?}"
+            );
+            assert!((key.pts - want.from).abs() < 5 * second, "{name}: {} for {}", key.pts, want.from);
+        }
+        let exact: Vec<_> = [0, 1, 13, 26, 47]
+            .into_iter()
+            .flat_map(|at| [(at * second + 99, 0), (at * second, at * second + 3 * second / 2)])
+            .map(|(from, until)| Want { from, until, aim: Aim::Exact })
+            .collect();
+        driver.rounds = 0;
+        let runs = driver.ask(|known| movie.runs(known, &exact)).unwrap();
+        for (want, run) in exact.iter().zip(&runs) {
+            let found: Vec<_> = run.iter().map(|sample| sample.offset).collect();
+            assert_eq!(found, needed(&packets, want.from, want.until), "{name}: {want:?}");
+        }
+        eprintln!(
+            "{name:18} open {rounds} rounds {bytes} bytes, 50 tiles {near_rounds} rounds, 10 moments {} rounds, {} of {} bytes",
+            driver.rounds,
+            driver.known.held(),
+            driver.source.len(),
+        );
+        assert!(near_rounds <= most_near && driver.rounds <= most_exact, "{name}");
+    }
+}
+
+#[test]
+fn every_good_file_is_read_as_ffprobe_reads_it() {
+    let Some(folder) = media() else { return };
+    for file in files(&folder.join("good")) {
+        let (driver, _) = check(&file, "v:0");
+        assert!(driver.rounds <= 3, "{}: {} rounds", file.display(), driver.rounds);
+    }
+}
+
+#[test]
+fn hostile_files_end_quickly_and_quietly() {
+    let Some(folder) = media() else { return };
+    for file in files(&folder.join("hostile")) {
+        let started = std::time::Instant::now();
+        let mut driver = Driver::new(std::fs::read(&file).unwrap());
+        let result = driver.ask(mp4::open);
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let result = result.map(|movie| movie.track().duration);
+        eprintln!("{name:45} {result:?}");
+        if let Some((_, code)) = HOSTILE.iter().find(|(known, _)| *known == name) {
+            assert_eq!(result, Err(Fault::Refused(*code)), "{name}");
+        }
+        assert!(started.elapsed().as_millis() < 500, "{}", file.display());
+    }
+}
+
+/// Films of our own making, small ones, of every shape: what the fuzzer begins with.
+fn corpus() -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/mp4");
+    let mut films: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()))
+        .collect();
+    films.sort();
+    assert!(!films.is_empty());
+    films
+}
+
+#[test]
+fn f9_f10_a_damaged_film_is_survived() {
+    for (name, film) in corpus() {
+        assert!(Driver::new(film.clone()).ask(mp4::open).is_ok(), "{name}");
+        drive::drive(mp4::open, &film);
+        // Every place of the film in turn is overwritten with what hurts most, and the film is cut there.
+        for at in (0..film.len()).step_by(film.len() / 300 + 1) {
+            for bytes in [[0xff; 4], [0; 4], [0x7f, 0xff, 0xff, 0xff], [0, 0, 0, 1]] {
+                let mut damaged = film.clone();
+                damaged.iter_mut().skip(at).zip(bytes).for_each(|(byte, other)| *byte = other);
+                drive::drive(mp4::open, &damaged);
+            }
+            drive::drive(mp4::open, &film[..at]);
+        }
+        drive::drive_large(mp4::open, &film);
+        for at in (0..film.len()).step_by(film.len() / 40 + 1) {
+            let mut damaged = film.clone();
+            damaged[at] ^= 0x81;
+            drive::drive_large(mp4::open, &damaged);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    #[test]
+    fn any_damage_is_survived(
+        film: prop::sample::Index,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_usize..64), 1..12),
+    ) {
+        let films = corpus();
+        let mut film = film.get(&films).1.clone();
+        for (at, byte, moved) in damage {
+            let at = at.index(film.len());
+            film[at] = byte;
+            // Some of it comes twice, or not at all.
+            let part: Vec<u8> = film[at..(at + moved).min(film.len())].to_vec();
+            if byte % 3 == 0 {
+                film.splice(at..at, part);
+            } else if byte % 3 == 1 && film.len() > moved + 1 {
+                film.drain(at..(at + moved).min(film.len()));
+            }
+            if film.is_empty() {
+                film.push(0);
+            }
+        }
+        drive::drive(mp4::open, &film);
+    }
+}
+
+/// How hostile files of this family end that every reader has to think alike of.
+const HOSTILE: &[(&str, Code)] = &[
+    ("WrongFile.mp4", Code::Truncated),
+    ("broken.mp4", Code::Truncated),
+    ("fixture-dash.mp4", Code::Truncated),
+    ("h264_8192x8192.mp4", Code::TooManyPixels),
+    ("minimal_init.mp4", Code::Truncated),
+    ("mp4_duration_max.mp4", Code::TooLong),
+    ("mp4_truncated_25.mp4", Code::Truncated),
+    ("only_ftyp.mp4", Code::Truncated),
+    ("sample_init.enca.mp4", Code::Truncated),
+    ("sample_qt.mp4", Code::Truncated),
+    ("testMP4AudioOnly.mp4", Code::NoVideoStream),
+    ("testMP4_QuickTimeMetadata.mov", Code::NoVideoStream),
+    ("testMP4_StillImageTimeZero.mov", Code::NoVideoStream),
+];
+
+#[test]
+fn a_film_that_ends_too_early_keeps_what_is_there() {
+    let films = corpus();
+    for (name, part) in [("front.mp4", 0.7), ("fragments.mp4", 0.7), ("mixed.mp4", 0.6)] {
+        let film = &films.iter().find(|(found, _)| found == name).unwrap().1;
+        let whole: Vec<_> = Driver::new(film.clone()).ask(mp4::open).unwrap().samples().unwrap().collect();
+        let cut = film[..(film.len() as f64 * part) as usize].to_vec();
+        let end = cut.len() as u64;
+        let kept: Vec<_> = Driver::new(cut).ask(mp4::open).unwrap().samples().unwrap().collect();
+        assert!(!kept.is_empty() && kept.len() < whole.len(), "{name}");
+        assert!(
+            kept.iter().all(|sample| sample.offset + u64::from(sample.size) <= end && whole.contains(sample))
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! Every picture is the one that the slow and obvious way shows: all frames decoded by a whole ffmpeg, upright and
+//! scaled, and the one taken that is shown at the moment. Over a matrix of made videos, and over real ones.
+//! `GLIMPSE_MEDIA=/folder` names the real ones; `GLIMPSE_KEEP=/another` keeps what was compared, as PPM, side by side.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use glimpse_backend::camera::Rental;
+use glimpse_backend::job::Done;
+use glimpse_backend::render::{Camera as _, Cameras as _};
+use glimpse_backend::size::Size;
+use glimpse_contract::Code;
+use support::{Scene, make, reference};
+use tokio::time::Instant;
+
+/// How wide pictures are compared.
+const WIDTH: u32 = 160;
+/// Mean difference of a channel, of 255, up to which two pictures count as the same: another scaler, another order of
+/// turning and scaling, stay below; the next frame of a moving picture, a wrong turn, a wrong matrix do not.
+const SAME: f64 = 4.0;
+
+/// All frames of a file and when each is shown, in milliseconds.
+struct Reference {
+    frames: Vec<(f64, Vec<u8>)>,
+    size: Size,
+}
+
+impl Reference {
+    fn of(file: &Path, size: Size) -> Self {
+        let Size { width, height } = size;
+        let chain = format!("scale={width}:{height}:flags=bicubic,setsar=1,format=rgb24");
+        let raw = Command::new(reference("ffmpeg"))
+            .args(["-nostdin", "-v", "error", "-i"])
+            .arg(file)
+            .args(["-map", "0:v:0", "-vf", &chain, "-fps_mode", "passthrough", "-f", "rawvideo", "-"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let times = Command::new(reference("ffprobe"))
+            .args([
+                "-v",
+                "error",
+                "-select_streams",
+                "v:0",
+                "-show_entries",
+                "frame=best_effort_timestamp_time",
+            ])
+            .args(["-of", "csv=p=0"])
+            .arg(file)
+            .output()
+            .unwrap();
+        let times: Vec<f64> = String::from_utf8_lossy(&times.stdout)
+            .lines()
+            .filter_map(|line| line.split(',').next()?.parse::<f64>().ok())
+            .map(|seconds| seconds * 1000.0)
+            .collect();
+        // Streams are cut out of a clock that runs for ever: their first picture is at 0.
+        let stream =
+            file.extension().is_some_and(|kind| ["ts", "mts", "mpg"].iter().any(|other| kind == *other));
+        let begin = if stream { times.first().copied().unwrap_or(0.0) } else { 0.0 };
+        let times: Vec<f64> = times.into_iter().map(|time| time - begin).collect();
+        let frames: Vec<Vec<u8>> = raw.stdout.chunks_exact(size.frame_bytes()).map(<[u8]>::to_vec).collect();
+        assert!(!frames.is_empty(), "{}: {}", file.display(), String::from_utf8_lossy(&raw.stderr));
+        assert!(
+            frames.len().abs_diff(times.len()) <= 1,
+            "{}: {} frames, {} times",
+            file.display(),
+            frames.len(),
+            times.len()
+        );
+        Self { frames: times.into_iter().zip(frames).collect(), size }
+    }
+
+    /// The number of the frame that is shown at a moment.
+    fn shown_at(&self, ms: f64) -> usize {
+        self.frames.iter().rposition(|(time, _)| *time <= ms + 0.6).unwrap_or(0)
+    }
+
+    /// How far a picture is from the frame at a moment, at best one frame off.
+    fn distance(&self, picture: &[u8], ms: f64) -> f64 {
+        let place = self.shown_at(ms);
+        let near = place.saturating_sub(1)..(place + 2).min(self.frames.len());
+        near.map(|place| distance(picture, &self.frames[place].1)).fold(f64::MAX, f64::min)
+    }
+}
+
+/// Mean difference of a channel.
+fn distance(one: &[u8], other: &[u8]) -> f64 {
+    assert_eq!(one.len(), other.len());
+    let sum: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+    sum as f64 / one.len().max(1) as f64
+}
+
+fn keep(name: &str, size: Size, ours: &[u8], theirs: &[u8]) {
+    let Some(folder) = std::env::var_os("GLIMPSE_KEEP") else { return };
+    let line = size.width as usize * 3;
+    let mut bytes = format!("P6 {} {} 255\n", size.width * 2, size.height).into_bytes();
+    for (ours, theirs) in ours.chunks_exact(line).zip(theirs.chunks_exact(line)) {
+        bytes.extend_from_slice(ours);
+        bytes.extend_from_slice(theirs);
+    }
+    std::fs::write(Path::new(&folder).join(format!("{name}.ppm")), bytes).unwrap();
+}
+
+/// Makes the pictures of a file, and compares stills at several moments with the reference.
+async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
+    let scene = Scene::new(std::fs::read(file).unwrap());
+    let report = Box::pin(scene.run()).await;
+    if report.result != Ok(Done::Ready) {
+        return Err(format!("{name}: {:?}", report.result));
+    }
+    let manifest = scene.manifest().unwrap();
+    let shown = Size { width: manifest.source.width, height: manifest.source.height };
+    let size = shown.fitted(WIDTH);
+    if manifest.source.hdr {
+        // How bright it is to be, `pictures.rs` decides: a plain decode shows it as if it were not HDR.
+        return Ok(());
+    }
+    let reference = Reference::of(file, size);
+    let cameras = Rental {
+        store: Arc::clone(&scene.workshop.store),
+        tools: scene.workshop.tools.clone(),
+        random: || [3; 16],
+        patience: scene.workshop.patience,
+    };
+    let deadline = Instant::now() + Duration::from_mins(2);
+    let camera = cameras.open(&manifest, deadline).await.map_err(|error| format!("{name}: {error}"))?;
+    let last = reference.frames.last().unwrap().0;
+    let mut wrong = Vec::new();
+    for percent in [0, 33, 50, 71, 100] {
+        let ms = (last * f64::from(percent) / 100.0).max(0.0) as u64;
+        let (frame, found) =
+            camera.still(Some(ms), size).await.map_err(|error| format!("{name} at {ms}: {error}"))?;
+        assert_eq!(found, size);
+        let off = reference.distance(&frame, ms as f64);
+        keep(&format!("{name}-{percent}"), size, &frame, &reference.frames[reference.shown_at(ms as f64)].1);
+        if off > allowed {
+            wrong.push(format!("{name} at {ms} ms is off by {off:.1}"));
+        }
+    }
+    // The best frame, as it was stored, is a frame of the video at the moment that the manifest says.
+    if let Some(ms) = manifest.poster_ms {
+        let poster = support::pixels_in(
+            tempfile::tempdir().unwrap().path(),
+            &scene.output("thumbnail.webp"),
+            reference.size,
+        );
+        let off = reference.distance(&poster, ms as f64);
+        if off > allowed + 3.0 {
+            wrong.push(format!("{name}: the poster of {ms} ms is off by {off:.1}"));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+}
+
+/// Moves all over and never repeats, so that a frame too early or too late shows.
+const MOVING: &str = "-f lavfi -i testsrc2=s=320x180:r=RATE:d=SECONDS";
+
+#[tokio::test]
+async fn made_videos_show_what_a_full_decode_shows() {
+    let x264 = "-c:v libx264 -pix_fmt yuv420p";
+    let cases: Vec<(&str, &str, String, (&str, &str))> = vec![
+        ("progressive", "mp4", format!("{x264} -bf 2"), ("25", "4")),
+        ("index-first", "mp4", format!("{x264} -bf 2 -movflags +faststart"), ("30000/1001", "9")),
+        ("one-keyframe", "mp4", format!("{x264} -g 9999 -bf 3"), ("25", "8")),
+        ("intra-only", "mov", "-c:v prores_ks -profile:v 0".into(), ("12", "3")),
+        ("motion-jpeg", "mov", "-c:v mjpeg -q:v 3 -pix_fmt yuvj420p".into(), ("12", "3")),
+        ("mpeg4", "mp4", "-c:v mpeg4 -q:v 3 -bf 2".into(), ("25", "5")),
+        ("open-gop", "mp4", format!("{x264} -x264-params open-gop=1:keyint=12:bframes=3:scenecut=0"), ("25", "8")),
+        ("hevc", "mp4", "-c:v libx265 -x265-params log-level=none:open-gop=1:keyint=15 -pix_fmt yuv420p -tag:v hvc1".into(), ("25", "7")),
+        ("hevc-10", "mkv", "-c:v libx265 -x265-params log-level=none -pix_fmt yuv420p10le".into(), ("25", "3")),
+        ("fragments", "mp4", format!("{x264} -g 25 -movflags frag_keyframe+empty_moov+default_base_moof"), ("25", "7")),
+        ("fragments-indexed", "mp4", format!("{x264} -g 25 -movflags +dash+global_sidx -frag_duration 1000000"), ("25", "7")),
+        ("late-start", "mp4", format!("{x264} -bf 2 -output_ts_offset 1.5"), ("25", "4")),
+        ("slow", "mp4", x264.to_owned(), ("2", "9")),
+        ("fast", "mp4", format!("{x264} -bf 3"), ("120", "2")),
+        ("full-range", "mp4", "-vf scale=out_range=pc:out_color_matrix=bt709 -color_range pc -colorspace bt709 -c:v libx264 -pix_fmt yuvj420p".into(), ("10", "3")),
+        ("422", "mkv", "-c:v libx264 -pix_fmt yuv422p10le".into(), ("10", "3")),
+        ("oblong", "mp4", format!("-vf setsar=4/3 {x264}"), ("10", "3")),
+        ("vp8", "webm", "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 1M".into(), ("15", "4")),
+        ("vp9", "webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 1M".into(), ("15", "4")),
+        ("vp9-mp4", "mp4", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 1M".into(), ("15", "3")),
+        ("live-webm", "webm", "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 1M -live 1".into(), ("15", "4")),
+        ("av1", "webm", "-c:v libaom-av1 -cpu-used 8 -usage realtime -b:v 1M".into(), ("10", "2")),
+        ("matroska", "mkv", format!("{x264} -bf 3 -g 30"), ("25", "7")),
+        ("mpeg2-ts", "ts", "-c:v mpeg2video -q:v 3 -bf 2".into(), ("25", "5")),
+        ("mpeg1", "mpg", "-c:v mpeg1video -q:v 3".into(), ("25", "5")),
+        ("xvid", "avi", "-c:v mpeg4 -q:v 3 -vtag XVID".into(), ("25", "5")),
+        ("flv", "flv", "-c:v flv -q:v 3".into(), ("25", "5")),
+        ("wmv", "asf", "-c:v wmv2 -q:v 3".into(), ("25", "5")),
+        ("gif", "gif", String::new(), ("10", "3")),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    for (name, extension, arguments, (rate, seconds)) in cases {
+        let file = format!("{name}.{extension}");
+        let source = MOVING.replace("RATE", rate).replace("SECONDS", seconds);
+        make(folder.path(), &file, &format!("{source} {arguments}"));
+        if let Err(why) = compare(name, &folder.path().join(&file), SAME).await {
+            wrong.push(why);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn turned_and_mirrored_videos_show_what_a_full_decode_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = MOVING.replace("RATE", "10").replace("SECONDS", "2");
+    let mp4 = make(folder.path(), "upright.mp4", &format!("{source} -c:v libx264 -pix_fmt yuv420p"));
+    let mut wrong = Vec::new();
+    for (name, matrix) in [
+        ("as it is", [1, 0, 0, 1]),
+        ("90", [0, 1, -1, 0]),
+        ("180", [-1, 0, 0, -1]),
+        ("270", [0, -1, 1, 0]),
+        ("mirrored", [-1, 0, 0, 1]),
+        ("upside down", [1, 0, 0, -1]),
+        ("90 and mirrored", [0, 1, 1, 0]),
+        ("270 and mirrored", [0, -1, -1, 0]),
+    ] {
+        let file = folder.path().join("turned.mp4");
+        std::fs::write(&file, support::turned(mp4.clone(), matrix)).unwrap();
+        if let Err(why) = compare(name, &file, SAME).await {
+            wrong.push(why);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The measure tells what it has to tell: a wrong turn, a wrong matrix, a wrong moment are far off.
+#[tokio::test]
+async fn the_measure_can_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = MOVING.replace("RATE", "10").replace("SECONDS", "3");
+    make(folder.path(), "a.mp4", &format!("{source} -c:v libx264 -pix_fmt yuv420p"));
+    let size = Size { width: WIDTH, height: 90 };
+    let right = Reference::of(&folder.path().join("a.mp4"), size);
+    let turned =
+        make(folder.path(), "b.mp4", &format!("{source} -vf vflip,hflip -c:v libx264 -pix_fmt yuv420p"));
+    assert!(!turned.is_empty());
+    let turned = Reference::of(&folder.path().join("b.mp4"), size);
+    let matrix = format!(
+        "{source} -vf scale=out_color_matrix=bt709 -colorspace smpte170m -c:v libx264 -pix_fmt yuv420p"
+    );
+    make(folder.path(), "c.mp4", &matrix);
+    let matrix = Reference::of(&folder.path().join("c.mp4"), size);
+    for (name, other, at) in [("turned", &turned, 10), ("matrix", &matrix, 10), ("moment", &right, 16)] {
+        let off = right.distance(&other.frames[at].1, right.frames[10].0);
+        assert!(off > SAME, "{name} is off by {off:.1} only");
+    }
+}
+
+#[tokio::test]
+async fn real_videos_show_what_a_full_decode_shows() {
+    let Some(folder) = support::media() else { return };
+    let mut wrong = Vec::new();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder.join("good")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if support::is_refused(&name) {
+            continue;
+        }
+        // Interlaced ones are deinterlaced, which the reference is not.
+        let allowed = if file.extension().is_some_and(|kind| kind == "mts") { 8.0 } else { SAME };
+        if let Err(why) = compare(&name, &file, allowed).await {
+            wrong.push(why);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn a_moment_behind_the_end_is_the_last_frame_and_a_missing_source_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = MOVING.replace("RATE", "10").replace("SECONDS", "3");
+    for name in ["end.mp4", "end.webm", "end.avi"] {
+        let codec = if name.ends_with("webm") { "-c:v libvpx -b:v 1M" } else { "-c:v mpeg4 -q:v 3" };
+        let bytes = make(folder.path(), name, &format!("{source} {codec}"));
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let manifest = scene.manifest().unwrap();
+        let cameras = Rental {
+            store: Arc::clone(&scene.workshop.store),
+            tools: scene.workshop.tools.clone(),
+            random: || [3; 16],
+            patience: scene.workshop.patience,
+        };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let size = Size { width: WIDTH, height: 90 };
+        let camera = cameras.open(&manifest, deadline).await.unwrap();
+        let (late, _) = camera.still(Some(3_600_000), size).await.unwrap();
+        let reference = Reference::of(&folder.path().join(name), size);
+        let off = distance(&late, &reference.frames.last().unwrap().1);
+        assert!(off <= SAME, "{name}: off by {off:.1}");
+        let (frames, fps) = camera.moving(Some((500, 1500)), size, 5.0).await.unwrap();
+        assert_eq!((frames.len(), fps), (5, 5.0), "{name}");
+        assert!(reference.distance(&frames[0], 500.0) <= SAME, "{name}");
+
+        scene.workshop.store.delete(&scene.job.key);
+        let gone = cameras.open(&manifest, deadline).await.map(|_| ()).map_err(|error| error.code());
+        assert_eq!(gone, Err(Code::SourceGone));
+    }
+}

@@ -1,0 +1,75 @@
+//! Decides how a function answers at a URL of its own, as Lambda's function URLs do with `AuthType: AWS_IAM`: who may
+//! call, and what becomes of it.
+
+mod payload;
+mod sigv4;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+
+use self::payload::Origin;
+use self::sigv4::Scope;
+use crate::config::S3Settings;
+use crate::lambda::Function;
+use crate::world::{Clock, Entropy};
+
+/// The largest body of a request, in bytes: as much as an invocation's payload.
+const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
+
+/// A function behind a URL. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct FunctionUrl(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    function: Function,
+    /// The one key pair and its region.
+    signer: S3Settings,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl FunctionUrl {
+    pub(crate) fn new(function: Function, signer: S3Settings, clock: Clock, entropy: Entropy) -> Self {
+        Self(Arc::new(Inner { function, signer, clock, entropy }))
+    }
+
+    /// Answers one request. A fault of the function is an answer too.
+    pub(crate) async fn answer(
+        self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (parts, body) = request.into_parts();
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let response = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+            Ok(body) => self.invoke(&parts, &body.to_bytes(), peer).await,
+            Err(_) => payload::plain(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long"),
+        };
+        tracing::debug!(target: "function_url", %method, path, status = response.status().as_u16());
+        Ok(response.map(Full::new))
+    }
+
+    async fn invoke(&self, parts: &http::request::Parts, body: &[u8], peer: SocketAddr) -> Response<Bytes> {
+        let Inner { function, signer, clock, entropy } = &*self.0;
+        let scope = Scope { access_key_id: &signer.access_key_id, region: &signer.region, service: "lambda" };
+        if let Err(why) = sigv4::verify(parts, body, scope, &signer.secret_access_key, clock.now()) {
+            tracing::info!(target: "function_url", %why, "a signature does not count");
+            return payload::plain(StatusCode::FORBIDDEN, "Forbidden");
+        }
+        let origin = Origin {
+            access_key_id: &signer.access_key_id,
+            source_ip: &peer.ip().to_string(),
+            request_id: &entropy.uuid(),
+            now_ms: clock.now_ms(),
+        };
+        let event = payload::event(parts, body, origin).to_string();
+        payload::response(&function.invoke(event).await)
+    }
+}

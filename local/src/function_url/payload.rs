@@ -1,0 +1,192 @@
+//! Decides how HTTP and a function's JSON are translated into each other: payload format 2.0,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html>. Pure.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::lambda::Outcome;
+
+/// The largest answer of a function, in bytes,
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
+pub(super) const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
+
+/// Who asks, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) access_key_id: &'a str,
+    pub(super) source_ip: &'a str,
+    pub(super) request_id: &'a str,
+    pub(super) now_ms: i64,
+}
+
+/// The event of a request whose signature counts.
+pub(super) fn event(parts: &Parts, body: &[u8], origin: Origin<'_>) -> Value {
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let mut headers: BTreeMap<&str, String> = BTreeMap::new();
+    // The signature is AWS's business, and no function sees it.
+    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::AUTHORIZATION) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        headers
+            .entry(name.as_str())
+            .and_modify(|all| all.extend([",", &value]))
+            .or_insert_with(|| value.clone().into_owned());
+    }
+    headers.insert("x-forwarded-for", origin.source_ip.to_owned());
+    let domain = headers.get("host").cloned().unwrap_or_default();
+    let user_agent = headers.get("user-agent").cloned().unwrap_or_default();
+    let mut event = json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": "000000000000",
+            "apiId": "local",
+            "authorizer": { "iam": {
+                "accessKey": origin.access_key_id,
+                "accountId": "000000000000",
+                "userArn": "arn:aws:iam::000000000000:user/glimpse-edge",
+            } },
+            "domainName": domain,
+            "domainPrefix": "local",
+            "http": {
+                "method": parts.method.as_str(),
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": origin.source_ip,
+                "userAgent": user_agent,
+            },
+            "requestId": origin.request_id,
+            "routeKey": "$default",
+            "stage": "$default",
+            "timeEpoch": origin.now_ms,
+        },
+        "isBase64Encoded": !body.is_empty(),
+    });
+    if !body.is_empty() {
+        event["body"] = STANDARD.encode(body).into();
+    }
+    event
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    status_code: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+/// The response that a function's answer means. An error of the function, an answer that is too long or makes no
+/// sense is 502, and nothing of it is told.
+pub(super) fn response(outcome: &Outcome) -> Response<Bytes> {
+    let answer = match outcome {
+        Outcome::Success(answer) if answer.len() <= MAX_ANSWER_BYTES => answer,
+        _ => return plain(StatusCode::BAD_GATEWAY, "Internal Server Error"),
+    };
+    let Ok(value) = serde_json::from_slice::<Value>(answer) else {
+        return plain(StatusCode::BAD_GATEWAY, "Internal Server Error");
+    };
+    if value.get("statusCode").is_none() {
+        // Whatever else a function says is taken as the body.
+        let mut response = Response::new(answer.clone());
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        return response;
+    }
+    translated(value).unwrap_or_else(|| plain(StatusCode::BAD_GATEWAY, "Internal Server Error"))
+}
+
+fn translated(value: Value) -> Option<Response<Bytes>> {
+    let answer: Answer = serde_json::from_value(value).ok()?;
+    let text = answer.body.unwrap_or_default();
+    let body = if answer.is_base64_encoded { STANDARD.decode(text).ok()? } else { text.into_bytes() };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = StatusCode::from_u16(answer.status_code).ok()?;
+    for (name, value) in answer.headers {
+        let (name, value) = (HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
+        response.headers_mut().insert(name, value);
+    }
+    if !response.headers().contains_key(header::CONTENT_TYPE) && !response.body().is_empty() {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    Some(response)
+}
+
+/// The sentence that AWS itself says.
+pub(super) fn plain(status: StatusCode, message: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(json!({ "Message": message }).to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_an_event() {
+        let request = Request::post("http://127.0.0.1:9002/a/b.jpg?x=1&y=%20")
+            .header("host", "127.0.0.1:9002")
+            .header("authorization", "secret")
+            .header("x-two", "1")
+            .header("x-two", "2");
+        let parts = request.body(()).unwrap().into_parts().0;
+        let origin = Origin { access_key_id: "AKID", source_ip: "127.0.0.1", request_id: "r", now_ms: 7 };
+        let told = event(&parts, b"", origin);
+        assert_eq!((&told["rawPath"], &told["rawQueryString"]), (&json!("/a/b.jpg"), &json!("x=1&y=%20")));
+        assert_eq!(told["requestContext"]["http"]["method"], "POST");
+        assert_eq!((&told["headers"]["x-two"], &told["body"]), (&json!("1,2"), &Value::Null));
+        assert!(!told.to_string().contains("secret"));
+        let told = event(&parts, b"hi", origin);
+        assert_eq!((&told["body"], &told["isBase64Encoded"]), (&json!("aGk="), &json!(true)));
+    }
+
+    #[test]
+    fn an_answer_is_a_response() {
+        let said = |text: &str| response(&Outcome::Success(Bytes::from(text.to_owned())));
+        let picture = said(
+            r#"{"statusCode":200,"headers":{"content-type":"image/gif","ETag":"\"e\""},"body":"R0lG","isBase64Encoded":true}"#,
+        );
+        assert_eq!((picture.status().as_u16(), &picture.body()[..]), (200, &b"GIF"[..]));
+        assert_eq!(picture.headers()["content-type"], "image/gif");
+        assert_eq!(picture.headers()["etag"], "\"e\"");
+        assert_eq!(said(r#"{"statusCode":204}"#).status(), 204);
+        assert_eq!(said(r#"{"statusCode":410,"body":"gone"}"#).body(), "gone");
+        assert_eq!(said(r#"{"hello":1}"#).headers()["content-type"], "application/json");
+        let long = format!("\"{}\"", "x".repeat(MAX_ANSWER_BYTES));
+        for nonsense in [
+            "",
+            "{",
+            r#"{"statusCode":"x"}"#,
+            r#"{"statusCode":7}"#,
+            r#"{"statusCode":200,"body":"%","isBase64Encoded":true}"#,
+            r#"{"statusCode":200,"headers":{"a b":"c"}}"#,
+            &long,
+        ] {
+            assert_eq!(said(nonsense).status(), 502, "{}", &nonsense[..nonsense.len().min(60)]);
+        }
+        let failure =
+            Outcome::Failure { kind: "Boom".into(), payload: "{\"errorMessage\":\"secret\"}".into() };
+        let failed = response(&failure);
+        assert_eq!(
+            (failed.status().as_u16(), &failed.body()[..]),
+            (502, &br#"{"Message":"Internal Server Error"}"#[..])
+        );
+    }
+}

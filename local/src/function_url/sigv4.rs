@@ -1,0 +1,345 @@
+//! Decides whether a request was signed by the one key pair: SigV4 in headers, for a service that is not S3.
+//!
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>. Written down step by
+//! step, and not by the crate that the edge signs with: a mistake of either shows.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::HeaderMap;
+use http::request::Parts;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+/// RFC 3986's unreserved characters stay.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// How far the signer's clock may be off, in seconds: five minutes, as with every service but S3.
+const SKEW_SECS: i64 = 5 * 60;
+
+/// Who may call, and for what the signature has to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) access_key_id: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) service: &'a str,
+}
+
+/// Why a signature does not count. The caller is told nothing of it; the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum BadSignature {
+    #[error("there is no usable Authorization header")]
+    Missing,
+    #[error("the key is not known")]
+    Key,
+    #[error("it is made for another day, region or service")]
+    Scope,
+    #[error("its time is missing, malformed or too far off")]
+    Time,
+    #[error("a header that has to be signed is not")]
+    Headers,
+    #[error("the body is not the one that was signed")]
+    Body,
+    #[error("it does not match")]
+    Mismatch,
+}
+
+/// Whether the request carries the key pair's signature.
+pub(crate) fn verify(
+    parts: &Parts,
+    body: &[u8],
+    scope: Scope<'_>,
+    secret: &str,
+    now: Timestamp,
+) -> Result<(), BadSignature> {
+    let header = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let authorization = Authorization::read(header.ok_or(BadSignature::Missing)?)?;
+    let credential: Vec<_> = authorization.credential.split('/').collect();
+    let [key, day, region, service, "aws4_request"] = credential[..] else {
+        return Err(BadSignature::Scope);
+    };
+    if key != scope.access_key_id {
+        return Err(BadSignature::Key);
+    }
+    let date = one(&parts.headers, "x-amz-date").ok_or(BadSignature::Time)?;
+    if region != scope.region || service != scope.service || date.split('T').next() != Some(day) {
+        return Err(BadSignature::Scope);
+    }
+    let signed_at = DateTime::strptime("%Y%m%dT%H%M%SZ", date)
+        .ok()
+        .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
+        .ok_or(BadSignature::Time)?;
+    if (signed_at.timestamp().as_second() - now.as_second()).abs() > SKEW_SECS {
+        return Err(BadSignature::Time);
+    }
+    let signed: Vec<&str> = authorization.signed_headers.split(';').collect();
+    check_headers(&parts.headers, &signed)?;
+    let hash = hex::encode(Sha256::digest(body));
+    if one(&parts.headers, "x-amz-content-sha256").is_some_and(|claimed| claimed != hash) {
+        return Err(BadSignature::Body);
+    }
+    let canonical = canonical_request(parts, &signed, &hash).ok_or(BadSignature::Headers)?;
+    let text = format!(
+        "AWS4-HMAC-SHA256\n{date}\n{day}/{region}/{service}/aws4_request\n{}",
+        hex::encode(Sha256::digest(canonical))
+    );
+    let start = format!("AWS4{secret}").into_bytes();
+    let key = [day, region, service, "aws4_request"]
+        .iter()
+        .fold(start, |key, text| hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec());
+    let given = hex::decode(authorization.signature).map_err(|_| BadSignature::Mismatch)?;
+    // Compared in constant time by the crate.
+    hmac(&key, text.as_bytes()).verify_slice(&given).map_err(|_| BadSignature::Mismatch)
+}
+
+struct Authorization<'a> {
+    credential: &'a str,
+    signed_headers: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    fn read(header: &'a str) -> Result<Self, BadSignature> {
+        let members = header.strip_prefix("AWS4-HMAC-SHA256 ").ok_or(BadSignature::Missing)?;
+        let members: Vec<_> = members.split(',').map(str::trim).collect();
+        let [credential, signed_headers, signature] = members[..] else { return Err(BadSignature::Missing) };
+        let member = |text: &'a str, name| text.strip_prefix(name).ok_or(BadSignature::Missing);
+        Ok(Self {
+            credential: member(credential, "Credential=")?,
+            signed_headers: member(signed_headers, "SignedHeaders=")?,
+            signature: member(signature, "Signature=")?,
+        })
+    }
+}
+
+/// `host` and whatever says something to AWS has to be signed, each name once and in order.
+fn check_headers(headers: &HeaderMap, signed: &[&str]) -> Result<(), BadSignature> {
+    let is_ordered = signed.is_sorted_by(|one, next| one < next);
+    let is_there = |name: &&str| headers.contains_key(*name) && name.to_lowercase() == **name;
+    let needed = headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+    let is_whole = needed.chain(["host"]).all(|name| signed.contains(&name));
+    if is_ordered && is_whole && signed.iter().all(is_there) { Ok(()) } else { Err(BadSignature::Headers) }
+}
+
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+fn canonical_request(parts: &Parts, signed: &[&str], hash: &str) -> Option<String> {
+    let mut text = format!(
+        "{}\n{}\n{}\n",
+        parts.method,
+        canonical_path(parts.uri.path()),
+        canonical_query(parts.uri.query().unwrap_or_default())
+    );
+    for name in signed {
+        let values: Option<Vec<String>> = parts
+            .headers
+            .get_all(*name)
+            .iter()
+            .map(|value| Some(value.to_str().ok()?.split_whitespace().collect::<Vec<_>>().join(" ")))
+            .collect();
+        text.extend([name, ":", &values?.join(","), "\n"]);
+    }
+    text.extend(["\n", &signed.join(";"), "\n", hash]);
+    Some(text)
+}
+
+/// Dots and doubled slashes resolved, and what is encoded already encoded again.
+fn canonical_path(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let mut text = String::new();
+    for segment in &segments {
+        text.push('/');
+        text.extend(utf8_percent_encode(segment, ENCODED));
+    }
+    if text.is_empty() || path.ends_with('/') {
+        text.push('/');
+    }
+    text
+}
+
+/// Names and values encoded once, in order.
+fn canonical_query(query: &str) -> String {
+    let encoded = |text: &str| {
+        let decoded: Vec<u8> = percent_decode_str(text).collect();
+        percent_encoding::percent_encode(&decoded, ENCODED).to_string()
+    };
+    let mut pairs: Vec<_> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (encoded(name), encoded(value)))
+        .collect();
+    pairs.sort();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join("&")
+}
+
+fn hmac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(text);
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+    const SCOPE: Scope<'_> = Scope { access_key_id: "AKIDEXAMPLE", region: "us-east-1", service: "service" };
+    const DATE: &str = "20150830T123600Z";
+
+    fn now() -> Timestamp {
+        "2015-08-30T12:36:00Z".parse().unwrap()
+    }
+
+    fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn authorization(signed: &str, signature: &str) -> String {
+        format!(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+             SignedHeaders={signed}, Signature={signature}"
+        )
+    }
+
+    /// Cases of AWS's Signature Version 4 test suite.
+    #[test]
+    fn the_test_suites_vectors_verify() {
+        for (method, target, more, signed, signature) in [
+            (
+                "GET",
+                "/",
+                &[][..],
+                "host;x-amz-date",
+                "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+            ),
+            (
+                "POST",
+                "/",
+                &[],
+                "host;x-amz-date",
+                "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+            ),
+            (
+                "GET",
+                "/?Param2=value2&Param1=value1",
+                &[],
+                "host;x-amz-date",
+                "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+            ),
+            (
+                "POST",
+                "/",
+                &[("my-header1", "value1")],
+                "host;my-header1;x-amz-date",
+                "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c",
+            ),
+        ] {
+            let authorization = authorization(signed, signature);
+            let mut headers = vec![
+                ("host", "example.amazonaws.com"),
+                ("x-amz-date", DATE),
+                ("authorization", &authorization),
+            ];
+            headers.extend(more);
+            assert_eq!(
+                verify(&request(method, target, &headers), b"", SCOPE, SECRET, now()),
+                Ok(()),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_are_normalised_and_encoded_again() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("/a//b/./c/../d/", "/a/b/d/"),
+            ("/../..", "/"),
+            ("/a%20b", "/a%2520b"),
+            ("/thumbnail-time_1.5.jpg", "/thumbnail-time_1.5.jpg"),
+        ] {
+            assert_eq!(canonical_path(path), expected);
+        }
+    }
+
+    #[test]
+    fn whatever_is_changed_is_refused() {
+        let good = authorization(
+            "host;x-amz-date",
+            "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+        );
+        let base =
+            [("host", "example.amazonaws.com"), ("x-amz-date", DATE), ("authorization", good.as_str())];
+        let judge = |method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]| {
+            verify(&request(method, target, headers), body, SCOPE, SECRET, now()).unwrap_err()
+        };
+        let with = |name: &'static str, value: &'static str| {
+            base.map(|(known, old)| (known, if known == name { value } else { old }))
+        };
+        assert_eq!(verify(&request("POST", "/", &base), b"", SCOPE, SECRET, now()), Ok(()), "the control");
+        assert_eq!(judge("GET", "/", &base, b""), BadSignature::Mismatch);
+        assert_eq!(judge("POST", "/x", &base, b""), BadSignature::Mismatch);
+        assert_eq!(judge("POST", "/?a=1", &base, b""), BadSignature::Mismatch);
+        assert_eq!(judge("POST", "/", &base, b"x"), BadSignature::Mismatch);
+        assert_eq!(judge("POST", "/", &with("host", "evil.example"), b""), BadSignature::Mismatch);
+        assert_eq!(judge("POST", "/", &with("x-amz-date", "20150830T123601Z"), b""), BadSignature::Mismatch);
+        assert_eq!(judge("POST", "/", &with("x-amz-date", "20150831T123600Z"), b""), BadSignature::Scope);
+        assert_eq!(judge("POST", "/", &with("x-amz-date", "20150830"), b""), BadSignature::Time);
+        assert_eq!(judge("POST", "/", &base[..1], b""), BadSignature::Missing);
+        assert_eq!(judge("POST", "/", &with("authorization", "Bearer x"), b""), BadSignature::Missing);
+        let more = [&base[..], &[("x-amz-security-token", "x")]].concat();
+        assert_eq!(judge("POST", "/", &more, b""), BadSignature::Headers);
+        let twice = [&base[..], &[("x-amz-date", DATE)]].concat();
+        assert_eq!(judge("POST", "/", &twice, b""), BadSignature::Time);
+        for (from, to, expected) in [
+            ("AKIDEXAMPLE", "AKIDOTHER", BadSignature::Key),
+            ("us-east-1", "eu-west-1", BadSignature::Scope),
+            ("/service/", "/s3/", BadSignature::Scope),
+            ("/aws4_request", "", BadSignature::Scope),
+            ("host;x-amz-date", "x-amz-date;host", BadSignature::Headers),
+            ("host;x-amz-date", "x-amz-date", BadSignature::Headers),
+            ("host;x-amz-date", "host", BadSignature::Headers),
+            ("Signature=5d", "Signature=5e", BadSignature::Mismatch),
+            ("Signature=5d", "Signature=", BadSignature::Mismatch),
+            ("Signature=5d", "Signature=xy", BadSignature::Mismatch),
+        ] {
+            let changed = good.replace(from, to);
+            let headers = [base[0], base[1], ("authorization", changed.as_str())];
+            assert_eq!(judge("POST", "/", &headers, b""), expected, "{from} -> {to}");
+        }
+        let claimed = authorization("host;x-amz-content-sha256;x-amz-date", &"0".repeat(64));
+        let headers = [
+            base[0],
+            base[1],
+            ("authorization", claimed.as_str()),
+            ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+        ];
+        assert_eq!(judge("POST", "/", &headers, b""), BadSignature::Body);
+        for minutes in [-6, 6] {
+            let then = now() + jiff::SignedDuration::from_mins(minutes);
+            let judged = verify(&request("POST", "/", &base), b"", SCOPE, SECRET, then);
+            assert_eq!(judged, Err(BadSignature::Time));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A function's URL: who may call it, and what it is told. Run: `cargo test -p glimpse-local --test function_url`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test reports by panicking; clippy exempts only functions marked as tests"
+)]
+
+mod common;
+
+use std::path::PathBuf;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use common::Bed;
+use glimpse_local::FunctionUrlSettings;
+use reqwest::{Method, Response};
+use serde_json::Value;
+
+/// Cargo builds the examples of a package before its tests.
+fn binary() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.parent().unwrap().parent().unwrap().join("examples/function")
+}
+
+async fn bed() -> Bed {
+    Bed::with(|config| config.render = Some(FunctionUrlSettings::new(binary()))).await
+}
+
+/// The headers that AWS's own crate signs a request with.
+fn signed(
+    bed: &Bed,
+    method: &Method,
+    url: &str,
+    service: &str,
+    secret: &str,
+    body: &[u8],
+) -> Vec<(String, String)> {
+    let settings = &bed.client.settings;
+    let identity = Credentials::new(&settings.access_key_id, secret, None, None, "test").into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(&settings.region)
+        .name(service)
+        .time(common::now())
+        .settings(SigningSettings::default())
+        .build()
+        .unwrap();
+    let request =
+        SignableRequest::new(method.as_str(), url, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
+    let (instructions, _) = sign(request, &params.into()).unwrap().into_parts();
+    instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+async fn call(bed: &Bed, method: Method, url: &str, headers: &[(String, String)], body: &[u8]) -> Response {
+    let mut request = bed.client.http.request(method, url).body(body.to_vec());
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_signed_request_reaches_the_function_and_its_answer_comes_back() {
+    let bed = bed().await;
+    let url = format!("{}/a/b%20c.jpg?x=1", bed.cloud.addresses().render.as_ref().unwrap());
+    let secret = bed.client.settings.secret_access_key.clone();
+    for (method, body) in [(Method::GET, &b""[..]), (Method::POST, b""), (Method::POST, b"{\"a\":1}")] {
+        let headers = signed(&bed, &method, &url, "lambda", &secret, body);
+        let answer = call(&bed, method.clone(), &url, &headers, body).await;
+        assert_eq!(answer.status(), 201);
+        assert_eq!(answer.headers()["etag"], "\"e\"");
+        let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(told["rawPath"], "/a/b%20c.jpg");
+        assert_eq!(told["rawQueryString"], "x=1");
+        assert_eq!(told["requestContext"]["http"]["method"], method.as_str());
+        assert_eq!(told["headers"]["authorization"], Value::Null);
+    }
+    assert_eq!(bed.cloud.render().unwrap().environments_started(), 1);
+    bed.cloud.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_has_not_signed_for_the_function_is_turned_away() {
+    let bed = bed().await;
+    let url = format!("{}/a.jpg", bed.cloud.addresses().render.as_ref().unwrap());
+    let secret = bed.client.settings.secret_access_key.clone();
+    let of =
+        |service: &str, secret: &str, body: &[u8]| signed(&bed, &Method::POST, &url, service, secret, body);
+    let mut late = of("lambda", &secret, b"");
+    late.retain(|(name, _)| name != "x-amz-date");
+    late.push(("x-amz-date".into(), "20200101T000000Z".into()));
+    for (why, headers, body) in [
+        ("nothing", Vec::new(), &b""[..]),
+        ("another service", of("s3", &secret, b""), b""),
+        ("another secret", of("lambda", "wrong", b""), b""),
+        ("another body", of("lambda", &secret, b""), b"x"),
+        ("another time", late, b""),
+    ] {
+        let answer = call(&bed, Method::POST, &url, &headers, body).await;
+        assert_eq!(answer.status(), 403, "{why}");
+        assert_eq!(answer.text().await.unwrap(), r#"{"Message":"Forbidden"}"#, "{why}");
+    }
+    let presigned = format!("{url}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00");
+    assert_eq!(call(&bed, Method::GET, &presigned, &[], b"").await.status(), 403);
+    assert_eq!(bed.cloud.render().unwrap().environments_started(), 0, "the function heard of none of it");
+    bed.cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_function_that_fails_is_a_bad_gateway() {
+    let bed = bed().await;
+    let url = format!("{}/a.jpg", bed.cloud.addresses().render.as_ref().unwrap());
+    let secret = bed.client.settings.secret_access_key.clone();
+    let mut headers = signed(&bed, &Method::GET, &url, "lambda", &secret, b"");
+    headers.push(("x-please".into(), "fail".into()));
+    let answer = call(&bed, Method::GET, &url, &headers, b"").await;
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.text().await.unwrap(), r#"{"Message":"Internal Server Error"}"#);
+    bed.cloud.stop().await;
+}

@@ -1,0 +1,123 @@
+//! A picture that nobody has asked for yet is made when somebody does: once, under its canonical name.
+
+use std::time::Duration;
+
+use e2e::eventually;
+use e2e::media;
+use e2e::person::{Answer, Person, fetch};
+use e2e::stack::{Options, Stack};
+use glimpse_contract::{Key, PictureRequest, VideoId};
+use reqwest::Method;
+
+async fn get(url: &str) -> Answer {
+    fetch(Method::GET, url, &[]).await
+}
+
+/// Width and height of a JPEG: those of its first frame header (ITU-T T.81, B.2.2).
+fn size(jpeg: &[u8]) -> Option<(u16, u16)> {
+    let mut rest = jpeg.strip_prefix(b"\xff\xd8")?;
+    loop {
+        let [0xff, marker, high, low, behind @ ..] = rest else { return None };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        if matches!(marker, 0xc0..=0xc2) {
+            let [_, h1, h0, w1, w0, ..] = behind else { return None };
+            return Some((u16::from_be_bytes([*w1, *w0]), u16::from_be_bytes([*h1, *h0])));
+        }
+        rest = behind.get(length.checked_sub(2)?..)?;
+    }
+}
+
+fn made(stack: &Stack) -> usize {
+    stack.cloud.render().map(|render| render.invocations().len()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_picture_is_made_when_it_is_asked_for_and_only_once() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let video = ann.upload("Ski trip.mp4", "video/mp4", media::clip(8, "640x360")).await;
+    let early = get(&format!("{}/{video}/thumbnail.jpg?time=1", stack.edge)).await;
+    assert!(matches!(early.status.as_u16(), 200 | 202), "{}", early.status);
+    let shown = ann.outcome(&video).await;
+    assert_eq!(shown["state"], "ready", "{shown}");
+
+    let before = made(&stack);
+    let url = format!("{}/{video}/thumbnail.jpg?time=1&width=200", stack.edge);
+    let first = get(&url).await;
+    assert_eq!(first.status, 200, "{}", String::from_utf8_lossy(&first.body));
+    assert_eq!(size(&first.body), Some((200, 113)));
+    assert_eq!(first.header("content-type"), "image/jpeg");
+    assert_eq!(first.header("server-timing"), "cache;desc=render");
+    assert_eq!(first.header("cache-control"), "public, max-age=31536000, immutable");
+    assert_eq!(first.header("x-content-type-options"), "nosniff");
+    assert_eq!(made(&stack), before + 1);
+
+    // It lies under its canonical key, as it was answered.
+    let id: VideoId = video.parse().unwrap();
+    let asked = PictureRequest::parse(&format!("/{video}/thumbnail.jpg"), Some("width=200&time=1.0"));
+    let key = Key::Output(id, asked.unwrap().unwrap().variant).to_string();
+    assert_eq!(key, format!("media/{video}/thumbnail-time_1-width_200.jpg"));
+    assert!(stack.cloud.store().list("media/").contains(&key), "{key}");
+
+    // Other words for the same picture come out of the same cache entry.
+    for same in [
+        url.clone(),
+        format!("{}/{video}/thumbnail.jpg?width=200&time=1.000", stack.edge),
+        format!("{}/{video}/thumbnails/thumbnail.jpg?time=1s&width=200", stack.edge),
+    ] {
+        let second = eventually("a cache hit", Duration::from_secs(10), || async {
+            let answer = get(&same).await;
+            (answer.header("server-timing") == "cache;desc=hit").then_some(answer)
+        })
+        .await;
+        assert_eq!(second.header("etag"), first.header("etag"), "{same}");
+        assert_eq!(second.body, first.body, "{same}");
+    }
+    // A miss elsewhere finds it in the bucket: nobody makes it again.
+    assert_eq!(made(&stack), before + 1);
+
+    for (query, status, code) in [
+        ("time=9", 400, "bad_parameter"),
+        ("time=1&time=1", 400, "bad_parameter"),
+        ("width=99999", 400, "bad_parameter"),
+    ] {
+        let answer = get(&format!("{}/{video}/thumbnail.jpg?{query}", stack.edge)).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{query}");
+    }
+    let moving = get(&format!("{}/{video}/animated.gif?start=1&end=2&width=160&fps=10", stack.edge)).await;
+    assert_eq!((moving.status.as_u16(), moving.header("content-type")), (200, "image/gif"));
+    assert!(moving.body.starts_with(b"GIF89a"));
+
+    // The source goes, what was made of it stays, and nothing new is made.
+    let sources = stack.cloud.store().list("uploads/");
+    for source in &sources {
+        stack.cloud.store().delete(source).await.unwrap();
+    }
+    assert_eq!(get(&url).await.status, 200);
+    let gone = get(&format!("{}/{video}/thumbnail.jpg?time=2", stack.edge)).await;
+    assert_eq!((gone.status.as_u16(), gone.code().as_str()), (410, "source_gone"));
+}
+
+/// Row D8, as far as storage goes: whoever asks at once, one object results.
+#[tokio::test]
+async fn many_who_ask_at_once_get_the_same_bytes() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let video = ann.upload("Ski trip.mp4", "video/mp4", media::clip(8, "640x360")).await;
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    let url = format!("{}/{video}/thumbnail.webp?time=3&width=300&height=300&fit_mode=crop", stack.edge);
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { get(&url).await })
+        })
+        .collect();
+    let mut bodies = Vec::new();
+    for answer in asking {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        bodies.push((answer.header("etag").to_owned(), answer.body));
+    }
+    bodies.dedup();
+    assert_eq!(bodies.len(), 1);
+}
