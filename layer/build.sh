@@ -65,6 +65,18 @@ fi
 
 mkdir -p "$out" "$tools/sources"
 out=$(cd "$out" && pwd)
+# Two builds in one folder would take each other's files away. The lock ends with the process.
+if command -v flock >/dev/null 2>&1; then
+    exec 9>"$out/lock"
+    if ! flock -n 9; then
+        echo "another build of $out is running; waiting for it" >&2
+        flock 9
+    fi
+    if [ -z "$again" ] && [ -f "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$key" ]; then
+        echo "$out"
+        exit 0
+    fi
+fi
 (cd "$out" && rm -rf stamp bin licences ./*.zip sbom.cdx.json SHA256SUMS)
 work=$out.work
 log=$out/build.log
@@ -74,6 +86,7 @@ mkdir -p "$work/bin" "$work/deps/lib/pkgconfig" "$work/deps/include"
 : >"$log"
 
 begun=$(date +%s)
+watcher=
 say() {
     printf '%5d s  %s\n' "$(($(date +%s) - begun))" "$*" >&2
     printf '\n=== %s\n' "$*" >>"$log"
@@ -81,6 +94,7 @@ say() {
 # However it ends badly: why, and where to read on.
 finish() {
     status=$?
+    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null || :
     if [ "$status" -ne 0 ]; then
         tail -n 25 "$log" >&2
         echo "build.sh: the build of $arch failed; the whole log is $log" >&2
@@ -216,6 +230,14 @@ PATH=$work/bin:$PATH
 export PATH PKG_CONFIG_LIBDIR="$work/deps/lib/pkgconfig" PKG_CONFIG_PATH=
 deps=$work/deps
 
+# Not every system has the libraries to link statically with where it has a compiler.
+printf '#include <string>\nint main(int n, char **) { return static_cast<int>(std::string(n, 0).size()) - 1; }\n' >"$work/try.cc"
+glimpse-c++ -O2 -o "$work/try" "$work/try.cc" >>"$log" 2>&1 || {
+    echo "build.sh: ${cross}g++ links no static program: install the static C and C++ libraries" \
+        "(Debian: libc6-dev and g++; Fedora: glibc-static and libstdc++-static)" | tee -a "$log" >&2
+    exit 1
+}
+
 pc() { # name version libs
     printf 'Name: %s\nDescription: %s\nVersion: %s\nLibs: %s\nCflags:\n' "$1" "$1" "$2" "$3" >"$deps/lib/pkgconfig/$1.pc"
 }
@@ -282,17 +304,6 @@ END
     ninja -C "$work/dav1d-build" -j "$jobs" install
 ) >>"$log" 2>&1
 
-say "libwebp"
-(
-    cd "$work/libwebp"
-    ./configure --host="$triplet" --prefix="$deps" --disable-shared --enable-static --with-pic=no \
-        --enable-libwebpmux --disable-libwebpdemux --disable-libwebpextras --disable-gl --disable-sdl --disable-png \
-        --disable-jpeg --disable-tiff --disable-gif --disable-wic --disable-dependency-tracking \
-        CC=glimpse-cc AR="${cross}ar" RANLIB="${cross}ranlib" CFLAGS="-O3 -DNDEBUG"
-    make -j "$jobs" -C sharpyuv install
-    make -j "$jobs" -C src install
-) >>"$log" 2>&1
-
 # --- ffmpeg -----------------------------------------------------------------------------------------------------------
 
 say "ffmpeg: configure"
@@ -320,15 +331,32 @@ mkdir "$work/ffmpeg-build"
     tail -n 40 "$work/ffmpeg-build/ffbuild/config.log" >>"$log" 2>&1 || :
     exit 1
 }
-say "ffmpeg: compile"
-make -C "$work/ffmpeg-build" -j "$jobs" ffmpeg_g ffprobe_g >>"$log" 2>&1
+
+# What ffmpeg's makefile has in a variable: the last line, since the first call makes some files too, and says so.
+value() {
+    make -s -C "$work/ffmpeg-build" --no-print-directory --eval "glimpse-value: ; @echo \$($1)" glimpse-value | tail -n 1
+}
+# The objects and libraries alone: its own links of the programs are of no use here.
+targets="$(value OBJS-ffmpeg) $(value OBJS-ffprobe) $(value FF_DEP_LIBS)"
+# shellcheck disable=SC2086
+total=$(make -C "$work/ffmpeg-build" --dry-run $targets 2>/dev/null | grep -Ec '^printf "(CC|X86ASM|AS).t') || :
+say "ffmpeg: compile $total files"
+from=$(wc -l <"$log")
+while sleep 20; do
+    printf '%5d s  ffmpeg: %d of %d files\n' "$(($(date +%s) - begun))" \
+        "$(tail -n "+$from" "$log" | grep -Ec '^(CC|X86ASM|AS)[[:space:]]')" "$total" >&2
+done 9>&- &
+watcher=$!
+# shellcheck disable=SC2086
+make -C "$work/ffmpeg-build" -j "$jobs" $targets >>"$log" 2>&1
+kill "$watcher" 2>/dev/null || :
+watcher=
 
 # Both programs in one file: two would be twice the size. Each is linked to one object first, whose names but for its
 # main are its own; multicall.c picks one by the name that it is called by.
 say "ffmpeg: link"
 (
     cd "$work/ffmpeg-build"
-    value() { make -s --no-print-directory --eval "glimpse-value: ; @echo \$($1)" glimpse-value; }
     for program in ffmpeg ffprobe; do
         # shellcheck disable=SC2046
         "${cross}gcc" -r -nostdlib -O3 -fPIE -flinker-output=nolto-rel -o "$program.o" $(value "OBJS-$program")

@@ -15,11 +15,10 @@ import uuid
 import zipfile
 from pathlib import Path
 
-# What each part is under, by SPDX, and its texts. libwebp's PATENTS is the grant that goes with its licence.
+# What each part is under, by SPDX, and its texts.
 LICENCES = {
     "ffmpeg": ("LGPL-2.1-or-later", ["COPYING.LGPLv2.1", "LICENSE.md"]),
     "dav1d": ("BSD-2-Clause", ["COPYING"]),
-    "libwebp": ("BSD-3-Clause", ["COPYING", "PATENTS"]),
     "zlib": ("Zlib", ["LICENSE"]),
     "zimg": ("WTFPL", ["COPYING"]),
 }
@@ -65,8 +64,7 @@ def sbom(layer: Path, out: Path, arch: str, compiler: str) -> dict:
     """What is inside, for scanners of vulnerabilities: names, versions, licences, checksums, and what was compiled in."""
     def component(source: dict) -> dict:
         name, version = source["name"], source["version"]
-        vendor = {"ffmpeg": "ffmpeg", "dav1d": "videolan", "libwebp": "webmproject", "zlib": "zlib"}.get(name)
-        vendor = {"zlib": "zlib"}.get(name, vendor)
+        vendor = {"ffmpeg": "ffmpeg", "dav1d": "videolan", "zlib": "zlib"}.get(name)
         return {
             "type": "library",
             "bom-ref": f"{name}@{version}",

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program for the terminal: what it prints is what it is for")]
 
+mod bench;
 mod build;
 mod check;
 mod dev;
@@ -29,11 +30,14 @@ cargo xtask VERB
   test [filter…]        set up, build, then run every check and test; with filters only tests whose names contain one
   check                 the quick part of `test`: formatting, lints on both targets, documentation
   build [part…]         edge, page, native (without any: all three): what has changed since the last time
+  bench layer [args]    set up, then measure the layer's ffmpeg against others; prints commands and a table
   setup                 install or build what is missing for developing and testing; quick when nothing is
   help                  this text
 
 What setup builds is kept in $GLIMPSE_TOOLS_DIR, else in $XDG_CACHE_HOME/glimpse, else in ~/.cache/glimpse.
-GLIMPSE_FFMPEG, GLIMPSE_FFPROBE and GLIMPSE_CHROMIUM name programs to use instead of those on PATH.
+GLIMPSE_FFMPEG and GLIMPSE_FFPROBE name programs for the Lambda to use instead of the layer's, which setup builds.
+GLIMPSE_REFERENCE_FFMPEG, GLIMPSE_REFERENCE_FFPROBE (which make the tests' media), GLIMPSE_CHROMIUM and GLIMPSE_PYTHON3
+name programs to use instead of those on PATH.
 GLIMPSE_MEDIA names a folder of sample videos that the tests use besides their own.
 ";
 
@@ -81,6 +85,7 @@ fn verb(arguments: &[String]) -> Result<ExitCode> {
             no_arguments(name, rest)?;
             check::run(&Project::find()?)
         }
+        "bench" => bench::run(&Project::find()?, rest),
         "test" => test::run(&Project::find()?, rest),
         other => bail!("there is no verb `{other}`: `cargo xtask help` lists them"),
     }

@@ -26,6 +26,8 @@ pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
     outcomes.push(tests("tests", filters, &mut rust_tests(project, &tools, filters)?)?);
     outcomes.push(tests("browser", filters, &mut browser(project, &tools, filters)?)?);
     if filters.is_empty() {
+        outcomes.push(tests("layer", filters, &mut verify_layer(project, &tools)?)?);
+        outcomes.push(check::one("layer publishable", &mut publish_layer(project))?);
         outcomes.push(check::one("deployable", &mut dry_run(project))?);
         outcomes.push(licences(project));
     }
@@ -85,23 +87,54 @@ fn literal(text: &str) -> String {
     pattern
 }
 
-/// What a story starts or reads. `GLIMPSE_MEDIA` is the person's and passes through.
+/// Whether the layer's ffmpeg is what its files say; not whether it is built twice with the same bytes.
+fn verify_layer(project: &Project, tools: &Tools) -> Result<Command> {
+    let reference = tools.reference()?;
+    let mut command = Command::new(&reference.python);
+    command
+        .current_dir(&project.root)
+        .args(["-u", "layer/verify"])
+        .arg(&reference.layer)
+        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg);
+    name_media(&mut command)?;
+    Ok(command)
+}
+
+/// Shows the call that publishes the layer of this machine's architecture, after a look that the file is what was built.
+fn publish_layer(project: &Project) -> Command {
+    let mut command = Command::new(project.path("layer/publish"));
+    command
+        .current_dir(&project.root)
+        .args(["--dry-run", "--arch", env::consts::ARCH])
+        .env("GLIMPSE_TOOLS_DIR", &project.cache);
+    command
+}
+
+/// What a story starts or reads.
 fn name_tools(project: &Project, tools: &Tools, command: &mut Command) -> Result<()> {
-    let (media, test) = (tools.media()?, tools.test()?);
+    let (media, reference, test) = (tools.media()?, tools.reference()?, tools.test()?);
     command
         .env("GLIMPSE_ROOT", &project.root)
         .env("GLIMPSE_PREVIEW", project.binary("preview"))
         .env("GLIMPSE_FFMPEG", &media.ffmpeg)
         .env("GLIMPSE_FFPROBE", &media.ffprobe)
+        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
+        .env("GLIMPSE_REFERENCE_FFPROBE", &reference.ffprobe)
         .env("GLIMPSE_CHROMIUM", &test.chromium)
         .env("GLIMPSE_PYTHON", &test.python)
         .env("GLIMPSE_NODE", project.npm_program("node"))
         // wrangler's build command is ours, and has nothing to do.
         .env("GLIMPSE_PREBUILT", "1")
         .env("WRANGLER_SEND_METRICS", "false");
-    if let Some(media) = env::var_os("GLIMPSE_MEDIA") {
-        command.env("GLIMPSE_MEDIA", std::path::absolute(media)?);
-    }
+    name_media(command)
+}
+
+/// The person's folder of samples, which they may have named from where they stand.
+fn name_media(command: &mut Command) -> Result<()> {
+    match env::var_os("GLIMPSE_MEDIA").filter(|media| !media.is_empty()) {
+        Some(media) => command.env("GLIMPSE_MEDIA", std::path::absolute(media)?),
+        None => command.env_remove("GLIMPSE_MEDIA"),
+    };
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! asks first whether its thing is there, so that a second run only asks.
 
 mod crates;
+mod layer;
 mod node;
 mod python;
 mod system;
@@ -21,8 +22,10 @@ use crate::run;
 pub(crate) enum Purpose {
     /// Building and checking: also what a machine does that only deploys.
     Build,
-    /// Running: ffmpeg.
+    /// Running: the layer's ffmpeg.
     Run,
+    /// Measuring: a whole ffmpeg, to make media with and to compare with; Python.
+    Measure,
     /// Tests: a browser, and Python with the library that our signatures are compared with.
     Test,
 }
@@ -33,6 +36,8 @@ pub(crate) struct Tools {
     pub(crate) wasm: wasm::Toolchain,
     /// `None` when set up for building alone.
     media: Option<Media>,
+    /// `None` unless set up for measurements or tests.
+    reference: Option<Reference>,
     /// `None` unless set up for tests.
     test: Option<TestTools>,
 }
@@ -42,6 +47,17 @@ pub(crate) struct Tools {
 pub(crate) struct Media {
     pub(crate) ffmpeg: PathBuf,
     pub(crate) ffprobe: PathBuf,
+}
+
+/// What media are made with, and what is measured or proven is compared with.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    pub(crate) ffmpeg: PathBuf,
+    pub(crate) ffprobe: PathBuf,
+    /// The system's Python, with nothing but its own library.
+    pub(crate) python: PathBuf,
+    /// The folder that the layer was built in, also when `Media` is of other programs.
+    pub(crate) layer: PathBuf,
 }
 
 /// What only tests need.
@@ -54,6 +70,10 @@ pub(crate) struct TestTools {
 impl Tools {
     pub(crate) fn media(&self) -> Result<&Media> {
         self.media.as_ref().context("set up without what running needs")
+    }
+
+    pub(crate) fn reference(&self) -> Result<&Reference> {
+        self.reference.as_ref().context("set up without what measurements need")
     }
 
     pub(crate) fn test(&self) -> Result<&TestTools> {
@@ -74,20 +94,28 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Tools> {
     }
 
     let mut needs: Vec<&Need> = Vec::new();
-    if purpose >= Purpose::Run {
-        needs.extend([&system::FFMPEG, &system::FFPROBE]);
+    if purpose >= Purpose::Measure {
+        needs.extend([&system::REFERENCE_FFMPEG, &system::REFERENCE_FFPROBE, &system::PYTHON]);
     }
     if purpose >= Purpose::Test {
-        needs.extend([&system::CHROMIUM, &system::PYTHON]);
+        needs.push(&system::CHROMIUM);
     }
-    let mut programs = system::ensure(project, &needs)?.into_iter();
+    let programs = system::ensure(project, &needs)?;
     node::ensure(project)?;
     let wasm = wasm::ensure(project)?;
     crates::ensure(project)?;
-    let media = programs.next().zip(programs.next()).map(|(ffmpeg, ffprobe)| Media { ffmpeg, ffprobe });
-    let test = match programs.next().zip(programs.next()) {
-        Some((chromium, python)) => Some(TestTools { chromium, python: python::ensure(project, &python)? }),
-        None => None,
-    };
-    Ok(Tools { wasm, media, test })
+    let mut tools = Tools { wasm, media: None, reference: None, test: None };
+    if let [_, _, python, chromium] = programs.as_slice() {
+        let python = python::ensure(project, python)?;
+        tools.test = Some(TestTools { chromium: chromium.clone(), python });
+    }
+    if let [ffmpeg, ffprobe, python, ..] = programs.as_slice() {
+        let layer = layer::ensure(project)?;
+        tools.media = Some(layer::programs(|| Ok(layer.clone()))?);
+        let (ffmpeg, ffprobe, python) = (ffmpeg.clone(), ffprobe.clone(), python.clone());
+        tools.reference = Some(Reference { ffmpeg, ffprobe, python, layer });
+    } else if purpose >= Purpose::Run {
+        tools.media = Some(layer::programs(|| layer::ensure(project))?);
+    }
+    Ok(tools)
 }

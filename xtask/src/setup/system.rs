@@ -22,10 +22,19 @@ pub(super) struct Need {
     probe: &'static [&'static str],
 }
 
-pub(super) const FFMPEG: Need =
-    Need { variable: "GLIMPSE_FFMPEG", names: &["ffmpeg"], packages: &["ffmpeg"], probe: &["-version"] };
-pub(super) const FFPROBE: Need =
-    Need { variable: "GLIMPSE_FFPROBE", names: &["ffprobe"], packages: &["ffmpeg"], probe: &["-version"] };
+/// A whole ffmpeg: the layer's has no encoder for video.
+pub(super) const REFERENCE_FFMPEG: Need = Need {
+    variable: "GLIMPSE_REFERENCE_FFMPEG",
+    names: &["ffmpeg"],
+    packages: &["ffmpeg"],
+    probe: &["-version"],
+};
+pub(super) const REFERENCE_FFPROBE: Need = Need {
+    variable: "GLIMPSE_REFERENCE_FFPROBE",
+    names: &["ffprobe"],
+    packages: &["ffmpeg"],
+    probe: &["-version"],
+};
 pub(super) const CHROMIUM: Need = Need {
     variable: "GLIMPSE_CHROMIUM",
     names: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
@@ -71,16 +80,24 @@ pub(super) fn ensure(project: &Project, needs: &[&Need]) -> Result<Vec<PathBuf>>
 
 /// The program, if there is one that works.
 fn locate(need: &Need) -> Result<Option<PathBuf>> {
-    if let Some(named) = env::var_os(need.variable).filter(|value| !value.is_empty()) {
-        let path = std::path::absolute(&named)?;
-        if !path.is_file() {
-            bail!("{} names {}, which does not exist: correct it or unset it", need.variable, path.display());
-        }
+    if let Some(path) = named(need.variable)? {
         return Ok(Some(path));
     }
     let works =
         |path: &PathBuf| need.probe.is_empty() || run::capture(Command::new(path).args(need.probe)).is_ok();
     Ok(need.names.iter().find_map(|name| on_path(name)).filter(works))
+}
+
+/// The program that an environment variable names.
+pub(super) fn named(variable: &str) -> Result<Option<PathBuf>> {
+    let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let path = std::path::absolute(&value)?;
+    if !path.is_file() {
+        bail!("{variable} names {}, which does not exist: correct it or unset it", path.display());
+    }
+    Ok(Some(path))
 }
 
 /// The first file of this name on PATH.

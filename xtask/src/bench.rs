@@ -1,0 +1,41 @@
+//! Decides what can be measured, and how each measurement is set up. What is measured and the table are the measuring
+//! program's own.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::project::Project;
+use crate::run;
+use crate::setup::{self, Purpose};
+
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let Some((name, rest)) = arguments.split_first() else {
+        bail!("name what to measure: layer");
+    };
+    match name.as_str() {
+        "layer" => layer(project, rest),
+        other => bail!("there is no measurement `{other}`: layer is the one"),
+    }
+}
+
+/// The layer's ffmpeg against the system's and a usual static build. `layer/bench --help` lists the arguments.
+fn layer(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let tools = setup::run(project, Purpose::Measure)?;
+    let reference = tools.reference()?;
+    let mut command = Command::new(&reference.python);
+    command
+        .current_dir(&project.root)
+        .args(["-u", "layer/bench"])
+        .arg(&reference.layer)
+        .args(arguments)
+        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
+        .env("GLIMPSE_TOOLS_DIR", &project.cache);
+    measure("layer", &mut command)
+}
+
+/// Runs a measuring program with what it prints passed on.
+fn measure(name: &str, command: &mut Command) -> Result<ExitCode> {
+    run::heading(&format!("bench {name}"));
+    Ok(if run::stream(command, |_| {})? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
