@@ -1,6 +1,7 @@
 //! Decides nothing: runs one job on a local file as if it lay in S3, for measuring and for looking at the pictures.
-//! `engine FILE [--out FOLDER] [--latency-ms N] [--mb-per-s N]` prints one line of JSON. The programs are those that
-//! GLIMPSE_FFMPEG and GLIMPSE_FFPROBE name.
+//! `engine FILE [--out FOLDER] [--still MS [--width N]] [--latency-ms N] [--mb-per-s N]` prints one line of JSON; with
+//! `--still` one picture is taken on demand instead of all default ones. The programs are those that GLIMPSE_FFMPEG and
+//! GLIMPSE_FFPROBE name.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::ops::Range;
@@ -11,12 +12,19 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use glimpse_backend::camera::Rental;
 use glimpse_backend::config::{Tools, resolve};
 use glimpse_backend::event::Job;
-use glimpse_backend::job::{Patience, Workshop};
+use glimpse_backend::job::Workshop;
+use glimpse_backend::patience::Patience;
+use glimpse_backend::picture::jpeg;
+use glimpse_backend::render::{Camera as _, Cameras as _};
+use glimpse_backend::size::Size;
 use glimpse_backend::store::memory::Memory;
 use glimpse_backend::store::{Body, Head, Store, StoreError};
-use glimpse_contract::{Key, Owner, VideoId, Visibility};
+use glimpse_contract::{
+    Key, MANIFEST_VERSION, Manifest, Owner, Reads, Source, State, Timings, VideoId, Visibility,
+};
 use tokio::time::Instant;
 
 /// How many bytes come at once.
@@ -113,6 +121,8 @@ impl Store for Bucket {
 struct Asked {
     file: PathBuf,
     out: Option<PathBuf>,
+    still_ms: Option<u64>,
+    width: u32,
     latency: Duration,
     bytes_per_sec: f64,
 }
@@ -120,11 +130,14 @@ struct Asked {
 fn asked() -> anyhow::Result<Asked> {
     let mut words = std::env::args().skip(1);
     let file = words.next().context("engine FILE [--out FOLDER] [--latency-ms N] [--mb-per-s N]")?.into();
-    let mut asked = Asked { file, out: None, latency: Duration::ZERO, bytes_per_sec: 1e12 };
+    let mut asked =
+        Asked { file, out: None, still_ms: None, width: 320, latency: Duration::ZERO, bytes_per_sec: 1e12 };
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--out" => asked.out = Some(value.into()),
+            "--still" => asked.still_ms = Some(value.parse()?),
+            "--width" => asked.width = value.parse()?,
             "--latency-ms" => asked.latency = Duration::from_secs_f64(value.parse::<f64>()? / 1000.0),
             "--mb-per-s" => asked.bytes_per_sec = value.parse::<f64>()? * 1e6,
             _ => bail!("what is {word}?"),
@@ -156,6 +169,43 @@ fn cpu(of: &str) -> f64 {
     (if of == "self" { user + system } else { child_user + child_system }) / 100.0
 }
 
+/// One picture as the render Lambda takes it, encoded, and its figures.
+async fn still(store: &Arc<Bucket>, job: &Job, at_ms: u64, width: u32) -> anyhow::Result<()> {
+    let cameras = Rental {
+        store: Arc::clone(store),
+        tools: tools()?,
+        random: || [7; 16],
+        patience: Patience::default(),
+    };
+    let started = Instant::now();
+    let source = Source { etag: job.etag.clone(), width: 1920, height: 1080, ..Source::default() };
+    let manifest = Manifest {
+        version: MANIFEST_VERSION,
+        video: job.video,
+        owner: job.owner.clone(),
+        visibility: Visibility::Public,
+        state: State::Ready,
+        rejected: None,
+        source,
+        outputs: Vec::new(),
+        thumbhash: None,
+        dominant_color: None,
+        poster_ms: None,
+        timings: Timings::default(),
+        reads: Reads::default(),
+    };
+    let camera = cameras.open(&manifest, started + Duration::from_mins(1)).await?;
+    let size = Size { width, height: width * 9 / 16 };
+    let (frame, _) = camera.still(Some(at_ms), size).await?;
+    let picture = jpeg::encode(&frame, size, jpeg::POSTER_QUALITY)?;
+    println!(
+        "{}",
+        serde_json::json!({ "result": "still", "seconds": started.elapsed().as_secs_f64(), "bytes": picture.len(),
+            "cpu_self": cpu("self"), "cpu_children": cpu("children") })
+    );
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
@@ -184,6 +234,9 @@ async fn main() -> anyhow::Result<()> {
         bytes_per_sec: asked.bytes_per_sec,
         line: Arc::new(Mutex::new(Instant::now())),
     });
+    if let Some(still_ms) = asked.still_ms {
+        return still(&store, &job, still_ms, asked.width).await;
+    }
     let workshop = Workshop {
         store: Arc::clone(&store),
         tools: tools()?,

@@ -14,7 +14,7 @@ use crate::footage::digested::Digested;
 use crate::footage::rate;
 use crate::footage::relayed::Relayed;
 use crate::footage::studio::Studio;
-use crate::job::Patience;
+use crate::patience::Patience;
 use crate::relay::{self, Relay};
 use crate::render::{Camera, Cameras};
 use crate::size::Size;

@@ -1,8 +1,6 @@
 //! Decides which decoded frames of a video its pictures are made of, whichever way it was read.
 
 pub mod digested;
-pub mod poster;
-pub mod reel;
 pub mod relayed;
 pub mod sift;
 pub mod studio;

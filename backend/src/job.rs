@@ -1,7 +1,6 @@
 //! Decides the order of one job: done already? whose bytes? which container? what is in it? pictures, manifest.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use glimpse_contract::{
     Code, Failure, Key, MANIFEST_VERSION, Manifest, Reads, RejectedBecause, Source, State, Timings,
@@ -17,6 +16,7 @@ use crate::footage::Footage;
 use crate::footage::digested::Digested;
 use crate::footage::relayed::Relayed;
 use crate::footage::studio::Studio;
+use crate::patience::Patience;
 use crate::picture::album::{self, Album};
 use crate::picture::colour;
 use crate::probe::{MediaInfo, Transfer};
@@ -40,28 +40,6 @@ pub struct Workshop<S> {
     pub max_receives: u32,
     /// How long a file may keep it busy.
     pub patience: Patience,
-}
-
-/// How long a file may keep a job busy (THREATS F8). Whatever takes longer is refused for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// One child.
-    pub child: Duration,
-    /// What makes the poster better, and what the preview, but without which there are some: each.
-    pub extra: Duration,
-    /// The whole job.
-    pub job: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            child: Duration::from_mins(1),
-            // Ten seconds of common video are decoded in this time on one core: as far as most keyframes lie apart.
-            extra: Duration::from_secs(4),
-            job: Duration::from_mins(4),
-        }
-    }
 }
 
 /// How a job ended well.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use glimpse_backend::config::Tools;
 use glimpse_backend::invoke::invoke;
-use glimpse_backend::job::{Done, Patience};
+use glimpse_backend::job::Done;
+use glimpse_backend::patience::Patience;
 use glimpse_contract::{Code, Key};
 use serde_json::{Value, json};
 use support::{Scene, make, tools};

@@ -11,12 +11,34 @@ use crate::setup::{self, Purpose};
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let Some((name, rest)) = arguments.split_first() else {
-        bail!("name what to measure: layer");
+        bail!("name what to measure: engine or layer");
     };
     match name.as_str() {
+        "engine" => engine(project, rest),
         "layer" => layer(project, rest),
-        other => bail!("there is no measurement `{other}`: layer is the one"),
+        other => bail!("there is no measurement `{other}`: engine and layer are the ones"),
     }
+}
+
+/// The preview engine against other ways to the same pictures. `backend/bench --help` lists the arguments.
+fn engine(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let tools = setup::run(project, Purpose::Measure)?;
+    let (media, reference) = (tools.media()?, tools.reference()?);
+    run::Step::new("engine, release", project.log("bench-engine")).run(
+        project.cargo().args(["build", "--release", "--locked", "-p", "glimpse-backend", "--examples"]),
+        "read on in its log",
+    )?;
+    let mut command = Command::new(&reference.python);
+    command
+        .current_dir(&project.root)
+        .args(["-u", "backend/bench"])
+        .args(arguments)
+        .env("GLIMPSE_FFMPEG", &media.ffmpeg)
+        .env("GLIMPSE_FFPROBE", &media.ffprobe)
+        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
+        .env("GLIMPSE_ENGINE", project.target.join("release/examples"))
+        .env("GLIMPSE_TOOLS_DIR", &project.cache);
+    measure("engine", &mut command)
 }
 
 /// The layer's ffmpeg against the system's and a usual static build. `layer/bench --help` lists the arguments.

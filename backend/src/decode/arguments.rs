@@ -219,7 +219,9 @@ pub fn decode(
     let mut list = reading(Input::Relay(container, url));
     // Without an index a seek may land behind the keyframe that was meant.
     let run_up_ms = match container {
-        Container::Mpegts | Container::Mpeg | Container::Mpegvideo => RUN_UP_MS,
+        Container::Mpegts | Container::Mpeg => RUN_UP_MS,
+        // It has no times at all: only counting from the first picture finds a moment.
+        Container::Mpegvideo => u64::MAX,
         _ => 0,
     };
     if frames.keyframes_only {

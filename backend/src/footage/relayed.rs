@@ -1,11 +1,14 @@
 //! Decides how a video is seen whose container ffmpeg reads: by seeks through the relay, a child a look.
 
+mod poster;
+mod reel;
+
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use glimpse_contract::{Code, limits};
 
 use super::studio::{Feed, Studio, Worth};
-use super::{Footage, Frame, Tiles, poster, rate, reel};
+use super::{Footage, Frame, Tiles, rate};
 use crate::decode::arguments::{self, Frames, Seek};
 use crate::demux::sniff::Container;
 use crate::error::JobError;

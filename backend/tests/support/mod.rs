@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use glimpse_backend::config::{Tools, resolve};
 use glimpse_backend::event::Job;
-use glimpse_backend::job::{Patience, Report, Workshop};
+use glimpse_backend::job::{Report, Workshop};
+use glimpse_backend::patience::Patience;
 use glimpse_backend::size::Size;
 use glimpse_backend::store::memory::Memory;
 use glimpse_contract::{Code, Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use glimpse_contract::{Code, limits};
 
-use super::relayed::Relayed;
-use super::studio::Worth;
-use super::{Frame, Reel};
+use super::Relayed;
 use crate::decode::arguments::{Frames, Seek};
 use crate::error::JobError;
+use crate::footage::studio::Worth;
+use crate::footage::{Frame, Reel};
 use crate::outcome;
 use crate::picture::colour;
 use crate::picture::score::score;

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use glimpse_contract::{Code, limits};
 
-use super::Frame;
-use super::relayed::Relayed;
-use super::sift::is_better;
-use super::studio::Worth;
+use super::Relayed;
 use crate::decode::arguments::{Frames, Seek};
 use crate::error::JobError;
+use crate::footage::Frame;
+use crate::footage::sift::is_better;
+use crate::footage::studio::Worth;
 use crate::outcome;
 use crate::picture::score::{self, Score};
 use crate::size::Size;
