@@ -39,7 +39,7 @@ pub struct Loss {
 
 /// What is used where nothing is said about bytes. Measured on films, at 60 frames of 320x180: fewer bytes than ffmpeg's
 /// palette of 128 colours and Bayer pattern of scale 5, and nearer to the frames.
-pub const FINE: Loss = Loss { colours: 255, roughness: 0.7, still: 4.0, near: 4.0, every: 1, percent: 100 };
+pub const FINE: Loss = Loss { colours: 255, roughness: 0.7, still: 3.0, near: 2.0, every: 1, percent: 100 };
 
 /// What is tried until it fits: loss goes first, then colours, then frames, then pixels.
 const STEPS: [Loss; 13] = [

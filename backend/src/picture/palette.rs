@@ -84,13 +84,24 @@ impl Histogram {
         for _ in 0..ROUNDS {
             refine(&bins, &mut colours);
         }
-        let mut list: Vec<[u8; 3]> = colours.into_iter().map(rgb).collect();
+        let mut list: Vec<[u8; 3]> = colours.into_iter().map(rgb).map(pure).collect();
         let luma = |[red, green, blue]: &[u8; 3]| {
             299 * u32::from(*red) + 587 * u32::from(*green) + 114 * u32::from(*blue)
         };
         list.sort_unstable_by_key(|colour| (luma(colour), *colour));
         list.dedup();
         Palette::new(list)
+    }
+}
+
+/// A colour that is all but black or white, made so: bars and fades are, and the eye compares them with the page.
+fn pure(colour: [u8; 3]) -> [u8; 3] {
+    if colour.iter().all(|value| *value < 4) {
+        [0; 3]
+    } else if colour.iter().all(|value| *value > 251) {
+        [255; 3]
+    } else {
+        colour
     }
 }
 
