@@ -127,14 +127,18 @@ def escaped(content: bytes) -> bytes:
 
 
 def vp6(seed: int = 5) -> tuple[int, int, bytes]:
-    """VP6: quantizer 40, version 6.2, one size stored and shown; the rest is arithmetic code."""
+    """VP6: quantizer 40, version 6.2, one size stored and shown; the rest is arithmetic code.
+
+    With most seeds some coefficients leave the range of a real encoder's: there SSE2 ends at the largest number where plain
+    C, and so arm64, begins again at the smallest. With 5 and 11 there is one answer.
+    """
     noise = Noise(seed)
     return 64, 64, bytes([40 << 1, 0x46, 4, 4, 4, 4]) + bytes([0]) + bytes(noise.below(256) for _ in range(4000))
 
 
 def vp6a() -> tuple[int, int, bytes]:
     """VP6 with a second picture for transparency behind the first."""
-    colour, alpha = vp6(6)[2], vp6(7)[2]
+    colour, alpha = vp6(5)[2], vp6(11)[2]
     return 64, 64, len(colour).to_bytes(3, "big") + colour + alpha
 
 
