@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use glimpse_contract::{
     Code, Failure, Key, MANIFEST_VERSION, Manifest, Reads, RejectedBecause, Source, State, Timings,
-    Visibility, decode_name,
+    Passthrough, Visibility, decode_name,
 };
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
@@ -72,6 +72,7 @@ pub struct Report {
 struct Progress {
     source: Source,
     visibility: Visibility,
+    passthrough: Passthrough,
     timings: Timings,
     counts: Counts,
     steps_ms: [u64; 4],
@@ -97,7 +98,7 @@ impl<S: Store> Workshop<S> {
             && job.message.is_some()
             && job.receives >= self.max_receives
         {
-            self.give_up(job, error.code()).await;
+            self.give_up(job, &progress, error.code()).await;
         }
         Report { result, tainted, counts: progress.counts, steps_ms: progress.steps_ms }
     }
@@ -116,6 +117,7 @@ impl<S: Store> Workshop<S> {
             return Err(JobError::Superseded);
         }
         progress.visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
+        progress.passthrough = head.passthrough.clone();
         progress.source = source_of(&head);
 
         let mut started = Instant::now();
@@ -228,13 +230,14 @@ impl<S: Store> Workshop<S> {
         Ok(if first { Done::Rejected(code) } else { Done::Already })
     }
 
-    async fn give_up(&self, job: &Job, code: Code) {
+    async fn give_up(&self, job: &Job, progress: &Progress, code: Code) {
         let failure = Failure {
             version: MANIFEST_VERSION,
             video: job.video,
             owner: job.owner.clone(),
             code,
             failed_at: (self.now_ms)(),
+            passthrough: progress.passthrough.clone(),
         };
         if let Err(error) = publish::failure(&*self.store, &failure).await {
             // The message goes to the dead letters all the same, and the log is all that is left to tell.
@@ -249,6 +252,7 @@ fn manifest(job: &Job, progress: &Progress, state: State) -> Manifest {
         video: job.video,
         owner: job.owner.clone(),
         visibility: progress.visibility,
+        passthrough: progress.passthrough.clone(),
         state,
         rejected: None,
         source: progress.source.clone(),

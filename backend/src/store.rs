@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use glimpse_contract::{Key, Visibility};
+use glimpse_contract::{Key, Passthrough, Visibility};
 use thiserror::Error;
 
 /// What went wrong, by what the caller does next.
@@ -43,6 +43,8 @@ pub struct Head {
     pub name: String,
     /// `x-amz-meta-visibility` as stored, if present.
     pub visibility: Option<String>,
+    /// What the customer said about the video.
+    pub passthrough: Passthrough,
 }
 
 /// Bytes of an object as they come.

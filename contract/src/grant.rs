@@ -1,16 +1,23 @@
 //! Decides what the edge promises about an upload, and how the promise travels: as signed object metadata.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::id::{Owner, VideoId};
 use crate::key::Key;
 use crate::limits;
-use crate::manifest::Visibility;
+use crate::manifest::{Passthrough, Visibility};
 
 /// The metadata header that carries the file's name, encoded by [`encode_name`].
 pub const META_NAME: &str = "x-amz-meta-name";
 /// The metadata header that carries who may see the pictures.
 pub const META_VISIBILITY: &str = "x-amz-meta-visibility";
+
+/// The metadata header that carries the customer's own name of the video, encoded by [`encode_name`].
+pub const META_EXTERNAL_ID: &str = "x-amz-meta-external-id";
+/// The metadata header that carries the customer's own fields: base64url of a JSON object of texts.
+pub const META_CUSTOM: &str = "x-amz-meta-custom";
 
 /// Everything but RFC 3986's unreserved characters is escaped: what is left is safe in a header, in a form
 /// field and in JSON alike.
@@ -29,6 +36,8 @@ pub struct Grant {
     pub content_type: String,
     /// Who may see the pictures.
     pub visibility: Visibility,
+    /// What comes back in the manifest as it was given.
+    pub passthrough: Passthrough,
 }
 
 impl Grant {
@@ -38,8 +47,43 @@ impl Grant {
     }
 
     /// The metadata headers that the upload must carry, names in lower case and sorted.
-    pub fn metadata(&self) -> [(&'static str, String); 2] {
-        [(META_NAME, encode_name(&self.name)), (META_VISIBILITY, self.visibility.as_str().to_owned())]
+    pub fn metadata(&self) -> Vec<(&'static str, String)> {
+        let Passthrough { external_id, metadata } = &self.passthrough;
+        let mut headers = Vec::with_capacity(4);
+        if !metadata.is_empty() {
+            let json = serde_json::to_vec(metadata).expect("texts are plain data");
+            headers.push((META_CUSTOM, URL_SAFE_NO_PAD.encode(json)));
+        }
+        if let Some(id) = external_id {
+            headers.push((META_EXTERNAL_ID, encode_name(id)));
+        }
+        headers.push((META_NAME, encode_name(&self.name)));
+        headers.push((META_VISIBILITY, self.visibility.as_str().to_owned()));
+        headers
+    }
+}
+
+impl Passthrough {
+    /// Reads what [`Grant::metadata`] wrote, from a stored object's headers. What is not ours is left out.
+    pub fn from_headers(header: impl Fn(&str) -> Option<String>) -> Self {
+        let custom = header(META_CUSTOM).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        Self {
+            external_id: header(META_EXTERNAL_ID).map(|text| decode_name(&text)),
+            metadata: custom.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is short enough to travel with an object, and in words what is wrong if it is not.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let id = self.external_id.as_deref().unwrap_or_default();
+        if id.len() > limits::MAX_EXTERNAL_ID_BYTES || id.chars().any(char::is_control) {
+            return Err("`external_id` must be at most 128 bytes without control characters");
+        }
+        let json = serde_json::to_vec(&self.metadata).unwrap_or_default();
+        if json.len() > limits::MAX_METADATA_BYTES {
+            return Err("`metadata` must be at most 512 bytes as JSON");
+        }
+        Ok(())
     }
 }
 
@@ -74,7 +118,56 @@ mod tests {
         assert_eq!(decode_name(&encode_name(&long)), "é".repeat(127));
     }
 
+    fn grant(name: String, passthrough: Passthrough) -> Grant {
+        Grant {
+            owner: Owner::of("i", "s"),
+            video: VideoId::new(1, [0; 10]),
+            name,
+            content_type: "video/mp4".into(),
+            visibility: Visibility::Public,
+            passthrough,
+        }
+    }
+
+    #[test]
+    fn the_largest_promise_fits_into_an_object() {
+        let passthrough = Passthrough {
+            external_id: Some("\u{e9}".repeat(limits::MAX_EXTERNAL_ID_BYTES / 2)),
+            metadata: [("k".to_owned(), "v".repeat(limits::MAX_METADATA_BYTES - 8))].into(),
+        };
+        assert_eq!(passthrough.check(), Ok(()));
+        let headers = grant("\u{e9}".repeat(127), passthrough).metadata();
+        let counts = |(name, value): &(&str, String)| name.len() - "x-amz-meta-".len() + value.len();
+        let bytes: usize = headers.iter().map(counts).sum();
+        assert!(bytes < 2_048, "{bytes}: S3 allows 2 KB of names and values");
+        assert!(headers.is_sorted());
+    }
+
+    #[test]
+    fn what_cannot_travel_is_refused() {
+        let long = Passthrough { external_id: Some("x".repeat(129)), ..Passthrough::default() };
+        let control = Passthrough { external_id: Some("a\nb".into()), ..Passthrough::default() };
+        let wide = [("k".to_owned(), "v".repeat(limits::MAX_METADATA_BYTES))].into();
+        let wide = Passthrough { metadata: wide, ..Passthrough::default() };
+        for bad in [long, control, wide] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+        assert_eq!(Passthrough::from_headers(|_| Some("%%%".into())).metadata.len(), 0);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_passed_through_survives(
+            id in proptest::option::of("\\PC{0,30}"),
+            metadata in proptest::collection::btree_map("\\PC{1,8}", "\\PC{0,20}", 0..6),
+        ) {
+            let passthrough = Passthrough { external_id: id, metadata };
+            let headers = grant("a.mp4".into(), passthrough.clone()).metadata();
+            let of = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+            prop_assert!(headers.iter().all(|(_, value)| value.bytes().all(|byte| byte.is_ascii_graphic())));
+            prop_assert_eq!(Passthrough::from_headers(of), passthrough);
+        }
+
         #[test]
         fn a_name_survives_and_is_safe_in_a_header(name in "\\PC{0,60}") {
             let text = encode_name(&name);

@@ -23,6 +23,13 @@ pub enum Key {
         /// Which video.
         video: VideoId,
     },
+    /// `slots/{owner}/{video}`: one of the videos of an upload token for several is taken.
+    Slot {
+        /// Whose video it is.
+        owner: Owner,
+        /// Which video.
+        video: VideoId,
+    },
     /// `media/{video}/manifest.json`: the commit point, ready or rejected.
     Manifest(VideoId),
     /// `media/{video}/failure.json`: the last try failed; a later manifest outranks it.
@@ -39,6 +46,9 @@ impl Key {
     /// What every key that the backend writes begins with.
     pub const MEDIA: &str = "media/";
 
+    /// What the marks of taken videos begin with.
+    pub const SLOTS: &str = "slots/";
+
     /// The prefix under which all of an owner's sources lie: what a listing asks for.
     pub fn uploads_of(owner: &Owner) -> String {
         format!("{}{owner}/", Self::UPLOADS)
@@ -49,6 +59,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source { owner, video } => write!(f, "{}{owner}/{video}", Self::UPLOADS),
+            Self::Slot { owner, video } => write!(f, "{}{owner}/{video}", Self::SLOTS),
             Self::Manifest(video) => write!(f, "{}{video}/manifest.json", Self::MEDIA),
             Self::Failure(video) => write!(f, "{}{video}/failure.json", Self::MEDIA),
             Self::Poster(video) => write!(f, "{}{video}/poster.json", Self::MEDIA),
@@ -61,12 +72,16 @@ impl FromStr for Key {
     type Err = ParseKeyError;
 
     fn from_str(text: &str) -> Result<Self, ParseKeyError> {
-        if let Some(rest) = text.strip_prefix(Self::UPLOADS) {
+        let owned = |rest: &str| {
             let (owner, video) = rest.split_once('/').ok_or(ParseKeyError)?;
-            return Ok(Self::Source {
-                owner: owner.parse().map_err(|_| ParseKeyError)?,
-                video: video.parse().map_err(|_| ParseKeyError)?,
-            });
+            let owner = owner.parse().map_err(|_| ParseKeyError)?;
+            Ok((owner, video.parse().map_err(|_| ParseKeyError)?))
+        };
+        if let Some(rest) = text.strip_prefix(Self::UPLOADS) {
+            return owned(rest).map(|(owner, video)| Self::Source { owner, video });
+        }
+        if let Some(rest) = text.strip_prefix(Self::SLOTS) {
+            return owned(rest).map(|(owner, video)| Self::Slot { owner, video });
         }
         let rest = text.strip_prefix(Self::MEDIA).ok_or(ParseKeyError)?;
         let (video, name) = rest.split_once('/').ok_or(ParseKeyError)?;
@@ -92,6 +107,7 @@ mod tests {
     fn every_key_survives_its_text() {
         let mut keys = vec![
             Key::Source { owner: Owner::of("iss", "sub"), video: video() },
+            Key::Slot { owner: Owner::of("iss", "sub"), video: video() },
             Key::Manifest(video()),
             Key::Failure(video()),
             Key::Poster(video()),

@@ -19,11 +19,11 @@ mod manifest;
 mod problem;
 mod variant;
 
-pub use grant::{Grant, META_NAME, META_VISIBILITY, decode_name, encode_name};
+pub use grant::{Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_VISIBILITY, decode_name, encode_name};
 pub use id::{Owner, ParseIdError, VideoId};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
-    Failure, MANIFEST_VERSION, Manifest, Output, Reads, RejectedBecause, Source, State, Timings, Visibility,
+    Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause, Source, State, Timings, Visibility,
 };
 pub use problem::{Code, Problem};
 pub use variant::{

@@ -31,6 +31,13 @@ pub const MAX_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The most bytes that one signed PUT or POST can carry: 5 GiB, S3's own limit for a single upload,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>.
 pub const MAX_SINGLE_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// The most bytes of one object, 5 TiB, in parts, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
+/// (S3 allows ten times as much since December 2025; Uppy's parts of 5 GiB and other stores do not.)
+pub const MAX_MULTIPART_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024 * 1024;
+/// The smallest part but the last, in bytes: 5 MiB, the same page.
+pub const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
+/// The most parts of one upload, the same page.
+pub const MAX_PARTS: u64 = 10_000;
 /// How long a signed upload stays usable unless configured otherwise, in seconds.
 pub const UPLOAD_EXPIRES_SECS: u64 = 15 * 60;
 /// The longest that a signed upload may be made to stay usable, in seconds.
@@ -38,6 +45,16 @@ pub const MAX_UPLOAD_EXPIRES_SECS: u64 = 60 * 60;
 /// The longest name of a file that is kept, in bytes of UTF-8. S3 allows 2 KB for all metadata of an object,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>, and encoding may triple a name.
 pub const MAX_NAME_BYTES: usize = 255;
+/// The longest `external_id`, in bytes of UTF-8; with the name and [`MAX_METADATA_BYTES`] it stays inside of S3's 2 KB.
+pub const MAX_EXTERNAL_ID_BYTES: usize = 128;
+/// The longest `metadata`, in bytes of its JSON.
+pub const MAX_METADATA_BYTES: usize = 512;
+/// The most videos that one upload token may be for.
+pub const MAX_TOKEN_VIDEOS: u32 = 100;
+/// The longest life of an upload token, in seconds: a week, as long as S3 lets a signature live.
+pub const MAX_UPLOAD_TOKEN_SECS: u64 = 7 * 24 * 60 * 60;
+/// The life of an upload token unless asked otherwise, in seconds.
+pub const UPLOAD_TOKEN_SECS: u64 = 60 * 60;
 /// How long after its grant a video that has no manifest is still said to be on its way, in milliseconds:
 /// longer than the longest signature, the queue's retries and a reconciler's turn together.
 pub const PROCESSING_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;

@@ -1,5 +1,7 @@
 //! Decides what backend writes and edge reads: the manifest of a video, and the note of a failed try.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Owner, VideoId};
@@ -49,6 +51,18 @@ pub enum State {
 pub struct RejectedBecause {
     /// The problem's code.
     pub code: Code,
+}
+
+/// What the customer said about a video when it was granted. Glimpse does not look into it; it comes back in the
+/// API, in the manifest and in webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Passthrough {
+    /// The customer's own name of the video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The customer's own fields.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// What was found out about the uploaded file.
@@ -138,6 +152,9 @@ pub struct Manifest {
     /// Who may see the pictures.
     #[serde(default)]
     pub visibility: Visibility,
+    /// What the customer said about it.
+    #[serde(flatten)]
+    pub passthrough: Passthrough,
     /// Ready or rejected.
     pub state: State,
     /// Why it was rejected; absent when ready.
@@ -178,6 +195,9 @@ pub struct Failure {
     pub code: Code,
     /// When the last try ended, in Unix milliseconds.
     pub failed_at: u64,
+    /// What the customer said about the video.
+    #[serde(flatten)]
+    pub passthrough: Passthrough,
 }
 
 #[cfg(test)]
@@ -190,6 +210,7 @@ mod tests {
             video: VideoId::new(1_700_000_000_000, [1; 10]),
             owner: Owner::of("iss", "sub"),
             visibility: Visibility::Public,
+            passthrough: Passthrough::default(),
             state: State::Ready,
             rejected: None,
             source: Source { name: "clip.mp4".into(), width: 1920, ..Source::default() },
@@ -206,8 +227,11 @@ mod tests {
     fn survives_its_json() {
         let mut manifest = ready();
         let text = serde_json::to_string(&manifest).unwrap();
+        assert!(!text.contains("metadata") && !text.contains("external_id"), "{text}");
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
 
+        manifest.passthrough.external_id = Some("order 7".into());
+        manifest.passthrough.metadata.insert("a".into(), "b".into());
         manifest.state = State::Rejected;
         manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
         let text = serde_json::to_string(&manifest).unwrap();

@@ -68,6 +68,7 @@ codes! {
     DecoderCrash "decoder_crash" 422 "Undecodable" "The file is malformed: the decoder gave up on it."
     TimedOut "timed_out" 422 "Took too long" "The video took too long to decode."
     Superseded "superseded" 409 "Superseded" "The uploaded file was replaced by another one."
+    Deleted "deleted" 410 "Deleted" "This video was deleted by its owner."
     Busy "busy" 429 "Busy" "Too many requests at once. Try again in a moment."
     Upstream "upstream" 502 "Storage trouble" "The storage behind this service did not answer as it should. Try again."
     Internal "internal" 500 "Our fault" "Something went wrong on our side."

@@ -135,7 +135,7 @@ fn urls(id: VideoId, outputs: Option<&[Output]>, public_url: &str) -> BTreeMap<S
 
 #[cfg(test)]
 mod tests {
-    use glimpse_contract::{MANIFEST_VERSION, Owner, Reads, RejectedBecause, Source, Timings, Visibility};
+    use glimpse_contract::{MANIFEST_VERSION, Owner, Passthrough, Reads, RejectedBecause, Source, Timings, Visibility};
 
     use super::*;
 
@@ -145,6 +145,7 @@ mod tests {
             video: VideoId::new(1_700_000_000_000, [1; 10]),
             owner: Owner::of("i", "s"),
             visibility: Visibility::Public,
+            passthrough: Passthrough::default(),
             state: State::Ready,
             rejected: None,
             source: Source {
@@ -206,6 +207,7 @@ mod tests {
             owner: Owner::of("i", "s"),
             code: Code::Upstream,
             failed_at: 1,
+            passthrough: Passthrough::default(),
         };
         let state = |failure| {
             let video = Video::without_manifest(id, uploaded.clone(), failure, "https://v.example");

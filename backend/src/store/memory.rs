@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use glimpse_contract::{Grant, Key, META_NAME, META_VISIBILITY, Visibility};
+use glimpse_contract::{Grant, Key, META_NAME, META_VISIBILITY, Passthrough, Visibility};
 use sha2::{Digest as _, Sha256};
 
 use super::{Body, Head, Store, StoreError};
@@ -57,14 +57,15 @@ impl Memory {
     /// Stores an upload as the edge's grant lets a browser do it, and returns its ETag.
     pub fn upload(&self, grant: &Grant, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
-        let [(_, name), (_, visibility)] = grant.metadata();
-        debug_assert_eq!(grant.metadata().map(|(header, _)| header), [META_NAME, META_VISIBILITY]);
+        let metadata = grant.metadata();
+        let header = |name: &str| metadata.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let head = Head {
             etag: etag(&bytes),
             bytes: bytes.len() as u64,
             content_type: grant.content_type.clone(),
-            name,
-            visibility: Some(visibility),
+            name: header(META_NAME).unwrap_or_default(),
+            visibility: header(META_VISIBILITY),
+            passthrough: Passthrough::from_headers(header),
         };
         let etag = head.etag.clone();
         self.lock().objects.insert(grant.key().to_string(), Object { head, bytes });
@@ -147,6 +148,7 @@ fn object(bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> O
         content_type: content_type.to_owned(),
         name: String::new(),
         visibility: visibility.map(|word| word.as_str().to_owned()),
+        passthrough: Passthrough::default(),
     };
     Object { head, bytes }
 }

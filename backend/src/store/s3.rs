@@ -18,7 +18,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use glimpse_contract::{Key, META_NAME, META_VISIBILITY, Visibility};
+use glimpse_contract::{Key, META_NAME, META_VISIBILITY, Passthrough, Visibility};
 use tokio::time::timeout;
 
 use super::{Body, Head, Store, StoreError};
@@ -203,6 +203,7 @@ fn head_of(
         content_type: content_type.unwrap_or_default().to_owned(),
         name: meta(META_NAME).unwrap_or_default(),
         visibility: meta(META_VISIBILITY),
+        passthrough: Passthrough::from_headers(meta),
     }
 }
 

@@ -65,7 +65,7 @@ pub fn answer_uppy(grant: &Grant, config: &Config, now_ms: u64) -> UppyAnswer {
         ("success_action_status".to_owned(), "201".to_owned()),
         ("content-type".to_owned(), grant.content_type.clone()),
     ];
-    fields.extend(grant.metadata().map(|(name, value)| (name.to_owned(), value)));
+    fields.extend(grant.metadata().into_iter().map(|(name, value)| (name.to_owned(), value)));
     let policy = PostPolicy {
         key: grant.key().to_string(),
         fields,

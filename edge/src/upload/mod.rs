@@ -6,7 +6,7 @@ mod oneshot;
 pub use companion::{UppyAnswer, UppyQuery, answer_uppy, parse_uppy};
 pub use oneshot::{NewVideo, Upload, parse_new_video, presign_upload};
 
-use glimpse_contract::{Code, Grant, Owner, Problem, VideoId, Visibility, limits};
+use glimpse_contract::{Code, Grant, Owner, Passthrough, Problem, VideoId, Visibility, limits};
 
 use crate::config::Config;
 
@@ -18,6 +18,7 @@ pub(crate) fn grant(owner: &Owner, video: VideoId, name: &str, content_type: &st
         name: checked_name(name)?,
         content_type: checked_type(content_type)?,
         visibility: Visibility::Public,
+        passthrough: Passthrough::default(),
     })
 }
 

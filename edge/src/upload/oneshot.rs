@@ -68,7 +68,7 @@ pub fn presign_upload(
     now_ms: u64,
 ) -> Result<Upload, SignError> {
     let mut headers: BTreeMap<String, String> =
-        grant.metadata().map(|(name, value)| (name.to_owned(), value)).into();
+        grant.metadata().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     headers.insert("content-type".to_owned(), grant.content_type.clone());
     headers.insert("if-none-match".to_owned(), "*".to_owned());
     if let Some(checksum) = &wanted.checksum_sha256 {
