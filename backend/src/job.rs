@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use glimpse_contract::{
-    Code, Failure, Key, MANIFEST_VERSION, Manifest, Reads, RejectedBecause, Source, State, Timings,
-    Passthrough, Visibility, decode_name,
+    Code, Failure, Key, MANIFEST_VERSION, Manifest, Passthrough, Reads, RejectedBecause, Source, State,
+    Timings, Visibility, decode_name,
 };
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};

@@ -14,6 +14,8 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const VIDEO_LEN: usize = 26;
 const OWNER_LEN: usize = 22;
 const TIME_BITS: u32 = 48;
+/// Ten characters hold 50 bits: the two that 26 characters have too many, and the time.
+const TIME_LEN: usize = 10;
 const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
 
 /// A text that is not an id in its one canonical spelling.
@@ -41,6 +43,13 @@ impl VideoId {
         let time = TIME_MAX - now_ms.min(TIME_MAX);
         let low = random.iter().fold(0_u128, |value, byte| (value << 8) | u128::from(*byte));
         Self((u128::from(time) << 80) | low)
+    }
+
+    /// The ten characters that hold its time: ids of one millisecond, and only those, begin with them.
+    pub fn time_part(self) -> String {
+        let mut text = self.to_string();
+        text.truncate(TIME_LEN);
+        text
     }
 
     /// When the edge made this id, in Unix milliseconds.
@@ -208,6 +217,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ids_of_one_millisecond_begin_alike(ms in 0..1_u64 << 48, a: [u8; 10], b: [u8; 10], other in 0..1_u64 << 48) {
+            prop_assert_eq!(VideoId::new(ms, a).time_part(), VideoId::new(ms, b).time_part());
+            prop_assert!(VideoId::new(ms, a).to_string().starts_with(&VideoId::new(ms, a).time_part()));
+            prop_assume!(ms != other);
+            prop_assert_ne!(VideoId::new(ms, a).time_part(), VideoId::new(other, a).time_part());
+        }
+
         #[test]
         fn video_id_survives_its_text(now_ms in 0..=TIME_MAX, random: [u8; 10]) {
             let id = VideoId::new(now_ms, random);

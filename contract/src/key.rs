@@ -49,6 +49,11 @@ impl Key {
     /// What the marks of taken videos begin with.
     pub const SLOTS: &str = "slots/";
 
+    /// The prefix under which everything lies that was made of a video.
+    pub fn media_of(video: VideoId) -> String {
+        format!("{}{video}/", Self::MEDIA)
+    }
+
     /// The prefix under which all of an owner's sources lie: what a listing asks for.
     pub fn uploads_of(owner: &Owner) -> String {
         format!("{}{owner}/", Self::UPLOADS)

@@ -23,7 +23,8 @@ pub use grant::{Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_VISIBILITY
 pub use id::{Owner, ParseIdError, VideoId};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
-    Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause, Source, State, Timings, Visibility,
+    Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause, Source, State, Timings,
+    Visibility,
 };
 pub use problem::{Code, Problem};
 pub use variant::{

@@ -51,13 +51,13 @@ pub const MAX_EXTERNAL_ID_BYTES: usize = 128;
 pub const MAX_METADATA_BYTES: usize = 512;
 /// The most videos that one upload token may be for.
 pub const MAX_TOKEN_VIDEOS: u32 = 100;
-/// The longest life of an upload token, in seconds: a week, as long as S3 lets a signature live.
-pub const MAX_UPLOAD_TOKEN_SECS: u64 = 7 * 24 * 60 * 60;
+/// The longest life of an upload token, in seconds: a day. The ids of its videos hold the time when it was made.
+pub const MAX_UPLOAD_TOKEN_SECS: u64 = 24 * 60 * 60;
 /// The life of an upload token unless asked otherwise, in seconds.
 pub const UPLOAD_TOKEN_SECS: u64 = 60 * 60;
 /// How long after its grant a video that has no manifest is still said to be on its way, in milliseconds:
-/// longer than the longest signature, the queue's retries and a reconciler's turn together.
-pub const PROCESSING_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
+/// longer than the longest upload token, the longest signature, the queue's retries and a reconciler's turn together.
+pub const PROCESSING_WINDOW_MS: u64 = 48 * 60 * 60 * 1000;
 
 /// The widest or highest source that is decoded, in pixels.
 pub const MAX_DIMENSION: u32 = 8_192;
@@ -96,6 +96,36 @@ pub const UPLOAD_TYPES: &[&str] = &[
     "video/x-msvideo",
 ];
 
+/// The type that a file's name stands for, where nobody says one: by its ending, in any case.
+///
+/// ```
+/// # use glimpse_contract::limits::type_of_name;
+/// assert_eq!(type_of_name("Ski trip.MP4"), Some("video/mp4"));
+/// assert_eq!(type_of_name("notes.txt"), None);
+/// ```
+pub fn type_of_name(name: &str) -> Option<&'static str> {
+    let (_, ending) = name.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
+        "mp4" => "video/mp4",
+        "m4v" => "video/x-m4v",
+        "mov" | "qt" => "video/quicktime",
+        "webm" => "video/webm",
+        "mkv" => "video/x-matroska",
+        "avi" | "divx" => "video/x-msvideo",
+        "flv" => "video/x-flv",
+        "wmv" => "video/x-ms-wmv",
+        "asf" => "video/x-ms-asf",
+        "mpg" | "mpeg" | "m2v" | "vob" => "video/mpeg",
+        "ts" | "mts" | "m2ts" => "video/mp2t",
+        "3gp" => "video/3gpp",
+        "3g2" => "video/3gpp2",
+        "ogv" | "ogg" => "video/ogg",
+        "mxf" => "application/mxf",
+        "gif" => "image/gif",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +137,10 @@ mod tests {
             assert!(kind.is_ascii() && *kind == kind.to_lowercase(), "{kind}");
         }
         assert!(UPLOAD_TYPES.is_sorted(), "sorted, so that it can be searched");
+        for ending in "mp4 m4v mov qt webm mkv avi divx flv wmv asf mpg ts mts 3gp 3g2 ogv mxf gif".split(' ')
+        {
+            let kind = type_of_name(&format!("a.b.{ending}")).unwrap();
+            assert!(UPLOAD_TYPES.contains(&kind), "{ending} is {kind}");
+        }
     }
 }

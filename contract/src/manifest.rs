@@ -182,6 +182,13 @@ pub struct Manifest {
     pub reads: Reads,
 }
 
+impl Manifest {
+    /// Whether the owner has deleted the video: then this is all that is left of it.
+    pub fn is_deleted(&self) -> bool {
+        self.rejected.as_ref().is_some_and(|because| because.code == Code::Deleted)
+    }
+}
+
 /// `media/{video}/failure.json`: the last try failed for a reason that may pass. A manifest outranks it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

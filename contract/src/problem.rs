@@ -69,6 +69,8 @@ codes! {
     TimedOut "timed_out" 422 "Took too long" "The video took too long to decode."
     Superseded "superseded" 409 "Superseded" "The uploaded file was replaced by another one."
     Deleted "deleted" 410 "Deleted" "This video was deleted by its owner."
+    AlreadyUploaded "already_uploaded" 409 "Already uploaded" "This video was uploaded already, and an upload cannot be replaced."
+    TokenUsedUp "token_used_up" 403 "Token used up" "All videos of this upload token were uploaded already."
     Busy "busy" 429 "Busy" "Too many requests at once. Try again in a moment."
     Upstream "upstream" 502 "Storage trouble" "The storage behind this service did not answer as it should. Try again."
     Internal "internal" 500 "Our fault" "Something went wrong on our side."

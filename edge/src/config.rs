@@ -5,8 +5,14 @@ use std::fmt;
 use glimpse_contract::limits;
 use thiserror::Error;
 
-use crate::auth::{Bearer, BearerKeys, Oidc, Secret};
+use crate::auth::{Bearer, BearerKeys, Oidc, Secret, UploadKeys};
 use crate::sign::{Credentials, Location};
+
+/// The largest body that Cloudflare passes on to a Worker on its Free and Pro plans, in bytes,
+/// <https://developers.cloudflare.com/workers/platform/limits/#request-limits>.
+const MAX_BODY_BYTES: u64 = 100_000_000;
+/// 256 random bits at the least, RFC 7518 section 3.2.
+const MIN_SECRET_BYTES: usize = 32;
 
 /// A deployment's whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -26,8 +32,12 @@ pub struct Config {
     pub oidc: Option<Oidc>,
     /// Other origins whose pages may call the API.
     pub allowed_origins: Vec<String>,
+    /// The secrets of upload tokens; without one there are no upload tokens.
+    pub upload_keys: UploadKeys,
     /// The most bytes of one video.
     pub max_upload_bytes: u64,
+    /// The most bytes that a request through this Worker may carry, where the network before it sets a limit.
+    pub max_body_bytes: u64,
     /// How long a signed upload is good for, in seconds.
     pub upload_expires_secs: u64,
 }
@@ -116,6 +126,12 @@ impl Config {
         let max_upload_bytes = reader.number(
             "MAX_UPLOAD_BYTES",
             limits::MAX_SINGLE_UPLOAD_BYTES,
+            1..=limits::MAX_MULTIPART_UPLOAD_BYTES,
+            "must be a number of bytes from 1 to 5497558138880",
+        );
+        let max_body_bytes = reader.number(
+            "MAX_BODY_BYTES",
+            MAX_BODY_BYTES,
             1..=limits::MAX_SINGLE_UPLOAD_BYTES,
             "must be a number of bytes from 1 to 5368709120",
         );
@@ -125,6 +141,8 @@ impl Config {
             60..=limits::MAX_UPLOAD_EXPIRES_SECS,
             "must be a number of seconds from 60 to 3600",
         );
+
+        let upload_keys = reader.upload_keys();
 
         if !reader.errors.is_empty() {
             return Err(ConfigErrors(reader.errors));
@@ -137,7 +155,9 @@ impl Config {
             bearer,
             oidc,
             allowed_origins,
+            upload_keys,
             max_upload_bytes,
+            max_body_bytes,
             upload_expires_secs,
         })
     }
@@ -199,10 +219,32 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 
     fn secret(&mut self, name: &'static str) -> Option<Secret> {
         let text = self.get(name)?;
-        if text.len() < 32 {
+        if text.len() < MIN_SECRET_BYTES {
             self.wrong(name, "must be at least 32 characters: 256 random bits, RFC 7518 section 3.2");
         }
         Some(Secret::new(text.into_bytes()))
+    }
+
+    fn upload_keys(&mut self) -> UploadKeys {
+        const NAME: &str = "UPLOAD_TOKEN_SECRETS";
+        let text = self.get(NAME).unwrap_or_default();
+        let mut keys: Vec<(String, Secret)> = Vec::new();
+        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some((id, secret)) if is_key_id(id) && secret.len() >= MIN_SECRET_BYTES => {
+                    keys.push((id.to_owned(), Secret::new(secret.as_bytes().to_vec())));
+                }
+                _ => {
+                    self.wrong(
+                        NAME,
+                        "must be key=secret pairs, separated by commas: keys of letters, digits, - and _, secrets of at least \
+                         32 characters",
+                    );
+                    break;
+                }
+            }
+        }
+        UploadKeys(keys)
     }
 
     fn bearer(&mut self) -> Option<Bearer> {
@@ -243,6 +285,12 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         };
         Some(Oidc { issuer, client_id, client_secret, session_secret })
     }
+}
+
+fn is_key_id(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// A scheme and an authority, and nothing behind them.
@@ -330,7 +378,11 @@ pub(crate) mod tests {
             ("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws/render"),
             ("RENDER_URL", "http://abc.lambda-url.eu-central-1.on.aws"),
             ("RENDER_URL", "abc.lambda-url.eu-central-1.on.aws"),
-            ("MAX_UPLOAD_BYTES", "5368709121"),
+            ("MAX_UPLOAD_BYTES", "5497558138881"),
+            ("MAX_BODY_BYTES", "0"),
+            ("UPLOAD_TOKEN_SECRETS", "a=short"),
+            ("UPLOAD_TOKEN_SECRETS", "0123456789abcdef0123456789abcdef"),
+            ("UPLOAD_TOKEN_SECRETS", "a b=0123456789abcdef0123456789abcdef"),
             ("UPLOAD_EXPIRES_SECS", "1h"),
         ] {
             let errors = read(&[(name, value)]).expect_err(name);
@@ -347,6 +399,15 @@ pub(crate) mod tests {
         for spelling in [url.to_owned(), format!("{url}/")] {
             assert_eq!(read(&[("RENDER_URL", &spelling)]).unwrap().render_url.as_deref(), Some(url));
         }
+    }
+
+    #[test]
+    fn the_first_key_of_upload_tokens_signs() {
+        assert!(read(&[]).unwrap().upload_keys.0.is_empty());
+        let (new, old) = ("n".repeat(32), "o=".repeat(16));
+        let keys = read(&[("UPLOAD_TOKEN_SECRETS", &format!("new={new}, old={old}"))]).unwrap().upload_keys.0;
+        assert_eq!((keys[0].0.as_str(), keys[1].0.as_str()), ("new", "old"));
+        assert_eq!(keys[1].1.expose(), old.as_bytes(), "base64 may end with =");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use glimpse_contract::{Code, Owner, Problem};
 use worker::Request;
 
 use crate::auth::{
-    BearerKeys, Caller, Claims, Cookies, Expected, KeySet, Session, TokenError, UnverifiedToken, verify_hs256,
+    BearerKeys, Caller, Claims, Cookies, Expected, KeySet, Session, TokenError, UnverifiedToken, UploadToken,
+    verify_hs256,
 };
 use crate::config::Config;
 use crate::platform::{self, Outgoing};
@@ -22,13 +23,29 @@ thread_local! {
     static KEY_SETS: RefCell<HashMap<String, KeySet>> = RefCell::new(HashMap::new());
 }
 
-/// Who is asking.
+/// Who is asking: by an upload token in the path, a bearer token, or a session cookie, in this order.
 ///
 /// # Errors
 /// `unauthorized` for every proof that does not hold, in the same words; `forbidden_origin` for a change that a
 /// page of another origin asks for with this browser's cookie.
-pub(crate) async fn caller(request: &Request, config: &Config) -> Result<Caller, Problem> {
+pub(crate) async fn caller(
+    request: &Request,
+    token: Option<&str>,
+    config: &Config,
+) -> Result<Caller, Problem> {
     let now_ms = platform::now_ms();
+    if let Some(text) = token {
+        let token = UploadToken::read(text, &config.upload_keys, &config.public_url, now_ms)
+            .map_err(|_| Problem::new(Code::Unauthorized))?;
+        return Ok(Caller {
+            owner: token.owner(),
+            issuer: token.iss.clone(),
+            subject: token.sub.clone(),
+            name: None,
+            email: None,
+            token: Some(token),
+        });
+    }
     if let Some(header) = platform::header(request, "authorization") {
         let (scheme, token) = header.split_once(' ').unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -56,9 +73,11 @@ pub(crate) async fn caller(request: &Request, config: &Config) -> Result<Caller,
 fn proven(claims: Claims) -> Caller {
     Caller {
         owner: Owner::of(&claims.iss, &claims.sub),
+        issuer: claims.iss,
         subject: claims.sub,
         name: claims.name,
         email: claims.email,
+        token: None,
     }
 }
 

@@ -1,19 +1,24 @@
 //! Decides nothing: the Worker's wiring. Configuration, route, handler, reply.
 //!
-//! Pure modules (`auth`, `config`, `cors`, `moment`, `route`, `s3`, `sign`, `upload`, `video` and the parts of
+//! Pure modules (`auth`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload`, `video` and the parts of
 //! `deliver` but its handler) take the clock, randomness and configuration as arguments and are tested natively.
-//! `platform` and `reply` are the only others that know the Workers runtime; `api`, `identify`, `login`, `storage`
-//! and `deliver::handler` join the two.
+//! `platform` and `reply` are the only others that know the Workers runtime; `api`, `claim`, `companion`, `identify`,
+//! `login`, `receive`, `remove`, `storage`, `videos` and `deliver::handler` join the two.
 
 mod api;
 pub mod auth;
+mod claim;
+mod companion;
 pub mod config;
 mod cors;
 pub mod deliver;
+pub mod events;
 mod identify;
 mod login;
 pub mod moment;
 mod platform;
+mod receive;
+mod remove;
 mod reply;
 pub mod route;
 pub mod s3;
@@ -21,15 +26,29 @@ pub mod sign;
 mod storage;
 pub mod upload;
 pub mod video;
+mod videos;
 
 use std::cell::OnceCell;
 
 use glimpse_contract::{Code, Problem};
 use worker::{Context, Env, Request, Response, event};
 
+use auth::Caller;
 use config::{Config, ConfigErrors};
+use platform::Limiter;
 use reply::Reply;
 use route::Route;
+
+/// What every handler needs that answers somebody who has proven who they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) config: &'static Config,
+    pub(crate) request_id: &'a str,
+}
+
+/// When somebody who was too fast may try again, in seconds: the period of the limits in wrangler.toml.
+const RETRY_AFTER_SECS: &str = "10";
 
 thread_local! {
     // Read and checked once for the isolate's life.
@@ -67,12 +86,23 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
             if is_api { cors::preflight_headers(config, origin.as_deref()) } else { cors::picture_headers() };
         return reply;
     }
-    let result = match route::route(method.as_ref(), path, query) {
-        Ok(route) => handle(route, request, query, config, context, request_id).await,
+    let (token, path) = route::split_token(path);
+    let found = route::route(method.as_ref(), path, query).and_then(|route| {
+        let is_open = token.is_none() || route.is_for_tokens();
+        is_open.then_some(route).ok_or_else(|| route::NoRoute {
+            problem: Problem::because(Code::NotFound, "An upload token is for uploads only."),
+            allow: None,
+        })
+    });
+    let result = match found {
+        Ok(route) => {
+            let asked = Asked { token, query: query.unwrap_or_default(), env, context, config, request_id };
+            handle(route, request, asked).await
+        }
         Err(none) => {
             let mut reply = Reply::problem(&none.problem, request_id);
             if let Some(allow) = none.allow {
-                reply.replace("allow", allow);
+                reply.replace("allow", &allow);
             }
             Ok(reply)
         }
@@ -82,6 +112,9 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         if problem.code == Code::Unauthorized {
             reply.replace("www-authenticate", "Bearer");
         }
+        if problem.code == Code::Busy {
+            reply.replace("retry-after", RETRY_AFTER_SECS);
+        }
         reply
     });
     if is_api {
@@ -90,40 +123,69 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     reply
 }
 
-async fn handle(
-    route: Route,
-    mut request: Request,
-    query: Option<&str>,
-    config: &Config,
-    context: &Context,
-    request_id: &str,
-) -> Result<Reply, Problem> {
+/// What came with a request beside the request itself.
+struct Asked<'a> {
+    token: Option<&'a str>,
+    query: &'a str,
+    env: &'a Env,
+    context: &'a Context,
+    config: &'static Config,
+    request_id: &'a str,
+}
+
+async fn handle(route: Route, mut request: Request, asked: Asked<'_>) -> Result<Reply, Problem> {
+    let Asked { token, query, env, context, config, request_id } = asked;
+    match &route {
+        Route::Health => return Ok(Reply::empty(200).with("cache-control", "no-store")),
+        Route::Picture(wanted) => return deliver::serve(&request, wanted, config, context, request_id).await,
+        Route::Login => return login::login(Some(query), config, request_id).await,
+        Route::Callback => return login::callback(&request, Some(query), config, request_id).await,
+        _ => {}
+    }
+    let caller = identify::caller(&request, token, config).await?;
+    if let Some(limiter) = limiter(&route)
+        && !platform::is_within(env, limiter, &caller.owner.to_string()).await
+    {
+        return Err(Problem::new(Code::Busy));
+    }
+    let call = &Call { caller: &caller, config, request_id };
     match route {
-        Route::Health => Ok(Reply::empty(200).with("cache-control", "no-store")),
-        Route::Picture(wanted) => deliver::serve(&request, &wanted, config, context, request_id).await,
-        Route::Login => login::login(query, config, request_id).await,
-        Route::Callback => login::callback(&request, query, config, request_id).await,
-        Route::Logout => {
-            identify::caller(&request, config).await?;
-            Ok(login::logout(config))
+        Route::Health | Route::Picture(_) | Route::Login | Route::Callback => {
+            Err(Problem::new(Code::Internal))
         }
-        Route::Me => Ok(api::me(&identify::caller(&request, config).await?, config)),
-        Route::CreateVideo => {
-            let caller = identify::caller(&request, config).await?;
-            api::create(&mut request, &caller, config, request_id).await
+        Route::Logout => Ok(login::logout(config)),
+        Route::Me => Ok(api::me(call)),
+        Route::CreateVideo => api::create(&mut request, query, call).await,
+        Route::SendVideo { name } => api::send(&request, name, query, call).await,
+        Route::ListVideos => videos::list(query, call).await,
+        Route::ShowVideo(video) => videos::show(video, call).await,
+        Route::WatchVideo(video) => videos::watch(video, &request, *call).await,
+        Route::DeleteVideo(video) => remove::delete(video, call).await,
+        Route::ListUploads => companion::list_uploads(call).await,
+        Route::MintToken => api::mint(&mut request, call).await,
+        Route::UppyParams => companion::params(query, call).await,
+        Route::CreateMultipart => companion::create(&mut request, call).await,
+        Route::ListParts { upload_id } => companion::list_parts(&upload_id, query, call).await,
+        Route::SignPart { upload_id, part } => companion::sign_part(&upload_id, &part, query, call),
+        Route::SignParts { upload_id } => companion::sign_parts(&upload_id, query, call),
+        Route::CompleteMultipart { upload_id } => {
+            companion::complete(&upload_id, &mut request, query, call).await
         }
-        Route::ListVideos => {
-            let caller = identify::caller(&request, config).await?;
-            api::list(query, &caller, config, request_id).await
-        }
-        Route::ShowVideo(video) => {
-            let caller = identify::caller(&request, config).await?;
-            api::show(video, &caller, config, request_id).await
-        }
-        Route::UppyParams => {
-            let caller = identify::caller(&request, config).await?;
-            api::uppy_params(query, &caller, config)
-        }
+        Route::AbortMultipart { upload_id } => companion::abort(&upload_id, query, call).await,
+        Route::Presign => companion::presign(&mut request, call).await,
+    }
+}
+
+/// What is counted by whom, so that nobody runs up a bill: new uploads and tokens, and signatures of parts.
+fn limiter(route: &Route) -> Option<Limiter> {
+    match route {
+        Route::CreateVideo
+        | Route::SendVideo { .. }
+        | Route::MintToken
+        | Route::UppyParams
+        | Route::CreateMultipart => Some(Limiter::Grants),
+        Route::SignPart { .. } | Route::SignParts { .. } | Route::Presign => Some(Limiter::Parts),
+        _ => None,
     }
 }
 

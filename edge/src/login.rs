@@ -12,7 +12,7 @@ use crate::auth::{
 };
 use crate::config::Config;
 use crate::identify::{by_key_set, fetch_metadata};
-use crate::platform::{self, Outgoing};
+use crate::platform::{self, Outgoing, Sent};
 use crate::reply::Reply;
 
 const MAX_TOKEN_ANSWER_BYTES: usize = 64 * 1024;
@@ -91,7 +91,7 @@ async fn exchange(
     }
     let outgoing = Outgoing {
         headers: &headers,
-        body: Some(&body),
+        body: Sent::Text(&body),
         ..Outgoing::plain("POST", &discovery.token_endpoint)
     };
     let found = platform::fetch(outgoing).await.map_err(|error| error.to_string())?;

@@ -1,17 +1,19 @@
 //! Decides nothing: the clock, randomness, fetches, the cache and WebCrypto, as the Workers runtime has them.
 //! Besides `reply.rs` and `lib.rs` it is the only file that names `worker::`.
 
+use std::time::Duration;
+
 use serde_json::json;
 use thiserror::Error;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use worker::{Cache, Context, Env, Headers, Request, Response, ResponseBody};
+use worker::{ByteStream, Cache, Context, Delay, Env, Headers, Request, Response, ResponseBody};
 
 use crate::auth::{Algorithm, Verification};
 use crate::reply::Reply;
 
 /// How long the storage may take to begin its answer, in milliseconds.
-const PATIENCE_MS: u32 = 10_000;
+pub(crate) const PATIENCE_MS: u32 = 10_000;
 
 /// Another server did not answer, or answered more than is read.
 #[derive(Debug, Error)]
@@ -47,13 +49,26 @@ pub(crate) fn log_error(event: &str, request_id: &str, detail: &str) {
     worker::console_error!("{line}");
 }
 
+/// The body of a request to another server.
+#[derive(Debug)]
+pub(crate) enum Sent<'a> {
+    /// None.
+    Nothing,
+    /// A text.
+    Text(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// The body of the request that is being answered, passed on without being read.
+    Stream(web_sys::ReadableStream),
+}
+
 /// What is sent to another server.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
-    pub(crate) body: Option<&'a str>,
+    pub(crate) body: Sent<'a>,
     /// How long the other server may take, in milliseconds.
     pub(crate) patience_ms: u32,
 }
@@ -61,7 +76,7 @@ pub(crate) struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     /// A request without headers or body.
     pub(crate) fn plain(method: &'a str, url: &'a str) -> Self {
-        Self { method, url, headers: &[], body: None, patience_ms: PATIENCE_MS }
+        Self { method, url, headers: &[], body: Sent::Nothing, patience_ms: PATIENCE_MS }
     }
 }
 
@@ -110,8 +125,11 @@ async fn send(outgoing: Outgoing<'_>) -> Result<web_sys::Response, JsValue> {
     init.set_headers(&headers);
     init.set_redirect(web_sys::RequestRedirect::Manual);
     init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(outgoing.patience_ms)));
-    if let Some(body) = outgoing.body {
-        init.set_body(&JsValue::from_str(body));
+    match outgoing.body {
+        Sent::Nothing => {}
+        Sent::Text(text) => init.set_body(&JsValue::from_str(text)),
+        Sent::Bytes(bytes) => init.set_body(&js_sys::Uint8Array::from(bytes)),
+        Sent::Stream(stream) => init.set_body(&stream),
     }
     let promise = scope().fetch_with_str_and_init(outgoing.url, &init);
     JsFuture::from(promise).await?.dyn_into()
@@ -139,6 +157,52 @@ pub(crate) fn cache_put(context: &Context, url: String, headers: Vec<(&'static s
 /// A header of a request.
 pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name).ok().flatten()
+}
+
+/// The body of a request, read whole if it says that it has at most `limit` bytes, and has no more.
+pub(crate) async fn body(request: &mut Request, limit: usize) -> Option<Vec<u8>> {
+    let length = header(request, "content-length").and_then(|text| text.parse::<usize>().ok());
+    match length {
+        Some(length) if length > limit => return None,
+        None if request.inner().body().is_some() => return None,
+        _ => {}
+    }
+    request.bytes().await.ok().filter(|bytes| bytes.len() <= limit)
+}
+
+/// The body of a request as it comes.
+pub(crate) fn body_stream(request: &Request) -> Option<web_sys::ReadableStream> {
+    request.inner().body()
+}
+
+/// The chunks of a stream.
+pub(crate) fn chunks(stream: web_sys::ReadableStream) -> ByteStream {
+    ByteStream::from(stream)
+}
+
+/// Waits.
+pub(crate) async fn sleep_ms(ms: u64) {
+    Delay::from(Duration::from_millis(ms)).await;
+}
+
+/// How often somebody may do something, where the deployment limits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limiter {
+    /// Begin an upload, or ask for a token.
+    Grants,
+    /// Have a part signed.
+    Parts,
+}
+
+/// Whether this is not too often, by Cloudflare's Rate Limiting binding. Without a binding nothing is counted; a binding
+/// that fails is no reason to turn somebody away.
+pub(crate) async fn is_within(env: &Env, limiter: Limiter, who: &str) -> bool {
+    let name = match limiter {
+        Limiter::Grants => "GRANT_LIMITER",
+        Limiter::Parts => "PART_LIMITER",
+    };
+    let Ok(binding) = env.rate_limiter(name) else { return true };
+    binding.limit(who.to_owned()).await.map_or(true, |outcome| outcome.success)
 }
 
 /// A header of a cached response.

@@ -1,8 +1,21 @@
 //! Decides how an answer becomes a response: the one place that builds `worker::Response`.
 
+use std::fmt;
+use std::pin::Pin;
+
+use futures_util::Stream;
 use glimpse_contract::Problem;
 use serde::Serialize;
 use worker::{Headers, Response, ResponseBuilder};
+
+/// Bytes that are made while they are sent.
+pub(crate) struct Chunks(pub(crate) Pin<Box<dyn Stream<Item = worker::Result<Vec<u8>>>>>);
+
+impl fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chunks")
+    }
+}
 
 /// What a response carries.
 #[derive(Debug)]
@@ -13,6 +26,8 @@ pub(crate) enum Body {
     Bytes(Vec<u8>),
     /// The body of another response, passed on without being read.
     Upstream(Response),
+    /// Bytes as they come.
+    Stream(Chunks),
 }
 
 /// An answer: status, headers and body.
@@ -34,6 +49,14 @@ impl Reply {
         let body = serde_json::to_vec(value).expect("our own types are plain data");
         Self { status, headers: Vec::new(), body: Body::Bytes(body) }
             .with("content-type", "application/json; charset=utf-8")
+            .with("cache-control", "no-store")
+            .with("x-content-type-options", "nosniff")
+    }
+
+    /// An XML body, as S3 would answer it.
+    pub(crate) fn xml(status: u16, xml: String) -> Self {
+        Self { status, headers: Vec::new(), body: Body::Bytes(xml.into_bytes()) }
+            .with("content-type", "application/xml")
             .with("cache-control", "no-store")
             .with("x-content-type-options", "nosniff")
     }
@@ -73,6 +96,7 @@ impl Reply {
             _ if is_head => builder.empty(),
             Body::Empty => builder.empty(),
             Body::Bytes(bytes) => builder.fixed(bytes),
+            Body::Stream(chunks) => builder.from_stream(chunks.0)?,
             Body::Upstream(response) => builder.body(response.into_parts().1),
         })
     }

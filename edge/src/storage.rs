@@ -4,15 +4,17 @@ use glimpse_contract::{Code, Key, Problem};
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
-use crate::platform::{self, Incoming, Outgoing};
+use crate::platform::{self, Incoming, Outgoing, PATIENCE_MS, Sent};
 use crate::s3::{self, S3Request};
 use crate::sign::SignError;
 
+/// How long the storage may take to take a video's bytes, in milliseconds: as long as somebody's connection is slow.
+const SEND_PATIENCE_MS: u32 = 60 * 60 * 1000;
 /// The largest JSON document or listing that is read, in bytes.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 
 /// A signed request; what cannot be signed is our own fault.
-pub(crate) fn sign(signed: Result<S3Request, SignError>, request_id: &str) -> Result<S3Request, Problem> {
+pub(crate) fn sign<T>(signed: Result<T, SignError>, request_id: &str) -> Result<T, Problem> {
     signed.map_err(|error| {
         platform::log_error("sign", request_id, &error.to_string());
         Problem::new(Code::Internal)
@@ -21,10 +23,39 @@ pub(crate) fn sign(signed: Result<S3Request, SignError>, request_id: &str) -> Re
 
 /// Sends a signed request.
 pub(crate) async fn send(request: &S3Request, request_id: &str) -> Result<Incoming, Problem> {
-    platform::fetch(Outgoing::plain(request.method, &request.url)).await.map_err(|error| {
+    let body = request.body.as_deref().map_or(Sent::Nothing, Sent::Text);
+    send_with(request, body, request_id).await
+}
+
+/// Sends a signed request with a body that is no text of ours.
+pub(crate) async fn send_with(
+    request: &S3Request,
+    body: Sent<'_>,
+    request_id: &str,
+) -> Result<Incoming, Problem> {
+    let headers: Vec<(&str, &str)> = request
+        .headers
+        .iter()
+        // It is signed, and set by whoever sends the body.
+        .filter(|(name, _)| *name != "content-length")
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let patience_ms = match &body {
+        Sent::Nothing | Sent::Text(_) => PATIENCE_MS,
+        Sent::Bytes(_) | Sent::Stream(_) => SEND_PATIENCE_MS,
+    };
+    let outgoing =
+        Outgoing { method: request.method, url: &request.url, headers: &headers, body, patience_ms };
+    platform::fetch(outgoing).await.map_err(|error| {
         platform::log_error("storage", request_id, &error.to_string());
         Problem::new(Code::Upstream)
     })
+}
+
+/// The body of an answer of S3 as text, at most [`MAX_DOCUMENT_BYTES`] of it; what is longer or broken off is empty.
+pub(crate) async fn text(answer: Incoming) -> String {
+    let bytes = answer.bytes(MAX_DOCUMENT_BYTES).await.unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The problem behind a status that should not have come: a refused signature, a missing permission, a fault.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Failure, Manifest, Output, State, Variant, VideoId, revision_of_etag};
+use glimpse_contract::{
+    Code, Failure, Manifest, Output, Passthrough, State, Variant, VideoId, revision_of_etag,
+};
 use serde::Serialize;
 
 use crate::moment::iso_date;
@@ -23,6 +25,8 @@ pub struct Video {
     thumbhash: Option<String>,
     dominant_color: Option<String>,
     problem: Option<VideoProblem>,
+    #[serde(flatten)]
+    passthrough: Passthrough,
     urls: BTreeMap<String, String>,
 }
 
@@ -40,7 +44,7 @@ impl From<Code> for VideoProblem {
 }
 
 /// An uploaded file of which nothing is known yet but what its upload said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Uploaded {
     /// The file's name.
     pub name: String,
@@ -48,6 +52,8 @@ pub struct Uploaded {
     pub bytes: u64,
     /// Its declared type.
     pub content_type: String,
+    /// What the customer said about it.
+    pub passthrough: Passthrough,
 }
 
 impl Video {
@@ -88,8 +94,14 @@ impl Video {
             thumbhash: None,
             dominant_color: None,
             problem: problem.map(VideoProblem::from),
+            passthrough: uploaded.passthrough,
             urls: urls(id, None, public_url),
         }
+    }
+
+    /// `uploading`, `processing`, `ready`, `rejected` or `failed`.
+    pub fn state(&self) -> &'static str {
+        self.state
     }
 
     /// A video whose outcome is committed.
@@ -111,6 +123,7 @@ impl Video {
             thumbhash: manifest.thumbhash.clone(),
             dominant_color: manifest.dominant_color.clone(),
             problem: manifest.rejected.as_ref().map(|because| because.code.into()),
+            passthrough: manifest.passthrough.clone(),
             urls: if is_ready { urls(*id, Some(&manifest.outputs), public_url) } else { BTreeMap::new() },
         }
     }
@@ -135,7 +148,7 @@ fn urls(id: VideoId, outputs: Option<&[Output]>, public_url: &str) -> BTreeMap<S
 
 #[cfg(test)]
 mod tests {
-    use glimpse_contract::{MANIFEST_VERSION, Owner, Passthrough, Reads, RejectedBecause, Source, Timings, Visibility};
+    use glimpse_contract::{MANIFEST_VERSION, Owner, Reads, RejectedBecause, Source, Timings, Visibility};
 
     use super::*;
 
@@ -200,7 +213,12 @@ mod tests {
     #[test]
     fn without_a_manifest_it_is_on_its_way_or_failed() {
         let id = manifest().video;
-        let uploaded = Uploaded { name: "a".into(), bytes: 1, content_type: "video/mp4".into() };
+        let uploaded = Uploaded {
+            name: "a".into(),
+            bytes: 1,
+            content_type: "video/mp4".into(),
+            passthrough: Passthrough::default(),
+        };
         let failure = Failure {
             version: MANIFEST_VERSION,
             video: id,

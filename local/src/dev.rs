@@ -18,6 +18,7 @@ use crate::{Told, say};
 /// Good enough to sign cookies and tokens of one machine's own; a deployment must bring others.
 const SESSION_SECRET: &str = "glimpse-development-session-secret-0123456789";
 const JWT_SECRET: &str = "glimpse-development-token-secret-0123456789";
+const UPLOAD_TOKEN_SECRETS: &str = "dev=glimpse-development-upload-secret-0123456789";
 const CLIENT_ID: &str = "glimpse-dev";
 
 /// Starts everything, says one address, and ends everything when told.
@@ -107,6 +108,7 @@ fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTre
         ("OIDC_ISSUER", issuer),
         ("OIDC_CLIENT_ID", CLIENT_ID),
         ("SESSION_SECRET", SESSION_SECRET),
+        ("UPLOAD_TOKEN_SECRETS", UPLOAD_TOKEN_SECRETS),
         ("JWT_ISSUER", issuer),
         ("JWT_AUDIENCE", "glimpse"),
         ("JWT_SECRET", JWT_SECRET),

@@ -18,6 +18,9 @@ use crate::{keys, named};
 const CLIENT_ID: &str = "glimpse-dev";
 /// What session cookies are signed with.
 pub const SESSION_SECRET: &str = "a session secret for stories only, 256 bits";
+/// With what upload tokens are signed: the first key signs, both verify.
+pub const UPLOAD_TOKEN_SECRETS: &str =
+    "new=an upload token secret for stories only,old=a former upload token secret for stories";
 /// An origin that is allowed to call the API beside the Worker's own.
 pub const APP_ORIGIN: &str = "https://app.example";
 
@@ -135,6 +138,7 @@ fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<Stri
         ("JWT_AUDIENCE", keys::AUDIENCE),
         ("JWT_SECRET", keys::SECRET),
         ("SESSION_SECRET", SESSION_SECRET),
+        ("UPLOAD_TOKEN_SECRETS", UPLOAD_TOKEN_SECRETS),
         ("ALLOWED_ORIGINS", APP_ORIGIN),
         ("OIDC_ISSUER", oidc.map_or("", OidcProvider::issuer)),
         ("OIDC_CLIENT_ID", CLIENT_ID),

@@ -58,7 +58,8 @@ impl Memory {
     pub fn upload(&self, grant: &Grant, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
         let metadata = grant.metadata();
-        let header = |name: &str| metadata.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        let header =
+            |name: &str| metadata.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let head = Head {
             etag: etag(&bytes),
             bytes: bytes.len() as u64,

@@ -5,12 +5,18 @@ mod jwks;
 mod oidc;
 mod session;
 mod token;
+mod upload_token;
 
 pub use claims::{Audience, Claims, Expected, SKEW_SECS};
 pub use jwks::{Jwk, KeySet, Verification};
 pub use oidc::{Discovery, LoginState, authorize_url, callback_query, safe_return_path, token_request};
 pub use session::{Cookies, SESSION_SECS, Session};
-pub use token::{Algorithm, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, sign_hs256, verify_hs256};
+pub use token::{
+    Algorithm, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, sign_hs256, sign_hs256_by, verify_hs256,
+};
+#[cfg(test)]
+pub(crate) use upload_token::tests::a_token;
+pub use upload_token::{UploadKeys, UploadToken, audience as upload_audience};
 
 use std::fmt;
 
@@ -76,10 +82,14 @@ pub struct Oidc {
 pub struct Caller {
     /// Whose videos are meant.
     pub owner: Owner,
+    /// Who vouches for the subject.
+    pub issuer: String,
     /// The subject, as its issuer names it.
     pub subject: String,
     /// A name to greet with.
     pub name: Option<String>,
     /// A mail address.
     pub email: Option<String>,
+    /// Set for somebody who holds no more than an upload token: what it allows.
+    pub token: Option<UploadToken>,
 }

@@ -137,7 +137,16 @@ pub fn verify_hs256<T: DeserializeOwned>(text: &str, secret: &Secret) -> Result<
 
 /// Makes a token of ours.
 pub fn sign_hs256(claims: &impl serde::Serialize, secret: &Secret) -> String {
-    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+    sign_with_header(&serde_json::json!({ "alg": "HS256", "typ": "JWT" }), claims, secret)
+}
+
+/// Makes a token of ours that says which of our keys it is signed with.
+pub fn sign_hs256_by(key_id: &str, claims: &impl serde::Serialize, secret: &Secret) -> String {
+    sign_with_header(&serde_json::json!({ "alg": "HS256", "kid": key_id, "typ": "JWT" }), claims, secret)
+}
+
+fn sign_with_header(header: &serde_json::Value, claims: &impl serde::Serialize, secret: &Secret) -> String {
+    let header = URL_SAFE_NO_PAD.encode(header.to_string());
     let claims = serde_json::to_vec(claims).expect("claims are plain data");
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
     let signature = URL_SAFE_NO_PAD.encode(mac(&signed, secret).finalize().into_bytes());

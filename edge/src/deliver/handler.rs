@@ -8,7 +8,7 @@ use super::policy::{CachePolicy, NotThere, cache_control, missing};
 use super::precondition::{Conditional, Served, decide};
 use super::render::{self, Answer};
 use crate::config::Config;
-use crate::platform::{self, Outgoing};
+use crate::platform::{self, Outgoing, Sent};
 use crate::reply::{Body, Reply};
 use crate::{cors, s3, storage};
 
@@ -116,7 +116,7 @@ async fn on_demand(wanted: &PictureRequest, config: &Config, request_id: &str) -
         method: render::METHOD,
         url: &request.url,
         headers: &headers,
-        body: None,
+        body: Sent::Nothing,
         patience_ms: render::PATIENCE_MS,
     })
     .await

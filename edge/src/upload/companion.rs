@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Grant, Problem};
+use glimpse_contract::{Code, Grant, Problem, limits};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
@@ -54,13 +54,41 @@ pub fn parse_uppy(query: &str) -> Result<UppyQuery, Problem> {
     Ok(UppyQuery { filename, content_type: content_type.unwrap_or_default() })
 }
 
-fn decode(text: &str) -> String {
+/// The type of a file: what its uploader says, or, where a browser knows none, what its name stands for.
+pub fn declared_type<'a>(said: &'a str, name: &str) -> &'a str {
+    // Uppy writes an unset type as a word; curl names its own default.
+    const NONE: &[&str] = &[
+        "",
+        "undefined",
+        "null",
+        "application/octet-stream",
+        "binary/octet-stream",
+        "application/x-www-form-urlencoded",
+    ];
+    if !NONE.contains(&said) {
+        return said;
+    }
+    limits::type_of_name(name).unwrap_or(said)
+}
+
+/// A text of a query, form-encoded.
+pub(crate) fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// The form that S3 accepts once, for a file of any allowed length. (The length is not known here: Uppy does not
-/// tell it, so the range is what S3 enforces.)
-pub fn answer_uppy(grant: &Grant, config: &Config, now_ms: u64) -> UppyAnswer {
+/// The form that S3 accepts, for a file of any allowed length. (The length is not known here: Uppy does not tell it, so
+/// the range is what S3 enforces.)
+pub fn answer_uppy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> UppyAnswer {
+    UppyAnswer {
+        method: "POST",
+        url: config.location.bucket_url(),
+        fields: post_policy(grant, max_bytes, config, now_ms),
+        expires: config.upload_expires_secs,
+    }
+}
+
+/// The fields of that form.
+pub fn post_policy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> BTreeMap<String, String> {
     let mut fields = vec![
         ("success_action_status".to_owned(), "201".to_owned()),
         ("content-type".to_owned(), grant.content_type.clone()),
@@ -69,25 +97,18 @@ pub fn answer_uppy(grant: &Grant, config: &Config, now_ms: u64) -> UppyAnswer {
     let policy = PostPolicy {
         key: grant.key().to_string(),
         fields,
-        length_range: (1, config.max_upload_bytes),
+        length_range: (1, max_bytes),
         expires_secs: config.upload_expires_secs,
     };
     let form = sign_policy(&policy, &config.location, &config.credentials, now_ms);
-    UppyAnswer {
-        method: "POST",
-        url: config.location.bucket_url(),
-        fields: form.fields.into_iter().collect(),
-        expires: config.upload_expires_secs,
-    }
+    form.fields.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use glimpse_contract::{Owner, VideoId};
-
     use super::*;
     use crate::config::tests::example;
-    use crate::upload::grant;
+    use crate::upload::tests::a_grant;
 
     #[test]
     fn reads_what_uppy_sends() {
@@ -100,10 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn a_type_that_a_browser_does_not_know_follows_from_the_name() {
+        for none in ["", "undefined", "null", "application/octet-stream"] {
+            assert_eq!(declared_type(none, "a.MKV"), "video/x-matroska", "{none}");
+            assert_eq!(declared_type(none, "a.html"), none);
+        }
+        assert_eq!(declared_type("text/html", "a.mp4"), "text/html", "what is said is not made better");
+    }
+
+    #[test]
     fn answers_as_companion_does() {
         let config = example();
-        let grant = grant(&Owner::of("i", "s"), VideoId::new(1, [0; 10]), "a b.mp4", "video/mp4").unwrap();
-        let answer = serde_json::to_value(answer_uppy(&grant, &config, 1_700_000_000_000)).unwrap();
+        let grant = a_grant();
+        let answer = serde_json::to_value(answer_uppy(&grant, 9, &config, 1_700_000_000_000)).unwrap();
         assert_eq!(answer["method"], "POST");
         assert!(answer["url"].as_str().unwrap().ends_with('/'), "Uppy v6 appends the key as it is");
         assert_eq!(answer["fields"]["success_action_status"], "201");

@@ -1,24 +1,43 @@
 //! Decides what may be uploaded, and turns a permission into a request that S3 itself enforces. Pure.
 
+mod allowance;
 mod companion;
+mod fields;
+mod mint;
+mod multipart;
 mod oneshot;
+mod presign;
+mod slots;
 
-pub use companion::{UppyAnswer, UppyQuery, answer_uppy, parse_uppy};
-pub use oneshot::{NewVideo, Upload, parse_new_video, presign_upload};
+pub use allowance::Allowance;
+pub use companion::{UppyAnswer, UppyQuery, answer_uppy, declared_type, parse_uppy, post_policy};
+pub use fields::{Fields, body_too_large};
+pub use mint::{Mint, parse_mint, token_of};
+pub use multipart::{
+    CompletionBody, check_parts, check_upload, complete_error, parse_completion, parse_creation, part_number,
+    part_numbers, upload_id, upload_key,
+};
+pub use oneshot::{NewVideo, Upload, parse_new_video, presign_creation, presign_upload};
+pub use presign::{Wanted, name_of_key, parse_presign};
+pub use slots::{Choice, choose};
 
-use glimpse_contract::{Code, Grant, Owner, Passthrough, Problem, VideoId, Visibility, limits};
-
-use crate::config::Config;
+use glimpse_contract::{Code, Grant, Owner, Problem, VideoId, limits};
 
 /// A permission to upload one file, or the reason why there is none.
-pub(crate) fn grant(owner: &Owner, video: VideoId, name: &str, content_type: &str) -> Result<Grant, Problem> {
+pub(crate) fn grant(
+    owner: &Owner,
+    video: VideoId,
+    name: &str,
+    content_type: &str,
+    allowance: &Allowance,
+) -> Result<Grant, Problem> {
     Ok(Grant {
         owner: owner.clone(),
         video,
         name: checked_name(name)?,
-        content_type: checked_type(content_type)?,
-        visibility: Visibility::Public,
-        passthrough: Passthrough::default(),
+        content_type: allowance.checked_type(content_type)?,
+        visibility: allowance.visibility,
+        passthrough: allowance.passthrough.clone(),
     })
 }
 
@@ -31,43 +50,15 @@ fn checked_name(name: &str) -> Result<String, Problem> {
     Ok(clean[..clean.floor_char_boundary(limits::MAX_NAME_BYTES)].to_owned())
 }
 
-/// The type without its parameters (`video/webm;codecs=vp9`), in lower case, if it is one that may be uploaded.
-fn checked_type(content_type: &str) -> Result<String, Problem> {
-    let bare = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if limits::UPLOAD_TYPES.binary_search(&bare.as_str()).is_ok() {
-        return Ok(bare);
-    }
-    let shown: String =
-        bare.chars().filter(|c| c.is_ascii_alphanumeric() || "/.+-".contains(*c)).take(64).collect();
-    let detail = if shown.is_empty() {
-        "The file's type is missing: upload a video.".to_owned()
-    } else {
-        format!("Files of type {shown} are not accepted: upload a video.")
-    };
-    Err(Problem::because(Code::TypeNotAllowed, detail))
-}
-
-fn checked_size(bytes: u64, config: &Config) -> Result<u64, Problem> {
-    if bytes == 0 {
-        return Err(Problem::new(Code::Empty));
-    }
-    if bytes > config.max_upload_bytes {
-        let detail = format!("The file has {bytes} bytes; at most {} are allowed.", config.max_upload_bytes);
-        return Err(Problem::because(Code::TooLarge, detail));
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::config::tests::example;
 
-    #[test]
-    fn types_are_checked() {
-        assert_eq!(checked_type("Video/WebM; codecs=\"vp9\"").unwrap(), "video/webm");
-        for bad in ["", "text/html", "image/svg+xml", "video/*", "video/mp4\r\nx: y", "undefined", "null"] {
-            assert_eq!(checked_type(bad).unwrap_err().code, Code::TypeNotAllowed, "{bad}");
-        }
+    /// A grant for the tests of other modules.
+    pub(crate) fn a_grant() -> Grant {
+        let allowance = Allowance::of_config(&example());
+        grant(&Owner::of("i", "s"), VideoId::new(1, [0; 10]), "a b.mp4", "video/mp4", &allowance).unwrap()
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use glimpse_contract::{Code, Grant, Problem};
+use glimpse_contract::{Code, Grant, Passthrough, Problem, Visibility, limits};
 use serde::{Deserialize, Serialize};
 
-use super::checked_size;
+use super::Allowance;
 use crate::config::Config;
 use crate::moment::iso_date;
 use crate::sign::{Presign, SignError, presign};
@@ -24,6 +24,11 @@ pub struct NewVideo {
     pub content_type: String,
     /// Base64 of its SHA-256: then S3 refuses any other bytes.
     pub checksum_sha256: Option<String>,
+    /// Who may see the pictures, if not everybody who knows the URL.
+    pub visibility: Option<Visibility>,
+    /// The customer's own name of the video and fields; they come back in the manifest.
+    #[serde(flatten)]
+    pub passthrough: Passthrough,
 }
 
 /// A request that the client makes to S3, exactly so.
@@ -34,7 +39,7 @@ pub struct Upload {
     /// The address with its signature.
     pub url: String,
     /// Every header that the client must set; a browser adds `content-length` by itself.
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<&'static str, String>,
     /// When the signature ends, RFC 3339.
     pub expires_at: String,
 }
@@ -43,17 +48,37 @@ pub struct Upload {
 ///
 /// # Errors
 /// What is missing or wrong, by name.
-pub fn parse_new_video(body: &[u8], config: &Config) -> Result<NewVideo, Problem> {
+pub fn parse_new_video(body: &[u8], allowance: &Allowance) -> Result<NewVideo, Problem> {
     let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
     let value: serde_json::Value = serde_json::from_slice(body)
         .map_err(|_| bad("The body must be a JSON object with name, size and type."))?;
     let video = NewVideo::deserialize(value).map_err(|error| bad(&format!("The body is wrong: {error}.")))?;
-    checked_size(video.size, config)?;
+    allowance.checked_size(video.size)?;
+    if video.size > limits::MAX_SINGLE_UPLOAD_BYTES {
+        let detail = "One request carries at most 5368709120 bytes: send a larger file in parts, by POST /s3/multipart.";
+        return Err(Problem::because(Code::TooLarge, detail));
+    }
+    video.passthrough.check().map_err(|why| bad(&format!("{why}.")))?;
     let is_sha256 = |text: &String| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
     if video.checksum_sha256.as_ref().is_some_and(|text| !is_sha256(text)) {
         return Err(bad("`checksum_sha256` must be the base64 of 32 bytes."));
     }
     Ok(video)
+}
+
+/// A presigned request that begins a multipart upload, for clients that talk to S3 themselves.
+///
+/// # Errors
+/// None that a client could cause: a checked grant can always be signed.
+pub fn presign_creation(grant: &Grant, config: &Config, now_ms: u64) -> Result<Upload, SignError> {
+    let headers = promised(grant);
+    presigned("POST", &[("uploads", "")], grant, headers, None, config, now_ms)
+}
+
+fn promised(grant: &Grant) -> BTreeMap<&'static str, String> {
+    let mut headers: BTreeMap<_, _> = grant.metadata().into_iter().collect();
+    headers.insert("content-type", grant.content_type.clone());
+    headers
 }
 
 /// The presigned PUT: length, type, checksum, metadata and `if-none-match` are all signed, so that S3 refuses a
@@ -63,26 +88,38 @@ pub fn parse_new_video(body: &[u8], config: &Config) -> Result<NewVideo, Problem
 /// None that a client could cause: a checked grant can always be signed.
 pub fn presign_upload(
     grant: &Grant,
-    wanted: &NewVideo,
+    bytes: u64,
+    checksum_sha256: Option<&str>,
     config: &Config,
     now_ms: u64,
 ) -> Result<Upload, SignError> {
-    let mut headers: BTreeMap<String, String> =
-        grant.metadata().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    headers.insert("content-type".to_owned(), grant.content_type.clone());
-    headers.insert("if-none-match".to_owned(), "*".to_owned());
-    if let Some(checksum) = &wanted.checksum_sha256 {
-        headers.insert("x-amz-checksum-sha256".to_owned(), checksum.clone());
+    let mut headers = promised(grant);
+    headers.insert("if-none-match", "*".to_owned());
+    if let Some(checksum) = checksum_sha256 {
+        headers.insert("x-amz-checksum-sha256", checksum.to_owned());
     }
-    let length = wanted.size.to_string();
-    let mut signed: Vec<(&str, &str)> =
-        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    signed.push(("content-length", &length));
+    presigned("PUT", &[], grant, headers, Some(bytes), config, now_ms)
+}
+
+fn presigned(
+    method: &'static str,
+    query: &[(&str, &str)],
+    grant: &Grant,
+    headers: BTreeMap<&'static str, String>,
+    bytes: Option<u64>,
+    config: &Config,
+    now_ms: u64,
+) -> Result<Upload, SignError> {
+    let length = bytes.unwrap_or_default().to_string();
+    let mut signed: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    if bytes.is_some() {
+        signed.push(("content-length", &length));
+    }
     let url = presign(
         &Presign {
-            method: "PUT",
+            method,
             url: &config.location.object_url(&grant.key().to_string()),
-            query: &[],
+            query,
             headers: &signed,
             expires_secs: config.upload_expires_secs,
         },
@@ -91,7 +128,7 @@ pub fn presign_upload(
         now_ms,
     )?;
     let expires_at = iso_date(now_ms + config.upload_expires_secs * 1000);
-    Ok(Upload { method: "PUT", url, headers, expires_at })
+    Ok(Upload { method, url, headers, expires_at })
 }
 
 #[cfg(test)]
@@ -106,10 +143,13 @@ mod tests {
     fn everything_that_is_promised_is_signed() {
         let config = example();
         let body = br#"{"name":"Ski trip.mp4","size":10,"type":"video/mp4","checksum_sha256":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#;
-        let wanted = parse_new_video(body, &config).unwrap();
+        let allowance = Allowance::of_config(&config);
+        let wanted = parse_new_video(body, &allowance).unwrap();
         let video = VideoId::new(1, [0; 10]);
-        let grant = grant(&Owner::of("i", "s"), video, &wanted.name, &wanted.content_type).unwrap();
-        let upload = presign_upload(&grant, &wanted, &config, 1_700_000_000_000).unwrap();
+        let grant =
+            grant(&Owner::of("i", "s"), video, &wanted.name, &wanted.content_type, &allowance).unwrap();
+        let checksum = wanted.checksum_sha256.as_deref();
+        let upload = presign_upload(&grant, wanted.size, checksum, &config, 1_700_000_000_000).unwrap();
         let signed = "content-length%3Bcontent-type%3Bhost%3Bif-none-match%3Bx-amz-checksum-sha256\
                       %3Bx-amz-meta-name%3Bx-amz-meta-visibility";
         assert!(upload.url.contains(&format!("X-Amz-SignedHeaders={signed}&")), "{}", upload.url);
@@ -120,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_wrong_body_is_named() {
-        let config = example();
+        let allowance = Allowance::of_config(&example());
         for (body, code, word) in [
             ("", Code::BadParameter, "JSON"),
             ("[]", Code::BadParameter, "wrong"),
@@ -129,13 +169,19 @@ mod tests {
             (r#"{"name":"a","size":-1,"type":"video/mp4"}"#, Code::BadParameter, "-1"),
             (r#"{"name":"a","size":0,"type":"video/mp4"}"#, Code::Empty, "empty"),
             (r#"{"name":"a","size":5368709121,"type":"video/mp4"}"#, Code::TooLarge, "5368709120"),
+            (r#"{"name":"a","size":1,"type":"video/mp4","metadata":{"a":1}}"#, Code::BadParameter, "string"),
+            (
+                r#"{"name":"a","size":1,"type":"video/mp4","external_id":"a\nb"}"#,
+                Code::BadParameter,
+                "external_id",
+            ),
             (
                 r#"{"name":"a","size":1,"type":"video/mp4","checksum_sha256":"abc"}"#,
                 Code::BadParameter,
                 "32 bytes",
             ),
         ] {
-            let problem = parse_new_video(body.as_bytes(), &config).unwrap_err();
+            let problem = parse_new_video(body.as_bytes(), &allowance).unwrap_err();
             assert_eq!(problem.code, code, "{body}");
             assert!(problem.detail.contains(word), "{body}: {}", problem.detail);
         }

@@ -8,6 +8,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use http::Method;
 
+/// How long the bytes before a cut have to reach the network.
+const FLUSH: Duration = Duration::from_millis(50);
+
 /// How an answer goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
@@ -78,14 +81,20 @@ where
     E: Into<s3s::StdError>,
 {
     let mut left = usize::try_from(after_bytes).unwrap_or(usize::MAX);
-    body.map(move |data| {
-        let data = data.map_err(Into::into)?;
-        if left == 0 && !data.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
+    body.then(move |data| {
+        let data = data.map_err(Into::into).map(|data| {
+            let now = data.len().min(left);
+            left -= now;
+            (now > 0 || data.is_empty()).then(|| data.slice(..now))
+        });
+        async move {
+            if let Some(data) = data? {
+                return Ok(data);
+            }
+            // The server gives up a connection with all that it has not sent yet: what was promised goes first.
+            tokio::time::sleep(FLUSH).await;
+            Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
         }
-        let now = data.len().min(left);
-        left -= now;
-        Ok(data.slice(..now))
     })
 }
 

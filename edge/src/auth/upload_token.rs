@@ -1,0 +1,281 @@
+//! Decides what an upload token is worth: who may upload how much of what under it, and which videos that makes.
+//!
+//! A token is a JWT (HS256) that this deployment or its owner's own backend signs with a shared secret. It stands in
+//! the path (`/u/{token}/s3/…`), for clients that can set no header. Nothing is stored about it: the ids of its videos
+//! follow from it, so that it can never be used for more of them than it says.
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::{Owner, Passthrough, VideoId, Visibility, limits};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::token::{TokenError, UnverifiedToken, sign_hs256_by, verify_hs256};
+use super::{SKEW_SECS, Secret};
+
+/// The longest path segment that is looked at as a token, in bytes.
+const MAX_BYTES: usize = 4 * 1024;
+const MAX_JTI_BYTES: usize = 64;
+const MIN_JTI_BYTES: usize = 8;
+const MAX_TYPES: usize = 32;
+
+/// The secrets of upload tokens by their key ids; the first one signs, all of them verify.
+#[derive(Debug, Clone, Default)]
+pub struct UploadKeys(pub Vec<(String, Secret)>);
+
+impl UploadKeys {
+    /// The secret of that key id.
+    fn secret(&self, key_id: Option<&str>) -> Result<&Secret, TokenError> {
+        let found = self.0.iter().find(|(known, _)| Some(known.as_str()) == key_id);
+        found.map(|(_, secret)| secret).ok_or(TokenError::NoKey)
+    }
+
+    /// Signs a token with the first key; `None` if there is none.
+    pub fn sign(&self, token: &UploadToken) -> Option<String> {
+        let (key_id, secret) = self.0.first()?;
+        Some(sign_hs256_by(key_id, token, secret))
+    }
+}
+
+/// Permission to upload some videos, for whoever holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UploadToken {
+    /// The issuer of the account that the videos will belong to.
+    pub iss: String,
+    /// The subject of that account.
+    pub sub: String,
+    /// This deployment's [`audience`].
+    pub aud: String,
+    /// When it was made, in Unix seconds.
+    pub iat: u64,
+    /// When it ends, in Unix seconds.
+    pub exp: u64,
+    /// What tells it from every other token of its account: random text.
+    pub jti: String,
+    /// The most bytes of each video; the deployment's limit if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// The media types that may be uploaded; all that the deployment takes if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
+    /// How many videos; one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub videos: Option<u32>,
+    /// Who may see the pictures; the deployment's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+    /// The customer's own name of the video; it comes back in the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The customer's own fields; they come back in the manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Set where it is only good for what one video still needs: made by this deployment itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<VideoId>,
+}
+
+/// The `aud` of the upload tokens of a deployment: the address below which they stand.
+pub fn audience(public_url: &str) -> String {
+    format!("{public_url}/u")
+}
+
+impl UploadToken {
+    /// Reads and verifies a token.
+    ///
+    /// # Errors
+    /// A malformed token, one of another deployment or key, one that is over, lives too long, or claims what no token
+    /// may.
+    pub fn read(text: &str, keys: &UploadKeys, public_url: &str, now_ms: u64) -> Result<Self, TokenError> {
+        if text.len() > MAX_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let key_id = UnverifiedToken::read(text)?.key_id;
+        let token: Self = verify_hs256(text, keys.secret(key_id.as_deref())?)?;
+        token.check(public_url, now_ms)?;
+        Ok(token)
+    }
+
+    fn check(&self, public_url: &str, now_ms: u64) -> Result<(), TokenError> {
+        if self.aud != audience(public_url) || self.iss.is_empty() || self.sub.is_empty() {
+            return Err(TokenError::Foreign);
+        }
+        let now = now_ms / 1000;
+        let lives = self.exp.checked_sub(self.iat).ok_or(TokenError::Malformed)?;
+        if self.exp.saturating_add(SKEW_SECS) <= now || self.iat > now + SKEW_SECS {
+            return Err(TokenError::Expired);
+        }
+        if lives > limits::MAX_UPLOAD_TOKEN_SECS {
+            return Err(TokenError::Malformed);
+        }
+        self.check_claims().map_err(|_| TokenError::Malformed)
+    }
+
+    /// Whether its claims are such as a token may have, and in words what is wrong if they are not.
+    pub fn check_claims(&self) -> Result<(), &'static str> {
+        if !(MIN_JTI_BYTES..=MAX_JTI_BYTES).contains(&self.jti.len()) {
+            return Err("`jti` must have 8 to 64 bytes");
+        }
+        if !(1..=limits::MAX_TOKEN_VIDEOS).contains(&self.video_count()) {
+            return Err("`videos` must be a number from 1 to 100");
+        }
+        if self.max_bytes == Some(0) {
+            return Err("`max_bytes` must be at least 1");
+        }
+        if let Some(types) = &self.types {
+            let known = |kind: &String| limits::UPLOAD_TYPES.binary_search(&kind.as_str()).is_ok();
+            if types.is_empty() || types.len() > MAX_TYPES || !types.iter().all(known) {
+                return Err("`types` must be video types that are accepted here, such as video/mp4");
+            }
+        }
+        self.passthrough().check()
+    }
+
+    /// What comes back in the manifest of each of its videos.
+    pub fn passthrough(&self) -> Passthrough {
+        Passthrough { external_id: self.external_id.clone(), metadata: self.metadata.clone() }
+    }
+
+    /// Whose videos it makes.
+    pub fn owner(&self) -> Owner {
+        Owner::of(&self.iss, &self.sub)
+    }
+
+    /// How many videos it is for.
+    pub fn video_count(&self) -> u32 {
+        self.videos.unwrap_or(1)
+    }
+
+    /// The ids of its videos, all of one millisecond. They follow from account and `jti` alone.
+    pub fn slots(&self) -> Vec<VideoId> {
+        (0..self.video_count()).map(|place| self.slot(place)).collect()
+    }
+
+    fn slot(&self, place: u32) -> VideoId {
+        // Tokens of one second are spread over its milliseconds, so that a listing of one finds few others.
+        let spread = self.digest(u32::MAX);
+        let milli = u64::from(u16::from_be_bytes([spread[0], spread[1]])) % 1000;
+        let mut random = [0; 10];
+        random.copy_from_slice(&self.digest(place)[..10]);
+        VideoId::new(self.iat * 1000 + milli, random)
+    }
+
+    fn digest(&self, place: u32) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        for part in [self.iss.as_bytes(), self.sub.as_bytes(), self.jti.as_bytes()] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        hasher.update(place.to_be_bytes());
+        hasher.finalize().into()
+    }
+
+    /// Whether a video is one of its own.
+    pub fn covers(&self, video: VideoId) -> bool {
+        match self.only {
+            Some(only) => only == video,
+            None => (0..self.video_count()).any(|place| self.slot(place) == video),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::auth::sign_hs256;
+
+    const URL: &str = "https://video.example";
+    const NOW_MS: u64 = 1_700_000_000_000;
+
+    fn keys() -> UploadKeys {
+        UploadKeys(vec![("b".into(), Secret::new(vec![2; 32])), ("a".into(), Secret::new(vec![1; 32]))])
+    }
+
+    /// A token for the tests of other modules.
+    pub(crate) fn a_token() -> UploadToken {
+        UploadToken {
+            iss: "https://id.example".into(),
+            sub: "alice".into(),
+            aud: audience(URL),
+            iat: NOW_MS / 1000,
+            exp: NOW_MS / 1000 + 3600,
+            jti: "0123456789abcdef".into(),
+            max_bytes: None,
+            types: None,
+            videos: None,
+            visibility: None,
+            external_id: None,
+            metadata: BTreeMap::new(),
+            only: None,
+        }
+    }
+
+    fn read(token: &UploadToken) -> Result<UploadToken, TokenError> {
+        UploadToken::read(&keys().sign(token).unwrap(), &keys(), URL, NOW_MS)
+    }
+
+    #[test]
+    fn a_token_of_any_configured_key_is_read() {
+        let mut token = a_token();
+        token.types = Some(vec!["video/mp4".into()]);
+        token.external_id = Some("order 7".into());
+        assert_eq!(read(&token), Ok(token.clone()));
+        let older = sign_hs256_by("a", &token, &keys().0[1].1);
+        assert_eq!(UploadToken::read(&older, &keys(), URL, NOW_MS), Ok(token.clone()));
+        let rotated = UploadKeys(keys().0[..1].to_vec());
+        assert_eq!(UploadToken::read(&older, &rotated, URL, NOW_MS), Err(TokenError::NoKey));
+        let nameless = sign_hs256(&token, &keys().0[0].1);
+        assert_eq!(UploadToken::read(&nameless, &keys(), URL, NOW_MS), Err(TokenError::NoKey));
+    }
+
+    #[test]
+    fn what_no_token_may_say_is_refused() {
+        let refused = |change: fn(&mut UploadToken), error| {
+            let mut token = a_token();
+            change(&mut token);
+            assert_eq!(read(&token), Err(error), "{token:?}");
+        };
+        refused(|t| t.aud = "https://other.example/u".into(), TokenError::Foreign);
+        refused(|t| t.sub = String::new(), TokenError::Foreign);
+        refused(|t| t.exp = t.iat - 1, TokenError::Malformed);
+        refused(|t| (t.iat, t.exp) = (t.iat - 1000, t.iat - SKEW_SECS), TokenError::Expired);
+        refused(|t| (t.iat, t.exp) = (t.iat + 61, t.exp + 61), TokenError::Expired);
+        refused(|t| t.exp = t.iat + limits::MAX_UPLOAD_TOKEN_SECS + 1, TokenError::Malformed);
+        refused(|t| t.jti = "short".into(), TokenError::Malformed);
+        refused(|t| t.videos = Some(0), TokenError::Malformed);
+        refused(|t| t.videos = Some(101), TokenError::Malformed);
+        refused(|t| t.max_bytes = Some(0), TokenError::Malformed);
+        refused(|t| t.types = Some(vec![]), TokenError::Malformed);
+        refused(|t| t.types = Some(vec!["text/html".into()]), TokenError::Malformed);
+        refused(|t| t.external_id = Some("x".repeat(200)), TokenError::Malformed);
+        let unknown = serde_json::json!({ "iss": "i", "sub": "s", "aud": audience(URL), "iat": NOW_MS / 1000,
+            "exp": NOW_MS / 1000 + 9, "jti": "0123456789", "max_byte": 5 });
+        let text = sign_hs256_by("b", &unknown, &keys().0[0].1);
+        assert_eq!(
+            UploadToken::read(&text, &keys(), URL, NOW_MS),
+            Err(TokenError::Malformed),
+            "a limit with a slip in its name would be no limit"
+        );
+    }
+
+    #[test]
+    fn its_videos_follow_from_it_and_from_nothing_that_may_change() {
+        let mut token = a_token();
+        token.videos = Some(100);
+        let slots = token.slots();
+        assert_eq!(slots.iter().collect::<BTreeSet<_>>().len(), 100);
+        assert!(slots.iter().all(|slot| token.covers(*slot) && slot.time_part() == slots[0].time_part()));
+        assert_eq!(slots[0].granted_at_ms() / 1000, token.iat);
+        let mut other = token.clone();
+        (other.exp, other.videos, other.max_bytes) = (other.exp + 5, Some(3), Some(9));
+        assert_eq!(other.slots(), slots[..3]);
+        assert!(!other.covers(slots[3]));
+        other.jti.push('x');
+        assert!(!slots.contains(&other.slots()[0]));
+        other.only = Some(slots[7]);
+        assert!(other.covers(slots[7]) && !other.covers(other.slots()[0]));
+    }
+}

@@ -1,0 +1,98 @@
+//! Decides nothing by itself: which id the next upload gets, as `upload::slots` lays it out, with what the bucket knows.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join;
+use glimpse_contract::{Code, Key, Problem, VideoId};
+use serde_json::json;
+
+use crate::Call;
+use crate::auth::UploadToken;
+use crate::platform;
+use crate::s3::{self, Condition, Listing, S3Request, Slots};
+use crate::storage;
+use crate::upload::{Choice, choose};
+
+/// How long an id stays taken although nothing is uploaded, in seconds: as long as a signed upload may live.
+const LEASE_SECS: u64 = glimpse_contract::limits::MAX_UPLOAD_EXPIRES_SECS;
+/// How many ids are tried before somebody is asked to come again.
+const TRIES: usize = 8;
+
+/// The id of the next upload of this caller.
+///
+/// # Errors
+/// `token_used_up` if the caller's token makes no further video; `busy` if all that it has left are being uploaded.
+pub(crate) async fn next_video(call: &Call<'_>) -> Result<VideoId, Problem> {
+    let Some(token) = &call.caller.token else {
+        return Ok(VideoId::new(platform::now_ms(), platform::random()));
+    };
+    if token.only.is_some() {
+        return Err(Problem::new(Code::Unauthorized));
+    }
+    let ids = token.slots();
+    let [first, .., _] = ids.as_slice() else { return only_video(ids[0], call).await };
+    several(&ids, *first, token, call).await
+}
+
+async fn only_video(video: VideoId, call: &Call<'_>) -> Result<VideoId, Problem> {
+    let key = Key::Source { owner: call.caller.owner.clone(), video };
+    let request = storage::sign(s3::head(&key, call.config, platform::now_ms()), call.request_id)?;
+    match storage::send(&request, call.request_id).await?.status {
+        404 => Ok(video),
+        200 => Err(Problem::new(Code::TokenUsedUp)),
+        status => Err(storage::unexpected(status, call.request_id)),
+    }
+}
+
+async fn several(
+    ids: &[VideoId],
+    first: VideoId,
+    token: &UploadToken,
+    call: &Call<'_>,
+) -> Result<VideoId, Problem> {
+    let now_ms = platform::now_ms();
+    let owner = &call.caller.owner;
+    let sources = storage::sign(s3::list_sources(owner, first, call.config, now_ms), call.request_id)?;
+    let slots = storage::sign(s3::list_slots(owner, first, call.config, now_ms), call.request_id)?;
+    let (sources, slots) = join(page(&sources, call), page(&slots, call)).await;
+    let unreadable = || storage::unexpected(200, call.request_id);
+    let sources = Listing::read(&sources?).ok_or_else(unreadable)?;
+    let slots = Slots::read(&slots?).ok_or_else(unreadable)?;
+    let uploaded: BTreeSet<VideoId> = sources.items.iter().map(|item| item.video).collect();
+    if ids.iter().all(|video| uploaded.contains(video)) {
+        return Err(Problem::new(Code::TokenUsedUp));
+    }
+    let choices = choose(ids, &uploaded, &slots, LEASE_SECS, now_ms);
+    // Uploads that begin side by side see the same choices: each starts at another one.
+    let start = usize::from(u16::from_be_bytes(platform::random())) % choices.len().max(1);
+    for choice in choices.iter().cycle().skip(start).take(choices.len().min(TRIES)) {
+        if mark(choice, token, call).await? {
+            return Ok(choice.video);
+        }
+    }
+    let detail = "All videos of this upload token are being uploaded. Try again when one has failed, or ask for a token \
+                  for more videos.";
+    Err(Problem::because(Code::Busy, detail))
+}
+
+async fn page(request: &S3Request, call: &Call<'_>) -> Result<String, Problem> {
+    let answer = storage::send(request, call.request_id).await?;
+    match answer.status {
+        200 => Ok(storage::text(answer).await),
+        status => Err(storage::unexpected(status, call.request_id)),
+    }
+}
+
+/// Whether the mark could be set: nobody else was faster.
+async fn mark(choice: &Choice, token: &UploadToken, call: &Call<'_>) -> Result<bool, Problem> {
+    let now_ms = platform::now_ms();
+    let key = Key::Slot { owner: call.caller.owner.clone(), video: choice.video };
+    let condition = choice.replaces.as_deref().map_or(Condition::IfAbsent, Condition::IfMatch);
+    let json = json!({ "token": token.jti, "taken_at": now_ms }).to_string();
+    let request = storage::sign(s3::put_json(&key, json, condition, call.config, now_ms), call.request_id)?;
+    match storage::send(&request, call.request_id).await?.status {
+        200 => Ok(true),
+        404 | 409 | 412 => Ok(false),
+        status => Err(storage::unexpected(status, call.request_id)),
+    }
+}

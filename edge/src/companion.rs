@@ -1,0 +1,355 @@
+//! Decides nothing by itself: the calls of Uppy's Companion (`/s3/…`), with `upload` for what is allowed and S3 for the
+//! rest.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use glimpse_contract::{Code, Grant, Key, Problem, VideoId};
+use serde::Serialize;
+use serde_json::json;
+use worker::Request;
+
+use crate::Call;
+use crate::auth::{UploadToken, upload_audience};
+use crate::claim;
+use crate::platform;
+use crate::reply::Reply;
+use crate::s3::{self, NamedPart, Part, Parts, S3Request};
+use crate::storage;
+use crate::upload::{
+    Allowance, Wanted, answer_uppy, check_parts, check_upload, complete_error, declared_type, grant,
+    parse_completion, parse_creation, parse_presign, parse_uppy, part_number, part_numbers, post_policy,
+    presign_creation, presign_upload, upload_key,
+};
+use crate::videos;
+
+/// The longest body of a creation or of a request to be signed, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest body that names the parts of an upload, in bytes: 10,000 of them need about 0.7 MB.
+const MAX_PARTS_BYTES: usize = 2 * 1024 * 1024;
+
+/// `GET /s3/params`
+pub(crate) async fn params(query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+    let wanted = parse_uppy(query)?;
+    let (grant, allowance) = granted(&wanted.filename, &wanted.content_type, call).await?;
+    Ok(Reply::json(200, &answer_uppy(&grant, allowance.max_single_bytes(), call.config, platform::now_ms())))
+}
+
+/// `POST /s3/multipart`
+pub(crate) async fn create(request: &mut Request, call: &Call<'_>) -> Result<Reply, Problem> {
+    let wanted = parse_creation(&body(request, MAX_BODY_BYTES).await?)?;
+    let (grant, _) = granted(&wanted.filename, &wanted.content_type, call).await?;
+    let upload_id = begin(&grant, call).await?;
+    let bucket = &call.config.location.bucket;
+    Ok(Reply::json(200, &json!({ "key": grant.key().to_string(), "uploadId": upload_id, "bucket": bucket })))
+}
+
+/// Begins a multipart upload, and returns S3's name of it.
+pub(crate) async fn begin(grant: &Grant, call: &Call<'_>) -> Result<String, Problem> {
+    let answer = send(s3::create(grant, call.config, platform::now_ms()), call).await?;
+    if answer.status != 200 {
+        return Err(storage::unexpected(answer.status, call.request_id));
+    }
+    let xml = storage::text(answer).await;
+    s3::upload_id(&xml).ok_or_else(|| storage::unexpected(200, call.request_id))
+}
+
+/// `GET /s3/multipart/{uploadId}`
+pub(crate) async fn list_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Listed {
+        part_number: u64,
+        #[serde(rename = "ETag")]
+        etag: String,
+        size: u64,
+    }
+    let (key, _) = upload_key(query, call.caller)?;
+    let parts = parts(&key, upload_id, call).await?.ok_or_else(|| complete_error("NoSuchUpload"))?;
+    let listed: Vec<Listed> = parts
+        .into_iter()
+        .map(|part| Listed { part_number: part.number, etag: part.etag, size: part.bytes })
+        .collect();
+    Ok(Reply::json(200, &listed))
+}
+
+/// `GET /s3/multipart/{uploadId}/{part}`
+pub(crate) fn sign_part(upload_id: &str, part: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+    let (key, _) = upload_key(query, call.caller)?;
+    let number = part_number(part, &Allowance::of(call.caller, call.config))?;
+    let url = part_url(&key, upload_id, number, call)?;
+    Ok(Reply::json(200, &json!({ "url": url, "method": "PUT", "expires": call.config.upload_expires_secs })))
+}
+
+/// `GET /s3/multipart/{uploadId}/batch`
+pub(crate) fn sign_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+    let (key, _) = upload_key(query, call.caller)?;
+    let mut urls = BTreeMap::new();
+    for number in part_numbers(query, &Allowance::of(call.caller, call.config))? {
+        urls.insert(number.to_string(), part_url(&key, upload_id, number, call)?);
+    }
+    Ok(Reply::json(200, &json!({ "presignedUrls": urls, "expires": call.config.upload_expires_secs })))
+}
+
+fn part_url(key: &Key, upload_id: &str, number: u64, call: &Call<'_>) -> Result<String, Problem> {
+    let signed = s3::sign_part(key, upload_id, number, call.config, platform::now_ms());
+    storage::sign(signed, call.request_id)
+}
+
+/// `POST /s3/multipart/{uploadId}/complete`
+pub(crate) async fn complete(
+    upload_id: &str,
+    request: &mut Request,
+    query: &str,
+    call: &Call<'_>,
+) -> Result<Reply, Problem> {
+    let (key, video) = upload_key(query, call.caller)?;
+    let named = parse_completion(&body(request, MAX_PARTS_BYTES).await?)?;
+    finish(&key, upload_id, &named.parts, call).await?;
+
+    let location = call.config.location.object_url(&key.to_string());
+    let bucket = &call.config.location.bucket;
+    if named.is_xml {
+        let xml = format!(
+            "<CompleteMultipartUploadResult><Location>{}</Location><Bucket>{}</Bucket><Key>{key}</Key><ETag>\
+             &quot;{video}&quot;</ETag></CompleteMultipartUploadResult>",
+            s3::escape(&location),
+            s3::escape(bucket)
+        );
+        return Ok(Reply::xml(200, xml));
+    }
+    let shown = videos::find(video, call).await?;
+    Ok(Reply::json(
+        200,
+        &json!({ "location": location, "key": key.to_string(), "bucket": bucket, "video": shown }),
+    ))
+}
+
+/// Checks the parts and makes them an object; what must not become one is given up.
+pub(crate) async fn finish(
+    key: &Key,
+    upload_id: &str,
+    named: &[NamedPart],
+    call: &Call<'_>,
+) -> Result<(), Problem> {
+    let Some(stored) = parts(key, upload_id, call).await? else { return was_finished(key, call).await };
+    let allowance = Allowance::of(call.caller, call.config);
+    if let Err(problem) = check_parts(named, &stored, &allowance) {
+        if matches!(problem.code, Code::TooLarge | Code::Empty) {
+            give_up(key, upload_id, call).await?;
+        }
+        return Err(problem);
+    }
+    let answer = send(s3::complete(key, upload_id, named, call.config, platform::now_ms()), call).await?;
+    let status = answer.status;
+    match s3::completion_error(status, storage::text(answer).await.as_bytes()).as_deref() {
+        None => Ok(()),
+        Some("NoSuchUpload") => was_finished(key, call).await,
+        Some("PreconditionFailed") => {
+            give_up(key, upload_id, call).await?;
+            Err(complete_error("PreconditionFailed"))
+        }
+        Some(code) => {
+            platform::log_error("complete", call.request_id, &format!("S3 answered {status} {code}"));
+            Err(complete_error(code))
+        }
+    }
+}
+
+/// Whether an upload that S3 no longer knows has become an object: its answer may have been lost on the way.
+async fn was_finished(key: &Key, call: &Call<'_>) -> Result<(), Problem> {
+    let answer = send(s3::head(key, call.config, platform::now_ms()), call).await?;
+    match answer.status {
+        200 => Ok(()),
+        404 => Err(complete_error("NoSuchUpload")),
+        status => Err(storage::unexpected(status, call.request_id)),
+    }
+}
+
+/// `DELETE /s3/multipart/{uploadId}`: an upload that is over already counts as cancelled.
+pub(crate) async fn abort(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+    let (key, _) = upload_key(query, call.caller)?;
+    give_up(&key, upload_id, call).await?;
+    Ok(Reply::json(200, &json!({})))
+}
+
+/// Gives an upload up.
+pub(crate) async fn give_up(key: &Key, upload_id: &str, call: &Call<'_>) -> Result<(), Problem> {
+    let answer = send(s3::abort(key, upload_id, call.config, platform::now_ms()), call).await?;
+    match answer.status {
+        200 | 204 | 404 => Ok(()),
+        status => Err(storage::unexpected(status, call.request_id)),
+    }
+}
+
+/// All parts of an upload; `None` if S3 does not know it.
+pub(crate) async fn parts(key: &Key, upload_id: &str, call: &Call<'_>) -> Result<Option<Vec<Part>>, Problem> {
+    let mut all = Vec::new();
+    let mut after = 0;
+    loop {
+        let request = s3::list_parts(key, upload_id, after, call.config, platform::now_ms());
+        let answer = send(request, call).await?;
+        match answer.status {
+            200 => {}
+            404 => return Ok(None),
+            status => return Err(storage::unexpected(status, call.request_id)),
+        }
+        let page = Parts::read(&storage::text(answer).await);
+        let page = page.ok_or_else(|| storage::unexpected(200, call.request_id))?;
+        all.extend(page.parts);
+        match page.next {
+            Some(next) if next > after => after = next,
+            _ => return Ok(Some(all)),
+        }
+    }
+}
+
+/// `POST /s3/presign`
+pub(crate) async fn presign(request: &mut Request, call: &Call<'_>) -> Result<Reply, Problem> {
+    let wanted = parse_presign(&body(request, MAX_BODY_BYTES).await?)?;
+    let (config, now_ms) = (call.config, platform::now_ms());
+    let expires = config.upload_expires_secs;
+    let own = |key: &str| check_upload(key, call.caller).map(|(key, _)| key);
+    let (key, method, url) = match wanted {
+        Wanted::Put { name, content_type, size } => {
+            return presign_put(&name, &content_type, size, call).await;
+        }
+        Wanted::Create { name, content_type } => {
+            let (grant, _) = granted(&name, &content_type, call).await?;
+            let upload = storage::sign(presign_creation(&grant, config, now_ms), call.request_id)?;
+            return Ok(Reply::json(
+                200,
+                &json!({ "url": upload.url, "key": grant.key().to_string(), "method": "POST",
+                    "headers": upload.headers, "expires": expires }),
+            ));
+        }
+        Wanted::Part { key, upload_id, number } => {
+            let key = own(&key)?;
+            let number = part_number(&number, &Allowance::of(call.caller, config))?;
+            let url = part_url(&key, &upload_id, number, call)?;
+            (key, "PUT", url)
+        }
+        Wanted::List { key, upload_id } => {
+            let key = own(&key)?;
+            let url =
+                storage::sign(s3::list_parts(&key, &upload_id, 0, config, now_ms), call.request_id)?.url;
+            (key, "GET", url)
+        }
+        Wanted::Abort { key, upload_id } => {
+            let key = own(&key)?;
+            let url = storage::sign(s3::abort(&key, &upload_id, config, now_ms), call.request_id)?.url;
+            (key, "DELETE", url)
+        }
+        Wanted::Complete { key, upload_id } => {
+            let (key, video) = check_upload(&key, call.caller)?;
+            let url = completion_url(&key, video, &upload_id, call)?;
+            (key, "POST", url)
+        }
+    };
+    Ok(Reply::json(200, &json!({ "url": url, "key": key.to_string(), "method": method, "expires": expires })))
+}
+
+/// A file whole: with its length a PUT that S3 holds to it, without it a form that S3 holds to the range.
+async fn presign_put(
+    name: &str,
+    content_type: &str,
+    size: Option<u64>,
+    call: &Call<'_>,
+) -> Result<Reply, Problem> {
+    let (grant, allowance) = granted(name, content_type, call).await?;
+    let (config, now_ms) = (call.config, platform::now_ms());
+    let (key, expires) = (grant.key().to_string(), config.upload_expires_secs);
+    if let Some(size) = size {
+        allowance.checked_size(size)?;
+        let upload = presign_upload(&grant, size, None, config, now_ms);
+        let upload = storage::sign(upload, call.request_id)?;
+        return Ok(Reply::json(
+            200,
+            &json!({ "url": upload.url, "key": key, "method": "PUT", "headers": upload.headers,
+                "expires": expires }),
+        ));
+    }
+    let fields = post_policy(&grant, allowance.max_single_bytes(), config, now_ms);
+    let url = config.location.bucket_url();
+    Ok(Reply::json(
+        200,
+        &json!({ "url": url, "key": key, "method": "POST", "fields": fields, "expires": expires }),
+    ))
+}
+
+/// Where a client that talks to S3 itself finishes an upload: here, since only here the parts are summed first. The
+/// address carries a token that is good for this one video.
+fn completion_url(key: &Key, video: VideoId, upload_id: &str, call: &Call<'_>) -> Result<String, Problem> {
+    let (config, now_s) = (call.config, platform::now_ms() / 1000);
+    let token = UploadToken {
+        iss: call.caller.issuer.clone(),
+        sub: call.caller.subject.clone(),
+        aud: upload_audience(&config.public_url),
+        iat: now_s,
+        exp: now_s + config.upload_expires_secs,
+        jti: hex::encode(platform::random::<16>()),
+        max_bytes: Some(Allowance::of(call.caller, config).max_bytes),
+        types: None,
+        videos: None,
+        visibility: None,
+        external_id: None,
+        metadata: BTreeMap::new(),
+        only: Some(video),
+    };
+    let token = config.upload_keys.sign(&token).ok_or_else(|| {
+        let detail = "Uploads in parts cannot be signed one by one here: UPLOAD_TOKEN_SECRETS is not set.";
+        Problem::because(Code::NotFound, detail)
+    })?;
+    let (upload_id, key) = (crate::sign::encode_query_value(upload_id), key.to_string());
+    let key = crate::sign::encode_query_value(&key);
+    Ok(format!("{}/u/{token}/s3/multipart/{upload_id}/complete?key={key}", config.public_url))
+}
+
+/// A permission for the next upload of this caller.
+async fn granted(name: &str, content_type: &str, call: &Call<'_>) -> Result<(Grant, Allowance), Problem> {
+    let allowance = Allowance::of(call.caller, call.config);
+    let content_type = declared_type(content_type, name);
+    // What is wrong with the file is said before an id is taken for it.
+    allowance.checked_type(content_type)?;
+    let video = claim::next_video(call).await?;
+    let grant = grant(&call.caller.owner, video, name, content_type, &allowance)?;
+    Ok((grant, allowance))
+}
+
+/// `GET /api/uploads`
+pub(crate) async fn list_uploads(call: &Call<'_>) -> Result<Reply, Problem> {
+    /// Each costs a request to the bucket, and a Worker may make only so many.
+    const MOST: usize = 20;
+    let request = s3::list_uploads(&call.caller.owner, None, MOST, call.config, platform::now_ms());
+    let answer = send(request, call).await?;
+    if answer.status != 200 {
+        return Err(storage::unexpected(answer.status, call.request_id));
+    }
+    let found = s3::UnfinishedUploads::read(&storage::text(answer).await);
+    let found = found.ok_or_else(|| storage::unexpected(200, call.request_id))?;
+    let each = found.uploads.iter().map(|upload| async move {
+        let parts = parts(&upload.key, &upload.upload_id, call).await?;
+        Ok::<_, Problem>(parts.map(|parts| {
+            json!({ "video": upload.video, "key": upload.key.to_string(), "uploadId": upload.upload_id,
+                "initiated_at": upload.initiated_at, "parts": parts.len(),
+                "bytes_uploaded": parts.iter().map(|part| part.bytes).sum::<u64>() })
+        }))
+    });
+    // One that was finished in between is left out.
+    let uploads: Vec<_> = try_join_all(each).await?.into_iter().flatten().collect();
+    Ok(Reply::json(200, &json!({ "uploads": uploads, "more": found.is_truncated })))
+}
+
+async fn send(
+    signed: Result<S3Request, crate::sign::SignError>,
+    call: &Call<'_>,
+) -> Result<platform::Incoming, Problem> {
+    storage::send(&storage::sign(signed, call.request_id)?, call.request_id).await
+}
+
+async fn body(request: &mut Request, limit: usize) -> Result<Vec<u8>, Problem> {
+    platform::body(request, limit).await.ok_or_else(|| {
+        let detail = format!("The body must have at most {limit} bytes, and say how many.");
+        Problem::because(Code::TooLarge, detail)
+    })
+}

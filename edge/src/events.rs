@@ -1,0 +1,161 @@
+//! Decides what somebody who watches a video is told, and when they are asked next. Pure.
+//!
+//! Server-sent events as HTML defines them, <https://html.spec.whatwg.org/multipage/server-sent-events.html>. The id of
+//! an event is how far the video has come, so that a browser that connects again is told nothing twice.
+
+use crate::video::Video;
+
+/// How far a video has come, as the events name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Granted, and not in the bucket yet.
+    Uploading,
+    /// In the bucket, seen for the first time.
+    Uploaded,
+    /// In the bucket, and no outcome yet.
+    Processing,
+    /// The outcome is known for good, or the last try has failed.
+    Over,
+}
+
+impl Stage {
+    /// The stage behind a `Last-Event-ID`.
+    pub fn from_id(id: &str) -> Option<Self> {
+        Some(match id {
+            "1" => Self::Uploading,
+            "2" => Self::Uploaded,
+            "3" => Self::Processing,
+            "4" => Self::Over,
+            _ => return None,
+        })
+    }
+
+    fn id(self) -> u8 {
+        self as u8 + 1
+    }
+}
+
+/// How often a video is looked at before the stream ends, and the browser connects again by itself: each look costs up to
+/// three requests to the bucket, and a Worker of Cloudflare's free plan may make 50,
+/// <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
+pub const LOOKS: u32 = 15;
+/// How long a browser waits before it connects again, in milliseconds.
+const RETRY_MS: u32 = 1000;
+
+/// How long to wait before the look of that number, in milliseconds: soon at first, since most videos take seconds.
+pub fn pause_ms(look: u32) -> u64 {
+    match look {
+        0 => 0,
+        1..=4 => 700,
+        5..=9 => 1500,
+        _ => 3000,
+    }
+}
+
+/// What one watcher has been told.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    told: Option<Stage>,
+    is_begun: bool,
+}
+
+impl Watch {
+    /// Begins behind what a browser has seen before.
+    pub fn behind(last_event_id: Option<&str>) -> Self {
+        Self { told: last_event_id.and_then(Stage::from_id), is_begun: false }
+    }
+
+    /// What to send after a look, and whether that was the end.
+    pub fn saw(&mut self, video: &Video) -> (String, bool) {
+        let mut text = String::new();
+        if !self.is_begun {
+            self.is_begun = true;
+            text = format!("retry: {RETRY_MS}\n\n");
+        }
+        let stage = match video.state() {
+            "uploading" => Stage::Uploading,
+            "processing" if self.told < Some(Stage::Uploaded) => Stage::Uploaded,
+            "processing" => Stage::Processing,
+            _ => Stage::Over,
+        };
+        if self.told < Some(stage) {
+            let name = match stage {
+                Stage::Uploaded => "uploaded",
+                _ => video.state(),
+            };
+            let json = serde_json::to_string(video).expect("our own types are plain data");
+            let lines = ["id: ", &stage.id().to_string(), "\nevent: ", name, "\ndata: ", &json, "\n\n"];
+            text.extend(lines);
+            self.told = Some(stage);
+        } else {
+            // A heartbeat: networks close connections on which nothing happens.
+            text += ": \n\n";
+        }
+        (text, stage == Stage::Over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::{Code, Failure, MANIFEST_VERSION, Owner, Passthrough, VideoId};
+
+    use super::*;
+    use crate::video::Uploaded;
+
+    fn video(state: &str) -> Video {
+        let id = VideoId::new(1, [1; 10]);
+        let uploaded = Uploaded { name: "a\nb".into(), bytes: 1, ..Uploaded::default() };
+        let failure = Failure {
+            version: MANIFEST_VERSION,
+            video: id,
+            owner: Owner::of("i", "s"),
+            code: Code::Upstream,
+            failed_at: 1,
+            passthrough: Passthrough::default(),
+        };
+        match state {
+            "uploading" => Video::granted(id, uploaded, "https://v.example"),
+            "processing" => Video::without_manifest(id, uploaded, None, "https://v.example"),
+            _ => Video::without_manifest(id, uploaded, Some(&failure), "https://v.example"),
+        }
+    }
+
+    fn names(text: &str) -> Vec<&str> {
+        text.lines().filter_map(|line| line.strip_prefix("event: ")).collect()
+    }
+
+    #[test]
+    fn each_stage_is_told_once() {
+        let mut watch = Watch::behind(None);
+        let mut told = Vec::new();
+        for state in ["uploading", "uploading", "processing", "processing", "processing", "failed"] {
+            let (text, is_over) = watch.saw(&video(state));
+            assert!(text.ends_with("\n\n"));
+            assert_eq!(is_over, state == "failed");
+            told.extend(names(&text).into_iter().map(str::to_owned));
+        }
+        assert_eq!(told, ["uploading", "uploaded", "processing", "failed"]);
+    }
+
+    #[test]
+    fn a_browser_that_comes_back_is_told_nothing_twice() {
+        let mut watch = Watch::behind(Some("3"));
+        assert_eq!(names(&watch.saw(&video("processing")).0).len(), 0);
+        assert_eq!(names(&watch.saw(&video("failed")).0), ["failed"]);
+        let mut watch = Watch::behind(Some("nonsense"));
+        assert_eq!(names(&watch.saw(&video("processing")).0), ["uploaded"]);
+    }
+
+    #[test]
+    fn a_line_break_in_a_name_breaks_no_event() {
+        let (text, _) = Watch::behind(None).saw(&video("uploading"));
+        assert_eq!(text.lines().filter(|line| line.starts_with("data: ")).count(), 1);
+        assert!(text.contains(r"a\nb"), "{text}");
+    }
+
+    #[test]
+    fn a_stream_is_short_enough_for_the_free_plan() {
+        let seconds: u64 = (0..LOOKS).map(pause_ms).sum::<u64>() / 1000;
+        assert!(LOOKS * 3 < 50 && (20..60).contains(&seconds), "{seconds} s");
+    }
+}

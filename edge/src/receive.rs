@@ -1,0 +1,290 @@
+//! Decides nothing by itself: takes a video in one call and passes it on to the bucket while it comes.
+//!
+//! A body whose length is known goes through without being looked at. Otherwise (a form, or chunks) it is sent on in
+//! parts, one at a time, so that no more than one part is ever held.
+
+use futures_channel::mpsc;
+use futures_util::future::join;
+use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
+use glimpse_contract::{Code, Grant, Problem};
+use worker::Request;
+
+use crate::Call;
+use crate::claim;
+use crate::companion;
+use crate::platform::{self, Sent};
+use crate::reply::Reply;
+use crate::s3::{self, NamedPart, S3Request};
+use crate::storage;
+use crate::upload::{
+    Allowance, Fields, body_too_large, complete_error, declared_type, grant, presign_upload,
+};
+use crate::videos;
+
+/// The length of a part, in bytes: a Worker has 128 MB for everything, and each part is there twice for a moment.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+/// How often somebody who waits looks again, in milliseconds.
+const LOOK_MS: u64 = 700;
+/// The longest that somebody may wish to wait, in seconds: so many looks a Worker may take.
+const MAX_WAIT_SECS: u64 = 30;
+
+/// A file whose bytes are the body.
+pub(crate) async fn raw(
+    request: &Request,
+    name: &str,
+    content_type: &str,
+    call: &Call<'_>,
+) -> Result<Reply, Problem> {
+    let length = platform::header(request, "content-length").and_then(|text| text.parse::<u64>().ok());
+    let stream = platform::body_stream(request).ok_or_else(|| Problem::new(Code::Empty))?;
+    let allowance = Allowance::of(call.caller, call.config);
+    let Some(length) = length else {
+        let mut pipe = Pipe::open(name, content_type, &Fields::default(), allowance, call).await?;
+        let mut chunks = platform::chunks(stream);
+        while let Some(chunk) = chunks.next().await {
+            pipe.push(&chunk.map_err(|_| broken_off())?).await?;
+        }
+        return answer(request, pipe.finish().await?, call).await;
+    };
+    fits(length, call)?;
+    allowance.checked_size(length)?;
+    let grant = granted(name, content_type, &Fields::default(), &allowance, call).await?;
+    put(&grant, length, Sent::Stream(stream), call).await?;
+    answer(request, grant, call).await
+}
+
+/// A form with the file in it, as `curl -F` and a page's `FormData` send it.
+pub(crate) async fn form(request: &Request, boundary: String, call: &Call<'_>) -> Result<Reply, Problem> {
+    let length = platform::header(request, "content-length").and_then(|text| text.parse::<u64>().ok());
+    if let Some(length) = length {
+        fits(length, call)?;
+    }
+    let stream = platform::body_stream(request).ok_or_else(|| Problem::new(Code::Empty))?;
+    // The parser wants a stream that could move to another thread; the body cannot, so it is handed over in a channel,
+    // which holds one chunk and so keeps the pace.
+    let (mut sender, receiver) = mpsc::channel::<Result<bytes::Bytes, std::io::Error>>(0);
+    let hand_over = async move {
+        let mut chunks = platform::chunks(stream)
+            .map_ok(bytes::Bytes::from)
+            .map_err(|error| std::io::Error::other(error.to_string()));
+        while let Some(chunk) = chunks.next().await {
+            // Nobody listens any more: the answer is known already.
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+    };
+    let (taken, ()) = join(take(multer::Multipart::new(receiver, boundary), call), hand_over).await;
+    answer(request, taken?, call).await
+}
+
+async fn take(mut form: multer::Multipart<'static>, call: &Call<'_>) -> Result<Grant, Problem> {
+    let bad = |error: multer::Error| match error {
+        multer::Error::StreamReadFailed(_) | multer::Error::IncompleteStream => broken_off(),
+        error => Problem::because(Code::BadParameter, format!("The form cannot be read: {error}.")),
+    };
+    let mut fields = Fields::default();
+    while let Some(mut field) = form.next_field().await.map_err(bad)? {
+        let Some(name) = field.file_name().map(str::to_owned) else {
+            let name = field.name().unwrap_or_default().to_owned();
+            let mut text = Vec::new();
+            while let Some(chunk) = field.chunk().await.map_err(bad)? {
+                text.extend_from_slice(&chunk);
+                Fields::check_length(&name, text.len())?;
+            }
+            fields.set(&name, &String::from_utf8_lossy(&text))?;
+            continue;
+        };
+        let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
+        let allowance = Allowance::of(call.caller, call.config);
+        let mut pipe = Pipe::open(&name, &content_type, &fields, allowance, call).await?;
+        loop {
+            match field.chunk().await {
+                Ok(Some(chunk)) => pipe.push(&chunk).await?,
+                Ok(None) => return pipe.finish().await,
+                Err(error) => {
+                    pipe.give_up().await?;
+                    return Err(bad(error));
+                }
+            }
+        }
+    }
+    Err(Problem::because(
+        Code::BadParameter,
+        "The form has no file: send it as the field `file`, after the others.",
+    ))
+}
+
+/// A video on its way into the bucket.
+struct Pipe<'a> {
+    grant: Grant,
+    allowance: Allowance,
+    call: &'a Call<'a>,
+    upload_id: Option<String>,
+    part: Vec<u8>,
+    parts: Vec<NamedPart>,
+    bytes: u64,
+}
+
+impl<'a> Pipe<'a> {
+    async fn open(
+        name: &str,
+        content_type: &str,
+        fields: &Fields,
+        allowance: Allowance,
+        call: &'a Call<'a>,
+    ) -> Result<Self, Problem> {
+        let grant = granted(name, content_type, fields, &allowance, call).await?;
+        Ok(Self { grant, allowance, call, upload_id: None, part: Vec::new(), parts: Vec::new(), bytes: 0 })
+    }
+
+    async fn push(&mut self, mut chunk: &[u8]) -> Result<(), Problem> {
+        self.bytes += chunk.len() as u64;
+        if self.bytes > self.allowance.max_bytes {
+            self.give_up().await?;
+            return Err(self.allowance.too_large("is larger than is allowed"));
+        }
+        if self.bytes > self.call.config.max_body_bytes {
+            self.give_up().await?;
+            return Err(body_too_large(self.call.config));
+        }
+        while self.part.len() + chunk.len() >= PART_BYTES {
+            let (head, rest) = chunk.split_at(PART_BYTES - self.part.len());
+            self.part.extend_from_slice(head);
+            self.send_part().await?;
+            chunk = rest;
+        }
+        self.part.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    async fn send_part(&mut self) -> Result<(), Problem> {
+        if self.upload_id.is_none() {
+            self.upload_id = Some(companion::begin(&self.grant, self.call).await?);
+        }
+        let upload_id = self.upload_id.as_deref().unwrap_or_default();
+        let (config, request_id) = (self.call.config, self.call.request_id);
+        let number = self.parts.len() as u64 + 1;
+        let key = self.grant.key();
+        let signed = s3::upload_part(&key, upload_id, number, self.part.len(), config, platform::now_ms());
+        let signed = storage::sign(signed, request_id)?;
+        let answer = storage::send_with(&signed, Sent::Bytes(&self.part), request_id).await;
+        let etag = match answer {
+            Ok(answer) if answer.status == 200 => answer.header("etag"),
+            Ok(answer) => {
+                self.give_up().await?;
+                return Err(storage::unexpected(answer.status, request_id));
+            }
+            Err(problem) => {
+                self.give_up().await?;
+                return Err(problem);
+            }
+        };
+        let etag = etag.ok_or_else(|| storage::unexpected(200, request_id))?;
+        self.parts.push(NamedPart { number, etag: etag.trim_matches('"').to_owned() });
+        self.part.clear();
+        Ok(())
+    }
+
+    /// What was begun is taken back, so that nobody pays for it.
+    async fn give_up(&mut self) -> Result<(), Problem> {
+        match self.upload_id.take() {
+            Some(upload_id) => companion::give_up(&self.grant.key(), &upload_id, self.call).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn finish(mut self) -> Result<Grant, Problem> {
+        if self.upload_id.is_none() {
+            self.allowance.checked_size(self.bytes)?;
+            put(&self.grant, self.bytes, Sent::Bytes(&self.part), self.call).await?;
+            return Ok(self.grant);
+        }
+        if !self.part.is_empty() {
+            self.send_part().await?;
+        }
+        let upload_id = self.upload_id.as_deref().unwrap_or_default();
+        companion::finish(&self.grant.key(), upload_id, &self.parts, self.call).await?;
+        Ok(self.grant)
+    }
+}
+
+async fn put(grant: &Grant, bytes: u64, body: Sent<'_>, call: &Call<'_>) -> Result<(), Problem> {
+    let upload = presign_upload(grant, bytes, None, call.config, platform::now_ms());
+    let upload = storage::sign(upload, call.request_id)?;
+    let headers = upload.headers.into_iter().collect();
+    let request = S3Request { method: "PUT", url: upload.url, headers, body: None };
+    let answer = storage::send_with(&request, body, call.request_id).await?;
+    match answer.status {
+        200 => Ok(()),
+        412 => Err(complete_error("PreconditionFailed")),
+        400 => Err(broken_off()),
+        status => Err(storage::unexpected(status, call.request_id)),
+    }
+}
+
+async fn granted(
+    name: &str,
+    content_type: &str,
+    fields: &Fields,
+    allowance: &Allowance,
+    call: &Call<'_>,
+) -> Result<Grant, Problem> {
+    let content_type = declared_type(content_type, name);
+    allowance.checked_type(content_type)?;
+    let allowance = fields.apply(allowance.clone(), call.caller)?;
+    let video = claim::next_video(call).await?;
+    grant(&call.caller.owner, video, name, content_type, &allowance)
+}
+
+/// Whether the network before this Worker passes such a body on at all; where it does not, it answers in words of its own.
+fn fits(length: u64, call: &Call<'_>) -> Result<(), Problem> {
+    if length > call.config.max_body_bytes { Err(body_too_large(call.config)) } else { Ok(()) }
+}
+
+fn broken_off() -> Problem {
+    Problem::because(Code::BadParameter, "The upload broke off before its end.")
+}
+
+/// 201 with the video, or 200 if the client wished to wait and the outcome is known.
+async fn answer(request: &Request, grant: Grant, call: &Call<'_>) -> Result<Reply, Problem> {
+    let wait = platform::header(request, "prefer").and_then(|prefer| wait_secs(&prefer));
+    let until = platform::now_ms() + wait.unwrap_or(0).min(MAX_WAIT_SECS) * 1000;
+    loop {
+        let video = videos::find(grant.video, call).await?.ok_or_else(|| Problem::new(Code::Upstream))?;
+        let is_over = !matches!(video.state(), "uploading" | "processing");
+        let has_time = platform::now_ms() + LOOK_MS < until;
+        if is_over || !has_time {
+            let status = if is_over { 200 } else { 201 };
+            let mut reply = Reply::json(status, &serde_json::json!({ "video": video }))
+                .with("location", format!("/api/videos/{}", grant.video));
+            if let Some(secs) = wait {
+                reply = reply.with("preference-applied", format!("wait={}", secs.min(MAX_WAIT_SECS)));
+            }
+            return Ok(reply);
+        }
+        platform::sleep_ms(LOOK_MS).await;
+    }
+}
+
+/// The seconds of `Prefer: wait=30`, RFC 7240 section 4.3.
+fn wait_secs(prefer: &str) -> Option<u64> {
+    prefer.split([',', ';']).find_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_to_wait_is_read_among_others() {
+        assert_eq!(wait_secs("wait=30"), Some(30));
+        assert_eq!(wait_secs("respond-async, Wait = \"10\"; foo=bar"), Some(10));
+        for none in ["", "wait", "wait=x", "return=minimal"] {
+            assert_eq!(wait_secs(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Decides nothing by itself: removes a video of its owner, in an order after which it cannot come back.
+//!
+//! First a manifest that says so takes the place of the present one: from then on no picture is served, and a function
+//! that is still at work loses the race for the manifest. Then the source goes, then every picture.
+
+use glimpse_contract::{
+    Code, Key, MANIFEST_VERSION, Manifest, Problem, Reads, RejectedBecause, Source, State, Timings, VideoId,
+    Visibility,
+};
+use serde_json::json;
+
+use crate::Call;
+use crate::companion;
+use crate::platform;
+use crate::reply::Reply;
+use crate::s3::{self, Condition, Listing, UnfinishedUploads};
+use crate::storage;
+
+/// Uploads of one video that are given up at once: more than one is rare.
+const MOST_UPLOADS: usize = 10;
+
+/// `DELETE /api/videos/{video}`: removes source and pictures, and says what it removed; a second time it finds nothing.
+pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Problem> {
+    let (config, request_id, owner) = (call.config, call.request_id, &call.caller.owner);
+    let now_ms = platform::now_ms();
+    let source = Key::Source { owner: owner.clone(), video };
+    let manifest: Option<Manifest> =
+        storage::read_json(&Key::Manifest(video), config, now_ms, request_id).await?;
+    if manifest.as_ref().is_some_and(|manifest| manifest.owner != *owner) {
+        return Err(Problem::new(Code::NotFound));
+    }
+    let head = storage::sign(s3::head(&source, config, now_ms), request_id)?;
+    let has_source = match storage::send(&head, request_id).await?.status {
+        200 => true,
+        404 => false,
+        status => return Err(storage::unexpected(status, request_id)),
+    };
+    let unfinished = unfinished(video, call).await?;
+    if manifest.is_none() && !has_source && unfinished.uploads.is_empty() {
+        return Err(Problem::new(Code::NotFound));
+    }
+
+    if !manifest.as_ref().is_some_and(Manifest::is_deleted) {
+        put_tombstone(video, manifest.as_ref(), call).await?;
+    }
+    for upload in &unfinished.uploads {
+        companion::give_up(&upload.key, &upload.upload_id, call).await?;
+    }
+    if has_source {
+        let request = storage::sign(s3::delete(&source, config, platform::now_ms()), request_id)?;
+        match storage::send(&request, request_id).await?.status {
+            200 | 204 | 404 => {}
+            status => return Err(storage::unexpected(status, request_id)),
+        }
+    }
+    let objects = delete_media(video, call).await?;
+    Ok(Reply::json(
+        200,
+        &json!({ "id": video, "removed": { "source": has_source, "pictures": objects,
+            "unfinished_uploads": unfinished.uploads.len() } }),
+    ))
+}
+
+async fn unfinished(video: VideoId, call: &Call<'_>) -> Result<UnfinishedUploads, Problem> {
+    let request =
+        s3::list_uploads(&call.caller.owner, Some(video), MOST_UPLOADS, call.config, platform::now_ms());
+    let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
+    if answer.status != 200 {
+        return Err(storage::unexpected(answer.status, call.request_id));
+    }
+    UnfinishedUploads::read(&storage::text(answer).await)
+        .ok_or_else(|| storage::unexpected(200, call.request_id))
+}
+
+/// Nothing of the file is kept in it: no name, no length.
+async fn put_tombstone(video: VideoId, before: Option<&Manifest>, call: &Call<'_>) -> Result<(), Problem> {
+    let now_ms = platform::now_ms();
+    let tombstone = Manifest {
+        version: MANIFEST_VERSION,
+        video,
+        owner: call.caller.owner.clone(),
+        visibility: before.map_or(Visibility::Public, |manifest| manifest.visibility),
+        passthrough: before.map(|manifest| manifest.passthrough.clone()).unwrap_or_default(),
+        state: State::Rejected,
+        rejected: Some(RejectedBecause { code: Code::Deleted }),
+        source: Source::default(),
+        outputs: Vec::new(),
+        thumbhash: None,
+        dominant_color: None,
+        poster_ms: None,
+        timings: Timings { committed: now_ms, ..Timings::default() },
+        reads: Reads::default(),
+    };
+    let json = serde_json::to_string(&tombstone).expect("our own types are plain data");
+    let request = s3::put_json(&Key::Manifest(video), json, Condition::Always, call.config, now_ms);
+    let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
+    if answer.status == 200 { Ok(()) } else { Err(storage::unexpected(answer.status, call.request_id)) }
+}
+
+/// Removes everything that was made of a video but the manifest, and says how many objects that was.
+async fn delete_media(video: VideoId, call: &Call<'_>) -> Result<usize, Problem> {
+    let manifest = Key::Manifest(video).to_string();
+    let mut removed = 0;
+    loop {
+        let request = s3::list_media(video, call.config, platform::now_ms());
+        let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
+        if answer.status != 200 {
+            return Err(storage::unexpected(answer.status, call.request_id));
+        }
+        let listing = Listing::read(&storage::text(answer).await);
+        let listing = listing.ok_or_else(|| storage::unexpected(200, call.request_id))?;
+        let keys: Vec<String> = listing.keys.into_iter().filter(|key| *key != manifest).collect();
+        if keys.is_empty() {
+            return Ok(removed);
+        }
+        let request = s3::delete_many(&keys, call.config, platform::now_ms());
+        let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
+        let (status, body) = (answer.status, storage::text(answer).await);
+        if status != 200 || body.contains("<Error>") {
+            return Err(storage::unexpected(status, call.request_id));
+        }
+        removed += keys.len();
+        if !listing.is_truncated {
+            return Ok(removed);
+        }
+    }
+}

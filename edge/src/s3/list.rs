@@ -1,0 +1,178 @@
+//! Decides what the edge lists in the bucket: an owner's sources, a token's slots, a video's pictures. Pure.
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::{Key, Owner, VideoId};
+
+use super::{Ask, Document, S3Request};
+use crate::config::Config;
+use crate::sign::SignError;
+
+/// The most keys of a page, S3's own limit.
+const MAX_KEYS: usize = 1_000;
+
+/// Lists an owner's sources, newest first, behind `after` if given, at most `limit` (S3 allows 1,000).
+pub fn list(
+    owner: &Owner,
+    after: Option<VideoId>,
+    limit: usize,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    let prefix = Key::uploads_of(owner);
+    let start = after.map(|video| format!("{prefix}{video}"));
+    objects(prefix, start, limit, config, now_ms)
+}
+
+/// Lists an owner's sources that were granted in the same millisecond as `video`.
+pub fn list_sources(
+    owner: &Owner,
+    video: VideoId,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    let prefix = format!("{}{}", Key::uploads_of(owner), video.time_part());
+    objects(prefix, None, MAX_KEYS, config, now_ms)
+}
+
+/// Lists an owner's slots that were granted in the same millisecond as `video`.
+pub fn list_slots(
+    owner: &Owner,
+    video: VideoId,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    let prefix = format!("{}{owner}/{}", Key::SLOTS, video.time_part());
+    objects(prefix, None, MAX_KEYS, config, now_ms)
+}
+
+/// Lists everything that was made of a video.
+pub fn list_media(video: VideoId, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    objects(Key::media_of(video), None, MAX_KEYS, config, now_ms)
+}
+
+fn objects(
+    prefix: String,
+    start_after: Option<String>,
+    limit: usize,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    let mut ask = Ask::bucket("GET", config)
+        .query("list-type", "2")
+        .query("max-keys", limit.to_string())
+        .query("prefix", prefix);
+    if let Some(start) = start_after {
+        ask = ask.query("start-after", start);
+    }
+    ask.signed(config, now_ms)
+}
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which video's source it is.
+    pub video: VideoId,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// The sources, in key order: newest first.
+    pub items: Vec<Listed>,
+    /// All keys of the page, sources or not.
+    pub keys: Vec<String>,
+    /// Whether there are more behind the last.
+    pub is_truncated: bool,
+}
+
+impl Listing {
+    /// Reads ListObjectsV2's XML.
+    pub fn read(xml: &str) -> Option<Self> {
+        let document = page(xml)?;
+        let mut listing = Self { is_truncated: document.is_truncated(), ..Self::default() };
+        for item in document.items {
+            let (key, bytes) = (item.get("Key")?, item.get("Size")?.parse().ok()?);
+            if let Ok(Key::Source { video, .. }) = key.parse() {
+                listing.items.push(Listed { video, bytes });
+            }
+            listing.keys.push(key.clone());
+        }
+        Some(listing)
+    }
+}
+
+/// The slots of a token that are taken: when (RFC 3339) and under which ETag.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Slots(pub BTreeMap<VideoId, (String, String)>);
+
+impl Slots {
+    /// Reads ListObjectsV2's XML.
+    pub fn read(xml: &str) -> Option<Self> {
+        let mut slots = Self::default();
+        for item in page(xml)?.items {
+            if let Ok(Key::Slot { video, .. }) = item.get("Key")?.parse() {
+                slots.0.insert(video, (item.get("LastModified")?.clone(), item.get("ETag")?.clone()));
+            }
+        }
+        Some(slots)
+    }
+}
+
+fn page(xml: &str) -> Option<Document> {
+    Document::read(xml, "Contents").filter(|document| document.root == "ListBucketResult")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_listing() {
+        let owner = Owner::of("i", "s");
+        let (a, b) = (VideoId::new(2, [1; 10]), VideoId::new(1, [1; 10]));
+        let xml = format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?>
+            <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>clips</Name>
+            <Contents><Key>uploads/{owner}/{a}</Key><Size>12</Size><ETag>&quot;x&quot;</ETag></Contents>
+            <Contents><Key>uploads/{owner}/stray &amp; odd</Key><Size>1</Size></Contents>
+            <Contents><Key>uploads/{owner}/{b}</Key><Size>5368709120</Size></Contents>
+            <IsTruncated>true</IsTruncated></ListBucketResult>"#
+        );
+        let listing = Listing::read(&xml).unwrap();
+        assert_eq!(
+            listing.items,
+            [Listed { video: a, bytes: 12 }, Listed { video: b, bytes: 5_368_709_120 }]
+        );
+        assert_eq!(listing.keys[1], format!("uploads/{owner}/stray & odd"));
+        assert!(listing.is_truncated);
+    }
+
+    #[test]
+    fn reads_slots() {
+        let owner = Owner::of("i", "s");
+        let video = VideoId::new(2, [1; 10]);
+        let xml = format!(
+            "<ListBucketResult><Contents><Key>slots/{owner}/{video}</Key>\
+             <LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag></Contents>\
+             </ListBucketResult>"
+        );
+        let slots = Slots::read(&xml).unwrap();
+        assert_eq!(slots.0[&video], ("2026-01-01T00:00:00.000Z".to_owned(), "\"e\"".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_listing_is_none() {
+        for xml in [
+            "",
+            "<Error><Code>AccessDenied</Code></Error>",
+            "<ListBucketResult><Contents></Contents></ListBucketResult>",
+            "<ListBucketResult><Contents>",
+            "not xml <",
+        ] {
+            assert_eq!(Listing::read(xml), None, "{xml}");
+        }
+    }
+}

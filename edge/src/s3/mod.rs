@@ -1,0 +1,198 @@
+//! Decides how the edge asks the bucket: presigned requests of its own, and what S3's answers mean. Pure.
+
+mod list;
+mod multipart;
+mod xml;
+
+pub use list::{Listed, Listing, Slots, list, list_media, list_slots, list_sources};
+pub use multipart::{
+    NamedPart, Part, Parts, UnfinishedUpload, UnfinishedUploads, abort, complete, completion_error, create,
+    list_parts, list_uploads, sign_part, upload_id, upload_part,
+};
+pub(crate) use xml::{Document, escape};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use glimpse_contract::Key;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Config;
+use crate::sign::{Presign, SignError, presign};
+
+/// How long the edge's own requests are good for, in seconds: they are made at once.
+const OWN_EXPIRES_SECS: u64 = 60;
+
+/// A request to the bucket, signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Request {
+    /// The method.
+    pub method: &'static str,
+    /// The presigned URL: a secret, never logged.
+    pub url: String,
+    /// The headers that are signed with it and must be sent.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, if it is a text of ours.
+    pub body: Option<String>,
+}
+
+/// Reads an object.
+pub fn get(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    Ask::object("GET", key, config).signed(config, now_ms)
+}
+
+/// Asks whether an object is there, and for its headers.
+pub fn head(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    Ask::object("HEAD", key, config).signed(config, now_ms)
+}
+
+/// Removes an object; one that is not there counts as removed.
+pub fn delete(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    Ask::object("DELETE", key, config).signed(config, now_ms)
+}
+
+/// When a document may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition<'a> {
+    /// Whatever is there.
+    Always,
+    /// Only if nothing is there.
+    IfAbsent,
+    /// Only over the object of this ETag.
+    IfMatch(&'a str),
+}
+
+/// Writes a JSON document of ours.
+pub fn put_json(
+    key: &Key,
+    json: String,
+    condition: Condition<'_>,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    let mut ask = Ask::object("PUT", key, config).with("content-type", "application/json");
+    ask = match condition {
+        Condition::Always => ask,
+        Condition::IfAbsent => ask.with("if-none-match", "*"),
+        Condition::IfMatch(etag) => ask.with("if-match", etag),
+    };
+    ask.body = Some(json);
+    ask.signed(config, now_ms)
+}
+
+/// Removes up to 1,000 objects at once,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>. S3 wants a checksum of the list.
+pub fn delete_many(keys: &[String], config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    let objects: Vec<String> =
+        keys.iter().map(|key| format!("<Object><Key>{}</Key></Object>", escape(key))).collect();
+    let body = format!("<Delete><Quiet>true</Quiet>{}</Delete>", objects.concat());
+    let mut ask = Ask::bucket("POST", config)
+        .query("delete", "")
+        .with("content-type", "application/xml")
+        .with("x-amz-checksum-sha256", STANDARD.encode(Sha256::digest(&body)));
+    ask.body = Some(body);
+    ask.signed(config, now_ms)
+}
+
+/// The code of an error that S3 answered (`NoSuchUpload`, …).
+pub fn error_code(body: &[u8]) -> Option<String> {
+    let mut document = Document::read(&String::from_utf8_lossy(body), "")?;
+    (document.root == "Error").then(|| document.fields.remove("Code")).flatten()
+}
+
+/// A request that is being put together.
+struct Ask {
+    method: &'static str,
+    url: String,
+    query: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
+    body: Option<String>,
+    expires_secs: u64,
+}
+
+impl Ask {
+    fn new(method: &'static str, url: String) -> Self {
+        Self {
+            method,
+            url,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+            expires_secs: OWN_EXPIRES_SECS,
+        }
+    }
+
+    fn object(method: &'static str, key: &Key, config: &Config) -> Self {
+        Self::new(method, config.location.object_url(&key.to_string()))
+    }
+
+    fn bucket(method: &'static str, config: &Config) -> Self {
+        Self::new(method, config.location.bucket_url())
+    }
+
+    fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn signed(self, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+        let query: Vec<(&str, &str)> =
+            self.query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let request = Presign {
+            method: self.method,
+            url: &self.url,
+            query: &query,
+            headers: &headers,
+            expires_secs: self.expires_secs,
+        };
+        let url = presign(&request, &config.credentials, &config.location.region, now_ms)?;
+        Ok(S3Request { method: self.method, url, headers: self.headers, body: self.body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::VideoId;
+
+    use super::*;
+    use crate::config::tests::example;
+
+    #[test]
+    fn a_condition_is_under_the_signature() {
+        let key = Key::Manifest(VideoId::new(1, [0; 10]));
+        let request =
+            put_json(&key, "{}".into(), Condition::IfAbsent, &example(), 1_700_000_000_000).unwrap();
+        assert!(
+            request.url.contains("X-Amz-SignedHeaders=content-type%3Bhost%3Bif-none-match&"),
+            "{}",
+            request.url
+        );
+        assert_eq!(request.headers[1], ("if-none-match", "*".to_owned()));
+    }
+
+    #[test]
+    fn a_list_to_delete_carries_its_checksum() {
+        let request = delete_many(&["media/a&b".into()], &example(), 1_700_000_000_000).unwrap();
+        let body = request.body.unwrap();
+        assert!(body.contains("<Key>media/a&amp;b</Key>"), "{body}");
+        let checksum = STANDARD.encode(Sha256::digest(&body));
+        assert!(request.headers.contains(&("x-amz-checksum-sha256", checksum)));
+    }
+
+    #[test]
+    fn an_error_is_known_by_its_code() {
+        assert_eq!(
+            error_code(b"<Error><Code>NoSuchUpload</Code><Message>x</Message></Error>").as_deref(),
+            Some("NoSuchUpload")
+        );
+        for other in ["<CompleteMultipartUploadResult/>", "", "{}"] {
+            assert_eq!(error_code(other.as_bytes()), None);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Decides how S3's XML is read: one level of lists and fields, whatever else is in it. Pure.
+
+use std::collections::BTreeMap;
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+/// Texts by the names of their elements.
+pub(crate) type Fields = BTreeMap<String, String>;
+
+/// A document of S3: a root, fields in it, and the fields of each item of its list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// The root's name without its namespace.
+    pub(crate) root: String,
+    /// The fields right below the root.
+    pub(crate) fields: Fields,
+    /// The fields of each element that was asked for.
+    pub(crate) items: Vec<Fields>,
+}
+
+impl Document {
+    /// Reads a document whose list consists of elements of the name `item`. Elements that lie deeper are passed over.
+    pub(crate) fn read(xml: &str, item: &str) -> Option<Self> {
+        let mut reader = Reader::from_str(xml);
+        reader.config_mut().expand_empty_elements = true;
+        let mut document = Self::default();
+        let mut path: Vec<String> = Vec::new();
+        let mut text = String::new();
+        loop {
+            match reader.read_event().ok()? {
+                Event::Start(tag) => {
+                    let name = tag.local_name().as_ref().to_owned();
+                    match path.len() {
+                        0 => document.root.clone_from(&name),
+                        1 if name == item => document.items.push(Fields::new()),
+                        _ => {}
+                    }
+                    path.push(name);
+                    text.clear();
+                }
+                Event::Text(part) => text.push_str(&part),
+                Event::GeneralRef(reference) => text.push(resolve(&reference)?),
+                Event::End(_) => {
+                    let name = path.pop()?;
+                    let value = std::mem::take(&mut text);
+                    match path.as_slice() {
+                        [_root] if name != item => {
+                            document.fields.insert(name, value);
+                        }
+                        [_root, parent] if parent == item => {
+                            document.items.last_mut()?.insert(name, value);
+                        }
+                        _ => {}
+                    }
+                }
+                Event::Eof => return (path.is_empty() && !document.root.is_empty()).then_some(document),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the list goes on behind this page.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.fields.get("IsTruncated").is_some_and(|text| text == "true")
+    }
+}
+
+/// XML's five named characters, and numbers.
+fn resolve(reference: &str) -> Option<char> {
+    match reference {
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        "amp" => Some('&'),
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        _ => {
+            let number = reference.strip_prefix('#')?;
+            let code = match number.strip_prefix('x') {
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+                None => number.parse().ok()?,
+            };
+            char::from_u32(code)
+        }
+    }
+}
+
+/// Text as it may stand in an element.
+pub(crate) fn escape(text: &str) -> String {
+    quick_xml::escape::escape(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fields_and_items_are_told_apart() {
+        let xml = r#"<?xml version="1.0"?><ListPartsResult xmlns="x"><Key>a&amp;b</Key><IsTruncated>true</IsTruncated>
+            <Owner><ID>me</ID></Owner><Part><PartNumber>1</PartNumber><ETag>&quot;e&#34;</ETag></Part>
+            <Part><PartNumber>2</PartNumber></Part></ListPartsResult>"#;
+        let document = Document::read(xml, "Part").unwrap();
+        assert_eq!(document.root, "ListPartsResult");
+        assert_eq!(document.fields["Key"], "a&b");
+        assert!(document.is_truncated());
+        assert_eq!(document.items[0]["ETag"], "\"e\"");
+        assert_eq!(document.items[1]["PartNumber"], "2");
+        assert!(!document.fields.contains_key("ID"), "deeper than a field");
+    }
+
+    #[test]
+    fn half_a_document_is_none() {
+        for xml in ["", "not xml <", "<A>", "<A><B></A>", "<A>&nonsense;</A>"] {
+            assert_eq!(Document::read(xml, "B"), None, "{xml}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(xml in "\\PC{0,100}") {
+            let _ = Document::read(&xml, "Part");
+        }
+
+        #[test]
+        fn what_was_escaped_is_read_again(text in "[ -~]{0,40}") {
+            let xml = format!("<R><K>{}</K></R>", escape(&text));
+            prop_assert_eq!(&Document::read(&xml, "I").unwrap().fields["K"], &text);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Decides what an upload token that is asked for may say. Pure.
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::{Code, Problem, Visibility, limits};
+use serde::Deserialize;
+
+use crate::auth::{Caller, UploadToken, upload_audience};
+use crate::config::Config;
+
+/// What the body of `POST /api/upload-tokens` may say; all of it may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mint {
+    /// The most bytes of each video.
+    pub max_bytes: Option<u64>,
+    /// The media types that may be uploaded.
+    pub types: Option<Vec<String>>,
+    /// How many videos; one if absent.
+    pub videos: Option<u32>,
+    /// How long it lives, in seconds; an hour if absent.
+    pub expires_in: Option<u64>,
+    /// Who may see the pictures.
+    pub visibility: Option<Visibility>,
+    /// The customer's own name of the video.
+    pub external_id: Option<String>,
+    /// The customer's own fields.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Reads the body; an empty one asks for a token with all defaults.
+///
+/// # Errors
+/// What is wrong, by name.
+pub fn parse_mint(body: &[u8]) -> Result<Mint, Problem> {
+    if body.is_empty() {
+        return Ok(Mint::default());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::because(Code::BadParameter, format!("The body is wrong: {error}.")))
+}
+
+/// The token for this caller.
+///
+/// # Errors
+/// A claim that no token may have.
+pub fn token_of(
+    mint: Mint,
+    caller: &Caller,
+    config: &Config,
+    jti: [u8; 16],
+    now_ms: u64,
+) -> Result<UploadToken, Problem> {
+    let bad = |why: &str| Problem::because(Code::BadParameter, format!("{why}."));
+    let lives = mint.expires_in.unwrap_or(limits::UPLOAD_TOKEN_SECS);
+    if !(1..=limits::MAX_UPLOAD_TOKEN_SECS).contains(&lives) {
+        return Err(bad("`expires_in` must be a number of seconds from 1 to 86400"));
+    }
+    let token = UploadToken {
+        iss: caller.issuer.clone(),
+        sub: caller.subject.clone(),
+        aud: upload_audience(&config.public_url),
+        iat: now_ms / 1000,
+        exp: now_ms / 1000 + lives,
+        jti: hex::encode(jti),
+        max_bytes: mint.max_bytes,
+        types: mint.types,
+        videos: mint.videos,
+        visibility: mint.visibility,
+        external_id: mint.external_id,
+        metadata: mint.metadata,
+        only: None,
+    };
+    token.check_claims().map_err(bad)?;
+    Ok(token)
+}

@@ -1,0 +1,327 @@
+//! Decides what a client may say about a multipart upload, and what S3's parts must be before they become a video. Pure.
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::{Code, Key, Problem, VideoId, limits};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+
+use super::Allowance;
+use super::companion::{UppyQuery, decode};
+use crate::auth::Caller;
+use crate::s3::{Document, NamedPart, Part};
+
+/// The longest upload id that is passed on, in bytes; S3's have about 130.
+const MAX_UPLOAD_ID_BYTES: usize = 1024;
+/// The most parts that are signed by one call of `batch`.
+const MAX_BATCH: usize = 100;
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::because(Code::BadParameter, detail)
+}
+
+/// Reads the body of `POST /s3/multipart`.
+///
+/// # Errors
+/// What is missing or wrong. `metadata` may say anything: the file's name is what counts.
+pub fn parse_creation(body: &[u8]) -> Result<UppyQuery, Problem> {
+    #[derive(Deserialize)]
+    struct Creation {
+        filename: Option<String>,
+        #[serde(rename = "type")]
+        content_type: Option<String>,
+    }
+    let creation: Creation = serde_json::from_slice(body)
+        .map_err(|error| bad(format!("The body must be a JSON object with filename and type: {error}.")))?;
+    let filename = creation
+        .filename
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| bad("The member `filename` is required and must not be empty."))?;
+    Ok(UppyQuery { filename, content_type: creation.content_type.unwrap_or_default() })
+}
+
+/// The key that a query names, if the caller may touch it.
+///
+/// # Errors
+/// A missing key; one that is not the caller's, or lies outside of what their token is for.
+pub fn upload_key(query: &str, caller: &Caller) -> Result<(Key, VideoId), Problem> {
+    let text = parameter(query, "key")
+        .ok_or_else(|| bad("The parameter `key` is required, as it was given out."))?;
+    check_upload(&text, caller)
+}
+
+/// The same for a key that stands elsewhere.
+///
+/// # Errors
+/// A key that is not the caller's, or lies outside of what their token is for.
+pub fn check_upload(key: &str, caller: &Caller) -> Result<(Key, VideoId), Problem> {
+    let forbidden = || Problem::new(Code::ForbiddenKey);
+    let Ok(Key::Source { owner, video }) = key.parse() else { return Err(forbidden()) };
+    if owner != caller.owner || caller.token.as_ref().is_some_and(|token| !token.covers(video)) {
+        return Err(forbidden());
+    }
+    Ok((Key::Source { owner, video }, video))
+}
+
+fn parameter(query: &str, wanted: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (decode(name) == wanted).then(|| decode(value))
+    })
+}
+
+/// An upload id as it stands in a path.
+///
+/// # Errors
+/// One that cannot be S3's.
+pub fn upload_id(segment: &str) -> Result<String, Problem> {
+    let text = percent_decode_str(segment).decode_utf8().map_err(|_| Problem::new(Code::NotFound))?;
+    let is_plausible = !text.is_empty()
+        && text.len() <= MAX_UPLOAD_ID_BYTES
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plausible.then(|| text.into_owned()).ok_or_else(|| Problem::new(Code::NotFound))
+}
+
+/// A part's number.
+///
+/// # Errors
+/// One that no file of the allowed length can have.
+pub fn part_number(text: &str, allowance: &Allowance) -> Result<u64, Problem> {
+    let most = allowance.max_parts();
+    let number = text.parse().ok().filter(|number| (1..=limits::MAX_PARTS).contains(number));
+    let number = number.ok_or_else(|| bad("The part number must be a number from 1 to 10000."))?;
+    if number > most {
+        let detail = format!(
+            "A file of at most {} bytes has at most {most} parts of 5 MiB; part {number} was asked for.",
+            allowance.max_bytes
+        );
+        return Err(Problem::because(Code::TooLarge, detail));
+    }
+    Ok(number)
+}
+
+/// The part numbers of `batch?partNumbers=1,2,3`.
+///
+/// # Errors
+/// None, too many, or one that is wrong.
+pub fn part_numbers(query: &str, allowance: &Allowance) -> Result<Vec<u64>, Problem> {
+    let text = parameter(query, "partNumbers").unwrap_or_default();
+    let numbers: Vec<&str> = text.split(',').map(str::trim).filter(|number| !number.is_empty()).collect();
+    if numbers.is_empty() || numbers.len() > MAX_BATCH {
+        return Err(bad("The parameter `partNumbers` must name 1 to 100 parts, separated by commas."));
+    }
+    numbers.into_iter().map(|number| part_number(number, allowance)).collect()
+}
+
+/// What a client says to finish an upload, and in which language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletionBody {
+    /// The parts, in the order of their numbers.
+    pub parts: Vec<NamedPart>,
+    /// Whether it was S3's own XML, and S3's own answer is expected.
+    pub is_xml: bool,
+}
+
+/// Reads the body of `POST …/complete`: Companion's JSON, or the XML that a client means for S3.
+///
+/// # Errors
+/// A body that is neither, or names no part, or one twice.
+pub fn parse_completion(body: &[u8]) -> Result<CompletionBody, Problem> {
+    let is_xml = body.trim_ascii_start().starts_with(b"<");
+    let mut parts = if is_xml { completion_xml(body) } else { completion_json(body) }.ok_or_else(|| {
+        bad("`parts` must be an array of objects with a number PartNumber and a text ETag.")
+    })?;
+    parts.sort_by_key(|part| part.number);
+    if parts.is_empty() || parts.len() as u64 > limits::MAX_PARTS {
+        return Err(bad("1 to 10000 parts make an upload."));
+    }
+    if let Some(twice) = parts.windows(2).find(|pair| pair[0].number == pair[1].number) {
+        return Err(bad(format!("Part {} is named twice.", twice[0].number)));
+    }
+    Ok(CompletionBody { parts, is_xml })
+}
+
+fn completion_json(body: &[u8]) -> Option<Vec<NamedPart>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Named {
+        part_number: u64,
+        #[serde(rename = "ETag")]
+        etag: String,
+    }
+    #[derive(Deserialize)]
+    struct Body {
+        parts: Vec<Named>,
+    }
+    let body: Body = serde_json::from_slice(body).ok()?;
+    Some(body.parts.into_iter().map(|part| named(part.part_number, &part.etag)).collect())
+}
+
+fn completion_xml(body: &[u8]) -> Option<Vec<NamedPart>> {
+    let document = Document::read(std::str::from_utf8(body).ok()?, "Part")?;
+    if document.root != "CompleteMultipartUpload" {
+        return None;
+    }
+    let part = |item: &BTreeMap<String, String>| {
+        Some(named(item.get("PartNumber")?.trim().parse().ok()?, item.get("ETag")?))
+    };
+    document.items.iter().map(part).collect()
+}
+
+/// Uppy v5 passes an ETag on with its quotes, v6 without.
+fn named(number: u64, etag: &str) -> NamedPart {
+    NamedPart { number, etag: bare(etag).to_owned() }
+}
+
+fn bare(etag: &str) -> &str {
+    etag.trim().trim_matches('"')
+}
+
+/// The length of the video that these parts make, in bytes.
+///
+/// # Errors
+/// A part that S3 does not have so, an empty file, or one that is too large: then the upload is to be given up.
+pub fn check_parts(named: &[NamedPart], stored: &[Part], allowance: &Allowance) -> Result<u64, Problem> {
+    let stored: BTreeMap<u64, &Part> = stored.iter().map(|part| (part.number, part)).collect();
+    let mut total = 0_u64;
+    for part in named {
+        let found = stored.get(&part.number).filter(|found| bare(&found.etag) == part.etag);
+        let found =
+            found.ok_or_else(|| bad(format!("Part {} was not uploaded with this ETag.", part.number)))?;
+        total = total.saturating_add(found.bytes);
+    }
+    allowance.checked_size(total)
+}
+
+/// What a client is told when S3 does not finish an upload.
+pub fn complete_error(code: &str) -> Problem {
+    match code {
+        "PreconditionFailed" => Problem::new(Code::AlreadyUploaded),
+        "ConditionalRequestConflict" | "SlowDown" | "ServiceUnavailable" => Problem::new(Code::Busy),
+        "InvalidPart" => bad("A part was not uploaded, or has changed since."),
+        "InvalidPartOrder" => bad("The parts are not in order."),
+        "EntityTooSmall" => bad("A part that is not the last has less than 5 MiB."),
+        "NoSuchUpload" => Problem::because(
+            Code::NotFound,
+            "This upload is over: finished, cancelled or too old. Begin it again.",
+        ),
+        _ => Problem::new(Code::Upstream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::Owner;
+
+    use super::*;
+    use crate::auth::{UploadToken, a_token};
+    use crate::config::tests::with;
+
+    fn caller(token: bool) -> Caller {
+        let token = token.then(a_token);
+        let owner = token.as_ref().map_or_else(|| Owner::of("i", "s"), UploadToken::owner);
+        Caller { owner, issuer: "i".into(), subject: "s".into(), name: None, email: None, token }
+    }
+
+    /// Rows U4 and U11 of the threat table.
+    #[test]
+    fn only_an_own_key_is_touched() {
+        let ann = caller(false);
+        let own = Key::Source { owner: ann.owner.clone(), video: VideoId::new(1, [1; 10]) };
+        let query = format!("x=1&key={}", own.to_string().replace('/', "%2F"));
+        assert_eq!(upload_key(&query, &ann).unwrap().0, own);
+        assert_eq!(upload_key("", &ann).unwrap_err().code, Code::BadParameter);
+        let bob = Key::Source { owner: Owner::of("i", "bob"), video: VideoId::new(1, [1; 10]) };
+        for foreign in
+            [bob.to_string(), format!("{own}/"), own.to_string().replace("uploads", "media"), "..".into()]
+        {
+            let problem = upload_key(&format!("key={foreign}"), &ann).unwrap_err();
+            assert_eq!(problem.code, Code::ForbiddenKey, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_token_touches_only_its_own_videos() {
+        let holder = caller(true);
+        let key = |video| Key::Source { owner: holder.owner.clone(), video }.to_string();
+        assert!(check_upload(&key(a_token().slots()[0]), &holder).is_ok());
+        let other = check_upload(&key(VideoId::new(1, [1; 10])), &holder);
+        assert_eq!(other.unwrap_err().code, Code::ForbiddenKey);
+    }
+
+    #[test]
+    fn part_numbers_end_where_the_file_must() {
+        let small = Allowance::of_config(&with(&[("MAX_UPLOAD_BYTES", "10485761")]));
+        assert_eq!(part_number("3", &small), Ok(3));
+        assert_eq!(part_number("4", &small).unwrap_err().code, Code::TooLarge);
+        let large = Allowance::of_config(&with(&[("MAX_UPLOAD_BYTES", "5497558138880")]));
+        assert_eq!(part_number("10000", &large), Ok(10_000));
+        for wrong in ["0", "10001", "-1", "1.5", "x", "", "batch"] {
+            assert_eq!(part_number(wrong, &large).unwrap_err().code, Code::BadParameter, "{wrong}");
+        }
+        assert_eq!(part_numbers("partNumbers=1%2C2,3&key=x", &small), Ok(vec![1, 2, 3]));
+        assert!(part_numbers("partNumbers=", &small).is_err());
+    }
+
+    #[test]
+    fn an_upload_id_is_percent_decoded_once() {
+        assert_eq!(upload_id("a%2Fb%252F"), Ok("a/b%2F".to_owned()));
+        for wrong in ["", "%20", "%ff", "%0a", &"x".repeat(2000)] {
+            assert!(upload_id(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn both_languages_and_both_spellings_of_an_etag() {
+        let json = br#"{"parts":[{"PartNumber":2,"ETag":"\"b\""},{"PartNumber":1,"ETag":"a"}]}"#;
+        let xml =
+            b"<CompleteMultipartUpload><Part><PartNumber>2</PartNumber><ETag>&quot;b&quot;</ETag></Part>\
+            <Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>";
+        let (json, xml) = (parse_completion(json).unwrap(), parse_completion(xml).unwrap());
+        assert_eq!(json.parts, xml.parts);
+        assert_eq!(json.parts[1], NamedPart { number: 2, etag: "b".into() });
+        assert!(xml.is_xml && !json.is_xml);
+        for wrong in [
+            "",
+            "{}",
+            r#"{"parts":[]}"#,
+            r#"{"parts":[{"PartNumber":"1","ETag":"a"}]}"#,
+            r#"{"parts":[{"PartNumber":1}]}"#,
+            r#"{"parts":[{"PartNumber":1,"ETag":"a"},{"PartNumber":1,"ETag":"a"}]}"#,
+            "<Delete/>",
+        ] {
+            assert_eq!(parse_completion(wrong.as_bytes()).unwrap_err().code, Code::BadParameter, "{wrong}");
+        }
+    }
+
+    /// Row U11 of the threat table.
+    #[test]
+    fn parts_are_summed_before_they_become_a_video() {
+        let allowance = Allowance::of_config(&with(&[("MAX_UPLOAD_BYTES", "11")]));
+        let stored = |sizes: &[u64]| -> Vec<Part> {
+            (1..).zip(sizes).map(|(number, &bytes)| Part { number, etag: "\"e\"".into(), bytes }).collect()
+        };
+        let named = |numbers: &[u64]| -> Vec<NamedPart> {
+            numbers.iter().map(|&number| NamedPart { number, etag: "e".into() }).collect()
+        };
+        assert_eq!(check_parts(&named(&[1, 2]), &stored(&[5, 6, 99]), &allowance), Ok(11));
+        let code =
+            |named: &[NamedPart], stored: &[Part]| check_parts(named, stored, &allowance).unwrap_err().code;
+        assert_eq!(code(&named(&[1, 2]), &stored(&[5, 7])), Code::TooLarge);
+        assert_eq!(code(&named(&[1, 2]), &stored(&[u64::MAX, u64::MAX])), Code::TooLarge);
+        assert_eq!(code(&named(&[1]), &stored(&[0])), Code::Empty);
+        assert_eq!(code(&named(&[3]), &stored(&[5, 6])), Code::BadParameter);
+        let other = [NamedPart { number: 1, etag: "f".into() }];
+        assert_eq!(code(&other, &stored(&[5])), Code::BadParameter);
+    }
+
+    #[test]
+    fn a_creation_names_its_file() {
+        let body = br#"{"filename":"a.mp4","type":"video/mp4","metadata":{"size":5,"x":null}}"#;
+        let wanted = UppyQuery { filename: "a.mp4".into(), content_type: "video/mp4".into() };
+        assert_eq!(parse_creation(body), Ok(wanted));
+        for wrong in ["", "[]", "{}", r#"{"filename":""}"#, r#"{"filename":7}"#] {
+            assert_eq!(parse_creation(wrong.as_bytes()).unwrap_err().code, Code::BadParameter, "{wrong}");
+        }
+    }
+}
