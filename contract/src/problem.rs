@@ -121,6 +121,7 @@ impl Problem {
             message: self.detail.clone(),
             error: self.detail.clone(),
             request_id: request_id.to_owned(),
+            request_id_of_companion: request_id.to_owned(),
         }
     }
 }
@@ -142,6 +143,9 @@ struct Body {
     message: String,
     error: String,
     request_id: String,
+    /// The same in the spelling that Uppy v4 and v5 show.
+    #[serde(rename = "requestId")]
+    request_id_of_companion: String,
 }
 
 #[cfg(test)]
@@ -171,7 +175,7 @@ mod tests {
             serde_json::json!({
                 "type": "urn:glimpse:problem:too_large", "title": "Too large", "status": 413,
                 "detail": "At most 5 GB.", "code": "too_large", "message": "At most 5 GB.",
-                "error": "At most 5 GB.", "request_id": "r1",
+                "error": "At most 5 GB.", "request_id": "r1", "requestId": "r1",
             })
         );
     }

@@ -80,7 +80,10 @@ pub(crate) async fn form(request: &Request, boundary: String, call: &Call<'_>) -
 
 async fn take(mut form: multer::Multipart<'static>, call: &Call<'_>) -> Result<Grant, Problem> {
     let bad = |error: multer::Error| match error {
-        multer::Error::StreamReadFailed(_) | multer::Error::IncompleteStream => broken_off(),
+        multer::Error::StreamReadFailed(_)
+        | multer::Error::IncompleteStream
+        | multer::Error::IncompleteHeaders
+        | multer::Error::IncompleteFieldData { .. } => broken_off(),
         error => Problem::because(Code::BadParameter, format!("The form cannot be read: {error}.")),
     };
     let mut fields = Fields::default();

@@ -102,6 +102,27 @@ impl Person {
         Answer::of(request.send().await.expect("the edge answers")).await
     }
 
+    /// Any call with these headers and bytes.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.edge)).body(body);
+        if !self.token.is_empty() {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", self.token));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send().await.expect("the edge answers")).await
+    }
+
     /// `GET`
     pub async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, None).await

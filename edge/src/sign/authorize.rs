@@ -1,17 +1,19 @@
 //! Decides the headers by which a request to a Lambda function URL proves itself: SigV4 for the service `lambda`.
 
-use aws_credential_types::Credentials as AwsCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
+use super::canonical::{ALGORITHM, Canonical, headers, scope, split};
+use super::{Credentials, SignError};
+use crate::moment::amz_date;
 
-use super::{Credentials, SignError, system_time};
+/// SHA-256 of no bytes.
+const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A request without a body, to be signed in its headers.
 #[derive(Debug, Clone)]
 pub struct Authorize<'a> {
     /// The method.
     pub method: &'a str,
-    /// The address, percent-encoded, without a query.
+    /// The address without a query. Its path holds unreserved characters and single slashes only: every service but S3
+    /// would encode others twice and normalise the path, and neither is done here.
     pub url: &'a str,
     /// The service's name in the signature's scope.
     pub service: &'a str,
@@ -20,34 +22,33 @@ pub struct Authorize<'a> {
 /// The headers that the request is sent with: all that is signed but `host`, and the signature. They are a secret.
 ///
 /// # Errors
-/// A URL that cannot stand in a request.
+/// A URL that cannot stand in a request, or has a path that would have to be encoded.
 pub fn authorize(
     request: &Authorize<'_>,
     credentials: &Credentials,
     region: &str,
     now_ms: u64,
 ) -> Result<Vec<(String, String)>, SignError> {
-    let identity = AwsCredentials::new(
-        &credentials.access_key_id,
-        &credentials.secret_access_key,
-        credentials.session_token.clone(),
-        None,
-        "glimpse",
-    )
-    .into();
-    // Every service but S3 encodes twice and normalises the path, which is the crate's default.
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name(request.service)
-        .time(system_time(now_ms))
-        .settings(SigningSettings::default())
-        .build()?
-        .into();
-    let signable =
-        SignableRequest::new(request.method, request.url, std::iter::empty(), SignableBody::Bytes(&[]))?;
-    let (instructions, _) = sign(signable, &params)?.into_parts();
-    Ok(instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    let (host, path) = split(request.url)?;
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+    if !is_plain || path.split('/').skip(1).any(|part| matches!(part, "." | "..")) || path.contains("//") {
+        return Err(SignError);
+    }
+    let date = amz_date(now_ms);
+    let mut signed = vec![("host", host), ("x-amz-date", date.as_str())];
+    if let Some(token) = &credentials.session_token {
+        signed.push(("x-amz-security-token", token));
+    }
+    let (lines, names) = headers(&signed)?;
+    let canonical =
+        Canonical { method: request.method, path, query: "", headers: (&lines, &names), payload: EMPTY_HASH };
+    let signature = canonical.signature(credentials, region, request.service, &date, now_ms);
+    let scope = scope(&date, region, request.service);
+    let id = &credentials.access_key_id;
+    let authorization =
+        format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}");
+    let sent = signed.iter().skip(1).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Ok(sent.chain([("authorization".to_owned(), authorization)]).collect())
 }
 
 #[cfg(test)]
@@ -80,6 +81,15 @@ mod tests {
                  Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"
             )
         );
+    }
+
+    #[test]
+    fn a_path_that_would_have_to_be_encoded_is_refused() {
+        for path in ["a%20b", "a//b", "../a", "a/.", "a+b"] {
+            let url = format!("https://x.example/{path}");
+            let request = Authorize { method: "POST", url: &url, service: "lambda" };
+            assert!(authorize(&request, &example(None), "eu-central-1", 0).is_err(), "{path}");
+        }
     }
 
     #[test]

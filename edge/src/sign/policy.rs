@@ -1,11 +1,11 @@
 //! Decides the form of a browser's POST upload: a policy that S3 checks field by field, and its signature.
 
-use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Credentials, Location, system_time};
+use super::canonical::{ALGORITHM, scope, sign};
+use super::{Credentials, Location};
 use crate::moment::{amz_date, iso_date};
 
 /// One thing that a POST must fulfil.
@@ -46,10 +46,10 @@ pub fn sign_policy(
     now_ms: u64,
 ) -> SignedForm {
     let date = amz_date(now_ms);
-    let scope = format!("{}/{}/s3/aws4_request", &date[..8], location.region);
+    let scope = scope(&date, &location.region, "s3");
     let mut fields = policy.fields.clone();
     fields.push(("bucket".to_owned(), location.bucket.clone()));
-    fields.push(("X-Amz-Algorithm".to_owned(), "AWS4-HMAC-SHA256".to_owned()));
+    fields.push(("X-Amz-Algorithm".to_owned(), ALGORITHM.to_owned()));
     fields.push(("X-Amz-Credential".to_owned(), format!("{}/{scope}", credentials.access_key_id)));
     fields.push(("X-Amz-Date".to_owned(), date));
     if let Some(token) = &credentials.session_token {
@@ -67,9 +67,7 @@ pub fn sign_policy(
         "conditions": conditions.iter().map(as_json).collect::<Vec<_>>(),
     });
     let encoded = STANDARD.encode(document.to_string());
-    let key =
-        generate_signing_key(&credentials.secret_access_key, system_time(now_ms), &location.region, "s3");
-    let signature = calculate_signature(key, encoded.as_bytes());
+    let signature = sign(encoded.as_bytes(), credentials, &location.region, "s3", now_ms);
     fields.push(("Policy".to_owned(), encoded));
     fields.push(("X-Amz-Signature".to_owned(), signature));
     SignedForm { fields }
@@ -84,7 +82,10 @@ fn as_json(condition: &PolicyCondition) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+
     use super::*;
+    use crate::sign::system_time;
 
     #[test]
     fn every_field_is_bound_and_none_by_its_beginning() {

@@ -1,0 +1,171 @@
+//! One call uploads a video through the Worker, which never holds it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use e2e::media;
+use e2e::person::{Answer, Person};
+use e2e::stack::{Options, Stack};
+use futures::stream;
+use reqwest::{Body, Method};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+const MIB: usize = 1024 * 1024;
+
+async fn stack(vars: &[(&str, &str)]) -> Stack {
+    let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Stack::start(Options { no_function: true, vars, ..Options::default() }).await
+}
+
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(bytes).collect()
+}
+
+/// A body without a length: it is sent in chunks.
+fn chunked(bytes: &[u8]) -> Body {
+    let chunks: Vec<_> =
+        bytes.chunks(100_000).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
+    Body::wrap_stream(stream::iter(chunks))
+}
+
+fn form(fields: &[(&str, &str)], file: &[u8], cut: usize) -> (String, Vec<u8>) {
+    let mut body = Vec::new();
+    for (name, value) in fields {
+        body.extend(
+            format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes(),
+        );
+    }
+    body.extend(
+        b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"Ski trip.mp4\"\r\n\
+          Content-Type: video/mp4\r\n\r\n",
+    );
+    body.extend_from_slice(file);
+    body.extend(b"\r\n--XX--\r\n");
+    body.truncate(body.len() - cut);
+    ("multipart/form-data; boundary=XX".to_owned(), body)
+}
+
+#[track_caller]
+fn created(answer: &Answer) -> Value {
+    assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+    let video = answer.json()["video"].clone();
+    assert_eq!(answer.header("location"), format!("/api/videos/{}", video["id"].as_str().unwrap()));
+    assert!(video["urls"]["thumbnail.jpg"].as_str().unwrap().contains(video["id"].as_str().unwrap()));
+    video
+}
+
+/// What lies in the bucket is what was sent, under the name and type that were said.
+async fn stored(stack: &Stack, video: &Value, sent: &[u8]) {
+    let keys = stack.cloud.store().list("uploads/");
+    let key = keys.iter().find(|key| key.ends_with(video["id"].as_str().unwrap())).expect("the source");
+    let found = stack.cloud.store().get(key).await.expect("its bytes");
+    assert_eq!(found.len(), sent.len());
+    assert_eq!(Sha256::digest(&found), Sha256::digest(sent));
+}
+
+#[tokio::test]
+async fn a_file_is_sent_as_curl_does() {
+    let stack = stack(&[]).await;
+    let ann = Person::new(&stack, "ann");
+    let file = noise(20 * MIB + 7);
+
+    // `curl -T "Ski trip.mp4" …/api/videos/`
+    let answer = ann.send(Method::PUT, "/api/videos/Ski%20trip.mp4", &[], file.clone()).await;
+    let video = created(&answer);
+    assert_eq!((&video["name"], &video["content_type"]), (&json!("Ski trip.mp4"), &json!("video/mp4")));
+    stored(&stack, &video, &file).await;
+
+    // `curl --data-binary @clip.mp4 …/api/videos?name=clip.mp4`
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = ann.send(Method::POST, "/api/videos?name=clip.mov", &kind, file.clone()).await;
+    let video = created(&answer);
+    assert_eq!(video["content_type"], "video/quicktime");
+    stored(&stack, &video, &file).await;
+
+    // `… | curl -T - …`: nobody knows how long it is.
+    let answer = ann.send(Method::PUT, "/api/videos/pipe.webm", &[], chunked(&file)).await;
+    stored(&stack, &created(&answer), &file).await;
+    let answer = ann.send(Method::PUT, "/api/videos/short.webm", &[], chunked(&file[..1000])).await;
+    stored(&stack, &created(&answer), &file[..1000]).await;
+
+    // `curl -F external_id=… -F file=@clip.mp4 …`
+    let fields = [("external_id", "order 7"), ("metadata", r#"{"a":"b"}"#)];
+    let (kind, body) = form(&fields, &file, 0);
+    let answer = ann.send(Method::POST, "/api/videos", &[("content-type", &kind)], body).await;
+    let video = created(&answer);
+    assert_eq!((&video["name"], &video["external_id"]), (&json!("Ski trip.mp4"), &json!("order 7")));
+    stored(&stack, &video, &file).await;
+    let (kind, body) = form(&[], &file[..8 * MIB], 0);
+    let answer = ann.send(Method::POST, "/api/videos", &[("content-type", &kind)], chunked(&body)).await;
+    stored(&stack, &created(&answer), &file[..8 * MIB]).await;
+    assert_eq!(stack.cloud.store().uploads_under_way(), 0, "no parts are left behind");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_named_and_leaves_nothing() {
+    let stack = stack(&[("MAX_UPLOAD_BYTES", "9000000"), ("MAX_BODY_BYTES", "12000000")]).await;
+    let ann = Person::new(&stack, "ann");
+    let file = noise(13_000_000);
+    let refused = |answer: &Answer, code: &str, word: &str| {
+        assert_eq!(answer.code(), code, "{}", String::from_utf8_lossy(&answer.body));
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(word), "{detail}");
+    };
+    let put = async |body: Body| ann.send(Method::PUT, "/api/videos/a.mp4", &[], body).await;
+    refused(&put(file.clone().into()).await, "too_large", "signed upload");
+    refused(&put(file[..10_000_000].to_vec().into()).await, "too_large", "9000000");
+    refused(&put(chunked(&file[..10_000_000])).await, "too_large", "9000000");
+    refused(&put(Body::from("")).await, "empty", "empty");
+    let (kind, body) = form(&[], &file[..10_000_000], 0);
+    let post = async |kind: &str, body: Vec<u8>| {
+        ann.send(Method::POST, "/api/videos", &[("content-type", kind)], body).await
+    };
+    refused(&post(&kind, body).await, "too_large", "9000000");
+    let (kind, body) = form(&[], b"", 0);
+    refused(&post(&kind, body).await, "empty", "empty");
+    let (kind, body) = form(&[], &file[..8_500_000], 40);
+    refused(&post(&kind, body).await, "bad_parameter", "broke off");
+    let (kind, body) = form(&[("colour", "blue")], b"x", 0);
+    refused(&post(&kind, body).await, "bad_parameter", "colour");
+    refused(&post("multipart/form-data", b"x".to_vec()).await, "bad_parameter", "boundary");
+    let nothing =
+        b"--XX\r\nContent-Disposition: form-data; name=\"external_id\"\r\n\r\nx\r\n--XX--\r\n".to_vec();
+    refused(&post("multipart/form-data; boundary=XX", nothing).await, "bad_parameter", "no file");
+    refused(&post("text/html", b"<html>".to_vec()).await, "bad_parameter", "name");
+    let html = ann.send(Method::PUT, "/api/videos/a.html", &[("content-type", "text/html")], "<html>").await;
+    refused(&html, "type_not_allowed", "text/html");
+    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that was stored");
+    assert_eq!(stack.cloud.store().uploads_under_way(), 0, "and nothing is half there");
+}
+
+/// The tutorial's API in one call, without its limits.
+#[tokio::test]
+async fn whoever_wants_to_wait_gets_the_pictures_with_the_answer() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let headers = [("prefer", "wait=30"), ("content-type", "video/mp4")];
+    let clip = media::clip(2, "320x240");
+    let mut answer = ann.send(Method::PUT, "/api/videos/clip.mp4", &headers, clip).await;
+    if answer.status == 201 {
+        // A slow machine: what was promised is that it can be asked for.
+        let video = answer.json()["video"]["id"].as_str().unwrap().to_owned();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ann.outcome(&video).await["state"], "ready");
+        answer = ann.send(Method::PUT, "/api/videos/clip.mp4", &headers, media::clip(2, "320x240")).await;
+    }
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.header("preference-applied"), "wait=30");
+    let video = answer.json()["video"].clone();
+    assert_eq!(video["state"], "ready");
+    let poster = video["urls"]["thumbnail.jpg"].as_str().unwrap();
+    let poster = e2e::person::fetch(Method::GET, poster, &[]).await;
+    assert_eq!((poster.status.as_u16(), poster.header("content-type")), (200, "image/jpeg"));
+}

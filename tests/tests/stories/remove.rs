@@ -1,0 +1,66 @@
+//! A video that its owner deletes is gone, stays gone, and says so.
+
+use e2e::media;
+use e2e::person::{Person, fetch};
+use e2e::stack::{Options, Stack};
+use reqwest::Method;
+use serde_json::json;
+
+async fn delete(person: &Person, video: &str) -> e2e::person::Answer {
+    person.call(Method::DELETE, &format!("/api/videos/{video}"), None).await
+}
+
+#[tokio::test]
+async fn a_deleted_video_leaves_nothing_but_the_word_that_it_was() {
+    let stack = Stack::start(Options::default()).await;
+    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    let poster = format!("{}/{video}/thumbnail.png?width=100", stack.edge);
+    assert_eq!(fetch(Method::GET, &poster, &[]).await.status, 200);
+    let before = stack.cloud.store().list(&format!("media/{video}/")).len();
+
+    assert_eq!(delete(&bob, &video).await.status, 404, "not bob's");
+    assert_eq!(ann.get(&format!("/api/videos/{video}")).await.status, 200, "and nothing has happened");
+    let answer = delete(&ann, &video).await;
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    let removed = answer.json()["removed"].clone();
+    assert_eq!(removed, json!({ "source": true, "pictures": before - 1, "unfinished_uploads": 0 }));
+    assert_eq!(stack.cloud.store().list(""), [format!("media/{video}/manifest.json")]);
+
+    let again = delete(&ann, &video).await;
+    assert_eq!(again.status, 200, "twice is the same");
+    assert_eq!(again.json()["removed"], json!({ "source": false, "pictures": 0, "unfinished_uploads": 0 }));
+    let shown = ann.get(&format!("/api/videos/{video}")).await;
+    assert_eq!((shown.status.as_u16(), shown.code().as_str()), (410, "deleted"));
+    assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
+    let other = format!("{}/{video}/thumbnail.png?width=101", stack.edge);
+    let picture = fetch(Method::GET, &other, &[]).await;
+    assert_eq!((picture.status.as_u16(), picture.code().as_str()), (410, "deleted"));
+}
+
+/// A function that is still at work when its video is deleted cannot bring it back.
+#[tokio::test]
+async fn a_video_that_is_deleted_before_its_pictures_are_made_stays_deleted() {
+    let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let video = ann.upload("a.mp4", "video/mp4", b"x".to_vec()).await;
+    let (unsent, _) = ann.create("b.mp4", "video/mp4", 5, json!({})).await;
+    assert_eq!(delete(&ann, &unsent).await.status, 404, "nothing was uploaded");
+    let begun =
+        ann.call(Method::POST, "/s3/multipart", Some(json!({ "filename": "c.mp4", "type": "video/mp4" })));
+    let begun = begun.await.json();
+    let third = begun["key"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert_eq!(ann.get("/api/uploads").await.json()["uploads"][0]["video"], json!(third));
+
+    assert_eq!(delete(&ann, &video).await.json()["removed"]["source"], true);
+    assert_eq!(delete(&ann, &third).await.json()["removed"]["unfinished_uploads"], 1);
+    assert_eq!(ann.get("/api/uploads").await.json()["uploads"], json!([]));
+    let kept = stack.cloud.store().list("");
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().all(|key| key.ends_with("/manifest.json")), "{kept:?}");
+    for gone in [&video, &third] {
+        let picture = fetch(Method::GET, &format!("{}/{gone}/thumbnail.jpg", stack.edge), &[]).await;
+        assert_eq!((picture.status.as_u16(), picture.code().as_str()), (410, "deleted"));
+    }
+}

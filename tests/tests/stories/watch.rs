@@ -1,0 +1,69 @@
+//! Whoever watches a video is told each of its states once, and the outcome without asking.
+
+use std::time::Duration;
+
+use e2e::media;
+use e2e::person::Person;
+use e2e::stack::{Options, Stack};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// The events of a stream: `(id, event, data)`.
+fn events(body: &[u8]) -> Vec<(String, String, Value)> {
+    let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+    let line = |block: &str, name: &str| {
+        block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
+    };
+    text.split("\n\n")
+        .filter(|block| block.contains("data: "))
+        .map(|block| {
+            let data = serde_json::from_str(&line(block, "data: ")).expect("JSON");
+            (line(block, "id: "), line(block, "event: "), data)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_video_is_watched_from_its_upload_to_its_pictures() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let clip = media::clip(2, "320x240");
+    let (video, upload) = ann.create("a.mp4", "video/mp4", clip.len(), json!({})).await;
+    let path = format!("/api/videos/{video}/events");
+    let upload_later = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(ann.put(&upload, clip).await.status, 200);
+    };
+    let (answer, ()) = tokio::join!(ann.get(&path), upload_later);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(text.starts_with("retry: 1000\n\n") && text.contains("\n\n: \n\n"), "a heartbeat: {text}");
+    let mut told = events(&answer.body);
+    if told.last().is_none_or(|(_, name, _)| name != "ready") {
+        // A slow machine: the stream has ended, and a browser connects again with the last id.
+        let last = told.last().map(|(id, ..)| id.clone()).unwrap_or_default();
+        let again = ann.send(Method::GET, &path, &[("last-event-id", &last)], "").await;
+        told.extend(events(&again.body));
+    }
+    let names: Vec<_> = told.iter().map(|(_, name, _)| name.as_str()).collect();
+    assert_eq!((names.first(), names.last()), (Some(&"uploading"), Some(&"ready")), "{names:?}");
+    assert!(told.windows(2).all(|pair| pair[0].0 < pair[1].0), "each state once: {names:?}");
+    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!(told.last().unwrap().2, shown, "the last event says what the API says");
+
+    let again = ann.send(Method::GET, &path, &[("last-event-id", "4")], "").await;
+    assert_eq!(events(&again.body).len(), 0, "nothing is told twice");
+}
+
+#[tokio::test]
+async fn a_stream_is_for_its_owner_and_for_what_may_come() {
+    let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
+    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let video = ann.upload("a.mp4", "video/mp4", b"x".to_vec()).await;
+    let nobody = Person::with_token(&stack, "x");
+    assert_eq!(nobody.get(&format!("/api/videos/{video}/events")).await.status, 401);
+    let old = "7zzzzzzzzz0123456789abcdef";
+    assert_eq!(bob.get(&format!("/api/videos/{old}/events")).await.status, 404, "granted in 1970");
+}
