@@ -1,6 +1,6 @@
 // Decides before any upload whether a file may go: its type and its size by the limits that the Worker names.
 
-import { bytes } from "./format.js";
+import { bytes, list } from "./format.js";
 
 /** What browsers do not know, or name otherwise than the Worker, by the end of the file's name. */
 const BY_EXTENSION = {
@@ -12,6 +12,7 @@ const BY_EXTENSION = {
   flv: "video/x-flv",
   gif: "image/gif",
   m2ts: "video/mp2t",
+  m2v: "video/mpeg",
   m4v: "video/x-m4v",
   mkv: "video/x-matroska",
   mov: "video/quicktime",
@@ -20,11 +21,45 @@ const BY_EXTENSION = {
   mpg: "video/mpeg",
   mts: "video/mp2t",
   mxf: "application/mxf",
+  ogg: "video/ogg",
   ogv: "video/ogg",
+  qt: "video/quicktime",
   ts: "video/mp2t",
+  vob: "video/mpeg",
   webm: "video/webm",
   wmv: "video/x-ms-wmv",
 };
+
+/** What people call the types, the usual ones first. */
+const NAMES = new Map([
+  ["video/mp4", "MP4"],
+  ["video/quicktime", "MOV"],
+  ["video/webm", "WebM"],
+  ["video/x-matroska", "MKV"],
+  ["video/x-msvideo", "AVI"],
+  ["video/x-m4v", "M4V"],
+  ["video/mpeg", "MPEG"],
+  ["video/mp2t", "MTS"],
+  ["video/x-ms-wmv", "WMV"],
+  ["video/x-flv", "FLV"],
+  ["video/3gpp", "3GP"],
+  ["video/ogg", "Ogg"],
+  ["application/mxf", "MXF"],
+  ["image/gif", "GIF"],
+]);
+/** How many of them are named before the rest is "others". */
+const NAMED = 4;
+
+/** The types in words: `MP4, MOV, WebM, MKV and 10 other kinds`. */
+export function kinds(types) {
+  const names = [...NAMES].filter(([type]) => types.includes(type)).map(([, name]) => name);
+  if (names.length === 0) return types.join(", ");
+  if (names.length <= NAMED + 1) return list(names);
+  return list([...names.slice(0, NAMED), `${names.length - NAMED} other kinds`]);
+}
+
+/** The limits in words, to be read before a file is chosen. */
+export const limitsInWords = ({ types, max_upload_bytes }) => `${kinds(types)}, up to ${bytes(max_upload_bytes)} each`;
 
 /** The type to declare for a file; undefined if none of the allowed ones fits. */
 export function typeOf(file, types) {
@@ -37,6 +72,10 @@ export function typeOf(file, types) {
 /** Why a file may not be uploaded, as `{ code, title, message }`; null if it may. */
 export function refusal(file, limits) {
   if (!typeOf(file, limits.types)) {
+    if (file.type.startsWith("video/")) {
+      const message = `Only ${kinds(limits.types)} can be uploaded here, and this is ${file.type}.`;
+      return { code: "type_not_allowed", title: "Not this kind", message };
+    }
     const kind = file.type || "a file without a known type";
     return { code: "type_not_allowed", title: "Not a video", message: `Only videos can be uploaded, and this is ${kind}.` };
   }

@@ -5,13 +5,13 @@ const TIMEOUT_MS = 30_000;
 
 /**
  * @typedef {{ owner: string, subject: string, name: string | null, email: string | null,
- *   limits: { max_upload_bytes: number, types: string[] } }} Me
+ *   limits: { max_upload_bytes: number, max_single_upload_bytes?: number, types: string[] } }} Me
  * @typedef {"thumbnail.jpg" | "thumbnail.webp" | "animated.gif" | "animated.webp"} Picture
  * @typedef {{ id: string, state: "uploading" | "processing" | "ready" | "rejected" | "failed", name: string,
  *   bytes: number, content_type: string, created_at: string, width: number | null, height: number | null,
  *   duration_ms: number | null, has_audio: boolean | null, thumbhash: string | null, dominant_color: string | null,
  *   problem: null | { code: string, title: string, message: string }, urls: Record<Picture, string> }} Video
- * @typedef {{ method: "PUT", url: string, headers: Record<string, string>, expires_at: string }} Upload
+ * @typedef {{ key: string, uploadId: string }} Multipart an upload in parts, as storage knows it
  */
 
 /** A call that did not work: `code` for the page, `message` for the person, `status` 0 without an answer. */
@@ -23,12 +23,26 @@ export class Problem extends Error {
   }
 }
 
-function problemOf(status, body) {
-  const message = body?.message ?? body?.detail ?? body?.error ?? body?.title;
+/** What an answer that is no success says. */
+export function problemOf(status, text) {
+  const body = parse(text) ?? {};
+  const message = body.message ?? body.detail ?? body.error ?? body.title;
   if (typeof message === "string" && message !== "") return new Problem(status, body.code ?? "unknown", message);
   if (status === 429) return new Problem(status, "busy", "Too many requests at once. Try again in a moment.");
   return new Problem(status, "unknown", `Glimpse answered with an error (${status}). Try again in a moment.`);
 }
+
+/** JSON, or undefined. */
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a call means that got no answer. */
+export const unreachable = () => new Problem(0, "unreachable", "Glimpse cannot be reached. Check your connection and try again.");
 
 async function call(method, path, { body, signal } = {}) {
   const limit = AbortSignal.timeout(TIMEOUT_MS);
@@ -46,15 +60,11 @@ async function call(method, path, { body, signal } = {}) {
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Problem(0, "unreachable", "Glimpse cannot be reached. Check your connection and try again.");
+    throw error instanceof Problem ? error : unreachable();
   }
-  let answer = null;
-  try {
-    answer = text === "" ? null : JSON.parse(text);
-  } catch {
-    if (response.ok) throw new Problem(response.status, "unknown", "Glimpse sent an answer that makes no sense. Try again.");
-  }
-  if (!response.ok) throw problemOf(response.status, answer);
+  if (!response.ok) throw problemOf(response.status, text);
+  const answer = text === "" ? null : parse(text);
+  if (answer === undefined) throw new Problem(response.status, "unknown", "Glimpse sent an answer that makes no sense. Try again.");
   return answer;
 }
 
@@ -81,5 +91,24 @@ export function videos(limit, cursor) {
 /** One video as it is now. @returns {Promise<Video>} */
 export const video = (id, signal) => call("GET", `/api/videos/${encodeURIComponent(id)}`, { signal });
 
-/** Permission to upload one file. @returns {Promise<{ video: Video, upload: Upload }>} */
-export const grant = (file, signal) => call("POST", "/api/videos", { body: file, signal });
+/** Takes a video away, its source and all that was made of it. One that is gone already is no trouble. */
+export const remove = (id) => gone(call("DELETE", `/api/videos/${encodeURIComponent(id)}`));
+
+/** One's uploads in parts that were never finished. @returns {Promise<{ uploads: (Multipart & { initiated_at: string })[] }>} */
+export const unfinished = () => call("GET", "/api/uploads");
+
+const multipart = ({ key, uploadId }) => `/s3/multipart/${encodeURIComponent(uploadId)}?${new URLSearchParams({ key })}`;
+
+/** The parts that are in storage. @returns {Promise<{ PartNumber: number, Size: number }[]>} */
+export const parts = (upload) => call("GET", multipart(upload));
+
+/** Gives an upload in parts up; storage forgets what was sent of it. */
+export const discard = (upload) => gone(call("DELETE", multipart(upload)));
+
+async function gone(deleting) {
+  try {
+    await deleting;
+  } catch (error) {
+    if (![404, 410].includes(error.status)) throw error;
+  }
+}

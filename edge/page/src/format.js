@@ -52,6 +52,9 @@ export function ago(then, now) {
   return new Intl.DateTimeFormat("en", { dateStyle: "medium" }).format(then);
 }
 
+/** `A, B and C` */
+export const list = (words) => new Intl.ListFormat("en-GB", { type: "conjunction" }).format(words);
+
 /** Up to two letters that stand for a person. */
 export function initials(name) {
   const words = name.trim().split(/\s+/).filter(Boolean);

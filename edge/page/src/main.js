@@ -1,26 +1,26 @@
 // Decides what the page is: who is signed in, the uploads, and the gallery of their videos.
 
-import { choosable } from "./accept.js";
+import { choosable, limitsInWords } from "./accept.js";
 import * as api from "./api.js";
-import { newCard, refreshAges, showVideo } from "./card.js";
+import { refreshAges } from "./card.js";
 import { announce, byId } from "./dom.js";
 import { dropZone } from "./drop.js";
-import { bytes, initials } from "./format.js";
+import { initials } from "./format.js";
+import { gallery, place, refreshEmptiness } from "./gallery.js";
 import { uploads } from "./uploads.js";
-import { watch } from "./watch.js";
 
-/** How many videos are asked for at once: whole rows on most screens. */
-const PAGE = 12;
 const MINUTE_MS = 60_000;
+/** Where a browser does not say when it has nothing to do (Safari), this is when; in milliseconds. */
+const IDLE_MS = 1500;
 
-/** @type {{ me: api.Me, uploads: ReturnType<typeof uploads>, end: AbortController, cursor: string | null } | undefined} */
+/** @type {{ uploads: ReturnType<typeof uploads>, gallery: ReturnType<typeof gallery> } | undefined} */
 let session;
 
 function notice(sentence, { retry, signIn = false } = {}) {
   byId("notice-text").textContent = sentence ?? "";
   byId("notice-sign-in").hidden = !signIn;
   byId("notice-retry").hidden = !retry;
-  byId("notice-retry").onclick = retry ?? null;
+  byId("notice-retry").onclick = retry ? () => (notice(), retry()) : null;
   byId("notice").hidden = !sentence;
 }
 
@@ -32,93 +32,12 @@ function complain(error, retry) {
   if (!(error instanceof api.Problem)) console.error(error);
 }
 
-const cardOf = (id) => byId("gallery").querySelector(`[data-video="${CSS.escape(id)}"]`);
-
-function refreshEmptiness() {
-  byId("studio").dataset.empty = String(byId("gallery").childElementCount === 0);
-}
-
-/** Draws a video and, while its pictures are still to come, keeps asking for them. */
-function follow(card, video, frame) {
-  const { signal: over } = session.end;
-  let asking = new AbortController();
-  over.addEventListener("abort", () => asking.abort());
-  const recheck = () => {
-    showVideo(card, { ...video, state: "processing" }, { frame });
-    ask();
-  };
-  const draw = (current, slow = false) => {
-    video = current;
-    showVideo(card, current, { slow, frame, recheck });
-    if (current.state === "ready" || current.state === "rejected") {
-      frame?.release();
-      frame = undefined;
-      const reason = current.problem?.message ?? "";
-      announce(current.state === "ready" ? `${current.name} is ready.` : `${current.name} is refused. ${reason}`);
-    }
-  };
-  const ask = () => {
-    asking.abort();
-    asking = new AbortController();
-    void watch(video.id, {
-      signal: asking.signal,
-      onVideo: (current) => {
-        // The page knows that the upload is through, storage's listing may learn of it a moment later.
-        const state = current.state === "uploading" ? "processing" : current.state;
-        if (state !== card.dataset.state) draw({ ...current, state });
-      },
-      onSlow: () => draw(video, true),
-      onProblem: (error) => {
-        if (error.status === 401) sessionOver();
-        else draw({ ...video, state: "rejected", problem: { title: "Gone", message: error.message } });
-      },
-    });
-  };
-  if (video.state === "ready" || video.state === "rejected") {
-    showVideo(card, video);
-    return;
-  }
-  showVideo(card, { ...video, state: video.state === "uploading" ? "processing" : video.state }, { frame, recheck });
-  ask();
-}
-
-async function loadMore() {
-  const asking = session;
-  const button = byId("more");
-  const focused = document.activeElement === button;
-  button.disabled = true;
-  button.textContent = "Loading";
-  try {
-    const page = await api.videos(PAGE, asking.cursor);
-    if (session !== asking) return;
-    const fresh = page.videos.filter((video) => !cardOf(video.id));
-    let first;
-    for (const video of fresh) {
-      const card = newCard();
-      byId("gallery").append(card);
-      follow(card, video);
-      first ??= card;
-    }
-    // Who asked by keyboard goes on where the new ones begin.
-    if (focused) (first?.querySelector("button") ?? first)?.focus();
-    session.cursor = page.cursor;
-    button.hidden = page.cursor === null;
-    notice();
-    refreshEmptiness();
-  } catch (error) {
-    if (session === asking) complain(error, () => void loadMore());
-  } finally {
-    button.disabled = false;
-    button.textContent = "Show more";
-  }
-}
-
 function describe(me) {
   const name = me.name ?? me.email ?? me.subject;
   byId("who-name").textContent = name;
   byId("who-name").title = me.email ?? name;
   byId("avatar").textContent = initials(name);
-  byId("limits").textContent = `MP4, MOV, WebM, MKV and most others, up to ${bytes(me.limits.max_upload_bytes)} each`;
+  byId("limits").textContent = limitsInWords(me.limits);
   byId("files").accept = choosable(me.limits.types);
   byId("hint").textContent = matchMedia("(hover: none)").matches ? "Tap a poster to see it move." : "Point at a poster to see it move.";
 }
@@ -128,6 +47,14 @@ function show(state) {
   byId("who").hidden = state !== "in";
   byId("studio").hidden = state !== "in";
   byId("welcome").hidden = state !== "out";
+}
+
+async function offerUnfinished(mine) {
+  try {
+    await mine.uploads.offerUnfinished();
+  } catch (error) {
+    if (session === mine) complain(error, () => void offerUnfinished(mine));
+  }
 }
 
 async function begin() {
@@ -148,23 +75,21 @@ async function begin() {
     return;
   }
   describe(me);
-  session = {
-    me,
-    end: new AbortController(),
-    cursor: null,
+  const videos = gallery({ complain, onSignedOut: sessionOver });
+  const mine = {
+    gallery: videos,
     uploads: uploads({
-      limits: me.limits,
-      place: (card) => {
-        byId("gallery").prepend(card);
-        refreshEmptiness();
-      },
-      onUploaded: (card, video, frame) => follow(card, { ...video, state: "processing" }, frame),
+      me,
+      place,
+      onUploaded: (card, video, frame) => videos.follow(card, { ...video, state: "processing" }, frame),
       onSignedOut: sessionOver,
       onRemoved: refreshEmptiness,
     }),
   };
+  session = mine;
   show("in");
-  await loadMore();
+  await Promise.all([videos.more(), offerUnfinished(mine)]);
+  (window.requestIdleCallback ?? ((act) => setTimeout(act, IDLE_MS)))(mine.uploads.prepare);
 }
 
 async function signOut() {
@@ -177,12 +102,9 @@ async function signOut() {
       return;
     }
   }
-  session.end.abort();
   session.uploads.stop();
+  session.gallery.end();
   session = undefined;
-  byId("gallery").replaceChildren();
-  byId("more").hidden = true;
-  byId("studio").dataset.empty = "unknown";
   notice();
   show("out");
   announce("You are signed out.");
@@ -198,7 +120,7 @@ dropZone({
   ready: () => session !== undefined,
 });
 byId("sign-out").addEventListener("click", () => void signOut());
-byId("more").addEventListener("click", () => void loadMore());
+byId("more").addEventListener("click", () => void session.gallery.more());
 window.addEventListener("beforeunload", (event) => {
   if (session?.uploads.busy()) event.preventDefault();
 });

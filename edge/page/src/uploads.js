@@ -1,95 +1,299 @@
-// Decides what becomes of files that somebody chose: refused, queued, granted, sent, tried again.
+// Decides what becomes of files that somebody chose: refused, queued, sent, paused, tried again, gone on with later.
 
-import { refusal, typeOf } from "./accept.js";
+import { choosable, refusal, typeOf } from "./accept.js";
 import * as api from "./api.js";
-import { localFrame, newCard, showInterrupted, showRefused, showUploading } from "./card.js";
+import { ask, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
-import { TransferError, checksum, send, speedometer } from "./transfer.js";
+import { bytes } from "./format.js";
+import * as notes from "./notes.js";
+import { fits, inParts, partSize, sentIn } from "./parts.js";
+import { showTotal } from "./total.js";
+import { explain, speedometer } from "./trouble.js";
+import * as face from "./upload-card.js";
 
-/** How many files are sent at the same time. */
+/** How many files are sent at the same time. More would only make each of them slower. */
 const AT_ONCE = 3;
-/** A permission is not used any more when less than this is left of it, in milliseconds. */
-const MARGIN_MS = 20_000;
+
+let loading;
+
+/** What sends files: a chunk of its own, loaded once. */
+function sender(mostAtOnce) {
+  loading ??= import("./uppy.js").then(({ sender: make }) =>
+    make({ inParts: (size) => inParts(size, mostAtOnce), partSize, problemOf: api.problemOf, unreachable: api.unreachable }),
+  );
+  // A chunk that did not come is asked for again with the next file.
+  loading.catch(() => (loading = undefined));
+  return loading;
+}
+
+/** The video that an upload under this key becomes. */
+const videoOf = (key) => key.split("/").at(-1);
 
 /**
- * @param {{ limits: api.Me["limits"], place: (card: Element) => void, onUploaded: Function, onSignedOut: Function,
+ * @typedef {{ card: Element, state: "waiting" | "running" | "paused" | "interrupted" | "unfinished", name: string,
+ *   size?: number, sent: number, file?: File, frame?: face.Frame, multipart?: api.Multipart, release?: () => void,
+ *   print?: string, begun?: string, transfer?: object, offline?: boolean }} Job
+ * @param {{ me: api.Me, place: (card: Element) => void, onUploaded: Function, onSignedOut: Function,
  *   onRemoved: Function }} host
  */
 export function uploads(host) {
+  const { limits, owner } = host.me;
+  let stopped = false;
+  /** @type {Set<Job>} */
   const jobs = new Set();
-  let running = 0;
+  const total = showTotal();
+  const goesInParts = (job) => job.multipart !== undefined || inParts(job.size, limits.max_single_upload_bytes);
+  /** What is in storage for good: whole parts. */
+  const kept = (job) => (job.multipart ? Math.floor(job.sent / partSize(job.size)) * partSize(job.size) : 0);
 
   function startNext() {
+    let free = AT_ONCE - [...jobs].filter((job) => job.state === "running").length;
     for (const job of jobs) {
-      if (running >= AT_ONCE) return;
-      if (job.state === "waiting") void run(job);
+      if (free <= 0) break;
+      if (job.state !== "waiting") continue;
+      free -= 1;
+      void run(job);
     }
+    total.show(jobs);
+  }
+
+  /** Nothing of the job is left, here or in the browser's memory. */
+  function end(job) {
+    jobs.delete(job);
+    job.release?.();
+    if (job.multipart) notes.forget(job.multipart.uploadId);
+    startNext();
   }
 
   function remove(job) {
-    jobs.delete(job);
     job.frame?.release();
-    const focused = job.card.contains(document.activeElement);
-    job.card.remove();
-    if (focused) byId("choose").focus({ preventScroll: true });
+    removeCard(job.card, byId("choose"));
+    end(job);
     host.onRemoved();
+  }
+
+  function cancel(job) {
+    announce(`Upload of ${job.name} cancelled.`);
+    if (job.transfer) job.transfer.cancel();
+    // Uppy gives up what it has begun; what waits to be gone on with, it does not know yet.
+    else if (job.multipart) void api.discard(job.multipart).catch(() => {});
+    remove(job);
   }
 
   function enqueue(job) {
     job.state = "waiting";
-    job.control = new AbortController();
-    job.frame ??= localFrame(job.file);
-    job.draw = showUploading(job.card, job.file, job.frame, () => {
-      job.control.abort();
-      announce(`Upload of ${job.file.name} cancelled.`);
-      if (job.state === "waiting") remove(job);
-    });
+    job.transfer = undefined;
+    job.offline = false;
+    job.frame ??= face.localFrame(job.file);
+    face.showWaiting(job.card, job.file, job.frame, job.sent, { cancel: () => cancel(job) });
     startNext();
   }
 
-  async function permission(job) {
-    const usable = job.grant && Date.parse(job.grant.upload.expires_at) - Date.now() > MARGIN_MS;
-    if (usable) return job.grant;
-    const { file } = job;
-    const sum = await checksum(file);
-    const wish = { name: file.name, size: file.size, type: typeOf(file, host.limits.types), checksum_sha256: sum };
-    return api.grant(wish, job.control.signal);
+  function draw(job) {
+    const pause = goesInParts(job) ? () => hold(job) : undefined;
+    job.draw = face.showUploading(job.card, job.file, job.frame, { cancel: () => cancel(job), pause });
+    job.speed = speedometer();
+    job.draw(job.sent, 0);
   }
 
   async function run(job) {
-    running += 1;
     job.state = "running";
-    job.draw(0, 0);
+    draw(job);
+    let chunk;
     try {
-      job.grant = await permission(job);
-      const speed = speedometer();
-      await send(job.file, job.grant.upload, (sent) => job.draw(sent, speed(sent, performance.now())), job.control.signal);
-      jobs.delete(job);
-      announce(`${job.file.name} is uploaded. Its pictures are being made.`);
-      host.onUploaded(job.card, job.grant.video, job.frame);
-    } catch (error) {
-      if (job.control.signal.aborted) remove(job);
-      else interrupted(job, error);
-    } finally {
-      running -= 1;
-      startNext();
+      chunk = await sender(limits.max_single_upload_bytes);
+    } catch {
+      const message = "A part of this page could not be loaded. Check your connection and try again, or reload the page.";
+      if (job.state === "running") interrupted(job, { message, again: true, offline: true });
+      return;
     }
+    // Meanwhile it may have been paused, cancelled, or its session may be over.
+    if (job.transfer || !jobs.has(job)) return;
+    job.transfer = chunk.send(job.file, {
+      type: typeOf(job.file, limits.types),
+      resume: job.multipart,
+      onBegun: (multipart) => void begun(job, multipart),
+      onProgress(sent) {
+        job.sent = sent;
+        if (job.state === "running") job.draw(sent, job.speed(sent, performance.now()));
+        total.show(jobs);
+      },
+      onDone: (key) => done(job, key),
+      onError: (error) => void failed(job, error),
+    });
+    if (job.state === "paused") job.transfer.pause();
   }
 
-  function interrupted(job, error) {
-    job.state = "interrupted";
-    job.offline = error.code === "network" || error.code === "unreachable";
-    if (error instanceof TransferError && error.stale) job.grant = undefined;
-    if (error.status === 401) host.onSignedOut();
+  /** From now on it can be gone on with: this browser knows the file, and this tab is at work on it. */
+  async function begun(job, multipart) {
+    job.multipart = multipart;
+    const { name, size } = job.file;
+    const mine = notes.hold(multipart.uploadId);
+    try {
+      job.print = await notes.fingerprint(job.file);
+      const note = { key: multipart.key, name, size, print: job.print, begun: Date.now() };
+      if (jobs.has(job)) notes.keep(multipart.uploadId, note);
+    } catch {
+      // A file that cannot be read fails by itself, and says so.
+    }
+    job.release = await mine;
+    if (!jobs.has(job)) job.release?.();
+  }
+
+  function done(job, key) {
+    announce(`${job.name} is uploaded. Its pictures are being made.`);
+    total.count(job);
+    end(job);
+    host.onUploaded(job.card, { id: videoOf(key), name: job.name, bytes: job.size, created_at: new Date().toISOString() }, job.frame);
+  }
+
+  function hold(job) {
+    job.state = "paused";
+    job.transfer?.pause();
+    face.showPaused(job.card, job.file, job.frame, kept(job), { resume: () => goOn(job), cancel: () => cancel(job) });
+    announce(`Upload of ${job.name} paused.`);
+    startNext();
+  }
+
+  /** Who presses Resume is not kept waiting by the other files. */
+  function goOn(job) {
+    job.state = "running";
+    job.sent = kept(job);
+    draw(job);
+    announce(`Upload of ${job.name} goes on.`);
+    if (job.transfer) job.transfer.resume();
+    else void run(job);
+    total.show(jobs);
+  }
+
+  async function failed(job, error) {
+    const trouble = await explain(error, job.file);
+    if (!jobs.has(job)) return;
+    if (trouble.signedOut) host.onSignedOut();
+    if (trouble.gone && job.multipart) {
+      // Perhaps all of it did arrive, and only the answer did not.
+      const video = await api.video(videoOf(job.multipart.key)).catch(() => undefined);
+      if (!jobs.has(job)) return;
+      if (video) {
+        job.transfer = undefined;
+        done(job, job.multipart.key);
+        return;
+      }
+      job.release?.();
+      notes.forget(job.multipart.uploadId);
+      Object.assign(job, { multipart: undefined, release: undefined, sent: 0 });
+    }
+    interrupted(job, trouble);
+  }
+
+  function interrupted(job, trouble) {
+    const { message } = trouble;
+    job.sent = kept(job);
+    job.transfer = undefined;
+    job.offline = trouble.offline;
     job.frame?.release();
     job.frame = undefined;
-    const again = error instanceof TransferError ? error.again : ![413, 415, 422].includes(error.status);
-    if (!(error instanceof TransferError || error instanceof api.Problem)) console.error(error);
-    showInterrupted(job.card, job.file, error, {
-      retry: again ? () => enqueue(job) : undefined,
-      dismiss: () => remove(job),
+    announce(`${job.name} was not uploaded. ${message}`);
+    if (trouble.unreadable && job.multipart) {
+      offer(job, message);
+    } else {
+      job.state = "interrupted";
+      face.showInterrupted(job.card, job.file, message, kept(job), {
+        retry: trouble.again ? () => enqueue(job) : undefined,
+        ...(job.multipart ? { discard: () => discard(job) } : { dismiss: () => remove(job) }),
+      });
+    }
+    startNext();
+  }
+
+  function discard(job) {
+    ask(job.card, {
+      question: "Discard what was sent of it?",
+      yes: "Discard",
+      busy: "Discarding",
+      async act() {
+        await api.discard(job.multipart);
+        announce(`The unfinished upload of ${job.name} is discarded.`);
+        remove(job);
+      },
     });
-    announce(`${job.file.name} was not uploaded. ${error.message}`);
+  }
+
+  /** An upload that somebody may finish by choosing its file again. */
+  function offer(job, complaint) {
+    job.state = "unfinished";
+    const take = job.print ? (file) => void takeFor(job, file) : undefined;
+    const { name, size, sent, begun: since } = job;
+    const upload = { name, size, sent, begun: since ?? new Date().toISOString(), types: choosable(limits.types) };
+    face.showUnfinished(job.card, upload, { take, discard: () => discard(job), complaint });
+  }
+
+  async function takeFor(job, file) {
+    const same = file.size === job.size && (await printOf(file)) === job.print;
+    if (same) {
+      await resume(job, file);
+      return;
+    }
+    const why = file.size === job.size ? "its content differs" : `it has ${bytes(file.size)}`;
+    offer(job, `${file.name} is not the file that was begun: ${why}.`);
+    announce(`${file.name} is not the file that was begun.`);
+  }
+
+  const printOf = (file) => notes.fingerprint(file).catch(() => undefined);
+
+  async function resume(job, file) {
+    job.release ??= await notes.hold(job.multipart.uploadId);
+    if (job.state !== "unfinished") return;
+    if (!job.release) {
+      offer(job, "Another tab is sending it already.");
+      return;
+    }
+    job.file = file;
+    job.name = file.name;
+    announce(`Upload of ${job.name} goes on.`);
+    enqueue(job);
+  }
+
+  /** A file that nobody has begun. */
+  function fresh(file) {
+    const card = newCard();
+    host.place(card);
+    const job = { card, file, name: file.name, size: file.size, sent: 0 };
+    const problem = refusal(file, limits);
+    if (problem) {
+      face.showRefused(card, file, problem, () => remove(job));
+      announce(`${file.name} is refused. ${problem.message}`);
+      return;
+    }
+    jobs.add(job);
+    enqueue(job);
+  }
+
+  async function freshOrBegun(file, candidates) {
+    const print = await printOf(file);
+    const job = candidates.find((one) => one.state === "unfinished" && one.print === print);
+    if (job) await resume(job, file);
+    else fresh(file);
+  }
+
+  async function found(upload, isHeld) {
+    const { uploadId, initiated_at: begun } = upload;
+    if (isHeld(uploadId)) return;
+    const note = notes.noteOf(uploadId);
+    const parts = await api.parts(upload).catch((error) => {
+      // Finished or given up since the list was made.
+      if ([404, 409, 410].includes(error.status)) return undefined;
+      throw error;
+    });
+    if (!parts || stopped) return;
+    const known = note && fits(parts, note.size) ? note : undefined;
+    const job = { card: newCard(), multipart: { key: upload.key, uploadId }, sent: sentIn(parts), begun };
+    job.name = known?.name ?? "An unfinished upload";
+    job.size = known?.size;
+    job.print = known?.print;
+    jobs.add(job);
+    host.place(job.card);
+    offer(job);
   }
 
   window.addEventListener("online", () => {
@@ -100,27 +304,35 @@ export function uploads(host) {
     /** Takes files, the first of them topmost. @param {File[]} files */
     add(files) {
       for (const file of [...files].reverse()) {
-        const card = newCard();
-        host.place(card);
-        const problem = refusal(file, host.limits);
-        const job = { file, card };
-        if (problem) {
-          showRefused(card, file, problem, () => remove(job));
-          announce(`${file.name} is refused. ${problem.message}`);
-        } else {
-          jobs.add(job);
-          enqueue(job);
-        }
+        const candidates = [...jobs].filter((job) => job.state === "unfinished" && job.print && job.size === file.size);
+        if (candidates.length > 0) void freshOrBegun(file, candidates);
+        else fresh(file);
       }
     },
+    /** Shows what was begun earlier and never finished. */
+    async offerUnfinished() {
+      const asked = Date.now();
+      const { uploads: listed } = await api.unfinished();
+      notes.forgetAllBut(new Set(listed.map(({ uploadId }) => uploadId)), owner, asked);
+      const isHeld = await notes.held();
+      await Promise.all(listed.map((upload) => found(upload, isHeld)));
+    },
+    /** Loads what sends files, before somebody waits for it. */
+    prepare: () => void sender(limits.max_single_upload_bytes).catch(() => {}),
     /** Whether leaving the page would break something off. */
     busy: () => [...jobs].some((job) => job.state === "waiting" || job.state === "running"),
-    /** Stops everything: the person has signed out. */
+    /** Stops everything: the person has signed out. What is in storage can be gone on with after the next sign-in. */
     stop() {
-      for (const job of [...jobs]) {
-        job.control?.abort();
-        remove(job);
+      stopped = true;
+      void loading?.then((chunk) => chunk.halt(), () => {});
+      for (const job of jobs) {
+        job.release?.();
+        job.frame?.release();
+        job.card.remove();
       }
+      jobs.clear();
+      total.show(jobs);
+      notes.forgetNames();
     },
   };
 }

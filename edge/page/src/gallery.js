@@ -1,0 +1,130 @@
+// Decides what is in the gallery: the person's videos, newest first, each followed until its pictures are made.
+
+import * as api from "./api.js";
+import { ask, newCard, removeCard } from "./card.js";
+import { announce, byId } from "./dom.js";
+import { showVideo } from "./video-card.js";
+import { watch } from "./watch.js";
+
+/** How many videos are asked for at once: whole rows on most screens. */
+const PAGE = 12;
+
+/** Puts a card first. */
+export function place(card) {
+  byId("gallery").prepend(card);
+  refreshEmptiness();
+}
+
+export function refreshEmptiness() {
+  byId("studio").dataset.empty = String(byId("gallery").childElementCount === 0);
+}
+
+const cardOf = (id) => byId("gallery").querySelector(`[data-video="${CSS.escape(id)}"]`);
+const isOver = ({ state }) => state === "ready" || state === "rejected";
+
+/**
+ * The gallery of one session.
+ * @param {{ complain: (error: Error, retry?: () => void) => void, onSignedOut: () => void }} host
+ */
+export function gallery(host) {
+  const over = new AbortController();
+  let cursor = null;
+
+  /** Draws a video and, while its pictures are still to come, waits for them. */
+  function follow(card, video, frame) {
+    let watching = new AbortController();
+    over.signal.addEventListener("abort", () => watching.abort());
+    const release = () => {
+      frame?.release();
+      frame = undefined;
+    };
+    const remove = () =>
+      ask(card, {
+        question: "Delete this video and its pictures? Links to them stop working.",
+        yes: "Delete",
+        busy: "Deleting",
+        async act() {
+          await api.remove(video.id);
+          watching.abort();
+          release();
+          removeCard(card, byId("choose"));
+          refreshEmptiness();
+          announce(`${video.name} is deleted.`);
+        },
+      });
+    const draw = (current, slow = false) => {
+      video = current;
+      showVideo(card, current, { slow, frame, recheck, remove });
+      if (!isOver(current)) return;
+      release();
+      const reason = current.problem?.message ?? "";
+      announce(current.state === "ready" ? `${current.name} is ready.` : `${current.name} is refused. ${reason}`);
+    };
+    const wait = () => {
+      watching.abort();
+      watching = new AbortController();
+      void watch(video.id, {
+        signal: watching.signal,
+        onVideo: (current) => {
+          // The page knows that the upload is through, storage's listing may learn of it a moment later.
+          const state = current.state === "uploading" ? "processing" : current.state;
+          if (state !== card.dataset.state) draw({ ...current, state });
+        },
+        onSlow: () => draw(video, true),
+        onProblem: (error) => {
+          if (error.status === 401) host.onSignedOut();
+          else draw({ ...video, state: "rejected", problem: { title: "Gone", message: error.message } });
+        },
+      });
+    };
+    const recheck = () => {
+      showVideo(card, { ...video, state: "processing" }, { frame, remove });
+      wait();
+    };
+    if (isOver(video)) {
+      showVideo(card, video, { remove });
+      return;
+    }
+    showVideo(card, { ...video, state: video.state === "uploading" ? "processing" : video.state }, { frame, recheck, remove });
+    wait();
+  }
+
+  return {
+    follow,
+    /** Fetches the next page. */
+    async more() {
+      const button = byId("more");
+      const focused = document.activeElement === button;
+      button.disabled = true;
+      button.textContent = "Loading";
+      try {
+        const page = await api.videos(PAGE, cursor);
+        if (over.signal.aborted) return;
+        let first;
+        for (const video of page.videos.filter(({ id }) => !cardOf(id))) {
+          const card = newCard();
+          byId("gallery").append(card);
+          follow(card, video);
+          first ??= card;
+        }
+        // Who asked by keyboard goes on where the new ones begin.
+        if (focused) (first?.querySelector("button") ?? first)?.focus();
+        cursor = page.cursor;
+        button.hidden = cursor === null;
+        refreshEmptiness();
+      } catch (error) {
+        if (!over.signal.aborted) host.complain(error, () => void this.more());
+      } finally {
+        button.disabled = false;
+        button.textContent = "Show more";
+      }
+    },
+    /** Takes everything away: the person has signed out. */
+    end() {
+      over.abort();
+      byId("gallery").replaceChildren();
+      byId("more").hidden = true;
+      byId("studio").dataset.empty = "unknown";
+    },
+  };
+}

@@ -1,0 +1,139 @@
+// Decides what a file looks like until it is a video: refused, waiting, uploading, paused, interrupted, unfinished.
+
+import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
+import { h } from "./dom.js";
+import { bytes, timeLeft } from "./format.js";
+
+/**
+ * @typedef {{ name: string, size: number }} Named what is known of a file
+ * @typedef {ReturnType<typeof localFrame>} Frame
+ */
+
+/** The first frame of a file that is still on this machine; nothing is seen of what the browser cannot play. */
+export function localFrame(file) {
+  const url = URL.createObjectURL(file);
+  const frame = h("video", { class: "frame", preload: "auto", "aria-hidden": "true", tabindex: "-1" });
+  frame.muted = true;
+  frame.playsInline = true;
+  frame.addEventListener("loadeddata", () => frame.classList.add("seen"), { once: true });
+  frame.addEventListener("error", () => frame.remove(), { once: true });
+  frame.src = `${url}#t=1`;
+  return {
+    element: frame,
+    /** Gives the file back. */
+    release() {
+      frame.removeAttribute("src");
+      frame.load();
+      frame.remove();
+      URL.revokeObjectURL(url);
+    },
+  };
+}
+
+const share = (sent, size) => (size > 0 ? Math.min(1, sent / size) : 0);
+const percentOf = (sent, size) => `${Math.floor(share(sent, size) * 100)} %`;
+/** `45 MB of 150 MB` */
+const partly = (sent, size) => `${bytes(Math.min(sent, size))} of ${bytes(size)}`;
+
+function bar({ name, size }, sent) {
+  return h("progress", { max: "1", value: String(share(sent, size)), "aria-label": `Upload of ${name}` });
+}
+
+function showFrame(card, frame, percent) {
+  setMedia(card, stand("upload"), ...(frame ? [frame.element] : []), h("div", { class: "shade" }), percent);
+}
+
+/** Not accepted, before a byte was sent. @param {Named} file */
+export function showRefused(card, file, problem, dismiss) {
+  setState(card, "refused");
+  setMedia(card, stand("film"));
+  const rest = [reason(problem.title, problem.message), actions(action("Dismiss", file.name, "dismiss", dismiss))];
+  setBody(card, { name: file.name, meta: [bytes(file.size)], rest });
+}
+
+/** In the queue. @param {Named} file @param {Frame} frame */
+export function showWaiting(card, file, frame, sent, { cancel }) {
+  setState(card, "waiting");
+  showFrame(card, frame, h("strong", { class: "percent" }));
+  const rest = [bar(file, sent), actions(action("Cancel", file.name, "cancel", cancel))];
+  redraw(card, () => setBody(card, { name: file.name, meta: [`${bytes(file.size)} · waiting`], rest }));
+}
+
+/**
+ * On its way; hands back what draws the progress. Without `pause` it goes in one piece.
+ * @param {Named} file @param {Frame} frame
+ */
+export function showUploading(card, file, frame, { cancel, pause }) {
+  setState(card, "uploading");
+  const progress = bar(file, 0);
+  const percent = h("strong", { class: "percent" }, "0 %");
+  const numbers = h("span", {}, bytes(file.size));
+  showFrame(card, frame, percent);
+  const hold = pause ? action("Pause", file.name, "pause", pause, "button small plain") : null;
+  const rest = [progress, actions(hold, action("Cancel", file.name, "cancel", cancel))];
+  redraw(card, () => setBody(card, { name: file.name, meta: [numbers], rest }));
+  return (sent, speed) => {
+    const done = share(sent, file.size);
+    progress.value = done;
+    percent.textContent = percentOf(sent, file.size);
+    const parts = [partly(sent, file.size)];
+    if (speed > 0) parts.push(`${bytes(speed)}/s`, timeLeft((file.size - sent) / speed));
+    numbers.textContent = done < 1 ? parts.join(" · ") : `${bytes(file.size)} · finishing`;
+  };
+}
+
+/** Stopped by the person; `kept` bytes are in storage already. @param {Named} file @param {Frame} frame */
+export function showPaused(card, file, frame, kept, { resume, cancel }) {
+  setState(card, "paused");
+  showFrame(card, frame, h("strong", { class: "percent" }, percentOf(kept, file.size)));
+  const rest = [
+    bar(file, kept),
+    actions(action("Resume", file.name, "resume", resume, "button small"), action("Cancel", file.name, "cancel", cancel)),
+  ];
+  redraw(card, () => setBody(card, { name: file.name, meta: [`${partly(kept, file.size)} · paused`], rest }));
+}
+
+/** The upload broke off or was not allowed. @param {Named} file */
+export function showInterrupted(card, file, message, kept, { retry, discard, dismiss }) {
+  setState(card, "interrupted");
+  setMedia(card, stand("upload"));
+  const buttons = [
+    retry && action("Try again", file.name, "retry", retry, "button small"),
+    discard && action("Discard", file.name, "discard", discard),
+    dismiss && action("Dismiss", file.name, "dismiss", dismiss),
+  ];
+  const numbers = kept > 0 ? `${partly(kept, file.size)} sent` : bytes(file.size);
+  const rest = [reason("Not uploaded", message), actions(...buttons)];
+  redraw(card, () => setBody(card, { name: file.name, meta: [numbers], rest }));
+}
+
+const CHOOSE = "Choose the file again to go on. What was sent is not sent again.";
+const ELSEWHERE =
+  "It was begun in another browser, so it can only be finished there. Discard it if nothing is sending it any more.";
+
+/**
+ * Begun earlier, never finished. With `take`, its file can be chosen here; `complaint` says why the last one did not do.
+ * @param {{ name: string, size?: number, sent: number, begun: string, types: string }} upload
+ */
+export function showUnfinished(card, upload, { take, discard, complaint }) {
+  setState(card, "unfinished");
+  setMedia(card, stand("upload"), h("span", { class: "badge unsent" }, "Unfinished"));
+  const { name, size, sent, begun } = upload;
+  const chooser = take && h("input", { type: "file", hidden: true, accept: upload.types, "data-files": true });
+  chooser?.addEventListener("change", () => {
+    const [file] = chooser.files;
+    chooser.value = "";
+    if (file) take(file);
+  });
+  const numbers = size ? partly(sent, size) : bytes(sent);
+  const rest = [
+    size ? bar(upload, sent) : null,
+    complaint ? reason("Another file", complaint) : h("p", { class: "soft note" }, take ? CHOOSE : ELSEWHERE),
+    actions(
+      take ? action("Choose the file", name, "choose", () => chooser.click(), "button small") : null,
+      action("Discard", name, "discard", discard),
+      chooser,
+    ),
+  ];
+  redraw(card, () => setBody(card, { name, meta: [`${numbers} sent · `, age(begun)], rest: rest.filter(Boolean) }));
+}

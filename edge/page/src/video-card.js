@@ -1,0 +1,102 @@
+// Decides what an uploaded video looks like: processing, slow, ready, rejected, failed.
+
+import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
+import { copyButtons } from "./copy.js";
+import { h, icon } from "./dom.js";
+import { bytes, duration } from "./format.js";
+import { moving } from "./motion.js";
+import { decode } from "./thumbhash.js";
+
+/** A picture of this site by path and query: it is shown from where the page came from. */
+function local(url) {
+  const { pathname, search } = new URL(url, location.href);
+  return pathname + search;
+}
+
+function placeholder(video) {
+  const pixels = video.thumbhash ? decode(video.thumbhash) : undefined;
+  if (pixels) {
+    const canvas = h("canvas", { class: "blur", width: pixels.width, height: pixels.height, "aria-hidden": "true" });
+    canvas.getContext("2d").putImageData(new ImageData(pixels.data, pixels.width, pixels.height), 0, 0);
+    return canvas;
+  }
+  const plain = h("div", { class: "blur" });
+  if (/^#[0-9a-f]{6}$/i.test(video.dominant_color ?? "")) plain.style.backgroundColor = video.dominant_color;
+  return plain;
+}
+
+function meta(video) {
+  const facts = [video.width && video.height ? `${video.width} × ${video.height}` : null, bytes(video.bytes)];
+  return [facts.filter(Boolean).join(" · "), " · ", age(video.created_at)];
+}
+
+function showReady(card, video, remove) {
+  const size = { width: video.width || 16, height: video.height || 9 };
+  const poster = h("img", { ...size, alt: "", loading: "lazy", decoding: "async" });
+  const picture = h("picture", {}, h("source", { srcset: local(video.urls["thumbnail.webp"]), type: "image/webp" }), poster);
+  const button = h(
+    "button",
+    { type: "button", class: "screen", "aria-label": `Moving preview of ${video.name}`, "aria-pressed": "false" },
+    placeholder(video),
+    picture,
+    h("span", { class: "badge play" }, icon("play")),
+    video.duration_ms ? h("span", { class: "badge length" }, duration(video.duration_ms)) : null,
+  );
+  poster.addEventListener("load", () => button.classList.add("drawn"));
+  poster.addEventListener("error", () => button.classList.add("blank"));
+  poster.src = local(video.urls["thumbnail.jpg"]);
+  setMedia(card, button);
+  setBody(card, { name: video.name, meta: meta(video), rest: [copyButtons(video)], remove });
+  moving(button, { gif: local(video.urls["animated.gif"]), webp: local(video.urls["animated.webp"]), ...size });
+}
+
+function showWorking(card, video, frame, remove) {
+  setMedia(
+    card,
+    stand("film"),
+    ...(frame ? [frame.element, h("div", { class: "shade" })] : []),
+    h("div", { class: "shimmer" }),
+    h("span", { class: "working" }, h("span", { class: "spinner", "aria-hidden": "true" }), "Making its pictures"),
+  );
+  setBody(card, { name: video.name, meta: meta(video), rest: [h("p", { class: "soft note" }, "Usually a matter of seconds.")], remove });
+}
+
+function showStuck(card, video, title, message, { recheck, remove }) {
+  setMedia(card, stand("film"));
+  const again = actions(action("Check again", video.name, "recheck", recheck, "button small"));
+  setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), again], remove });
+}
+
+const SLOW = "Its pictures take longer than usual. The upload is safe: they appear here once they are made.";
+
+/**
+ * A video as the Worker describes it. `slow` says that waiting was given up; `frame` is a local first frame; `recheck`
+ * and `remove` are what its buttons do.
+ * @param {import("./api.js").Video} video
+ */
+export function showVideo(card, video, options = {}) {
+  card.dataset.video = video.id;
+  redraw(card, () => drawVideo(card, video, options));
+}
+
+function drawVideo(card, video, { slow = false, frame, recheck, remove }) {
+  if (video.state === "ready") {
+    setState(card, "ready");
+    showReady(card, video, remove);
+  } else if (video.state === "rejected") {
+    setState(card, "rejected");
+    setMedia(card, stand("film"));
+    const { title, message } = video.problem ?? { title: "Refused", message: "No pictures can be made of this file." };
+    setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message)], remove });
+  } else if (video.state === "failed") {
+    setState(card, "failed");
+    const message = `${video.problem?.message ?? "Something went wrong on our side."} It will be tried again; nothing is lost.`;
+    showStuck(card, video, "Not yet", message, { recheck, remove });
+  } else if (slow) {
+    setState(card, "slow");
+    showStuck(card, video, "Still working", SLOW, { recheck, remove });
+  } else {
+    setState(card, "processing");
+    showWorking(card, video, frame, remove);
+  }
+}
