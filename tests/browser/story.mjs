@@ -11,8 +11,6 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
-import { chromium } from "playwright-core";
-
 import * as page from "./verbs.mjs";
 
 /** What the pictures of one video may take, upload included, in milliseconds. */
@@ -29,17 +27,8 @@ if (!clip) {
 mkdirSync(shots, { recursive: true });
 rmSync(join(shots, "failure.png"), { force: true });
 
-const executablePath = process.env.GLIMPSE_CHROMIUM ?? "/usr/bin/chromium";
-const args = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const browser = await chromium.launch({ executablePath, args }).catch((error) => {
-  console.error(`${executablePath} does not start: install chromium, or name yours in GLIMPSE_CHROMIUM\n${error.message}`);
+const browser = await page.launch().catch((error) => {
+  console.error(error.message);
   process.exit(1);
 });
 const scratch = mkdtempSync(join(tmpdir(), "glimpse-story-"));

@@ -2,9 +2,22 @@
 
 import { join } from "node:path";
 
+import { chromium } from "playwright-core";
+
 /** How long anything may take that is not the making of pictures, in milliseconds. */
 const SOON_MS = 15_000;
 const PAUSE_MS = 50;
+
+/** A browser without a window and without talk of its own. @throws if there is none: the message says what to do */
+export async function launch() {
+  const executablePath = process.env.GLIMPSE_CHROMIUM ?? "/usr/bin/chromium";
+  const quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+  try {
+    return await chromium.launch({ executablePath, args: ["--no-sandbox", ...quiet] });
+  } catch (error) {
+    throw new Error(`${executablePath} does not start: install chromium, or name yours in GLIMPSE_CHROMIUM\n${error.message}`);
+  }
+}
 
 /** Asks until the answer is truthy; the last answer or error is told when the time is over. */
 export async function eventually(what, ask, deadlineMs = SOON_MS) {
@@ -107,10 +120,10 @@ export async function expectStrictHeaders(tab, edge) {
   expectEqual(headers["referrer-policy"], "no-referrer", "Referrer-Policy");
 }
 
-/** Drops a file onto the window, as a mouse would. */
-export async function dropFile(tab, path) {
-  const input = await tab.evaluateHandle(() => Object.assign(document.createElement("input"), { type: "file" }));
-  await input.setInputFiles(path);
+/** Drops files onto the window, as a mouse would. */
+export async function dropFile(tab, ...paths) {
+  const input = await tab.evaluateHandle(() => Object.assign(document.createElement("input"), { type: "file", multiple: true }));
+  await input.setInputFiles(paths);
   await input.evaluate((chooser) => {
     const dataTransfer = new DataTransfer();
     for (const file of chooser.files) dataTransfer.items.add(file);
@@ -125,25 +138,35 @@ export async function dropFile(tab, path) {
 export function countGrants(tab) {
   let count = 0;
   tab.on("request", (request) => {
-    if (request.method() === "POST" && new URL(request.url()).pathname === "/api/videos") count += 1;
+    if (new URL(request.url()).pathname.startsWith("/s3/")) count += 1;
   });
   return () => count;
+}
+
+/** The parts that storage has taken since, by number, in the order in which it did. */
+export function countParts(tab) {
+  const sent = [];
+  tab.on("response", (response) => {
+    const number = new URL(response.url()).searchParams.get("partNumber");
+    if (response.request().method() === "PUT" && number && response.ok()) sent.push(Number(number));
+  });
+  return () => sent;
 }
 
 export async function maxUploadBytes(tab) {
   return tab.evaluate(async () => (await (await fetch("/api/me")).json()).limits.max_upload_bytes);
 }
 
-/** The browser's own throttle on uploads, in bytes a second; hands back what lifts it. */
+/** The browser's own throttle on uploads, in bytes a second; hands back what lifts it, or takes the line away. */
 export async function slowDown(tab, bytesPerSecond) {
   const wire = await tab.context().newCDPSession(tab);
-  const limit = (uploadThroughput) =>
-    wire.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
+  const limit = (uploadThroughput, offline = false) =>
+    wire.send("Network.emulateNetworkConditions", { offline, latency: 0, downloadThroughput: -1, uploadThroughput });
   await wire.send("Network.enable");
   await limit(bytesPerSecond);
-  return async () => {
-    await limit(-1);
-    await wire.detach();
+  return async ({ offline = false } = {}) => {
+    await limit(offline ? bytesPerSecond : -1, offline);
+    if (!offline) await wire.detach();
   };
 }
 
@@ -163,7 +186,9 @@ export async function expectState(card, state, deadlineMs = SOON_MS) {
       return fits(seen) || (final && "over");
     },
     deadlineMs,
-  );
+  ).catch((error) => {
+    throw new Error(`${error.message}; it is ${seen}`);
+  });
   if (!fits(seen)) throw new Error(`the card is ${seen} instead of ${state}: ${await card.innerText()}`);
 }
 

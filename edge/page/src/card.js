@@ -76,8 +76,12 @@ export function ask(card, { question, yes, busy, act }) {
   const sure = h("button", { type: "button", class: "button small danger", "data-action": "sure" }, yes);
   const keep = h("button", { type: "button", class: "quiet", "data-action": "keep", onclick: close }, "Keep");
   const panel = h("div", { class: "ask", role: "group", "aria-label": question }, sentence, actions(sure, keep));
+  let acting = false;
   sure.addEventListener("click", async () => {
-    sure.disabled = true;
+    if (acting) return;
+    acting = true;
+    // Not `disabled`, which would cost it the focus.
+    sure.setAttribute("aria-disabled", "true");
     keep.hidden = true;
     sure.textContent = busy;
     try {
@@ -85,13 +89,14 @@ export function ask(card, { question, yes, busy, act }) {
     } catch (error) {
       sentence.textContent = error.message;
       announce(error.message);
-      sure.disabled = false;
+      acting = false;
+      sure.removeAttribute("aria-disabled");
       keep.hidden = false;
       sure.textContent = yes;
     }
   });
   panel.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !sure.disabled) close();
+    if (event.key === "Escape" && !acting) close();
   });
   card.dataset.asking = "true";
   card.querySelector(".body").append(panel);

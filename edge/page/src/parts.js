@@ -21,16 +21,15 @@ export const inParts = (size, mostAtOnce = Infinity) => size > Math.min(PARTS_FR
 /** How long every part but the last is. */
 export const partSize = (size) => Math.max(PART, Math.ceil(size / MOST_PARTS));
 
+/** How long the part of that number is, counted from 1. */
+export const sizeOfPart = (number, size) => Math.min(partSize(size), size - (number - 1) * partSize(size));
+
 /**
  * Whether parts that are in storage, as ListParts names them, are those of a file of this length. Uppy looks at their
  * numbers only; parts that were cut otherwise would make another file of it.
  */
 export function fits(parts, size) {
-  const part = partSize(size);
-  return parts.every(({ PartNumber, Size }) => {
-    const start = (PartNumber - 1) * part;
-    return start >= 0 && start < size && Size === Math.min(part, size - start);
-  });
+  return parts.every(({ PartNumber, Size }) => PartNumber > 0 && Size > 0 && Size === sizeOfPart(PartNumber, size));
 }
 
 /** How many bytes they are. */

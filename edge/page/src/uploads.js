@@ -6,7 +6,7 @@ import { ask, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
 import { bytes } from "./format.js";
 import * as notes from "./notes.js";
-import { fits, inParts, partSize, sentIn } from "./parts.js";
+import { fits, inParts, partSize, sentIn, sizeOfPart } from "./parts.js";
 import { showTotal } from "./total.js";
 import { explain, speedometer } from "./trouble.js";
 import * as face from "./upload-card.js";
@@ -30,9 +30,10 @@ function sender(mostAtOnce) {
 const videoOf = (key) => key.split("/").at(-1);
 
 /**
- * @typedef {{ card: Element, state: "waiting" | "running" | "paused" | "interrupted" | "unfinished", name: string,
- *   size?: number, sent: number, file?: File, frame?: face.Frame, multipart?: api.Multipart, release?: () => void,
- *   print?: string, begun?: string, transfer?: object, offline?: boolean }} Job
+ * @typedef {{ card: Element, state: "waiting" | "running" | "paused" | "interrupted" | "unfinished", name?: string,
+ *   size?: number, sent: number, kept: number, file?: File, frame?: face.Frame, multipart?: api.Multipart, release?: () => void,
+ *   print?: string, begun?: string, transfer?: object, offline?: boolean }} Job `sent` counts what has left this machine, `kept`
+ *   what is in storage for good: whole parts
  * @param {{ me: api.Me, place: (card: Element) => void, onUploaded: Function, onSignedOut: Function,
  *   onRemoved: Function }} host
  */
@@ -43,8 +44,6 @@ export function uploads(host) {
   const jobs = new Set();
   const total = showTotal();
   const goesInParts = (job) => job.multipart !== undefined || inParts(job.size, limits.max_single_upload_bytes);
-  /** What is in storage for good: whole parts. */
-  const kept = (job) => (job.multipart ? Math.floor(job.sent / partSize(job.size)) * partSize(job.size) : 0);
 
   function startNext() {
     let free = AT_ONCE - [...jobs].filter((job) => job.state === "running").length;
@@ -85,13 +84,13 @@ export function uploads(host) {
     job.transfer = undefined;
     job.offline = false;
     job.frame ??= face.localFrame(job.file);
-    face.showWaiting(job.card, job.file, job.frame, job.sent, { cancel: () => cancel(job) });
+    face.showWaiting(job.card, job, job.frame, job.sent, { cancel: () => cancel(job) });
     startNext();
   }
 
   function draw(job) {
     const pause = goesInParts(job) ? () => hold(job) : undefined;
-    job.draw = face.showUploading(job.card, job.file, job.frame, { cancel: () => cancel(job), pause });
+    job.draw = face.showUploading(job.card, job, job.frame, { cancel: () => cancel(job), pause });
     job.speed = speedometer();
     job.draw(job.sent, 0);
   }
@@ -118,6 +117,7 @@ export function uploads(host) {
         if (job.state === "running") job.draw(sent, job.speed(sent, performance.now()));
         total.show(jobs);
       },
+      onPart: (number) => (job.kept += sizeOfPart(number, job.size)),
       onDone: (key) => done(job, key),
       onError: (error) => void failed(job, error),
     });
@@ -127,7 +127,7 @@ export function uploads(host) {
   /** From now on it can be gone on with: this browser knows the file, and this tab is at work on it. */
   async function begun(job, multipart) {
     job.multipart = multipart;
-    const { name, size } = job.file;
+    const { name, size } = job;
     const mine = notes.hold(multipart.uploadId);
     try {
       job.print = await notes.fingerprint(job.file);
@@ -150,7 +150,7 @@ export function uploads(host) {
   function hold(job) {
     job.state = "paused";
     job.transfer?.pause();
-    face.showPaused(job.card, job.file, job.frame, kept(job), { resume: () => goOn(job), cancel: () => cancel(job) });
+    face.showPaused(job.card, job, job.frame, job.kept, { resume: () => goOn(job), cancel: () => cancel(job) });
     announce(`Upload of ${job.name} paused.`);
     startNext();
   }
@@ -158,7 +158,7 @@ export function uploads(host) {
   /** Who presses Resume is not kept waiting by the other files. */
   function goOn(job) {
     job.state = "running";
-    job.sent = kept(job);
+    job.sent = job.kept;
     draw(job);
     announce(`Upload of ${job.name} goes on.`);
     if (job.transfer) job.transfer.resume();
@@ -181,14 +181,14 @@ export function uploads(host) {
       }
       job.release?.();
       notes.forget(job.multipart.uploadId);
-      Object.assign(job, { multipart: undefined, release: undefined, sent: 0 });
+      Object.assign(job, { multipart: undefined, release: undefined, sent: 0, kept: 0 });
     }
     interrupted(job, trouble);
   }
 
   function interrupted(job, trouble) {
     const { message } = trouble;
-    job.sent = kept(job);
+    job.sent = job.kept;
     job.transfer = undefined;
     job.offline = trouble.offline;
     job.frame?.release();
@@ -198,7 +198,7 @@ export function uploads(host) {
       offer(job, message);
     } else {
       job.state = "interrupted";
-      face.showInterrupted(job.card, job.file, message, kept(job), {
+      face.showInterrupted(job.card, job, message, job.kept, {
         retry: trouble.again ? () => enqueue(job) : undefined,
         ...(job.multipart ? { discard: () => discard(job) } : { dismiss: () => remove(job) }),
       });
@@ -213,7 +213,7 @@ export function uploads(host) {
       busy: "Discarding",
       async act() {
         await api.discard(job.multipart);
-        announce(`The unfinished upload of ${job.name} is discarded.`);
+        announce("The unfinished upload is discarded.");
         remove(job);
       },
     });
@@ -223,7 +223,7 @@ export function uploads(host) {
   function offer(job, complaint) {
     job.state = "unfinished";
     const take = job.print ? (file) => void takeFor(job, file) : undefined;
-    const { name, size, sent, begun: since } = job;
+    const { name = "An unfinished upload", size, sent, begun: since } = job;
     const upload = { name, size, sent, begun: since ?? new Date().toISOString(), types: choosable(limits.types) };
     face.showUnfinished(job.card, upload, { take, discard: () => discard(job), complaint });
   }
@@ -249,7 +249,8 @@ export function uploads(host) {
       return;
     }
     job.file = file;
-    job.name = file.name;
+    // The video's name is the one that it was begun under.
+    job.name ??= file.name;
     announce(`Upload of ${job.name} goes on.`);
     enqueue(job);
   }
@@ -258,7 +259,7 @@ export function uploads(host) {
   function fresh(file) {
     const card = newCard();
     host.place(card);
-    const job = { card, file, name: file.name, size: file.size, sent: 0 };
+    const job = { card, file, name: file.name, size: file.size, sent: 0, kept: 0 };
     const problem = refusal(file, limits);
     if (problem) {
       face.showRefused(card, file, problem, () => remove(job));
@@ -287,8 +288,9 @@ export function uploads(host) {
     });
     if (!parts || stopped) return;
     const known = note && fits(parts, note.size) ? note : undefined;
-    const job = { card: newCard(), multipart: { key: upload.key, uploadId }, sent: sentIn(parts), begun };
-    job.name = known?.name ?? "An unfinished upload";
+    const kept = sentIn(parts);
+    const job = { card: newCard(), multipart: { key: upload.key, uploadId }, sent: kept, kept, begun };
+    job.name = known?.name ?? undefined;
     job.size = known?.size;
     job.print = known?.print;
     jobs.add(job);

@@ -30,7 +30,7 @@ function tellWhy(prefix, { problemOf, unreachable }) {
 
 /**
  * @typedef {{ onBegun: (multipart: { key: string, uploadId: string }) => void, onProgress: (sent: number) => void,
- *   onDone: (key: string) => void, onError: (error: Error) => void }} Listeners
+ *   onPart: (number: number) => void, onDone: (key: string) => void, onError: (error: Error) => void }} Listeners
  */
 
 /** What sends, one for the page's life. `inParts` and `partSize` are functions of a length. */
@@ -59,6 +59,7 @@ export function sender({ inParts, partSize, problemOf, unreachable }) {
     return mine;
   };
   uppy.on("upload-progress", (file, { bytesUploaded }) => listeners.get(file.id)?.onProgress(bytesUploaded));
+  uppy.on("s3-multipart:part-uploaded", (file, { PartNumber }) => listeners.get(file.id)?.onPart(PartNumber));
   uppy.on("upload-success", (file, { body }) => settle(file.id)?.onDone(body.key));
   uppy.on("upload-error", (file, error) => settle(file.id)?.onError(error));
   uppy.on("state-update", (_, { files }) => {

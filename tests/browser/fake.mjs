@@ -1,0 +1,257 @@
+// Decides what the page's tests talk to: the Worker's wire and a storage in memory, over real HTTP, with trouble on
+// demand. What the Worker really does, the stories show; this is for what is hard to bring about there.
+
+import { createHash, randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+
+const MIME = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png" };
+const OWNER = "owner26";
+/** The Worker's limits, small enough that a test can break them. */
+const LIMITS = {
+  max_upload_bytes: 100_000_000,
+  max_single_upload_bytes: 100_000_000,
+  types: ["video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo", "video/mpeg", "image/gif"],
+};
+
+const poster = (hue) =>
+  `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="360"><defs><linearGradient id="g" x2="1" y2="1"><stop stop-color="hsl(${hue} 70% 55%)"/><stop offset="1" stop-color="hsl(${hue + 60} 60% 30%)"/></linearGradient></defs><rect width="640" height="360" fill="url(#g)"/></svg>`;
+
+async function bodyOf(request) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** The fields of a form and its file, as S3 reads a POST. */
+async function formOf(request, body) {
+  const form = await new Response(body, { headers: { "content-type": request.headers["content-type"] } }).formData();
+  const file = form.get("file");
+  return { key: form.get("key"), bytes: Buffer.from(await file.arrayBuffer()) };
+}
+
+/** Starts both; `dist` is the built page. */
+export async function startFake(dist) {
+  const policy = /Content-Security-Policy: (.*)/.exec(await readFile(join(dist, "_headers"), "utf8"))[1];
+  /** Every request that was answered whole: `{ method, path, query, status, bytes }`. */
+  const log = [];
+  /** What is answered instead: `{ method, path, status, body, times, after }`; see `trouble`. */
+  const rules = [];
+  const videos = new Map();
+  const unfinished = new Map();
+  const streams = new Map();
+  let limits = LIMITS;
+  let automatic = true;
+
+  const urlsOf = (id) =>
+    Object.fromEntries(["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp"].map((name) => [name, `${fake.origin}/${id}/${name}`]));
+
+  function tell(id) {
+    const video = videos.get(id);
+    for (const stream of streams.get(id) ?? []) {
+      stream.write(`event: ${video.state}\nid: ${video.state}\ndata: ${JSON.stringify(video)}\n\n`);
+      if (["ready", "rejected", "failed"].includes(video.state)) stream.end();
+    }
+  }
+
+  function addVideo(name, bytes, more = {}) {
+    const id = randomBytes(13).toString("hex");
+    const video = {
+      id, name, bytes, state: "processing", content_type: "video/mp4", created_at: new Date().toISOString(), width: null,
+      height: null, duration_ms: null, has_audio: null, thumbhash: null, dominant_color: null, problem: null, urls: urlsOf(id), ...more,
+    };
+    return video;
+  }
+
+  function arrived(video) {
+    videos.set(video.id, video);
+    if (automatic) setTimeout(() => fake.finish(video.name), 300);
+  }
+
+  const problem = (status, code, message) => [status, { type: "about:blank", title: code, status, code, message, error: message, detail: message }];
+
+  function multipart(method, path, query, body) {
+    const [, , uploadId, last] = path.slice(1).split("/");
+    if (method === "POST" && !uploadId) {
+      const { filename, type } = JSON.parse(body);
+      const video = addVideo(filename, 0, { content_type: type });
+      const id = randomBytes(12).toString("base64url");
+      const key = `uploads/${OWNER}/${video.id}`;
+      unfinished.set(id, { key, video, parts: new Map(), initiated_at: new Date().toISOString() });
+      return [200, { key, uploadId: id, bucket: "fake" }];
+    }
+    const upload = unfinished.get(decodeURIComponent(uploadId));
+    if (!upload || upload.key !== query.get("key")) return problem(404, "not_found", "There is no such upload.");
+    const parts = [...upload.parts].sort(([a], [b]) => a - b);
+    if (method === "DELETE") {
+      unfinished.delete(uploadId);
+      return [200, {}];
+    }
+    if (method === "GET" && !last) return [200, parts.map(([PartNumber, bytes]) => ({ PartNumber, ETag: etag(bytes), Size: bytes.length }))];
+    if (method === "GET") return [200, { url: `${fake.storage}/part/${uploadId}/${last}`, expires: 900, method: "PUT" }];
+    const named = JSON.parse(body).parts.map(({ PartNumber, ETag }) => {
+      const bytes = upload.parts.get(PartNumber);
+      return bytes && etag(bytes) === `"${ETag.replaceAll('"', "")}"` ? bytes : undefined;
+    });
+    if (named.includes(undefined)) return problem(400, "bad_parameter", "A part is not the one that was sent.");
+    unfinished.delete(uploadId);
+    const whole = Buffer.concat(named);
+    fake.stored.set(upload.key, whole);
+    arrived({ ...upload.video, bytes: whole.length });
+    return [200, { location: `${fake.storage}/${upload.key}`, key: upload.key, bucket: "fake" }];
+  }
+
+  function api(method, path, query) {
+    if (path === "/api/me") return [200, { owner: OWNER, subject: "ada", name: "Ada Lovelace", email: "ada@example.com", limits }];
+    if (path === "/auth/logout") return [204, null];
+    if (path === "/api/uploads") {
+      const uploads = [...unfinished].map(([uploadId, { key, video, initiated_at }]) => ({ key, uploadId, video: video.id, initiated_at }));
+      return [200, { uploads }];
+    }
+    if (path === "/api/videos") return [200, { videos: [...videos.values()].reverse(), cursor: null }];
+    if (path === "/s3/params") {
+      const video = addVideo(query.get("filename"), 0);
+      const key = `uploads/${OWNER}/${video.id}`;
+      fake.granted.set(key, video);
+      return [200, { method: "POST", url: `${fake.storage}/`, fields: { key, "content-type": query.get("type") }, expires: 900 }];
+    }
+    const video = videos.get(path.split("/")[3]);
+    if (!video) return problem(404, "not_found", "This video does not exist.");
+    if (method === "DELETE") {
+      videos.delete(video.id);
+      return [200, { removed: {} }];
+    }
+    return [200, video];
+  }
+
+  function listen(id, response) {
+    response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+    streams.set(id, (streams.get(id) ?? new Set()).add(response));
+    response.on("close", () => streams.get(id)?.delete(response));
+    tell(id);
+  }
+
+  async function page(path, response) {
+    const file = normalize(path === "/" ? "/index.html" : path);
+    const bytes = await readFile(join(dist, file)).catch(() => undefined);
+    response.writeHead(bytes ? 200 : 404, { "content-type": MIME[extname(file)] ?? "text/plain", "content-security-policy": policy });
+    response.end(bytes);
+  }
+
+  /** Answers as a rule says, if one does. */
+  async function hindered(method, path, response) {
+    const rule = rules.find((one) => one.method === method && one.path.test(path) && one.times > 0);
+    if (!rule) return false;
+    rule.times -= 1;
+    if (rule.status === undefined) {
+      response.socket.destroy();
+    } else {
+      response.writeHead(rule.status, { "content-type": rule.type ?? "application/problem+json", "access-control-allow-origin": "*" });
+      response.end(rule.body ?? "{}");
+    }
+    return true;
+  }
+
+  async function worker(request, response) {
+    const { pathname: path, searchParams: query } = new URL(request.url, "http://x");
+    const { method } = request;
+    const body = await bodyOf(request);
+    const rule = rules.find((one) => one.method === method && one.path.test(path) && one.times > 0);
+    // Done, but the answer is lost on the way.
+    if (rule?.after) multipart(method, path, query, body);
+    if (await hindered(method, path, response)) return log.push({ method, path, query, status: "trouble" });
+    const picture = /^\/(\w+)\/(thumbnail|animated)\./.exec(path);
+    if (picture) {
+      response.writeHead(200, { "content-type": "image/svg+xml", "cache-control": "no-store" });
+      return response.end(poster((parseInt(picture[1].slice(0, 4), 16) + (picture[2] === "animated" ? 90 : 0)) % 360));
+    }
+    if (!/^\/(api|s3|auth)\//.test(path)) return page(path, response);
+    const events = /^\/api\/videos\/(\w+)\/events$/.exec(path);
+    if (events && videos.has(events[1])) {
+      log.push({ method, path, query, status: 200 });
+      return listen(events[1], response);
+    }
+    const [status, answer] = path.startsWith("/s3/multipart") ? multipart(method, path, query, body) : api(method, path, query);
+    log.push({ method, path, query, status });
+    response.writeHead(status, { "content-type": status < 400 ? "application/json" : "application/problem+json" });
+    return response.end(answer === null ? undefined : JSON.stringify(answer));
+  }
+
+  async function storage(request, response) {
+    const { pathname: path } = new URL(request.url, "http://x");
+    const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": "ETag, Location", "access-control-allow-methods": "PUT, POST" };
+    if (request.method === "OPTIONS") return response.writeHead(200, { ...cors, "access-control-allow-headers": "*" }).end();
+    // One that the browser breaks off throws here, and is not counted.
+    const body = await bodyOf(request);
+    if (await hindered(request.method, path, response)) return log.push({ method: request.method, path, status: "trouble" });
+    const done = () => log.push({ method: request.method, path, status: 200, bytes: body.length });
+    if (request.method === "POST") {
+      const { key, bytes } = await formOf(request, body);
+      done();
+      fake.stored.set(key, bytes);
+      arrived({ ...fake.granted.get(key), bytes: bytes.length });
+      return response.writeHead(201, { ...cors, etag: etag(bytes) }).end();
+    }
+    const [, , uploadId, number] = path.split("/");
+    const upload = unfinished.get(uploadId);
+    if (!upload) {
+      return response.writeHead(404, { ...cors, "content-type": "application/xml" }).end("<Error><Code>NoSuchUpload</Code></Error>");
+    }
+    done();
+    upload.parts.set(Number(number), body);
+    return response.writeHead(200, { ...cors, etag: etag(body) }).end();
+  }
+
+  const fake = {
+    origin: "",
+    storage: "",
+    /** What is in storage, by key. */
+    stored: new Map(),
+    granted: new Map(),
+    log,
+    /** How often something was asked and answered whole. */
+    count: (method, path) => log.filter((entry) => entry.method === method && path.test(entry.path) && entry.status !== "trouble").length,
+    /** The parts that were sent whole, by number, in the order in which they came. */
+    parts: () => log.filter(({ method, status }) => method === "PUT" && status === 200).map(({ path }) => Number(path.split("/")[3])),
+    unfinished,
+    /** From now on that often: this status and body instead, or no answer at all (after the deed, with `after`). */
+    trouble: (method, path, rule) => rules.push({ method, path, times: 1, ...rule }),
+    calm: () => rules.splice(0),
+    /** Whether videos become ready by themselves. */
+    setAutomatic: (on) => (automatic = on),
+    setLimits: (more) => (limits = { ...LIMITS, ...more }),
+    addVideo(name, bytes, more) {
+      const video = addVideo(name, bytes, more);
+      videos.set(video.id, video);
+      return video;
+    },
+    /** The newest video of that name reaches its end. */
+    finish(name, more = {}) {
+      const video = [...videos.values()].reverse().find((one) => one.name === name && one.state === "processing");
+      if (!video) return;
+      Object.assign(video, { state: "ready", width: 1280, height: 720, duration_ms: 8300 }, more);
+      tell(video.id);
+    },
+    /** Forgets everything but the page. */
+    clear() {
+      for (const all of [videos, unfinished, fake.stored, fake.granted]) all.clear();
+      for (const set of streams.values()) for (const stream of set) stream.end();
+      streams.clear();
+      log.length = 0;
+      rules.length = 0;
+      limits = LIMITS;
+      automatic = true;
+    },
+    close: () => Promise.all(servers.map((server) => new Promise((done) => (server.close(done), server.closeAllConnections())))),
+  };
+  const etag = (bytes) => `"${createHash("md5").update(bytes).digest("hex")}"`;
+  const serve = (answer) =>
+    createServer((request, response) => {
+      answer(request, response).catch(() => response.socket?.destroy());
+    });
+  const servers = [serve(worker), serve(storage)];
+  for (const server of servers) await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  [fake.origin, fake.storage] = servers.map((server) => `http://127.0.0.1:${server.address().port}`);
+  return fake;
+}
