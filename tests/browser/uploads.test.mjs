@@ -316,7 +316,7 @@ test("the limits are shown, and what breaks them is refused without a request", 
   await page.eventually("the limits", async () => (await tab.locator("#limits").textContent()) === "MP4 and WebM, up to 5 MB each");
   const sent = page.countGrants(tab);
   const cases = [
-    ["large.mp4", 5 * MB + 1, /has 5 MB\. At most 5 MB|At most 5 MB can be uploaded/],
+    ["large.mp4", 5 * MB + 1, /has 5,000,001 bytes\. At most 5,000,000 bytes can/],
     ["clip.mov", 10, /Only MP4 and WebM can be uploaded here/],
     ["notes.pdf", 10, /Only videos can be uploaded, and this is application\/pdf/],
     ["empty.mp4", 0, /nothing in this file/],

@@ -69,6 +69,12 @@ export function typeOf(file, types) {
   return types.includes(guess) ? guess : undefined;
 }
 
+/** Two sizes in words that are not the same words. */
+function apart(a, b) {
+  const words = [bytes(a), bytes(b)];
+  return words[0] === words[1] ? [a, b].map((count) => `${count.toLocaleString("en")} bytes`) : words;
+}
+
 /** Why a file may not be uploaded, as `{ code, title, message }`; null if it may. */
 export function refusal(file, limits) {
   if (!typeOf(file, limits.types)) {
@@ -81,7 +87,8 @@ export function refusal(file, limits) {
   }
   if (file.size === 0) return { code: "empty", title: "Empty file", message: "There is nothing in this file." };
   if (file.size > limits.max_upload_bytes) {
-    const message = `This file has ${bytes(file.size)}. At most ${bytes(limits.max_upload_bytes)} can be uploaded.`;
+    const [has, most] = apart(file.size, limits.max_upload_bytes);
+    const message = `This file has ${has}. At most ${most} can be uploaded.`;
     return { code: "too_large", title: "Too large", message };
   }
   return null;

@@ -74,7 +74,7 @@ export function ask(card, { question, yes, busy, act }) {
     if (asker?.isConnected) asker.focus({ preventScroll: true });
   };
   const sure = h("button", { type: "button", class: "button small danger", "data-action": "sure" }, yes);
-  const keep = h("button", { type: "button", class: "quiet", "data-action": "keep", onclick: close }, "Keep");
+  const keep = h("button", { type: "button", class: "button small plain", "data-action": "keep", onclick: close }, "Keep");
   const panel = h("div", { class: "ask", role: "group", "aria-label": question }, sentence, actions(sure, keep));
   let acting = false;
   sure.addEventListener("click", async () => {
