@@ -50,7 +50,7 @@ export async function startFake(dist) {
   function tell(id) {
     const video = videos.get(id);
     for (const stream of streams.get(id) ?? []) {
-      stream.write(`event: ${video.state}\nid: ${video.state}\ndata: ${JSON.stringify(video)}\n\n`);
+      stream.write(`id: 3\nevent: ${video.state}\ndata: ${JSON.stringify(video)}\n\n`);
       if (["ready", "rejected", "failed"].includes(video.state)) stream.end();
     }
   }
@@ -106,7 +106,10 @@ export async function startFake(dist) {
     if (path === "/api/me") return [200, { owner: OWNER, subject: "ada", name: "Ada Lovelace", email: "ada@example.com", limits }];
     if (path === "/auth/logout") return [204, null];
     if (path === "/api/uploads") {
-      const uploads = [...unfinished].map(([uploadId, { key, video, initiated_at }]) => ({ key, uploadId, video: video.id, initiated_at }));
+      const uploads = [...unfinished].map(([uploadId, { key, video, parts, initiated_at }]) => {
+        const bytes_uploaded = [...parts.values()].reduce((sum, part) => sum + part.length, 0);
+        return { key, uploadId, video: video.id, initiated_at, parts: parts.size, bytes_uploaded };
+      });
       return [200, { uploads }];
     }
     if (path === "/api/videos") return [200, { videos: [...videos.values()].reverse(), cursor: null }];

@@ -5,11 +5,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { choosable, refusal, typeOf } from "../../edge/page/src/accept.js";
+import { choosable, kinds, limitsInWords, refusal, typeOf } from "../../edge/page/src/accept.js";
+import { Problem } from "../../edge/page/src/api.js";
 import { snippet } from "../../edge/page/src/copy.js";
 import { ago, bytes, duration, initials, timeLeft } from "../../edge/page/src/format.js";
+import { fingerprint } from "../../edge/page/src/notes.js";
+import { fits, inParts, partSize, sizeOfPart } from "../../edge/page/src/parts.js";
 import { decode } from "../../edge/page/src/thumbhash.js";
-import { speedometer } from "../../edge/page/src/transfer.js";
+import { explain, speedometer } from "../../edge/page/src/trouble.js";
 import { framesOfGif, framesOfWebp } from "./verbs.mjs";
 
 function check(decide, cases) {
@@ -150,4 +153,92 @@ test("frames are counted by the formats' own blocks", () => {
   assert.equal(framesOfWebp(still), 0);
   const chunk = Buffer.from("ANMF\x03\0\0\0abc\0", "latin1");
   assert.equal(framesOfWebp(Buffer.concat([still.subarray(0, 12), chunk, chunk])), 2);
+});
+
+test("limits are words that can be read before a file is chosen", () => {
+  const all = ["image/gif", "video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo", "video/avi"];
+  check((...types) => kinds(types), [
+    ["video/mp4", "MP4"],
+    [["video/webm", "video/mp4"], "MP4 and WebM"],
+    [all.slice(1, 6), "MP4, MOV, WebM, MKV and AVI"],
+    [all, "MP4, MOV, WebM, MKV and 2 other kinds"],
+    ["video/dv", "video/dv"],
+  ]);
+  assert.equal(limitsInWords({ types: ["video/mp4"], max_upload_bytes: 5_368_709_120 }), "MP4, up to 5.4 GB each");
+});
+
+const MIB = 1024 * 1024;
+
+test("files above 16 MiB go in parts of 8 MiB, and no file has more than 10,000", () => {
+  check((size, most) => inParts(size, most), [
+    [0, false],
+    [16 * MIB, false],
+    [16 * MIB + 1, true],
+    [[10 * MIB, 5 * MIB], true],
+  ]);
+  check(partSize, [
+    [17 * MIB, 8 * MIB],
+    [80_000 * MIB, 8 * MIB],
+    [5 * MIB * MIB, 549_755_814],
+  ]);
+  assert.ok(Math.ceil((5 * MIB * MIB) / partSize(5 * MIB * MIB)) <= 10_000);
+  assert.equal(sizeOfPart(3, 20 * MIB), 4 * MIB);
+});
+
+test("only parts that were cut from a file of that length are gone on with", () => {
+  const fit = (size, ...parts) => fits(parts.map(([PartNumber, Size]) => ({ PartNumber, Size })), size);
+  const cases = [
+    [[20 * MIB], true],
+    [[20 * MIB, [1, 8 * MIB], [3, 4 * MIB]], true],
+    [[20 * MIB, [1, 8 * MIB - 1]], false],
+    [[20 * MIB, [3, 8 * MIB]], false],
+    [[20 * MIB, [4, 8 * MIB]], false],
+    [[16 * MIB, [3, 0]], false],
+    [[20 * MIB, [0, 8 * MIB]], false],
+  ];
+  for (const [[size, ...parts], expected] of cases) assert.equal(fit(size, ...parts), expected, JSON.stringify(parts));
+});
+
+test("a file is known again by its bytes, not by its name", async () => {
+  const bytes = new Uint8Array(300_000).map((_, i) => i % 251);
+  const print = (name, content) => fingerprint(new File([content], name, { lastModified: 1 }));
+  const original = await print("a.mp4", bytes);
+  assert.match(original, /^sha256:/);
+  assert.equal(await print("b.mp4", bytes), original);
+  for (const at of [0, 150_000, 299_999]) {
+    const changed = bytes.slice();
+    changed[at] += 1;
+    assert.notEqual(await print("a.mp4", changed), original, `byte ${at}`);
+  }
+  assert.notEqual(await print("a.mp4", bytes.subarray(1)), original);
+  assert.notEqual(await print("tiny", new Uint8Array(3)), await print("tiny", new Uint8Array(4)));
+});
+
+test("what went wrong is told in words, with what can be done about it", async () => {
+  const file = new Blob(["x"]);
+  const xhr = (status, responseText = "") => Object.assign(new Error("network"), { isNetworkError: true, request: { status, responseText } });
+  const code = (name) => `<?xml version="1.0"?><Error><Code>${name}</Code><Message>m</Message></Error>`;
+  const cases = [
+    [new Problem(413, "too_large", "Too large."), { message: "Too large.", again: false }],
+    [new Problem(429, "busy", "Wait."), { message: "Wait.", again: true }],
+    [new Problem(401, "unauthorized", "Sign in."), { message: "Sign in.", again: true, signedOut: true }],
+    [new Problem(404, "not_found", "Gone."), { message: "Gone.", again: true, gone: true }],
+    [xhr(403, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"), { message: /has expired/, again: true }],
+    [xhr(403, "<Error><Code>AccessDenied</Code><Message>Invalid according to Policy: Policy expired.</Message></Error>"), { message: /has expired/ }],
+    [xhr(400, code("EntityTooLarge")), { message: /too large/, again: false }],
+    [xhr(404, code("NoSuchUpload")), { message: /not kept any more/, again: true, gone: true }],
+    [xhr(503, code("SlowDown")), { message: /busy/, again: true }],
+    [xhr(500, ""), { message: /trouble of its own/, again: true }],
+    [xhr(403, code("AccessDenied")), { message: /\(AccessDenied\)/, again: true }],
+    [new Error("[s3mini] Missing ETag in uploadPart response headers"), { message: /CORS/ }],
+  ];
+  for (const [error, expected] of cases) {
+    const told = await explain(error, file);
+    for (const [name, value] of Object.entries(expected)) {
+      if (value instanceof RegExp) assert.match(told[name], value);
+      else assert.equal(told[name] ?? false, value, `${name} of ${told.message}`);
+    }
+  }
+  const gone = { slice: () => ({ arrayBuffer: () => Promise.reject(new Error("not found")) }) };
+  assert.equal((await explain(xhr(0), gone)).unreadable, true);
 });

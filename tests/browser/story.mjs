@@ -1,5 +1,6 @@
 // One person's story through the page, in a real browser on the real parts: sign in, drop a video, watch it become a
-// poster and a moving preview, get the picture out of the edge cache, copy its link, be refused, sign out.
+// poster and a moving preview, get the picture out of the edge cache, copy its link, send two at once, go on with a
+// large one after a pause and a reload, discard another, be refused, delete, sign out.
 //
 //   GLIMPSE_EDGE_URL=http://localhost:8787 GLIMPSE_CLIP=clip.mp4 GLIMPSE_SCREENSHOTS=target/screenshots \
 //       node tests/browser/story.mjs
@@ -7,7 +8,7 @@
 // GLIMPSE_CHROMIUM names the browser (default /usr/bin/chromium). Prints `ok - …` for each step; the first failure
 // prints why, where the screenshot is and what the console said, and ends with 1.
 
-import { mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
@@ -16,6 +17,8 @@ import * as page from "./verbs.mjs";
 /** What the pictures of one video may take, upload included, in milliseconds. */
 const READY_MS = 120_000;
 const PHONE = { width: 375, height: 812 };
+/** A file that goes in five parts. */
+const LARGE_BYTES = 40_000_000;
 
 const edge = new URL(process.env.GLIMPSE_EDGE_URL ?? "http://localhost:8787").origin;
 const clip = process.env.GLIMPSE_CLIP;
@@ -44,6 +47,16 @@ async function step(sentence, act) {
   await act();
   complaints.mustBeEmpty();
   console.log(`ok - ${sentence} (${Math.round(performance.now() - began)} ms)`);
+}
+
+/** The clip at a length of its own choice: behind the film there is a box that players skip. */
+function padded(path, bytes) {
+  const film = readFileSync(clip);
+  const box = Buffer.alloc(bytes - film.length);
+  box.writeUInt32BE(box.length, 0);
+  box.write("free", 4, "latin1");
+  writeFileSync(path, Buffer.concat([film, box]));
+  return path;
 }
 
 const person = `Ada ${Date.now().toString(36)}`;
@@ -164,6 +177,79 @@ async function story() {
     await tab.reload();
     await page.expectState(card, "ready");
     await page.expectPoster(card);
+  });
+
+  await step("two videos at once arrive, and their progress is shown together", async () => {
+    const pair = ["Morning.mp4", "Evening.mp4"].map((copy) => join(scratch, copy));
+    for (const copy of pair) copyFileSync(clip, copy);
+    const restore = await page.slowDown(tab, statSync(clip).size / 2);
+    await page.dropFile(tab, ...pair);
+    await page.expectTotal(tab, /^0 of 2 files uploaded$/);
+    await page.photograph(tab, shots, "two-at-once", PHONE);
+    await restore();
+    for (const copy of pair) await page.expectState(page.cardNamed(tab, basename(copy)), "ready", READY_MS);
+  });
+
+  const large = padded(join(scratch, "The whole holiday.mp4"), LARGE_BYTES);
+  const largeCard = page.cardNamed(tab, basename(large));
+  const sent = page.countParts(tab);
+  await step("a large video goes in parts, stops for a pause and goes on after it", async () => {
+    const restore = await page.slowDown(tab, LARGE_BYTES / 4);
+    await page.dropFile(tab, large);
+    await page.expectState(largeCard, "uploading");
+    await page.eventually("a part is there", () => sent().length >= 1);
+    await page.press(largeCard, "pause");
+    await page.expectState(largeCard, "paused");
+    await page.photograph(tab, shots, "paused", PHONE);
+    const paused = sent().length;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    page.expectEqual(sent().length, paused, "parts sent during the pause");
+    await page.press(largeCard, "resume");
+    await page.eventually("the next part is there", () => sent().length > paused);
+    await restore();
+  });
+
+  await step("after a reload in the middle it goes on, and no part is sent twice", async () => {
+    await tab.reload();
+    await page.expectState(largeCard, "unfinished");
+    await page.photograph(tab, shots, "unfinished", PHONE);
+    await page.chooseAgain(largeCard, large);
+    await page.expectState(largeCard, "ready", READY_MS);
+    const parts = sent();
+    page.expectEqual(new Set(parts).size, parts.length, `different parts among ${parts}`);
+    page.expectAtLeast(parts.length, 4, "parts that were seen to arrive, of 5");
+    page.expectEqual((await page.listed(tab, basename(large))).bytes, LARGE_BYTES, "bytes in storage");
+  });
+
+  await step("an unfinished upload can be discarded", async () => {
+    await page.slowDown(tab, LARGE_BYTES / 8);
+    const begun = sent().length;
+    const path = padded(join(scratch, "Better not.mp4"), LARGE_BYTES - 1);
+    await page.dropFile(tab, path);
+    await page.eventually("a part is there", () => sent().length > begun);
+    await tab.reload();
+    const unwanted = page.cardNamed(tab, basename(path));
+    await page.expectState(unwanted, "unfinished");
+    await page.press(unwanted, "discard");
+    await page.photograph(tab, shots, "discard");
+    await page.press(unwanted, "sure");
+    await page.expectGone(unwanted);
+    page.expectEqual(await page.unfinishedUploads(tab), 0, "unfinished uploads in storage");
+  });
+
+  await step("a video can be deleted, and then its pictures are gone", async () => {
+    const doomed = page.cardNamed(tab, "Morning.mp4");
+    await page.expectState(doomed, "ready");
+    const { urls } = await page.listed(tab, "Morning.mp4");
+    await page.press(doomed, "delete");
+    await page.photograph(tab, shots, "delete", PHONE);
+    await page.press(doomed, "sure");
+    await page.expectGone(doomed);
+    const answer = await tab.request.get(urls["thumbnail.png"] ?? urls["thumbnail.jpg"].replace(/thumbnail\.jpg.*/, "thumbnail.png"));
+    page.expectEqual(answer.status(), 410, "status of its picture");
+    await tab.reload();
+    await page.expectState(page.cardNamed(tab, "Evening.mp4"), "ready");
+    await page.expectGone(doomed);
   });
 
   await step("a text renamed .mp4 is refused, with the reason in plain words", async () => {

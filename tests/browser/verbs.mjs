@@ -196,6 +196,27 @@ export async function expectReason(card, pattern) {
   expectMatch(await card.locator(".reason").innerText({ timeout: SOON_MS }), pattern, "the reason");
 }
 
+/** The strip above the gallery that shows all uploads together. */
+export async function expectTotal(tab, pattern) {
+  await eventually("the progress of all files together", async () => pattern.test(await tab.locator("#total-title").innerText({ timeout: 1000 })));
+}
+
+/** Chooses a file for an upload that was never finished. */
+export async function chooseAgain(card, path) {
+  await card.locator("[data-files]").setInputFiles(path, { timeout: SOON_MS });
+}
+
+/** A video as the Worker lists it. */
+export async function listed(tab, name) {
+  const { videos } = await tab.evaluate(async () => (await fetch("/api/videos")).json());
+  return videos.find((video) => video.name === name) ?? {};
+}
+
+/** How many of the person's uploads the Worker knows as unfinished. */
+export async function unfinishedUploads(tab) {
+  return tab.evaluate(async () => (await (await fetch("/api/uploads")).json()).uploads.length);
+}
+
 export async function expectGone(card) {
   await card.waitFor({ state: "detached", timeout: SOON_MS });
 }

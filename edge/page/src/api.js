@@ -94,7 +94,7 @@ export const video = (id, signal) => call("GET", `/api/videos/${encodeURICompone
 /** Takes a video away, its source and all that was made of it. One that is gone already is no trouble. */
 export const remove = (id) => gone(call("DELETE", `/api/videos/${encodeURIComponent(id)}`));
 
-/** One's uploads in parts that were never finished. @returns {Promise<{ uploads: (Multipart & { initiated_at: string })[] }>} */
+/** One's uploads in parts that were never finished. @returns {Promise<{ uploads: (Multipart & { initiated_at: string, bytes_uploaded: number })[] }>} */
 export const unfinished = () => call("GET", "/api/uploads");
 
 const multipart = ({ key, uploadId }) => `/s3/multipart/${encodeURIComponent(uploadId)}?${new URLSearchParams({ key })}`;

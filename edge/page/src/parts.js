@@ -31,6 +31,3 @@ export const sizeOfPart = (number, size) => Math.min(partSize(size), size - (num
 export function fits(parts, size) {
   return parts.every(({ PartNumber, Size }) => PartNumber > 0 && Size > 0 && Size === sizeOfPart(PartNumber, size));
 }
-
-/** How many bytes they are. */
-export const sentIn = (parts) => parts.reduce((sum, { Size }) => sum + Size, 0);

@@ -6,7 +6,7 @@ import { ask, newCard, removeCard } from "./card.js";
 import { announce, byId } from "./dom.js";
 import { bytes } from "./format.js";
 import * as notes from "./notes.js";
-import { fits, inParts, partSize, sentIn, sizeOfPart } from "./parts.js";
+import { fits, inParts, partSize, sizeOfPart } from "./parts.js";
 import { showTotal } from "./total.js";
 import { explain, speedometer } from "./trouble.js";
 import * as face from "./upload-card.js";
@@ -278,17 +278,18 @@ export function uploads(host) {
   }
 
   async function found(upload, isHeld) {
-    const { uploadId, initiated_at: begun } = upload;
+    const { uploadId, initiated_at: begun, bytes_uploaded: kept } = upload;
     if (isHeld(uploadId)) return;
     const note = notes.noteOf(uploadId);
-    const parts = await api.parts(upload).catch((error) => {
+    let known;
+    try {
+      if (note && fits(await api.parts(upload), note.size)) known = note;
+    } catch (error) {
       // Finished or given up since the list was made.
-      if ([404, 409, 410].includes(error.status)) return undefined;
+      if ([404, 409, 410].includes(error.status)) return;
       throw error;
-    });
-    if (!parts || stopped) return;
-    const known = note && fits(parts, note.size) ? note : undefined;
-    const kept = sentIn(parts);
+    }
+    if (stopped) return;
     const job = { card: newCard(), multipart: { key: upload.key, uploadId }, sent: kept, kept, begun };
     job.name = known?.name ?? undefined;
     job.size = known?.size;

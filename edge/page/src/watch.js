@@ -13,7 +13,8 @@ const MOST_STREAMS = 2;
 /** A stream that cannot be opened this often in a row is given up. */
 const MOST_FAILURES = 3;
 
-const STATES = ["uploading", "processing", "ready", "rejected", "failed"];
+/** The names of the events. */
+const EVENTS = ["uploading", "uploaded", "processing", "ready", "rejected", "failed"];
 /** Nothing more comes after these. */
 const isOver = (video) => ["ready", "rejected", "failed"].includes(video.state);
 
@@ -70,7 +71,7 @@ function listen(id, { onVideo, signal, until }) {
       onVideo(video);
       if (isOver(video)) close(true);
     };
-    for (const state of STATES) source.addEventListener(state, hear);
+    for (const event of EVENTS) source.addEventListener(event, hear);
   });
 }
 
