@@ -5,9 +5,10 @@
 //   node edge/page/build.mjs --dev               for one machine: uploads may go to loopback too
 //   node edge/page/build.mjs --out FOLDER        to another place
 //
-// Prints what a visitor downloads and fails when it is more than the budgets.
+// Prints what a visitor downloads and fails when it is more than the budgets. What others wrote of it is named, with
+// its licences, in licences.txt beside the page.
 
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -21,6 +22,8 @@ const BUDGET_BYTES = 20_000;
 const UPLOADER_BUDGET_BYTES = 24_000;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
 const STATIC = ["favicon.svg", "icon-180.png"];
+/** Licences that go with ours. */
+const LICENCES = ["Apache-2.0", "MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "0BSD"];
 
 /** Where uploads may go, as the sources of the policy's connect-src. */
 function uploadTargets({ dev, connect }) {
@@ -56,7 +59,7 @@ function headersFile(targets) {
 
 /**
  * Bundles one or more entries, each into one file that shares nothing with the others: a chunk in common would be a
- * request more before anything is seen. Hands back their names in the page's folder.
+ * request more before anything is seen. Hands back their names in the page's folder, and what they are made of.
  */
 async function bundle(dist, entries, plugins = []) {
   const { metafile } = await build({
@@ -72,7 +75,24 @@ async function bundle(dist, entries, plugins = []) {
     logLevel: "warning",
   });
   const outputs = Object.entries(metafile.outputs);
-  return entries.map((entry) => `assets/${basename(outputs.find(([, { entryPoint }]) => basename(entryPoint) === entry)[0])}`);
+  const nameOf = (entry) => `assets/${basename(outputs.find(([, { entryPoint }]) => basename(entryPoint) === entry)[0])}`;
+  const inputs = outputs.flatMap(([, output]) => Object.entries(output.inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0));
+  return { names: entries.map(nameOf), inputs: inputs.map(([path]) => path) };
+}
+
+/** Names the packages that files are of, each with its licence. */
+async function licences(inputs) {
+  const folders = new Set(inputs.map((input) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0]).filter(Boolean));
+  const texts = [];
+  for (const folder of [...folders].sort()) {
+    const { name, version, license, author } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+    if (!LICENCES.includes(license)) throw new Error(`${name} has the licence ${license}, which is none of ${LICENCES.join(", ")}`);
+    const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
+    const by = (author?.name ?? author ?? "").replace(/ *[<(].*/, "");
+    const text = file ? await readFile(join(folder, file), "utf8") : by && `Copyright ${by}`;
+    texts.push(`${name} ${version} (${license})\n\n${text.trim()}\n`);
+  }
+  return texts.join(`\n${"-".repeat(72)}\n\n`);
 }
 
 /** Leaves `import("./uppy.js")` in the page's script as an import of that file. */
@@ -106,8 +126,11 @@ const { values: options } = parseArgs({
 const dist = resolve(options.out);
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-const [uploader] = await bundle(dist, ["uppy.js"]);
-const [script, style] = await bundle(dist, ["main.js", "style.css"], [loadLater(uploader)]);
+const later = await bundle(dist, ["uppy.js"]);
+const [uploader] = later.names;
+const first = await bundle(dist, ["main.js", "style.css"], [loadLater(uploader)]);
+const [script, style] = first.names;
+await writeFile(join(dist, "licences.txt"), await licences([...first.inputs, ...later.inputs]));
 const html = await readFile(`${SRC}index.html`, "utf8");
 await writeFile(join(dist, "index.html"), html.replace("main.js", `/${script}`).replace("style.css", `/${style}`));
 await writeFile(join(dist, "_headers"), headersFile(uploadTargets(options)));

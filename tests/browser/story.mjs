@@ -111,6 +111,7 @@ async function story() {
   });
 
   const card = page.cardNamed(tab, name);
+  const streams = page.countStreams(tab);
   await step("a dropped video shows its progress and arrives in storage", async () => {
     // So slow that progress can be seen: 4 s for the whole file.
     const restore = await page.slowDown(tab, statSync(clip).size / 4);
@@ -126,6 +127,7 @@ async function story() {
   await step("its poster appears", async () => {
     await page.expectState(card, "ready", READY_MS);
     await page.expectPoster(card);
+    page.expectAtLeast(streams(), 1, "streams of events");
     await page.photograph(tab, shots, "ready", PHONE);
   });
 
@@ -222,7 +224,7 @@ async function story() {
   });
 
   await step("an unfinished upload can be discarded", async () => {
-    await page.slowDown(tab, LARGE_BYTES / 8);
+    const restore = await page.slowDown(tab, LARGE_BYTES / 8);
     const begun = sent().length;
     const path = padded(join(scratch, "Better not.mp4"), LARGE_BYTES - 1);
     await page.dropFile(tab, path);
@@ -235,6 +237,7 @@ async function story() {
     await page.press(unwanted, "sure");
     await page.expectGone(unwanted);
     page.expectEqual(await page.unfinishedUploads(tab), 0, "unfinished uploads in storage");
+    await restore();
   });
 
   await step("a video can be deleted, and then its pictures are gone", async () => {

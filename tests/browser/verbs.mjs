@@ -196,6 +196,15 @@ export async function expectReason(card, pattern) {
   expectMatch(await card.locator(".reason").innerText({ timeout: SOON_MS }), pattern, "the reason");
 }
 
+/** How many streams of events have been opened since. */
+export function countStreams(tab) {
+  let count = 0;
+  tab.on("response", (response) => {
+    if (/\/events$/.test(response.url()) && response.headers()["content-type"]?.startsWith("text/event-stream")) count += 1;
+  });
+  return () => count;
+}
+
 /** The strip above the gallery that shows all uploads together. */
 export async function expectTotal(tab, pattern) {
   await eventually("the progress of all files together", async () => pattern.test(await tab.locator("#total-title").innerText({ timeout: 1000 })));

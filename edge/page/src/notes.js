@@ -9,10 +9,13 @@ const FRESH_MS = 60_000;
 
 /** @typedef {{ key: string, name: string | null, size: number, print: string, begun: number }} Note */
 
+const isNote = (note) => typeof note?.key === "string" && typeof note.size === "number" && typeof note.print === "string";
+
 /** Storage may be switched off: then nothing is remembered, and uploads can be discarded but not gone on with. */
 function read() {
   try {
-    return JSON.parse(localStorage.getItem(STORE)) ?? {};
+    const notes = Object.entries(JSON.parse(localStorage.getItem(STORE)) ?? {});
+    return Object.fromEntries(notes.filter(([, note]) => isNote(note)));
   } catch {
     return {};
   }

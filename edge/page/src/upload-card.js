@@ -107,7 +107,7 @@ export function showInterrupted(card, file, message, kept, { retry, discard, dis
   redraw(card, () => setBody(card, { name: file.name, meta: [numbers], rest }));
 }
 
-const CHOOSE = "Choose the file again to go on. What was sent is not sent again.";
+const CHOOSE = "Choose the file again to go on. Nothing is sent twice.";
 const ELSEWHERE =
   "It was begun in another browser, so it can only be finished there. Discard it if nothing is sending it any more.";
 
