@@ -1,0 +1,172 @@
+// Shows how an upload stops and goes on, for a pause, after a crash, after signing out, with nothing sent twice: in
+// Chromium, against a fake of the Worker and the storage.
+//
+//   node --test tests/browser/resume.test.mjs
+//
+// GLIMPSE_SCREENSHOTS names a folder for pictures of every state.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { test } from "node:test";
+
+import { MB, stage } from "./stage.mjs";
+import * as page from "./verbs.mjs";
+
+const s = stage();
+const { file, photograph, open, crash, stored, said, partsTaken, scratch } = s;
+
+test("a pause keeps whole parts, works from the keyboard, and is told", async () => {
+  const path = file("pause me, and never mind that this name is a very long one that does not fit into one line.mp4", 40 * MB);
+  const restore = await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, path);
+  const card = page.cardNamed(s.tab, basename(path));
+  await partsTaken(2);
+  await card.locator("[data-action=pause]").focus();
+  await s.tab.keyboard.press("Enter");
+  await page.expectState(card, "paused");
+  assert.match(await said(), /paused/);
+  assert.match(await card.locator(".meta").textContent(), /\d MB of 40 MB · paused/);
+  assert.equal(await s.tab.evaluate(() => document.activeElement.dataset.action), "resume", "the focus");
+  await photograph("paused");
+  const before = s.fake.parts().length;
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.equal(s.fake.parts().length, before, "nothing is sent meanwhile");
+  await restore();
+  await s.tab.keyboard.press("Enter");
+  await page.expectState(card, "ready");
+  assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5]);
+  assert.ok(stored()[0].equals(readFileSync(path)));
+  s.complaints.mustBeEmpty();
+});
+
+test("Cancel gives up what was sent", async () => {
+  await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, file("cancel.mp4", 40 * MB));
+  await partsTaken(1);
+  await page.press(page.cardNamed(s.tab, "cancel.mp4"), "cancel");
+  await page.eventually("storage forgets it", () => s.fake.unfinished.size === 0);
+  assert.equal(await s.tab.locator(".card").count(), 0);
+  assert.equal(await s.tab.evaluate(() => localStorage.length), 0, "notes");
+});
+
+test("after a crash an upload goes on where it was, by the same bytes under any name", async () => {
+  const path = file("crash.mp4", 40 * MB);
+  await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, path);
+  await partsTaken(2);
+  await crash();
+  const card = page.cardNamed(s.tab, "crash.mp4");
+  await page.expectState(card, "unfinished");
+  assert.match(await card.locator(".meta").textContent(), /\d MB of 40 MB sent/);
+  await photograph("unfinished");
+
+  // Another file of the same length, then one of another length.
+  const chooser = card.locator("[data-files]");
+  await chooser.setInputFiles(file("other.mp4", 40 * MB));
+  await page.expectReason(card, /other\.mp4 is not the file that was begun: its content differs/);
+  await photograph("another-file");
+  await chooser.setInputFiles(file("shorter.mp4", MB));
+  await page.expectReason(card, /it has 1 MB/);
+
+  const renamed = join(scratch, "renamed.mp4");
+  writeFileSync(renamed, readFileSync(path));
+  await chooser.setInputFiles(renamed);
+  await page.expectState(card, "ready");
+  assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5]);
+  assert.equal(s.fake.count("POST", /^\/s3\/multipart$/), 1, "uploads begun");
+  assert.ok(stored()[0].equals(readFileSync(path)));
+  assert.equal(await s.tab.evaluate(() => localStorage.length), 0, "notes");
+  s.complaints.mustBeEmpty();
+});
+
+test("dropped again, an unfinished file is known without being asked for", async () => {
+  const path = file("drop again.mp4", 30 * MB);
+  await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, path);
+  await partsTaken(1);
+  await crash();
+  await page.expectState(page.cardNamed(s.tab, "drop again.mp4"), "unfinished");
+  await page.dropFile(s.tab, file("another.mp4", 30 * MB), path);
+  await page.expectState(page.cardNamed(s.tab, "drop again.mp4"), "ready");
+  await page.expectState(page.cardNamed(s.tab, "another.mp4"), "ready");
+  assert.equal(await s.tab.locator(".card").count(), 2);
+  assert.equal(s.fake.count("POST", /^\/s3\/multipart$/), 2, "uploads begun");
+});
+
+test("parts that were cut otherwise are not gone on with", async () => {
+  await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, file("cut.mp4", 40 * MB));
+  await partsTaken(1);
+  await s.tab.close();
+  const [upload] = s.fake.unfinished.values();
+  upload.parts.set(1, upload.parts.get(1).subarray(1));
+  await crash();
+  const card = s.tab.locator(".card");
+  await page.expectState(card, "unfinished");
+  assert.equal(await card.locator("[data-action=choose]").count(), 0);
+});
+
+test("Discard asks first, Escape keeps, and then it is gone", async () => {
+  await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, file("discard.mp4", 40 * MB));
+  await partsTaken(1);
+  await crash();
+  const card = page.cardNamed(s.tab, "discard.mp4");
+  await page.press(card, "discard");
+  assert.equal(await s.tab.evaluate(() => document.activeElement.dataset.action), "keep", "the focus");
+  await photograph("discard");
+  await s.tab.keyboard.press("Escape");
+  assert.equal(await s.tab.evaluate(() => document.activeElement.dataset.action), "discard", "the focus comes back");
+  assert.equal(s.fake.unfinished.size, 1);
+  await page.press(card, "discard");
+  await page.press(card, "sure");
+  await page.expectGone(card);
+  assert.equal(s.fake.unfinished.size, 0);
+  assert.equal(await s.tab.evaluate(() => document.activeElement.id), "choose", "the focus goes on");
+  await page.expectEmpty(s.tab);
+});
+
+test("what another browser began can be discarded, not gone on with", async () => {
+  await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, file("foreign.mp4", 40 * MB));
+  await partsTaken(1);
+  await s.tab.evaluate(() => localStorage.clear());
+  await crash();
+  const card = s.tab.locator(".card");
+  await page.expectState(card, "unfinished");
+  assert.match(await card.innerText(), /another browser/);
+  assert.equal(await card.locator("[data-action=choose]").count(), 0);
+  await photograph("foreign");
+});
+
+test("another tab is not offered what this one is sending", async () => {
+  await page.slowDown(s.tab, 4 * MB);
+  await page.dropFile(s.tab, file("mine.mp4", 40 * MB));
+  await partsTaken(1);
+  const other = await s.context.newPage();
+  const asked = other.waitForResponse(/\/api\/uploads$/);
+  await open(other);
+  await asked;
+  await page.eventually("the second page is done", () => other.evaluate(() => document.querySelector("#studio").dataset.empty !== "unknown"));
+  assert.equal(await other.locator(".card").count(), 0);
+});
+
+test("whoever signs out leaves no file name behind, and can still go on", async () => {
+  const path = file("secret plans.mp4", 40 * MB);
+  s.tab.on("dialog", (dialog) => void dialog.accept());
+  const restore = await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, path);
+  await partsTaken(1);
+  await page.signOut(s.tab);
+  await page.expectSignedOut(s.tab);
+  await restore();
+  assert.doesNotMatch(await s.tab.evaluate(() => JSON.stringify({ ...localStorage })), /secret/);
+  const sent = s.fake.parts().length;
+  await crash();
+  await page.expectState(page.cardNamed(s.tab, "An unfinished upload"), "unfinished");
+  assert.equal(s.fake.parts().length, sent, "nothing is sent after signing out");
+  await page.dropFile(s.tab, path);
+  await page.expectState(page.cardNamed(s.tab, "secret plans.mp4"), "ready");
+  assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5]);
+});

@@ -1,0 +1,113 @@
+// Shows what the page does when something is in the way of an upload: in Chromium, against a fake of the Worker and the
+// storage that is told to fail.
+//
+//   node --test tests/browser/trouble.test.mjs
+//
+// GLIMPSE_SCREENSHOTS names a folder for pictures of every state.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { MB, stage } from "./stage.mjs";
+import * as page from "./verbs.mjs";
+
+const s = stage();
+const { file, photograph, open, stored, said, partsTaken } = s;
+
+test("a refusal is told in the Worker's words, for a form and for parts, and can be tried again", async () => {
+  const busy = JSON.stringify({ title: "Busy", status: 429, code: "busy", message: "Too many uploads at once: wait a minute." });
+  for (const [name, size, method, path] of [["form.mp4", MB, "GET", /^\/s3\/params$/], ["parts.mp4", 20 * MB, "POST", /^\/s3\/multipart$/]]) {
+    s.complaints.expect(/429/);
+    s.fake.trouble(method, path, { status: 429, body: busy });
+    await page.dropFile(s.tab, file(name, size));
+    const card = page.cardNamed(s.tab, name);
+    await page.expectState(card, "interrupted");
+    await page.expectReason(card, /^Not uploaded\. Too many uploads at once: wait a minute\.$/);
+    assert.match(await said(), /was not uploaded\. Too many uploads/);
+    await photograph(`refused-${name}`);
+    await page.press(card, "retry");
+    await page.expectState(card, "ready");
+  }
+  s.complaints.mustBeEmpty();
+});
+
+test("a session that ended says so, and the upload can go on", async () => {
+  s.complaints.expect(/401/);
+  s.fake.trouble("GET", /^\/s3\/params$/, { status: 401, body: JSON.stringify({ message: "Sign in first." }) });
+  await page.dropFile(s.tab, file("over.mp4", MB));
+  await page.expectState(page.cardNamed(s.tab, "over.mp4"), "interrupted");
+  await page.eventually("the notice", () => s.tab.locator("#notice-sign-in").isVisible());
+});
+
+test("storage's short troubles are got over in silence, its last word is explained, and no part goes twice", async () => {
+  s.complaints.expect(/503|403/);
+  const xml = { type: "application/xml", body: "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>" };
+  s.fake.trouble("PUT", /\/part\/.+\/1$/, { status: 503, times: 2 });
+  s.fake.trouble("PUT", /\/part\/.+\/3$/, { status: 403, ...xml });
+  const path = file("trouble.mp4", 30 * MB);
+  await page.dropFile(s.tab, path);
+  const card = page.cardNamed(s.tab, "trouble.mp4");
+  await page.expectState(card, "interrupted");
+  await page.expectReason(card, /permission to upload has expired/);
+  assert.match(await card.locator(".meta").textContent(), /16\.8 MB of 30 MB sent/);
+  await photograph("interrupted");
+  await page.press(card, "retry");
+  await page.expectState(card, "ready");
+  assert.deepEqual(s.fake.parts(), [1, 2, 3, 4]);
+  assert.ok(stored()[0].equals(readFileSync(path)));
+  s.complaints.mustBeEmpty();
+});
+
+test("a lost connection is told, and the upload goes on by itself once it is back", async () => {
+  s.complaints.expect(/ERR_INTERNET_DISCONNECTED|ERR_FAILED|Failed to load/);
+  const restore = await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, file("offline.mp4", 40 * MB));
+  await partsTaken(1);
+  await restore({ offline: true });
+  const card = page.cardNamed(s.tab, "offline.mp4");
+  await page.expectState(card, "interrupted");
+  await page.expectReason(card, /offline/);
+  await restore();
+  await page.expectState(card, "ready");
+  assert.deepEqual(s.fake.parts(), [1, 2, 3, 4, 5]);
+});
+
+test("an upload whose last answer was lost is not sent again", async () => {
+  s.complaints.expect(/ERR_EMPTY_RESPONSE|404/);
+  s.fake.trouble("POST", /\/complete$/, { after: true });
+  await page.dropFile(s.tab, file("lost.mp4", 20 * MB));
+  await page.expectState(page.cardNamed(s.tab, "lost.mp4"), "ready");
+  assert.deepEqual(s.fake.parts(), [1, 2, 3]);
+  assert.equal(stored().length, 1);
+});
+
+test("an upload that storage has forgotten is begun anew", async () => {
+  s.complaints.expect(/404/);
+  await page.slowDown(s.tab, 10 * MB);
+  await page.dropFile(s.tab, file("forgotten.mp4", 40 * MB));
+  await partsTaken(1);
+  const card = page.cardNamed(s.tab, "forgotten.mp4");
+  await page.press(card, "pause");
+  s.fake.unfinished.clear();
+  await page.press(card, "resume");
+  await page.expectState(card, "interrupted");
+  await page.expectReason(card, /no such upload/);
+  await page.press(card, "retry");
+  await page.expectState(card, "ready");
+  assert.equal(s.fake.count("POST", /^\/s3\/multipart$/), 2);
+});
+
+test("a page whose uploader cannot be loaded says so, and tries again", async () => {
+  s.complaints.expect(/ERR_FAILED/);
+  s.tab = await s.context.newPage();
+  await s.tab.addInitScript(() => (window.requestIdleCallback = () => {}));
+  await s.tab.route(/\/uppy-/, (route) => route.abort(), { times: 1 });
+  await open();
+  await page.dropFile(s.tab, file("chunk.mp4", MB));
+  const card = page.cardNamed(s.tab, "chunk.mp4");
+  await page.expectState(card, "interrupted");
+  await page.expectReason(card, /part of this page could not be loaded/);
+  await page.press(card, "retry");
+  await page.expectState(card, "ready");
+});
