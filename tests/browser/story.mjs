@@ -219,7 +219,7 @@ async function story() {
     await page.expectState(largeCard, "ready", READY_MS);
     const parts = sent();
     page.expectEqual(new Set(parts).size, parts.length, `different parts among ${parts}`);
-    page.expectAtLeast(parts.length, 4, "parts that were seen to arrive, of 5");
+    page.expectAtLeast(parts.length, 3, "parts that were seen to arrive, of 5: two may be cut off before their answer");
     page.expectEqual((await page.listed(tab, basename(large))).bytes, LARGE_BYTES, "bytes in storage");
   });
 
