@@ -29,6 +29,8 @@ pub const APP_ORIGIN: &str = "https://app.example";
 pub struct Options {
     /// The Worker's variables that differ; an empty value takes one away.
     pub vars: BTreeMap<String, String>,
+    /// Origins whose pages may call the API and the bucket, beside the Worker's own and [`APP_ORIGIN`].
+    pub origins: Vec<String>,
     /// Whether an OpenID provider runs.
     pub oidc: bool,
     /// Whether the Lambdas run; without them, events stay in the queue, and nothing is made on demand.
@@ -61,7 +63,8 @@ impl Stack {
         let edge = format!("http://localhost:{port}");
 
         let mut config = Config::new(folder.path().join("cloud"));
-        config.s3.cors = vec![CorsRule::for_uploads([edge.clone(), APP_ORIGIN.to_owned()])];
+        let foreign = || options.origins.iter().cloned().chain([APP_ORIGIN.to_owned()]);
+        config.s3.cors = vec![CorsRule::for_uploads(foreign().chain([edge.clone()]))];
         config.queue.max_receives = if options.max_receives == 0 { 3 } else { options.max_receives };
         if !options.no_function {
             let preview = named("GLIMPSE_PREVIEW");
@@ -99,6 +102,7 @@ impl Stack {
             None
         };
         let mut vars = vars(&cloud, &edge, oidc.as_ref());
+        vars.insert("ALLOWED_ORIGINS".into(), foreign().collect::<Vec<_>>().join(","));
         vars.extend(options.vars);
         let settings = WorkerdSettings {
             root: named("GLIMPSE_ROOT"),
@@ -139,7 +143,6 @@ fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<Stri
         ("JWT_SECRET", keys::SECRET),
         ("SESSION_SECRET", SESSION_SECRET),
         ("UPLOAD_TOKEN_SECRETS", UPLOAD_TOKEN_SECRETS),
-        ("ALLOWED_ORIGINS", APP_ORIGIN),
         ("OIDC_ISSUER", oidc.map_or("", OidcProvider::issuer)),
         ("OIDC_CLIENT_ID", CLIENT_ID),
     ]

@@ -15,4 +15,5 @@ mod remove;
 mod render;
 mod tokens;
 mod upload;
+mod uppy;
 mod watch;

@@ -1,0 +1,51 @@
+// Shows that Golden Retriever finds an upload again after the page was reloaded, and that nothing is sent twice.
+
+import { eventually, expectEqual } from "../verbs.mjs";
+import { SIX_PARTS, SLOW, expectNoneAgain } from "./multipart.mjs";
+
+export const reload = [
+  ["after a reload Golden Retriever finishes the upload, and nothing is sent twice", async (stage) => {
+    const file = { name: "reloaded.mp4", ...SIX_PARTS };
+    // Golden Retriever keeps files of up to 10 MiB unless it is told otherwise.
+    const retriever = { indexedDB: { maxFileSize: 2 * SIX_PARTS.bytes } };
+    const arrived = await interrupt(stage, file, retriever);
+    const [restored] = await stage.app.files();
+    expectEqual(Boolean(restored?.isGhost), false, "the file has to be picked again");
+    await finish(stage, file, arrived);
+  }],
+
+  ["a file too large to be kept is picked again, and nothing is sent twice", async (stage) => {
+    const file = { name: "picked again.mp4", ...SIX_PARTS };
+    const arrived = await interrupt(stage, file, {});
+    const [restored] = await stage.app.files();
+    expectEqual(restored?.isGhost, true, "the file has to be picked again");
+    await stage.app.add(file);
+    await finish(stage, file, arrived);
+  }],
+];
+
+/** Uploads until some parts have arrived, and reloads the page. The numbers of the parts that S3 has then. */
+async function interrupt(stage, file, retriever) {
+  await stage.open({ plugin: { shouldUseMultipart: true, limit: 2 }, retriever });
+  const restore = await stage.throttle(SLOW);
+  await stage.app.add(file);
+  await stage.app.upload();
+  await stage.partsArrived(2);
+  await eventually("Golden Retriever remembers the upload", () => stage.app.remembers("uploadId"));
+  if (retriever.indexedDB) {
+    await eventually("Golden Retriever keeps the file", () => stage.app.remembers(`"blob":${file.bytes}`));
+  }
+  const [{ multipart }] = await stage.app.files();
+  await stage.reload();
+  await restore();
+  await eventually("nothing is on its way", async () => stage.wire.isQuiet());
+  return stage.bucket.parts(multipart);
+}
+
+async function finish(stage, file, arrived) {
+  const mark = stage.wire.mark();
+  await stage.app.confirmRestore();
+  const [done] = await stage.uploaded();
+  await stage.expectStored(done, file);
+  expectNoneAgain(stage.wire.partsSince(mark), arrived);
+}

@@ -1,0 +1,14 @@
+// Decides how an app with Uppy v4 is told where Glimpse is: `endpoint`, and a bearer token in `headers`.
+
+import AwsS3 from "@uppy/aws-s3";
+import Uppy from "@uppy/core";
+import GoldenRetriever from "@uppy/golden-retriever";
+
+import { app } from "../app.js";
+
+app({
+  Uppy,
+  AwsS3,
+  GoldenRetriever,
+  server: ({ edge, bearer }) => ({ endpoint: edge, headers: { Authorization: `Bearer ${bearer}` } }),
+});

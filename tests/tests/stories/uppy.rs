@@ -1,0 +1,114 @@
+//! Every unmodified Uppy works: `tests/browser/uppy/run.mjs` in a real Chromium, once for each generation.
+
+use std::process::Stdio;
+
+use e2e::keys::{now_secs, secret_token};
+use e2e::stack::{Options, SESSION_SECRET, Stack, free_port};
+use e2e::{media, named};
+use glimpse_edge::auth::{Cookies, Oidc, Secret, Session};
+use glimpse_local::s3::fault::{Fault, FaultKind};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::Command;
+
+/// The provider that the session cookie names; nobody asks it anything.
+const PROVIDER: &str = "http://localhost:1";
+
+#[tokio::test]
+async fn uppy_v4_uploads_pauses_resumes_and_retries() {
+    story("v4").await;
+}
+
+#[tokio::test]
+async fn uppy_v5_uploads_pauses_resumes_and_retries() {
+    story("v5").await;
+}
+
+#[tokio::test]
+async fn uppy_v6_uploads_pauses_resumes_and_retries() {
+    story("v6").await;
+}
+
+async fn story(generation: &str) {
+    let port = free_port();
+    let stack = Stack::start(Options {
+        origins: vec![format!("http://127.0.0.1:{port}")],
+        vars: [("OIDC_ISSUER".to_owned(), PROVIDER.to_owned())].into(),
+        ..Options::default()
+    })
+    .await;
+    let folder = TempDir::new().unwrap();
+    let clip = folder.path().join("clip.mp4");
+    media::make(3, "320x180", &clip);
+    let root = named("GLIMPSE_ROOT");
+    let s3 = stack.cloud.settings();
+    let story = json!({
+        "generation": generation,
+        "edge": stack.edge,
+        "port": port,
+        "bearer": secret_token("uppy"),
+        "cookie": session_cookie(&stack),
+        "clip": clip,
+        "shots": root.join("target/screenshots"),
+        "s3": {
+            "endpoint": stack.cloud.addresses().s3_endpoint,
+            "bucket": s3.bucket,
+            "region": s3.region,
+            "accessKeyId": s3.access_key_id,
+            "secretAccessKey": s3.secret_access_key,
+        },
+    });
+    let mut program = Command::new(named("GLIMPSE_NODE"))
+        .arg(root.join("tests/browser/uppy/run.mjs"))
+        .env("GLIMPSE_STORY", story.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut answers = program.stdin.take().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        match line.strip_prefix("stumble ") {
+            Some(wish) => {
+                stack.cloud.faults().add(slow_down(wish));
+                answers.write_all(b"done\n").await.unwrap();
+            }
+            None => println!("{line}"),
+        }
+    }
+    let status = program.wait().await.unwrap();
+    if !status.success() {
+        println!("{}", stack.lines().join("\n"));
+    }
+    assert!(status.success(), "Uppy {generation} did not end well: see above");
+}
+
+/// What `tests/browser/uppy/story.mjs` wishes: `METHOD TIMES`.
+fn slow_down(wish: &str) -> Fault {
+    let (method, times) = wish.split_once(' ').unwrap();
+    Fault {
+        method: method.parse::<Method>().unwrap(),
+        prefix: "uploads/".into(),
+        times: times.parse().unwrap(),
+        kind: FaultKind::SlowDown,
+    }
+}
+
+/// The cookie of somebody who is signed in, `{name, value}`.
+fn session_cookie(stack: &Stack) -> Value {
+    let oidc = Oidc {
+        issuer: PROVIDER.into(),
+        client_id: "glimpse-dev".into(),
+        client_secret: None,
+        session_secret: Secret::new(SESSION_SECRET.as_bytes().to_vec()),
+    };
+    let claims = json!({ "iss": PROVIDER, "sub": "uppy", "aud": oidc.client_id, "exp": now_secs() + 600 });
+    let session =
+        Session::begin(serde_json::from_value(claims).unwrap(), &stack.edge, now_secs() * 1000);
+    let set = Cookies::new(false).set_session(&session, &oidc);
+    let (name, value) = set.split(';').next().and_then(|pair| pair.split_once('=')).unwrap();
+    json!({ "name": name, "value": value })
+}
