@@ -25,12 +25,13 @@ pub struct CorsRule {
 }
 
 impl CorsRule {
-    /// What uploads from those origins need: PUT, POST, GET and HEAD, any header, and the ETag to be read.
+    /// What uploads from those origins need: PUT, POST, GET and HEAD, any header, and the ETag to be read; DELETE for
+    /// clients that give a multipart upload up at S3 itself, as Uppy v6 does with `signRequest`.
     pub fn for_uploads(origins: impl IntoIterator<Item = String>) -> Self {
         let texts = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
             allowed_origins: origins.into_iter().collect(),
-            allowed_methods: texts(&["GET", "HEAD", "PUT", "POST"]),
+            allowed_methods: texts(&["GET", "HEAD", "PUT", "POST", "DELETE"]),
             allowed_headers: texts(&["*"]),
             expose_headers: texts(&["ETag", "Location"]),
             max_age_secs: Some(3000),
@@ -148,10 +149,11 @@ mod tests {
 
     #[test]
     fn preflights_are_judged_by_origin_method_and_headers() {
-        let cases: [(&str, &str, &str, Option<&str>); 8] = [
+        let cases: [(&str, &str, &str, Option<&str>); 9] = [
             ("https://app.example", "PUT", "Content-Type, x-amz-meta-name", Some("https://app.example")),
             ("https://x.app.example", "POST", "", Some("https://x.app.example")),
-            ("https://app.example", "DELETE", "", None),
+            ("https://app.example", "DELETE", "", Some("https://app.example")),
+            ("https://app.example", "PATCH", "", None),
             ("https://app.example", "PUT", "authorization", None),
             ("https://app.example.evil", "PUT", "", None),
             ("http://app.example", "PUT", "", None),
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(answer["access-control-allow-credentials"], "true");
         assert_eq!(answer["access-control-expose-headers"], "ETag, Location");
         assert!(answer["vary"].to_str().unwrap().starts_with("Origin"));
-        assert!(actual(&rules(), &request, "DELETE").is_empty());
+        assert!(actual(&rules(), &request, "PATCH").is_empty());
         assert!(actual(&rules(), &HeaderMap::new(), "GET").is_empty());
     }
 }
