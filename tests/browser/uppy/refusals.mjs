@@ -12,7 +12,7 @@ const WORDS = {
 };
 
 async function refused(stage, plugin) {
-  await stage.open({ plugin, excused: [/^4\d\d /] });
+  await stage.open({ plugin, excused: [/^4\d\d /, /^\[Uppy\]/] });
   await stage.app.add(PAGE);
   await stage.app.upload();
   const { failed } = await stage.outcome();

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "what a story measured is shown with --nocapture")]
 
 mod browser;
+mod companion;
 mod deliver;
 mod identify;
 mod outcome;

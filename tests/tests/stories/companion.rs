@@ -1,0 +1,438 @@
+//! The edge speaks Companion's S3 protocol to the letter.
+//!
+//! What a drop-in server must do, and which test shows it. `run.mjs` is `tests/browser/uppy/run.mjs`: the released Uppy v4,
+//! v5 and v6 in a browser. The others are tests of this file unless another one is named.
+//!
+//! | | a drop-in server … | shown by |
+//! |---|---|---|
+//! | 1 | takes `//s3/…` for `/s3/…` | `every_call_takes_a_double_slash_and_an_encoded_upload_id`; `run.mjs` (slash) |
+//! | 2 | reads `metadata[…]`, encoded or not | `a_form_is_answered_as_companion_does` |
+//! | 3 | knows `batch` from a part's number | `parts_are_signed_one_by_one_or_in_a_batch` |
+//! | 4 | lists `PartNumber` as a number | `parts_are_listed_whole_over_all_pages`; `run.mjs` (resume) |
+//! | 5 | follows S3's pages of parts | `parts_are_listed_whole_over_all_pages` |
+//! | 6 | takes ETags with and without quotes | `an_upload_is_finished_with_either_spelling_of_an_etag`; `run.mjs` |
+//! | 7 | answers `DELETE` with 200 and `{}` | `a_cancelled_upload_is_answered_with_an_object`; `run.mjs` (cancel) |
+//! | 8 | gives a POST form to a URL with `/` at its end | `a_form_is_answered_as_companion_does`; `run.mjs` (single) |
+//! | 9 | makes keys that need no escaping | `a_form_is_answered_as_companion_does` |
+//! | 10 | gives `fields.key` and `fields.bucket` | `a_form_is_answered_as_companion_does`; `run.mjs` (single) |
+//! | 11 | says `error` and `message` | `what_is_wrong_is_said_in_both_members`; `run.mjs` (refusals) |
+//! | 12 | says 401 to strangers only | `what_is_wrong_is_said_in_both_members` |
+//! | 13 | reflects origins, with credentials, for a day | `browsers_ask_once_a_day`; `run.mjs` (another origin) |
+//! | 14 | decodes the upload's id | `every_call_takes_a_double_slash_and_an_encoded_upload_id` |
+//! | 15 | looks at the key in every call | `nobody_touches_the_upload_of_somebody_else` |
+//! | 16 | sees an error in S3's 200 | `a_result_is_told_from_an_error_whatever_the_status` in edge/src/s3/multipart.rs |
+//! | 17 | takes a header, a cookie, a path | `run.mjs` (bearer, cookie, path) |
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use e2e::person::{Answer, Person, client, fetch};
+use e2e::stack::{APP_ORIGIN, Options, Stack};
+use futures::StreamExt as _;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// S3's smallest part that is not the last.
+const PART: usize = 5 * 1024 * 1024;
+
+async fn stack() -> Stack {
+    Stack::start(Options { no_function: true, ..Options::default() }).await
+}
+
+/// A multipart upload that somebody has begun.
+struct Begun {
+    key: String,
+    id: String,
+}
+
+impl Begun {
+    async fn by(person: &Person) -> Self {
+        let body = json!({ "filename": "a.mp4", "type": "video/mp4", "metadata": { "name": "a.mp4", "n": 1, "x": null } });
+        let answer = person.call(Method::POST, "/s3/multipart", Some(body)).await;
+        assert_eq!(answer.status, 200, "{}", text(&answer));
+        let answer = answer.json();
+        let member =
+            |name: &str| answer[name].as_str().unwrap_or_else(|| panic!("{name}: {answer}")).to_owned();
+        assert_eq!(member("bucket"), "glimpse");
+        Self { key: member("key"), id: member("uploadId") }
+    }
+
+    /// The address of a call about it.
+    fn path(&self, rest: &str) -> String {
+        format!("/s3/multipart/{}{rest}?key={}", self.id, self.key)
+    }
+
+    async fn sign(&self, person: &Person, part: u32) -> String {
+        let answer = person.get(&self.path(&format!("/{part}"))).await;
+        assert_eq!(answer.status, 200, "{}", text(&answer));
+        let answer = answer.json();
+        assert_eq!((&answer["method"], &answer["expires"]), (&json!("PUT"), &json!(900)));
+        answer["url"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends a part and returns its ETag as S3 gave it: in quotes.
+    async fn send(&self, person: &Person, part: u32, body: Vec<u8>) -> String {
+        send(&self.sign(person, part).await, body).await
+    }
+
+    async fn finish(&self, person: &Person, parts: Value) -> Answer {
+        person.call(Method::POST, &self.path("/complete"), Some(json!({ "parts": parts }))).await
+    }
+}
+
+async fn send(url: &str, body: Vec<u8>) -> String {
+    let answer = Answer::of(client().put(url).body(body).send().await.unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", text(&answer));
+    answer.header("etag").to_owned()
+}
+
+fn text(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
+
+#[tokio::test]
+async fn a_form_is_answered_as_companion_does() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    for query in [
+        "filename=a+%2B%20b.mp4&type=video%2Fmp4&metadata%5Bname%5D=x&metadata%5BrelativePath%5D=null",
+        "filename=a+%2B%20b.mp4&type=video/mp4&metadata[name]=x&metadata[a][b]=y&metadata[]=z",
+    ] {
+        let answer = ann.get(&format!("/s3/params?{query}")).await.json();
+        assert_eq!((&answer["method"], &answer["expires"]), (&json!("POST"), &json!(900)), "{query}");
+        assert!(answer["url"].as_str().unwrap().ends_with("/glimpse/"), "Uppy v6.0 appends the key to it");
+        let fields = answer["fields"].as_object().unwrap();
+        assert_eq!((&fields["bucket"], &fields["success_action_status"]), (&json!("glimpse"), &json!("201")));
+        assert!(fields.values().all(Value::is_string), "{fields:?}");
+        assert!(!fields.keys().any(|name| name == "file" || name.contains("redirect")), "v6 would refuse it");
+        let key = fields["key"].as_str().unwrap();
+        assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.".contains(&b)), "{key}");
+
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+        let posted = ann.post_form(answer["url"].as_str().unwrap(), &fields, b"bytes".to_vec()).await;
+        assert_eq!(posted.status, 201, "{}", text(&posted));
+        assert!(!posted.header("etag").is_empty() && posted.header("location").ends_with(key));
+        let shown = ann.get(&format!("/api/videos/{}", key.rsplit('/').next().unwrap())).await.json();
+        assert_eq!(shown["name"], "a + b.mp4", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn parts_are_signed_one_by_one_or_in_a_batch() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let upload = Begun::by(&ann).await;
+    let batch = ann.get(&format!("{}&partNumbers=1,2%2C10", upload.path("/batch"))).await;
+    assert_eq!(batch.status, 200, "{}", text(&batch));
+    let urls = batch.json()["presignedUrls"].clone();
+    assert_eq!(urls.as_object().unwrap().keys().collect::<Vec<_>>(), ["1", "10", "2"]);
+    for part in [1, 2, 10] {
+        let one = upload.sign(&ann, part).await;
+        let of_batch = urls[part.to_string()].as_str().unwrap();
+        assert!(
+            one.contains(&format!("partNumber={part}&")) && of_batch.contains(&format!("partNumber={part}&"))
+        );
+        assert!(!send(of_batch, vec![1]).await.is_empty());
+    }
+    for wrong in ["0", "10001", "-1", "1.5", "1e3", "x", "%31%00", "99999999999999999999"] {
+        let answer = ann.get(&upload.path(&format!("/{wrong}"))).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "bad_parameter"), "part {wrong}");
+    }
+    for wrong in ["", "1,0", "1,x", "10001"] {
+        let answer = ann.get(&format!("{}&partNumbers={wrong}", upload.path("/batch"))).await;
+        assert_eq!(answer.code(), "bad_parameter", "parts {wrong}");
+    }
+}
+
+#[tokio::test]
+async fn parts_are_listed_whole_over_all_pages() {
+    /// More than S3 gives at once.
+    const COUNT: u32 = 1_003;
+    let vars = [("MAX_UPLOAD_BYTES".to_owned(), (u64::from(COUNT) * PART as u64).to_string())].into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let upload = Begun::by(&ann).await;
+    assert_eq!(ann.get(&upload.path("")).await.json(), json!([]));
+
+    let numbers: Vec<u32> = (1..=COUNT).collect();
+    for numbers in numbers.chunks(100) {
+        let list = numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let urls = ann.get(&format!("{}&partNumbers={list}", upload.path("/batch"))).await.json();
+        let sent = futures::stream::iter(numbers).map(|number| {
+            let url = urls["presignedUrls"][number.to_string()].as_str().unwrap().to_owned();
+            async move { send(&url, vec![7; *number as usize % 3 + 1]).await }
+        });
+        sent.buffer_unordered(8).collect::<Vec<_>>().await;
+    }
+    let listed = ann.get(&upload.path("")).await.json();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), COUNT as usize);
+    for (number, part) in numbers.iter().zip(listed) {
+        assert_eq!((&part["PartNumber"], &part["Size"]), (&json!(number), &json!(number % 3 + 1)), "{part}");
+        let etag = part["ETag"].as_str().unwrap();
+        assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() == 34, "as S3 says it: {etag}");
+    }
+    let next = ann.get(&upload.path(&format!("/{}", COUNT + 1))).await;
+    assert_eq!(
+        (next.status.as_u16(), next.code().as_str()),
+        (413, "too_large"),
+        "no allowed file has that part"
+    );
+}
+
+#[tokio::test]
+async fn an_upload_is_finished_with_either_spelling_of_an_etag() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let upload = Begun::by(&ann).await;
+    let quoted = upload.send(&ann, 1, vec![1; PART]).await;
+    let second = upload.send(&ann, 2, vec![2]).await;
+    assert!(quoted.starts_with('"') && quoted.ends_with('"'), "{quoted}");
+
+    let wrong = json!([{ "PartNumber": 1, "ETag": second }, { "PartNumber": 2, "ETag": second }]);
+    assert_eq!(upload.finish(&ann, wrong).await.code(), "bad_parameter", "another part's ETag");
+    for parts in
+        [json!([]), json!({}), json!([{ "PartNumber": "1", "ETag": quoted }]), json!([{ "PartNumber": 1 }])]
+    {
+        assert_eq!(upload.finish(&ann, parts.clone()).await.code(), "bad_parameter", "{parts}");
+    }
+    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that made a video");
+
+    // Out of order, one as v5 sends it and one as v6 does.
+    let parts = json!([
+        { "PartNumber": 2, "ETag": second.trim_matches('"') },
+        { "PartNumber": 1, "ETag": quoted },
+    ]);
+    let answer = upload.finish(&ann, parts.clone()).await;
+    assert_eq!(answer.status, 200, "{}", text(&answer));
+    let done = answer.json();
+    let id = upload.key.rsplit('/').next().unwrap();
+    assert_eq!((&done["key"], &done["bucket"]), (&json!(upload.key), &json!("glimpse")));
+    assert!(done["location"].as_str().unwrap().ends_with(&format!("/{id}")), "{done}");
+    assert_eq!(done.get("error"), None, "v4 and v5 would throw it");
+    assert_eq!(done["video"], ann.get(&format!("/api/videos/{id}")).await.json());
+    assert_eq!((&done["video"]["id"], &done["video"]["bytes"]), (&json!(id), &json!(PART + 1)));
+    assert_eq!(stack.cloud.store().list(""), std::slice::from_ref(&upload.key));
+
+    // An answer that was lost on the way is asked for again.
+    let again = upload.finish(&ann, parts).await;
+    assert_eq!((again.status.as_u16(), &again.json()["video"]["id"]), (200, &json!(id)), "{}", text(&again));
+}
+
+#[tokio::test]
+async fn a_cancelled_upload_is_answered_with_an_object() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let upload = Begun::by(&ann).await;
+    let etag = upload.send(&ann, 1, vec![1]).await;
+    for time in ["first", "second"] {
+        let answer = ann.call(Method::DELETE, &upload.path(""), None).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({})), "the {time} time");
+        assert!(answer.header("content-type").starts_with("application/json"));
+    }
+    assert_eq!(ann.get(&upload.path("")).await.code(), "not_found");
+    let late = upload.finish(&ann, json!([{ "PartNumber": 1, "ETag": etag }])).await;
+    assert_eq!((late.status.as_u16(), late.code().as_str()), (404, "not_found"));
+    let late = client().put(upload.sign(&ann, 1).await).body("x").send().await.unwrap();
+    assert_eq!(late.status(), 404, "S3 has forgotten it");
+}
+
+#[tokio::test]
+async fn every_call_takes_a_double_slash_and_an_encoded_upload_id() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
+    let begun = ann.call(Method::POST, "//s3/multipart", Some(body)).await.json();
+    let key = begun["key"].as_str().unwrap().replace('/', "%2F");
+    // Every character escaped, also those that need not be: the id is taken as it means and not as it is spelt.
+    let escaped = begun["uploadId"].as_str().unwrap().bytes().map(|byte| format!("%{byte:02x}"));
+    let id = escaped.collect::<Vec<_>>().concat();
+    let path = |rest: &str| format!("//s3/multipart/{id}{rest}?key={key}");
+
+    let signed = ann.get(&path("/1")).await;
+    assert_eq!(signed.status, 200, "{}", text(&signed));
+    let etag = send(signed.json()["url"].as_str().unwrap(), vec![1]).await;
+    let batch = ann.get(&format!("{}&partNumbers=1", path("/batch"))).await.json();
+    assert!(batch["presignedUrls"]["1"].is_string(), "{batch}");
+    assert_eq!(ann.get(&path("")).await.json()[0]["ETag"], json!(etag));
+    let parts = json!({ "parts": [{ "PartNumber": 1, "ETag": etag }] });
+    let done = ann.call(Method::POST, &path("/complete"), Some(parts)).await;
+    assert_eq!(done.status, 200, "{}", text(&done));
+    assert_eq!(ann.call(Method::DELETE, &path(""), None).await.status, 200);
+    assert_eq!(ann.get("//s3//params?filename=a&type=video/mp4").await.status, 200);
+}
+
+/// Rows U4 and U11 of the threat table.
+#[tokio::test]
+async fn nobody_touches_the_upload_of_somebody_else() {
+    let stack = stack().await;
+    let (ann, ben) = (Person::new(&stack, "ann"), Person::new(&stack, "ben"));
+    let (upload, own) = (Begun::by(&ann).await, Begun::by(&ben).await);
+    let etag = upload.send(&ann, 1, vec![1]).await;
+    let parts = json!({ "parts": [{ "PartNumber": 1, "ETag": etag }] });
+    let keys = [
+        upload.key.clone(),
+        String::new(),
+        format!("{}/", upload.key),
+        upload.key.replace("uploads/", "media/"),
+        format!("{}/../{}", own.key, upload.key),
+        format!("{}%00", own.key),
+        own.key.to_uppercase(),
+    ];
+    for key in keys {
+        let path = |rest: &str| format!("/s3/multipart/{}{rest}?key={key}", upload.id);
+        let calls = [
+            (Method::GET, path("/1"), None),
+            (Method::GET, format!("{}&partNumbers=1", path("/batch")), None),
+            (Method::GET, path(""), None),
+            (Method::POST, path("/complete"), Some(parts.clone())),
+            (Method::DELETE, path(""), None),
+        ];
+        for (method, path, body) in calls {
+            let answer = ben.call(method.clone(), &path, body).await;
+            let refused = (answer.status.as_u16(), answer.code());
+            assert_eq!(refused, (403, "forbidden_key".to_owned()), "{method} {path}: {}", text(&answer));
+        }
+        for (method, more) in [
+            ("PUT", json!({ "uploadId": upload.id, "partNumber": 1 })),
+            ("GET", json!({ "uploadId": upload.id })),
+            ("POST", json!({ "uploadId": upload.id })),
+            ("DELETE", json!({ "uploadId": upload.id })),
+        ] {
+            let mut body = json!({ "method": method, "key": key });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let answer = ben.call(Method::POST, "/s3/presign", Some(body)).await;
+            assert!([400, 403].contains(&answer.status.as_u16()), "{method} {key}: {}", text(&answer));
+        }
+    }
+    // The id of Ann's upload with a key of Ben's own: S3 knows no such pair.
+    let path = format!("/s3/multipart/{}?key={}", upload.id, own.key);
+    assert_eq!(ben.get(&path).await.code(), "not_found");
+    assert_eq!(ann.get(&upload.path("")).await.json().as_array().unwrap().len(), 1, "all is as it was");
+    let done = ann.call(Method::POST, &upload.path("/complete"), Some(parts)).await;
+    assert_eq!(done.status, 200, "the control: {}", text(&done));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_in_both_members() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let upload = Begun::by(&ann).await;
+    let nothing = || Some(json!({}));
+    let cases = [
+        (Method::GET, "/s3/params?type=video/mp4".to_owned(), None, 400, "bad_parameter"),
+        (Method::GET, "/s3/params?filename=a&type=text/html".to_owned(), None, 415, "type_not_allowed"),
+        (Method::POST, "/s3/multipart".to_owned(), nothing(), 400, "bad_parameter"),
+        (
+            Method::POST,
+            "/s3/multipart".to_owned(),
+            Some(json!({ "filename": "a", "type": 7 })),
+            400,
+            "bad_parameter",
+        ),
+        (
+            Method::POST,
+            "/s3/multipart".to_owned(),
+            Some(json!({ "filename": "a", "type": "text/html" })),
+            415,
+            "type_not_allowed",
+        ),
+        (Method::GET, format!("/s3/multipart/{}", upload.id), None, 400, "bad_parameter"),
+        (Method::GET, format!("/s3/multipart/nonsense?key={}", upload.key), None, 404, "not_found"),
+        (Method::POST, upload.path("/complete"), nothing(), 400, "bad_parameter"),
+        (Method::PUT, upload.path("/1"), None, 405, "method_not_allowed"),
+        (Method::POST, "/s3/presign".to_owned(), nothing(), 400, "bad_parameter"),
+        (Method::GET, "/s3/sts".to_owned(), None, 404, "not_found"),
+        (Method::GET, "/drive/list/root".to_owned(), None, 404, "not_found"),
+        (Method::POST, "/drive/get/1".to_owned(), nothing(), 404, "not_found"),
+        (Method::GET, "/dropbox/connect".to_owned(), None, 404, "not_found"),
+        (Method::POST, "/url/meta".to_owned(), nothing(), 404, "not_found"),
+        (Method::POST, "/url/get".to_owned(), nothing(), 404, "not_found"),
+        (Method::GET, "/s3/nothing".to_owned(), None, 404, "not_found"),
+    ];
+    for (method, path, body, status, code) in cases {
+        let answer = ann.call(method.clone(), &path, body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (status, code),
+            "{method} {path}: {}",
+            text(&answer)
+        );
+        let problem = answer.json();
+        assert!(
+            problem["message"].as_str().is_some_and(|words| words.len() > 10),
+            "{method} {path}: {problem}"
+        );
+        assert_eq!((&problem["error"], &problem["detail"]), (&problem["message"], &problem["message"]));
+    }
+    let calls = [
+        (Method::GET, "/s3/params?filename=a&type=video/mp4".to_owned()),
+        (Method::POST, "/s3/multipart".to_owned()),
+        (Method::GET, upload.path("")),
+        (Method::GET, upload.path("/1")),
+        (Method::GET, upload.path("/batch")),
+        (Method::POST, upload.path("/complete")),
+        (Method::DELETE, upload.path("")),
+        (Method::POST, "/s3/presign".to_owned()),
+    ];
+    for (method, path) in calls {
+        for proof in [None, Some("Bearer nonsense")] {
+            let headers: Vec<_> = proof.map(|proof| ("authorization", proof)).into_iter().collect();
+            let answer = fetch(method.clone(), &format!("{}{path}", stack.edge), &headers).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.code().as_str()),
+                (401, "unauthorized"),
+                "{method} {path}"
+            );
+        }
+        let path = format!("{}/u/{}{path}", stack.edge, URL_SAFE_NO_PAD.encode("no token"));
+        let answer = fetch(method.clone(), &path, &[]).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (401, "unauthorized"),
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn browsers_ask_once_a_day() {
+    let stack = stack().await;
+    let paths = [
+        "/s3/params",
+        "/s3/multipart",
+        "/s3/multipart/x",
+        "/s3/multipart/x/1",
+        "//s3/presign",
+        "/u/x/s3/multipart/x",
+    ];
+    for path in paths {
+        let url = format!("{}{path}", stack.edge);
+        let headers = [
+            ("origin", APP_ORIGIN),
+            ("access-control-request-method", "DELETE"),
+            ("access-control-request-headers", "authorization,content-type"),
+        ];
+        let answer = fetch(Method::OPTIONS, &url, &headers).await;
+        assert_eq!(answer.status, 204, "{path}");
+        let wanted = [
+            ("access-control-allow-origin", APP_ORIGIN),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-max-age", "86400"),
+        ];
+        for (name, value) in wanted {
+            assert_eq!(answer.header(name), value, "{path}: {name}");
+        }
+        for (name, word) in [
+            ("access-control-allow-methods", "DELETE"),
+            ("access-control-allow-headers", "authorization"),
+            ("access-control-allow-headers", "content-type"),
+            ("vary", "Origin"),
+        ] {
+            assert!(answer.header(name).contains(word), "{path}: {name} says {}", answer.header(name));
+        }
+        let foreign = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
+        let answer = fetch(Method::OPTIONS, &url, &foreign).await;
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
+    }
+}
