@@ -215,6 +215,10 @@ pub(crate) async fn presign(request: &mut Request, call: &Call<'_>) -> Result<Re
             return presign_put(&name, &content_type, size, call).await;
         }
         Wanted::Create { name, content_type } => {
+            // Uppy says no type here, and a name may stand for none.
+            let is_said = !declared_type(&content_type, &name).is_empty();
+            let content_type =
+                if is_said { content_type } else { Allowance::of(call.caller, config).usual_type() };
             let (grant, _) = granted(&name, &content_type, call).await?;
             let upload = storage::sign(presign_creation(&grant, config, now_ms), call.request_id)?;
             return Ok(Reply::json(

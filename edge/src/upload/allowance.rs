@@ -70,6 +70,12 @@ impl Allowance {
         Problem::because(Code::TooLarge, format!("The file {is}; at most {} are allowed.", self.max_bytes))
     }
 
+    /// The type of a file about which nothing is said: a video all the same. What it is, its bytes tell the backend.
+    pub fn usual_type(&self) -> String {
+        let first = self.types.as_ref().and_then(|types| types.first());
+        first.map_or_else(|| "video/mp4".to_owned(), Clone::clone)
+    }
+
     /// The type without its parameters (`video/webm;codecs=vp9`), in lower case, if it is one that may be uploaded.
     pub fn checked_type(&self, content_type: &str) -> Result<String, Problem> {
         let bare = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -116,6 +122,7 @@ mod tests {
         let narrow = Allowance::of_config(&config).narrowed(&token);
         assert_eq!((narrow.max_bytes, narrow.visibility), (10, Visibility::Signed));
         assert!(narrow.checked_type("video/mp4").is_ok());
+        assert_eq!(narrow.usual_type(), "video/mp4");
         assert!(narrow.checked_type("video/webm").unwrap_err().detail.contains("video/mp4"));
         assert!(narrow.checked_type("text/html").is_err());
     }

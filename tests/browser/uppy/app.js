@@ -10,6 +10,7 @@ const LAST_MODIFIED = 1_700_000_000_000;
 export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
   let uppy;
   let outcomes = [];
+  let succeeded = [];
   let parts = [];
 
   const log = (line) => {
@@ -25,6 +26,7 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
     open({ stack, way, plugin = {}, retriever }) {
       uppy?.destroy();
       outcomes = [];
+      succeeded = [];
       parts = [];
       uppy = new Uppy({ id: "scenario", autoProceed: false });
       uppy.use(AwsS3, { ...server(stack, way), ...plugin });
@@ -32,7 +34,10 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
         if (result.successful.length + result.failed.length > 0) outcomes.push(outcomeOf(result));
       });
       uppy.on("upload-error", (file, error) => log(`${file.name}: ${error.message}`));
-      uppy.on("upload-success", (file, { uploadURL }) => log(`${file.name}: uploaded to ${uploadURL}`));
+      uppy.on("upload-success", (file, { uploadURL, body }) => {
+        succeeded.push({ name: file.name, url: uploadURL, body });
+        log(`${file.name}: uploaded to ${uploadURL}`);
+      });
       uppy.on("s3-multipart:part-uploaded", (_file, part) => parts.push(part.PartNumber));
       if (!retriever) return undefined;
       const restored = new Promise((resolve) => {
@@ -62,6 +67,8 @@ export function app({ Uppy, AwsS3, GoldenRetriever, server }) {
     parts: () => parts,
     /** What has become of the uploads, one entry each time that Uppy was done. */
     outcomes: () => outcomes,
+    /** The files that have arrived, one entry each. */
+    succeeded: () => succeeded,
     /** What Uppy knows about its files. */
     files: () =>
       uppy.getFiles().map(({ name, isGhost, isPaused, progress, s3Multipart, error }) => {

@@ -45,7 +45,7 @@ async function interrupt(stage, file, retriever) {
 async function finish(stage, file, arrived) {
   const mark = stage.wire.mark();
   await stage.app.confirmRestore();
-  const [done] = await stage.uploaded();
+  const done = await stage.arrived();
   await stage.expectStored(done, file);
   expectNoneAgain(stage.wire.partsSince(mark), arrived);
 }

@@ -20,7 +20,9 @@ const ALL = [...single, ...multipart, ...reload, ...trouble, ...names, ...sizes,
 const [CLIP] = single;
 
 /** What signs a request is an app's own function there: the calls of S3 itself are what is new. */
-const SIGNED = [CLIP, ...multipart, ...names, ...refusals];
+const [REFUSED] = refusals;
+/** A multipart upload is begun there without a word about its type, so none can be refused. */
+const SIGNED = [CLIP, ...multipart, ...names, REFUSED];
 
 const PLANS = {
   v4: [["bearer", ALL]],

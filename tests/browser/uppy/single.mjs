@@ -8,7 +8,9 @@ export const single = [
     await stage.app.add({ name: "Ski trip.mp4", type: "video/mp4", address: `${stage.origin}clip.mp4` });
     await stage.app.upload();
     const [file] = await stage.uploaded();
-    expectEqual(stage.wire.count("params", 200), 1, "calls of /s3/params");
+    // What signs is an app's own function in that mode, and asks for the form there.
+    const asked = stage.way === "sign" ? "presign" : "params";
+    expectEqual(stage.wire.count(asked, 200), 1, `calls of /s3/${asked}`);
     expectEqual(stage.wire.count("form", 201), 1, "forms that S3 took");
     const video = await stage.settled(file.body.key.split("/").pop());
     expectEqual(video.state, "ready", "state");

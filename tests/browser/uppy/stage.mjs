@@ -75,6 +75,11 @@ export class Stage {
     return successful;
   }
 
+  /** Waits until one file has arrived. An upload that Golden Retriever restored ends in v4 without a word about its result. */
+  async arrived() {
+    return eventually("a file arrives", async () => (await this.app.succeeded())[0], UPLOADED_MS);
+  }
+
   /** Waits until that many parts have arrived. */
   async partsArrived(count) {
     await eventually(`${count} parts arrive`, async () => (await this.app.parts()).length >= count, UPLOADED_MS);
