@@ -84,7 +84,8 @@ fn the_contract_does_no_io() {
 #[test]
 fn only_three_files_of_the_edge_build_on_the_runtime() {
     let allowed = ["lib.rs", "platform.rs", "reply.rs"];
-    let adapters = ["api.rs", "identify.rs", "login.rs", "handler.rs"];
+    let adapters =
+        ["api.rs", "companion.rs", "identify.rs", "login.rs", "receive.rs", "videos.rs", "handler.rs"];
     for (path, text) in sources("edge/src", &[".rs"]) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let names_runtime =

@@ -20,6 +20,10 @@ export class Stage {
   async open({ plugin, retriever, excused = [], way = this.way } = {}) {
     await this.tab?.close();
     this.tab = await this.context.newPage();
+    // What Golden Retriever kept for another scenario is not found again in this one.
+    const devtools = await this.context.newCDPSession(this.tab);
+    const origin = new URL(this.origin).origin;
+    await devtools.send("Storage.clearDataForOrigin", { origin, storageTypes: "indexeddb,local_storage" });
     this.complaints = listen(this.tab);
     // `/health` has no icon.
     [...excused, /^404 .*\/favicon\.ico$/].forEach(this.complaints.expect);
