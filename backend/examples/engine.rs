@@ -184,7 +184,7 @@ async fn still(store: &Arc<Bucket>, job: &Job, at_ms: u64, width: u32) -> anyhow
         video: job.video,
         owner: job.owner.clone(),
         visibility: Visibility::Public,
-        passthrough: Default::default(),
+        passthrough: glimpse_contract::Passthrough::default(),
         state: State::Ready,
         rejected: None,
         source,

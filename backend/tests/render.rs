@@ -35,7 +35,7 @@ fn manifest() -> Manifest {
         video: video(),
         owner: Owner::of("iss", "sub"),
         visibility: Visibility::Signed,
-        passthrough: Default::default(),
+        passthrough: glimpse_contract::Passthrough::default(),
         state: State::Ready,
         rejected: None,
         source: Source { width: 320, height: 180, duration_ms: 8_000, ..Source::default() },

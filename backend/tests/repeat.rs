@@ -141,7 +141,7 @@ async fn e2_a_source_that_was_replaced_is_left_to_its_own_event() {
         name: "other.mp4".into(),
         content_type: "video/mp4".into(),
         visibility: Visibility::Public,
-        passthrough: Default::default(),
+        passthrough: glimpse_contract::Passthrough::default(),
     };
     before.workshop.store.upload(&grant, b"another file".to_vec());
     let mut scenes = vec![("before", before)];

@@ -21,7 +21,7 @@ fn scene(length: usize) -> Scene {
         name: "a.mp4".into(),
         content_type: "video/mp4".into(),
         visibility: Visibility::Public,
-        passthrough: Default::default(),
+        passthrough: glimpse_contract::Passthrough::default(),
     };
     let bytes: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
     let etag = store.upload(&grant, bytes.clone());
@@ -162,7 +162,7 @@ async fn e2_remembers_that_the_source_was_replaced() {
         name: "b.mp4".into(),
         content_type: "video/mp4".into(),
         visibility: Visibility::Public,
-        passthrough: Default::default(),
+        passthrough: glimpse_contract::Passthrough::default(),
     };
     scene.store.upload(&grant, vec![9; 100]);
     let (head, _) = ask(&scene.relay, "GET", scene.relay.secret_path(), None).await;

@@ -75,7 +75,7 @@ impl Scene {
             name: "Ski trip é.mp4".into(),
             content_type: "video/mp4".into(),
             visibility: Visibility::Signed,
-            passthrough: Default::default(),
+            passthrough: glimpse_contract::Passthrough::default(),
         };
         let length = bytes.len() as u64;
         let etag = store.upload(&grant, bytes);
