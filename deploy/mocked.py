@@ -1,0 +1,208 @@
+"""Deploys the template to moto's CloudFormation, reads back what came of it, puts a second one beside it, and takes
+that down again.
+
+moto is no CloudFormation: what it drops is named here, and looked at in the filled-in template instead. A drop that is not
+named, or one that is named and not dropped any more, is an error.
+"""
+
+import importlib.machinery
+import importlib.util
+import io
+import json
+import logging
+import os
+import warnings
+import zipfile
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from stack import REGION, SAID, STACK, Stack
+
+# Types that moto does not make; it fails where another resource asks one of them for its ARN.
+TYPES_DROPPED = {
+    "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Url",
+    "AWS::Logs::MetricFilter", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy",
+}
+# What moto forgets of a resource that it makes: the bucket's settings but for encryption, inline policies of users, and
+# a function's architecture and layers.
+BUCKET_SETTINGS_DROPPED = ("public_access_block", "bucket_cors", "bucket_lifecycle_configuration",
+                           "bucket_ownership_controls")
+
+
+def is_dropped(ask) -> bool:
+    try:
+        ask()
+    except ClientError:
+        return True
+    return False
+
+
+def for_moto(stack: Stack) -> str:
+    """The plain template without what moto cannot make, and without choices: it knows no `AWS::NoValue` in a list."""
+    template = json.loads(json.dumps(stack.chosen(stack.plain)))
+    dropped = {name for name, about in template["Resources"].items() if about["Type"] in TYPES_DROPPED}
+    template["Resources"] = {name: about for name, about in template["Resources"].items() if name not in dropped}
+    for about in template["Resources"].values():
+        if about.get("DependsOn") in dropped:
+            del about["DependsOn"]
+    template["Outputs"] = {name: about for name, about in template["Outputs"].items()
+                           if not any(f'"{lost}"' in json.dumps(about) for lost in dropped)}
+    return json.dumps(template)
+
+
+def artefacts() -> None:
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="artefacts", CreateBucketConfiguration={"LocationConstraint": REGION})
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as writing:
+        writing.writestr("bootstrap", "#!/bin/sh\n")
+    for name in ("preview", "render", "reconcile", "layer"):
+        s3.put_object(Bucket="artefacts", Key=f"{name}.zip", Body=package.getvalue())
+
+
+def check(report, stack: Stack) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        os.environ[name] = "made-up"
+    os.environ["AWS_DEFAULT_REGION"] = REGION
+    warnings.simplefilter("ignore")
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
+    with mock_aws():
+        artefacts()
+        deployed(report, stack)
+        account(report)
+    bucket(report, stack)
+
+
+def deployed(report, stack: Stack) -> None:
+    formation = boto3.client("cloudformation")
+    said = [{"ParameterKey": name, "ParameterValue": value} for name, value in SAID.items()]
+
+    def state() -> str:
+        return formation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]
+
+    formation.create_stack(StackName=STACK, TemplateBody=for_moto(stack), Parameters=said,
+                           Capabilities=["CAPABILITY_NAMED_IAM"])
+    report.check(state() == "CREATE_COMPLETE", "moto makes the stack", state())
+    made = {about["LogicalResourceId"]
+            for about in formation.list_stack_resources(StackName=STACK)["StackResourceSummaries"]}
+    kinds = {stack.resources[name]["Type"] for name in stack.resources.keys() - made}
+    report.check(kinds == TYPES_DROPPED, "moto drops what is named and no more", " ".join(sorted(kinds ^ TYPES_DROPPED)))
+
+    sqs = boto3.client("sqs")
+    outputs = {about["OutputKey"]: about["OutputValue"]
+               for about in formation.describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]}
+    queue = sqs.get_queue_attributes(QueueUrl=outputs["UploadQueueUrl"], AttributeNames=["All"])["Attributes"]
+    redrive = json.loads(queue["RedrivePolicy"])
+    report.check(redrive["deadLetterTargetArn"].split(":")[-1] == outputs["DeadLettersUrl"].split("/")[-1]
+                 and redrive["maxReceiveCount"] == 5 and queue["VisibilityTimeout"] == "1800"
+                 and queue["SqsManagedSseEnabled"] == "true", "the queue gives up after five tries, to its dead letters")
+
+    functions = boto3.client("lambda")
+    found = {about["FunctionName"].removeprefix(f"{STACK}-"): about
+             for about in functions.list_functions()["Functions"]}
+    report.check(found.keys() == {"preview", "render", "reconcile"}, "three functions", " ".join(found))
+    report.check(all(found[name]["VpcConfig"]["SubnetIds"] for name in ("preview", "render"))
+                 and not found["reconcile"].get("VpcConfig", {}).get("SubnetIds"), "F17: decoders run in their own network")
+    report.check(len({about["Role"] for about in found.values()}) == 3, "each function has its own role")
+    [mapping] = functions.list_event_source_mappings()["EventSourceMappings"]
+    report.check(mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"] and mapping["BatchSize"] == 1
+                 and mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
+                 and mapping["FunctionArn"].endswith("-preview"), "E14: the queue wakes preview, ten at a time at the most")
+    network = boto3.client("ec2")
+    ours = next(about["VpcId"] for about in network.describe_vpcs()["Vpcs"] if about["CidrBlock"] == "10.42.0.0/22")
+    inside = [{"Name": "vpc-id", "Values": [ours]}]
+    ways = [route for table in network.describe_route_tables(Filters=inside)["RouteTables"]
+            for route in table["Routes"] if route.get("GatewayId") != "local" and "DestinationPrefixListId" not in route
+            and not route.get("GatewayId", "").startswith("vpce-")]
+    gateways = network.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [ours]}])
+    report.check(not ways and not gateways["InternetGateways"], "F17: that network has no way out but S3", str(ways or ""))
+
+    s3, name = boto3.client("s3"), outputs["BucketName"]
+    rules = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+    report.check(rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256", "the bucket encrypts")
+    kept = [what for what in BUCKET_SETTINGS_DROPPED if not is_dropped(lambda what=what: getattr(s3, f"get_{what}")(Bucket=name))]
+    report.check(not kept, "moto forgets the named settings of the bucket", " ".join(kept))
+
+    # moto cannot change a function that has a layer, so other values are another stack: that has to fit beside the first.
+    second = {"PreviewTimeout": "120", "LogRetentionDays": "7", "BucketName": "glimpse-second", "Network": "open"}
+    formation.create_stack(StackName="second", TemplateBody=for_moto(Stack(**second)), Capabilities=["CAPABILITY_NAMED_IAM"],
+                           Parameters=said + [{"ParameterKey": n, "ParameterValue": v} for n, v in second.items()])
+    hidden = {sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["VisibilityTimeout"]
+              for url in sqs.list_queues()["QueueUrls"] if "UploadQueue" in url}
+    kept = {about["logGroupName"]: about["retentionInDays"] for about in boto3.client("logs").describe_log_groups()["logGroups"]}
+    report.check(hidden == {"1800", "720"} and kept["/aws/lambda/second-preview"] == 7
+                 and kept["/aws/lambda/glimpse-preview"] == 30, "two stacks in one account, each with its parameters")
+    # The first one stays: moto does not know in which order a network is taken down.
+    formation.delete_stack(StackName="second")
+    left = [name for name in [about["FunctionName"] for about in functions.list_functions()["Functions"]]
+            + sqs.list_queues()["QueueUrls"] if "second" in name]
+    report.check(not left, "a stack can be taken down", " ".join(left))
+
+
+def account(report) -> None:
+    """`deploy/account`, which makes and drops what the stack does not hold."""
+    loader = importlib.machinery.SourceFileLoader("account", str(Path(__file__).resolve().parent / "account"))
+    program = importlib.util.module_from_spec(importlib.util.spec_from_loader("account", loader))
+    loader.exec_module(program)
+    user = f"{STACK}-edge"
+    first, second = program.new_key(REGION, user), program.new_key(REGION, user)
+    report.check(first["older"] == [] and second["older"] == [first["S3_ACCESS_KEY_ID"]],
+                 "a key follows another one, which works until it is dropped")
+    try:
+        program.new_key(REGION, user)
+        third = "made"
+    except SystemExit as refusal:
+        third = str(refusal)
+    report.check("two keys already" in third, "a third key is refused, with what to do", third)
+    dropped = program.drop_keys(REGION, user, second["S3_ACCESS_KEY_ID"])["dropped"]
+    kept = program.keys(boto3.client("iam"), user)
+    report.check(dropped == [first["S3_ACCESS_KEY_ID"]] and kept == [second["S3_ACCESS_KEY_ID"]], "the older key is dropped")
+    program.drop_keys(REGION, user, None)
+    report.check(program.keys(boto3.client("iam"), user) == [] and program.drop_keys(REGION, "nobody", None)["dropped"] == [],
+                 "every key is dropped, and nobody's are none")
+    s3 = boto3.client("s3")
+    name = program.outputs(REGION, STACK)["BucketName"]
+    for number in range(1001):
+        s3.put_object(Bucket=name, Key=f"media/{number}", Body=b"x")
+    s3.create_multipart_upload(Bucket=name, Key="uploads/unfinished")
+    removed = program.drop_videos(REGION, name)["removed"]
+    left = [about["Name"] for about in s3.list_buckets()["Buckets"]]
+    report.check(removed == 1001 and name not in left, "every video goes, and the bucket, if it is asked for", f"{removed}")
+
+
+def bucket(report, stack: Stack) -> None:
+    """What moto forgets, by what the template says."""
+    says = stack.properties("Bucket")
+    report.check(set(says["PublicAccessBlockConfiguration"].values()) == {True}, "the bucket is private")
+    report.check(says["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}, "U6: ACLs are off")
+    [cors] = says["CorsConfiguration"]["CorsRules"]
+    report.check(cors["AllowedOrigins"] == SAID["AllowedOrigins"].split(",") and "ETag" in cors["ExposedHeaders"]
+                 and set(cors["AllowedMethods"]) == {"GET", "HEAD", "PUT", "POST", "DELETE"},
+                 "U13: pages of the named origins alone, and they may read the ETag")
+    rules = {rule["Id"]: rule for rule in says["LifecycleConfiguration"]["Rules"]}
+    report.check(rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+                 and "Prefix" not in rules["unfinished-uploads"] and rules["slots"]["Prefix"] == "slots/"
+                 and "sources" not in rules, "U11: what is left unfinished goes after a day, and sources stay")
+    expiring = Stack(SourceExpiryDays="30").properties("Bucket")["LifecycleConfiguration"]["Rules"]
+    report.check({"Id": "sources", "Status": "Enabled", "Prefix": "uploads/", "ExpirationInDays": "30"} in expiring,
+                 "sources go when it is asked for, and nothing else")
+    [event] = says["NotificationConfiguration"]["QueueConfigurations"]
+    report.check(event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": "uploads/"}]}}
+                 and event["Queue"] == stack.named("UploadQueue", "Arn"), "E4: events of uploads/ alone")
+    report.check(stack.resources["Bucket"]["DeletionPolicy"] == "Retain", "videos outlive the stack")
+    alarms = stack.of_type("AWS::CloudWatch::Alarm")
+    silent = [name for name, about in alarms.items() if about["AlarmActions"] != [stack.named("Alarms")]]
+    body = json.loads(stack.properties("Dashboard")["DashboardBody"])
+    shown = set(body["widgets"][0]["properties"]["alarms"])
+    report.check(len(alarms) >= 6 and not silent and shown == {stack.named(name, "Arn") for name in alarms},
+                 "E12: every alarm is sent and stands on the dashboard", " ".join(silent) or f"{len(alarms)}")
+    report.check(not stack.of_type("AWS::SNS::Subscription")
+                 and len(Stack(AlarmEmail="a@example.com").of_type("AWS::SNS::Subscription")) == 1, "alarms are mailed if asked")
+    report.check(not stack.of_type("AWS::IAM::AccessKey") and "SecretAccessKey" not in json.dumps(stack.plain),
+                 "U15: no secret stands in the stack")
+    open_network = Stack(Network="open")
+    report.check(not open_network.of_type("AWS::EC2::VPC") and "VpcConfig" not in open_network.properties("Preview"),
+                 "the network can be left out")

@@ -1,0 +1,177 @@
+"""Decides which calls each part of Glimpse has to be able to make, and which it must never: the test of THREATS U14.
+
+What has to be allowed is what the code was seen to do: the local S3 writes every call of the stories down, and each of
+them is judged here by the policies of template.yaml. Rows are for what has no local counterpart, and for what is denied.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import iam
+from stack import ACCOUNT, REGION, Stack
+
+OWNER, OTHER = "a" * 22, "B" * 22
+VIDEO = "7" * 26
+UPLOAD, SLOT, MEDIA = f"uploads/{OWNER}/{VIDEO}", f"slots/{OWNER}/{VIDEO}", f"media/{VIDEO}"
+PRINCIPALS = {"edge": "EdgeUser", "preview": "PreviewRole", "render": "RenderRole", "reconcile": "ReconcileRole"}
+LAMBDAS = ("preview", "render", "reconcile")
+BY_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
+
+# who, what, of which object (or queue, function, "bucket"), with what else the call says.
+ALLOWED = [
+    ("edge", "s3:PutObject", UPLOAD, {"s3:signatureAge": "3599000"}),
+    ("edge", "lambda:InvokeFunctionUrl", "Render", BY_URL),
+    ("edge", "lambda:InvokeFunction", "Render", BY_URL),
+    ("preview", "sqs:ReceiveMessage", "UploadQueue", {}),
+    ("preview", "sqs:DeleteMessage", "UploadQueue", {}),
+    ("preview", "sqs:GetQueueAttributes", "UploadQueue", {}),
+    ("reconcile", "sqs:SendMessage", "UploadQueue", {}),
+    ("reconcile", "sqs:GetQueueAttributes", "UploadQueue", {}),
+    # Lambda itself, as the role.
+    ("preview", "ec2:CreateNetworkInterface", "*", {}),
+    ("render", "ec2:DeleteNetworkInterface", "*", {}),
+    *[(who, action, f"{who}-log", {}) for who in LAMBDAS for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
+    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue",
+     {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}),
+]
+DENIED = [
+    # An owner's list is the edge's; to enumerate is nobody's who decodes.
+    *[(who, "s3:ListBucket", "bucket", {"s3:prefix": prefix}) for who in ("preview", "render")
+      for prefix in ("", "uploads/", f"uploads/{OWNER}/", f"uploads/{OWNER}/7", "media/", f"media/{VIDEO}/", "slots/")],
+    *[(who, "s3:ListBucket", "bucket", {}) for who in LAMBDAS],
+    ("edge", "s3:ListBucket", "bucket", {"s3:prefix": "uploads/"}),
+    ("edge", "s3:ListBucket", "bucket", {"s3:prefix": "media/"}),
+    ("edge", "s3:ListBucket", "bucket", {"s3:prefix": "other/"}),
+    ("edge", "s3:ListBucketMultipartUploads", "bucket", {"s3:prefix": "uploads/"}),
+    ("edge", "s3:ListBucketMultipartUploads", "bucket", {}),
+    ("reconcile", "s3:ListBucket", "bucket", {"s3:prefix": "media/"}),
+    # What people uploaded is read by the Lambdas and never written (E4).
+    *[(who, action, key, {}) for who in LAMBDAS for key in (UPLOAD, SLOT)
+      for action in ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:PutObjectTagging")],
+    *[(who, "s3:DeleteObject", f"{MEDIA}/thumbnail.jpg", {}) for who in LAMBDAS],
+    *[(who, "s3:GetObject", SLOT, {}) for who in LAMBDAS],
+    ("reconcile", "s3:GetObject", UPLOAD, {}),
+    ("reconcile", "s3:GetObject", f"{MEDIA}/thumbnail.jpg", {}),
+    ("reconcile", "s3:PutObject", f"{MEDIA}/manifest.json", {}),
+    # Outside of the prefixes there is nothing for anybody.
+    *[(who, action, key, {}) for who in PRINCIPALS for key in ("other/x", "upload", "mediax/y", "")
+      for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")],
+    # Who may do what, who may look: nobody changes it. (U6)
+    *[(who, action, key, {}) for who in PRINCIPALS for action, key in (
+        ("s3:PutObjectAcl", UPLOAD), ("s3:PutObjectAcl", f"{MEDIA}/thumbnail.jpg"), ("s3:GetObjectAcl", UPLOAD),
+        ("s3:PutBucketAcl", "bucket"), ("s3:PutBucketPolicy", "bucket"), ("s3:DeleteBucketPolicy", "bucket"),
+        ("s3:PutBucketPublicAccessBlock", "bucket"), ("s3:PutBucketCORS", "bucket"),
+        ("s3:PutBucketNotification", "bucket"), ("s3:PutLifecycleConfiguration", "bucket"), ("s3:DeleteBucket", "bucket"),
+        ("s3:PutEncryptionConfiguration", "bucket"), ("s3:BypassGovernanceRetention", UPLOAD))],
+    # In plain text, by an old signature (U9), by old TLS: not even who may otherwise.
+    ("edge", "s3:PutObject", UPLOAD, {"aws:SecureTransport": "false"}),
+    ("edge", "s3:PutObject", UPLOAD, {"s3:signatureAge": "3600001"}),
+    ("edge", "s3:GetObject", UPLOAD, {"s3:TlsVersion": "1.1"}),
+    ("preview", "s3:GetObject", UPLOAD, {"aws:SecureTransport": "false"}),
+    # Lambdas are called by the queue, the schedule and the one URL.
+    ("edge", "lambda:InvokeFunction", "Render", {}),
+    ("edge", "lambda:InvokeFunction", "Preview", BY_URL),
+    ("edge", "lambda:InvokeFunctionUrl", "Render", {"lambda:FunctionUrlAuthType": "NONE"}),
+    *[(who, action, function, BY_URL) for who in LAMBDAS for function in ("Preview", "Render", "Reconcile")
+      for action in ("lambda:InvokeFunction", "lambda:InvokeFunctionUrl", "lambda:UpdateFunctionCode")],
+    *[(who, action, "UploadQueue", {}) for who in ("edge", "render")
+      for action in ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:PurgeQueue")],
+    ("preview", "sqs:SendMessage", "UploadQueue", {}),
+    ("preview", "sqs:ReceiveMessage", "DeadLetters", {}),
+    ("reconcile", "sqs:ReceiveMessage", "UploadQueue", {}),
+    ("reconcile", "sqs:SendMessage", "UploadQueue", {"aws:SecureTransport": "false"}),
+    # Another bucket's events, and our bucket's name in another account.
+    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue",
+     {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": "arn:aws:s3:::other"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue",
+     {"aws:SourceAccount": "999999999999", "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "DeadLetters",
+     {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}),
+    # The decoders' own code: no network of its own making, no other role, no log but its own.
+    ("preview", "ec2:CreateNetworkInterface", "*",
+     {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:glimpse-preview"}),
+    ("render", "ec2:DescribeSubnets", "*",
+     {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:glimpse-render"}),
+    *[(who, action, "*", {}) for who in PRINCIPALS for action in (
+        "sts:AssumeRole", "iam:PassRole", "iam:CreateAccessKey", "secretsmanager:GetSecretValue", "ssm:GetParameter",
+        "kms:Decrypt", "s3:ListAllMyBuckets", "s3:CreateBucket", "logs:CreateLogGroup", "ec2:RunInstances")],
+    ("preview", "logs:PutLogEvents", "render-log", {}),
+    ("edge", "logs:PutLogEvents", "preview-log", {}),
+]
+
+
+class Judge:
+    """The policies of a stack, and what they say of a call."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.bucket = stack.named("Bucket", "Arn")
+        self.of_bucket = [p["PolicyDocument"] for p in stack.of_type("AWS::S3::BucketPolicy").values()]
+        self.of_queues = [p["PolicyDocument"] for p in stack.of_type("AWS::SQS::QueuePolicy").values()]
+        self.endpoints = [p["PolicyDocument"] for p in stack.of_type("AWS::EC2::VPCEndpoint").values()]
+        self.logs = {who: stack.named(f"{who.capitalize()}Log", "Arn") for who in LAMBDAS}
+        # Which statement let something through, so that one that nobody needs is found.
+        self.used: dict[str, set[str]] = defaultdict(set)
+
+    def resource(self, action: str, of: str) -> str:
+        if of == "*":
+            return of
+        if of.endswith("-log"):
+            return self.logs[of.removesuffix("-log")].removesuffix("*") + "log-stream:x"
+        if action.startswith("s3:"):
+            return self.bucket if of == "bucket" else f"{self.bucket}/{of}"
+        return self.stack.named(of, "Arn")
+
+    def decide(self, who: str, action: str, of: str, context: dict[str, str]) -> iam.Decision:
+        name = PRINCIPALS.get(who)
+        service = action.split(":")[0]
+        # Inside the network there is no other way to S3 than the endpoint, and no way at all elsewhere.
+        gates = self.endpoints if service == "s3" and who in ("preview", "render") else []
+        decision = iam.decide(
+            self.stack.named(name, "Arn") if name else who, action, self.resource(action, of), context,
+            self.stack.policies_of(name) if name else [],
+            {"s3": self.of_bucket, "sqs": self.of_queues}.get(service, []), gates)
+        if decision.allowed:
+            self.used[who].add(f"{decision.why.removeprefix('allowed by ')} {action}")
+        return decision
+
+    def grants(self, who: str) -> set[str]:
+        """Every action of every statement that allows something, by the statement's name."""
+        return {f"{statement['Sid']} {action}" for policy in self.stack.policies_of(PRINCIPALS[who])
+                for statement in iam.statements(policy) if statement["Effect"] == "Allow"
+                for action in iam.listed(statement["Action"])}
+
+
+def action_of(call: dict) -> tuple[str, str, dict[str, str]]:
+    """What a recorded call is in IAM's words: action, object, context."""
+    method, key, query = call["method"], call["key"], call["query"]
+    prefix = {"s3:prefix": query["prefix"]} if "prefix" in query else {}
+    if not key:
+        if "delete" in query:
+            return "s3:DeleteObject", f"{MEDIA}/thumbnail.jpg", {}
+        return "s3:ListBucketMultipartUploads" if "uploads" in query else "s3:ListBucket", "bucket", prefix
+    if "uploadId" in query and method in ("GET", "DELETE"):
+        return {"GET": "s3:ListMultipartUploadParts", "DELETE": "s3:AbortMultipartUpload"}[method], key, {}
+    return {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject", "POST": "s3:PutObject",
+            "DELETE": "s3:DeleteObject"}[method], key, {}
+
+
+def recorded(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def judge_calls(judge: Judge, calls: list[dict]) -> list[str]:
+    """The calls that succeeded, or were answered that nothing is there, and would not have been let through."""
+    trouble = set()
+    for call in calls:
+        who, status = call["who"], call["status"]
+        if status >= 400 and status not in (404, 412):
+            continue
+        action, of, context = action_of(call)
+        decision = judge.decide(who, action, of, context)
+        if not decision.allowed:
+            trouble.add(f"{who} {action} {of} {context or ''}: {decision.why}")
+        elif status == 404 and action == "s3:GetObject" and not judge.decide(who, "s3:ListBucket", "bucket", {}).allowed:
+            trouble.add(f"{who} was told 404 for {of}, and S3 says 403 to who may not list")
+    return sorted(trouble)
