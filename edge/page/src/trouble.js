@@ -37,6 +37,9 @@ const FINAL = new Set([413, 415, 422]);
  *   more; `unreadable`: the file itself; `offline`: it may go on by itself once the connection is back
  */
 
+/** This machine has no connection at all. @type {Trouble} */
+export const OFFLINE = { message: "You are offline. The upload goes on as soon as you are back.", again: true, offline: true };
+
 /** @returns {Trouble} */
 function ofStorage(status, xml) {
   const code = /<Code>(\w+)<\/Code>/.exec(xml)?.[1] ?? `HTTP ${status}`;
@@ -55,10 +58,8 @@ async function ofConnection(file) {
   } catch {
     return { message: "The file was moved, changed or cannot be read. Choose it again.", again: false, unreadable: true };
   }
-  const message = navigator.onLine
-    ? "The connection was lost. Your file is still here: try again."
-    : "You are offline. The upload goes on as soon as you are back.";
-  return { message, again: true, offline: true };
+  if (!navigator.onLine) return OFFLINE;
+  return { message: "The connection was lost. Your file is still here: try again.", again: true, offline: true };
 }
 
 /**

@@ -8,7 +8,7 @@ import { bytes } from "./format.js";
 import * as notes from "./notes.js";
 import { fits, inParts, partSize, sizeOfPart } from "./parts.js";
 import { showTotal } from "./total.js";
-import { explain, speedometer } from "./trouble.js";
+import { OFFLINE, explain, speedometer } from "./trouble.js";
 import * as face from "./upload-card.js";
 
 /** How many files are sent at the same time. More would only make each of them slower. */
@@ -158,7 +158,9 @@ export function uploads(host) {
   /** Who presses Resume is not kept waiting by the other files. */
   function goOn(job) {
     job.state = "running";
+    job.offline = false;
     job.sent = job.kept;
+    job.frame ??= face.localFrame(job.file);
     draw(job);
     announce(`Upload of ${job.name} goes on.`);
     if (job.transfer) job.transfer.resume();
@@ -199,7 +201,7 @@ export function uploads(host) {
     } else {
       job.state = "interrupted";
       face.showInterrupted(job.card, job, message, job.kept, {
-        retry: trouble.again ? () => enqueue(job) : undefined,
+        retry: trouble.again ? () => (job.transfer ? goOn(job) : enqueue(job)) : undefined,
         ...(job.multipart ? { discard: () => discard(job) } : { dismiss: () => remove(job) }),
       });
     }
@@ -299,8 +301,22 @@ export function uploads(host) {
     offer(job);
   }
 
+  /** A request that is under way may notice it after minutes only, or never: what goes in parts is stopped at once. */
+  window.addEventListener("offline", () => {
+    for (const job of jobs) {
+      if (job.state !== "running" || !job.transfer || !job.multipart) continue;
+      job.transfer.pause();
+      const { transfer } = job;
+      interrupted(job, OFFLINE);
+      job.transfer = transfer;
+    }
+  });
   window.addEventListener("online", () => {
-    for (const job of jobs) if (job.state === "interrupted" && job.offline) enqueue(job);
+    for (const job of jobs) {
+      if (job.state !== "interrupted" || !job.offline) continue;
+      if (job.transfer) goOn(job);
+      else enqueue(job);
+    }
   });
 
   return {

@@ -199,13 +199,16 @@ async fn whoever_begins_too_many_uploads_is_asked_to_wait() {
     let ann = Person::new(&stack, "ann");
     let bob = Person::new(&stack, "bob");
     let mut busy = None;
-    for _ in 0..150 {
-        let answer = ann.get("/s3/params?filename=a.mp4&type=video/mp4").await;
-        if answer.status == 429 {
-            busy = Some(answer);
+    // Side by side, and again where a busy machine did not get a hundred of them into ten seconds.
+    for _ in 0..10 {
+        let asked = (0..150).map(|_| ann.get("/s3/params?filename=a.mp4&type=video/mp4"));
+        let (refused, taken): (Vec<_>, Vec<_>) =
+            join_all(asked).await.into_iter().partition(|answer| answer.status == 429);
+        assert!(taken.iter().all(|answer| answer.status == 200));
+        busy = refused.into_iter().next();
+        if busy.is_some() {
             break;
         }
-        assert_eq!(answer.status, 200);
     }
     let busy = busy.expect("after a hundred in ten seconds it is enough");
     assert_eq!((busy.code().as_str(), busy.header("retry-after")), ("busy", "10"));
