@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::id::{Owner, VideoId};
+use crate::json::Json;
 use crate::key::Key;
 use crate::limits;
 use crate::manifest::{Passthrough, Visibility};
@@ -51,8 +52,7 @@ impl Grant {
         let Passthrough { external_id, metadata } = &self.passthrough;
         let mut headers = Vec::with_capacity(4);
         if !metadata.is_empty() {
-            let json = serde_json::to_vec(metadata).expect("texts are plain data");
-            headers.push((META_CUSTOM, URL_SAFE_NO_PAD.encode(json)));
+            headers.push((META_CUSTOM, URL_SAFE_NO_PAD.encode(Json::from(metadata).to_string())));
         }
         if let Some(id) = external_id {
             headers.push((META_EXTERNAL_ID, encode_name(id)));
@@ -69,7 +69,7 @@ impl Passthrough {
         let custom = header(META_CUSTOM).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         Self {
             external_id: header(META_EXTERNAL_ID).map(|text| decode_name(&text)),
-            metadata: custom.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default(),
+            metadata: custom.and_then(|json| Json::read(&json)?.text_map()).unwrap_or_default(),
         }
     }
 
@@ -79,8 +79,7 @@ impl Passthrough {
         if id.len() > limits::MAX_EXTERNAL_ID_BYTES || id.chars().any(char::is_control) {
             return Err("`external_id` must be at most 128 bytes without control characters");
         }
-        let json = serde_json::to_vec(&self.metadata).unwrap_or_default();
-        if json.len() > limits::MAX_METADATA_BYTES {
+        if Json::from(&self.metadata).to_string().len() > limits::MAX_METADATA_BYTES {
             return Err("`metadata` must be at most 512 bytes as JSON");
         }
         Ok(())

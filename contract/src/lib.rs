@@ -13,6 +13,7 @@
 
 mod grant;
 mod id;
+mod json;
 mod key;
 pub mod limits;
 mod manifest;
@@ -21,6 +22,7 @@ mod variant;
 
 pub use grant::{Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_VISIBILITY, decode_name, encode_name};
 pub use id::{Owner, ParseIdError, VideoId};
+pub use json::{Json, WrongMember};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
     Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause, Source, State, Timings,

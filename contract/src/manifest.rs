@@ -1,5 +1,7 @@
 //! Decides what backend writes and edge reads: the manifest of a video, and the note of a failed try.
 
+mod read;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::json::Json;
+use crate::object;
+
 macro_rules! codes {
     ($($variant:ident $code:literal $status:literal $title:literal $message:literal)*) => {
         /// What went wrong, as a stable word for machines.
@@ -76,6 +79,14 @@ codes! {
     Internal "internal" 500 "Our fault" "Something went wrong on our side."
 }
 
+impl Code {
+    /// The code that a document names. A word that a later version added is read as [`Code::Internal`]: an old reader must
+    /// not fail on it.
+    pub fn of_json(json: &Json) -> Self {
+        json.text().and_then(Self::from_word).unwrap_or(Self::Internal)
+    }
+}
+
 impl Serialize for Code {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
@@ -110,18 +121,19 @@ impl Problem {
         Self { code, detail: detail.into() }
     }
 
-    /// The body of the response, `application/problem+json`.
-    pub fn body(&self, request_id: &str) -> impl Serialize + use<> {
-        Body {
-            kind: format!("urn:glimpse:problem:{}", self.code.as_str()),
-            title: self.code.title(),
-            status: self.code.status(),
-            detail: self.detail.clone(),
-            code: self.code,
-            message: self.detail.clone(),
-            error: self.detail.clone(),
-            request_id: request_id.to_owned(),
-            request_id_of_companion: request_id.to_owned(),
+    /// The body of the response, `application/problem+json`. `requestId` is the request's id in the spelling that Uppy v4
+    /// and v5 show.
+    pub fn body(&self, request_id: &str) -> Json {
+        object! {
+            "type" => ["urn:glimpse:problem:", self.code.as_str()].concat(),
+            "title" => self.code.title(),
+            "status" => self.code.status(),
+            "detail" => &self.detail,
+            "code" => self.code.as_str(),
+            "message" => &self.detail,
+            "error" => &self.detail,
+            "request_id" => request_id,
+            "requestId" => request_id,
         }
     }
 }
@@ -130,22 +142,6 @@ impl From<Code> for Problem {
     fn from(code: Code) -> Self {
         Self::new(code)
     }
-}
-
-#[derive(Serialize)]
-struct Body {
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'static str,
-    status: u16,
-    detail: String,
-    code: Code,
-    message: String,
-    error: String,
-    request_id: String,
-    /// The same in the spelling that Uppy v4 and v5 show.
-    #[serde(rename = "requestId")]
-    request_id_of_companion: String,
 }
 
 #[cfg(test)]

@@ -1,15 +1,12 @@
 //! Decides nothing by itself: decodes an API request, asks the pure modules, encodes the answer.
 
-use glimpse_contract::{Code, Owner, Problem, limits};
+use glimpse_contract::{Code, Json, Problem, limits, object};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
-use serde_json::json;
-use worker::Request;
 
 use crate::Call;
 use crate::claim;
 use crate::moment::iso_date;
-use crate::platform;
+use crate::platform::{self, Request};
 use crate::receive;
 use crate::reply::Reply;
 use crate::storage;
@@ -21,41 +18,30 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// `GET /api/me`
 pub(crate) fn me(call: &Call<'_>) -> Reply {
-    #[derive(Serialize)]
-    struct Limits {
-        max_upload_bytes: u64,
-        max_single_upload_bytes: u64,
-        types: Vec<String>,
-    }
-    #[derive(Serialize)]
-    struct Me<'a> {
-        owner: &'a Owner,
-        subject: &'a str,
-        name: Option<&'a str>,
-        email: Option<&'a str>,
-        limits: Limits,
-    }
     let caller = call.caller;
     let allowance = Allowance::of(caller, call.config);
-    let all = || limits::UPLOAD_TYPES.iter().map(|kind| (*kind).to_owned()).collect();
+    let types: Vec<Json> = match &allowance.types {
+        Some(types) => types.iter().map(Json::from).collect(),
+        None => limits::UPLOAD_TYPES.iter().map(|kind| Json::from(*kind)).collect(),
+    };
     Reply::json(
         200,
-        &Me {
-            owner: &caller.owner,
-            subject: &caller.subject,
-            name: caller.name.as_deref(),
-            email: caller.email.as_deref(),
-            limits: Limits {
-                max_upload_bytes: allowance.max_bytes,
-                max_single_upload_bytes: allowance.max_single_bytes(),
-                types: allowance.types.unwrap_or_else(all),
+        &object! {
+            "owner" => &caller.owner,
+            "subject" => &caller.subject,
+            "name" => caller.name.as_deref(),
+            "email" => caller.email.as_deref(),
+            "limits" => object! {
+                "max_upload_bytes" => allowance.max_bytes,
+                "max_single_upload_bytes" => allowance.max_single_bytes(),
+                "types" => types,
             },
         },
     )
 }
 
 /// `POST /api/videos`: JSON that describes a file, a form with the file, or the file itself.
-pub(crate) async fn create(request: &mut Request, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn create(request: &Request, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
     let content_type = platform::header(request, "content-type").unwrap_or_default();
     let bare = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match bare.as_str() {
@@ -90,7 +76,7 @@ pub(crate) async fn send(
 }
 
 /// A signed upload for a file that is described.
-async fn describe(request: &mut Request, call: &Call<'_>) -> Result<Reply, Problem> {
+async fn describe(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let body = json_body(request).await?;
     let allowance = Allowance::of(call.caller, call.config);
     let wanted = parse_new_video(&body, &allowance)?;
@@ -109,12 +95,12 @@ async fn describe(request: &mut Request, call: &Call<'_>) -> Result<Reply, Probl
         passthrough: grant.passthrough,
     };
     let video = Video::granted(id, uploaded, &call.config.public_url);
-    Ok(Reply::json(201, &json!({ "video": video, "upload": upload }))
+    Ok(Reply::json(201, &object! { "video" => video.to_json(), "upload" => upload.to_json() })
         .with("location", format!("/api/videos/{id}")))
 }
 
 /// `POST /api/upload-tokens`
-pub(crate) async fn mint(request: &mut Request, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn mint(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let mint = parse_mint(&json_body(request).await?)?;
     let token = token_of(mint, call.caller, call.config, platform::random(), platform::now_ms())?;
     let text = call.config.upload_keys.sign(&token).ok_or_else(|| {
@@ -123,12 +109,12 @@ pub(crate) async fn mint(request: &mut Request, call: &Call<'_>) -> Result<Reply
     let url = format!("{}/u/{text}", call.config.public_url);
     Ok(Reply::json(
         201,
-        &json!({ "token": text, "url": url, "expires_at": iso_date(token.exp * 1000),
-            "videos": token.slots() }),
+        &object! { "token" => text, "url" => url, "expires_at" => iso_date(token.exp * 1000),
+        "videos" => token.slots().into_iter().map(Json::from).collect::<Vec<_>>() },
     ))
 }
 
-async fn json_body(request: &mut Request) -> Result<Vec<u8>, Problem> {
+async fn json_body(request: &Request) -> Result<Vec<u8>, Problem> {
     platform::body(request, MAX_BODY_BYTES).await.ok_or_else(|| {
         Problem::because(Code::TooLarge, "The body must be JSON of at most 64 KiB with its length.")
     })

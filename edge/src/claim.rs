@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join;
-use glimpse_contract::{Code, Key, Problem, VideoId};
-use serde_json::json;
+use glimpse_contract::{Code, Key, Problem, VideoId, object};
 
 use crate::Call;
 use crate::auth::UploadToken;
@@ -88,7 +87,7 @@ async fn mark(choice: &Choice, token: &UploadToken, call: &Call<'_>) -> Result<b
     let now_ms = platform::now_ms();
     let key = Key::Slot { owner: call.caller.owner.clone(), video: choice.video };
     let condition = choice.replaces.as_deref().map_or(Condition::IfAbsent, Condition::IfMatch);
-    let json = json!({ "token": token.jti, "taken_at": now_ms }).to_string();
+    let json = object! { "token" => &token.jti, "taken_at" => now_ms }.to_string();
     let request = storage::sign(s3::put_json(&key, json, condition, call.config, now_ms), call.request_id)?;
     match storage::send(&request, call.request_id).await?.status {
         200 => Ok(true),

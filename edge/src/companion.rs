@@ -4,15 +4,12 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
-use glimpse_contract::{Code, Grant, Key, Problem, VideoId};
-use serde::Serialize;
-use serde_json::json;
-use worker::Request;
+use glimpse_contract::{Code, Grant, Json, Key, Problem, VideoId, object};
 
 use crate::Call;
 use crate::auth::{UploadToken, upload_audience};
 use crate::claim;
-use crate::platform;
+use crate::platform::{self, Request};
 use crate::reply::Reply;
 use crate::s3::{self, NamedPart, Part, Parts, S3Request};
 use crate::storage;
@@ -36,12 +33,15 @@ pub(crate) async fn params(query: &str, call: &Call<'_>) -> Result<Reply, Proble
 }
 
 /// `POST /s3/multipart`
-pub(crate) async fn create(request: &mut Request, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn create(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let wanted = parse_creation(&body(request, MAX_BODY_BYTES).await?)?;
     let (grant, _) = granted(&wanted.filename, &wanted.content_type, call).await?;
     let upload_id = begin(&grant, call).await?;
     let bucket = &call.config.location.bucket;
-    Ok(Reply::json(200, &json!({ "key": grant.key().to_string(), "uploadId": upload_id, "bucket": bucket })))
+    Ok(Reply::json(
+        200,
+        &object! { "key" => grant.key().to_string(), "uploadId" => upload_id, "bucket" => bucket },
+    ))
 }
 
 /// Begins a multipart upload, and returns S3's name of it.
@@ -56,21 +56,13 @@ pub(crate) async fn begin(grant: &Grant, call: &Call<'_>) -> Result<String, Prob
 
 /// `GET /s3/multipart/{uploadId}`
 pub(crate) async fn list_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Listed {
-        part_number: u64,
-        #[serde(rename = "ETag")]
-        etag: String,
-        size: u64,
-    }
     let (key, _) = upload_key(query, call.caller)?;
     let parts = parts(&key, upload_id, call).await?.ok_or_else(|| complete_error("NoSuchUpload"))?;
-    let listed: Vec<Listed> = parts
+    let listed: Vec<Json> = parts
         .into_iter()
-        .map(|part| Listed { part_number: part.number, etag: part.etag, size: part.bytes })
+        .map(|part| object! { "PartNumber" => part.number, "ETag" => part.etag, "Size" => part.bytes })
         .collect();
-    Ok(Reply::json(200, &listed))
+    Ok(Reply::json(200, &listed.into()))
 }
 
 /// `GET /s3/multipart/{uploadId}/{part}`
@@ -78,7 +70,10 @@ pub(crate) fn sign_part(upload_id: &str, part: &str, query: &str, call: &Call<'_
     let (key, _) = upload_key(query, call.caller)?;
     let number = part_number(part, &Allowance::of(call.caller, call.config))?;
     let url = part_url(&key, upload_id, number, call)?;
-    Ok(Reply::json(200, &json!({ "url": url, "method": "PUT", "expires": call.config.upload_expires_secs })))
+    Ok(Reply::json(
+        200,
+        &object! { "url" => url, "method" => "PUT", "expires" => call.config.upload_expires_secs },
+    ))
 }
 
 /// `GET /s3/multipart/{uploadId}/batch`
@@ -88,7 +83,7 @@ pub(crate) fn sign_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Resul
     for number in part_numbers(query, &Allowance::of(call.caller, call.config))? {
         urls.insert(number.to_string(), part_url(&key, upload_id, number, call)?);
     }
-    Ok(Reply::json(200, &json!({ "presignedUrls": urls, "expires": call.config.upload_expires_secs })))
+    Ok(Reply::json(200, &object! { "presignedUrls" => &urls, "expires" => call.config.upload_expires_secs }))
 }
 
 fn part_url(key: &Key, upload_id: &str, number: u64, call: &Call<'_>) -> Result<String, Problem> {
@@ -99,7 +94,7 @@ fn part_url(key: &Key, upload_id: &str, number: u64, call: &Call<'_>) -> Result<
 /// `POST /s3/multipart/{uploadId}/complete`
 pub(crate) async fn complete(
     upload_id: &str,
-    request: &mut Request,
+    request: &Request,
     query: &str,
     call: &Call<'_>,
 ) -> Result<Reply, Problem> {
@@ -121,7 +116,8 @@ pub(crate) async fn complete(
     let shown = videos::find(video, call).await?;
     Ok(Reply::json(
         200,
-        &json!({ "location": location, "key": key.to_string(), "bucket": bucket, "video": shown }),
+        &object! { "location" => location, "key" => key.to_string(), "bucket" => bucket,
+        "video" => shown.map(|video| video.to_json()) },
     ))
 }
 
@@ -170,7 +166,7 @@ async fn was_finished(key: &Key, call: &Call<'_>) -> Result<(), Problem> {
 pub(crate) async fn abort(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
     let (key, _) = upload_key(query, call.caller)?;
     give_up(&key, upload_id, call).await?;
-    Ok(Reply::json(200, &json!({})))
+    Ok(Reply::json(200, &object! {}))
 }
 
 /// Gives an upload up.
@@ -205,7 +201,7 @@ pub(crate) async fn parts(key: &Key, upload_id: &str, call: &Call<'_>) -> Result
 }
 
 /// `POST /s3/presign`
-pub(crate) async fn presign(request: &mut Request, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let wanted = parse_presign(&body(request, MAX_BODY_BYTES).await?)?;
     let (config, now_ms) = (call.config, platform::now_ms());
     let expires = config.upload_expires_secs;
@@ -223,8 +219,8 @@ pub(crate) async fn presign(request: &mut Request, call: &Call<'_>) -> Result<Re
             let upload = storage::sign(presign_creation(&grant, config, now_ms), call.request_id)?;
             return Ok(Reply::json(
                 200,
-                &json!({ "url": upload.url, "key": grant.key().to_string(), "method": "POST",
-                    "headers": upload.headers, "expires": expires }),
+                &object! { "url" => &upload.url, "key" => grant.key().to_string(), "method" => "POST",
+                "headers" => upload.headers_json(), "expires" => expires },
             ));
         }
         Wanted::Part { key, upload_id, number } => {
@@ -250,7 +246,10 @@ pub(crate) async fn presign(request: &mut Request, call: &Call<'_>) -> Result<Re
             (key, "POST", url)
         }
     };
-    Ok(Reply::json(200, &json!({ "url": url, "key": key.to_string(), "method": method, "expires": expires })))
+    Ok(Reply::json(
+        200,
+        &object! { "url" => url, "key" => key.to_string(), "method" => method, "expires" => expires },
+    ))
 }
 
 /// A file whole: with its length a PUT that S3 holds to it, without it a form that S3 holds to the range.
@@ -269,15 +268,15 @@ async fn presign_put(
         let upload = storage::sign(upload, call.request_id)?;
         return Ok(Reply::json(
             200,
-            &json!({ "url": upload.url, "key": key, "method": "PUT", "headers": upload.headers,
-                "expires": expires }),
+            &object! { "url" => &upload.url, "key" => key, "method" => "PUT",
+            "headers" => upload.headers_json(), "expires" => expires },
         ));
     }
     let fields = post_policy(&grant, allowance.max_single_bytes(), config, now_ms);
     let url = config.location.bucket_url();
     Ok(Reply::json(
         200,
-        &json!({ "url": url, "key": key, "method": "POST", "fields": fields, "expires": expires }),
+        &object! { "url" => url, "key" => key, "method" => "POST", "fields" => &fields, "expires" => expires },
     ))
 }
 
@@ -334,14 +333,14 @@ pub(crate) async fn list_uploads(call: &Call<'_>) -> Result<Reply, Problem> {
     let each = found.uploads.iter().map(|upload| async move {
         let parts = parts(&upload.key, &upload.upload_id, call).await?;
         Ok::<_, Problem>(parts.map(|parts| {
-            json!({ "video": upload.video, "key": upload.key.to_string(), "uploadId": upload.upload_id,
-                "initiated_at": upload.initiated_at, "parts": parts.len(),
-                "bytes_uploaded": parts.iter().map(|part| part.bytes).sum::<u64>() })
+            object! { "video" => upload.video, "key" => upload.key.to_string(), "uploadId" => &upload.upload_id,
+                "initiated_at" => &upload.initiated_at, "parts" => parts.len(),
+                "bytes_uploaded" => parts.iter().map(|part| part.bytes).sum::<u64>() }
         }))
     });
     // One that was finished in between is left out.
     let uploads: Vec<_> = try_join_all(each).await?.into_iter().flatten().collect();
-    Ok(Reply::json(200, &json!({ "uploads": uploads, "more": found.is_truncated })))
+    Ok(Reply::json(200, &object! { "uploads" => uploads, "more" => found.is_truncated }))
 }
 
 async fn send(
@@ -351,7 +350,7 @@ async fn send(
     storage::send(&storage::sign(signed, call.request_id)?, call.request_id).await
 }
 
-async fn body(request: &mut Request, limit: usize) -> Result<Vec<u8>, Problem> {
+async fn body(request: &Request, limit: usize) -> Result<Vec<u8>, Problem> {
     platform::body(request, limit).await.ok_or_else(|| {
         let detail = format!("The body must have at most {limit} bytes, and say how many.");
         Problem::because(Code::TooLarge, detail)

@@ -83,7 +83,7 @@ impl Watch {
                 Stage::Uploaded => "uploaded",
                 _ => video.state(),
             };
-            let json = serde_json::to_string(video).expect("our own types are plain data");
+            let json = video.to_json().to_string();
             let lines = ["id: ", &stage.id().to_string(), "\nevent: ", name, "\ndata: ", &json, "\n\n"];
             text.extend(lines);
             self.told = Some(stage);

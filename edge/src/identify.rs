@@ -4,14 +4,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use glimpse_contract::{Code, Owner, Problem};
-use worker::Request;
 
 use crate::auth::{
     BearerKeys, Caller, Claims, Cookies, Expected, KeySet, Session, TokenError, UnverifiedToken, UploadToken,
     verify_hs256,
 };
 use crate::config::Config;
-use crate::platform::{self, Outgoing};
+use crate::platform::{self, Outgoing, Request};
 
 /// The largest key set or provider description that is read, in bytes.
 const MAX_METADATA_BYTES: usize = 64 * 1024;
@@ -60,7 +59,7 @@ pub(crate) async fn caller(
         Session::read(&value, oidc, &config.public_url, now_ms).ok()
     });
     let Some(claims) = session else { return Err(Problem::new(Code::Unauthorized)) };
-    let is_safe = matches!(request.method(), worker::Method::Get | worker::Method::Head);
+    let is_safe = matches!(request.method().as_str(), "GET" | "HEAD");
     if !is_safe {
         let origin = platform::header(request, "origin");
         if !origin.is_some_and(|origin| config.allows_origin(&origin)) {
@@ -84,7 +83,7 @@ fn proven(claims: Claims) -> Caller {
 async fn bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claims, TokenError> {
     let bearer = config.bearer.as_ref().ok_or(TokenError::NoKey)?;
     let claims = match &bearer.keys {
-        BearerKeys::Secret(secret) => verify_hs256(text, secret)?,
+        BearerKeys::Secret(secret) => Claims::of_json(&verify_hs256(text, secret)?)?,
         BearerKeys::Jwks(url) => by_key_set(text, url, now_ms).await?,
     };
     claims.check(Expected { issuer: &bearer.issuer, audience: &bearer.audience }, now_ms)?;
@@ -108,7 +107,7 @@ pub(crate) async fn by_key_set(text: &str, url: &str, now_ms: u64) -> Result<Cla
     if !platform::verify(&verification).await {
         return Err(TokenError::Signature);
     }
-    token.into_claims()
+    Claims::of_json(&token.into_claims()?)
 }
 
 /// A small public document: a key set or a provider's description.

@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 
-use glimpse_contract::{Code, Problem};
-use serde::Deserialize;
-use worker::Request;
+use glimpse_contract::{Code, Json, Problem};
 
 use crate::auth::{
     Claims, Cookies, Discovery, Expected, LoginState, Oidc, Session, authorize_url, callback_query,
@@ -12,18 +10,13 @@ use crate::auth::{
 };
 use crate::config::Config;
 use crate::identify::{by_key_set, fetch_metadata};
-use crate::platform::{self, Outgoing, Sent};
+use crate::platform::{self, Outgoing, Request, Sent};
 use crate::reply::Reply;
 
 const MAX_TOKEN_ANSWER_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static DISCOVERY: RefCell<Option<Discovery>> = const { RefCell::new(None) };
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    id_token: String,
 }
 
 /// Sends the browser to the provider.
@@ -99,11 +92,11 @@ async fn exchange(
         return Err(format!("the token endpoint answered {}", found.status));
     }
     let bytes = found.bytes(MAX_TOKEN_ANSWER_BYTES).await.map_err(|error| error.to_string())?;
-    let answer: TokenAnswer =
-        serde_json::from_slice(&bytes).map_err(|_| "the token endpoint's answer has no id_token")?;
+    let answer = Json::read(&bytes).unwrap_or_default();
+    let id_token = answer.get("id_token").text().ok_or("the token endpoint's answer has no id_token")?;
 
     let claims: Claims =
-        by_key_set(&answer.id_token, &discovery.jwks_uri, now_ms).await.map_err(|error| error.to_string())?;
+        by_key_set(id_token, &discovery.jwks_uri, now_ms).await.map_err(|error| error.to_string())?;
     let expected = Expected { issuer: &oidc.issuer, audience: &oidc.client_id };
     claims.check(expected, now_ms).map_err(|error| error.to_string())?;
     if claims.nonce.as_deref() != Some(login.nonce.as_str()) {

@@ -1,16 +1,22 @@
 //! Decides nothing: the clock, randomness, fetches, the cache and WebCrypto, as the Workers runtime has them.
 //! Besides `reply.rs` and `lib.rs` it is the only file that names `worker::`.
 
-use std::time::Duration;
-
-use serde_json::json;
+use glimpse_contract::object;
 use thiserror::Error;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use worker::{ByteStream, Cache, Context, Delay, Env, Headers, Request, Response, ResponseBody};
+use web_sys::{ReadableStream, ReadableStreamDefaultReader};
+use worker::worker_sys::RateLimiter;
+use worker::{Context, Delay, Env};
 
 use crate::auth::{Algorithm, Verification};
 use crate::reply::Reply;
+
+/// A request to the Worker. The browser's own interface, like [`Response`]: `worker`'s wrappers around them put every kind
+/// of error that a Worker can meet into each call, and weigh a tenth of this one.
+pub(crate) type Request = web_sys::Request;
+/// A response, stored or on its way.
+pub(crate) type Response = web_sys::Response;
 
 /// How long the storage may take to begin its answer, in milliseconds.
 pub(crate) const PATIENCE_MS: u32 = 10_000;
@@ -28,7 +34,7 @@ pub(crate) enum FetchError {
 
 /// The time now, in Unix milliseconds.
 pub(crate) fn now_ms() -> u64 {
-    worker::Date::now().as_millis()
+    js_sys::Date::now() as u64
 }
 
 /// Random bytes, fit for keys.
@@ -40,12 +46,13 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 
 /// A variable or secret of the deployment.
 pub(crate) fn lookup(env: &Env, name: &str) -> Option<String> {
-    env.var(name).ok().map(|value| value.to_string())
+    js_sys::Reflect::get(env, &JsValue::from_str(name)).ok()?.as_string()
 }
 
 /// A line in the log, as JSON. Never a URL with its query, a token or a cookie.
 pub(crate) fn log_error(event: &str, request_id: &str, detail: &str) {
-    let line = json!({ "level": "error", "event": event, "request_id": request_id, "detail": detail });
+    let line =
+        object! { "level" => "error", "event" => event, "request_id" => request_id, "detail" => detail };
     worker::console_error!("{line}");
 }
 
@@ -59,7 +66,7 @@ pub(crate) enum Sent<'a> {
     /// Bytes.
     Bytes(&'a [u8]),
     /// The body of the request that is being answered, passed on without being read.
-    Stream(web_sys::ReadableStream),
+    Stream(ReadableStream),
 }
 
 /// What is sent to another server.
@@ -90,32 +97,32 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// One of its headers.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        self.response.headers().get(name).ok().flatten()
+        response_header(&self.response, name)
     }
 
     /// Its body, at most `limit` bytes of it.
-    pub(crate) async fn bytes(mut self, limit: usize) -> Result<Vec<u8>, FetchError> {
+    pub(crate) async fn bytes(self, limit: usize) -> Result<Vec<u8>, FetchError> {
         let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if declared.is_some_and(|length| length > limit) {
             return Err(FetchError::TooLong);
         }
-        let bytes = self.response.bytes().await.map_err(|error| FetchError::NoAnswer(error.to_string()))?;
+        let bytes = response_bytes(&self.response).await;
+        let bytes = bytes.ok_or_else(|| FetchError::NoAnswer("broken off".to_owned()))?;
         if bytes.len() > limit { Err(FetchError::TooLong) } else { Ok(bytes) }
     }
 }
 
 /// Sends a request to another server. Redirects are not followed: what we sign is for one address only.
 pub(crate) async fn fetch(outgoing: Outgoing<'_>) -> Result<Incoming, FetchError> {
-    let response = send(outgoing).await.map_err(|error| {
+    let response: Response = send(outgoing).await.map_err(|error| {
         // The text may hold the URL, and the URL a signature: only the error's kind is kept.
         let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.name()));
         FetchError::NoAnswer(text.unwrap_or_else(|| "unknown".to_owned()))
     })?;
-    let response = Response::from(response);
-    Ok(Incoming { status: response.status_code(), response })
+    Ok(Incoming { status: response.status(), response })
 }
 
-async fn send(outgoing: Outgoing<'_>) -> Result<web_sys::Response, JsValue> {
+async fn send(outgoing: Outgoing<'_>) -> Result<Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     for (name, value) in outgoing.headers {
         headers.set(name, value)?;
@@ -139,17 +146,24 @@ fn scope() -> web_sys::WorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
+/// The cache of this place, Cloudflare's `caches.default`.
+fn cache() -> Result<web_sys::Cache, JsValue> {
+    let all: JsValue = scope().caches()?.into();
+    js_sys::Reflect::get(&all, &JsValue::from_str("default"))?.dyn_into()
+}
+
 /// The edge cache's entry for this URL.
 pub(crate) async fn cache_get(url: &str) -> Option<Response> {
-    Cache::default().get(url, false).await.ok().flatten()
+    let found = JsFuture::from(cache().ok()?.match_with_str(url)).await.ok()?;
+    found.dyn_into().ok()
 }
 
 /// Stores an answer under this URL, after the response has gone out. A failure costs a later miss and no more.
 pub(crate) fn cache_put(context: &Context, url: String, headers: Vec<(&'static str, String)>, body: Vec<u8>) {
     context.wait_until(async move {
         let reply = Reply { status: 200, headers, body: crate::reply::Body::Bytes(body) };
-        if let Ok(response) = reply.into_response(false) {
-            let _ = Cache::default().put(url, response).await;
+        if let (Ok(response), Ok(cache)) = (reply.into_response(false), cache()) {
+            let _ = JsFuture::from(cache.put_with_str(&url, &response)).await;
         }
     });
 }
@@ -160,29 +174,50 @@ pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
 }
 
 /// The body of a request, read whole if it says that it has at most `limit` bytes, and has no more.
-pub(crate) async fn body(request: &mut Request, limit: usize) -> Option<Vec<u8>> {
+pub(crate) async fn body(request: &Request, limit: usize) -> Option<Vec<u8>> {
     let length = header(request, "content-length").and_then(|text| text.parse::<usize>().ok());
     match length {
         Some(length) if length > limit => return None,
-        None if request.inner().body().is_some() => return None,
+        None if request.body().is_some() => return None,
         _ => {}
     }
-    request.bytes().await.ok().filter(|bytes| bytes.len() <= limit)
+    let buffer = JsFuture::from(request.array_buffer().ok()?).await.ok()?;
+    Some(js_sys::Uint8Array::new(&buffer).to_vec()).filter(|bytes| bytes.len() <= limit)
 }
 
 /// The body of a request as it comes.
-pub(crate) fn body_stream(request: &Request) -> Option<web_sys::ReadableStream> {
-    request.inner().body()
+pub(crate) fn body_stream(request: &Request) -> Option<ReadableStream> {
+    request.body()
 }
 
-/// The chunks of a stream.
-pub(crate) fn chunks(stream: web_sys::ReadableStream) -> ByteStream {
-    ByteStream::from(stream)
+/// The chunks of a stream, one after another.
+#[derive(Debug)]
+pub(crate) struct Chunks(ReadableStreamDefaultReader);
+
+/// A stream broke off before its end.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl Chunks {
+    /// Begins to read a stream that nobody else reads.
+    pub(crate) fn of(stream: &ReadableStream) -> Result<Self, BrokenOff> {
+        stream.get_reader().dyn_into().map(Self).map_err(|_| BrokenOff)
+    }
+
+    /// The next chunk; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, BrokenOff> {
+        let read = JsFuture::from(self.0.read()).await.map_err(|_| BrokenOff)?;
+        let of = |name| js_sys::Reflect::get(&read, &JsValue::from_str(name)).map_err(|_| BrokenOff);
+        if of("done")?.is_truthy() {
+            return Ok(None);
+        }
+        Ok(Some(js_sys::Uint8Array::new(&of("value")?).to_vec()))
+    }
 }
 
 /// Waits.
 pub(crate) async fn sleep_ms(ms: u64) {
-    Delay::from(Duration::from_millis(ms)).await;
+    Delay::from(std::time::Duration::from_millis(ms)).await;
 }
 
 /// How often somebody may do something, where the deployment limits it.
@@ -201,18 +236,35 @@ pub(crate) async fn is_within(env: &Env, limiter: Limiter, who: &str) -> bool {
         Limiter::Grants => "GRANT_LIMITER",
         Limiter::Parts => "PART_LIMITER",
     };
-    let Ok(binding) = env.rate_limiter(name) else { return true };
-    binding.limit(who.to_owned()).await.map_or(true, |outcome| outcome.success)
+    counted(env, name, who).await.unwrap_or(true)
 }
 
-/// A header of a cached response.
-pub(crate) fn response_header(headers: &Headers, name: &str) -> Option<String> {
-    headers.get(name).ok().flatten()
+async fn counted(env: &Env, name: &str, who: &str) -> Result<bool, JsValue> {
+    let binding = js_sys::Reflect::get(env, &JsValue::from_str(name))?;
+    if binding.is_undefined() {
+        return Ok(true);
+    }
+    let binding: RateLimiter = binding.unchecked_into();
+    let asked = js_sys::Object::new();
+    js_sys::Reflect::set(&asked, &JsValue::from_str("key"), &JsValue::from_str(who))?;
+    let outcome = JsFuture::from(binding.limit(asked)?).await?;
+    Ok(js_sys::Reflect::get(&outcome, &JsValue::from_str("success"))?.is_truthy())
+}
+
+/// A header of a response.
+pub(crate) fn response_header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).ok().flatten()
+}
+
+/// The body of a response, whole; `None` if it broke off.
+pub(crate) async fn response_bytes(response: &Response) -> Option<Vec<u8>> {
+    let buffer = JsFuture::from(response.array_buffer().ok()?).await.ok()?;
+    Some(js_sys::Uint8Array::new(&buffer).to_vec())
 }
 
 /// Whether a response has a body that can be passed on.
 pub(crate) fn has_body(response: &Response) -> bool {
-    !matches!(response.body(), ResponseBody::Empty)
+    response.body().is_some()
 }
 
 /// Whether a signature is the key's, by WebCrypto. The algorithm is the key's own.
@@ -222,9 +274,9 @@ pub(crate) async fn verify(verification: &Verification<'_>) -> bool {
 
 async fn verify_by_webcrypto(verification: &Verification<'_>) -> Result<bool, JsValue> {
     let algorithm = match verification.key.algorithm {
-        Algorithm::Rs256 => json!({ "name": "RSASSA-PKCS1-v1_5", "hash": "SHA-256" }),
-        Algorithm::Es256 => json!({ "name": "ECDSA", "namedCurve": "P-256", "hash": "SHA-256" }),
-        Algorithm::EdDsa => json!({ "name": "Ed25519" }),
+        Algorithm::Rs256 => object! { "name" => "RSASSA-PKCS1-v1_5", "hash" => "SHA-256" },
+        Algorithm::Es256 => object! { "name" => "ECDSA", "namedCurve" => "P-256", "hash" => "SHA-256" },
+        Algorithm::EdDsa => object! { "name" => "Ed25519" },
         Algorithm::Hs256 => return Ok(false),
     };
     let algorithm: js_sys::Object = js_sys::JSON::parse(&algorithm.to_string())?.unchecked_into();

@@ -4,15 +4,14 @@
 //! parts, one at a time, so that no more than one part is ever held.
 
 use futures_channel::mpsc;
+use futures_util::SinkExt as _;
 use futures_util::future::join;
-use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
-use glimpse_contract::{Code, Grant, Problem};
-use worker::Request;
+use glimpse_contract::{Code, Grant, Problem, object};
 
 use crate::Call;
 use crate::claim;
 use crate::companion;
-use crate::platform::{self, Sent};
+use crate::platform::{self, Chunks, Request, Sent};
 use crate::reply::Reply;
 use crate::s3::{self, NamedPart, S3Request};
 use crate::storage;
@@ -40,9 +39,16 @@ pub(crate) async fn raw(
     let allowance = Allowance::of(call.caller, call.config);
     let Some(length) = length else {
         let mut pipe = Pipe::open(name, content_type, &Fields::default(), allowance, call).await?;
-        let mut chunks = platform::chunks(stream);
-        while let Some(chunk) = chunks.next().await {
-            pipe.push(&chunk.map_err(|_| broken_off())?).await?;
+        let mut chunks = Chunks::of(&stream).map_err(|_| broken_off())?;
+        loop {
+            match chunks.next().await {
+                Ok(Some(chunk)) => pipe.push(&chunk).await?,
+                Ok(None) => break,
+                Err(_) => {
+                    pipe.give_up().await?;
+                    return Err(broken_off());
+                }
+            }
         }
         return answer(request, pipe.finish().await?, call).await;
     };
@@ -64,12 +70,12 @@ pub(crate) async fn form(request: &Request, boundary: String, call: &Call<'_>) -
     // which holds one chunk and so keeps the pace.
     let (mut sender, receiver) = mpsc::channel::<Result<bytes::Bytes, std::io::Error>>(0);
     let hand_over = async move {
-        let mut chunks = platform::chunks(stream)
-            .map_ok(bytes::Bytes::from)
-            .map_err(|error| std::io::Error::other(error.to_string()));
-        while let Some(chunk) = chunks.next().await {
+        let Ok(mut chunks) = Chunks::of(&stream) else { return };
+        while let Some(chunk) = chunks.next().await.transpose() {
+            let chunk = chunk.map(bytes::Bytes::from).map_err(|_| std::io::ErrorKind::ConnectionReset.into());
+            let is_last = chunk.is_err();
             // Nobody listens any more: the answer is known already.
-            if sender.send(chunk).await.is_err() {
+            if sender.send(chunk).await.is_err() || is_last {
                 break;
             }
         }
@@ -259,7 +265,7 @@ async fn answer(request: &Request, grant: Grant, call: &Call<'_>) -> Result<Repl
         let has_time = platform::now_ms() + LOOK_MS < until;
         if is_over || !has_time {
             let status = if is_over { 200 } else { 201 };
-            let mut reply = Reply::json(status, &serde_json::json!({ "video": video }))
+            let mut reply = Reply::json(status, &object! { "video" => video.to_json() })
                 .with("location", format!("/api/videos/{}", grant.video));
             if let Some(secs) = wait {
                 reply = reply.with("preference-applied", format!("wait={}", secs.min(MAX_WAIT_SECS)));

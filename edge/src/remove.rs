@@ -3,11 +3,7 @@
 //! First a manifest that says so takes the place of the present one: from then on no picture is served, and a function
 //! that is still at work loses the race for the manifest. Then the source goes, then every picture.
 
-use glimpse_contract::{
-    Code, Key, MANIFEST_VERSION, Manifest, Problem, Reads, RejectedBecause, Source, State, Timings, VideoId,
-    Visibility,
-};
-use serde_json::json;
+use glimpse_contract::{Code, Key, MANIFEST_VERSION, Manifest, Problem, VideoId, Visibility, object};
 
 use crate::Call;
 use crate::companion;
@@ -24,8 +20,7 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
     let (config, request_id, owner) = (call.config, call.request_id, &call.caller.owner);
     let now_ms = platform::now_ms();
     let source = Key::Source { owner: owner.clone(), video };
-    let manifest: Option<Manifest> =
-        storage::read_json(&Key::Manifest(video), config, now_ms, request_id).await?;
+    let manifest = storage::manifest(video, config, now_ms, request_id).await?;
     if manifest.as_ref().is_some_and(|manifest| manifest.owner != *owner) {
         return Err(Problem::new(Code::NotFound));
     }
@@ -56,8 +51,8 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
     let objects = delete_media(video, call).await?;
     Ok(Reply::json(
         200,
-        &json!({ "id": video, "removed": { "source": has_source, "pictures": objects,
-            "unfinished_uploads": unfinished.uploads.len() } }),
+        &object! { "id" => video, "removed" => object! { "source" => has_source, "pictures" => objects,
+        "unfinished_uploads" => unfinished.uploads.len() } },
     ))
 }
 
@@ -75,23 +70,21 @@ async fn unfinished(video: VideoId, call: &Call<'_>) -> Result<UnfinishedUploads
 /// Nothing of the file is kept in it: no name, no length.
 async fn put_tombstone(video: VideoId, before: Option<&Manifest>, call: &Call<'_>) -> Result<(), Problem> {
     let now_ms = platform::now_ms();
-    let tombstone = Manifest {
-        version: MANIFEST_VERSION,
-        video,
-        owner: call.caller.owner.clone(),
-        visibility: before.map_or(Visibility::Public, |manifest| manifest.visibility),
-        passthrough: before.map(|manifest| manifest.passthrough.clone()).unwrap_or_default(),
-        state: State::Rejected,
-        rejected: Some(RejectedBecause { code: Code::Deleted }),
-        source: Source::default(),
-        outputs: Vec::new(),
-        thumbhash: None,
-        dominant_color: None,
-        poster_ms: None,
-        timings: Timings { committed: now_ms, ..Timings::default() },
-        reads: Reads::default(),
+    let visibility = before.map_or(Visibility::Public, |manifest| manifest.visibility);
+    let mut tombstone = object! {
+        "version" => MANIFEST_VERSION,
+        "video" => video,
+        "owner" => &call.caller.owner,
+        "visibility" => visibility.as_str(),
+        "state" => "rejected",
+        "rejected" => object! { "code" => Code::Deleted.as_str() },
+        "source" => object! {},
+        "timings" => object! { "committed" => now_ms },
     };
-    let json = serde_json::to_string(&tombstone).expect("our own types are plain data");
+    if let Some(before) = before {
+        before.passthrough.put_into(&mut tombstone);
+    }
+    let json = tombstone.to_string();
     let request = s3::put_json(&Key::Manifest(video), json, Condition::Always, call.config, now_ms);
     let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
     if answer.status == 200 { Ok(()) } else { Err(storage::unexpected(answer.status, call.request_id)) }

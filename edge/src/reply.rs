@@ -1,15 +1,16 @@
-//! Decides how an answer becomes a response: the one place that builds `worker::Response`.
+//! Decides how an answer becomes a response: the one place that builds a response.
 
 use std::fmt;
 use std::pin::Pin;
 
-use futures_util::Stream;
-use glimpse_contract::Problem;
-use serde::Serialize;
-use worker::{Headers, Response, ResponseBuilder};
+use futures_util::{Stream, StreamExt as _};
+use glimpse_contract::{Json, Problem};
+use wasm_bindgen::{JsCast as _, JsValue};
+
+use crate::platform::Response;
 
 /// Bytes that are made while they are sent.
-pub(crate) struct Chunks(pub(crate) Pin<Box<dyn Stream<Item = worker::Result<Vec<u8>>>>>);
+pub(crate) struct Chunks(pub(crate) Pin<Box<dyn Stream<Item = Vec<u8>>>>);
 
 impl fmt::Debug for Chunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,9 +46,8 @@ impl Reply {
     }
 
     /// A JSON body, never cached: it is about the one who asked.
-    pub(crate) fn json(status: u16, value: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(value).expect("our own types are plain data");
-        Self { status, headers: Vec::new(), body: Body::Bytes(body) }
+    pub(crate) fn json(status: u16, value: &Json) -> Self {
+        Self { status, headers: Vec::new(), body: Body::Bytes(value.to_string().into_bytes()) }
             .with("content-type", "application/json; charset=utf-8")
             .with("cache-control", "no-store")
             .with("x-content-type-options", "nosniff")
@@ -86,18 +86,27 @@ impl Reply {
     }
 
     /// The response. The answer to `HEAD` keeps its headers and loses its body.
-    pub(crate) fn into_response(self, is_head: bool) -> worker::Result<Response> {
-        let headers = Headers::new();
+    pub(crate) fn into_response(self, is_head: bool) -> Result<Response, JsValue> {
+        let headers = web_sys::Headers::new()?;
         for (name, value) in &self.headers {
             headers.append(name, value)?;
         }
-        let builder = ResponseBuilder::new().with_status(self.status).with_headers(headers);
-        Ok(match self.body {
-            _ if is_head => builder.empty(),
-            Body::Empty => builder.empty(),
-            Body::Bytes(bytes) => builder.fixed(bytes),
-            Body::Stream(chunks) => builder.from_stream(chunks.0)?,
-            Body::Upstream(response) => builder.body(response.into_parts().1),
-        })
+        let init = web_sys::ResponseInit::new();
+        init.set_status(self.status);
+        init.set_headers(&headers);
+        let stream = match self.body {
+            _ if is_head => None,
+            Body::Empty => None,
+            Body::Bytes(bytes) => {
+                let bytes = js_sys::Uint8Array::from(bytes.as_slice());
+                return Response::new_with_opt_buffer_source_and_init(Some(&bytes), &init);
+            }
+            Body::Stream(chunks) => {
+                let chunks = chunks.0.map(|chunk| Ok(js_sys::Uint8Array::from(chunk.as_slice()).into()));
+                Some(wasm_streams::ReadableStream::from_stream(chunks).into_raw().unchecked_into())
+            }
+            Body::Upstream(response) => response.body(),
+        };
+        Response::new_with_opt_readable_stream_and_init(stream.as_ref(), &init)
     }
 }

@@ -1,7 +1,6 @@
 //! Decides what S3's answers mean to a client: there, not there, or trouble that is not the client's.
 
-use glimpse_contract::{Code, Key, Problem};
-use serde::de::DeserializeOwned;
+use glimpse_contract::{Code, Json, Key, Manifest, Problem, VideoId};
 
 use crate::config::Config;
 use crate::platform::{self, Incoming, Outgoing, PATIENCE_MS, Sent};
@@ -65,22 +64,35 @@ pub(crate) fn unexpected(status: u16, request_id: &str) -> Problem {
 }
 
 /// A JSON document of ours; `None` if it is not there.
-pub(crate) async fn read_json<T: DeserializeOwned>(
+pub(crate) async fn read_json(
     key: &Key,
     config: &Config,
     now_ms: u64,
     request_id: &str,
-) -> Result<Option<T>, Problem> {
+) -> Result<Option<Json>, Problem> {
     let found = send(&sign(s3::get(key, config, now_ms), request_id)?, request_id).await?;
     match found.status {
         200 => {}
         404 => return Ok(None),
         status => return Err(unexpected(status, request_id)),
     }
-    let trouble = |detail: String| {
-        platform::log_error("storage", request_id, &detail);
-        Problem::new(Code::Upstream)
-    };
-    let bytes = found.bytes(MAX_DOCUMENT_BYTES).await.map_err(|error| trouble(error.to_string()))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| trouble(format!("{key}: {error}")))
+    let bytes = found.bytes(MAX_DOCUMENT_BYTES).await.map_err(|_| unreadable(key, request_id))?;
+    Json::read(&bytes).map(Some).ok_or_else(|| unreadable(key, request_id))
+}
+
+/// The manifest of a video; `None` if there is none.
+pub(crate) async fn manifest(
+    video: VideoId,
+    config: &Config,
+    now_ms: u64,
+    request_id: &str,
+) -> Result<Option<Manifest>, Problem> {
+    let key = Key::Manifest(video);
+    let Some(json) = read_json(&key, config, now_ms, request_id).await? else { return Ok(None) };
+    Manifest::of_json(&json).map(Some).ok_or_else(|| unreadable(&key, request_id))
+}
+
+fn unreadable(key: &Key, request_id: &str) -> Problem {
+    platform::log_error("storage", request_id, &format!("{key} cannot be read"));
+    Problem::new(Code::Upstream)
 }

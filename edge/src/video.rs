@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use glimpse_contract::{
-    Code, Failure, Manifest, Output, Passthrough, State, Variant, VideoId, revision_of_etag,
+    Code, Failure, Json, Manifest, Output, Passthrough, State, Variant, VideoId, object, revision_of_etag,
 };
-use serde::Serialize;
 
 use crate::moment::iso_date;
 
 /// A video, as the API shows it to its owner.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Video {
     id: VideoId,
     state: &'static str,
@@ -24,23 +23,9 @@ pub struct Video {
     has_audio: Option<bool>,
     thumbhash: Option<String>,
     dominant_color: Option<String>,
-    problem: Option<VideoProblem>,
-    #[serde(flatten)]
+    problem: Option<Code>,
     passthrough: Passthrough,
     urls: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct VideoProblem {
-    code: Code,
-    title: &'static str,
-    message: &'static str,
-}
-
-impl From<Code> for VideoProblem {
-    fn from(code: Code) -> Self {
-        Self { code, title: code.title(), message: code.message() }
-    }
 }
 
 /// An uploaded file of which nothing is known yet but what its upload said.
@@ -93,7 +78,7 @@ impl Video {
             has_audio: None,
             thumbhash: None,
             dominant_color: None,
-            problem: problem.map(VideoProblem::from),
+            problem,
             passthrough: uploaded.passthrough,
             urls: urls(id, None, public_url),
         }
@@ -102,6 +87,31 @@ impl Video {
     /// `uploading`, `processing`, `ready`, `rejected` or `failed`.
     pub fn state(&self) -> &'static str {
         self.state
+    }
+
+    /// As the API answers it.
+    pub fn to_json(&self) -> Json {
+        let problem = self.problem.map(|code| {
+            object! { "code" => code.as_str(), "title" => code.title(), "message" => code.message() }
+        });
+        let mut json = object! {
+            "id" => self.id,
+            "state" => self.state,
+            "name" => &self.name,
+            "bytes" => self.bytes,
+            "content_type" => &self.content_type,
+            "created_at" => &self.created_at,
+            "width" => self.width,
+            "height" => self.height,
+            "duration_ms" => self.duration_ms,
+            "has_audio" => self.has_audio,
+            "thumbhash" => self.thumbhash.as_deref(),
+            "dominant_color" => self.dominant_color.as_deref(),
+            "problem" => problem,
+        };
+        self.passthrough.put_into(&mut json);
+        json.put("urls", (&self.urls).into());
+        json
     }
 
     /// A video whose outcome is committed.
@@ -122,7 +132,7 @@ impl Video {
             has_audio: is_ready.then_some(source.has_audio),
             thumbhash: manifest.thumbhash.clone(),
             dominant_color: manifest.dominant_color.clone(),
-            problem: manifest.rejected.as_ref().map(|because| because.code.into()),
+            problem: manifest.rejected.as_ref().map(|because| because.code),
             passthrough: manifest.passthrough.clone(),
             urls: if is_ready { urls(*id, Some(&manifest.outputs), public_url) } else { BTreeMap::new() },
         }
@@ -188,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_ready_video_carries_revisions_and_no_key_of_the_bucket() {
-        let video = serde_json::to_value(Video::from_manifest(&manifest(), "https://v.example")).unwrap();
+        let video =
+            serde_json::to_value(Video::from_manifest(&manifest(), "https://v.example").to_json()).unwrap();
         assert_eq!(video["state"], "ready");
         assert_eq!(video["created_at"], "2023-11-14T22:13:20.000Z");
         assert_eq!(video["problem"], serde_json::Value::Null);
@@ -204,7 +215,8 @@ mod tests {
         let mut manifest = manifest();
         manifest.state = State::Rejected;
         manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
-        let video = serde_json::to_value(Video::from_manifest(&manifest, "https://v.example")).unwrap();
+        let video =
+            serde_json::to_value(Video::from_manifest(&manifest, "https://v.example").to_json()).unwrap();
         assert_eq!(video["state"], "rejected");
         assert_eq!(video["problem"]["message"], Code::NotAVideo.message());
         assert_eq!(video["urls"].as_object().unwrap().len(), 0);
@@ -229,7 +241,7 @@ mod tests {
         };
         let state = |failure| {
             let video = Video::without_manifest(id, uploaded.clone(), failure, "https://v.example");
-            serde_json::to_value(video).unwrap()["state"].clone()
+            serde_json::to_value(video.to_json()).unwrap()["state"].clone()
         };
         assert_eq!((state(None), state(Some(&failure))), ("processing".into(), "failed".into()));
         let video = Video::without_manifest(id, uploaded.clone(), None, "https://v.example");

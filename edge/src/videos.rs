@@ -2,15 +2,15 @@
 
 use futures_util::future::{join, join_all};
 use futures_util::stream;
-use glimpse_contract::{Code, Failure, Key, Manifest, Passthrough, Problem, VideoId, decode_name, limits};
-use serde::Serialize;
-use worker::Request;
+use glimpse_contract::{
+    Code, Failure, Json, Key, Passthrough, Problem, VideoId, decode_name, limits, object,
+};
 
 use crate::Call;
 use crate::auth::Caller;
 use crate::config::Config;
 use crate::events::{LOOKS, Watch, pause_ms};
-use crate::platform;
+use crate::platform::{self, Request};
 use crate::reply::{Body, Chunks, Reply};
 use crate::s3::{self, Listing};
 use crate::storage;
@@ -25,18 +25,13 @@ const MAX_PAGE: usize = 16;
 /// `GET /api/videos/{video}`
 pub(crate) async fn show(video: VideoId, call: &Call<'_>) -> Result<Reply, Problem> {
     match find(video, call).await? {
-        Some(video) => Ok(Reply::json(200, &video)),
+        Some(video) => Ok(Reply::json(200, &video.to_json())),
         None => Err(Problem::new(Code::NotFound)),
     }
 }
 
 /// `GET /api/videos`
 pub(crate) async fn list(query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
-    #[derive(Serialize)]
-    struct Page {
-        videos: Vec<Video>,
-        cursor: Option<VideoId>,
-    }
     let (limit, cursor) = parse_list(query)?;
     let request = s3::list(&call.caller.owner, cursor, limit, call.config, platform::now_ms());
     let found = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
@@ -51,11 +46,11 @@ pub(crate) async fn list(query: &str, call: &Call<'_>) -> Result<Reply, Problem>
         match found {
             // One that was deleted in between is left out; trouble with the storage is not hidden.
             Err(problem) if problem.code == Code::Deleted => {}
-            found => videos.extend(found?),
+            found => videos.extend(found?.map(|video| video.to_json())),
         }
     }
     let cursor = listing.items.last().filter(|_| listing.is_truncated).map(|last| last.video);
-    Ok(Reply::json(200, &Page { videos, cursor }))
+    Ok(Reply::json(200, &object! { "videos" => Json::List(videos), "cursor" => cursor }))
 }
 
 /// A video of this caller, from its manifest or, before there is one, from its upload.
@@ -70,8 +65,7 @@ pub(crate) async fn find(video: VideoId, call: &Call<'_>) -> Result<Option<Video
     }
     let (config, request_id, owner) = (call.config, call.request_id, &call.caller.owner);
     let now_ms = platform::now_ms();
-    let manifest: Option<Manifest> =
-        storage::read_json(&Key::Manifest(video), config, now_ms, request_id).await?;
+    let manifest = storage::manifest(video, config, now_ms, request_id).await?;
     if let Some(manifest) = manifest {
         if manifest.owner != *owner {
             return Ok(None);
@@ -84,11 +78,9 @@ pub(crate) async fn find(video: VideoId, call: &Call<'_>) -> Result<Option<Video
     let source = Key::Source { owner: owner.clone(), video };
     let head = storage::sign(s3::head(&source, config, now_ms), request_id)?;
     let failure_key = Key::Failure(video);
-    let (head, failure) = join(
-        storage::send(&head, request_id),
-        storage::read_json::<Failure>(&failure_key, config, now_ms, request_id),
-    )
-    .await;
+    let (head, failure) =
+        join(storage::send(&head, request_id), storage::read_json(&failure_key, config, now_ms, request_id))
+            .await;
     let head = head?;
     match head.status {
         200 => {}
@@ -101,7 +93,8 @@ pub(crate) async fn find(video: VideoId, call: &Call<'_>) -> Result<Option<Video
         content_type: head.header("content-type").unwrap_or_default(),
         passthrough: Passthrough::from_headers(|name| head.header(name)),
     };
-    Ok(Some(Video::without_manifest(video, uploaded, failure?.as_ref(), &config.public_url)))
+    let failure = failure?.as_ref().and_then(Failure::of_json);
+    Ok(Some(Video::without_manifest(video, uploaded, failure.as_ref(), &config.public_url)))
 }
 
 /// `GET /api/videos/{video}/events`
@@ -121,7 +114,7 @@ pub(crate) async fn watch(video: VideoId, request: &Request, call: Call<'_>) -> 
         state.looks += 1;
         let (text, is_over) = state.watch.saw(&found);
         let next = (!is_over && state.looks < LOOKS).then_some(state);
-        Some((Ok(text.into_bytes()), next))
+        Some((text.into_bytes(), next))
     });
     let mut reply = Reply::empty(200)
         .with("content-type", "text/event-stream; charset=utf-8")

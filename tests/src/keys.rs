@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use glimpse_edge::auth::{Secret, sign_hs256};
+use glimpse_contract::Json;
+use glimpse_edge::auth::{Claims, Secret, sign_hs256};
 use serde_json::{Value, json};
 
 use crate::named;
@@ -24,7 +25,23 @@ pub fn now_secs() -> u64 {
 /// A bearer token of this person, good for an hour.
 pub fn secret_token(subject: &str) -> String {
     let claims = json!({ "iss": ISSUER, "sub": subject, "aud": AUDIENCE, "exp": now_secs() + 3600 });
-    sign_hs256(&claims, &Secret::new(SECRET.as_bytes().to_vec()))
+    sign_hs256(&tree(&claims), &Secret::new(SECRET.as_bytes().to_vec()))
+}
+
+/// The same document as the Worker reads it.
+///
+/// # Panics
+/// If the Worker would not.
+pub fn tree(value: &Value) -> Json {
+    Json::read(value.to_string().as_bytes()).expect("a document without a name that comes twice")
+}
+
+/// What an ID token of these members claims.
+///
+/// # Panics
+/// If it is none.
+pub fn claims(members: &Value) -> Claims {
+    Claims::of_json(&tree(members)).expect("claims")
 }
 
 /// A key set and tokens by name, made by `keys/mint.mjs`: `jwks`, `good` (by algorithm) and `bad` (by reason).

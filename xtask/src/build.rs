@@ -47,6 +47,10 @@ const WORKER_PROFILE: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
 ];
 
+/// The most bytes of wasm with gzip: 300 KiB. Cloudflare allows 3 MB on its free plan,
+/// <https://developers.cloudflare.com/workers/platform/limits/#worker-size>; start-up and every cold place pay for each.
+const MAX_ZIPPED_BYTES: usize = 300 * 1024;
+
 /// Builds each of the parts once, whatever their order.
 /// Where the page may send uploads: its content security policy says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +96,7 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
         inputs = inputs.with_path(&project.path(path), &not_inputs)?;
     }
     if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {
-        run::found("Worker", format_args!("{}; nothing has changed", size(&output)?));
+        run::found("Worker", format_args!("{}; nothing has changed", size(&output)?.0));
         return Ok(());
     }
     fingerprint::forget(&stamp)?;
@@ -109,20 +113,33 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
     tools.wasm.apply(&mut command);
     Step::new("Worker", project.log("edge"))
         .run(&mut command, "Correct what the compiler says above, then start this again.")?;
-    run::note(&size(&output)?);
+    let (words, zipped) = size(&output)?;
+    run::note(&words);
+    check_size(zipped)?;
     fingerprint::write(&stamp, inputs)
 }
 
-/// The Worker's size, plain and as Cloudflare counts it against the limit of a plan.
-fn size(output: &Path) -> Result<String> {
+fn check_size(zipped: Option<usize>) -> Result<()> {
+    match zipped {
+        Some(bytes) if bytes > MAX_ZIPPED_BYTES => {
+            bail!("the Worker has {bytes} bytes with gzip, and may have {MAX_ZIPPED_BYTES}")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The Worker's size in words, plain and as Cloudflare counts it against the limit of a plan; and the latter, where there
+/// is a gzip.
+fn size(output: &Path) -> Result<(String, Option<usize>)> {
     let wasm = output.join("index_bg.wasm");
     let plain = fs::metadata(&wasm).with_context(|| format!("no {}", wasm.display()))?.len();
     let zipped = Command::new("gzip").args(["-9", "-c"]).arg(&wasm).stderr(Stdio::null()).output();
     Ok(match zipped {
         Ok(zipped) if zipped.status.success() => {
-            format!("{plain} bytes of wasm, {} with gzip", zipped.stdout.len())
+            let bytes = zipped.stdout.len();
+            (format!("{plain} bytes of wasm, {bytes} with gzip"), Some(bytes))
         }
-        _ => format!("{plain} bytes of wasm"),
+        _ => (format!("{plain} bytes of wasm"), None),
     })
 }
 
@@ -167,6 +184,13 @@ fn native(project: &Project) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_that_is_too_large_is_not_built() {
+        assert!(check_size(Some(MAX_ZIPPED_BYTES)).is_ok() && check_size(None).is_ok());
+        let error = check_size(Some(MAX_ZIPPED_BYTES + 1)).unwrap_err().to_string();
+        assert_eq!(error, "the Worker has 307201 bytes with gzip, and may have 307200");
+    }
 
     #[test]
     fn the_arguments_name_parts() {

@@ -1,7 +1,6 @@
 //! Decides which keys of an issuer's set are used, and when the set is fetched again. Pure: a fetch is asked for.
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use glimpse_contract::{Json, object};
 
 use super::token::{Algorithm, TokenError, UnverifiedToken};
 
@@ -15,14 +14,14 @@ const RETRY_MS: u64 = 60 * 1000;
 const MIN_RSA_BYTES: usize = 256;
 
 /// A public key that fits one algorithm only.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Jwk {
     /// Its name in the set.
     pub key_id: Option<String>,
     /// The only algorithm that it verifies.
     pub algorithm: Algorithm,
     /// The key's own members and nothing else, ready to be imported.
-    pub members: Value,
+    pub members: Json,
 }
 
 /// What a verifier needs: the key, what was signed, and the signature.
@@ -44,11 +43,6 @@ pub struct KeySet {
     tried_ms: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Document {
-    keys: Vec<Map<String, Value>>,
-}
-
 impl KeySet {
     /// Whether the set should be fetched before this token is judged: it is missing or old, or the token names a
     /// key that it lacks; but never more than once a minute.
@@ -62,9 +56,9 @@ impl KeySet {
     /// Takes note of a fetch: a set with a usable key replaces the old one, anything else leaves it.
     pub fn fetched(&mut self, body: Option<&[u8]>, now_ms: u64) {
         self.tried_ms = Some(now_ms);
-        let document = body.and_then(|body| serde_json::from_slice::<Document>(body).ok());
+        let document = body.and_then(Json::read).unwrap_or_default();
         let keys: Vec<Jwk> =
-            document.map(|document| document.keys.iter().filter_map(usable).collect()).unwrap_or_default();
+            document.get("keys").list().unwrap_or_default().iter().filter_map(usable).collect();
         if !keys.is_empty() {
             self.keys = keys;
             self.fetched_ms = Some(now_ms);
@@ -103,13 +97,13 @@ impl KeySet {
 }
 
 /// The key, if it is a public one, strong enough, meant for signatures, and of one of our algorithms.
-fn usable(members: &Map<String, Value>) -> Option<Jwk> {
-    let text = |name: &str| members.get(name).and_then(Value::as_str);
+fn usable(members: &Json) -> Option<Jwk> {
+    let text = |name: &str| members.get(name).text();
     if text("use").is_some_and(|purpose| purpose != "sig") {
         return None;
     }
-    if let Some(operations) = members.get("key_ops") {
-        operations.as_array()?.iter().find(|operation| *operation == "verify")?;
+    if *members.get("key_ops") != Json::Null {
+        members.get("key_ops").list()?.iter().find(|operation| operation.text() == Some("verify"))?;
     }
     let (algorithm, kept) = match (text("kty")?, text("crv")) {
         ("RSA", None) => {
@@ -120,13 +114,14 @@ fn usable(members: &Map<String, Value>) -> Option<Jwk> {
             if weak || !odd || exponent == [1] {
                 return None;
             }
-            (Algorithm::Rs256, json!({ "kty": "RSA", "n": text("n")?, "e": text("e")? }))
+            (Algorithm::Rs256, object! { "kty" => "RSA", "n" => text("n")?, "e" => text("e")? })
         }
-        ("EC", Some("P-256")) => {
-            (Algorithm::Es256, json!({ "kty": "EC", "crv": "P-256", "x": text("x")?, "y": text("y")? }))
-        }
+        ("EC", Some("P-256")) => (
+            Algorithm::Es256,
+            object! { "kty" => "EC", "crv" => "P-256", "x" => text("x")?, "y" => text("y")? },
+        ),
         ("OKP", Some("Ed25519")) => {
-            (Algorithm::EdDsa, json!({ "kty": "OKP", "crv": "Ed25519", "x": text("x")? }))
+            (Algorithm::EdDsa, object! { "kty" => "OKP", "crv" => "Ed25519", "x" => text("x")? })
         }
         _ => return None,
     };
@@ -153,6 +148,8 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -232,7 +229,10 @@ mod tests {
     #[test]
     fn only_the_public_members_are_kept() {
         let set = set(&[with(ec("e"), "x5u", json!("https://evil.example"))], 0);
-        assert_eq!(set.keys[0].members, json!({ "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA" }));
+        assert_eq!(
+            set.keys[0].members,
+            object! { "kty" => "EC", "crv" => "P-256", "x" => "AA", "y" => "AA" }
+        );
     }
 
     /// Row J3 of the threat table, as far as it is ours: the signature itself is WebCrypto's to judge.

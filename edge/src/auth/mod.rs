@@ -17,6 +17,7 @@ pub use token::{
 #[cfg(test)]
 pub(crate) use upload_token::tests::a_token;
 pub use upload_token::{UploadKeys, UploadToken, audience as upload_audience};
+pub(crate) use upload_token::{metadata, small, visibility};
 
 use std::fmt;
 

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use glimpse_contract::{Json, object};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Oidc;
@@ -17,7 +17,7 @@ const LOGIN_SECS: u64 = 10 * 60;
 const LOGIN_AUDIENCE: &str = "glimpse-login";
 
 /// The provider's own description, <https://openid.net/specs/openid-connect-discovery-1_0.html>.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovery {
     /// Its identifier: must be the one that was asked for.
     pub issuer: String,
@@ -37,14 +37,20 @@ impl Discovery {
 
     /// Reads a description and holds it against the issuer that was asked for.
     pub fn read(body: &[u8], issuer: &str) -> Option<Self> {
-        let found: Self = serde_json::from_slice(body).ok()?;
+        let json = Json::read(body)?;
+        let found = Self {
+            issuer: json.text_at("issuer").ok()?,
+            authorization_endpoint: json.text_at("authorization_endpoint").ok()?,
+            token_endpoint: json.text_at("token_endpoint").ok()?,
+            jwks_uri: json.text_at("jwks_uri").ok()?,
+        };
         let endpoints = [&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri];
         (found.issuer == issuer && endpoints.iter().all(|url| is_safe_url(url))).then_some(found)
     }
 }
 
 /// What must be remembered of a sign-in until the browser comes back; kept in a signed cookie.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginState {
     aud: String,
     exp: u64,
@@ -70,6 +76,30 @@ impl LoginState {
             verifier: part(64),
             return_to: safe_return_path(return_to).to_owned(),
         }
+    }
+
+    /// As it is kept in the cookie.
+    pub(super) fn to_json(&self) -> Json {
+        object! {
+            "aud" => &self.aud,
+            "exp" => self.exp,
+            "state" => &self.state,
+            "nonce" => &self.nonce,
+            "verifier" => &self.verifier,
+            "return_to" => &self.return_to,
+        }
+    }
+
+    /// What the cookie kept.
+    pub(super) fn of_json(json: &Json) -> Option<Self> {
+        Some(Self {
+            aud: json.text_at("aud").ok()?,
+            exp: json.whole_at("exp").ok()?,
+            state: json.text_at("state").ok()?,
+            nonce: json.text_at("nonce").ok()?,
+            verifier: json.text_at("verifier").ok()?,
+            return_to: json.text_at("return_to").ok()?,
+        })
     }
 
     /// Whether the browser's answer belongs to this sign-in.

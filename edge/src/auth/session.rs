@@ -1,6 +1,6 @@
 //! Decides what keeps a browser signed in: a cookie whose value is a token of our own.
 
-use serde::{Deserialize, Serialize};
+use glimpse_contract::object;
 
 use super::token::{TokenError, sign_hs256, verify_hs256};
 use super::{Claims, Expected, LoginState, Oidc};
@@ -17,7 +17,7 @@ pub struct Cookies {
 
 /// Somebody who signed in with a browser. The claims keep the provider's own issuer and subject, so that the same
 /// person has the same videos by cookie and by bearer token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     iss: String,
     sub: String,
@@ -45,7 +45,7 @@ impl Session {
     /// # Errors
     /// A value that is not ours, is another deployment's, or is over.
     pub fn read(value: &str, oidc: &Oidc, public_url: &str, now_ms: u64) -> Result<Claims, TokenError> {
-        let claims: Claims = verify_hs256(value, &oidc.session_secret)?;
+        let claims = Claims::of_json(&verify_hs256(value, &oidc.session_secret)?)?;
         claims.check(Expected { issuer: &oidc.issuer, audience: &audience(public_url) }, now_ms)?;
         Ok(claims)
     }
@@ -71,7 +71,15 @@ impl Cookies {
 
     /// `Set-Cookie` that keeps a browser signed in.
     pub fn set_session(self, session: &Session, oidc: &Oidc) -> String {
-        self.set(self.session_name(), &sign_hs256(session, &oidc.session_secret), SESSION_SECS)
+        let claims = object! {
+            "iss" => &session.iss,
+            "sub" => &session.sub,
+            "aud" => &session.aud,
+            "exp" => session.exp,
+            "name" => session.name.as_deref(),
+            "email" => session.email.as_deref(),
+        };
+        self.set(self.session_name(), &sign_hs256(&claims, &oidc.session_secret), SESSION_SECS)
     }
 
     /// `Set-Cookie` that signs a browser out.
@@ -81,7 +89,7 @@ impl Cookies {
 
     /// `Set-Cookie` that remembers a sign-in on its way.
     pub fn set_login(self, login: &LoginState, oidc: &Oidc) -> String {
-        self.set(self.login_name(), &sign_hs256(login, &oidc.session_secret), 600)
+        self.set(self.login_name(), &sign_hs256(&login.to_json(), &oidc.session_secret), 600)
     }
 
     /// `Set-Cookie` that forgets it.
@@ -96,7 +104,7 @@ impl Cookies {
 
     /// The sign-in on its way in a `Cookie` header, if it is one of ours.
     pub fn login(self, header: &str, oidc: &Oidc) -> Option<LoginState> {
-        verify_hs256(find(header, self.login_name())?, &oidc.session_secret).ok()
+        LoginState::of_json(&verify_hs256(find(header, self.login_name())?, &oidc.session_secret).ok()?)
     }
 
     // `Lax`: the provider sends the browser back here by a link, and the cookie must come along.

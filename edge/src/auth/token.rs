@@ -5,9 +5,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use glimpse_contract::{Json, object};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use thiserror::Error;
 
@@ -76,15 +75,6 @@ pub struct UnverifiedToken<'a> {
     claims: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    crit: Option<serde_json::Value>,
-    b64: Option<bool>,
-    typ: Option<String>,
-}
-
 impl<'a> UnverifiedToken<'a> {
     /// Takes a compact token apart.
     ///
@@ -96,17 +86,20 @@ impl<'a> UnverifiedToken<'a> {
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
-        let foreign_type = header.typ.as_deref().is_some_and(|typ| {
+        let header = Json::read(&decode(header)?).ok_or(TokenError::Malformed)?;
+        let of = |name| header.text_if(name).map_err(|_| TokenError::Malformed);
+        let (algorithm, key_id) = (of("alg")?.ok_or(TokenError::Malformed)?, of("kid")?);
+        let foreign_type = of("typ")?.is_some_and(|typ| {
             !["jwt", "at+jwt", "application/at+jwt"].contains(&typ.to_ascii_lowercase().as_str())
         });
-        let long_kid = header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES);
-        if header.crit.is_some() || header.b64 == Some(false) || foreign_type || long_kid {
+        let long_kid = key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES);
+        let detached = !matches!(header.get("b64"), Json::Null | Json::Bool(true));
+        if *header.get("crit") != Json::Null || detached || foreign_type || long_kid {
             return Err(TokenError::NoKey);
         }
         Ok(Self {
-            algorithm: Algorithm::from_name(&header.alg).ok_or(TokenError::NoKey)?,
-            key_id: header.kid,
+            algorithm: Algorithm::from_name(&algorithm).ok_or(TokenError::NoKey)?,
+            key_id,
             signed,
             signature: decode(signature)?,
             claims: decode(claims)?,
@@ -116,9 +109,9 @@ impl<'a> UnverifiedToken<'a> {
     /// The claims, once somebody else has verified the signature.
     ///
     /// # Errors
-    /// Claims that are not an object of the expected types; known names that come twice.
-    pub fn into_claims<T: DeserializeOwned>(self) -> Result<T, TokenError> {
-        serde_json::from_slice(&self.claims).map_err(|_| TokenError::Malformed)
+    /// Claims that are not an object; a name that comes twice.
+    pub fn into_claims(self) -> Result<Json, TokenError> {
+        Json::read(&self.claims).filter(Json::is_object).ok_or(TokenError::Malformed)
     }
 }
 
@@ -126,7 +119,7 @@ impl<'a> UnverifiedToken<'a> {
 ///
 /// # Errors
 /// A malformed token, one of another algorithm, or a wrong signature.
-pub fn verify_hs256<T: DeserializeOwned>(text: &str, secret: &Secret) -> Result<T, TokenError> {
+pub fn verify_hs256(text: &str, secret: &Secret) -> Result<Json, TokenError> {
     let token = UnverifiedToken::read(text)?;
     if token.algorithm != Algorithm::Hs256 {
         return Err(TokenError::NoKey);
@@ -136,21 +129,23 @@ pub fn verify_hs256<T: DeserializeOwned>(text: &str, secret: &Secret) -> Result<
 }
 
 /// Makes a token of ours.
-pub fn sign_hs256(claims: &impl serde::Serialize, secret: &Secret) -> String {
-    sign_with_header(&serde_json::json!({ "alg": "HS256", "typ": "JWT" }), claims, secret)
+pub fn sign_hs256(claims: &Json, secret: &Secret) -> String {
+    sign_with_header(&object! { "alg" => "HS256", "typ" => "JWT" }, claims, secret)
 }
 
 /// Makes a token of ours that says which of our keys it is signed with.
-pub fn sign_hs256_by(key_id: &str, claims: &impl serde::Serialize, secret: &Secret) -> String {
-    sign_with_header(&serde_json::json!({ "alg": "HS256", "kid": key_id, "typ": "JWT" }), claims, secret)
+pub fn sign_hs256_by(key_id: &str, claims: &Json, secret: &Secret) -> String {
+    sign_with_header(&object! { "alg" => "HS256", "kid" => key_id, "typ" => "JWT" }, claims, secret)
 }
 
-fn sign_with_header(header: &serde_json::Value, claims: &impl serde::Serialize, secret: &Secret) -> String {
-    let header = URL_SAFE_NO_PAD.encode(header.to_string());
-    let claims = serde_json::to_vec(claims).expect("claims are plain data");
-    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
-    let signature = URL_SAFE_NO_PAD.encode(mac(&signed, secret).finalize().into_bytes());
-    format!("{signed}.{signature}")
+fn sign_with_header(header: &Json, claims: &Json, secret: &Secret) -> String {
+    let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
+    token.push('.');
+    token.push_str(&URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signature = URL_SAFE_NO_PAD.encode(mac(&token, secret).finalize().into_bytes());
+    token.push('.');
+    token.push_str(&signature);
+    token
 }
 
 fn mac(signed: &str, secret: &Secret) -> Hmac<Sha256> {
@@ -171,7 +166,7 @@ mod tests {
     use crate::auth::Claims;
 
     fn verify(text: &str) -> Result<Claims, TokenError> {
-        verify_hs256(text, &secret())
+        Claims::of_json(&verify_hs256(text, &secret())?)
     }
 
     fn secret() -> Secret {
@@ -250,10 +245,7 @@ mod tests {
     #[test]
     fn another_secret_is_no_key() {
         let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
-        assert_eq!(
-            verify_hs256::<Claims>(&good, &Secret::new(vec![1; 32])).unwrap_err(),
-            TokenError::Signature
-        );
+        assert_eq!(verify_hs256(&good, &Secret::new(vec![1; 32])).unwrap_err(), TokenError::Signature);
     }
 
     proptest! {

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Owner, Passthrough, VideoId, Visibility, limits};
-use serde::{Deserialize, Serialize};
+use glimpse_contract::{Json, Owner, Passthrough, VideoId, Visibility, WrongMember, limits, object};
 use sha2::{Digest as _, Sha256};
 
 use super::token::{TokenError, UnverifiedToken, sign_hs256_by, verify_hs256};
@@ -33,13 +32,12 @@ impl UploadKeys {
     /// Signs a token with the first key; `None` if there is none.
     pub fn sign(&self, token: &UploadToken) -> Option<String> {
         let (key_id, secret) = self.0.first()?;
-        Some(sign_hs256_by(key_id, token, secret))
+        Some(sign_hs256_by(key_id, &token.to_json(), secret))
     }
 }
 
 /// Permission to upload some videos, for whoever holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadToken {
     /// The issuer of the account that the videos will belong to.
     pub iss: String,
@@ -54,26 +52,43 @@ pub struct UploadToken {
     /// What tells it from every other token of its account: random text.
     pub jti: String,
     /// The most bytes of each video; the deployment's limit if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
     /// The media types that may be uploaded; all that the deployment takes if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<String>>,
     /// How many videos; one if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub videos: Option<u32>,
     /// Who may see the pictures; the deployment's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
     /// The customer's own name of the video; it comes back in the manifest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// The customer's own fields; they come back in the manifest.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// Set where it is only good for what one video still needs: made by this deployment itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<VideoId>,
+}
+
+/// The member `videos`, or another small number.
+pub(crate) fn small(json: &Json, name: &'static str) -> Result<Option<u32>, WrongMember> {
+    let number = json.whole_if(name)?.map(u32::try_from);
+    number.transpose().map_err(|_| WrongMember { name, should: "a small number" })
+}
+
+/// The member `visibility`. An unknown word is none.
+pub(crate) fn visibility(json: &Json) -> Result<Option<Visibility>, WrongMember> {
+    Ok(match json.text_if("visibility")?.as_deref() {
+        None => None,
+        Some("public") => Some(Visibility::Public),
+        Some("signed") => Some(Visibility::Signed),
+        Some(_) => return Err(WrongMember { name: "visibility", should: "public or signed" }),
+    })
+}
+
+/// The member `metadata`.
+pub(crate) fn metadata(json: &Json) -> Result<BTreeMap<String, String>, WrongMember> {
+    match json.get("metadata") {
+        Json::Null => Ok(BTreeMap::new()),
+        found => found.text_map().ok_or(WrongMember { name: "metadata", should: "an object of texts" }),
+    }
 }
 
 /// The `aud` of the upload tokens of a deployment: the address below which they stand.
@@ -82,6 +97,68 @@ pub fn audience(public_url: &str) -> String {
 }
 
 impl UploadToken {
+    fn of_json(json: &Json) -> Result<Self, WrongMember> {
+        const KNOWN: &[&str] = &[
+            "iss",
+            "sub",
+            "aud",
+            "iat",
+            "exp",
+            "jti",
+            "max_bytes",
+            "types",
+            "videos",
+            "visibility",
+            "external_id",
+            "metadata",
+            "only",
+        ];
+        if json.unknown_member(KNOWN).is_some() {
+            return Err(WrongMember { name: "", should: "one of the known members" });
+        }
+        let only = json.text_if("only")?.map(|text| text.parse());
+        Ok(Self {
+            iss: json.text_at("iss")?,
+            sub: json.text_at("sub")?,
+            aud: json.text_at("aud")?,
+            iat: json.whole_at("iat")?,
+            exp: json.whole_at("exp")?,
+            jti: json.text_at("jti")?,
+            max_bytes: json.whole_if("max_bytes")?,
+            types: json.texts_if("types")?,
+            videos: small(json, "videos")?,
+            visibility: visibility(json)?,
+            external_id: json.text_if("external_id")?,
+            metadata: metadata(json)?,
+            only: only.transpose().map_err(|_| WrongMember { name: "only", should: "a video" })?,
+        })
+    }
+
+    fn to_json(&self) -> Json {
+        let mut json = object! {
+            "iss" => &self.iss,
+            "sub" => &self.sub,
+            "aud" => &self.aud,
+            "iat" => self.iat,
+            "exp" => self.exp,
+            "jti" => &self.jti,
+        };
+        let types = self.types.as_ref().map(|types| types.iter().map(Json::from).collect::<Vec<_>>());
+        for (name, value) in [
+            ("max_bytes", self.max_bytes.into()),
+            ("types", types.into()),
+            ("videos", self.videos.into()),
+            ("visibility", self.visibility.map(Visibility::as_str).into()),
+            ("only", self.only.into()),
+        ] {
+            if value != Json::Null {
+                json.put(name, value);
+            }
+        }
+        self.passthrough().put_into(&mut json);
+        json
+    }
+
     /// Reads and verifies a token.
     ///
     /// # Errors
@@ -92,7 +169,8 @@ impl UploadToken {
             return Err(TokenError::Malformed);
         }
         let key_id = UnverifiedToken::read(text)?.key_id;
-        let token: Self = verify_hs256(text, keys.secret(key_id.as_deref())?)?;
+        let json = verify_hs256(text, keys.secret(key_id.as_deref())?)?;
+        let token = Self::of_json(&json).map_err(|_| TokenError::Malformed)?;
         token.check(public_url, now_ms)?;
         Ok(token)
     }
@@ -223,11 +301,11 @@ pub(crate) mod tests {
         token.types = Some(vec!["video/mp4".into()]);
         token.external_id = Some("order 7".into());
         assert_eq!(read(&token), Ok(token.clone()));
-        let older = sign_hs256_by("a", &token, &keys().0[1].1);
+        let older = sign_hs256_by("a", &token.to_json(), &keys().0[1].1);
         assert_eq!(UploadToken::read(&older, &keys(), URL, NOW_MS), Ok(token.clone()));
         let rotated = UploadKeys(keys().0[..1].to_vec());
         assert_eq!(UploadToken::read(&older, &rotated, URL, NOW_MS), Err(TokenError::NoKey));
-        let nameless = sign_hs256(&token, &keys().0[0].1);
+        let nameless = sign_hs256(&token.to_json(), &keys().0[0].1);
         assert_eq!(UploadToken::read(&nameless, &keys(), URL, NOW_MS), Err(TokenError::NoKey));
     }
 
@@ -251,8 +329,8 @@ pub(crate) mod tests {
         refused(|t| t.types = Some(vec![]), TokenError::Malformed);
         refused(|t| t.types = Some(vec!["text/html".into()]), TokenError::Malformed);
         refused(|t| t.external_id = Some("x".repeat(200)), TokenError::Malformed);
-        let unknown = serde_json::json!({ "iss": "i", "sub": "s", "aud": audience(URL), "iat": NOW_MS / 1000,
-            "exp": NOW_MS / 1000 + 9, "jti": "0123456789", "max_byte": 5 });
+        let unknown = object! { "iss" => "i", "sub" => "s", "aud" => audience(URL), "iat" => NOW_MS / 1000,
+        "exp" => NOW_MS / 1000 + 9, "jti" => "0123456789", "max_byte" => 5_u64 };
         let text = sign_hs256_by("b", &unknown, &keys().0[0].1);
         assert_eq!(
             UploadToken::read(&text, &keys(), URL, NOW_MS),

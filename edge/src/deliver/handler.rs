@@ -2,13 +2,13 @@
 //! `precondition` and `render` choose.
 
 use glimpse_contract::{Code, Key, Manifest, PictureRequest, Problem, RejectedBecause, State, Visibility};
-use worker::{Context, Request, Response};
+use worker::Context;
 
 use super::policy::{CachePolicy, NotThere, cache_control, missing};
 use super::precondition::{Conditional, Served, decide};
 use super::render::{self, Answer};
 use crate::config::Config;
-use crate::platform::{self, Outgoing, Sent};
+use crate::platform::{self, Outgoing, Request, Response, Sent};
 use crate::reply::{Body, Reply};
 use crate::{cors, s3, storage};
 
@@ -99,8 +99,7 @@ async fn bucket(
 /// The picture made by the `render` Lambda, if it is one that may be made.
 async fn on_demand(wanted: &PictureRequest, config: &Config, request_id: &str) -> Result<Found, Problem> {
     let now_ms = platform::now_ms();
-    let manifest: Option<Manifest> =
-        storage::read_json(&Key::Manifest(wanted.video), config, now_ms, request_id).await?;
+    let manifest = storage::manifest(wanted.video, config, now_ms, request_id).await?;
     let may_be_made = manifest.as_ref().is_some_and(|manifest| render::may_be_made(wanted, manifest));
     let request = render::request(wanted, config, now_ms).filter(|_| may_be_made);
     let Some(request) = request else {
@@ -165,11 +164,9 @@ fn conditional(asked: &Asked) -> Conditional<'_> {
     }
 }
 
-async fn from_cache(request: &Request, mut stored: Response) -> Result<Reply, Problem> {
-    let headers: Vec<(&'static str, String)> = KEPT
-        .into_iter()
-        .filter_map(|name| Some((name, platform::response_header(stored.headers(), name)?)))
-        .collect();
+async fn from_cache(request: &Request, stored: Response) -> Result<Reply, Problem> {
+    let headers: Vec<(&'static str, String)> =
+        KEPT.into_iter().filter_map(|name| Some((name, platform::response_header(&stored, name)?))).collect();
     let of = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
     let etag = of("etag").unwrap_or_default();
     let length = of("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -182,7 +179,8 @@ async fn from_cache(request: &Request, mut stored: Response) -> Result<Reply, Pr
         }
         Served::NotModified => Ok(answer(Served::NotModified, headers, &etag, length, None, "hit")),
         served => {
-            let bytes = stored.bytes().await.map_err(|_| Problem::new(Code::Internal))?;
+            let bytes = platform::response_bytes(&stored).await;
+            let bytes = bytes.ok_or_else(|| Problem::new(Code::Internal))?;
             Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), "hit"))
         }
     }

@@ -1,7 +1,6 @@
 //! Decides how the `render` Lambda is asked for a picture, and what its answers mean. Pure.
 
-use glimpse_contract::{Code, Manifest, PictureRequest, Problem, State, Visibility};
-use serde::Deserialize;
+use glimpse_contract::{Code, Json, Manifest, PictureRequest, Problem, State, Visibility};
 
 use crate::config::Config;
 use crate::sign::{Authorize, SignError, authorize};
@@ -59,21 +58,18 @@ pub(super) enum Answer {
 
 /// What an answer of the function means.
 pub(super) fn meaning(status: u16, body: &[u8]) -> Answer {
-    #[derive(Deserialize)]
-    struct Refusal {
-        code: Code,
-        detail: String,
-    }
     match status {
         200 => return Answer::Made,
         204 => return Answer::Stored,
         429 => return Answer::Trouble(Problem::new(Code::Busy)),
         _ => {}
     }
-    match serde_json::from_slice::<Refusal>(body) {
+    let refusal = Json::read(body).unwrap_or_default();
+    let code = Code::of_json(refusal.get("code"));
+    match refusal.get("detail").text() {
         // Only what is the picture's or the video's own fault is worth telling; a status that is not the code's is
         // not the function's.
-        Ok(Refusal { code, detail }) if code.status() == status && matches!(status, 202 | 400..=499) => {
+        Some(detail) if code.status() == status && matches!(status, 202 | 400..=499) => {
             Answer::Refused(Problem::because(code, detail))
         }
         _ => Answer::Trouble(Problem::new(Code::Upstream)),
@@ -105,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_answer_means_what_its_status_says() {
-        let refusal = |code: Code| serde_json::to_vec(&Problem::because(code, "Why.").body("r")).unwrap();
+        let refusal = |code: Code| Problem::because(code, "Why.").body("r").to_string().into_bytes();
         assert_eq!(meaning(200, b"\xff\xd8"), Answer::Made);
         assert_eq!(meaning(204, b""), Answer::Stored);
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use glimpse_contract::{Json, object};
 
 use super::canonical::{ALGORITHM, scope, sign};
 use super::{Credentials, Location};
@@ -62,10 +62,10 @@ pub fn sign_policy(
         fields.iter().cloned().map(|(name, value)| PolicyCondition::Equals(name, value)).collect();
     conditions.push(PolicyCondition::LengthRange(least, most));
 
-    let document = json!({
-        "expiration": iso_date(now_ms + policy.expires_secs * 1000),
-        "conditions": conditions.iter().map(as_json).collect::<Vec<_>>(),
-    });
+    let document = object! {
+        "expiration" => iso_date(now_ms + policy.expires_secs * 1000),
+        "conditions" => conditions.iter().map(as_json).collect::<Vec<_>>(),
+    };
     let encoded = STANDARD.encode(document.to_string());
     let signature = sign(encoded.as_bytes(), credentials, &location.region, "s3", now_ms);
     fields.push(("Policy".to_owned(), encoded));
@@ -73,16 +73,19 @@ pub fn sign_policy(
     SignedForm { fields }
 }
 
-fn as_json(condition: &PolicyCondition) -> Value {
-    match condition {
-        PolicyCondition::Equals(name, value) => json!(["eq", format!("${name}"), value]),
-        PolicyCondition::LengthRange(least, most) => json!(["content-length-range", least, most]),
-    }
+fn as_json(condition: &PolicyCondition) -> Json {
+    Json::List(match condition {
+        PolicyCondition::Equals(name, value) => vec!["eq".into(), ["$", name].concat().into(), value.into()],
+        PolicyCondition::LengthRange(least, most) => {
+            vec!["content-length-range".into(), (*least).into(), (*most).into()]
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::sign::system_time;

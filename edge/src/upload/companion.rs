@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Grant, Problem, limits};
+use glimpse_contract::{Code, Grant, Json, Problem, limits, object};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
 
 use crate::config::Config;
 use crate::sign::{PostPolicy, sign_policy};
@@ -16,15 +15,6 @@ pub struct UppyQuery {
     pub filename: String,
     /// Its media type.
     pub content_type: String,
-}
-
-/// A POST form, as Companion answers it. Uppy v6 ignores everything but `url` and `fields`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct UppyAnswer {
-    method: &'static str,
-    url: String,
-    fields: BTreeMap<String, String>,
-    expires: u64,
 }
 
 /// Reads the query: form-encoded, `metadata[…]` allowed and not needed.
@@ -76,14 +66,14 @@ pub(crate) fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// The form that S3 accepts, for a file of any allowed length. (The length is not known here: Uppy does not tell it, so
-/// the range is what S3 enforces.)
-pub fn answer_uppy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> UppyAnswer {
-    UppyAnswer {
-        method: "POST",
-        url: config.location.bucket_url(),
-        fields: post_policy(grant, max_bytes, config, now_ms),
-        expires: config.upload_expires_secs,
+/// The form that S3 accepts, for a file of any allowed length, as Companion answers it; Uppy v6 ignores everything but
+/// `url` and `fields`. (The length is not known here: Uppy does not tell it, so the range is what S3 enforces.)
+pub fn answer_uppy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> Json {
+    object! {
+        "method" => "POST",
+        "url" => config.location.bucket_url(),
+        "fields" => &post_policy(grant, max_bytes, config, now_ms),
+        "expires" => config.upload_expires_secs,
     }
 }
 

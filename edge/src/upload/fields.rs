@@ -1,6 +1,6 @@
 //! Decides what may be said about a video beside the file itself, and by whom. Pure.
 
-use glimpse_contract::{Code, Passthrough, Problem, Visibility, limits};
+use glimpse_contract::{Code, Json, Passthrough, Problem, Visibility, limits};
 
 use super::Allowance;
 use crate::auth::Caller;
@@ -35,8 +35,9 @@ impl Fields {
         match name {
             "external_id" => self.passthrough.external_id = Some(value.to_owned()),
             "metadata" => {
-                self.passthrough.metadata = serde_json::from_str(value)
-                    .map_err(|_| bad("The field `metadata` must be a JSON object of texts.".to_owned()))?;
+                let texts = Json::read(value.as_bytes()).and_then(|json| json.text_map());
+                self.passthrough.metadata = texts
+                    .ok_or_else(|| bad("The field `metadata` must be a JSON object of texts.".to_owned()))?;
             }
             "visibility" => {
                 self.visibility = Some(match value {
@@ -83,7 +84,7 @@ fn bad(detail: String) -> Problem {
     Problem::because(Code::BadParameter, detail)
 }
 
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(40).collect()
 }
 

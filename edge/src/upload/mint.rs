@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Problem, Visibility, limits};
-use serde::Deserialize;
+use glimpse_contract::{Code, Json, Problem, Visibility, WrongMember, limits};
 
-use crate::auth::{Caller, UploadToken, upload_audience};
+use super::fields::shown;
+use crate::auth::{Caller, UploadToken, metadata, small, upload_audience, visibility};
 use crate::config::Config;
 
+/// The members of the body.
+const KNOWN: &[&str] =
+    &["max_bytes", "types", "videos", "expires_in", "visibility", "external_id", "metadata"];
+
 /// What the body of `POST /api/upload-tokens` may say; all of it may be left out.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mint {
     /// The most bytes of each video.
     pub max_bytes: Option<u64>,
@@ -25,8 +28,21 @@ pub struct Mint {
     /// The customer's own name of the video.
     pub external_id: Option<String>,
     /// The customer's own fields.
-    #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Mint {
+    fn of_json(json: &Json) -> Result<Self, WrongMember> {
+        Ok(Self {
+            max_bytes: json.whole_if("max_bytes")?,
+            types: json.texts_if("types")?,
+            videos: small(json, "videos")?,
+            expires_in: json.whole_if("expires_in")?,
+            visibility: visibility(json)?,
+            external_id: json.text_if("external_id")?,
+            metadata: metadata(json)?,
+        })
+    }
 }
 
 /// Reads the body; an empty one asks for a token with all defaults.
@@ -37,8 +53,13 @@ pub fn parse_mint(body: &[u8]) -> Result<Mint, Problem> {
     if body.is_empty() {
         return Ok(Mint::default());
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::because(Code::BadParameter, format!("The body is wrong: {error}.")))
+    let bad = |detail: String| Problem::because(Code::BadParameter, detail);
+    let json = Json::read(body).filter(Json::is_object);
+    let json = json.ok_or_else(|| bad("The body must be a JSON object.".to_owned()))?;
+    if let Some(name) = json.unknown_member(KNOWN) {
+        return Err(bad(format!("The member `{}` is not known here.", shown(name))));
+    }
+    Mint::of_json(&json).map_err(|wrong| bad(format!("{wrong}.")))
 }
 
 /// The token for this caller.

@@ -10,7 +10,7 @@ mod presign;
 mod slots;
 
 pub use allowance::Allowance;
-pub use companion::{UppyAnswer, UppyQuery, answer_uppy, declared_type, parse_uppy, post_policy};
+pub use companion::{UppyQuery, answer_uppy, declared_type, parse_uppy, post_policy};
 pub use fields::{Fields, body_too_large};
 pub use mint::{Mint, parse_mint, token_of};
 pub use multipart::{

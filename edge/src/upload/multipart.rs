@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Key, Problem, VideoId, limits};
+use glimpse_contract::{Code, Json, Key, Problem, VideoId, limits};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 
 use super::Allowance;
 use super::companion::{UppyQuery, decode};
@@ -25,19 +24,13 @@ fn bad(detail: impl Into<String>) -> Problem {
 /// # Errors
 /// What is missing or wrong. `metadata` may say anything: the file's name is what counts.
 pub fn parse_creation(body: &[u8]) -> Result<UppyQuery, Problem> {
-    #[derive(Deserialize)]
-    struct Creation {
-        filename: Option<String>,
-        #[serde(rename = "type")]
-        content_type: Option<String>,
-    }
-    let creation: Creation = serde_json::from_slice(body)
-        .map_err(|error| bad(format!("The body must be a JSON object with filename and type: {error}.")))?;
-    let filename = creation
-        .filename
+    let json = Json::read(body).filter(Json::is_object);
+    let json = json.ok_or_else(|| bad("The body must be a JSON object with filename and type."))?;
+    let of = |name| json.text_if(name).map_err(|wrong| bad(format!("{wrong}.")));
+    let filename = of("filename")?
         .filter(|name| !name.is_empty())
         .ok_or_else(|| bad("The member `filename` is required and must not be empty."))?;
-    Ok(UppyQuery { filename, content_type: creation.content_type.unwrap_or_default() })
+    Ok(UppyQuery { filename, content_type: of("type")?.unwrap_or_default() })
 }
 
 /// The key that a query names, if the caller may touch it.
@@ -142,19 +135,9 @@ pub fn parse_completion(body: &[u8]) -> Result<CompletionBody, Problem> {
 }
 
 fn completion_json(body: &[u8]) -> Option<Vec<NamedPart>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Named {
-        part_number: u64,
-        #[serde(rename = "ETag")]
-        etag: String,
-    }
-    #[derive(Deserialize)]
-    struct Body {
-        parts: Vec<Named>,
-    }
-    let body: Body = serde_json::from_slice(body).ok()?;
-    Some(body.parts.into_iter().map(|part| named(part.part_number, &part.etag)).collect())
+    let body = Json::read(body)?;
+    let part = |part: &Json| Some(named(part.get("PartNumber").whole()?, part.get("ETag").text()?));
+    body.get("parts").list()?.iter().map(part).collect()
 }
 
 fn completion_xml(body: &[u8]) -> Option<Vec<NamedPart>> {

@@ -4,35 +4,33 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use glimpse_contract::{Code, Grant, Passthrough, Problem, Visibility, limits};
-use serde::{Deserialize, Serialize};
+use glimpse_contract::{Code, Grant, Json, Passthrough, Problem, Visibility, WrongMember, limits, object};
 
 use super::Allowance;
+use crate::auth::{metadata, visibility};
 use crate::config::Config;
 use crate::moment::iso_date;
 use crate::sign::{Presign, SignError, presign};
 
 /// What somebody wants to upload.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVideo {
     /// The file's name.
     pub name: String,
     /// Its length in bytes.
     pub size: u64,
     /// Its media type.
-    #[serde(rename = "type")]
     pub content_type: String,
     /// Base64 of its SHA-256: then S3 refuses any other bytes.
     pub checksum_sha256: Option<String>,
     /// Who may see the pictures, if not everybody who knows the URL.
     pub visibility: Option<Visibility>,
     /// The customer's own name of the video and fields; they come back in the manifest.
-    #[serde(flatten)]
     pub passthrough: Passthrough,
 }
 
 /// A request that the client makes to S3, exactly so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// The method.
     pub method: &'static str,
@@ -44,15 +42,49 @@ pub struct Upload {
     pub expires_at: String,
 }
 
+impl NewVideo {
+    fn of_json(json: &Json) -> Result<Self, WrongMember> {
+        Ok(Self {
+            name: json.text_at("name")?,
+            size: json.whole_at("size")?,
+            content_type: json.text_at("type")?,
+            checksum_sha256: json.text_if("checksum_sha256")?,
+            visibility: visibility(json)?,
+            passthrough: Passthrough { external_id: json.text_if("external_id")?, metadata: metadata(json)? },
+        })
+    }
+}
+
+impl Upload {
+    /// As the API answers it.
+    pub fn to_json(&self) -> Json {
+        object! {
+            "method" => self.method,
+            "url" => &self.url,
+            "headers" => self.headers_json(),
+            "expires_at" => &self.expires_at,
+        }
+    }
+
+    /// Its headers, as the API answers them.
+    pub fn headers_json(&self) -> Json {
+        let mut headers = object! {};
+        for (name, value) in &self.headers {
+            headers.put(name, value.into());
+        }
+        headers
+    }
+}
+
 /// Reads the body of a request.
 ///
 /// # Errors
 /// What is missing or wrong, by name.
 pub fn parse_new_video(body: &[u8], allowance: &Allowance) -> Result<NewVideo, Problem> {
     let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
-    let value: serde_json::Value = serde_json::from_slice(body)
-        .map_err(|_| bad("The body must be a JSON object with name, size and type."))?;
-    let video = NewVideo::deserialize(value).map_err(|error| bad(&format!("The body is wrong: {error}.")))?;
+    let json = Json::read(body).filter(Json::is_object);
+    let json = json.ok_or_else(|| bad("The body must be a JSON object with name, size and type."))?;
+    let video = NewVideo::of_json(&json).map_err(|wrong| bad(&format!("{wrong}.")))?;
     allowance.checked_size(video.size)?;
     if video.size > limits::MAX_SINGLE_UPLOAD_BYTES {
         let detail = "One request carries at most 5368709120 bytes: send a larger file in parts, by POST /s3/multipart.";
@@ -163,13 +195,13 @@ mod tests {
         let allowance = Allowance::of_config(&example());
         for (body, code, word) in [
             ("", Code::BadParameter, "JSON"),
-            ("[]", Code::BadParameter, "wrong"),
+            ("[]", Code::BadParameter, "JSON"),
             (r#"{"size":1,"type":"video/mp4"}"#, Code::BadParameter, "name"),
-            (r#"{"name":"a","size":"1","type":"video/mp4"}"#, Code::BadParameter, "u64"),
-            (r#"{"name":"a","size":-1,"type":"video/mp4"}"#, Code::BadParameter, "-1"),
+            (r#"{"name":"a","size":"1","type":"video/mp4"}"#, Code::BadParameter, "whole"),
+            (r#"{"name":"a","size":-1,"type":"video/mp4"}"#, Code::BadParameter, "size"),
             (r#"{"name":"a","size":0,"type":"video/mp4"}"#, Code::Empty, "empty"),
             (r#"{"name":"a","size":5368709121,"type":"video/mp4"}"#, Code::TooLarge, "5368709120"),
-            (r#"{"name":"a","size":1,"type":"video/mp4","metadata":{"a":1}}"#, Code::BadParameter, "string"),
+            (r#"{"name":"a","size":1,"type":"video/mp4","metadata":{"a":1}}"#, Code::BadParameter, "texts"),
             (
                 r#"{"name":"a","size":1,"type":"video/mp4","external_id":"a\nb"}"#,
                 Code::BadParameter,

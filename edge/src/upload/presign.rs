@@ -1,7 +1,6 @@
 //! Decides which of S3's requests a client may sign through `POST /s3/presign`, as Uppy v6's `signRequest` asks. Pure.
 
-use glimpse_contract::{Code, Problem};
-use serde::Deserialize;
+use glimpse_contract::{Code, Json, Problem, WrongMember};
 
 /// A request that a client wants to make to S3 itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,21 +58,15 @@ pub enum Wanted {
 /// # Errors
 /// What is missing or wrong, or is no part of an upload.
 pub fn parse_presign(body: &[u8]) -> Result<Wanted, Problem> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Request {
-        method: String,
-        key: String,
-        upload_id: Option<String>,
-        part_number: Option<u64>,
-        content_type: Option<String>,
-        size: Option<u64>,
-    }
     let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
-    let request: Request = serde_json::from_slice(body)
-        .map_err(|error| bad(&format!("The body must be a JSON object with method and key: {error}.")))?;
-    let Request { method, key, upload_id, part_number, content_type, size } = request;
-    let content_type = content_type.unwrap_or_default();
+    let json = Json::read(body).filter(Json::is_object);
+    let json = json.ok_or_else(|| bad("The body must be a JSON object with method and key."))?;
+    let wrong = |wrong: WrongMember| bad(&format!("{wrong}."));
+    let (method, key) = (json.text_at("method").map_err(wrong)?, json.text_at("key").map_err(wrong)?);
+    let upload_id = json.text_if("uploadId").map_err(wrong)?;
+    let part_number = json.whole_if("partNumber").map_err(wrong)?;
+    let content_type = json.text_if("contentType").map_err(wrong)?.unwrap_or_default();
+    let size = json.whole_if("size").map_err(wrong)?;
     Ok(match (method.to_ascii_uppercase().as_str(), upload_id, part_number) {
         ("PUT", None, None) => Wanted::Put { name: name_of_key(&key).to_owned(), content_type, size },
         ("POST", None, None) => Wanted::Create { name: name_of_key(&key).to_owned(), content_type },

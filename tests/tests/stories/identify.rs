@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use e2e::keys;
+use e2e::keys::{self, claims};
 use e2e::person::{self, Answer, Person, fetch};
 use e2e::stack::{APP_ORIGIN, Options, SESSION_SECRET, Stack};
 use glimpse_edge::auth::{Cookies, Oidc, Secret, Session};
@@ -51,7 +51,7 @@ async fn a_cookie_changes_something_only_from_an_allowed_page() {
     };
     let now_ms = keys::now_secs() * 1000;
     let id_token = json!({ "iss": PROVIDER, "sub": "dora", "aud": "glimpse-dev", "exp": now_ms / 1000 + 60 });
-    let session = Session::begin(serde_json::from_value(id_token).unwrap(), &stack.edge, now_ms);
+    let session = Session::begin(claims(&id_token), &stack.edge, now_ms);
     let set = Cookies::new(false).set_session(&session, &oidc);
     let cookie = set.split(';').next().unwrap();
 
@@ -80,7 +80,7 @@ async fn a_cookie_changes_something_only_from_an_allowed_page() {
 
     // A cookie of another deployment, or of another secret, is nobody's.
     let foreign = Session::begin(
-        serde_json::from_value(json!({ "iss": PROVIDER, "sub": "eve", "aud": "x", "exp": now_ms })).unwrap(),
+        claims(&json!({ "iss": PROVIDER, "sub": "eve", "aud": "x", "exp": now_ms })),
         "https://other.example",
         now_ms,
     );

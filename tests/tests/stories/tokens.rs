@@ -135,7 +135,7 @@ async fn a_token_of_the_customers_own_backend_is_as_good() {
         let mut claims = json!({ "iss": keys::ISSUER, "sub": "ann", "aud": format!("{}/u", stack.edge),
             "iat": now_secs(), "exp": now_secs() + 600, "jti": "0123456789abcdef", "external_id": "x" });
         claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        claims
+        keys::tree(&claims)
     };
     let ask = async |token: String| {
         call(&bob, Method::GET, &format!("/u/{token}/s3/params?filename=a.mp4&type=video/mp4"), None).await

@@ -106,7 +106,7 @@ fn session_cookie(stack: &Stack) -> Value {
         session_secret: Secret::new(SESSION_SECRET.as_bytes().to_vec()),
     };
     let claims = json!({ "iss": PROVIDER, "sub": "uppy", "aud": oidc.client_id, "exp": now_secs() + 600 });
-    let session = Session::begin(serde_json::from_value(claims).unwrap(), &stack.edge, now_secs() * 1000);
+    let session = Session::begin(e2e::keys::claims(&claims), &stack.edge, now_secs() * 1000);
     let set = Cookies::new(false).set_session(&session, &oidc);
     let (name, value) = set.split(';').next().and_then(|pair| pair.split_once('=')).unwrap();
     json!({ "name": name, "value": value })
