@@ -100,7 +100,8 @@ impl fmt::Display for Tools {
     }
 }
 
-fn is_endpoint(url: &str) -> bool {
+/// Whether that is an origin, http or https, and nothing more.
+pub(crate) fn is_endpoint(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))

@@ -17,6 +17,7 @@ pub mod picture;
 pub mod plan;
 pub mod probe;
 pub mod publish;
+pub mod reconcile;
 pub mod relay;
 pub mod render;
 pub mod size;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use crate::process::Watchdog;
 use crate::queue::Queue;
 use crate::s3::fault::Faults;
 use crate::s3::{Front, Outlet, Store};
+use crate::sqs::Endpoint;
 use crate::stop::told;
 
 /// How long open connections may take to finish at the end.
@@ -87,6 +88,7 @@ pub struct Cloud {
     queue: Queue,
     function: Option<Function>,
     render: Option<Function>,
+    reconcile: Option<Function>,
     watchdog: Watchdog,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
@@ -99,8 +101,10 @@ impl Cloud {
     /// # Errors
     /// A port that is taken, a folder that cannot be used, a binary that is not there: each says what to do.
     pub async fn start(config: Config) -> Result<Self, CloudError> {
-        let Config { data, listen, s3: settings, queue, function, render, clock, entropy } = config;
-        for function in function.iter().chain(render.as_ref().map(|render| &render.function)) {
+        let Config { data, listen, s3: settings, queue, function, render, reconcile, clock, entropy } =
+            config;
+        let others = render.iter().map(|render| &render.function).chain(&reconcile);
+        for function in function.iter().chain(others) {
             if !function.binary.is_file() {
                 return Err(CloudError::NoFunction { binary: function.binary.clone() });
             }
@@ -125,6 +129,8 @@ impl Cloud {
         let environment = environment(&settings, &endpoint, queue.settings().max_receives);
         let start = |function: FunctionSettings| {
             let mut env = environment.clone();
+            // A role's credentials have a token; S3 tells by it who asks.
+            env.insert("AWS_SESSION_TOKEN".into(), function.name.clone());
             env.extend(function.env.clone());
             let (clock, entropy) = (clock.clone(), entropy.clone());
             Function::new(function, &settings.region, env, watchdog.clone(), clock, entropy)
@@ -139,6 +145,15 @@ impl Cloud {
             let answer = move |request, peer| url.clone().answer(request, peer);
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
         }
+        let mut on_schedule = None;
+        if let Some(mut function) = reconcile {
+            let (listener, address) = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+            let endpoint = Endpoint::new(address, queue.clone(), settings.clone(), clock.clone());
+            function.env.extend(endpoint.environment());
+            on_schedule = Some(start(function));
+            let answer = move |request, peer| endpoint.clone().answer(request, peer);
+            servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
+        }
         let function = function.map(start);
         let mapping = function.clone().map(|function| {
             tokio::spawn(mapping::run(queue.clone(), function, settings.region.clone(), stopped))
@@ -151,6 +166,7 @@ impl Cloud {
             queue,
             function,
             render: at_url,
+            reconcile: on_schedule,
             watchdog,
             stop,
             servers,
@@ -193,6 +209,11 @@ impl Cloud {
         self.render.as_ref()
     }
 
+    /// The function that finds uploads whose event was missed, if the configuration named one.
+    pub fn reconcile(&self) -> Option<&Function> {
+        self.reconcile.as_ref()
+    }
+
     /// The function's invocations of late, oldest first.
     pub fn invocations(&self) -> Vec<Invocation> {
         self.function.as_ref().map(Function::invocations).unwrap_or_default()
@@ -217,7 +238,7 @@ impl Cloud {
     }
 
     fn functions(&self) -> impl Iterator<Item = &Function> {
-        self.function.iter().chain(&self.render)
+        self.function.iter().chain(&self.render).chain(&self.reconcile)
     }
 }
 

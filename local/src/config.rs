@@ -35,6 +35,8 @@ pub struct Config {
     pub function: Option<FunctionSettings>,
     /// The function that makes pictures on demand, and where its URL is.
     pub render: Option<FunctionUrlSettings>,
+    /// The function that finds uploads whose event was missed; it runs when it is invoked.
+    pub reconcile: Option<FunctionSettings>,
     /// The wall clock.
     pub clock: Clock,
     /// Where random names come from.
@@ -51,6 +53,7 @@ impl Config {
             queue: QueueSettings::default(),
             function: None,
             render: None,
+            reconcile: None,
             clock: Clock::system(),
             entropy: Entropy::system(),
         }
@@ -72,6 +75,8 @@ pub struct S3Settings {
     pub cors: Vec<CorsRule>,
     /// Objects made under this prefix send events to the queue.
     pub event_prefix: String,
+    /// A file to which every call of somebody known is added, a JSON document a line: who, what, and its status.
+    pub calls: Option<PathBuf>,
 }
 
 impl Default for S3Settings {
@@ -83,6 +88,7 @@ impl Default for S3Settings {
             secret_access_key: "glimpse-local-secret-key".into(),
             cors: Vec::new(),
             event_prefix: Key::UPLOADS.into(),
+            calls: None,
         }
     }
 }
@@ -96,6 +102,7 @@ impl fmt::Debug for S3Settings {
             .field("secret_access_key", &"***")
             .field("cors", &self.cors)
             .field("event_prefix", &self.event_prefix)
+            .field("calls", &self.calls)
             .finish()
     }
 }

@@ -2,7 +2,7 @@
 //! call, and what becomes of it.
 
 mod payload;
-mod sigv4;
+pub(crate) mod sigv4;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

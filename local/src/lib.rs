@@ -14,6 +14,7 @@ pub mod oidc;
 pub mod process;
 pub mod queue;
 pub mod s3;
+mod sqs;
 mod stop;
 pub mod workerd;
 pub mod world;

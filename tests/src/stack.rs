@@ -65,11 +65,15 @@ impl Stack {
         let mut config = Config::new(folder.path().join("cloud"));
         let foreign = || options.origins.iter().cloned().chain([APP_ORIGIN.to_owned()]);
         config.s3.cors = vec![CorsRule::for_uploads(foreign().chain([edge.clone()]))];
+        config.s3.calls = std::env::var_os("GLIMPSE_S3_CALLS").map(Into::into);
         config.queue.max_receives = if options.max_receives == 0 { 3 } else { options.max_receives };
         if !options.no_function {
             let preview = named("GLIMPSE_PREVIEW");
             // Cargo puts both beside each other.
             let mut render = FunctionUrlSettings::new(preview.with_file_name("render"));
+            let mut reconcile = FunctionSettings::new(preview.with_file_name("reconcile"));
+            reconcile.name = "glimpse-reconcile".into();
+            config.reconcile = Some(reconcile);
             let mut function = FunctionSettings::new(preview);
             for function in [&mut function, &mut render.function] {
                 for name in ["GLIMPSE_FFMPEG", "GLIMPSE_FFPROBE"] {

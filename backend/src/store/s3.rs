@@ -1,9 +1,12 @@
 //! Decides how S3 is asked: which client, timeouts and retries, and how its answers become [`StoreError`]s.
 
+mod listing;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -40,14 +43,37 @@ pub struct S3 {
     bucket: String,
 }
 
+/// Where a bucket is, and who asks for it. Its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The bucket's region.
+    pub region: String,
+    /// The role's credentials.
+    pub credentials: Credentials,
+    /// Another S3 than AWS's, addressed by path.
+    pub endpoint: Option<String>,
+    /// The bucket's name.
+    pub bucket: String,
+}
+
 impl S3 {
     /// A client for the configured bucket. It connects when it is first asked.
     pub fn new(config: &Config) -> Self {
+        Self::at(&Place {
+            region: config.region.clone(),
+            credentials: config.credentials.clone(),
+            endpoint: config.endpoint.clone(),
+            bucket: config.bucket.clone(),
+        })
+    }
+
+    /// A client for a bucket. It connects when it is first asked.
+    pub fn at(place: &Place) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(config.region.clone()))
-            .credentials_provider(config.credentials.clone())
+            .region(Region::new(place.region.clone()))
+            .credentials_provider(place.credentials.clone())
             .http_client(http)
             // Exponential back-off with full jitter; the client has a budget of retries as a whole too.
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
@@ -62,10 +88,30 @@ impl S3 {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(endpoint) = &config.endpoint {
+        if let Some(endpoint) = &place.endpoint {
             builder = builder.endpoint_url(endpoint).force_path_style(true);
         }
-        Self { client: Client::from_conf(builder.build()), bucket: config.bucket.clone() }
+        Self { client: Client::from_conf(builder.build()), bucket: place.bucket.clone() }
+    }
+
+    /// The meaning of a read that failed. To a role that may not list the bucket S3 answers 403 for what is not there, so
+    /// that whoever takes a decoder over finds nothing by trying. Ours may ask for one whole key, and that tells.
+    async fn refused<E>(&self, key: &Key, error: &SdkError<E>) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let meaning = classify(error, StoreError::Changed);
+        if status_of(error) != Some(403) {
+            return meaning;
+        }
+        let key = key.to_string();
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&key).max_keys(1);
+        match request.send().await {
+            Ok(listing) if listing.contents().iter().all(|object| object.key() != Some(&key)) => {
+                StoreError::Gone
+            }
+            _ => meaning,
+        }
     }
 
     fn output(
@@ -90,7 +136,10 @@ impl S3 {
 impl Store for S3 {
     async fn head(&self, key: &Key) -> Result<Head, StoreError> {
         let answer = self.client.head_object().bucket(&self.bucket).key(key.to_string()).send().await;
-        let answer = answer.map_err(|error| classify(&error, StoreError::Changed))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.refused(key, &error).await),
+        };
         let length = answer.content_length();
         Ok(head_of(answer.e_tag(), length, answer.content_type(), answer.metadata()))
     }
@@ -104,8 +153,11 @@ impl Store for S3 {
             .if_match(etag)
             .range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
             .send()
-            .await
-            .map_err(|error| classify(&error, StoreError::Changed))?;
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.refused(key, &error).await),
+        };
         let body = futures::stream::unfold(answer.body, |mut body| async {
             let next = body.next().await?;
             Some((next.map_err(|error| StoreError::Transient(error.to_string())), body))
@@ -127,7 +179,10 @@ impl Store for S3 {
 
     async fn whole(&self, key: &Key, max_bytes: u64) -> Result<(Head, Bytes), StoreError> {
         let request = self.client.get_object().bucket(&self.bucket).key(key.to_string());
-        let mut answer = request.send().await.map_err(|error| classify(&error, StoreError::Changed))?;
+        let mut answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.refused(key, &error).await),
+        };
         let length = answer.content_length();
         let head = head_of(answer.e_tag(), length, answer.content_type(), answer.metadata());
         if head.bytes > max_bytes {
@@ -212,8 +267,11 @@ fn classify<E>(error: &SdkError<E>, precondition: StoreError) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    by_status(status, precondition).unwrap_or_else(|| StoreError::Transient(describe(error)))
+    by_status(status_of(error), precondition).unwrap_or_else(|| StoreError::Transient(describe(error)))
+}
+
+fn status_of<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
 }
 
 fn by_status(status: Option<u16>, precondition: StoreError) -> Option<StoreError> {
@@ -232,8 +290,7 @@ fn describe<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    match (status, error.code()) {
+    match (status_of(error), error.code()) {
         (Some(status), code) => format!("S3 answered {status} {}", code.unwrap_or_default()),
         (None, _) => format!("{}", DisplayErrorContext(error)),
     }

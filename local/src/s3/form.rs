@@ -22,7 +22,7 @@ const MAX_FIELDS_BYTES: usize = 64 * 1024;
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Whether the request is a form upload: its body says who may do what.
-pub(crate) fn is_form(request: &Request<Incoming>) -> bool {
+pub(crate) fn is_form<B>(request: &Request<B>) -> bool {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     request.method() == http::Method::POST
         && kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"))

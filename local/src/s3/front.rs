@@ -15,6 +15,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3Result, s3_error};
 
 use super::RequestId;
+use super::calls::Call;
 use super::cors::{self, Preflight};
 use super::fault::{FaultKind, Faults, cut};
 use super::form;
@@ -55,19 +56,19 @@ impl Front {
         request.extensions_mut().insert(id.clone());
         let method = request.method().clone();
         let key = key_of(request.uri().path());
+        let call = Call::of(&request, &key);
         let cors = cors::actual(&self.settings.cors, request.headers(), method.as_str());
 
-        let mut response = match self.route(request, &key, &id).await {
-            Ok(response) => response,
-            Err(mut error) => {
-                error.set_request_id(id.name.clone());
-                error.to_http_response().unwrap_or_else(|_| {
-                    let mut response = Response::new(Body::empty());
-                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                    response
-                })
+        let mut response = self.route(request, &key, &id).await.unwrap_or_else(|error| told_of(error, &id));
+        if call.as_ref().is_some_and(|call| call.hides_absence(response.status())) {
+            response = told_of(s3_error!(AccessDenied, "Access Denied"), &id);
+            if method == Method::HEAD {
+                *response.body_mut() = Body::empty();
             }
-        };
+        }
+        if let (Some(call), Some(file)) = (call, &self.settings.calls) {
+            call.write(response.status(), file);
+        }
         tracing::debug!(target: "s3", %method, key, status = response.status().as_u16());
         if response.status() == StatusCode::OK && response.headers().contains_key(header::CONTENT_RANGE) {
             // s3s says 206 to a GET and forgets it for a HEAD.
@@ -121,6 +122,16 @@ impl Front {
             _ => response,
         })
     }
+}
+
+/// A refusal as an answer.
+fn told_of(mut error: S3Error, id: &RequestId) -> Response<Body> {
+    error.set_request_id(id.name.clone());
+    error.to_http_response().unwrap_or_else(|_| {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
 }
 
 fn preflight(settings: &S3Settings, headers: &HeaderMap) -> S3Result<Response<Body>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use e2e::person::Person;
 use e2e::stack::{Options, Stack};
 use e2e::{eventually, media};
+use glimpse_local::lambda::Outcome;
 use glimpse_local::s3::fault::{Fault, FaultKind};
 use reqwest::Method;
 use serde_json::Value;
@@ -59,6 +60,44 @@ async fn the_same_event_twice_changes_nothing() {
     settled(&stack).await;
     assert_eq!(state(), before, "objects, ETags and times are the same");
     assert!(stack.cloud.invocations().iter().all(|invocation| invocation.outcome.is_success()));
+}
+
+/// Row E5: an event that never came is made up for, whatever has become of other uploads.
+#[tokio::test]
+async fn an_upload_whose_event_was_lost_becomes_pictures_all_the_same() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let done = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    assert_eq!(ann.outcome(&done).await["state"], "ready");
+    settled(&stack).await;
+    let video = ann.upload("b.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    settled(&stack).await;
+    // As if its event had been lost: nothing of it is there but the source.
+    for key in stack.cloud.store().list(&format!("media/{video}/")) {
+        stack.cloud.store().delete(&key).await.unwrap();
+    }
+    let reconcile = stack.cloud.reconcile().unwrap();
+    let young = r#"{"older_than_secs": 900, "younger_than_secs": 10800}"#;
+    let any = r#"{"older_than_secs": 0, "younger_than_secs": 10800}"#;
+    for (window, expected) in [(young, (0, 0)), (any, (2, 1))] {
+        let Outcome::Success(answer) = reconcile.invoke(window).await else { panic!("it answers") };
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(
+            (&answer["looked"], &answer["queued"]),
+            (&expected.0.into(), &expected.1.into()),
+            "{answer}"
+        );
+    }
+    eventually("its pictures", LIMIT, || async {
+        let kept = stack.cloud.store().list(&format!("media/{video}/manifest.json"));
+        (!kept.is_empty()).then_some(())
+    })
+    .await;
+    settled(&stack).await;
+    let outcome = reconcile.invoke(any).await;
+    assert!(outcome.is_success(), "{outcome:?}");
+    assert!(stack.cloud.queue().dead_letters().is_empty());
 }
 
 /// Rows E10 and E12: trouble of the storage is tried again, then kept, then redriven.

@@ -1,0 +1,88 @@
+//! Decides what the reconciler must be told by its environment, and refuses to start with half of it.
+
+use aws_credential_types::Credentials;
+
+use crate::config::{ConfigErrors, is_endpoint};
+use crate::store::s3::Place;
+
+/// The whole configuration. Its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The bucket that is looked through, and who looks.
+    pub place: Place,
+    /// The queue that S3's events go to.
+    pub queue_url: String,
+    /// Another SQS than AWS's.
+    pub queue_endpoint: Option<String>,
+}
+
+impl Config {
+    /// Reads every name through `lookup`.
+    ///
+    /// # Errors
+    /// All that is wrong at once, without values.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut errors = Vec::new();
+        let mut need = |name: &str| {
+            get(name).unwrap_or_else(|| {
+                errors.push(format!("{name} is missing"));
+                String::new()
+            })
+        };
+        let region = need("AWS_REGION");
+        let (key_id, secret) = (need("AWS_ACCESS_KEY_ID"), need("AWS_SECRET_ACCESS_KEY"));
+        let (bucket, queue_url) = (need("S3_BUCKET"), need("UPLOAD_QUEUE_URL"));
+        let mut endpoint = |name: &str| {
+            let url = get(name);
+            if url.as_deref().is_some_and(|url| !is_endpoint(url)) {
+                errors.push(format!("{name} is not an http or https origin"));
+            }
+            url
+        };
+        let (endpoint, queue_endpoint) = (endpoint("AWS_ENDPOINT_URL_S3"), endpoint("AWS_ENDPOINT_URL_SQS"));
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
+        Ok(Self { place: Place { region, credentials, endpoint, bucket }, queue_url, queue_endpoint })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_every_bad_name_at_once_and_no_value() {
+        let wrong = |name: &str| name.starts_with("AWS_ENDPOINT").then(|| "hidden".to_owned());
+        let text = Config::from_lookup(wrong).unwrap_err().to_string();
+        for name in [
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "S3_BUCKET",
+            "UPLOAD_QUEUE_URL",
+            "AWS_ENDPOINT_URL_S3",
+            "AWS_ENDPOINT_URL_SQS",
+        ] {
+            assert!(text.contains(name), "{name} is not in: {text}");
+        }
+        assert!(!text.contains("hidden"), "{text}");
+    }
+
+    #[test]
+    fn reads_a_whole_environment_and_shows_no_secret() {
+        let config = Config::from_lookup(|name| match name {
+            "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL_SQS" => None,
+            "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" => Some("very-secret".to_owned()),
+            name => Some(name.to_owned()),
+        });
+        let config = config.unwrap();
+        assert_eq!(
+            (config.place.bucket.as_str(), config.queue_url.as_str()),
+            ("S3_BUCKET", "UPLOAD_QUEUE_URL")
+        );
+        assert!(!format!("{config:?}").contains("very-secret"));
+    }
+}

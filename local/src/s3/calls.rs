@@ -1,0 +1,122 @@
+//! Decides who a request is of and what it asks for, in the words that permissions are judged by; and writes that down.
+//!
+//! The edge has the key pair. A function has it too, and a session token besides, as on AWS; here that is its name.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use http::{Request, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+
+use super::form;
+
+/// The header that holds the session token.
+const TOKEN: &str = "x-amz-security-token";
+
+/// One request, before it is known how it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Call {
+    /// `edge`, or the name of a function without the project's.
+    who: String,
+    method: String,
+    /// Empty if the bucket itself is asked.
+    key: String,
+    /// The parameters but for those of the signature.
+    query: BTreeMap<String, String>,
+}
+
+/// What is written down.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    call: &'a Call,
+    status: u16,
+}
+
+impl Call {
+    /// What the request is; `None` if nobody has signed it.
+    pub(crate) fn of<B>(request: &Request<B>, key: &str) -> Option<Self> {
+        let query = request.uri().query().unwrap_or_default();
+        let is_form = form::is_form(request);
+        let is_signed = request.headers().contains_key(http::header::AUTHORIZATION)
+            || query.contains("X-Amz-Signature=")
+            || is_form;
+        let mut parameters: BTreeMap<String, String> = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (decoded(name), decoded(value))
+            })
+            .filter(|(name, _)| !name.starts_with("X-Amz-"))
+            .collect();
+        if is_form {
+            parameters.insert("form".into(), String::new());
+        }
+        let token = request.headers().get(TOKEN).and_then(|token| token.to_str().ok());
+        is_signed.then(|| Self {
+            who: token.map_or("edge", |name| name.trim_start_matches("glimpse-")).to_owned(),
+            method: request.method().to_string(),
+            key: key.to_owned(),
+            query: parameters,
+        })
+    }
+
+    /// Whether an answer that something is not there has to be a refusal: a function's role may not list the bucket, and
+    /// S3 tells only those who may, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>.
+    pub(crate) fn hides_absence(&self, status: StatusCode) -> bool {
+        let is_read = ["GET", "HEAD"].contains(&self.method.as_str()) && !self.key.is_empty();
+        self.who != "edge" && is_read && status == StatusCode::NOT_FOUND
+    }
+
+    /// Adds a line to the file. What cannot be written is missed by whoever reads it.
+    pub(crate) fn write(&self, status: StatusCode, file: &Path) {
+        let line = Line { call: self, status: status.as_u16() };
+        let Ok(mut text) = serde_json::to_string(&line) else { return };
+        text.push('\n');
+        // One write of a short line: those of others fall before or behind it.
+        let opened = OpenOptions::new().append(true).create(true).open(file);
+        if let Err(error) = opened.and_then(|mut file| file.write_all(text.as_bytes())) {
+            tracing::error!(target: "s3", %error, file = %file.display(), "a call is not written down");
+        }
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<Call> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Call::of(&request.body(()).unwrap(), "a/b")
+    }
+
+    #[test]
+    fn a_call_is_known_by_its_signer() {
+        let presigned = call("GET", "/glimpse/a/b?uploadId=x%2Fy&X-Amz-Signature=00", &[]).unwrap();
+        assert_eq!((presigned.who.as_str(), &presigned.query["uploadId"]), ("edge", &"x/y".to_owned()));
+        assert_eq!(presigned.query.len(), 1);
+        let role = [("authorization", "AWS4-HMAC-SHA256 …"), (TOKEN, "glimpse-preview")];
+        assert_eq!(call("HEAD", "/glimpse/a/b", &role).unwrap().who, "preview");
+        assert_eq!(call("GET", "/glimpse/a/b", &[]), None);
+    }
+
+    #[test]
+    fn absence_is_hidden_from_functions_alone() {
+        let signed = ("authorization", "AWS4-HMAC-SHA256 …");
+        let edge = call("GET", "/glimpse/a/b", &[signed]).unwrap();
+        let role = call("GET", "/glimpse/a/b", &[signed, (TOKEN, "glimpse-render")]).unwrap();
+        assert!(!edge.hides_absence(StatusCode::NOT_FOUND));
+        assert!(role.hides_absence(StatusCode::NOT_FOUND) && !role.hides_absence(StatusCode::OK));
+    }
+}
