@@ -19,6 +19,7 @@ import boto3
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from permissions import TELLING
 from stack import REGION, SAID, STACK, Stack
 
 # Types that moto does not make; it fails where another resource asks one of them for its ARN.
@@ -199,6 +200,13 @@ def bucket(report, stack: Stack) -> None:
     shown = set(body["widgets"][0]["properties"]["alarms"])
     report.check(len(alarms) >= 6 and not silent and shown == {stack.named(name, "Arn") for name in alarms},
                  "E12: every alarm is sent and stands on the dashboard", " ".join(silent) or f"{len(alarms)}")
+    told = Stack(**TELLING)
+    events = [event["Event"] for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
+    report.check(events == ["s3:ObjectCreated:*", "s3:ObjectRemoved:Delete"]
+                 and told.properties("Preview")["Environment"]["Variables"]["NOTIFY_QUEUE_URL"] == told.named("NotifyQueue")
+                 and "VpcConfig" not in told.properties("Notify"), "others are told of outcomes if it is asked for")
+    report.check(not any("Notify" in name for name in stack.resources), "and nobody is otherwise")
+    report.check(stack.source["Parameters"]["WebhookSecrets"]["NoEcho"] is True, "U15: secrets of webhooks are not shown")
     report.check(not stack.of_type("AWS::SNS::Subscription")
                  and len(Stack(AlarmEmail="a@example.com").of_type("AWS::SNS::Subscription")) == 1, "alarms are mailed if asked")
     report.check(not stack.of_type("AWS::IAM::AccessKey") and "SecretAccessKey" not in json.dumps(stack.plain),

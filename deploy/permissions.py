@@ -15,6 +15,8 @@ OWNER, OTHER = "a" * 22, "B" * 22
 VIDEO = "7" * 26
 UPLOAD, SLOT, MEDIA = f"uploads/{OWNER}/{VIDEO}", f"slots/{OWNER}/{VIDEO}", f"media/{VIDEO}"
 PRINCIPALS = {"edge": "EdgeUser", "preview": "PreviewRole", "render": "RenderRole", "reconcile": "ReconcileRole"}
+# Who is there only where others are told of outcomes.
+TELLERS = {"notify": "NotifyRole"}
 LAMBDAS = ("preview", "render", "reconcile")
 BY_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
 
@@ -99,6 +101,30 @@ DENIED = [
     ("preview", "logs:PutLogEvents", "render-log", {}),
     ("edge", "logs:PutLogEvents", "preview-log", {}),
 ]
+# Where others are told of outcomes, besides.
+TELLING = {"WebhookUrls": "https://app.example/hooks", "WebhookSecrets": "whsec_made-up", "VideoTopic": "yes",
+           "PublicUrl": "https://video.example.com"}
+ALLOWED_TELLING = [
+    ("preview", "sqs:SendMessage", "NotifyQueue", {}),
+    *[("notify", f"sqs:{action}", "NotifyQueue", {}) for action in (
+        "ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility", "SendMessage")],
+    ("notify", "sns:Publish", "Videos", {}),
+    ("notify", "logs:PutLogEvents", "notify-log", {}),
+    ("notify", "logs:CreateLogStream", "notify-log", {}),
+]
+DENIED_TELLING = [
+    # It speaks to hosts that others chose: nothing of the bucket, and no alarm of ours.
+    *[("notify", action, key, {}) for key in (UPLOAD, SLOT, f"{MEDIA}/manifest.json", f"{MEDIA}/thumbnail.jpg")
+      for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")],
+    ("notify", "s3:ListBucket", "bucket", {}),
+    ("notify", "sqs:SendMessage", "UploadQueue", {}),
+    ("notify", "sns:Publish", "Alarms", {}),
+    ("notify", "logs:PutLogEvents", "preview-log", {}),
+    *[("preview", f"sqs:{action}", "NotifyQueue", {}) for action in ("ReceiveMessage", "DeleteMessage", "PurgeQueue")],
+    *[(who, "sqs:SendMessage", "NotifyQueue", {}) for who in ("edge", "render", "reconcile")],
+    *[(who, "sns:Publish", "Videos", {}) for who in ("edge", "preview", "render", "reconcile")],
+    ("notify", "sqs:SendMessage", "NotifyQueue", {"aws:SecureTransport": "false"}),
+]
 
 
 class Judge:
@@ -109,8 +135,9 @@ class Judge:
         self.bucket = stack.named("Bucket", "Arn")
         self.of_bucket = [p["PolicyDocument"] for p in stack.of_type("AWS::S3::BucketPolicy").values()]
         self.of_queues = [p["PolicyDocument"] for p in stack.of_type("AWS::SQS::QueuePolicy").values()]
-        self.endpoints = [p["PolicyDocument"] for p in stack.of_type("AWS::EC2::VPCEndpoint").values()]
-        self.logs = {who: stack.named(f"{who.capitalize()}Log", "Arn") for who in LAMBDAS}
+        self.endpoints = stack.of_type("AWS::EC2::VPCEndpoint").values()
+        self.logs = {name.removesuffix("Log").lower(): stack.named(name, "Arn")
+                     for name in stack.of_type("AWS::Logs::LogGroup")}
         # Which statement let something through, so that one that nobody needs is found.
         self.used: dict[str, set[str]] = defaultdict(set)
 
@@ -121,13 +148,16 @@ class Judge:
             return self.logs[of.removesuffix("-log")].removesuffix("*") + "log-stream:x"
         if action.startswith("s3:"):
             return self.bucket if of == "bucket" else f"{self.bucket}/{of}"
-        return self.stack.named(of, "Arn")
+        return self.stack.named(of) if action.startswith("sns:") else self.stack.named(of, "Arn")
 
     def decide(self, who: str, action: str, of: str, context: dict[str, str]) -> iam.Decision:
-        name = PRINCIPALS.get(who)
+        name = (PRINCIPALS | TELLERS).get(who)
         service = action.split(":")[0]
-        # Inside the network there is no other way to S3 than the endpoint, and no way at all elsewhere.
-        gates = self.endpoints if service == "s3" and who in ("preview", "render") else []
+        # Inside the network there is no other way to a service than its endpoint. (What Lambda does for the function, to
+        # take its messages and write its log, goes not through its network.)
+        inside = who in ("preview", "render") and (service == "s3" or action == "sqs:SendMessage")
+        gates = [endpoint["PolicyDocument"] for endpoint in self.endpoints
+                 if inside and endpoint["ServiceName"].endswith(f".{service}")]
         decision = iam.decide(
             self.stack.named(name, "Arn") if name else who, action, self.resource(action, of), context,
             self.stack.policies_of(name) if name else [],
@@ -138,7 +168,7 @@ class Judge:
 
     def grants(self, who: str) -> set[str]:
         """Every action of every statement that allows something, by the statement's name."""
-        return {f"{statement['Sid']} {action}" for policy in self.stack.policies_of(PRINCIPALS[who])
+        return {f"{statement['Sid']} {action}" for policy in self.stack.policies_of((PRINCIPALS | TELLERS)[who])
                 for statement in iam.statements(policy) if statement["Effect"] == "Allow"
                 for action in iam.listed(statement["Action"])}
 

@@ -51,6 +51,8 @@ def reference(name: str, kind: str, properties: dict) -> str:
     """What Ref answers."""
     named = {"AWS::S3::Bucket": "BucketName", "AWS::IAM::User": "UserName", "AWS::Lambda::Function": "FunctionName",
              "AWS::Logs::LogGroup": "LogGroupName"}
+    if kind == "AWS::SNS::Topic":
+        return arn("sns", name)
     return properties[named[kind]] if kind in named else f"{name}-id"
 
 
@@ -91,6 +93,10 @@ class Stack:
             case "Fn::Equals":
                 left, right = (str(self.fill(argument)) for argument in arguments)
                 return left == right
+            case "Fn::And":
+                return all(self.test(argument) for argument in arguments)
+            case "Fn::Or":
+                return any(self.test(argument) for argument in arguments)
             case "Fn::Not":
                 return not self.test(arguments[0])
             case "Condition":

@@ -6,9 +6,11 @@
 mod bench;
 mod build;
 mod check;
+mod deploy;
 mod dev;
 mod fingerprint;
 mod licences;
+mod package;
 mod project;
 mod run;
 mod setup;
@@ -31,6 +33,11 @@ cargo xtask VERB
   check                 the quick part of `test`: formatting, lints on both targets, documentation
   build [part…]         edge, page, native (without any: all three): what has changed since the last time
   bench layer [args]    set up, then measure the layer's ffmpeg against others; prints commands and a table
+  package [arch…]       build and pack what is released, for x86_64, arm64 or (without any) both
+  deploy --origin URL   package, then AWS's side, then the Worker; --dry-run needs no account
+                        [--allow-origin URL]… [--stack NAME] [--region REGION] [--arch ARCH] [--parameter NAME=VALUE]…
+                        [--new-key]
+  destroy               take it down; [--stack NAME] [--region REGION] [--delete-videos] [--dry-run]
   setup                 install or build what is missing for developing and testing; quick when nothing is
   help                  this text
 
@@ -85,6 +92,9 @@ fn verb(arguments: &[String]) -> Result<ExitCode> {
             no_arguments(name, rest)?;
             check::run(&Project::find()?)
         }
+        "deploy" => deploy::deploy(&Project::find()?, rest),
+        "destroy" => deploy::destroy(&Project::find()?, rest),
+        "package" => package::run(&Project::find()?, rest),
         "bench" => bench::run(&Project::find()?, rest),
         "test" => test::run(&Project::find()?, rest),
         other => bail!("there is no verb `{other}`: `cargo xtask help` lists them"),

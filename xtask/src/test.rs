@@ -2,10 +2,13 @@
 //! does not stop the others; a setup or build that fails does.
 
 use std::env;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::build::{self, Part};
 use crate::check;
@@ -23,12 +26,16 @@ pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
     if filters.is_empty() {
         outcomes.extend(check::all(project, &tools)?);
     }
+    forget_calls(project)?;
     outcomes.push(tests("tests", filters, &mut rust_tests(project, &tools, filters)?)?);
     outcomes.push(tests("browser", filters, &mut browser(project, &tools, filters)?)?);
     if filters.is_empty() {
         outcomes.push(tests("layer", filters, &mut verify_layer(project, &tools)?)?);
         outcomes.push(check::one("layer publishable", &mut publish_layer(project))?);
-        outcomes.push(check::one("deployable", &mut dry_run(project))?);
+        outcomes.push(tests("template", filters, &mut check_template(project, &tools)?)?);
+        let origin = ["--origin", "https://video.example.com"];
+        outcomes.push(check::one("deployable", dry_run("deploy")?.args(origin))?);
+        outcomes.push(check::one("destroyable", &mut dry_run("destroy")?)?);
         outcomes.push(licences(project));
     }
 
@@ -61,6 +68,31 @@ fn rust_tests(project: &Project, tools: &Tools, filters: &[String]) -> Result<Co
     let mut command = project.cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filters);
     name_tools(project, tools, &mut command)?;
+    command.env("GLIMPSE_S3_CALLS", calls(project));
+    Ok(command)
+}
+
+/// Where the stories' calls of S3 are written down, of which each has to be allowed by template.yaml.
+fn calls(project: &Project) -> PathBuf {
+    project.target.join("s3-calls.jsonl")
+}
+
+/// What another run has seen says nothing about this one.
+fn forget_calls(project: &Project) -> Result<()> {
+    match fs::remove_file(calls(project)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context("cannot remove the calls of the last run")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether what would be deployed is valid, and allows what the stories did and nothing else.
+fn check_template(project: &Project, tools: &Tools) -> Result<Command> {
+    let deploying = &tools.test()?.deploying;
+    let mut command = Command::new(&deploying.python);
+    command.current_dir(&project.root).args(["-u", "deploy/check", "--checkov"]).arg(&deploying.checkov);
+    command.arg("--calls").arg(calls(project));
     Ok(command)
 }
 
@@ -138,14 +170,11 @@ fn name_media(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Everything that `wrangler deploy` does but the sending.
-fn dry_run(project: &Project) -> Command {
-    let mut command = project.npm_command("wrangler");
-    command
-        .args(["deploy", "--dry-run", "--outdir"])
-        .arg(project.target.join("wrangler"))
-        .env("GLIMPSE_PREBUILT", "1");
-    command
+/// Everything that a verb of this program does but what needs an account.
+fn dry_run(verb: &str) -> Result<Command> {
+    let mut command = Command::new(env::current_exe().context("this program has no path")?);
+    command.args([verb, "--dry-run"]).env("GLIMPSE_PREBUILT", "1");
+    Ok(command)
 }
 
 /// Whether everything that is linked may be.

@@ -64,7 +64,17 @@ pub(crate) struct Reference {
 #[derive(Debug)]
 pub(crate) struct TestTools {
     pub(crate) chromium: PathBuf,
+    /// The Python that has botocore.
     pub(crate) python: PathBuf,
+    pub(crate) deploying: Deploying,
+}
+
+/// What checks template.yaml.
+#[derive(Debug)]
+pub(crate) struct Deploying {
+    /// The Python that has SAM, cfn-lint and moto; their programs lie beside it.
+    pub(crate) python: PathBuf,
+    pub(crate) checkov: PathBuf,
 }
 
 impl Tools {
@@ -79,6 +89,25 @@ impl Tools {
     pub(crate) fn test(&self) -> Result<&TestTools> {
         self.test.as_ref().context("set up without what tests need")
     }
+}
+
+/// What is done with Python packages outside of tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Building the Lambdas.
+    Building,
+    /// Deploying what was built.
+    Deploying,
+}
+
+/// A Python with the packages of a task; their programs lie beside it. After [`run`].
+pub(crate) fn python_for(project: &Project, task: Task) -> Result<PathBuf> {
+    let programs = system::ensure(project, &[&system::PYTHON])?;
+    let packages = match task {
+        Task::Building => &python::BUILDING,
+        Task::Deploying => &python::DEPLOYING,
+    };
+    python::ensure(project, &programs[0], packages)
 }
 
 pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Tools> {
@@ -106,8 +135,12 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Tools> {
     crates::ensure(project)?;
     let mut tools = Tools { wasm, media: None, reference: None, test: None };
     if let [_, _, python, chromium] = programs.as_slice() {
-        let python = python::ensure(project, python)?;
-        tools.test = Some(TestTools { chromium: chromium.clone(), python });
+        let deploying = Deploying {
+            checkov: python::ensure(project, python, &python::LINTING)?.with_file_name("checkov"),
+            python: python::ensure(project, python, &python::DEPLOYING)?,
+        };
+        let python = python::ensure(project, python, &python::SIGNATURES)?;
+        tools.test = Some(TestTools { chromium: chromium.clone(), python, deploying });
     }
     if let [ffmpeg, ffprobe, python, ..] = programs.as_slice() {
         let layer = layer::ensure(project)?;

@@ -1,5 +1,5 @@
-//! Decides which Python the tests get: a virtual environment in the tools cache with exactly the packages of
-//! `tests/botocore.txt`, checked by hash. Our signatures are compared with botocore's.
+//! Decides which Python each task gets: a virtual environment in the tools cache with exactly the packages of one list,
+//! checked by hash.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,28 @@ use crate::run::{self, Step};
 
 const LIMIT: Duration = Duration::from_mins(10);
 
-pub(super) fn ensure(project: &Project, system: &Path) -> Result<PathBuf> {
-    let requirements = project.path("tests/botocore.txt");
+/// A list of packages that go together.
+pub(super) struct Packages {
+    /// What they are, for the person who waits.
+    title: &'static str,
+    /// The list, inside the checkout: whole, so that nothing has to be resolved.
+    list: &'static str,
+}
+
+/// Our signatures are compared with botocore's.
+pub(super) const SIGNATURES: Packages = Packages { title: "python packages", list: "tests/botocore.txt" };
+/// What checks template.yaml, and deploys it.
+pub(super) const DEPLOYING: Packages = Packages { title: "SAM and moto", list: "deploy/tools.txt" };
+/// The linter of policies, which does not go with the others.
+pub(super) const LINTING: Packages = Packages { title: "checkov", list: "deploy/checkov.txt" };
+
+/// What builds the Lambdas.
+pub(super) const BUILDING: Packages =
+    Packages { title: "zig and cargo-zigbuild", list: "deploy/building.txt" };
+
+/// The environment's Python.
+pub(super) fn ensure(project: &Project, system: &Path, packages: &Packages) -> Result<PathBuf> {
+    let requirements = project.path(packages.list);
     let version = run::capture(Command::new(system).arg("--version"))?;
     let inputs = Fingerprint::new().with(version.as_bytes()).with_path(&requirements, &[])?;
     let folder = project.cache.join(format!("python-{}", inputs.text()));
@@ -23,7 +43,7 @@ pub(super) fn ensure(project: &Project, system: &Path) -> Result<PathBuf> {
     let python = folder.join("bin/python3");
     // An environment is links into the system's Python, which may have gone since.
     if fingerprint::is_fresh(&stamp, inputs) && python.exists() {
-        run::found("python packages", folder.display());
+        run::found(packages.title, folder.display());
         return Ok(python);
     }
     if folder.exists() {
@@ -33,10 +53,10 @@ pub(super) fn ensure(project: &Project, system: &Path) -> Result<PathBuf> {
         Command::new(system).args(["-m", "venv"]).arg(&folder),
         "Install Python's venv module (Debian: `sudo apt-get install python3-venv`), then start this again.",
     )?;
-    Step::new("python packages", project.log("python-packages")).limit(LIMIT).run(
+    Step::new(packages.title, project.log("python-packages")).limit(LIMIT).run(
         Command::new(&python)
             .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--require-hashes"])
-            .args(["--only-binary", ":all:", "--requirement"])
+            .args(["--no-deps", "--only-binary", ":all:", "--requirement"])
             .arg(&requirements),
         "See that the Python package index can be reached (`pip download botocore`), then start this again.",
     )?;

@@ -1,0 +1,216 @@
+//! Decides how Glimpse gets into somebody's accounts and out again: which programs are started in which order, with what.
+//! A plan is made first and is data, so that a dry run shows the very commands that a real one starts.
+
+mod plan;
+mod settings;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value};
+
+use self::plan::{Action, Outputs};
+use self::settings::Settings;
+use crate::package;
+use crate::project::Project;
+use crate::run;
+use crate::setup::{self, Purpose, Task};
+
+/// `cargo xtask deploy`.
+pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let settings = Settings::parse(arguments)?;
+    let origin = settings.origin.as_ref().context(
+        "say where the Worker will be: --origin https://video.example.com, a domain of your Cloudflare account",
+    )?;
+    let stage = Stage::set(project, &settings)?;
+    if settings.dry_run {
+        run::heading("what would be done");
+        for action in
+            plan::before(&settings).iter().chain(&plan::after(&settings, origin, &Outputs::example()))
+        {
+            println!("{action}");
+        }
+        println!(
+            "secrets of the Worker that are missing are made and handed over: {}",
+            plan::SECRETS.join(", ")
+        );
+        run::heading("checks that need no account");
+        stage.run(&plan::validate())?;
+        stage.run(&plan::bundle())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let identity = stage.ask(&plan::identity(&settings))?;
+    println!("account {}, region {}", text(&identity, "account"), text(&identity, "region"));
+    stage.artefacts()?;
+    for action in plan::before(&settings).iter().skip(1) {
+        stage.run(action)?;
+    }
+    let outputs = Outputs::read(&stage.ask(&plan::outputs(&settings))?)?;
+    for action in plan::after(&settings, origin, &outputs) {
+        stage.run(&action)?;
+    }
+    stage.hand_over_secrets(&outputs)?;
+    println!("\n{origin} is deployed. If a video does not become pictures there, see docs/operating.md.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `cargo xtask destroy`.
+pub(crate) fn destroy(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let settings = Settings::parse(arguments)?;
+    let stage = Stage::set(project, &settings)?;
+    if settings.dry_run {
+        run::heading("what would be done");
+        for action in plan::destruction(&settings, &Outputs::example()) {
+            println!("{action}");
+        }
+        println!("{}", plan::left(&settings, &Outputs::example()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Before anything is taken down: what is not there can name nothing any more.
+    let outputs = Outputs::read(&stage.ask(&plan::outputs(&settings))?)?;
+    for action in plan::destruction(&settings, &outputs) {
+        stage.run(&action)?;
+    }
+    println!("\n{}", plan::left(&settings, &outputs));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text<'a>(document: &'a Value, name: &str) -> &'a str {
+    document[name].as_str().unwrap_or("unknown")
+}
+
+/// Where actions are carried out.
+struct Stage<'a> {
+    project: &'a Project,
+    settings: &'a Settings,
+    python: std::path::PathBuf,
+}
+
+impl<'a> Stage<'a> {
+    fn set(project: &'a Project, settings: &'a Settings) -> Result<Self> {
+        setup::run(project, Purpose::Build)?;
+        Ok(Self { project, settings, python: setup::python_for(project, Task::Deploying)? })
+    }
+
+    fn command(&self, action: &Action) -> Result<Command> {
+        let mut words = action.words.iter();
+        let program = words.next().context("an action names a program")?;
+        let mut command = match program.as_str() {
+            "wrangler" => self.project.npm_command("wrangler"),
+            "sam" => Command::new(self.python.with_file_name("sam")),
+            script => {
+                let mut command = Command::new(&self.python);
+                command.arg(self.project.path(script));
+                command
+            }
+        };
+        command.current_dir(&self.project.root).args(words).env("SAM_CLI_TELEMETRY", "0");
+        command.env("AWS_REGION", &self.settings.region).env("AWS_DEFAULT_REGION", &self.settings.region);
+        Ok(command)
+    }
+
+    /// Carries it out, with its output shown.
+    fn run(&self, action: &Action) -> Result<()> {
+        run::heading(&action.what);
+        println!("$ {}", action.line());
+        ensure!(run::stream(&mut self.command(action)?, |_| {})?, "{}: see above", action.what);
+        Ok(())
+    }
+
+    /// Carries it out, and answers the document that it prints.
+    fn ask(&self, action: &Action) -> Result<Value> {
+        let printed = run::capture(&mut self.command(action)?).with_context(|| action.what.clone())?;
+        serde_json::from_str(&printed).with_context(|| format!("{}: no JSON", action.what))
+    }
+
+    /// The packages for the processor that is deployed to, where template.yaml looks for them.
+    fn artefacts(&self) -> Result<()> {
+        let arch = self.settings.arch;
+        let built = package::make(self.project, &[arch])?;
+        let folder = self.project.target.join("deploy");
+        fs::create_dir_all(&folder)?;
+        let ending = format!("-{}.zip", arch.name());
+        for entry in fs::read_dir(&built)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(name) = name.strip_suffix(&ending) {
+                fs::copy(&path, folder.join(name).with_extension("zip"))?;
+            }
+        }
+        for wanted in wanted(&self.project.read("template.yaml")?) {
+            ensure!(self.project.path(wanted).exists(), "template.yaml wants {wanted}, and nothing makes it");
+        }
+        Ok(())
+    }
+
+    /// Makes what the Worker has not got yet, and hands it over without a look at it. What it has stays: a new session
+    /// secret would sign everybody out.
+    fn hand_over_secrets(&self, outputs: &Outputs) -> Result<()> {
+        run::heading("secrets of the Worker");
+        let listed = self.ask(&plan::listed_secrets())?;
+        let listed = listed.as_array().context("wrangler lists secrets")?;
+        let has = |name: &str| listed.iter().any(|secret| secret["name"] == name);
+        let mut secrets = Map::new();
+        if self.settings.new_key || !has("S3_ACCESS_KEY_ID") {
+            let pair = self.ask(&plan::new_key(self.settings, outputs))?;
+            for name in ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"] {
+                secrets.insert(name.into(), pair[name].clone());
+            }
+        }
+        for name in ["SESSION_SECRET", "UPLOAD_TOKEN_SECRETS"] {
+            if !has(name) {
+                let random = self.ask(&plan::random())?;
+                let random = text(&random, "random");
+                let value = if name == "SESSION_SECRET" { random.to_owned() } else { format!("1={random}") };
+                secrets.insert(name.into(), value.into());
+            }
+        }
+        if secrets.is_empty() {
+            println!("all there");
+            return Ok(());
+        }
+        let names: Vec<_> = secrets.keys().cloned().collect();
+        feed(&mut self.command(&plan::secrets())?, &Value::Object(secrets).to_string())?;
+        println!("handed over: {}", names.join(", "));
+        if self.settings.new_key {
+            println!(
+                "the older key still works: once this one does, `deploy/account drop-keys --but` the new one"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The packages that template.yaml names.
+fn wanted(template: &str) -> impl Iterator<Item = &str> {
+    template.lines().filter_map(|line| {
+        let (name, value) = line.trim().split_once(": ")?;
+        ["CodeUri", "ContentUri"].contains(&name).then_some(value)
+    })
+}
+
+/// Runs a program with `input` on its standard input, where no list of processes shows it.
+fn feed(command: &mut Command, input: &str) -> Result<()> {
+    let mut child = command.stdin(Stdio::piped()).spawn().context("cannot start wrangler")?;
+    let mut pipe = child.stdin.take().context("standard input was asked for")?;
+    pipe.write_all(input.as_bytes())?;
+    drop(pipe);
+    if !child.wait()?.success() {
+        bail!("wrangler has not taken the secrets: see above");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn packages_are_found_in_the_template() {
+        let template = "  A:\n      CodeUri: target/deploy/a.zip\n      Role: x\n      ContentUri: target/deploy/layer.zip\n";
+        assert_eq!(
+            super::wanted(template).collect::<Vec<_>>(),
+            ["target/deploy/a.zip", "target/deploy/layer.zip"]
+        );
+    }
+}

@@ -1,0 +1,300 @@
+//! Decides which programs deploy and destroy, and with which words. Pure.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::settings::Settings;
+
+/// What the Worker has to have and nobody may see.
+pub(super) const SECRETS: [&str; 4] =
+    ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "SESSION_SECRET", "UPLOAD_TOKEN_SECRETS"];
+
+/// One program to start, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Action {
+    pub(super) what: String,
+    /// `sam`, `wrangler` or a script of the checkout, and its arguments.
+    pub(super) words: Vec<String>,
+}
+
+impl Action {
+    fn new<'a>(what: &str, words: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { what: what.to_owned(), words: words.into_iter().map(str::to_owned).collect() }
+    }
+
+    /// The command as a shell would take it.
+    pub(super) fn line(&self) -> String {
+        let is_plain =
+            |word: &String| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@".contains(&b));
+        let quoted = |word: &String| {
+            if is_plain(word) && !word.is_empty() {
+                word.clone()
+            } else {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            }
+        };
+        self.words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "# {}\n{}", self.what, self.line())
+    }
+}
+
+/// What the stack says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outputs {
+    bucket: String,
+    region: String,
+    render_url: String,
+    edge_user: String,
+}
+
+impl Outputs {
+    /// Reads the outputs of template.yaml.
+    pub(super) fn read(document: &Value) -> Result<Self> {
+        let text = |name: &str| {
+            let value = document[name].as_str().with_context(|| format!("the stack has no output {name}"))?;
+            Ok::<_, anyhow::Error>(value.to_owned())
+        };
+        Ok(Self {
+            bucket: text("BucketName")?,
+            region: text("Region")?,
+            // Function URLs end in a slash, and the Worker wants an origin.
+            render_url: text("RenderUrl")?.trim_end_matches('/').to_owned(),
+            edge_user: text("EdgeUserName")?,
+        })
+    }
+
+    /// What a dry run shows in their place.
+    pub(super) fn example() -> Self {
+        Self {
+            bucket: "BUCKET".into(),
+            region: "REGION".into(),
+            render_url: "https://ID.lambda-url.REGION.on.aws".into(),
+            edge_user: "USER".into(),
+        }
+    }
+}
+
+pub(super) fn identity(settings: &Settings) -> Action {
+    Action::new("who are you in AWS?", ["deploy/account", "identity", "--region", &settings.region])
+}
+
+/// Looks at template.yaml without an account.
+pub(super) fn validate() -> Action {
+    Action::new("is the template valid?", ["sam", "validate", "--lint", "--template", "template.yaml"])
+}
+
+/// Bundles the Worker without sending it.
+pub(super) fn bundle() -> Action {
+    let words = ["wrangler", "deploy", "--dry-run", "--outdir", "target/wrangler"];
+    Action::new("is the Worker whole?", words)
+}
+
+pub(super) fn outputs(settings: &Settings) -> Action {
+    let words = ["deploy/account", "outputs", "--region", &settings.region, "--stack", &settings.stack];
+    Action::new("what came of the stack?", words)
+}
+
+pub(super) fn listed_secrets() -> Action {
+    Action::new("which secrets has the Worker?", ["wrangler", "secret", "list", "--format", "json"])
+}
+
+pub(super) fn new_key(settings: &Settings, outputs: &Outputs) -> Action {
+    let words = ["deploy/account", "new-key", "--region", &settings.region, "--user", &outputs.edge_user];
+    Action::new("a key for the Worker", words)
+}
+
+pub(super) fn random() -> Action {
+    Action::new("32 random bytes", ["deploy/account", "random"])
+}
+
+pub(super) fn secrets() -> Action {
+    Action::new("hand them over", ["wrangler", "secret", "bulk"])
+}
+
+/// AWS's side.
+pub(super) fn before(settings: &Settings) -> Vec<Action> {
+    let mut stack = Action::new(
+        "bucket, queue, Lambdas, layer, alarms",
+        [
+            "sam",
+            "deploy",
+            "--template-file",
+            "template.yaml",
+            "--stack-name",
+            &settings.stack,
+            "--region",
+            &settings.region,
+            "--capabilities",
+            "CAPABILITY_NAMED_IAM",
+            "--resolve-s3",
+            "--no-confirm-changeset",
+            "--no-fail-on-empty-changeset",
+            "--parameter-overrides",
+        ],
+    );
+    let (origins, arch) = (settings.origins(), settings.arch.name());
+    stack.words.push(parameter("AllowedOrigins", &origins));
+    stack.words.push(parameter("PublicUrl", settings.origin.as_deref().unwrap_or_default()));
+    stack.words.push(parameter("Architecture", arch));
+    let more = settings.parameters.iter().filter_map(|said| said.split_once('='));
+    stack.words.extend(more.map(|(name, value)| parameter(name, value)));
+    vec![identity(settings), validate(), stack]
+}
+
+/// As SAM reads it: in quotes, since it would take a value with spaces apart.
+fn parameter(name: &str, value: &str) -> String {
+    format!("{name}=\"{}\"", value.replace('\\', r"\\").replace('"', "\\\""))
+}
+
+/// Cloudflare's side, which has to know what AWS's is called.
+pub(super) fn after(settings: &Settings, origin: &str, outputs: &Outputs) -> Vec<Action> {
+    let mut worker = Action::new("the Worker", ["wrangler", "deploy"]);
+    let mut vars = vec![
+        ("PUBLIC_URL", origin.to_owned()),
+        ("S3_BUCKET", outputs.bucket.clone()),
+        ("S3_REGION", outputs.region.clone()),
+        ("RENDER_URL", outputs.render_url.clone()),
+    ];
+    if !settings.allowed.is_empty() {
+        vars.push(("ALLOWED_ORIGINS", settings.allowed.join(",")));
+    }
+    for (name, value) in vars {
+        worker.words.extend(["--var".to_owned(), format!("{name}:{value}")]);
+    }
+    let host = origin.trim_start_matches("https://");
+    if !host.ends_with(".workers.dev") {
+        worker.words.extend(["--domain".to_owned(), host.to_owned()]);
+    }
+    vec![worker]
+}
+
+/// Taking down: nothing is asked any more before nothing answers.
+pub(super) fn destruction(settings: &Settings, outputs: &Outputs) -> Vec<Action> {
+    let (region, stack) = (settings.region.as_str(), settings.stack.as_str());
+    let mut actions = vec![
+        Action::new("the Worker goes", ["wrangler", "delete", "--force"]),
+        Action::new(
+            "so does its key",
+            ["deploy/account", "drop-keys", "--region", region, "--user", &outputs.edge_user],
+        ),
+        Action::new(
+            "and the stack",
+            ["sam", "delete", "--no-prompts", "--stack-name", stack, "--region", region],
+        ),
+    ];
+    if settings.delete_videos {
+        actions.push(Action::new(
+            "and every video, for good",
+            ["deploy/account", "drop-videos", "--region", region, "--bucket", &outputs.bucket],
+        ));
+    }
+    actions
+}
+
+/// What is there afterwards.
+pub(super) fn left(settings: &Settings, outputs: &Outputs) -> String {
+    let bucket = &outputs.bucket;
+    if settings.delete_videos {
+        return format!("Nothing is left: the bucket {bucket} went with its videos.");
+    }
+    format!(
+        "Left: the bucket {bucket} with every video and picture, which costs what it holds. `--delete-videos` would have \
+         removed it; a stack of the same parameters cannot be made again before it is gone or imported."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        Settings::parse(&words).unwrap()
+    }
+
+    fn lines(actions: &[Action]) -> Vec<String> {
+        actions.iter().map(Action::line).collect()
+    }
+
+    fn outputs() -> Outputs {
+        Outputs::read(&serde_json::json!({
+            "BucketName": "b", "Region": "eu-central-1", "RenderUrl": "https://id.lambda-url.eu-central-1.on.aws/",
+            "EdgeUserName": "glimpse-edge"
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn both_sides_hear_of_the_same_origin_and_bucket() {
+        let said = settings(
+            "--origin https://v.example --allow-origin https://a.example --parameter AlarmEmail=a@b.example",
+        );
+        let aws = lines(&before(&said));
+        assert!(
+            aws[2].ends_with(
+                "--parameter-overrides 'AllowedOrigins=\"https://v.example,https://a.example\"' \
+                 'PublicUrl=\"https://v.example\"' 'Architecture=\"arm64\"' 'AlarmEmail=\"a@b.example\"'"
+            ),
+            "{aws:?}"
+        );
+        assert_eq!(
+            lines(&after(&said, "https://v.example", &outputs())),
+            [
+                "wrangler deploy --var PUBLIC_URL:https://v.example --var S3_BUCKET:b --var S3_REGION:eu-central-1 \
+              --var RENDER_URL:https://id.lambda-url.eu-central-1.on.aws --var ALLOWED_ORIGINS:https://a.example \
+              --domain v.example"
+            ]
+        );
+        let workers_dev = lines(&after(&said, "https://glimpse.me.workers.dev", &outputs()));
+        assert!(!workers_dev[0].contains("--domain"), "{workers_dev:?}");
+    }
+
+    #[test]
+    fn videos_are_deleted_only_if_it_is_said() {
+        let (kept, gone) = (settings("--region us-east-1"), settings("--region us-east-1 --delete-videos"));
+        let without = lines(&destruction(&kept, &outputs()));
+        assert_eq!(
+            without,
+            [
+                "wrangler delete --force",
+                "deploy/account drop-keys --region us-east-1 --user glimpse-edge",
+                "sam delete --no-prompts --stack-name glimpse --region us-east-1"
+            ]
+        );
+        let with = lines(&destruction(&gone, &outputs()));
+        assert_eq!(with[..3], without);
+        assert_eq!(with[3], "deploy/account drop-videos --region us-east-1 --bucket b");
+        assert!(left(&kept, &outputs()).contains("the bucket b with every video"));
+    }
+
+    #[test]
+    fn no_secret_is_an_argument() {
+        let said = settings("--origin https://v.example --new-key");
+        let mut all = before(&said);
+        all.extend(after(&said, "https://v.example", &outputs()));
+        all.extend([secrets(), new_key(&said, &outputs())]);
+        for action in all {
+            assert!(!SECRETS.iter().any(|name| action.line().contains(name)), "{}", action.line());
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_missing_is_named() {
+        let error = Outputs::read(&serde_json::json!({ "BucketName": "b", "Region": "r" })).unwrap_err();
+        assert_eq!(error.to_string(), "the stack has no output RenderUrl");
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shell() {
+        let action =
+            Action { what: "x".into(), words: vec!["a b".into(), "it's".into(), "c".into(), String::new()] };
+        assert_eq!(action.line(), r"'a b' 'it'\''s' c ''");
+    }
+}

@@ -1,0 +1,254 @@
+//! Decides what is released and how it is built: the Lambdas for AL2023's C library, the layer, the Worker, checksums and an
+//! SBOM; the same bytes from the same sources, compiler and architecture.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::build::{self, Part, Uploads};
+use crate::project::{self, Project};
+use crate::run::{self, Step};
+use crate::setup::{self, Purpose};
+
+/// The C library of `provided.al2023` is 2.34, <https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html>.
+const GLIBC: &str = "2.34";
+/// The crates whose programs are released.
+const LAMBDAS: &str = "glimpse-backend";
+const WORKER: &str = "glimpse-edge";
+
+/// A processor that Lambda has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arch {
+    X86,
+    Arm,
+}
+
+impl Arch {
+    /// As Lambda and the layer's scripts call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "arm64",
+        }
+    }
+
+    fn triple(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64-unknown-linux-gnu",
+            Self::Arm => "aarch64-unknown-linux-gnu",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        match text {
+            "x86_64" => Ok(Self::X86),
+            "arm64" | "aarch64" => Ok(Self::Arm),
+            other => bail!("x86_64 or arm64, not {other}"),
+        }
+    }
+}
+
+/// `cargo xtask package [x86_64|arm64]…`; without a name, both.
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let mut arches = arguments.iter().map(|text| Arch::parse(text)).collect::<Result<Vec<_>>>()?;
+    if arches.is_empty() {
+        arches = vec![Arch::X86, Arch::Arm];
+    }
+    let folder = make(project, &arches)?;
+    println!("\nin {}", folder.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds and packs everything for those processors, and answers the folder.
+pub(crate) fn make(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
+    let tools = setup::run(project, Purpose::Build)?;
+    let python = setup::python_for(project, setup::Task::Building)?;
+    let folder = project.target.join("package");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder)?;
+    // Asked for first: minutes of building are lost otherwise.
+    for &arch in arches {
+        ensure_target(project, arch)?;
+    }
+    for &arch in arches {
+        lambdas(project, &python, arch, &folder)?;
+        layer(project, arch, &folder)?;
+    }
+    build::run(project, &tools, &[Part::Page, Part::Edge], Uploads::Https)?;
+    run::heading("package");
+    worker(project, &python, &folder)?;
+    sbom(project, &python, &folder)?;
+    print!("{}", pack(project, &python, ["sums".as_ref(), folder.as_os_str()])?);
+    Ok(folder)
+}
+
+/// The standard library for that processor.
+fn ensure_target(project: &Project, arch: Arch) -> Result<()> {
+    let triple = arch.triple();
+    let libraries = run::capture(Command::new("rustc").current_dir(&project.root).args([
+        "--print",
+        "target-libdir",
+        "--target",
+        triple,
+    ]));
+    if libraries.is_ok_and(|folder| Path::new(folder.trim()).exists()) {
+        run::found("rust for Lambda", triple);
+        return Ok(());
+    }
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(&project.root).args(["target", "add", triple]);
+    let others = match arch {
+        Arch::X86 => "arm64",
+        Arch::Arm => "x86_64",
+    };
+    Step::new(format!("rustup target add {triple}"), project.log("rustup-target"))
+        .limit(std::time::Duration::from_mins(2))
+        .run(
+            &mut rustup,
+            &format!(
+                "This machine has no way to Rust's library for {}: package {others} alone.",
+                arch.name()
+            ),
+        )
+}
+
+/// The programs that the Lambdas are, by their names.
+fn programs(project: &Project) -> Result<Vec<String>> {
+    let metadata = run::capture(project.cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let package =
+        packages.iter().find(|package| package["name"] == LAMBDAS).context("no package of Lambdas")?;
+    let targets = package["targets"].as_array().context("a package has targets")?;
+    let names = targets.iter().filter(|target| target["kind"][0] == "bin");
+    Ok(names.filter_map(|target| target["name"].as_str().map(str::to_owned)).collect())
+}
+
+fn lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Result<()> {
+    let bin = python.parent().context("a program lies in a folder")?;
+    let target = project.target.join("package-build");
+    let mut command = Command::new(bin.join("cargo-zigbuild"));
+    command
+        .current_dir(&project.root)
+        .args(["zigbuild", "--release", "--locked", "--bins", "--package", LAMBDAS, "--target"])
+        .arg(format!("{}.{GLIBC}", arch.triple()))
+        .env("PATH", project::path_with(bin))
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", remapped(project)?)
+        .env("SOURCE_DATE_EPOCH", "0");
+    Step::new(format!("Lambdas for {}, release", arch.name()), project.log("package-lambdas"))
+        .run(&mut command, "Correct what the compiler says above, then start this again.")?;
+    let built = target.join(arch.triple()).join("release");
+    for name in programs(project)? {
+        let out = folder.join(format!("{name}-{}.zip", arch.name()));
+        let entry = format!("bootstrap={}", built.join(&name).display());
+        pack(project, python, ["zip".as_ref(), out.as_os_str(), entry.as_ref()])?;
+    }
+    Ok(())
+}
+
+/// No path of this machine is in what is released: neither the person's business nor the same elsewhere.
+fn remapped(project: &Project) -> Result<String> {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
+        .context("no folder of cargo's: set CARGO_HOME or HOME")?;
+    Ok(format!(
+        "--remap-path-prefix={}=/glimpse --remap-path-prefix={}=/cargo",
+        project.root.display(),
+        home.display()
+    ))
+}
+
+fn layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
+    let script = |arguments: &[&str]| {
+        let mut command = Command::new(project.path("layer/build.sh"));
+        command.current_dir(&project.root).args(["--arch", arch.name()]).args(arguments);
+        command.env("GLIMPSE_TOOLS_DIR", &project.cache);
+        command
+    };
+    Step::new(format!("layer for {}", arch.name()), project.log("package-layer"))
+        .run(&mut script(&[]), "Correct what it says above, then start this again.")?;
+    let built = run::capture(&mut script(&["--where"]))?;
+    let name = arch.name();
+    for (from, to) in [
+        (format!("glimpse-ffmpeg-layer-{name}.zip"), format!("layer-{name}.zip")),
+        ("sbom.cdx.json".to_owned(), format!("layer-{name}-sbom.cdx.json")),
+    ] {
+        fs::copy(Path::new(built.trim()).join(&from), folder.join(to))
+            .with_context(|| format!("no {from}"))?;
+    }
+    Ok(())
+}
+
+/// The Worker as wrangler bundles it, and the page.
+fn worker(project: &Project, python: &Path, folder: &Path) -> Result<()> {
+    let bundle = project.target.join("package-worker");
+    if bundle.exists() {
+        fs::remove_dir_all(&bundle)?;
+    }
+    let mut command = project.npm_command("wrangler");
+    command.args(["deploy", "--dry-run", "--outdir"]).arg(&bundle).env("GLIMPSE_PREBUILT", "1");
+    Step::new("Worker's bundle", project.log("package-worker"))
+        .run(&mut command, "See what wrangler says above.")?;
+    // Notes of wrangler's for people, and maps for debuggers: with paths of this machine.
+    for entry in fs::read_dir(&bundle)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "map" || extension == "md") {
+            fs::remove_file(&path)?;
+        }
+    }
+    let out = folder.join("worker.zip");
+    let (code, page) = (format!("worker={}", bundle.display()), project.path("edge/page/dist"));
+    let page = format!("page={}", page.display());
+    pack(project, python, ["zip".as_ref(), out.as_os_str(), code.as_ref(), page.as_ref()])?;
+    Ok(())
+}
+
+fn sbom(project: &Project, python: &Path, folder: &Path) -> Result<()> {
+    let metadata = project.target.join("package-metadata.json");
+    let answer = run::capture(project.cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
+    fs::write(&metadata, answer)?;
+    let (out, lock) = (folder.join("sbom.cdx.json"), project.path("Cargo.lock"));
+    let arguments = [
+        "sbom".as_ref(),
+        out.as_os_str(),
+        metadata.as_os_str(),
+        lock.as_os_str(),
+        LAMBDAS.as_ref(),
+        WORKER.as_ref(),
+    ];
+    run::note(pack(project, python, arguments)?.trim());
+    Ok(())
+}
+
+fn pack<'a>(
+    project: &Project,
+    python: &Path,
+    arguments: impl IntoIterator<Item = &'a std::ffi::OsStr>,
+) -> Result<String> {
+    let mut command = Command::new(python);
+    command.arg(project.path("deploy/pack")).args(arguments).stderr(Stdio::inherit());
+    let answer = command.output().context("cannot start deploy/pack")?;
+    ensure!(answer.status.success(), "deploy/pack ended with {}", answer.status);
+    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_have_lambdas_names() {
+        for arch in [Arch::X86, Arch::Arm] {
+            assert_eq!(Arch::parse(arch.name()).unwrap(), arch);
+        }
+        assert!(Arch::parse("mips").is_err());
+    }
+}
