@@ -18,10 +18,15 @@ import { build } from "esbuild";
 
 /** What JavaScript and CSS of the first load together may weigh, in bytes after gzip. */
 const BUDGET_BYTES = 20_000;
+/** What a video's own page may weigh, its JavaScript and CSS, after gzip. */
+const WATCH_BUDGET_BYTES = 8_000;
+/** What <glimpse-thumb> may weigh, after gzip: other sites load it. */
+const THUMB_BUDGET_BYTES = 3_000;
 /** What sends files may weigh, after gzip: Uppy's core and its S3 plugin are nearly all of it. Nobody waits for it. */
 const UPLOADER_BUDGET_BYTES = 24_000;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
 const STATIC = ["favicon.svg", "icon-180.png"];
+const TARGET = ["chrome109", "firefox115", "safari16"];
 /** Licences that go with ours. */
 const LICENCES = ["Apache-2.0", "MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "0BSD"];
 
@@ -54,6 +59,14 @@ function headersFile(targets) {
 
 /assets/*
   Cache-Control: public, max-age=31536000, immutable
+
+/watch.*
+  Cache-Control: public, max-age=300, stale-while-revalidate=86400
+
+/glimpse-thumb.js
+  Cache-Control: public, max-age=3600, stale-while-revalidate=86400
+  Access-Control-Allow-Origin: *
+  Cross-Origin-Resource-Policy: cross-origin
 `;
 }
 
@@ -67,7 +80,7 @@ async function bundle(dist, entries, plugins = []) {
     bundle: true,
     minify: true,
     format: "esm",
-    target: ["chrome109", "firefox115", "safari16"],
+    target: TARGET,
     entryNames: "[name]-[hash]",
     outdir: join(dist, "assets"),
     metafile: true,
@@ -78,6 +91,12 @@ async function bundle(dist, entries, plugins = []) {
   const nameOf = (entry) => `assets/${basename(outputs.find(([, { entryPoint }]) => basename(entryPoint) === entry)[0])}`;
   const inputs = outputs.flatMap(([, output]) => Object.entries(output.inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0));
   return { names: entries.map(nameOf), inputs: inputs.map(([path]) => path) };
+}
+
+/** Bundles what other pages name: a script or sheet at an address that stays. */
+async function fixed(dist, entry, file, format) {
+  await build({ entryPoints: [`${SRC}${entry}`], bundle: true, minify: true, format, target: TARGET, outfile: join(dist, file), logLevel: "warning" });
+  return file;
 }
 
 /** Names the packages that files are of, each with its licence. */
@@ -130,6 +149,9 @@ const later = await bundle(dist, ["uppy.js"]);
 const [uploader] = later.names;
 const first = await bundle(dist, ["main.js", "style.css"], [loadLater(uploader)]);
 const [script, style] = first.names;
+// The page of a video may be framed from an origin that is none, where a module would not be loaded.
+const watch = [await fixed(dist, "watch-page.js", "watch.js", "iife"), await fixed(dist, "watch.css", "watch.css")];
+const thumb = [await fixed(dist, "glimpse-thumb.js", "glimpse-thumb.js", "esm")];
 await writeFile(join(dist, "licences.txt"), await licences([...first.inputs, ...later.inputs]));
 const html = await readFile(`${SRC}index.html`, "utf8");
 await writeFile(join(dist, "index.html"), html.replace("main.js", `/${script}`).replace("style.css", `/${style}`));
@@ -137,3 +159,5 @@ await writeFile(join(dist, "_headers"), headersFile(uploadTargets(options)));
 for (const name of STATIC) await cp(`${SRC}${name}`, join(dist, name));
 await weigh(dist, "first load, JavaScript and CSS", ["index.html", script, style], BUDGET_BYTES);
 await weigh(dist, "what sends files, loaded when idle", [uploader], UPLOADER_BUDGET_BYTES);
+await weigh(dist, "a video's own page", watch, WATCH_BUDGET_BYTES);
+await weigh(dist, "<glimpse-thumb>", thumb, THUMB_BUDGET_BYTES);

@@ -1,9 +1,9 @@
 //! Decides nothing: the Worker's wiring. Configuration, route, handler, reply.
 //!
 //! Pure modules (`auth`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload`, `video` and the parts of
-//! `deliver` but its handler) take the clock, randomness and configuration as arguments and are tested natively.
+//! `deliver` and `page` but their handlers) take the clock, randomness and configuration as arguments and are tested natively.
 //! `platform` and `reply` are the only others that know the Workers runtime; `api`, `claim`, `companion`, `identify`,
-//! `login`, `receive`, `remove`, `storage`, `videos` and `deliver::handler` join the two.
+//! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::handler` and `page::handler` join the two.
 
 mod api;
 pub mod auth;
@@ -16,6 +16,7 @@ pub mod events;
 mod identify;
 mod login;
 pub mod moment;
+pub mod page;
 mod platform;
 mod receive;
 mod remove;
@@ -162,9 +163,17 @@ type Answer<'a> = LocalBoxFuture<'a, Result<Reply, Problem>>;
 /// The answer to what nobody has to prove anything for; `None` for everything else.
 fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>) -> Option<Answer<'a>> {
     let Asked { query, context, config, request_id, .. } = *asked;
+    let about =
+        |document| -> Answer<'a> { Box::pin(page::serve(request, document, config, context, request_id)) };
     Some(match route {
         Route::Health => at_once(Ok(Reply::empty(200).with("cache-control", "no-store"))),
         Route::Picture(wanted) => Box::pin(deliver::serve(request, wanted, config, context, request_id)),
+        Route::Page(video) => about(page::Document::Page(*video)),
+        Route::Meta(video) => about(page::Document::Meta(*video)),
+        Route::Oembed => match page::Embed::parse(query, &config.public_url) {
+            Ok(embed) => about(page::Document::Embed(embed)),
+            Err(problem) => at_once(Err(problem)),
+        },
         Route::Login => Box::pin(login::login(Some(query), config, request_id)),
         Route::Callback => Box::pin(login::callback(request, Some(query), config, request_id)),
         _ => return None,
@@ -174,9 +183,13 @@ fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>)
 /// The answer to somebody who has proven who they are.
 fn for_caller<'a>(route: &'a Route, request: &'a Request, query: &'a str, call: &'a Call<'a>) -> Answer<'a> {
     match route {
-        Route::Health | Route::Picture(_) | Route::Login | Route::Callback => {
-            at_once(Err(Problem::new(Code::Internal)))
-        }
+        Route::Health
+        | Route::Picture(_)
+        | Route::Page(_)
+        | Route::Meta(_)
+        | Route::Oembed
+        | Route::Login
+        | Route::Callback => at_once(Err(Problem::new(Code::Internal))),
         Route::Logout => at_once(Ok(login::logout(call.config))),
         Route::Me => at_once(Ok(api::me(call))),
         Route::CreateVideo => Box::pin(api::create(request, query, call)),

@@ -72,6 +72,12 @@ pub enum Route {
     Presign,
     /// A picture of a video.
     Picture(PictureRequest),
+    /// `GET /{video}`
+    Page(VideoId),
+    /// `GET /{video}/meta.json`
+    Meta(VideoId),
+    /// `GET /oembed`
+    Oembed,
 }
 
 impl Route {
@@ -144,12 +150,26 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, NoR
             allow: None,
         });
     }
+    if let Some(route) = document(path) {
+        return if is_read { Ok(route) } else { Err(wrong_method(&["GET"])) };
+    }
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let mut answers = answers(&segments)?;
     let method = if is_read { "GET" } else { method };
     match answers.iter().position(|(known, _)| *known == method) {
         Some(place) => Ok(answers.swap_remove(place).1),
         None => Err(wrong_method(&answers.iter().map(|(known, _)| *known).collect::<Vec<_>>())),
+    }
+}
+
+/// What is said about a video; like a picture's, each address has one spelling. Whatever query a page is given (sites
+/// append theirs to links) is not looked at.
+fn document(path: &str) -> Option<Route> {
+    match path.strip_prefix('/')?.split_once('/') {
+        None if path == "/oembed" => Some(Route::Oembed),
+        None => path[1..].parse().ok().map(Route::Page),
+        Some((video, "meta.json")) => video.parse().ok().map(Route::Meta),
+        Some(_) => None,
     }
 }
 
@@ -331,6 +351,16 @@ mod tests {
         check("GET", "//{v}/thumbnail.jpg", &Err(Code::NotFound));
         check("GET", "/{v}/thumbnail.jpg/x.css", &Err(Code::NotFound));
         check("GET", "/API/me", &Err(Code::NotFound));
+        check("GET", "/{v}", &Ok(Route::Page(video)));
+        check("HEAD", "/{v}?utm_source=x", &Ok(Route::Page(video)));
+        check("POST", "/{v}", &Err(Code::MethodNotAllowed));
+        check("GET", "/{v}/", &Err(Code::NotFound));
+        check("GET", "//{v}", &Err(Code::NotFound));
+        check("GET", "/{v}/meta.json", &Ok(Route::Meta(video)));
+        check("GET", "/{v}/manifest.json", &Err(Code::NotFound));
+        check("GET", "/{v}//meta.json", &Err(Code::NotFound));
+        check("GET", "/oembed?url=x", &Ok(Route::Oembed));
+        check("GET", "/oembed/", &Err(Code::NotFound));
         check("GET", "/s3/sts", &Err(Code::NotFound));
         check("POST", "/url/get", &Err(Code::NotFound));
         check("GET", "/drive/list/root", &Err(Code::NotFound));

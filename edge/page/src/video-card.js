@@ -2,28 +2,9 @@
 
 import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
 import { copyButtons } from "./copy.js";
-import { h, icon } from "./dom.js";
-import { bytes, duration } from "./format.js";
-import { moving } from "./motion.js";
-import { decode } from "./thumbhash.js";
-
-/** A picture of this site by path and query: it is shown from where the page came from. */
-function local(url) {
-  const { pathname, search } = new URL(url, location.href);
-  return pathname + search;
-}
-
-function placeholder(video) {
-  const pixels = video.thumbhash ? decode(video.thumbhash) : undefined;
-  if (pixels) {
-    const canvas = h("canvas", { class: "blur", width: pixels.width, height: pixels.height, "aria-hidden": "true" });
-    canvas.getContext("2d").putImageData(new ImageData(pixels.data, pixels.width, pixels.height), 0, 0);
-    return canvas;
-  }
-  const plain = h("div", { class: "blur" });
-  if (/^#[0-9a-f]{6}$/i.test(video.dominant_color ?? "")) plain.style.backgroundColor = video.dominant_color;
-  return plain;
-}
+import { h } from "./dom.js";
+import { bytes } from "./format.js";
+import { screen } from "./screen.js";
 
 function meta(video) {
   const facts = [video.width && video.height ? `${video.width} × ${video.height}` : null, bytes(video.bytes)];
@@ -31,23 +12,8 @@ function meta(video) {
 }
 
 function showReady(card, video, remove) {
-  const size = { width: video.width || 16, height: video.height || 9 };
-  const poster = h("img", { ...size, alt: "", loading: "lazy", decoding: "async" });
-  const picture = h("picture", {}, h("source", { srcset: local(video.urls["thumbnail.webp"]), type: "image/webp" }), poster);
-  const button = h(
-    "button",
-    { type: "button", class: "screen", "aria-label": `Moving preview of ${video.name}`, "aria-pressed": "false" },
-    placeholder(video),
-    picture,
-    h("span", { class: "badge play" }, icon("play")),
-    video.duration_ms ? h("span", { class: "badge length" }, duration(video.duration_ms)) : null,
-  );
-  poster.addEventListener("load", () => button.classList.add("drawn"));
-  poster.addEventListener("error", () => button.classList.add("blank"));
-  poster.src = local(video.urls["thumbnail.jpg"]);
-  setMedia(card, button);
+  setMedia(card, screen(video, { label: `Moving preview of ${video.name}` }));
   setBody(card, { name: video.name, meta: meta(video), rest: [copyButtons(video)], remove });
-  moving(button, { gif: local(video.urls["animated.gif"]), webp: local(video.urls["animated.webp"]), ...size });
 }
 
 function showWorking(card, video, frame, remove) {

@@ -11,6 +11,7 @@ mod companion;
 mod deliver;
 mod identify;
 mod outcome;
+mod pages;
 mod receive;
 mod remove;
 mod render;

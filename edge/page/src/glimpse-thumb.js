@@ -1,0 +1,196 @@
+// Decides what <glimpse-thumb> is: a video's blurred stand-in, then its poster, then its moving preview while somebody
+// looks closer. It has no dependencies, and works on any site.
+//
+//   <script type="module" src="https://video.example.com/glimpse-thumb.js"></script>
+//   <glimpse-thumb src="https://video.example.com/7zzzzzzzzz0123456789abcdef" alt="Ski trip"></glimpse-thumb>
+
+import { decode } from "./thumbhash.js";
+
+/** How often a video is asked after whose pictures are still being made, and how long after each time in milliseconds. */
+const TRIES = 30;
+const AGAIN_MS = 2000;
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const mayMoveAlone = () => !calm.matches && navigator.connection?.saveData !== true;
+
+const style = new CSSStyleSheet();
+style.replaceSync(`
+:host { display: block; position: relative; overflow: hidden; aspect-ratio: 16 / 9; background: #16141f; cursor: pointer; }
+:host([hidden]) { display: none; }
+canvas, img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: cover; }
+canvas { transform: scale(1.1); filter: blur(8px); }
+img { opacity: 0; transition: opacity .25s; }
+img.shown { opacity: 1; }
+:host(:focus-visible) { outline: 3px solid Highlight; outline-offset: 2px; }
+@media (prefers-reduced-motion: reduce) { img { transition: none; } }
+@media (forced-colors: active) { :host { border: 1px solid CanvasText; } }
+`);
+
+const near = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => isIntersecting && target.begin()), {
+  rootMargin: "200px",
+});
+
+/**
+ * Attributes: `src` the video's page, `alt` what it shows; `thumbhash`, `poster` and `motion` spare the question for
+ * `meta.json`, and let pictures of a private video be named with their tokens. `state` is what is shown: `blank`, `blur`,
+ * `poster`, `loading`, `moving`, or `missing`.
+ */
+export class GlimpseThumb extends HTMLElement {
+  static observedAttributes = ["src", "alt", "thumbhash", "poster", "motion"];
+
+  #root = this.attachShadow({ mode: "open" });
+  /** Its own sheet for the video's shape, which the page's styles outrank. */
+  #shape = new CSSStyleSheet();
+  /** The link or button that it is in, or the element itself: what is pointed at and focused. */
+  #target;
+  #over;
+  /** Of the video that is shown: over when another takes its place. */
+  #turn = new AbortController();
+  #facts;
+  /** Why it moves: "hover", "focus", "touch" or "asked"; undefined at rest. */
+  #cause;
+  #motion;
+
+  connectedCallback() {
+    this.#root.adoptedStyleSheets = [style, this.#shape];
+    this.#over = new AbortController();
+    this.#target = this.closest("a[href], button") ?? this;
+    this.setAttribute("role", this.#target === this ? "button" : "img");
+    if (this.#target === this) this.tabIndex = 0;
+    this.#draw();
+    this.#listen();
+  }
+
+  disconnectedCallback() {
+    near.unobserve(this);
+    this.#over.abort();
+    this.#turn.abort();
+    this.#stop();
+  }
+
+  attributeChangedCallback(name, before, now) {
+    if (!this.isConnected || before === now || !this.#over) return;
+    if (name === "alt") this.#name();
+    else this.#draw();
+  }
+
+  /** Somebody is about to see it. */
+  async begin() {
+    near.unobserve(this);
+    const { signal } = this.#turn;
+    const src = this.getAttribute("src")?.replace(/[?#].*/, "");
+    const named = { poster: this.getAttribute("poster"), motion: this.getAttribute("motion") };
+    try {
+      const meta = named.poster ? {} : await this.#ask(`${src}/meta.json`, signal);
+      if (signal.aborted) return;
+      this.#facts = {
+        poster: named.poster ?? meta.urls["thumbnail.webp"] ?? meta.urls["thumbnail.jpg"],
+        motion: named.motion ?? meta.urls?.["animated.webp"] ?? meta.urls?.["animated.gif"],
+      };
+      if (meta.width && !this.hasAttribute("thumbhash")) this.#blur(meta.thumbhash);
+      if (meta.width) this.#shape.replaceSync(`:host { aspect-ratio: ${Number(meta.width)} / ${Number(meta.height)}; }`);
+      if (meta.title && !this.hasAttribute("alt")) this.#name(meta.title);
+      const poster = await this.#picture(this.#facts.poster);
+      if (signal.aborted) return;
+      this.#root.append(poster);
+      poster.className = "shown";
+      this.setAttribute("state", "poster");
+      if (this.#cause) this.#move(this.#cause);
+    } catch {
+      if (!signal.aborted) this.setAttribute("state", "missing");
+    }
+  }
+
+  #draw() {
+    this.#turn.abort();
+    this.#turn = new AbortController();
+    this.#stop();
+    this.#facts = undefined;
+    this.#root.replaceChildren();
+    this.setAttribute("state", "blank");
+    this.#name();
+    this.#blur(this.getAttribute("thumbhash"));
+    near.unobserve(this);
+    near.observe(this);
+  }
+
+  #name(text = this.getAttribute("alt")) {
+    this.setAttribute("aria-label", text || "Video");
+  }
+
+  #blur(thumbhash) {
+    const pixels = thumbhash ? decode(thumbhash) : undefined;
+    if (!pixels) return;
+    const canvas = Object.assign(document.createElement("canvas"), { width: pixels.width, height: pixels.height });
+    canvas.getContext("2d").putImageData(new ImageData(pixels.data, pixels.width, pixels.height), 0, 0);
+    this.#root.prepend(canvas);
+    this.setAttribute("state", "blur");
+  }
+
+  async #ask(url, signal) {
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      const response = await fetch(url, { signal });
+      if (response.status === 200) return response.json();
+      if (response.status !== 202) throw new Error(String(response.status));
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      signal.throwIfAborted();
+    }
+    throw new Error("not ready");
+  }
+
+  async #picture(url) {
+    const image = Object.assign(new Image(), { src: url, alt: "" });
+    await image.decode();
+    return image;
+  }
+
+  #listen() {
+    const on = (type, act) => this.#target.addEventListener(type, act, { signal: this.#over.signal });
+    const alone = (cause) => mayMoveAlone() && this.#move(cause);
+    on("pointerenter", ({ pointerType }) => pointerType === "mouse" && alone("hover"));
+    on("pointerleave", () => this.#cause === "hover" && this.#stop());
+    on("focus", () => this.#target.matches(":focus-visible") && alone("focus"));
+    on("blur", () => this.#stop());
+    if (this.#target !== this) {
+      // A finger that rests on a link; a tap follows it.
+      on("touchstart", () => alone("touch"));
+      for (const end of ["touchend", "touchcancel"]) on(end, () => this.#cause === "touch" && this.#stop());
+      return;
+    }
+    // By itself it is a button: pressed, it moves whatever was asked for, since now it is asked for.
+    const toggle = () => (this.#cause === "asked" ? this.#stop() : this.#move("asked"));
+    on("click", toggle);
+    on("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      toggle();
+    });
+  }
+
+  async #move(cause) {
+    this.#cause = cause;
+    if (this.#target === this) this.setAttribute("aria-pressed", "true");
+    if (this.#motion || this.getAttribute("state") !== "poster" || !this.#facts?.motion) return;
+    this.setAttribute("state", "loading");
+    const motion = (this.#motion = Object.assign(new Image(), { src: this.#facts.motion, alt: "" }));
+    try {
+      await motion.decode();
+    } catch {
+      if (this.#motion === motion) this.#stop();
+    }
+    if (this.#motion !== motion) return;
+    this.#root.append(motion);
+    motion.className = "shown";
+    this.setAttribute("state", "moving");
+  }
+
+  #stop() {
+    this.#cause = undefined;
+    this.#motion?.remove();
+    this.#motion = undefined;
+    if (this.#target === this) this.setAttribute("aria-pressed", "false");
+    if (["loading", "moving"].includes(this.getAttribute("state"))) this.setAttribute("state", "poster");
+  }
+}
+
+customElements.get("glimpse-thumb") ?? customElements.define("glimpse-thumb", GlimpseThumb);

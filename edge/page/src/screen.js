@@ -1,0 +1,48 @@
+// Decides what a ready video's picture is made of: a blurred stand-in, the poster over it, its length, and the moving
+// preview when it is asked for.
+
+import { h, icon } from "./dom.js";
+import { duration } from "./format.js";
+import { moving } from "./motion.js";
+import { decode } from "./thumbhash.js";
+
+/** A picture of this site by path and query: it is shown from where the page came from. */
+export function local(url) {
+  const { pathname, search } = new URL(url, location.href);
+  return pathname + search;
+}
+
+export function placeholder(video) {
+  const pixels = video.thumbhash ? decode(video.thumbhash) : undefined;
+  if (pixels) {
+    const canvas = h("canvas", { class: "blur", width: pixels.width, height: pixels.height, "aria-hidden": "true" });
+    canvas.getContext("2d").putImageData(new ImageData(pixels.data, pixels.width, pixels.height), 0, 0);
+    return canvas;
+  }
+  const plain = h("div", { class: "blur" });
+  if (/^#[0-9a-f]{6}$/i.test(video.dominant_color ?? "")) plain.style.backgroundColor = video.dominant_color;
+  return plain;
+}
+
+/**
+ * The button that a poster is; pressed, or under the mouse, it moves.
+ * @param {{ label: string, lazy?: boolean }} options
+ */
+export function screen(video, { label, lazy = true }) {
+  const size = { width: video.width || 16, height: video.height || 9 };
+  const poster = h("img", { ...size, alt: "", loading: lazy ? "lazy" : null, decoding: "async" });
+  const picture = h("picture", {}, h("source", { srcset: local(video.urls["thumbnail.webp"]), type: "image/webp" }), poster);
+  const button = h(
+    "button",
+    { type: "button", class: "screen", "aria-label": label, "aria-pressed": "false" },
+    placeholder(video),
+    picture,
+    h("span", { class: "badge play" }, icon("play")),
+    video.duration_ms ? h("span", { class: "badge length" }, duration(video.duration_ms)) : null,
+  );
+  poster.addEventListener("load", () => button.classList.add("drawn"));
+  poster.addEventListener("error", () => button.classList.add("blank"));
+  poster.src = local(video.urls["thumbnail.jpg"]);
+  moving(button, { gif: local(video.urls["animated.gif"]), webp: local(video.urls["animated.webp"]), ...size });
+  return button;
+}

@@ -1,0 +1,89 @@
+// Decides how one looks through a video: a bar, and the frame of the storyboard that belongs to where one points.
+
+import { h } from "./dom.js";
+import { duration } from "./format.js";
+import { load, showTile, tileAt } from "./storyboard.js";
+
+/** The bar moves by this much on an arrow key: a hundredth of the video, and a second at the least. */
+const step = (seconds) => Math.min(seconds, Math.max(1, seconds / 100));
+
+/**
+ * Puts a bar and its clock into `place`, and frames over `stage`. `chosen` is told of each moment that
+ * is settled on; if it hands back true the frame goes, since there is something better to see.
+ * @param {{ stage: HTMLElement, place: HTMLElement, duration_ms: number, json: string, sheet: string, label: string,
+ *   chosen: (seconds: number) => boolean }} options
+ */
+export function scrubber({ stage, place, duration_ms, json, sheet, label, chosen }) {
+  const seconds = duration_ms / 1000;
+  const glance = h("div", { class: "glance", "aria-hidden": "true" });
+  const bar = h("input", { type: "range", min: 0, max: seconds, step: "any", value: 0, "aria-label": label });
+  const clock = h("output", { "aria-hidden": "true" });
+  /** @type {Promise<import("./storyboard.js").Storyboard> | undefined} */
+  let board;
+  /** The moment whose frame is shown, in seconds. */
+  let shown;
+
+  function say(time) {
+    const now = duration(Math.floor(time) * 1000);
+    clock.textContent = now;
+    bar.setAttribute("aria-valuetext", `${now} of ${duration(duration_ms)}`);
+    bar.style.setProperty("--done", `${(100 * time) / seconds}%`);
+  }
+  function show(time) {
+    shown = time;
+    say(time);
+    board ??= load({ json, sheet });
+    board.then(
+      (ready) => {
+        if (shown === undefined) return;
+        const tile = tileAt(ready.table, shown);
+        glance.dataset.tile = String(tile);
+        showTile(glance, ready, tile);
+        stage.append(glance);
+        stage.classList.add("glancing");
+      },
+      // Without it the bar still goes to moments; the next try may find it.
+      () => (board = undefined),
+    );
+  }
+  function hide() {
+    shown = undefined;
+    stage.classList.remove("glancing");
+    say(bar.valueAsNumber);
+  }
+  function settle() {
+    if (chosen(bar.valueAsNumber)) hide();
+  }
+  function pointed({ clientX }) {
+    const { left, width } = bar.getBoundingClientRect();
+    return seconds * Math.min(1, Math.max(0, (clientX - left) / width));
+  }
+
+  bar.addEventListener("pointermove", (event) => show(event.buttons ? bar.valueAsNumber : pointed(event)));
+  bar.addEventListener("input", () => show(bar.valueAsNumber));
+  bar.addEventListener("change", settle);
+  bar.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    bar.valueAsNumber += by * step(seconds);
+    show(bar.valueAsNumber);
+    settle();
+  });
+  say(0);
+  place.append(bar, clock);
+  return {
+    bar,
+    show,
+    hide,
+    at: () => bar.valueAsNumber,
+    /** The moment whose frame is shown, if one is. */
+    shown: () => shown,
+    /** The film plays: the bar goes along, unless somebody looks elsewhere. */
+    follow(time) {
+      if (shown !== undefined) return;
+      bar.valueAsNumber = time;
+      say(time);
+    },
+  };
+}

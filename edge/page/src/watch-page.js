@@ -1,0 +1,84 @@
+// Decides what a video's own page does: the poster moves, the bar below it looks through the video by its storyboard,
+// and its owner plays the film itself. Without this script the page shows the poster.
+
+import { byId, h } from "./dom.js";
+import { local, screen } from "./screen.js";
+import { scrubber } from "./scrub.js";
+
+const main = byId("watch");
+const meta = JSON.parse(main.dataset.meta);
+const { original } = main.dataset;
+const player = byId("player");
+
+if (window.self !== window.top) document.documentElement.classList.add("framed");
+
+/** The one drawing that this page needs; index.html has its own. */
+function drawings() {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const symbol = svg.appendChild(document.createElementNS(svg.namespaceURI, "symbol"));
+  const path = symbol.appendChild(document.createElementNS(svg.namespaceURI, "path"));
+  svg.setAttribute("hidden", "");
+  symbol.id = "i-play";
+  symbol.setAttribute("viewBox", "0 0 24 24");
+  path.setAttribute("fill", "currentColor");
+  path.setAttribute("d", "M8.5 6.3v11.4a.8.8 0 0 0 1.22.68l9.1-5.7a.8.8 0 0 0 0-1.36l-9.1-5.7a.8.8 0 0 0-1.22.68Z");
+  document.body.append(svg);
+}
+
+/** Puts the film in the poster's place and plays it. */
+function play(button, at) {
+  const video = h("video", { src: original, controls: true, playsinline: true, poster: local(meta.urls["thumbnail.jpg"]) });
+  video.addEventListener("error", () => {
+    video.replaceWith(button);
+    button.setAttribute("aria-label", "The video could not be loaded. Try again");
+  });
+  if (at > 0) video.currentTime = at;
+  button.replaceWith(video);
+  video.focus();
+  video.play().catch(() => {});
+  return video;
+}
+
+drawings();
+player.style.setProperty("--shape", String(meta.width / meta.height));
+const button = screen(meta, { label: original ? "Play the video" : `Moving preview of ${meta.title}`, lazy: false });
+player.replaceChildren(button);
+let video;
+
+/** The bar below the player. Frames lie over the poster or the film until it is left. */
+function lookThrough() {
+  const place = h("div", { id: "scrub", class: "scrub" });
+  const found = scrubber({
+    stage: player,
+    place,
+    duration_ms: meta.duration_ms,
+    json: local(meta.urls["storyboard.json"]),
+    sheet: local(meta.urls["storyboard.webp"]),
+    label: "Look through the video",
+    chosen(seconds) {
+      if (!video?.isConnected) return false;
+      video.currentTime = seconds;
+      return true;
+    },
+  });
+  found.bar.addEventListener("pointerleave", (event) => event.buttons || found.hide());
+  found.bar.addEventListener("blur", found.hide);
+  player.after(place);
+  return found;
+}
+
+const bar = meta.duration_ms > 0 && meta.urls["storyboard.json"] ? lookThrough() : undefined;
+if (original) {
+  button.dataset.plays = "";
+  button.removeAttribute("aria-pressed");
+  // Before the preview's own listener: a press plays the film instead of moving the poster.
+  button.addEventListener(
+    "click",
+    (event) => {
+      event.stopImmediatePropagation();
+      video = play(button, bar?.at() ?? 0);
+      video.addEventListener("timeupdate", () => bar?.follow(video.currentTime));
+    },
+    { capture: true },
+  );
+}

@@ -1,0 +1,245 @@
+// A link's story, in a real browser on the real parts: a stranger sees the video move and looks through it, another site frames it by oEmbed and shows it by <glimpse-thumb> and by plain HTML, and Media Chrome scrubs
+// its storyboard.
+//
+//   GLIMPSE_EDGE_URL=http://localhost:8787 GLIMPSE_CLIP=clip.mp4 GLIMPSE_SCREENSHOTS=target/screenshots \
+//       node tests/browser/pages.mjs
+//
+// Prints `ok - …` for each step; the first failure prints why, and ends with 1.
+
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import * as page from "./verbs.mjs";
+
+const READY_MS = 120_000;
+const PHONE = { width: 375, height: 740 };
+const edge = new URL(process.env.GLIMPSE_EDGE_URL ?? "http://localhost:8787").origin;
+const clip = process.env.GLIMPSE_CLIP;
+const shots = process.env.GLIMPSE_SCREENSHOTS ?? "target/screenshots";
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+if (!clip) {
+  console.error("GLIMPSE_CLIP is not set: it names the video that is uploaded");
+  process.exit(2);
+}
+mkdirSync(shots, { recursive: true });
+
+const browser = await page.launch().catch((error) => {
+  console.error(error.message);
+  process.exit(1);
+});
+const scratch = mkdtempSync(join(tmpdir(), "glimpse-pages-"));
+const usual = { viewport: { width: 1280, height: 860 }, colorScheme: "light" };
+
+/** A site of somebody else: what is at its paths, and the origin that it is served from. */
+const site = { at: new Map(), origin: "" };
+const server = createServer((request, response) => {
+  const found = site.at.get(new URL(request.url, "http://x").pathname);
+  response.writeHead(found ? 200 : 204, { "content-type": found?.type ?? "text/plain", "access-control-allow-origin": "*" });
+  response.end(found?.body);
+});
+await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+site.origin = `http://127.0.0.1:${server.address().port}`;
+const serve = (path, body, type = "text/html; charset=utf-8") => site.at.set(path, { body, type });
+
+let tab;
+let complaints;
+/** Somebody in a browser of their own. */
+async function visitor(kind = {}) {
+  const context = await browser.newContext({ ...usual, ...kind });
+  tab = await context.newPage();
+  tab.setDefaultTimeout(15_000);
+  complaints = page.listen(tab);
+  return context;
+}
+
+let current = "the browser starts";
+async function step(sentence, act) {
+  current = sentence;
+  const began = performance.now();
+  await act();
+  complaints.mustBeEmpty();
+  console.log(`ok - ${sentence} (${Math.round(performance.now() - began)} ms)`);
+}
+
+const screen = (where = tab) => where.locator("#player > .screen");
+const bar = (where = tab) => where.locator("#scrub input");
+const drawn = (where = tab) => where.locator("#player > .screen.drawn").waitFor();
+
+/** Points at a share of the bar, and hands back which tile is shown and of which part of the sheet it is. */
+async function glanceAt(share, where = tab) {
+  const box = await bar(where).boundingBox();
+  await tab.mouse.move(box.x + box.width * share, box.y + box.height / 2);
+  const glance = where.locator(".glance");
+  await page.eventually("a frame of the storyboard", () => where.locator("#player.glancing").count());
+  return glance.evaluate((one) => ({ tile: Number(one.dataset.tile), position: one.style.backgroundPosition, image: one.style.backgroundImage }));
+}
+
+const name = basename(clip);
+let id;
+
+async function story() {
+  const owner = await visitor();
+  await step("somebody uploads a video", async () => {
+    complaints.expect(/401 .*\/api\/me/);
+    await tab.goto(edge);
+    await page.signIn(tab, `Ada ${Date.now().toString(36)}`);
+    await page.dropFile(tab, clip);
+    await page.expectState(page.cardNamed(tab, name), "ready", READY_MS);
+    ({ id } = await page.listed(tab, name));
+  });
+
+  await step("its owner sees it by its name", async () => {
+    await tab.goto(`${edge}/${id}`);
+    await drawn();
+    page.expectEqual(await tab.locator("h1").textContent(), name, "the title");
+  });
+  await owner.close();
+
+  const stranger = await visitor();
+  await step("a stranger sees the poster, and it moves under the mouse and at rest not", async () => {
+    await tab.goto(`${edge}/${id}`);
+    await drawn();
+    page.expectEqual(await tab.locator("h1").textContent(), "Video", "the title: not the file's name");
+    await page.photograph(tab, shots, "watch", PHONE);
+    await screen().hover();
+    await page.eventually("it moves", async () => (await screen().getAttribute("data-moving")) === "true");
+    await tab.mouse.move(2, 2);
+    await page.eventually("it rests", async () => (await tab.locator(".moving").count()) === 0);
+    await screen().click();
+    page.expectEqual(await tab.locator("video").count(), 0, "films");
+    await screen().click();
+  });
+
+  await step("the bar looks through the video by its storyboard", async () => {
+    const early = await glanceAt(0.1);
+    const late = await glanceAt(0.9);
+    page.expectMatch(late.image, /storyboard\.webp\?v=/, "the sheet");
+    if (!(early.tile < late.tile && early.position !== late.position)) throw new Error(`${JSON.stringify([early, late])}`);
+    await page.photograph(tab, shots, "watch-scrub", PHONE);
+    await tab.mouse.move(2, 2);
+    await page.eventually("the poster is back", async () => (await tab.locator("#player.glancing").count()) === 0);
+  });
+
+  await step("the bar works by keyboard and says where it is", async () => {
+    await bar().focus();
+    await tab.keyboard.press("End");
+    await page.eventually("a frame of the storyboard", () => tab.locator("#player.glancing").count());
+    page.expectMatch(await bar().getAttribute("aria-valuetext"), /^0:1[12] of 0:12$/, "what is said");
+    await page.photograph(tab, shots, "watch-keyboard");
+    await bar().blur();
+  });
+
+  await step("a phone shows it without scrolling sideways, and a tap moves it", async () => {
+    await page.expectNoSidewaysScroll(tab, 320);
+    const phone = await visitor({ viewport: PHONE, hasTouch: true, isMobile: true });
+    await tab.goto(`${edge}/${id}`);
+    await drawn();
+    await screen().tap();
+    await page.eventually("it moves", async () => (await screen().getAttribute("data-moving")) === "true");
+    await phone.close();
+  });
+
+  await step("somebody who prefers calm sees it move only when pressed", async () => {
+    const calm = await visitor({ reducedMotion: "reduce" });
+    await tab.goto(`${edge}/${id}`);
+    await drawn();
+    await screen().hover();
+    page.expectEqual(await screen().getAttribute("data-moving"), null, "motion under the mouse");
+    await screen().click();
+    await page.eventually("it moves", async () => (await screen().getAttribute("data-moving")) === "true");
+    await calm.close();
+  });
+  await stranger.close();
+
+  const reader = await visitor();
+  await step("another site frames it as oEmbed says, in a sandbox, where it moves and can be scrubbed", async () => {
+    const card = await (await fetch(`${edge}/oembed?url=${encodeURIComponent(`${edge}/${id}`)}&maxwidth=480`)).json();
+    page.expectEqual(`${card.width}x${card.height}`, "480x270", "the frame");
+    // As WordPress does with frames of sites that it does not know.
+    serve("/post", `<!doctype html><p>A post.</p>${card.html.replace("<iframe", '<iframe sandbox="allow-scripts"')}`);
+    await tab.goto(`${site.origin}/post`);
+    const frame = tab.frameLocator("iframe");
+    await drawn(frame);
+    page.expectEqual(await frame.locator("h1").isVisible(), false, "a title beside the picture");
+    await screen(frame).hover();
+    await page.eventually("it moves", async () => (await screen(frame).getAttribute("data-moving")) === "true");
+    const seen = await glanceAt(0.8, frame);
+    page.expectAtLeast(seen.tile, 1, "the tile");
+    await page.photograph(tab, shots, "watch-framed");
+  });
+
+  await step("<glimpse-thumb> and the plain HTML of the docs show it on another site", async () => {
+    const docs = readFileSync(here("../../docs/embedding.md"), "utf8");
+    const recipe = [...docs.matchAll(/```html\n([^]*?)```/g)].map(([, html]) => html).filter((html) => /class="thumb"|glimpse-thumb src/.test(html));
+    page.expectEqual(recipe.length, 2, "recipes in docs/embedding.md");
+    const mine = recipe.map((html) => html.replaceAll(/https:\/\/video\.example\.com\/7z\w*…?/g, `${edge}/${id}`).replaceAll("https://video.example.com", edge));
+    serve("/list", `<!doctype html><html lang="en"><body style="width:30rem">${mine.join("<hr>")}`);
+    await tab.goto(`${site.origin}/list`);
+    for (const index of [0, 1]) {
+      await page.eventually("the element's poster", async () => (await tab.locator("glimpse-thumb").nth(index).getAttribute("state")) === "poster");
+    }
+    const preview = tab.waitForResponse((response) => response.url() === `${edge}/${id}/animated.webp`);
+    await tab.locator(".thumb").hover();
+    page.expectEqual((await preview).status(), 200, "the preview of the plain recipe");
+    await tab.locator("glimpse-thumb").first().hover();
+    await page.eventually("the element moves", async () => (await tab.locator("glimpse-thumb").first().getAttribute("state")) === "moving");
+  });
+
+  await step("Media Chrome scrubs its storyboard", async () => {
+    const script = join(scratch, "player.js");
+    const esbuild = here("../../node_modules/.bin/esbuild");
+    execFileSync(esbuild, [here("player.js"), "--bundle", "--format=esm", "--log-level=error", `--outfile=${script}`]);
+    serve("/player.js", readFileSync(script), "text/javascript");
+    serve("/film.mp4", readFileSync(clip), "video/mp4");
+    serve(
+      "/player",
+      `<!doctype html><html lang="en"><title>A player</title><style>body{margin:0}media-controller{width:640px;height:360px;--media-preview-thumbnail-max-width:192px}</style>
+<media-controller><video slot="media" src="/film.mp4" muted crossorigin preload="auto"><track kind="metadata" label="thumbnails" default src="${edge}/${id}/storyboard.vtt"></video>
+<media-control-bar><media-play-button></media-play-button><media-time-range></media-time-range><media-time-display showduration></media-time-display></media-control-bar></media-controller>
+<script type="module" src="/player.js"></script>`,
+    );
+    await tab.setViewportSize({ width: 640, height: 360 });
+    await tab.goto(`${site.origin}/player`);
+    const preview = tab.locator("media-time-range media-preview-thumbnail");
+    const coords = async (share) => {
+      await page.eventually(`a thumbnail at ${share}`, async () => {
+        const range = await tab.locator("media-time-range").boundingBox();
+        await tab.mouse.move(range.x + range.width * share + Math.random(), range.y + range.height / 2);
+        const image = preview.locator("img");
+        return (await image.getAttribute("src"))?.includes("/storyboard.jpg") && image.evaluate((one) => one.complete && one.naturalWidth > 0);
+      });
+      return preview.getAttribute("mediapreviewcoords");
+    };
+    const [early, late] = [await coords(0.2), await coords(0.75)];
+    const cues = await (await fetch(`${edge}/${id}/storyboard.vtt`)).text();
+    for (const at of [early, late]) {
+      if (!cues.includes(`#xywh=${at.split(" ").join(",")}`)) throw new Error(`${at} is not in ${cues}`);
+    }
+    if (early === late) throw new Error(`the same tile at both places: ${early}`);
+    const box = tab.locator("media-time-range [part~=preview-box]");
+    await page.eventually("the thumbnail is seen", () => box.evaluate((one) => getComputedStyle(one).visibility === "visible" && Number(getComputedStyle(one).opacity) === 1));
+    await tab.screenshot({ path: join(shots, "player.png") });
+  });
+  await reader.close();
+}
+
+try {
+  await story();
+  console.log(`ok - the whole story; screenshots are in ${shots}`);
+} catch (error) {
+  const picture = join(shots, "pages-failure.png");
+  await tab?.screenshot({ path: picture, fullPage: true }).catch(() => {});
+  console.log(`not ok - ${current}`);
+  console.error(`${error.stack}\n  page: ${tab?.url()}\n  screenshot: ${picture}`);
+  for (const line of complaints?.all() ?? []) console.error(`  console: ${line}`);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  server.closeAllConnections();
+  server.close();
+  rmSync(scratch, { recursive: true, force: true });
+}

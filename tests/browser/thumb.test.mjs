@@ -1,0 +1,274 @@
+// Shows what <glimpse-thumb> does on a page of another origin: stand-in, poster, motion for those who look closer, and
+// calm for those who asked for it. In Chromium, against pictures that are held back and let go.
+//
+//   node --test tests/browser/thumb.test.mjs
+//
+// GLIMPSE_SCREENSHOTS names a folder for pictures of the states.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import * as page from "./verbs.mjs";
+
+const VIDEO = "7zzzzzzzzz0123456789abcdef";
+/** Of a green meadow below a blue sky. */
+const THUMBHASH = "3OcRJYB4d3h/iIeHeEh3eIhw+j3A";
+const shots = process.env.GLIMPSE_SCREENSHOTS;
+const scratch = mkdtempSync(join(tmpdir(), "glimpse-thumb-"));
+
+const picture = (colour, word) =>
+  `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="360"><rect width="640" height="360" fill="${colour}"/><text x="320" y="200" font-size="60" text-anchor="middle" fill="#fff">${word}</text></svg>`;
+
+/** Glimpse: `asked` is what was asked for, `hold(name)` keeps an answer back until what it hands back is called. */
+function glimpse() {
+  const asked = [];
+  const held = new Map();
+  let processing = 0;
+  let gone = false;
+  const meta = (video) => {
+    const url = (file) => `${self.origin}/${video}/${file}?v=01234567`;
+    const urls = Object.fromEntries(["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp"].map((file) => [file, url(file)]));
+    return { id: video, title: "Meadow", width: 1280, height: 720, thumbhash: THUMBHASH, urls };
+  };
+  const server = createServer(async (request, response) => {
+    const name = request.url.split("/").at(-1).split("?")[0];
+    asked.push(name);
+    await held.get(name)?.promise;
+    const cors = { "access-control-allow-origin": "*", "cache-control": "no-store" };
+    if (name === "glimpse-thumb.js") {
+      response.writeHead(200, { ...cors, "content-type": "text/javascript" });
+      return response.end(await readFile(join(scratch, "dist", name)));
+    }
+    if (gone) return response.writeHead(410, cors).end();
+    if (name === "meta.json" && processing-- > 0) return response.writeHead(202, { ...cors, "retry-after": "2" }).end("{}");
+    if (name === "meta.json") return response.writeHead(200, { ...cors, "content-type": "application/json" }).end(JSON.stringify(meta(request.url.split("/")[1])));
+    const isMoving = name.startsWith("animated");
+    response.writeHead(200, { ...cors, "content-type": "image/svg+xml" });
+    return response.end(isMoving ? picture("#b3559b", "moving") : picture("#40318f", "poster"));
+  });
+  const self = {
+    server,
+    origin: "",
+    asked,
+    count: (name) => asked.filter((one) => one === name).length,
+    hold(name) {
+      held.set(name, Promise.withResolvers());
+      return () => held.get(name).resolve();
+    },
+    isProcessing: (times) => (processing = times),
+    isGone: () => (gone = true),
+    calm() {
+      for (const { resolve } of held.values()) resolve();
+      held.clear();
+      asked.length = processing = 0;
+      gone = false;
+    },
+  };
+  return self;
+}
+
+/** A site of somebody else, strict about what runs on it. */
+const site = { server: undefined, origin: "", html: "" };
+const service = glimpse();
+let browser;
+let context;
+let tab;
+let complaints;
+
+const listen = (server) =>
+  new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(`http://127.0.0.1:${server.address().port}`)));
+
+before(async () => {
+  const build = fileURLToPath(new URL("../../edge/page/build.mjs", import.meta.url));
+  execFileSync(process.execPath, [build, "--out", join(scratch, "dist")]);
+  if (shots) mkdirSync(shots, { recursive: true });
+  service.origin = await listen(service.server);
+  site.server = createServer((request, response) => {
+    const policy = `default-src 'none'; script-src ${service.origin}; connect-src ${service.origin}; img-src ${service.origin}; style-src 'nonce-x'`;
+    response.writeHead(request.url === "/" ? 200 : 404, { "content-type": "text/html", "content-security-policy": policy });
+    response.end(request.url === "/" ? `<!doctype html><html lang="en"><style nonce="x">glimpse-thumb { width: 320px } .far { margin-top: 4000px }</style><script type="module" src="${service.origin}/glimpse-thumb.js"></script><button id="before">before</button>${site.html}` : "");
+  });
+  site.origin = await listen(site.server);
+  browser = await page.launch();
+});
+
+after(async () => {
+  await browser?.close();
+  for (const { server } of [service, site]) {
+    server.closeAllConnections();
+    server.close();
+  }
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+beforeEach(() => open({}));
+
+afterEach(async () => {
+  service.calm();
+  await context.close();
+});
+
+/** A browser of this kind. */
+async function open(kind) {
+  await context?.close();
+  context = await browser.newContext({ viewport: { width: 800, height: 600 }, ...kind });
+  tab = await context.newPage();
+  tab.setDefaultTimeout(15_000);
+  complaints = page.listen(tab);
+}
+
+/** Goes to a page with this on it. */
+async function visit(html) {
+  site.html = html.replaceAll("SRC", `${service.origin}/${VIDEO}`);
+  await tab.goto(site.origin);
+}
+
+const thumb = () => tab.locator("glimpse-thumb");
+const expectState = (state) => page.eventually(`the state ${state}`, async () => (await thumb().getAttribute("state")) === state);
+/** How many pictures are in it, and how high it is. */
+const shown = () => thumb().evaluate((one) => [...one.shadowRoot.querySelectorAll("img.shown")].map(({ src }) => src.split("/").at(-1).split(".")[0]));
+const photograph = async (name) => shots && (await tab.screenshot({ path: join(shots, `thumb-${name}.png`) }));
+
+const PLAIN = '<glimpse-thumb src="SRC" alt="A meadow"></glimpse-thumb>';
+
+test("the stand-in comes first, then the poster, then motion under the mouse, and rest after it", async () => {
+  const release = service.hold("thumbnail.webp");
+  await visit(PLAIN);
+  await expectState("blur");
+  assert.equal(await thumb().evaluate((one) => one.shadowRoot.querySelector("canvas").width), 32);
+  await photograph("blur");
+  release();
+  await expectState("poster");
+  assert.deepEqual(await shown(), ["thumbnail"]);
+  assert.equal(service.count("animated.webp"), 0, "no motion before anybody looks closer");
+  assert.equal(Math.round((await thumb().boundingBox()).height), 180, "the video's own shape");
+  await photograph("poster");
+
+  await thumb().hover();
+  await expectState("moving");
+  assert.deepEqual(await shown(), ["thumbnail", "animated"]);
+  await photograph("moving");
+  await tab.mouse.move(700, 500);
+  await expectState("poster");
+  assert.deepEqual(await shown(), ["thumbnail"]);
+  complaints.mustBeEmpty();
+});
+
+test("keyboard focus moves it, Enter keeps it moving, Enter again stops it", async () => {
+  await visit(PLAIN);
+  await expectState("poster");
+  await tab.locator("#before").focus();
+  await tab.keyboard.press("Tab");
+  await expectState("moving");
+  assert.equal(await thumb().getAttribute("aria-label"), "A meadow");
+  assert.equal(await thumb().getAttribute("role"), "button");
+  assert.equal(await thumb().getAttribute("aria-pressed"), "true");
+  await tab.keyboard.press("Enter");
+  await expectState("moving");
+  await tab.keyboard.press("Enter");
+  await expectState("poster");
+  assert.equal(await thumb().getAttribute("aria-pressed"), "false");
+});
+
+test("in a link it is a picture: the link has the focus and the tap", async () => {
+  await visit('<a href="#there"><glimpse-thumb src="SRC" alt="A meadow"></glimpse-thumb></a>');
+  await expectState("poster");
+  assert.deepEqual([await thumb().getAttribute("role"), await thumb().getAttribute("tabindex")], ["img", null]);
+  await tab.locator("#before").focus();
+  await tab.keyboard.press("Tab");
+  await expectState("moving");
+  await tab.keyboard.press("Enter");
+  await tab.waitForURL(/#there$/);
+});
+
+for (const [who, kind, prepare] of [
+  ["asked for less motion", { reducedMotion: "reduce" }, () => {}],
+  ["saves data", {}, () => tab.addInitScript(() => Object.defineProperty(navigator, "connection", { value: { saveData: true } }))],
+]) {
+  test(`it never moves by itself for somebody who ${who}, and does when pressed`, async () => {
+    await open(kind);
+    await prepare();
+    await visit(PLAIN);
+    await expectState("poster");
+    await thumb().hover();
+    await tab.locator("#before").focus();
+    await tab.keyboard.press("Tab");
+    // What would have been asked for by now has been: a picture that is asked for later comes back after it.
+    await tab.evaluate((url) => fetch(url), `${service.origin}/fence`);
+    assert.equal(service.count("animated.webp"), 0);
+    assert.equal(await thumb().getAttribute("state"), "poster");
+    await thumb().click();
+    await expectState("moving");
+    await thumb().click();
+    await expectState("poster");
+  });
+}
+
+test("a tap moves it on a touch screen, another stops it", async () => {
+  await open({ hasTouch: true, isMobile: true, viewport: { width: 375, height: 700 } });
+  await visit(PLAIN);
+  await expectState("poster");
+  await thumb().tap();
+  await expectState("moving");
+  await thumb().tap();
+  await expectState("poster");
+});
+
+test("what is far below is not asked for until somebody comes near", async () => {
+  await visit('<p class="far"></p><glimpse-thumb src="SRC" alt="" thumbhash="' + THUMBHASH + '"></glimpse-thumb>');
+  await expectState("blur");
+  await tab.evaluate((url) => fetch(url), `${service.origin}/fence`);
+  assert.equal(service.count("meta.json"), 0);
+  await thumb().scrollIntoViewIfNeeded();
+  await expectState("poster");
+  assert.equal(service.count("meta.json"), 1);
+});
+
+test("a video that is still being made is asked after; one that is gone is said to be missing", async () => {
+  service.isProcessing(1);
+  await visit(PLAIN);
+  await expectState("poster");
+  assert.equal(service.count("meta.json"), 2);
+  service.isGone();
+  complaints.expect(/410/);
+  await visit(PLAIN);
+  await expectState("missing");
+  assert.deepEqual(await shown(), []);
+  await thumb().hover();
+  assert.equal(await thumb().getAttribute("state"), "missing");
+  complaints.mustBeEmpty();
+});
+
+test("addresses with tokens can be named, and then nothing else is asked for", async () => {
+  await visit(
+    `<glimpse-thumb alt="Private" thumbhash="${THUMBHASH}" poster="SRC/thumbnail.jpg?token=a" motion="SRC/animated.gif?token=b"></glimpse-thumb>`,
+  );
+  await expectState("poster");
+  await thumb().hover();
+  await expectState("moving");
+  assert.deepEqual(service.asked, ["glimpse-thumb.js", "thumbnail.jpg", "animated.gif"]);
+});
+
+test("another video in the same element takes the place of the first", async () => {
+  await visit(PLAIN);
+  await expectState("poster");
+  const releases = ["meta.json", "thumbnail.webp"].map((name) => service.hold(name));
+  const become = (video) => thumb().evaluate((one, src) => one.setAttribute("src", src), `${service.origin}/${video}`);
+  // The first of two is overtaken while it is asked after.
+  await become("overtaken");
+  await page.eventually("the question for the first", () => service.count("meta.json") === 2);
+  await become("last");
+  await expectState("blank");
+  assert.deepEqual(await shown(), []);
+  releases.forEach((release) => release());
+  await expectState("poster");
+  const sources = await thumb().evaluate((one) => [...one.shadowRoot.querySelectorAll("img")].map(({ src }) => src));
+  assert.deepEqual(sources, [`${service.origin}/last/thumbnail.webp?v=01234567`]);
+});
