@@ -143,6 +143,11 @@ pub fn range_of(sample: &Sample) -> std::ops::Range<u64> {
     sample.offset..sample.offset.saturating_add(u64::from(sample.size))
 }
 
+/// The bytes of these samples.
+pub fn ranges(shots: &[Shot]) -> Vec<std::ops::Range<u64>> {
+    shots.iter().map(|shot| range_of(&shot.sample)).collect()
+}
+
 /// When each sample is shown, in ticks of the digest.
 fn times(shots: &[Shot]) -> Vec<i64> {
     // Each stretch by itself, in the order in which its pictures are shown.

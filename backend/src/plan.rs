@@ -23,6 +23,8 @@ const EXACT_PIXELS: u64 = 300 * 1920 * 1080;
 const MAX_DIGEST_BYTES: u64 = 96 * 1024 * 1024;
 /// The most that is decoded for one digest: 40 seconds of 1080p at 30 frames a second.
 const MAX_DIGEST_PIXELS: u64 = 1200 * 1920 * 1080;
+/// How far from its moment a tile's keyframe may be, as a part of the tile's time.
+const NEAR_A_TILE: i64 = 8;
 /// How far from the start a picture is looked for when all that was seen so far is empty, in milliseconds.
 const SEARCHED_MS: u64 = 60_000;
 /// Frames a second of that search.
@@ -53,6 +55,24 @@ pub struct Layout {
     pub shots: Vec<Shot>,
     /// For each stretch its pictures, as many as moments, or none where the source has nothing there.
     pub picks: Vec<Vec<Pick>>,
+}
+
+impl Layout {
+    /// The samples that the picture of one slot needs, and only that is shown.
+    pub fn alone(&self, slot: u32) -> Vec<Shot> {
+        let mut first = 0;
+        for stretch in self.shots.chunk_by(|_, next| !next.cut) {
+            let mut shown: Vec<&Shot> = stretch.iter().filter(|shot| shot.shown).collect();
+            shown.sort_by_key(|shot| shot.sample.pts);
+            if let Some(wanted) = shown.get((slot - first) as usize) {
+                let run: Vec<Sample> = stretch.iter().map(|shot| shot.sample).collect();
+                let is_wanted: Vec<bool> = stretch.iter().map(|shot| std::ptr::eq(shot, *wanted)).collect();
+                return needed(&run, &is_wanted);
+            }
+            first += shown.len() as u32;
+        }
+        Vec::new()
+    }
 }
 
 /// Milliseconds in ticks of the track.
@@ -105,6 +125,45 @@ pub fn storyboard(track: &Track, pixels: u64) -> (Vec<Stretch>, Vec<(usize, usiz
     (stretches, (0..count).map(|place| (place, 0)).collect())
 }
 
+/// Other keyframes that would do for the tiles of a storyboard, for each the stretches to choose from: those that lie
+/// within an eighth of a tile's time from its moment. None where tiles are not keyframes, or no index tells them.
+pub fn alternatives(track: &Track, board: &[Stretch]) -> Option<Vec<Vec<Stretch>>> {
+    let keyframes = track.keyframes.as_deref()?;
+    let reach = track.duration / i64::try_from(board.len().max(1)).unwrap_or(i64::MAX) / NEAR_A_TILE;
+    let of = |tile: &Stretch| {
+        let at = tile.want.from;
+        let first = keyframes.partition_point(|key| *key < at - reach);
+        let near = keyframes[first..].iter().take_while(|key| **key <= at + reach);
+        let there =
+            |key: &i64| Stretch { want: Want { from: *key, until: *key, ..tile.want }, ..tile.clone() };
+        std::iter::once(tile.clone()).chain(near.map(there)).collect()
+    };
+    board.iter().all(|tile| tile.want.aim == Aim::Keyframe).then(|| board.iter().map(of).collect())
+}
+
+/// Of each tile's alternatives the one of the fewest bytes, so that less is read and decoded; but none that has
+/// noticeably less to show than is usual, which its bytes tell as well. `runs` are what was found for them.
+pub fn lightest(alternatives: Vec<Vec<Stretch>>, runs: &[Vec<Sample>]) -> Vec<Stretch> {
+    let mut sizes: Vec<u32> = runs.iter().filter_map(|run| run.first()).map(|sample| sample.size).collect();
+    sizes.sort_unstable();
+    let usual = sizes.get(sizes.len() / 2).copied().unwrap_or(0);
+    let mut runs = runs.iter().map(|run| run.first().map_or(0, |sample| sample.size));
+    alternatives
+        .into_iter()
+        .filter_map(|tile| {
+            let mut best: Option<(u32, Stretch)> = None;
+            for (stretch, size) in tile.into_iter().zip(runs.by_ref()) {
+                // The first is the tile's own.
+                let better = best.as_ref().is_none_or(|(least, _)| size < *least && size > usual / 3 * 2);
+                if better {
+                    best = Some((size, stretch));
+                }
+            }
+            best.map(|(_, stretch)| stretch)
+        })
+        .collect()
+}
+
 /// The moments by the keyframe that each is decoded from, if that is worth it and cheap enough.
 fn exact_groups(track: &Track, moments: &[i64], pixels: u64) -> Option<Vec<Vec<i64>>> {
     let keyframes = track.keyframes.as_deref()?;
@@ -133,17 +192,23 @@ fn exact_groups(track: &Track, moments: &[i64], pixels: u64) -> Option<Vec<Vec<i
         .then(|| groups.into_iter().map(|(_, group)| group).collect())
 }
 
-/// The stretches of the moving preview at `fps` frames a second.
-pub fn reel(track: &Track, fps: f64, pixels: u64) -> Vec<Stretch> {
+/// The stretches of the moving preview at `fps` frames a second. Its snippets begin where tiles of the storyboard are,
+/// so that their keyframes are read once.
+pub fn reel(track: &Track, fps: f64, pixels: u64, board: &[Stretch]) -> Vec<Stretch> {
     let duration_ms = millis(track, track.duration);
     if duration_ms <= WHOLE_MS {
         let until = if duration_ms == 0 { WHOLE_MS } else { duration_ms };
         return vec![span(track, 0, until, fps)];
     }
-    let last = duration_ms - SNIPPET_MS;
+    let last = ticks(track, duration_ms - SNIPPET_MS);
+    let count = tiles(duration_ms) as u64;
     let beginnings: Vec<i64> = (0..SNIPPETS)
-        .map(|place| duration_ms / 10 + duration_ms * 8 * place / (10 * (SNIPPETS - 1)))
-        .map(|ms| ticks(track, ms.min(last)))
+        .map(|place| count / 10 + count * 2 * place / 10)
+        .map(|tile| match board.get(tile as usize) {
+            Some(one) if board.len() as u64 == count && one.want.aim == Aim::Keyframe => one.want.from,
+            _ => ticks(track, duration_ms * (2 * tile + 1) / (2 * count)),
+        })
+        .map(|at| at.min(last))
         .collect();
     // Two that begin with the same keyframe would show the same.
     let alone = |at: i64| match &track.keyframes {
@@ -348,14 +413,67 @@ mod tests {
     fn snippets_are_spread_over_the_whole() {
         let froms = |stretches: Vec<Stretch>| stretches.iter().map(|one| one.want.from).collect::<Vec<_>>();
         let minute = track(60_000, Some(every(1_000, 60_000)));
-        assert_eq!(froms(reel(&minute, 15.0, HD)), [6_000, 18_000, 30_000, 42_000, 54_000]);
-        assert!(reel(&minute, 15.0, HD).iter().all(|one| one.moments.len() == 15));
-        let short = reel(&track(4_000, Some(every(1_000, 4_000))), 10.0, HD);
+        let board = storyboard(&minute, HD).0;
+        assert_eq!(froms(reel(&minute, 15.0, HD, &board)), [6_600, 18_600, 30_600, 42_600, 54_600]);
+        assert!(reel(&minute, 15.0, HD, &board).iter().all(|one| one.moments.len() == 15));
+        let short = reel(&track(4_000, Some(every(1_000, 4_000))), 10.0, HD, &[]);
         assert_eq!((short.len(), short[0].moments.len(), short[0].want.aim), (1, 40, Aim::Exact));
         // One keyframe for all of it: the first snippet begins there, others only as far as that is cheap.
         let lazy = track(60_000, Some(vec![0]));
-        assert_eq!(froms(reel(&lazy, 15.0, HD)), [6_000]);
-        assert_eq!(froms(reel(&lazy, 15.0, 160 * 90)).len(), 5);
+        assert_eq!(froms(reel(&lazy, 15.0, HD, &storyboard(&lazy, HD).0)), [6_600]);
+        assert_eq!(froms(reel(&lazy, 15.0, 160 * 90, &storyboard(&lazy, 160 * 90).0)).len(), 5);
+        // The last one is whole, too.
+        let brief = track(7_000, None);
+        assert_eq!(froms(reel(&brief, 15.0, HD, &[])).last(), Some(&6_000));
+    }
+
+    #[test]
+    fn a_snippet_begins_with_the_keyframe_of_a_tile() {
+        let hour = track(3_600_000, Some(every(2_000, 3_600_000)));
+        let mut board = storyboard(&hour, HD).0;
+        board[10].want.from += 4_000;
+        let snippets = reel(&hour, 15.0, HD, &board);
+        for (snippet, tile) in snippets.iter().zip([10, 30, 50, 70, 90]) {
+            assert_eq!(snippet.want.from, board[tile].want.from);
+        }
+    }
+
+    #[test]
+    fn of_keyframes_that_are_near_enough_the_lighter_one_is_a_tile() {
+        let hour = track(3_600_000, Some(every(2_000, 3_600_000)));
+        let board = storyboard(&hour, HD).0;
+        let near = alternatives(&hour, &board).unwrap();
+        let froms: Vec<i64> = near[0].iter().map(|one| one.want.from).collect();
+        assert_eq!(froms, [18_000, 14_000, 16_000, 18_000, 20_000, 22_000]);
+        let sized = |sizes: &[u32]| -> Vec<Vec<Sample>> {
+            let one = |size: &u32| vec![Sample { size: *size, ..sample(0, 0, true) }];
+            sizes.iter().map(one).collect()
+        };
+        let chosen = |sizes: &[u32]| lightest(vec![near[0].clone()], &sized(sizes))[0].want.from;
+        assert_eq!(chosen(&[100, 120, 90, 100, 80, 95]), 20_000, "the lightest");
+        assert_eq!(chosen(&[100, 120, 90, 100, 20, 95]), 16_000, "but none that shows next to nothing");
+        assert_eq!(chosen(&[50, 120, 90, 100, 80, 95]), 18_000, "its own is light enough");
+        // Where tiles lie as near as keyframes, there is no choice.
+        let minute = track(60_000, Some(every(2_000, 60_000)));
+        assert!(alternatives(&minute, &storyboard(&minute, HD).0).unwrap().iter().all(|tile| tile.len() < 3));
+        assert_eq!(alternatives(&track(60_000, None), &board), None);
+    }
+
+    #[test]
+    fn one_picture_of_many_needs_only_what_it_refers_to() {
+        // Two stretches: I P B of which P and B are shown, and a keyframe alone.
+        let run = vec![sample(0, 0, true), sample(1, 20, false), sample(2, 10, false)];
+        let first = Stretch { want: Want { from: 10, until: 21, aim: Aim::Exact }, moments: vec![10, 20] };
+        let second = Stretch { want: Want { from: 90, until: 90, aim: Aim::Keyframe }, moments: vec![0] };
+        let layout = lay(&[first, second], vec![run, vec![sample(3, 90, true)]]);
+        let alone = |slot| -> Vec<(u64, bool)> {
+            layout.alone(slot).iter().map(|shot| (shot.sample.offset, shot.shown)).collect()
+        };
+        assert_eq!(alone(0), vec![(0, false), (1, false), (2, true)]);
+        assert_eq!(alone(1), vec![(0, false), (1, true)]);
+        assert_eq!(alone(2), vec![(3, true)]);
+        assert_eq!(alone(3), []);
+        assert!(layout.alone(2)[0].cut);
     }
 
     #[test]

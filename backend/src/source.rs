@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
 use glimpse_contract::{Code, Key};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::demux::known::{Fault, Known};
@@ -136,27 +137,39 @@ impl<S: Store> Reader<S> {
     /// # Errors
     /// The storage failed, the object is gone or another one, or more is asked for than may be held.
     pub async fn fetch(&self, known: &mut Known, ranges: &[Range<u64>]) -> Result<(), JobError> {
-        let gaps: Vec<_> = ranges.iter().flat_map(|range| known.gaps(range.clone())).collect();
-        let parts = parts(gaps);
-        let more: u64 = parts.iter().map(|part| part.end - part.start).sum();
-        if known.held() + more > MAX_HELD_BYTES {
-            return Err(JobError::Refused(Code::TooManyPixels));
-        }
+        let parts = missing_parts(known, ranges)?;
         if parts.is_empty() {
             return Ok(());
         }
         self.round_trips.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let fetched: Result<Vec<(u64, Bytes)>, StoreError> = futures::stream::iter(parts)
-            .map(|part| async move { Ok((part.start, self.part(part).await?)) })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect()
-            .await;
+        let fetched = self.all(parts).await;
         self.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
         for (at, bytes) in fetched.map_err(of_read)? {
             known.learn(at, &bytes);
         }
         Ok(())
+    }
+
+    /// Begins to fetch these ranges while something else is waited for or worked at, so that it counts as no round trip
+    /// of its own. Dropped, it ends.
+    ///
+    /// # Errors
+    /// More is asked for than may be held.
+    pub fn order(self: &Arc<Self>, known: &Known, ranges: &[Range<u64>]) -> Result<Delivery, JobError> {
+        let parts = missing_parts(known, ranges)?;
+        let reader = Arc::clone(self);
+        let mut under_way = JoinSet::new();
+        under_way.spawn(async move { reader.all(parts).await });
+        Ok(Delivery(under_way))
+    }
+
+    async fn all(&self, parts: Vec<Range<u64>>) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        futures::stream::iter(parts)
+            .map(|part| async move { Ok((part.start, self.part(part).await?)) })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await
     }
 
     /// Asks `question` again and again, each time with what it said was missing.
@@ -217,6 +230,25 @@ impl<S: Store> Reader<S> {
     }
 }
 
+/// Ranges that are on their way.
+#[derive(Debug)]
+pub struct Delivery(JoinSet<Result<Vec<(u64, Bytes)>, StoreError>>);
+
+impl Delivery {
+    /// Waits for them, and learns them.
+    ///
+    /// # Errors
+    /// The storage failed, or the object is gone or another one.
+    pub async fn arrive(mut self, known: &mut Known) -> Result<(), JobError> {
+        while let Some(fetched) = self.0.join_next().await {
+            for (at, bytes) in fetched.map_err(JobError::internal)?.map_err(of_read)? {
+                known.learn(at, &bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Why a question about a source has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
@@ -239,6 +271,36 @@ fn of_read(error: StoreError) -> JobError {
         StoreError::Changed => JobError::Superseded,
         other => JobError::upstream(other),
     }
+}
+
+/// What is not known of these ranges, as it is fetched.
+fn missing_parts(known: &Known, ranges: &[Range<u64>]) -> Result<Vec<Range<u64>>, JobError> {
+    let parts = parts(ranges.iter().flat_map(|range| known.gaps(range.clone())).collect());
+    let more: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    if known.held() + more > MAX_HELD_BYTES {
+        return Err(JobError::Refused(Code::TooManyPixels));
+    }
+    Ok(parts)
+}
+
+/// What is left of these ranges without those others.
+pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut others = others.to_vec();
+    others.sort_by_key(|other| other.start);
+    let mut left = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let mut at = range.start;
+        for other in others.iter().filter(|other| other.start < range.end && range.start < other.end) {
+            if at < other.start {
+                left.push(at..other.start);
+            }
+            at = at.max(other.end);
+        }
+        if at < range.end {
+            left.push(at..range.end);
+        }
+    }
+    left
 }
 
 /// Neighbours in one request, long ones in several.
@@ -281,5 +343,14 @@ mod tests {
         let long = parts(vec![far..far, 0..PART_BYTES * 9 / 4]);
         assert_eq!(long, [0..PART_BYTES, PART_BYTES..PART_BYTES * 9 / 4]);
         assert!(parts(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn what_is_on_its_way_already_is_not_asked_for_again() {
+        let two = [0..10, 20..30];
+        assert_eq!(without(&two, &[25..27, 5..8]), [0..5, 8..10, 20..25, 27..30]);
+        assert_eq!(without(&two, &two), []);
+        assert_eq!(without(&two, &[0..4, 2..12, 19..31]), []);
+        assert_eq!(without(&two, &[10..20, 30..40]), two);
     }
 }

@@ -55,6 +55,51 @@ fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split_whitespace().map(str::to_owned)
 }
 
+/// How faithfully pictures are decoded and made smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// As the standard says, and sharp.
+    Full,
+    /// For pictures that are wanted far smaller than they are coded: each pixel is the mean of its area, and edges of
+    /// blocks stay where no other picture builds on them, which is not to be seen in it.
+    Glance {
+        /// Whether every picture stands alone, so that none builds on another.
+        keyframes: bool,
+    },
+}
+
+impl Care {
+    /// From how many coded pixels in a row for one that is wanted on a glance is enough.
+    const FAR: u32 = 3;
+
+    /// A glance, if the pictures of this source are far larger than this.
+    pub fn glance(info: &MediaInfo, size: Size, keyframes: bool) -> Self {
+        let Size { width, height } = size;
+        let (long, short) =
+            (info.coded.width.max(info.coded.height), info.coded.width.min(info.coded.height));
+        if long >= Self::FAR * width.max(height) && short >= Self::FAR * width.min(height) {
+            Self::Glance { keyframes }
+        } else {
+            Self::Full
+        }
+    }
+
+    fn scaler(self) -> &'static str {
+        match self {
+            Self::Full => "bicubic",
+            Self::Glance { .. } => "area",
+        }
+    }
+
+    fn decoder(self) -> &'static str {
+        match self {
+            Self::Full => "",
+            Self::Glance { keyframes: true } => "-skip_loop_filter all",
+            Self::Glance { keyframes: false } => "-skip_loop_filter noref",
+        }
+    }
+}
+
 /// Where ffmpeg reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<'a> {
@@ -153,17 +198,24 @@ fn writing(list: &mut Vec<String>, filters: String, count: u32) {
 /// ffmpeg: one raw frame of this size for each of so many slots of a digest.
 ///
 /// `matrix` is its track's: the frames are turned after they were made small.
-pub fn digest(info: &MediaInfo, tone_map: bool, matrix: &[i32; 9], size: Size, slots: u32) -> Vec<String> {
+pub fn digest(
+    info: &MediaInfo,
+    tone_map: bool,
+    matrix: &[i32; 9],
+    (size, slots): (Size, u32),
+    care: Care,
+) -> Vec<String> {
     let mut list = reading(Input::Digest);
     let turn = Turn::of(matrix);
     if turn != Turn::Odd {
         list.push("-noautorotate".into());
     }
+    list.extend(words(care.decoder()));
     list.extend(words("-i pipe:0 -map 0:v:0"));
     let upright = if turn.swaps_sides() { Size { width: size.height, height: size.width } } else { size };
     let chain = format!(
         "fps=1:start_time=0:round=near:eof_action=pass,{}",
-        filters(info, tone_map, upright, turn.filters())
+        filters(info, tone_map, upright, care, turn.filters())
     );
     writing(&mut list, chain, slots);
     list
@@ -241,7 +293,7 @@ pub fn decode(
         // Thinned out before anything is computed; from zero, wherever the seek landed.
         let _ = write!(chain, "setpts=PTS-STARTPTS,fps={fps:.3},");
     }
-    chain += &filters(info, tone_map, frames.size, "");
+    chain += &filters(info, tone_map, frames.size, Care::Full, "");
     writing(&mut list, chain, frames.count);
     list
 }
@@ -251,11 +303,11 @@ fn seconds(ms: u64) -> String {
 }
 
 /// From a decoded picture to a small one in `rgb24`: deinterlaced, scaled, tones mapped, and then `turned`.
-fn filters(info: &MediaInfo, tone_map: bool, size: Size, turned: &str) -> String {
+fn filters(info: &MediaInfo, tone_map: bool, size: Size, care: Care, turned: &str) -> String {
     let Size { width, height } = size;
     // Each frame by itself: the one before it in a digest may be of another scene.
     let mut chain = String::from(if info.interlaced { "estdif=mode=frame:deint=interlaced," } else { "" });
-    let sized = format!("scale={width}:{height}:flags=bicubic");
+    let sized = format!("scale={width}:{height}:flags={}", care.scaler());
     match info.transfer {
         Transfer::Pq | Transfer::Hlg if tone_map => {
             let transfer = if info.transfer == Transfer::Pq { "smpte2084" } else { "arib-std-b67" };
@@ -362,7 +414,7 @@ mod tests {
 
     #[test]
     fn guesses_a_matrix_by_size_and_maps_tones_where_it_can() {
-        let chain = |info: &MediaInfo, tone_map| filters(info, tone_map, frames().size, "");
+        let chain = |info: &MediaInfo, tone_map| filters(info, tone_map, frames().size, Care::Full, "");
         let unsaid = MediaInfo { has_matrix: false, ..info() };
         assert!(chain(&unsaid, true).contains("in_color_matrix=bt709,"));
         let small = MediaInfo { coded: Size { width: 720, height: 576 }, ..unsaid };
@@ -378,7 +430,7 @@ mod tests {
         let size = Size { width: 360, height: 640 };
         let clock = [0, one, 0, -one, 0, 0, 0, 0, 1 << 30];
         assert_eq!(
-            line(&digest(&info(), false, &clock, size, 50)),
+            line(&digest(&info(), false, &clock, (size, 50), Care::Full)),
             "-nostdin -hide_banner -v error -max_alloc 268435456 -threads 2 -protocol_whitelist pipe \
              -format_whitelist mov -codec_whitelist DECODERS -max_pixels 35389440 -enable_drefs 0 \
              -use_absolute_path 0 -f mov -noautorotate -i pipe:0 -map 0:v:0 -an -sn -dn -map_metadata -1 \
@@ -387,14 +439,34 @@ mod tests {
              -fps_mode passthrough -fflags +bitexact -flags:v +bitexact -pix_fmt rgb24 -f rawvideo pipe:1"
         );
         let slanted = [one, one, 0, -one, one, 0, 0, 0, 1 << 30];
-        let line = line(&digest(&info(), false, &slanted, size, 50));
+        let line = line(&digest(&info(), false, &slanted, (size, 50), Care::Full));
         assert!(!line.contains("noautorotate") && line.contains("scale=360:640:"), "{line}");
+    }
+
+    #[test]
+    fn a_glance_at_what_is_far_larger_leaves_out_what_is_not_seen() {
+        let small = Size { width: 320, height: 180 };
+        let line = |size, keyframes| {
+            line(&digest(&info(), false, &[1; 9], (size, 1), Care::glance(&info(), size, keyframes)))
+        };
+        let snippets = line(small, false);
+        assert!(
+            snippets.contains("-skip_loop_filter noref ") && snippets.contains("flags=area"),
+            "{snippets}"
+        );
+        assert!(line(small, true).contains("-skip_loop_filter all "));
+        let upright = Size { width: 180, height: 320 };
+        assert!(line(upright, true).contains("flags=area"), "turned, it is as small");
+        for size in [Size { width: 640, height: 361 }, Size { width: 641, height: 360 }] {
+            let near = line(size, true);
+            assert!(!near.contains("skip_loop_filter") && near.contains("flags=bicubic"), "{near}");
+        }
     }
 
     #[test]
     fn deinterlaces_what_is_interlaced() {
         let interlaced = MediaInfo { interlaced: true, ..info() };
-        assert!(filters(&interlaced, false, frames().size, "").starts_with("estdif="));
+        assert!(filters(&interlaced, false, frames().size, Care::Full, "").starts_with("estdif="));
     }
 
     #[test]

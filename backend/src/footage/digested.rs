@@ -2,6 +2,8 @@
 //!
 //! The decoder gets digests and nothing else: it never sees the source, and reads nothing by itself.
 
+mod defaults;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,9 +13,8 @@ use tokio::task::spawn_blocking;
 
 use super::sift::{self, Sifted};
 use super::studio::{Feed, Studio, Worth};
-use super::{Footage, Frame, Reel, Tiles, rate};
-use crate::decode::arguments;
-use crate::demux::known::Known;
+use crate::decode::arguments::{self, Care};
+use crate::demux::known::{Fault, Known};
 use crate::demux::movie::{Movie, Sample, Want};
 use crate::demux::sniff::Container;
 use crate::demux::{matroska, mp4};
@@ -21,17 +22,24 @@ use crate::digest::{self, Digest, Shot, mux};
 use crate::error::JobError;
 use crate::outcome;
 use crate::picture::score;
-use crate::picture::storyboard;
-use crate::plan::{self, Layout, Pick, Stretch};
+use crate::plan::{self, Layout, Stretch};
 use crate::probe::MediaInfo;
 use crate::size::Size;
 use crate::source::{Reader, Stop};
 use crate::store::Store;
 
-/// Sources larger than this are decoded one child at a time: each 4K decoder takes a few hundred megabytes.
-const LARGE_PIXELS: u64 = 1920 * 1200;
 /// Frames that may wait to be looked at: their maker is to go on meanwhile, and memory is to stay small.
 const WAITING_FRAMES: usize = 4;
+
+/// How a digest is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Look<'a> {
+    info: &'a MediaInfo,
+    tone_map: bool,
+    size: Size,
+    care: Care,
+    worth: Worth,
+}
 
 /// A video whose index was read.
 #[derive(Debug)]
@@ -41,16 +49,6 @@ pub struct Digested<S> {
     known: Known,
     movie: Box<dyn Movie>,
     info: Option<(MediaInfo, bool)>,
-}
-
-/// What is decoded for the default pictures.
-struct Planned {
-    tiles: Layout,
-    /// For each tile its stretch and its place among that one's moments.
-    places: Vec<(usize, usize)>,
-    reel: Layout,
-    /// Frames a second of the preview.
-    fps: f64,
 }
 
 impl<S: Store> Digested<S> {
@@ -75,93 +73,13 @@ impl<S: Store> Digested<S> {
         Ok(Self { studio, reader, known, movie, info: None })
     }
 
-    /// What the default pictures are made of.
-    ///
-    /// # Errors
-    /// [`Stop::Foreign`] if this is not the way to read the file; else what ends the job.
-    pub async fn footage(&mut self) -> Result<Footage, Stop> {
-        let mut planned = self.plan().await?;
-        // One round trip for all of it.
-        self.fetch([&planned.tiles, &planned.reel]).await?;
-        if [&planned.tiles, &planned.reel].into_iter().any(|layout| self.begins_amiss(layout))
-            && self.movie.distrust_keyframes()
-        {
-            planned = self.plan().await?;
-            self.fetch([&planned.tiles, &planned.reel]).await?;
-        }
-        let Planned { tiles, places, reel, fps } = planned;
-        let tiles_digest = self.mux(&tiles.shots).await?;
-        let reel_digest = self.mux(&reel.shots).await?;
-        let (info, tone_map) = self.look(tiles.shots.first().or(reel.shots.first())).await?;
-        self.known.keep_only(&[]);
-
-        let poster_size = info.shown.fitted(limits::THUMBNAIL_WIDTH);
-        let tile_size = storyboard::tile_size(poster_size);
-        let reel_size = info.shown.fitted(limits::ANIMATED_WIDTH);
-        let see_tiles = self.sift(&info, tone_map, tiles_digest, poster_size, tile_size, Worth::Needed);
-        let see_reel = self.see(&info, tone_map, reel_digest, reel_size, Worth::Needed);
-        let large = u64::from(info.coded.width) * u64::from(info.coded.height) > LARGE_PIXELS;
-        let (sifted, reel_frames) =
-            if large { (see_tiles.await?, see_reel.await?) } else { tokio::try_join!(see_tiles, see_reel)? };
-
-        let mut poster_ms = sifted.best.as_ref().and_then(|best| self.shown_ms(best.slot, &tiles));
-        let mut best = sifted.best.clone();
-        if sifted.is_blank() {
-            // Keyframes show nothing: what lies between the first of them may.
-            let (found, layout) = self.search(&info, tone_map, poster_size, tile_size).await?;
-            if let Some(other) = found.best
-                && best.as_ref().is_none_or(|best| sift::is_better(&other.score, &best.score))
-            {
-                poster_ms = self.shown_ms(other.slot, &layout);
-                best = Some(other);
-            }
-        }
-        let Some(best) = best.or_else(|| first_of(&reel_frames, reel_size, poster_size)) else {
-            return Err(JobError::Refused(Code::Truncated).into());
-        };
-        let frames = chosen(&reel, &reel_frames, reel_size);
-        let reel = Reel {
-            frames: if frames.is_empty() { vec![resized(&best.rgb, poster_size, reel_size)] } else { frames },
-            size: reel_size,
-            fps,
-        };
-        let board = board_frames(&tiles, &places, &sifted, &resized(&best.rgb, poster_size, tile_size));
-        Ok(Footage {
-            info,
-            poster: Frame { rgb: best.rgb, size: poster_size },
-            poster_ms,
-            reel,
-            tiles: Tiles { frames: board, size: tile_size },
-        })
-    }
-
-    async fn plan(&mut self) -> Result<Planned, Stop> {
-        let pixels = self.coded_pixels();
-        let track = self.movie.track();
-        let fps = rate(track.fps, limits::ANIMATED_FPS);
-        let (board, places) = plan::storyboard(track, pixels);
-        let snippets = plan::reel(track, fps, pixels);
-        let stretches: Vec<Stretch> = board.iter().chain(&snippets).cloned().collect();
-        let mut runs = self.runs(&stretches).await?;
-        let reel_runs = runs.split_off(board.len());
-        let (tiles, reel) = (thinned(&board, runs, pixels), thinned(&snippets, reel_runs, pixels));
-        if tiles.shots.is_empty() && reel.shots.is_empty() {
-            return Err(JobError::Refused(Code::Truncated).into());
-        }
-        Ok(Planned { tiles, places, reel, fps })
-    }
-
-    fn begins_amiss(&self, layout: &Layout) -> bool {
-        digest::begins_amiss(self.movie.track(), &self.known, &layout.shots)
-    }
-
     /// The picture shown at a moment, in this size.
     ///
     /// # Errors
     /// As [`Digested::footage`]; [`Code::Truncated`] if there is none.
     pub async fn still(&mut self, at_ms: u64, size: Size) -> Result<Bytes, Stop> {
         let stretch = plan::moment(self.movie.track(), at_ms);
-        let (_, frames) = self.exact(&[stretch], size).await?;
+        let (_, frames) = self.exact(&[stretch], size, |_| Care::Full).await?;
         frames.into_iter().next().ok_or(Stop::Job(JobError::Refused(Code::Truncated)))
     }
 
@@ -179,25 +97,49 @@ impl<S: Store> Digested<S> {
         let track = self.movie.track();
         let stretches = match span {
             Some((from, until)) => vec![plan::span(track, from, until, fps)],
-            None => plan::reel(track, fps, pixels),
+            None => plan::reel(track, fps, pixels, &self.board().0),
         };
-        let (layout, frames) = self.exact(&stretches, size).await?;
+        let glance = |info: &MediaInfo| Care::glance(info, size, false);
+        let (layout, frames) = self.exact(&stretches, size, glance).await?;
         let list = chosen(&layout, &frames, size);
         if list.is_empty() { Err(JobError::Refused(Code::Truncated).into()) } else { Ok(list) }
     }
 
     /// Lays out, fetches and decodes.
-    async fn exact(&mut self, stretches: &[Stretch], size: Size) -> Result<(Layout, Vec<Bytes>), Stop> {
+    async fn exact(
+        &mut self,
+        stretches: &[Stretch],
+        size: Size,
+        care: impl Fn(&MediaInfo) -> Care,
+    ) -> Result<(Layout, Vec<Bytes>), Stop> {
         let mut layout = self.layout(stretches).await?;
-        self.fetch([&layout]).await?;
-        if self.begins_amiss(&layout) && self.movie.distrust_keyframes() {
+        self.fetch(&layout).await?;
+        if self.begins_amiss(&self.known, &layout) && self.movie.distrust_keyframes() {
             layout = self.layout(stretches).await?;
-            self.fetch([&layout]).await?;
+            self.fetch(&layout).await?;
         }
-        let (info, tone_map) = self.look(layout.shots.first()).await?;
-        let digest = self.mux(&layout.shots).await?;
-        let frames = self.see(&info, tone_map, digest, size, Worth::Needed).await?;
+        let (info, tone_map) = self.probe(layout.shots.first()).await?;
+        let digests = self.mux(&self.known, &layout.shots)?;
+        let look = Look { info: &info, tone_map, size, care: care(&info), worth: Worth::Needed };
+        let frames = self.see(look, digests).await?;
         Ok((layout, frames))
+    }
+
+    /// The stretches of the storyboard, and where each tile's is.
+    fn board(&self) -> (Vec<Stretch>, Vec<(usize, usize)>) {
+        let track = self.movie.track();
+        let (board, places) = plan::storyboard(track, self.coded_pixels());
+        let Some(alternatives) = plan::alternatives(track, &board) else { return (board, places) };
+        let wants: Vec<Want> = alternatives.iter().flatten().map(|stretch| stretch.want).collect();
+        // Only an index that lists every picture tells how large they are without another look at the file.
+        match self.movie.runs(&Known::new(self.known.total()), &wants) {
+            Ok(runs) => (plan::lightest(alternatives, &runs), places),
+            Err(_) => (board, places),
+        }
+    }
+
+    fn begins_amiss(&self, known: &Known, layout: &Layout) -> bool {
+        digest::begins_amiss(self.movie.track(), known, &layout.shots)
     }
 
     async fn layout(&mut self, stretches: &[Stretch]) -> Result<Layout, Stop> {
@@ -221,21 +163,21 @@ impl<S: Store> Digested<S> {
         reader.ask(&mut self.known, |known| movie.runs(known, &wants)).await
     }
 
-    async fn fetch<const N: usize>(&mut self, layouts: [&Layout; N]) -> Result<(), JobError> {
-        let ranges: Vec<_> = layouts
-            .iter()
-            .flat_map(|layout| layout.shots.iter().map(|shot| digest::range_of(&shot.sample)))
-            .collect();
-        self.reader.fetch(&mut self.known, &ranges).await
+    async fn fetch(&mut self, layout: &Layout) -> Result<(), JobError> {
+        self.reader.fetch(&mut self.known, &digest::ranges(&layout.shots)).await
     }
 
-    async fn mux(&mut self, shots: &[Shot]) -> Result<Vec<Digest>, Stop> {
-        let (movie, reader) = (&self.movie, &self.reader);
-        reader.ask(&mut self.known, |known| digest::digests(movie.track(), known, shots)).await
+    /// The digests of these samples, of which everything is known.
+    fn mux(&self, known: &Known, shots: &[Shot]) -> Result<Vec<Digest>, Stop> {
+        digest::digests(self.movie.track(), known, shots).map_err(|fault| match fault {
+            Fault::Refused(code) => JobError::Refused(code).into(),
+            Fault::Foreign(why) => Stop::Foreign(why),
+            Fault::Missing(_) => JobError::internal("a sample was not fetched").into(),
+        })
     }
 
     /// Asks ffprobe about one sample, once.
-    async fn look(&mut self, first: Option<&Shot>) -> Result<(MediaInfo, bool), Stop> {
+    async fn probe(&mut self, first: Option<&Shot>) -> Result<(MediaInfo, bool), Stop> {
         if let Some(seen) = &self.info {
             return Ok(seen.clone());
         }
@@ -252,14 +194,7 @@ impl<S: Store> Digested<S> {
     }
 
     /// One frame for each slot, as far as they can be decoded.
-    async fn see(
-        &self,
-        info: &MediaInfo,
-        tone_map: bool,
-        digests: Vec<Digest>,
-        size: Size,
-        worth: Worth,
-    ) -> Result<Vec<Bytes>, JobError> {
+    async fn see(&self, look: Look<'_>, digests: Vec<Digest>) -> Result<Vec<Bytes>, JobError> {
         let (to, mut from) = mpsc::channel(WAITING_FRAMES);
         let gather = async {
             let mut list = Vec::new();
@@ -268,41 +203,32 @@ impl<S: Store> Digested<S> {
             }
             list
         };
-        let (decoded, list) = tokio::join!(self.decode(info, tone_map, digests, size, worth, to), gather);
+        let (decoded, list) = tokio::join!(self.decode(look, digests, to), gather);
         decoded.map(|()| list)
     }
 
-    async fn sift(
-        &self,
-        info: &MediaInfo,
-        tone_map: bool,
-        digests: Vec<Digest>,
-        size: Size,
-        tile: Size,
-        worth: Worth,
-    ) -> Result<Sifted, JobError> {
+    async fn sift(&self, look: Look<'_>, digests: Vec<Digest>, tile: Size) -> Result<Sifted, JobError> {
         let (to, from) = mpsc::channel(WAITING_FRAMES);
+        let size = look.size;
         let sifting = spawn_blocking(move || sift::sift(from, size, tile));
-        self.decode(info, tone_map, digests, size, worth, to).await?;
+        self.decode(look, digests, to).await?;
         sifting.await.map_err(JobError::internal)
     }
 
     /// Decodes digests one after another; one that cannot be decoded leaves its slots to the frame before them.
     async fn decode(
         &self,
-        info: &MediaInfo,
-        tone_map: bool,
+        look: Look<'_>,
         digests: Vec<Digest>,
-        size: Size,
-        worth: Worth,
         to: mpsc::Sender<Bytes>,
     ) -> Result<(), JobError> {
+        let Look { info, tone_map, size, care, worth } = look;
         let matrix = self.movie.track().matrix;
         let mut last: Option<Bytes> = None;
         let mut owed = 0;
         let mut refusal = None;
         for digest in digests {
-            let arguments = arguments::digest(info, tone_map, &matrix, size, digest.slots);
+            let arguments = arguments::digest(info, tone_map, &matrix, (size, digest.slots), care);
             let (own, mut frames) = mpsc::channel(1);
             let what = (size, digest.slots);
             let decode = self.studio.decode(Feed::Digest(&digest.bytes), &arguments, what, worth, own);
@@ -341,27 +267,6 @@ impl<S: Store> Digested<S> {
         }
         // Nothing at all: then it matters why.
         refusal.map_or(Ok(()), |code| Err(JobError::Refused(code)))
-    }
-
-    async fn search(
-        &mut self,
-        info: &MediaInfo,
-        tone_map: bool,
-        size: Size,
-        tile: Size,
-    ) -> Result<(Sifted, Layout), Stop> {
-        let stretch = plan::search(self.movie.track(), self.coded_pixels());
-        let layout = self.layout(&[stretch]).await?;
-        self.fetch([&layout]).await?;
-        let digests = self.mux(&layout.shots).await?;
-        let look = self.sift(info, tone_map, digests, size, tile, self.studio.extra()).await;
-        Ok((outcome::of_a_look(look)?.unwrap_or_default(), layout))
-    }
-
-    /// When the picture of a slot is shown, in milliseconds.
-    fn shown_ms(&self, slot: u32, layout: &Layout) -> Option<u64> {
-        let pick = layout.picks.iter().flatten().find(|pick| pick.slot == slot)?;
-        Some(plan::millis(self.movie.track(), pick.pts))
     }
 
     /// Pixels of a coded picture, as its sample entry says: ISO 14496-12, 12.1.3.
@@ -403,28 +308,6 @@ fn chosen(layout: &Layout, frames: &[Bytes], size: Size) -> Vec<Bytes> {
     };
     let good: Vec<Bytes> = snippets.iter().filter(shows).flatten().cloned().collect();
     if good.is_empty() { snippets.into_iter().flatten().collect() } else { good }
-}
-
-/// A frame for each tile: its own, else the one before, else `other`.
-fn board_frames(layout: &Layout, places: &[(usize, usize)], sifted: &Sifted, other: &Bytes) -> Vec<Bytes> {
-    let mut last: Option<Bytes> = None;
-    let first = sifted.tiles.first().unwrap_or(other);
-    places
-        .iter()
-        .map(|(stretch, moment)| {
-            let pick: Option<&Pick> = layout.picks.get(*stretch).and_then(|picks| picks.get(*moment));
-            let own = pick.and_then(|pick| sifted.tiles.get(pick.slot as usize)).cloned();
-            let frame = own.or_else(|| last.clone()).unwrap_or_else(|| first.clone());
-            last = Some(frame.clone());
-            frame
-        })
-        .collect()
-}
-
-/// The preview's first frame as the poster, where no tile could be decoded.
-fn first_of(frames: &[Bytes], from: Size, to: Size) -> Option<sift::Best> {
-    let rgb = resized(frames.first()?, from, to);
-    Some(sift::Best { score: score::score(&rgb, to.width), rgb, slot: 0 })
 }
 
 fn resized(frame: &Bytes, from: Size, to: Size) -> Bytes {

@@ -23,7 +23,7 @@ pub struct Best {
 pub struct Sifted {
     /// Every frame made small, in order.
     pub tiles: Vec<Bytes>,
-    /// The best of them in full size; none if there were none.
+    /// The best of them, as it came; none if there were none.
     pub best: Option<Best>,
 }
 
