@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn ignores_what_asks_for_nothing() {
+    fn e4_e6_ignores_what_asks_for_nothing() {
         let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2014-10-13T15:57:02.089Z",
             "Bucket": "glimpse", "RequestId": "5582815E1AEA5ADF", "HostId": "8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR"});
         let changed = |pointer: &str, to: Value| {
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_body_fails_its_own_message_alone() {
+    fn e8_a_malformed_body_fails_its_own_message_alone() {
         let good = json!({"Records": [s3(&key())]}).to_string();
         let mut keyless = s3(&key());
         keyless["s3"]["object"].as_object_mut().unwrap().remove("key");
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_decoded_exactly_once() {
+    fn e3_a_key_is_decoded_exactly_once() {
         for (encoded, decoded) in [
             ("a+b", Some("a b")),
             ("a%2Bb", Some("a+b")),
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_names_each_message_once() {
+    fn e8_the_answer_names_each_message_once() {
         let answer = BatchResponse::of(["a".to_owned(), "b".to_owned(), "a".to_owned()]);
         assert_eq!(
             serde_json::to_value(answer).unwrap(),

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_captured_files_rightly() {
+    fn f5_f22_refuses_captured_files_rightly() {
         for (name, json, expected) in [
             ("cover", COVER, Code::NoVideoStream),
             ("encrypted mp4", ENCRYPTED_MP4, Code::Encrypted),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_to_be_decoded() {
+    fn f6_f11_refuses_what_is_not_to_be_decoded() {
         for (changes, expected) in [
             (json!({"codec_name": "magicyuv"}), Code::UnsupportedCodec),
             (json!({"codec_name": "unknown"}), Code::UnsupportedCodec),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_first_picture_that_can_be_decoded() {
+    fn f5_takes_the_first_picture_that_can_be_decoded() {
         let report = json!({"streams": [
             {"index": 0, "codec_type": "video", "codec_name": "mjpeg", "width": 9, "height": 9, "disposition": {"attached_pic": 1}},
             {"index": 1, "codec_type": "video", "codec_name": "bmp", "width": 9, "height": 9},

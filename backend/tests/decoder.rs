@@ -4,29 +4,16 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use glimpse_backend::config::Tools;
 use glimpse_backend::invoke::invoke;
 use glimpse_backend::job::Done;
 use glimpse_backend::patience::Patience;
 use glimpse_contract::{Code, Key};
 use serde_json::{Value, json};
-use support::{Scene, make, tools};
+use support::{Scene, instead_of_ffmpeg, make};
 use tempfile::TempDir;
 use tokio::time::Instant;
-
-/// The true ffprobe beside an ffmpeg that does this instead.
-fn instead_of_ffmpeg(folder: &Path, script: &str) -> Tools {
-    let (text, program) = (folder.join("text"), folder.join("ffmpeg"));
-    std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
-    // Installed by another process: while this one has a program open for writing, no thread of it can start it.
-    let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap();
-    assert!(installed.success());
-    Tools { ffmpeg: program, ffprobe: tools().ffprobe }
-}
 
 fn scene(folder: &TempDir, script: &str) -> Scene {
     let arguments = "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p";

@@ -178,6 +178,9 @@ async fn made_videos_show_what_a_full_decode_shows() {
         ("fragments", "mp4", format!("{x264} -g 25 -movflags frag_keyframe+empty_moov+default_base_moof"), ("25", "7")),
         ("fragments-indexed", "mp4", format!("{x264} -g 25 -movflags +dash+global_sidx -frag_duration 1000000"), ("25", "7")),
         ("late-start", "mp4", format!("{x264} -bf 2 -output_ts_offset 1.5"), ("25", "4")),
+        ("trimmed", "mp4", format!("-ss 0.72 {x264} -bf 2 -g 20"), ("25", "5")),
+        ("varying", "mp4", format!("-vf settb=1/1000,setpts='(N+0.4*mod(N*7,3)+20*floor(N/30))/(25*TB)' -fps_mode vfr -enc_time_base 1:1000 {x264} -bf 2"), ("25", "6")),
+        ("varying-webm", "webm", "-vf settb=1/1000,setpts='(N*N/40)/(25*TB)' -fps_mode vfr -enc_time_base 1:1000 -c:v libvpx -deadline realtime -cpu-used 8 -b:v 1M".into(), ("25", "4")),
         ("slow", "mp4", x264.to_owned(), ("2", "9")),
         ("fast", "mp4", format!("{x264} -bf 3"), ("120", "2")),
         ("full-range", "mp4", "-vf scale=out_range=pc:out_color_matrix=bt709 -color_range pc -colorspace bt709 -c:v libx264 -pix_fmt yuvj420p".into(), ("10", "3")),
@@ -232,6 +235,20 @@ async fn turned_and_mirrored_videos_show_what_a_full_decode_shows() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A cut that an editor or a phone made without coding anew: an edit list leaves out the pictures before it.
+#[tokio::test]
+async fn an_edited_video_shows_what_a_full_decode_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = MOVING.replace("RATE", "25").replace("SECONDS", "6");
+    make(folder.path(), "whole.mp4", &format!("{source} -c:v libx264 -pix_fmt yuv420p -bf 2 -g 50"));
+    let whole = folder.path().join("whole.mp4");
+    for name in ["edited.mp4", "edited.mov"] {
+        let file = make(folder.path(), name, &format!("-ss 2.72 -i {} -c copy", whole.display()));
+        assert!(file.windows(4).any(|word| word == b"elst"), "{name} has an edit list");
+        assert_eq!(compare(name, &folder.path().join(name), SAME).await, Ok(()));
+    }
 }
 
 /// The measure tells what it has to tell: a wrong turn, a wrong matrix, a wrong moment are far off.

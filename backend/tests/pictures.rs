@@ -234,24 +234,74 @@ async fn f23_hdr_is_as_bright_as_it_was_meant_to_be() {
         eprintln!("NOT RUN: this ffmpeg cannot map tones");
         return;
     }
-    for (transfer, white, grey) in [
+    for (transfer, range, white, grey) in [
         // ITU-R BT.2408-7, table 1: reference white of 203 cd/m2 and a grey card of 26 as signals in 10 bits. Of white
         // 0.765 is left for what is brighter than it, and a screen's gamma is 2.4: 228 and 108.
-        ("arib-std-b67", 721, 397),
-        ("smpte2084", 573, 397),
+        ("arib-std-b67", "tv", 721, 397),
+        ("smpte2084", "tv", 573, 397),
+        // The same signals in full range: (code - 64) * 1023 / 876.
+        ("arib-std-b67", "pc", 767, 389),
+        ("smpte2084", "pc", 594, 389),
     ] {
         let arguments = format!(
-            "-f lavfi -i color=black:s=161x91:d=0.3:r=10,format=yuv444p10le,\
+            "-f lavfi -i color=black:s=161x91:d=0.3:r=10,format=yuv444p10le,setparams=range={range},\
              geq=lum='if(lt(X,80),{white},{grey})':cb=512:cr=512 -c:v libx264 -qp 4 -color_primaries bt2020 \
-             -color_trc {transfer} -colorspace bt2020nc -color_range tv"
+             -color_trc {transfer} -colorspace bt2020nc -color_range {range}"
         );
         let made = Made::of(made_with(&arguments, "hdr.mp4")).await;
         assert!(made.manifest.source.hdr);
         for name in ["thumbnail.jpg", "animated.gif"] {
-            near(made.colour(name, (25, 50)), [228; 3], 8, &format!("white in {name} of {transfer}"));
-            near(made.colour(name, (75, 50)), [108; 3], 8, &format!("grey in {name} of {transfer}"));
+            let what = format!("{name} of {transfer} {range}");
+            near(made.colour(name, (25, 50)), [228; 3], 8, &format!("white in {what}"));
+            near(made.colour(name, (75, 50)), [108; 3], 8, &format!("grey in {what}"));
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_transparent_does_not_hide_what_is_not() {
+    // The left half is opaque, of the right one a viewer sees nothing.
+    let source = "-f lavfi -i color=0xc83c28:s=160x96:d=1:r=10,format=yuva444p10le,geq=lum='lum(X,Y)':cb='cb(X,Y)':\
+         cr='cr(X,Y)':a='if(lt(X,80),1023,0)'";
+    for (name, codec) in [
+        ("a.mov", "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le"),
+        ("a.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuva420p -b:v 1M"),
+        ("a.mkv", "-c:v libvpx -deadline realtime -cpu-used 8 -auto-alt-ref 0 -pix_fmt yuva420p -b:v 1M"),
+    ] {
+        let made = Made::of(made_with(&format!("{source} {codec}"), name)).await;
+        for output in ["thumbnail.jpg", "thumbnail.webp", "animated.gif"] {
+            near(made.colour(output, (25, 50)), [200, 60, 40], 12, &format!("{output} of {name}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn f23_fields_do_not_comb() {
+    // A white bar that jumps between the fields of each frame: woven together they are stripes.
+    let source = "-f lavfi -i color=black:s=320x192:r=20:d=2,format=yuv420p,\
+         geq=lum='if(between(mod(X-N*16,320),0,80),235,16)':cb=128:cr=128,interlace=scan=tff:lowpass=0";
+    for (name, codec) in [
+        ("i.mp4", "-c:v libx264 -qp 12 -flags +ilme+ildct -x264-params tff=1"),
+        ("i.ts", "-c:v mpeg2video -q:v 2 -flags +ilme+ildct -top 1"),
+    ] {
+        let film = made_with(&format!("{source} {codec}"), name);
+        let folder = tempfile::tempdir().unwrap();
+        let woven = stripes(&pixels(folder.path(), name, &film), 320);
+        let made = Made::of(film).await;
+        assert_eq!(made.size("thumbnail.jpg"), (320, 192));
+        let shown = stripes(&pixels(folder.path(), "t.jpg", &made.scene.output("thumbnail.jpg")), 320);
+        assert!(woven > 1000 && shown * 20 < woven, "{name}: {shown} pixels in stripes, of {woven}");
+    }
+}
+
+/// How many pixels are much brighter, or much darker, than both of those above and below.
+fn stripes(raw: &[u8], width: usize) -> usize {
+    let at = |place: usize| i32::from(raw[place * 3]);
+    let is_striped = |place: &usize| {
+        let (above, own, below) = (at(place - width), at(*place), at(place + width));
+        (own - above).min(own - below) > 60 || (above - own).min(below - own) > 60
+    };
+    (width..raw.len() / 3 - width).filter(is_striped).count()
 }
 
 #[tokio::test]

@@ -199,6 +199,21 @@ async fn e10_reads_that_break_off_are_mended_unseen() {
 }
 
 #[tokio::test]
+async fn e13_a_signature_that_is_refused_is_tried_again_and_no_fault_of_the_file() {
+    let skewed = || StoreError::Transient("S3 answered 403 RequestTimeTooSkewed".into());
+    let once = Scene::new(clip());
+    once.workshop.store.fail_next_read(Fault::Refuse(skewed()));
+    assert_eq!(once.run().await.result, Ok(Done::Ready));
+    let always = Scene::new(clip());
+    for _ in 0..100 {
+        always.workshop.store.fail_next_read(Fault::Refuse(skewed()));
+    }
+    let result = always.run().await.result;
+    assert!(matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })), "{result:?}");
+    assert_eq!(always.manifest(), None, "the queue tries again");
+}
+
+#[tokio::test]
 async fn e12_the_last_failure_is_written_down_and_a_later_success_outranks_it() {
     let [(_, bytes), _] = large();
     let mut scene = Scene::new(bytes);

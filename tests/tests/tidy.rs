@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +103,44 @@ fn the_backend_spawns_in_one_place() {
         let spawns = code(&text).contains("Command::new");
         assert!(!spawns || path.ends_with("decode/process.rs"), "{} spawns", path.display());
     }
+}
+
+#[test]
+fn f18_the_backend_writes_nothing_to_a_disk() {
+    // What a job leaves behind, a later one in the same environment could read. So nothing is left: sources, digests
+    // and pictures are in memory and in pipes, and a child may not write either (F14).
+    for (path, text) in sources("backend/src", &[".rs"]) {
+        for word in
+            ["fs::write", "File::create", "create_dir", "OpenOptions", "tempfile", "tempdir", "temp_dir"]
+        {
+            assert!(!code(&text).contains(word), "{} uses {word}", path.display());
+        }
+    }
+}
+
+/// The rows of the threats that media and events are about: F1 to F23, E1 to E14.
+#[test]
+fn every_row_about_media_and_events_has_a_test() {
+    // A lost event is found by what runs on a schedule, and a burst is held by the queue: both are of the deployment.
+    let deployed = ["e5", "e14"];
+    let mut named = BTreeSet::new();
+    for folder in ["backend", "tests", "local"] {
+        for (_, text) in sources(folder, &[".rs"]) {
+            for name in text.lines().filter_map(|line| line.trim().split_once("fn ")).map(|(_, name)| name) {
+                let is_row = |word: &&str| {
+                    let (kind, number) = word.split_at(word.len().min(1));
+                    ["e", "f"].contains(&kind)
+                        && !number.is_empty()
+                        && number.bytes().all(|digit| digit.is_ascii_digit())
+                };
+                named.extend(name.split('_').take_while(is_row).map(str::to_owned));
+            }
+        }
+    }
+    let rows = (1..=23).map(|row| format!("f{row}")).chain((1..=14).map(|row| format!("e{row}")));
+    let missing: Vec<String> =
+        rows.filter(|row| !named.contains(row) && !deployed.contains(&row.as_str())).collect();
+    assert!(missing.is_empty(), "no test is named by {missing:?}");
 }
 
 #[test]

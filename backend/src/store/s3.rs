@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_means_what_the_caller_does_next() {
+    fn e13_an_answer_means_what_the_caller_does_next() {
         assert!(matches!(by_status(Some(404), StoreError::Changed), Some(StoreError::Gone)));
         assert!(matches!(by_status(Some(412), StoreError::Changed), Some(StoreError::Changed)));
         assert!(matches!(by_status(Some(412), StoreError::Lost), Some(StoreError::Lost)));

@@ -115,6 +115,16 @@ impl Scene {
     }
 }
 
+/// The true ffprobe beside an ffmpeg that does this instead.
+pub(crate) fn instead_of_ffmpeg(folder: &Path, script: &str) -> Tools {
+    let (text, program) = (folder.join("text"), folder.join("ffmpeg"));
+    std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    // Installed by another process: while this one has a program open for writing, no thread of it can start it.
+    let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap();
+    assert!(installed.success());
+    Tools { ffmpeg: program, ffprobe: tools().ffprobe }
+}
+
 /// Decodes the first frame of a picture to `rgb24`.
 pub(crate) fn pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> {
     let file = folder.join(name);

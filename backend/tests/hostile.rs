@@ -1,0 +1,153 @@
+//! Rows of the threats about media that no damaged file shows: made films with something in them that must not get out.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use glimpse_backend::job::Done;
+use glimpse_backend::picture::check::facts;
+use glimpse_backend::size::Size;
+use glimpse_contract::{Code, Format, Grant, Owner, Variant, VideoId, Visibility};
+use support::{Scene, make, pixels_in};
+
+/// Words of a film that are nobody's business but its owner's.
+const CANARIES: [&str; 6] =
+    ["+48.8577+002.2950", "CanaryTitle", "CanaryComment", "CanarySubtitle", "CanaryFont", "CanaryScript"];
+
+/// A film with a place, names, a chapter, a subtitle, a cover and a font in it, and a web page behind it.
+fn talkative(folder: &Path, name: &str) -> Vec<u8> {
+    let [place, title, comment, subtitle, font, script] = CANARIES;
+    std::fs::write(folder.join("words.srt"), format!("1\n00:00:00,000 --> 00:00:02,000\n{subtitle}\n"))
+        .unwrap();
+    std::fs::write(
+        folder.join("chapters.txt"),
+        format!(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={title}\n"),
+    )
+    .unwrap();
+    std::fs::write(folder.join("font.ttf"), font).unwrap();
+    make(folder, "cover.jpg", "-f lavfi -i color=lime:s=64x64 -frames:v 1");
+    let at = folder.display();
+    let inputs = format!(
+        "-f lavfi -i testsrc=s=160x96:r=10:d=2 -f lavfi -i sine=d=2 -i {at}/words.srt -i {at}/chapters.txt -i {at}/cover.jpg"
+    );
+    let words = format!(
+        "-metadata title={title} -metadata comment={comment} -metadata location={place} -metadata LOCATION={place}"
+    );
+    let rest = if name.ends_with("mkv") {
+        format!(
+            "-map 0:v -map 1:a -map 2:s -c:v libx264 -c:a aac -c:s srt -map_chapters 3 \
+             -attach {at}/font.ttf -metadata:s:t:0 mimetype=application/x-truetype-font \
+             -attach {at}/cover.jpg -metadata:s:t:1 mimetype=image/jpeg"
+        )
+    } else {
+        "-map 4:v -map 0:v -map 1:a -map 2:s -c:v:0 copy -c:v:1 libx264 -c:a aac -c:s mov_text -map_chapters 3 \
+         -disposition:v:0 attached_pic -movflags +use_metadata_tags"
+            .into()
+    };
+    let mut bytes = make(folder, name, &format!("{inputs} {rest} -pix_fmt yuv420p -t 2 {words}"));
+    if !name.ends_with("mkv") {
+        // QuickTime's own place for where a film was made, as phones write it.
+        let place = [&[0, 18, 0x15, 0xc7], place.as_bytes(), b"/"].concat();
+        bytes.extend_from_slice(&boxed(*b"udta", &boxed(*b"\xa9xyz", &place)));
+    }
+    bytes.extend_from_slice(&boxed(*b"free", format!("<script>{script}</script>").as_bytes()));
+    bytes
+}
+
+fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32 + 8).to_be_bytes()[..], &kind, body].concat()
+}
+
+fn holds(bytes: &[u8], words: &str) -> bool {
+    bytes.windows(words.len()).any(|window| window == words.as_bytes())
+}
+
+#[tokio::test]
+async fn f5_f19_f20_nothing_of_a_source_but_its_picture_gets_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["talk.mp4", "talk.mkv", "talk.mov"] {
+        let bytes = talkative(folder.path(), name);
+        let there: Vec<_> = CANARIES.iter().filter(|canary| holds(&bytes, canary)).collect();
+        assert!(there.len() >= 5, "{name} holds only {there:?}");
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        for variant in Variant::DEFAULTS {
+            let output = scene.output(&variant.file_name());
+            for canary in CANARIES {
+                assert!(!holds(&output, canary), "{name}: {canary} is in {}", variant.file_name());
+            }
+            // What was attached to the end is not carried over either: a picture ends where its format says.
+            if !matches!(variant.format(), Format::Vtt | Format::Json) {
+                assert!(facts(variant.format(), &output).is_some(), "{name}: {}", variant.file_name());
+            }
+        }
+        // The film is shown, not its cover.
+        let size = Size { width: 160, height: 96 };
+        let poster = pixels_in(folder.path(), &scene.output("thumbnail.webp"), size);
+        let lime = poster.chunks_exact(3).filter(|pixel| pixel[1] > 200 && pixel[0] < 60).count();
+        assert!(lime * 2 < poster.len() / 3, "{name}: the cover is the poster");
+    }
+}
+
+#[tokio::test]
+async fn f7_a_picture_that_changes_its_size_on_the_way_is_shown_in_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let film = |name: &str, colour: &str, size: &str, codec: &str| {
+        let source = format!("-f lavfi -i color={colour}:s={size}:r=10:d=4,noise=alls=4");
+        make(at, name, &format!("{source} {codec} -g 10"))
+    };
+    let vp8 = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 300k";
+    film("a.webm", "red", "160x96", vp8);
+    film("b.webm", "blue", "960x576", vp8);
+    std::fs::write(at.join("list"), "file a.webm\nfile b.webm\n").unwrap();
+    let joined = format!("-f concat -i {} -c copy", at.join("list").display());
+    let webm = make(at, "both.webm", &joined);
+    let mpeg2 = "-c:v mpeg2video -q:v 4";
+    let ts = [film("a.ts", "red", "160x96", mpeg2), film("b.ts", "blue", "960x576", mpeg2)].concat();
+    for (name, bytes) in [("both.webm", webm), ("both.ts", ts)] {
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let source = scene.manifest().unwrap().source;
+        assert_eq!((source.width, source.height), (160, 96), "{name}");
+        let sheet = facts(Format::Jpg, &scene.output("storyboard.jpg")).unwrap().size;
+        let pixels = pixels_in(at, &scene.output("storyboard.jpg"), sheet);
+        let pixel = |x: u32, y: u32| {
+            let at = ((y * sheet.width + x) * 3) as usize;
+            [pixels[at], pixels[at + 1], pixels[at + 2]]
+        };
+        let first = pixel(20, 20);
+        assert!(first[0] > 180 && first[2] < 80, "{name}: the first tile is {first:?}");
+        // The last one may be that of a decoder that gave up in the middle of a stream without an index.
+        let last = pixel(sheet.width - 20, sheet.height - 20);
+        assert!(last[2] > 180 && last[0] < 80, "{name}: the last tile is {last:?}");
+    }
+}
+
+#[tokio::test]
+async fn f16_no_word_of_a_client_reaches_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = make(folder.path(), "clip.mp4", "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264");
+    // A program that dies of a signal if any of its words is one of the client's.
+    let script = "for word; do case \"$word\" in *passwd*|*%d*|*evil*) kill -s SEGV $$;; esac; done; exit 0";
+    for (words, expected) in [(script, Code::Truncated), ("kill -s SEGV $$", Code::DecoderCrash)] {
+        let (mut scene, tools) =
+            (Scene::new(bytes.clone()), support::instead_of_ffmpeg(folder.path(), words));
+        let grant = Grant {
+            owner: Owner::of("evil", "-i /etc/passwd"),
+            video: VideoId::new(1_700_000_000_000, [7; 10]),
+            name: "-i|file:/etc/passwd %d evil;`evil`.mp4".into(),
+            content_type: "video/evil".into(),
+            visibility: Visibility::Public,
+            passthrough: glimpse_contract::Passthrough::default(),
+        };
+        scene.job.etag = scene.workshop.store.upload(&grant, bytes.clone());
+        (scene.job.key, scene.job.owner, scene.job.video) = (grant.key(), grant.owner.clone(), grant.video);
+        scene.workshop.tools = tools;
+        assert_eq!(Arc::strong_count(&scene.workshop.store), 1);
+        assert_eq!(scene.run().await.result, Ok(Done::Rejected(expected)), "{words}");
+    }
+}
