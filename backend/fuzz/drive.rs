@@ -3,16 +3,104 @@
 use bytes::Bytes;
 
 use super::demux::known::{Fault, Known};
-use super::demux::movie::{Aim, Movie, Want};
+use super::demux::movie::{Aim, Movie, Sample, Want};
+use super::demux::sniff::{SNIFF_BYTES, sniff as sniffed};
+use super::demux::{matroska as mkv, mp4 as mov, reference};
+use super::digest::{digests, ranges};
+use super::plan;
 
 /// How much is known at first. Less than in a job, so that small files are asked for in pieces, too.
 const HEAD: usize = 48;
 /// No file of a fuzzer's size needs more.
 const MAX_ROUNDS: usize = 3000;
 
+/// Any bytes as an MP4.
+pub(crate) fn mp4(bytes: &[u8]) {
+    drive(mov::open, bytes);
+}
+
+/// Any bytes as a fragmented MP4 that is too large to be read whole.
+pub(crate) fn mp4_large(bytes: &[u8]) {
+    drive_large(mov::open, bytes);
+}
+
+/// Any bytes as a Matroska file.
+pub(crate) fn matroska(bytes: &[u8]) {
+    drive(mkv::open, bytes);
+    mkv::survive(bytes);
+}
+
+/// Any bytes as the beginning of a file.
+pub(crate) fn sniff(bytes: &[u8]) {
+    let head = Bytes::copy_from_slice(&bytes[..bytes.len().min(SNIFF_BYTES)]);
+    let _ = sniffed(&head, bytes.len() as u64);
+    let _ = sniffed(&head, u64::MAX);
+    for codec in ["h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4", "h263"] {
+        for length in 1..=4 {
+            let top = reference::sub_layer(codec, bytes, length);
+            let _ = reference::is_disposable(codec, bytes, length, top);
+            let _ = reference::begins_anew(codec, bytes, length);
+            let _ = reference::is_no_keyframe(codec, bytes, length);
+        }
+    }
+}
+
+/// Any bytes as a file of which a digest is made, as for the default pictures.
+pub(crate) fn digest(bytes: &[u8]) {
+    drive_digest(mov::open, bytes);
+    drive_digest(mkv::open, bytes);
+}
+
+/// Plans, fetches and makes digests, and reads those again.
+fn drive_digest<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: &[u8]) {
+    const PIXELS: u64 = 320 * 240;
+    let source = Bytes::copy_from_slice(bytes);
+    let mut known = Known::new(source.len() as u64);
+    known.learn(0, &source.slice(..source.len().min(HEAD)));
+    let Some(movie) = ask(&source, &mut known, open) else { return };
+    let track = movie.track();
+    let (mut board, places) = plan::storyboard(track, PIXELS);
+    assert!(places.iter().all(|(stretch, place)| *place < board[*stretch].moments.len()));
+    if let Some(others) = plan::alternatives(track, &board) {
+        let wants: Vec<Want> = others.iter().flatten().map(|stretch| stretch.want).collect();
+        let Some(runs) = ask(&source, &mut known, |known| movie.runs(known, &wants)) else { return };
+        board = plan::lightest(others, &runs);
+        assert_eq!(board.len(), places.len());
+    }
+    let reel = plan::reel(track, 15.0, PIXELS, &board);
+    for stretches in [board, reel, vec![plan::search(track, PIXELS)]] {
+        let wants: Vec<Want> = stretches.iter().map(|stretch| stretch.want).collect();
+        let Some(runs) = ask(&source, &mut known, |known| movie.runs(known, &wants)) else { return };
+        let layout = plan::lay(&stretches, runs);
+        // Overlapping samples can add up to far more than the file has: such a digest is thinned out elsewhere.
+        if plan::is_too_much(&layout, PIXELS) {
+            continue;
+        }
+        for range in ranges(&layout.shots) {
+            known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+        }
+        let made = digests(track, &known, &layout.shots).unwrap_or_else(|fault| panic!("{fault:?}"));
+        let slots: usize = made.iter().map(|digest| digest.slots as usize).sum();
+        assert_eq!(slots, layout.shots.iter().filter(|shot| shot.shown).count());
+        for digest in &made {
+            let mut own = Known::new(digest.bytes.len() as u64);
+            own.learn(0, &digest.bytes);
+            let again =
+                mov::open(&own).unwrap_or_else(|fault| panic!("our own file cannot be read: {fault:?}"));
+            assert_eq!(again.track().codec, track.codec);
+            let all = Want { from: i64::MIN, until: i64::MAX, aim: Aim::Exact };
+            let found: Vec<Sample> = again.runs(&own, &[all]).unwrap_or_default().concat();
+            assert!(found.len() >= digest.slots as usize, "{} of {} slots", found.len(), digest.slots);
+        }
+        for slot in (0..slots as u32).step_by(7) {
+            assert!(layout.alone(slot).iter().filter(|shot| shot.shown).count() == 1, "slot {slot}");
+        }
+    }
+}
+
 /// As [`drive`], with so much between the beginning of a fragmented film and its fragments, once more, that it is too
 /// large to be read whole.
-pub(crate) fn drive_large<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: &[u8]) {
+fn drive_large<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: &[u8]) {
     const BETWEEN: u32 = 9 * 1024 * 1024;
     let Some(first) = bytes.windows(4).position(|letters| letters == b"moof") else { return };
     let mut large = Vec::with_capacity(2 * bytes.len() + BETWEEN as usize);

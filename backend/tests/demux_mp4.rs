@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use glimpse_backend::demux;
 use glimpse_backend::demux::known::{Fault, Known};
 use glimpse_backend::demux::movie::{Aim, Movie, Sample, Want};
 use glimpse_backend::demux::mp4::{self, Mp4};
+use glimpse_backend::{demux, digest, plan};
 use glimpse_contract::Code;
 use proptest::prelude::*;
 use serde_json::Value;
 
+#[expect(dead_code, reason = "other targets' parts")]
 #[path = "../fuzz/drive.rs"]
 mod drive;
 
@@ -417,21 +418,21 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 fn f9_f10_a_damaged_film_is_survived() {
     for (name, film) in corpus() {
         assert!(Driver::new(film.clone()).ask(mp4::open).is_ok(), "{name}");
-        drive::drive(mp4::open, &film);
+        drive::mp4(&film);
         // Every place of the film in turn is overwritten with what hurts most, and the film is cut there.
         for at in (0..film.len()).step_by(film.len() / 300 + 1) {
             for bytes in [[0xff; 4], [0; 4], [0x7f, 0xff, 0xff, 0xff], [0, 0, 0, 1]] {
                 let mut damaged = film.clone();
                 damaged.iter_mut().skip(at).zip(bytes).for_each(|(byte, other)| *byte = other);
-                drive::drive(mp4::open, &damaged);
+                drive::mp4(&damaged);
             }
-            drive::drive(mp4::open, &film[..at]);
+            drive::mp4(&film[..at]);
         }
-        drive::drive_large(mp4::open, &film);
+        drive::mp4_large(&film);
         for at in (0..film.len()).step_by(film.len() / 40 + 1) {
             let mut damaged = film.clone();
             damaged[at] ^= 0x81;
-            drive::drive_large(mp4::open, &damaged);
+            drive::mp4_large(&damaged);
         }
     }
 }
@@ -460,7 +461,7 @@ proptest! {
                 film.push(0);
             }
         }
-        drive::drive(mp4::open, &film);
+        drive::mp4(&film);
     }
 }
 

@@ -7,10 +7,12 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src"]
 mod engine {
     pub mod demux;
+    pub mod digest;
+    pub mod plan;
 }
-use engine::demux;
+use engine::{demux, digest, plan};
 
 #[path = "../drive.rs"]
 mod drive;
 
-fuzz_target!(|bytes: &[u8]| drive::drive(demux::matroska::open, bytes));
+fuzz_target!(|bytes: &[u8]| drive::matroska(bytes));

@@ -1,0 +1,18 @@
+//! Any bytes as a fragmented MP4 that is too large to be read whole.
+#![no_main]
+#![allow(dead_code)]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../src"]
+mod engine {
+    pub mod demux;
+    pub mod digest;
+    pub mod plan;
+}
+use engine::{demux, digest, plan};
+
+#[path = "../drive.rs"]
+mod drive;
+
+fuzz_target!(|bytes: &[u8]| drive::mp4_large(bytes));
