@@ -17,9 +17,6 @@ const TICKS: u32 = 1000;
 /// How long before its slot a picture stands that is there only to be decoded: it is rounded to the slot, and gives
 /// way to the one that has it.
 const BEFORE: i64 = 450;
-/// The end of an HEVC sequence: a NAL unit of type 36, ITU-T H.265, 7.4.2.2. What follows begins anew.
-const HEVC_END: [u8; 2] = [36 << 1, 1];
-
 /// One sample of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shot {
@@ -92,18 +89,15 @@ pub fn mux(track: &Track, known: &Known, shots: &[Shot]) -> Result<Digest, Fault
         return Err(Fault::Missing(missing));
     }
     let mut bodies = Vec::with_capacity(shots.len());
-    for (place, shot) in shots.iter().enumerate() {
-        let last_of_stretch = shots.get(place + 1).is_some_and(|next| next.cut);
-        bodies.push(Body { bytes: known.bytes(range_of(&shot.sample))?, ends: last_of_stretch });
+    for shot in shots {
+        let bytes = known.bytes(range_of(&shot.sample))?;
+        bodies.push(if shot.cut {
+            reference::spliced(track.codec, bytes, nal_length_of(track))
+        } else {
+            bytes
+        });
     }
-    let end = hevc_end(track);
-    let lengths: Vec<u32> = bodies
-        .iter()
-        .map(|body| {
-            let end = if body.ends { end.len() } else { 0 };
-            (track.prefix.len() + body.bytes.len() + end) as u32
-        })
-        .collect();
+    let lengths: Vec<u32> = bodies.iter().map(|body| (track.prefix.len() + body.len()) as u32).collect();
     let times = times(shots);
     let shown = shots.iter().filter(|shot| shot.shown).count() as u32;
 
@@ -125,17 +119,9 @@ pub fn mux(track: &Track, known: &Known, shots: &[Shot]) -> Result<Digest, Fault
     out.put_u64(data + 16);
     for body in &bodies {
         out.extend_from_slice(&track.prefix);
-        out.extend_from_slice(&body.bytes);
-        if body.ends {
-            out.extend_from_slice(&end);
-        }
+        out.extend_from_slice(body);
     }
     Ok(Digest { bytes: out.freeze(), slots: shown })
-}
-
-struct Body {
-    bytes: Bytes,
-    ends: bool,
 }
 
 /// The bytes of a sample.
@@ -183,16 +169,6 @@ fn settle(times: &mut [i64], waiting: &mut Vec<usize>, slot: i64) {
     for (place, rank) in waiting.drain(..).zip(0_i64..) {
         times[place] = slot * i64::from(TICKS) - BEFORE + rank.min(BEFORE - 1);
     }
-}
-
-/// What ends a stretch of HEVC: the NAL unit behind its length.
-fn hevc_end(track: &Track) -> Vec<u8> {
-    if track.codec != "hevc" {
-        return Vec::new();
-    }
-    let mut length = vec![0; nal_length_of(track) - 1];
-    length.push(HEVC_END.len() as u8);
-    [length, HEVC_END.to_vec()].concat()
 }
 
 /// How many bytes the length of a NAL unit takes: `lengthSizeMinusOne` of ISO 14496-15, 5.3.3 and 8.3.3.

@@ -237,6 +237,51 @@ async fn turned_and_mirrored_videos_show_what_a_full_decode_shows() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Where tiles are keyframes, each is that of its own moment: whatever a decoder keeps back, or drops where one stretch
+/// ends and another begins.
+#[tokio::test]
+async fn every_tile_shows_its_own_keyframe() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = MOVING.replace("RATE", "10").replace("SECONDS", "30");
+    let x265 = "-c:v libx265 -pix_fmt yuv420p -tag:v hvc1 -x265-params log-level=none:scenecut=0:keyint=5:min-keyint=5";
+    for (name, codec) in [
+        ("closed.mp4", "-c:v libx264 -pix_fmt yuv420p -g 5 -bf 2 -sc_threshold 0".to_owned()),
+        (
+            "open.mp4",
+            "-c:v libx264 -pix_fmt yuv420p -x264-params open-gop=1:keyint=5:bframes=3:scenecut=0".into(),
+        ),
+        ("hevc-closed.mp4", format!("{x265}:open-gop=0:bframes=3")),
+        ("hevc-open.mp4", format!("{x265}:open-gop=1:bframes=3")),
+        ("hevc-open.mkv", format!("{x265}:open-gop=1:bframes=3")),
+        ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 1M -g 5".into()),
+    ] {
+        let file = folder.path().join(name);
+        let scene = Scene::new(make(folder.path(), name, &format!("{source} -vf hue=H=0.3*n {codec}")));
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let tile = Size { width: 192, height: 108 };
+        let reference = Reference::of(&file, tile);
+        let (columns, rows) = (5, 10);
+        let sheet = Size { width: columns * tile.width, height: rows * tile.height };
+        let pixels = support::pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+        for place in 0..columns * rows {
+            let (left, top) = (place % columns * tile.width, place / columns * tile.height);
+            let line = |y: u32| {
+                let at = ((top + y) * sheet.width + left) as usize * 3;
+                &pixels[at..at + tile.width as usize * 3]
+            };
+            let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
+            // The keyframe at or before the middle of the tile's time: 600 ms a tile, a keyframe every 500.
+            let middle = place * 600 + 300;
+            let off = [0, 500].map(|back| {
+                let at = f64::from((middle / 500 * 500_u32).saturating_sub(back));
+                reference.distance(&shown, at)
+            });
+            let least = off[0].min(off[1]);
+            assert!(least < SAME + 4.0, "{name}: tile {place} is off by {least:.1}");
+        }
+    }
+}
+
 /// A cut that an editor or a phone made without coding anew: an edit list leaves out the pictures before it.
 #[tokio::test]
 async fn an_edited_video_shows_what_a_full_decode_shows() {

@@ -3,6 +3,8 @@
 //! Both are read from the first bytes of a coded picture. Where they say nothing certain, the answer is the one with
 //! which nothing is left out that somebody needs. Pure.
 
+use bytes::{Bytes, BytesMut};
+
 /// Whether no other picture needs this one, so that it can be left out if it is not shown itself.
 ///
 /// `nal_length` is how many bytes the length of a NAL unit takes, where the codec has those. `top_layer` is the highest
@@ -54,6 +56,32 @@ pub fn sub_layer(codec: &str, sample: &[u8], nal_length: usize) -> u8 {
 /// picture (an open group of pictures) leaves the numbering of pictures as it was.
 pub fn begins_anew(codec: &str, sample: &[u8], nal_length: usize) -> bool {
     codec != "h264" || units(sample, nal_length).any(|unit| unit.first().is_some_and(|byte| byte & 31 == 5))
+}
+
+/// A keyframe of another place in its film, as one with which a decoder begins anew.
+///
+/// Of HEVC a CRA picture (of an open group) becomes a BLA picture: the two have the same syntax, and this is what the
+/// latter is there for (ITU-T H.265, 7.4.2.2 and table 7-1). An end of sequence before it would do that, too, but then
+/// what waits to be shown is dropped (C.5.2.2: NoOutputOfPriorPicsFlag of a CRA picture is 1).
+pub fn spliced(codec: &str, sample: Bytes, nal_length: usize) -> Bytes {
+    const CRA: u8 = 21;
+    const BLA: u8 = 16;
+    if codec != "hevc" {
+        return sample;
+    }
+    let kind = |byte: u8| (byte >> 1) & 63;
+    let heads: Vec<usize> = units(&sample, nal_length)
+        .filter(|unit| unit.first().is_some_and(|byte| kind(*byte) == CRA))
+        .map(|unit| unit.as_ptr() as usize - sample.as_ptr() as usize)
+        .collect();
+    if heads.is_empty() {
+        return sample;
+    }
+    let mut spliced = BytesMut::from(&sample[..]);
+    for head in heads {
+        spliced[head] = spliced[head] & 0x81 | BLA << 1;
+    }
+    spliced.freeze()
 }
 
 /// Whether a picture that the index calls a keyframe surely is none: decoding cannot begin with it. Some cameras mark
@@ -160,6 +188,16 @@ mod tests {
         ] {
             assert_eq!(is_no_keyframe(codec, &bytes, 4), lie, "{codec} {bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_keyframe_of_an_open_group_is_spliced() {
+        let cra = sample(&[&[35 << 1, 1, 5], &[21 << 1, 1, 0x80], &[21 << 1 | 1, 1, 42]]);
+        let bla = sample(&[&[35 << 1, 1, 5], &[16 << 1, 1, 0x80], &[16 << 1 | 1, 1, 42]]);
+        assert_eq!(spliced("hevc", cra.clone().into(), 4), bla);
+        assert_eq!(spliced("h264", cra.clone().into(), 4), cra);
+        let idr = sample(&[&[19 << 1, 1, 0x80]]);
+        assert_eq!(spliced("hevc", idr.clone().into(), 4), idr);
     }
 
     #[test]
