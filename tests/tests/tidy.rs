@@ -46,7 +46,7 @@ fn every_file_says_first_what_it_decides() {
             assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
         }
     }
-    for folder in ["edge/page", "tests", "local/oidc"] {
+    for folder in ["edge/page", "edge/bench", "tests", "local/oidc"] {
         for (path, text) in sources(folder, &[".js", ".mjs"]) {
             assert!(text.starts_with("// ") || text.starts_with("/*"), "{} does not say it", path.display());
         }
@@ -157,7 +157,7 @@ fn every_problem_stands_in_the_docs() {
 
 #[test]
 fn nothing_is_ignored_or_left_for_later() {
-    for folder in ["contract", "edge/src", "backend", "local", "tests", "xtask", "edge/page"] {
+    for folder in ["contract", "edge/src", "backend", "local", "tests", "xtask", "edge/page", "edge/bench"] {
         for (path, text) in sources(folder, &[".rs", ".js", ".mjs"]) {
             if path.ends_with("tidy.rs") {
                 continue;

@@ -92,7 +92,8 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
     }
     // Cargo.lock and package-lock.json also fix the versions of the tools.
     for path in ["edge", "contract", "Cargo.toml", "Cargo.lock", "package-lock.json"] {
-        let not_inputs = [output.clone(), project.path("edge/page"), project.path("edge/tests")];
+        let not_inputs =
+            ["edge/build", "edge/page", "edge/tests", "edge/bench"].map(|folder| project.path(folder));
         inputs = inputs.with_path(&project.path(path), &not_inputs)?;
     }
     if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {

@@ -32,7 +32,7 @@ cargo xtask VERB
   test [filter…]        set up, build, then run every check and test; with filters only tests whose names contain one
   check                 the quick part of `test`: formatting, lints on both targets, documentation
   build [part…]         edge, page, native (without any: all three): what has changed since the last time
-  bench layer [args]    set up, then measure the layer's ffmpeg against others; prints commands and a table
+  bench WHAT [args]     set up, then measure engine, layer, edge or deliver against others; prints commands and tables
   package [arch…]       build and pack what is released, for x86_64, arm64 or (without any) both
   deploy --origin URL   package, then AWS's side, then the Worker; --dry-run needs no account
                         [--allow-origin URL]… [--stack NAME] [--region REGION] [--arch ARCH] [--parameter NAME=VALUE]…
@@ -43,8 +43,8 @@ cargo xtask VERB
 
 What setup builds is kept in $GLIMPSE_TOOLS_DIR, else in $XDG_CACHE_HOME/glimpse, else in ~/.cache/glimpse.
 GLIMPSE_FFMPEG and GLIMPSE_FFPROBE name programs for the Lambda to use instead of the layer's, which setup builds.
-GLIMPSE_REFERENCE_FFMPEG, GLIMPSE_REFERENCE_FFPROBE (which make the tests' media), GLIMPSE_CHROMIUM and GLIMPSE_PYTHON3
-name programs to use instead of those on PATH.
+GLIMPSE_REFERENCE_FFMPEG, GLIMPSE_REFERENCE_FFPROBE (which make the tests' media), GLIMPSE_CHROMIUM, GLIMPSE_PYTHON3 and
+GLIMPSE_WRK (which loads a server that is measured) name programs to use instead of those on PATH.
 GLIMPSE_MEDIA names a folder of sample videos that the tests use besides their own.
 ";
 

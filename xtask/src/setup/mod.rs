@@ -152,3 +152,9 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Tools> {
     }
     Ok(tools)
 }
+
+/// The program that the Worker is put under load with, beside the packages that it is compared with.
+pub(crate) fn load(project: &Project) -> Result<PathBuf> {
+    node::ensure_rivals(project)?;
+    Ok(system::ensure(project, &[&system::WRK])?.remove(0))
+}

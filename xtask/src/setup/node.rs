@@ -1,5 +1,6 @@
 //! Decides whether Node.js is good enough, and installs the npm packages of the lockfile when they are not what it says.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,25 +31,48 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
             OLDEST.0
         ),
     }
+    let programs = ["node", "wrangler", "esbuild", "wasm-opt"];
+    if install(project, "", |folder| programs.iter().all(|name| folder.join(".bin").join(name).exists()))? {
+        return Ok(());
+    }
+    // Install scripts may have been blocked without an error; the packages are then not what we need.
+    if let Err(error) = run::capture(project.npm_command("node").arg("--version")) {
+        fingerprint::forget(&project.path(STAMP))?;
+        bail!(
+            "npm installed the packages without running their install scripts ({error:#}): allow them in npm's settings"
+        );
+    }
+    Ok(())
+}
+
+/// What the Worker is measured against: packages that nothing else needs, some hundred of them.
+pub(super) fn ensure_rivals(project: &Project) -> Result<()> {
+    install(project, "edge/bench/", |folder| folder.join("@uppy/companion").exists())?;
+    Ok(())
+}
+
+const STAMP: &str = "node_modules/.glimpse-stamp";
+
+/// Installs what the lockfile in `place` says; answers whether it was there already, by its stamp and by `is_there`.
+fn install(project: &Project, place: &str, is_there: impl Fn(&Path) -> bool) -> Result<bool> {
+    let stamp = project.path(&format!("{place}{STAMP}"));
+    let lockfile = format!("{place}package-lock.json");
+    let inputs = Fingerprint::new()
+        .with_path(&project.path(&format!("{place}package.json")), &[])?
+        .with_path(&project.path(&lockfile), &[])?;
+    if fingerprint::is_fresh(&stamp, inputs) && is_there(&project.path(&format!("{place}node_modules"))) {
+        run::found("npm packages", format_args!("as {lockfile} says"));
+        return Ok(true);
+    }
     let Some(npm) = on_path("npm") else {
         bail!(
             "npm is not on PATH although node is: install it (it comes with Node.js from https://nodejs.org)"
         );
     };
-
-    let stamp = project.path("node_modules/.glimpse-stamp");
-    let inputs = Fingerprint::new()
-        .with_path(&project.path("package.json"), &[])?
-        .with_path(&project.path("package-lock.json"), &[])?;
-    let programs = ["node", "wrangler", "esbuild", "wasm-opt"];
-    if fingerprint::is_fresh(&stamp, inputs) && programs.iter().all(|name| project.npm_program(name).exists())
-    {
-        run::found("npm packages", "as package-lock.json says");
-        return Ok(());
-    }
     fingerprint::forget(&stamp)?;
-    Step::new("npm ci", project.log("npm-ci")).limit(LIMIT).run(
-        Command::new(npm).current_dir(&project.root).args([
+    let name = place.trim_end_matches('/');
+    Step::new(format!("npm ci {name}"), project.log("npm-ci")).limit(LIMIT).run(
+        Command::new(npm).current_dir(project.path(name)).args([
             "ci",
             "--no-audit",
             "--no-fund",
@@ -59,11 +83,6 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
         ]),
         "See that the npm registry can be reached (`npm ping`), then start this again.",
     )?;
-    // Install scripts may have been blocked without an error; the packages are then not what we need.
-    if let Err(error) = run::capture(project.npm_command("node").arg("--version")) {
-        bail!(
-            "npm installed the packages without running their install scripts ({error:#}): allow them in npm's settings"
-        );
-    }
-    fingerprint::write(&stamp, inputs)
+    fingerprint::write(&stamp, inputs)?;
+    Ok(false)
 }

@@ -41,6 +41,9 @@ pub(super) const CHROMIUM: Need = Need {
     packages: &["chromium"],
     probe: &[],
 };
+/// What puts a server under load.
+pub(super) const WRK: Need =
+    Need { variable: "GLIMPSE_WRK", names: &["wrk"], packages: &["wrk"], probe: &[] };
 pub(super) const PYTHON: Need = Need {
     variable: "GLIMPSE_PYTHON3",
     names: &["python3"],

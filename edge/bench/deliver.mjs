@@ -1,0 +1,138 @@
+// Decides how fast pictures are delivered beside a Worker that only does `cache.match`, and prints the commands.
+//
+// usage: cargo xtask bench deliver [--rounds N] [--seconds N] [--renders N] [--starts N] [--compare]
+//
+// Both Workers run in a `workerd serve` of their own, each with a cache beside it (edge/bench/cache.mjs). The bucket and
+// the functions are the local cloud's, in release. First the answers are compared; --compare ends there. Figures are
+// medians of interleaved rounds, ratios are medians of each round's own.
+
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { hour } from "./film.mjs";
+import { commandLine, rounds } from "./load.mjs";
+import { median, middle, percentile, ratios, short, table } from "./report.mjs";
+import { cpuSeconds, ourModules, stop, stopAll, worker } from "./servers.mjs";
+import { cloud, glimpse, matcher, uploaded } from "./stage.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "7" },
+    seconds: { type: "string", default: "3" },
+    renders: { type: "string", default: "40" },
+    starts: { type: "string", default: "11" },
+    compare: { type: "boolean", default: false },
+  },
+});
+const FILM_SECONDS = 3600;
+
+/** Throws unless both Workers answer a hit with the same bytes and the same word on how long they keep. */
+async function compare(ours, theirs, path) {
+  const answers = [];
+  for (const server of [ours, theirs]) {
+    await (await fetch(server.url + path)).arrayBuffer();
+    answers.push(await hit(server, path));
+  }
+  const [one, other] = answers;
+  for (const name of ["content-type", "etag", "cache-control", "content-length"]) {
+    if (!one.headers.get(name) || one.headers.get(name) !== other.headers.get(name)) {
+      throw new Error(`${name}: ${one.headers.get(name)} and ${other.headers.get(name)}`);
+    }
+  }
+  if (Buffer.compare(one.bytes, other.bytes)) throw new Error("the bytes differ");
+  for (const server of [ours, theirs]) {
+    const { status } = await fetch(server.url + path, { headers: { "if-none-match": one.headers.get("etag") } });
+    if (status !== 304) throw new Error(`${server.name} answers ${status} to If-None-Match`);
+  }
+  return { etag: one.headers.get("etag"), bytes: one.bytes.length };
+}
+
+/** A picture out of the cache: what is stored after the first answer may take a moment. */
+async function hit(server, path) {
+  for (let tries = 0; tries < 100; tries++) {
+    const answer = await fetch(server.url + path);
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    if (answer.headers.get("cf-cache-status") === "HIT" || answer.headers.get("server-timing")?.includes("hit")) {
+      return { headers: answer.headers, bytes };
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`${server.name} keeps nothing`);
+}
+
+/** How long stills of random moments take that nobody asked for before, one after the other, in milliseconds. */
+async function renders(server, id, count) {
+  const took = [];
+  for (let number = 0; number < count; number++) {
+    const second = (Math.random() * (FILM_SECONDS - 1)).toFixed(2);
+    const began = performance.now();
+    const answer = await fetch(`${server.url}/${id}/thumbnail.jpg?time=${second}&width=320`);
+    await answer.arrayBuffer();
+    if (answer.status !== 200 || !answer.headers.get("server-timing").includes("render")) {
+      throw new Error(`second ${second}: ${answer.status} ${answer.headers.get("server-timing")}`);
+    }
+    took.push(performance.now() - began);
+  }
+  return took;
+}
+
+/** How long `workerd serve` takes from its start to its first answer with a Worker, and the processor time of that. */
+async function starts(sides, count) {
+  const found = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
+  for (let round = 0; round < count; round++) {
+    for (const [name, settings] of Object.entries(sides)) {
+      const server = await worker(name, settings);
+      found[name].push({ ms: server.readyMs, cpuMs: cpuSeconds(server) * 1000 });
+      await stop(server);
+    }
+  }
+  return found;
+}
+
+async function main() {
+  const vars = await cloud();
+  const ours = await glimpse("glimpse", vars);
+  const theirs = await matcher(ours);
+  const cold = await glimpse("glimpse without a cache", vars, { forgetful: true });
+  const film = hour(join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench"));
+  const began = performance.now();
+  const video = await uploaded(ours, film);
+  console.log(`an hour of 1080p was uploaded and had its pictures after ${short((performance.now() - began) / 1000)} s`);
+  const path = new URL(video.urls["thumbnail.webp"]).pathname + new URL(video.urls["thumbnail.webp"]).search;
+  const { etag, bytes } = await compare(ours, theirs, path);
+  console.log(`the answers are alike: bytes, type, ETag, lifetime, 304; ${path.split("?")[0]} has ${bytes} bytes`);
+  if (options.compare) return;
+
+  const [count, seconds] = [Number(options.rounds), Number(options.seconds)];
+  console.log(`$ workerd serve config.capnp; ${commandLine({ path }, seconds)}; ${count} rounds`);
+  const [rows, better] = [[], []];
+  const row = (what, name, all) => {
+    const { perSecond, p50Ms, p99Ms, cpuUs } = middle(all);
+    rows.push([what, name, short(perSecond), short(p50Ms), short(p99Ms), short(cpuUs)]);
+  };
+  const kinds = [["public, a hit", { path }], ["public, 304", { path, headers: { "if-none-match": etag } }]];
+  for (const [what, request] of kinds) {
+    const found = await rounds({ glimpse: [ours, request], "cache.match": [theirs, request] }, count, seconds);
+    for (const [name, all] of Object.entries(found)) row(what, name, all);
+    const { perSecond, cpu } = ratios(found.glimpse, found["cache.match"]);
+    better.push([what, `${short(perSecond)}x`, `${short(cpu)}x`]);
+  }
+  const misses = await rounds({ glimpse: [cold, { path }] }, count, seconds);
+  row("in S3, not in the cache", "glimpse", misses.glimpse);
+  table(["pictures", "side", "requests/s", "p50 ms", "p99 ms", "CPU µs"], rows);
+  table(["glimpse against cache.match", "requests/s", "CPU"], better);
+
+  const took = await renders(ours, video.id, Number(options.renders));
+  table(
+    ["on demand, of 60 min", "pictures", "p50 ms", "p99 ms"],
+    [["a still of a random moment, 320 wide", took.length, short(percentile(took, 50)), short(percentile(took, 99))]],
+  );
+
+  const bare = { modules: { "cache.js": join(import.meta.dirname, "rivals/cache.js") }, vars: { ORIGIN: "http://127.0.0.1:1" } };
+  const whole = { modules: ourModules(), vars: { ...vars, PUBLIC_URL: "https://video.example" } };
+  const began2 = await starts({ glimpse: whole, "cache.match": bare }, Number(options.starts));
+  const started = Object.entries(began2).map(([name, all]) => [name, short(median(all.map((one) => one.ms))), short(median(all.map((one) => one.cpuMs)))]);
+  table(["`workerd serve` to the first answer", "ms", "CPU ms"], started);
+}
+
+await main().finally(stopAll);

@@ -1,0 +1,128 @@
+// Decides how the servers that are compared run: a Worker in `workerd serve`, whatever else in a process of its own, all
+// on the loopback interface; when one is ready, what processor time it has used, and that it ends with the measurement.
+
+import { spawn } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { basename, extname, join } from "node:path";
+
+/** The checkout. */
+export const ROOT = new URL("../../", import.meta.url).pathname;
+const WORKERD = join(ROOT, "node_modules/workerd/bin/workerd");
+/** How long a server may take to answer for the first time. */
+const PATIENCE_MS = 30_000;
+/** What a second of `/proc/PID/stat` is divided into: USER_HZ, the same on every Linux that Node.js runs on. */
+const TICKS_A_SECOND = 100;
+
+const running = [];
+const folders = [];
+
+/** A folder that is gone when everything has been stopped. */
+export function temporaryFolder() {
+  folders.push(mkdtempSync(join(tmpdir(), "glimpse-bench-")));
+  return folders.at(-1);
+}
+
+/** A port that nobody uses now. */
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Starts a program and waits until `path` answers with a status that is no server's fault, or with `ready`. */
+export async function start(name, program, args, { port, path = "/", env = {}, ready }) {
+  const began = performance.now();
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } });
+  running.push(child);
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (text) => {
+      said = (said + text).slice(-4000);
+    });
+  }
+  const server = { name, child, pid: child.pid, url: `http://127.0.0.1:${port}`, said: () => said };
+  while (performance.now() - began < PATIENCE_MS) {
+    if (child.exitCode !== null) throw new Error(`${name} ended at once:\n${said}`);
+    const status = await fetch(server.url + path).then((answer) => answer.status, () => 599);
+    if (status < 500 || status === ready) return { ...server, readyMs: performance.now() - began };
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  throw new Error(`${name} does not answer:\n${said}`);
+}
+
+/** The processor time that a server has used so far, in seconds. */
+export function cpuSeconds({ pid }) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+}
+
+/** Ends one server. */
+export async function stop({ child }) {
+  if (child.exitCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGTERM");
+  await ended;
+}
+
+/** Ends everything, and removes what was written. */
+export async function stopAll() {
+  await Promise.all(running.map((child) => stop({ child })));
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+}
+
+const quoted = (text) => JSON.stringify(text);
+
+/** The module of a file, as workerd's configuration writes it. */
+function module(folder, name, path) {
+  const copy = basename(name) + (extname(name) ? "" : ".js");
+  copyFileSync(path, join(folder, copy));
+  const kind = extname(path) === ".wasm" ? "wasm" : "esModule";
+  return `(name = ${quoted(name)}, ${kind} = embed ${quoted(copy)})`;
+}
+
+/**
+ * Writes the configuration of one Worker: `modules` is `{name: path}`, the first of them the main one; `vars` its
+ * variables; `cache` the address of what keeps the Cache API's entries, if it has one. Answers the file's path.
+ */
+export function configure({ modules, vars, port, cache }) {
+  const folder = temporaryFolder();
+  const compatibilityDate = /^compatibility_date = "(.+)"$/m.exec(readFileSync(join(ROOT, "wrangler.toml"), "utf8"))[1];
+  const bindings = Object.entries(vars).map(([name, value]) => `(name = ${quoted(name)}, text = ${quoted(value)})`);
+  const listed = Object.entries(modules).map(([name, path]) => module(folder, name, path));
+  const services = [`(name = "main", worker = .worker)`, `(name = "internet", network = (allow = ["public", "private"]))`];
+  if (cache) services.push(`(name = "cache", external = (address = ${quoted(cache)}, http = ()))`);
+  const config = `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [${services.join(", ")}],
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],
+);
+const worker :Workerd.Worker = (
+  modules = [${listed.join(", ")}],
+  bindings = [${bindings.join(", ")}],
+  compatibilityDate = ${quoted(compatibilityDate)},
+  globalOutbound = "internet",
+  ${cache ? `cacheApiOutbound = "cache",` : ""}
+);
+`;
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, "config.capnp");
+  writeFileSync(path, config);
+  return path;
+}
+
+/** Starts a Worker in a `workerd serve` of its own. */
+export async function worker(name, settings) {
+  const port = settings.port ?? (await freePort());
+  return start(name, WORKERD, ["serve", configure({ ...settings, port })], { port, path: "/health" });
+}
+
+/** What `cargo xtask build edge` has built, as modules. */
+export function ourModules() {
+  const build = join(ROOT, "edge/build");
+  const rest = readdirSync(build).filter((name) => name.endsWith(".wasm"));
+  return Object.fromEntries(["index.js", ...rest].map((name) => [name, join(build, name)]));
+}

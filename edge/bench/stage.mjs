@@ -1,0 +1,80 @@
+// Decides what delivery is measured on: the local cloud in release, with a film of an hour in its bucket, and Workers in
+// front of it that share what they are configured with.
+
+import { createReadStream, statSync } from "node:fs";
+import { join } from "node:path";
+
+import { ROOT, freePort, ourModules, start, temporaryFolder, worker } from "./servers.mjs";
+import { AUDIENCE, ISSUER, SECRET, secretToken } from "./tokens.mjs";
+
+/** How long the film may take until its pictures are there, in milliseconds. */
+const PATIENCE_MS = 180_000;
+
+/** S3, the queue and both functions. Answers the variables of a Worker in front of them. */
+export async function cloud() {
+  const [port, renderPort] = [await freePort(), await freePort()];
+  const release = (name) => join(process.env.GLIMPSE_RELEASE, name);
+  const tools = ["--ffmpeg", process.env.GLIMPSE_FFMPEG, "--ffprobe", process.env.GLIMPSE_FFPROBE];
+  const functions = ["--preview", release("preview"), "--render", release("render"), "--render-port", `${renderPort}`];
+  const args = ["serve", "--listen", `127.0.0.1:${port}`, "--data", temporaryFolder(), ...functions, ...tools];
+  await start("the local cloud", release("glimpse-local"), args, { port });
+  return {
+    S3_BUCKET: "glimpse",
+    S3_REGION: "us-east-1",
+    S3_ENDPOINT: `http://127.0.0.1:${port}`,
+    S3_ACCESS_KEY_ID: "glimpse-local",
+    S3_SECRET_ACCESS_KEY: "glimpse-local-secret-key",
+    RENDER_URL: `http://127.0.0.1:${renderPort}`,
+    JWT_ISSUER: ISSUER,
+    JWT_AUDIENCE: AUDIENCE,
+    JWT_SECRET: SECRET,
+  };
+}
+
+/** The Worker with a cache of its own, which may be one that finds nothing. */
+export async function glimpse(name, vars, { forgetful = false } = {}) {
+  const port = await freePort();
+  const cache = await cacheServer(forgetful);
+  const own = { ...vars, PUBLIC_URL: `http://127.0.0.1:${port}` };
+  return worker(name, { modules: ourModules(), vars: own, port, cache });
+}
+
+/** The Worker that only does `cache.match`, with what it does not find from `origin`. */
+export async function matcher(origin) {
+  const modules = { "cache.js": join(ROOT, "edge/bench/rivals/cache.js") };
+  return worker("cache.match", { modules, vars: { ORIGIN: origin.url }, cache: await cacheServer(false) });
+}
+
+async function cacheServer(forgetful) {
+  const port = await freePort();
+  const args = [join(ROOT, "edge/bench/cache.mjs"), `${port}`, ...(forgetful ? ["forgetful"] : [])];
+  await start("the cache", process.execPath, args, { port, path: "/", ready: 504 });
+  return `127.0.0.1:${port}`;
+}
+
+/** Uploads a film and waits until its pictures are there; answers the video as the API shows it. */
+export async function uploaded(server, path) {
+  const authorization = `Bearer ${secretToken()}`;
+  const { size } = statSync(path);
+  const asked = await fetch(`${server.url}/api/videos`, {
+    method: "POST",
+    headers: { authorization, "content-type": "application/json" },
+    body: JSON.stringify({ name: "an hour.mp4", size, type: "video/mp4" }),
+  });
+  const { video, upload } = await asked.json();
+  const sent = await fetch(upload.url, {
+    method: upload.method,
+    headers: { ...upload.headers, "content-length": `${size}` },
+    body: createReadStream(path),
+    duplex: "half",
+  });
+  if (!sent.ok) throw new Error(`the upload was refused: ${sent.status} ${await sent.text()}`);
+  const until = performance.now() + PATIENCE_MS;
+  while (performance.now() < until) {
+    const shown = await (await fetch(`${server.url}/api/videos/${video.id}`, { headers: { authorization } })).json();
+    if (shown.state === "ready") return shown;
+    if (shown.state !== "processing" && shown.state !== "uploading") throw new Error(`the film is ${shown.state}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  throw new Error("the film has no pictures yet");
+}
