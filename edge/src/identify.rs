@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use glimpse_contract::{Code, Owner, Problem};
 
@@ -19,7 +20,7 @@ const METADATA_PATIENCE_MS: u32 = 3_000;
 
 thread_local! {
     // Public keys by the URL of their set, for as long as this isolate lives.
-    static KEY_SETS: RefCell<HashMap<String, KeySet>> = RefCell::new(HashMap::new());
+    static KEY_SETS: RefCell<HashMap<String, Rc<KeySet>>> = RefCell::new(HashMap::new());
 }
 
 /// Who is asking: by an upload token in the path, a bearer token, or a session cookie, in this order.
@@ -100,8 +101,8 @@ pub(crate) async fn by_key_set(text: &str, url: &str, now_ms: u64) -> Result<Cla
     let mut set = KEY_SETS.with_borrow(|sets| sets.get(url).cloned()).unwrap_or_default();
     if set.wants_fetch(&token, now_ms) {
         let body = fetch_metadata(url).await;
-        set.fetched(body.as_deref(), now_ms);
-        KEY_SETS.with_borrow_mut(|sets| sets.insert(url.to_owned(), set.clone()));
+        Rc::make_mut(&mut set).fetched(body.as_deref(), now_ms);
+        KEY_SETS.with_borrow_mut(|sets| sets.insert(url.to_owned(), Rc::clone(&set)));
     }
     let verification = set.verification(&token, now_ms)?;
     if !platform::verify(&verification).await {

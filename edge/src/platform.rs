@@ -1,11 +1,13 @@
 //! Decides nothing: the clock, randomness, fetches, the cache and WebCrypto, as the Workers runtime has them.
 //! Besides `reply.rs` and `lib.rs` it is the only file that names `worker::`.
 
-use glimpse_contract::object;
+use std::cell::RefCell;
+
+use glimpse_contract::{Json, object};
 use thiserror::Error;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{ReadableStream, ReadableStreamDefaultReader};
+use web_sys::{CryptoKey, ReadableStream, ReadableStreamDefaultReader, SubtleCrypto};
 use worker::worker_sys::RateLimiter;
 use worker::{Context, Delay, Env};
 
@@ -37,11 +39,30 @@ pub(crate) fn now_ms() -> u64 {
     js_sys::Date::now() as u64
 }
 
-/// Random bytes, fit for keys.
+thread_local! {
+    // Random bytes that nobody has been given yet: one call of WebCrypto's is enough for dozens of requests.
+    static UNSPENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    // Public keys as WebCrypto has imported them, for as long as this isolate lives.
+    static IMPORTED: RefCell<Vec<(Json, CryptoKey)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many random bytes are drawn at once.
+const DRAWN_BYTES: usize = 1024;
+/// How many imported keys are kept: those of a few issuers, each with its next one.
+const KEPT_KEYS: usize = 16;
+
+/// Random bytes, fit for keys; none is ever given out twice.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("WebCrypto's getRandomValues cannot fail for so few bytes");
-    bytes
+    UNSPENT.with_borrow_mut(|unspent| {
+        if unspent.len() < N {
+            unspent.resize(DRAWN_BYTES.max(N), 0);
+            getrandom::fill(unspent).expect("WebCrypto's getRandomValues cannot fail for so few bytes");
+        }
+        let (rest, mut bytes) = (unspent.len() - N, [0; N]);
+        bytes.copy_from_slice(&unspent[rest..]);
+        unspent.truncate(rest);
+        bytes
+    })
 }
 
 /// A variable or secret of the deployment.
@@ -280,15 +301,37 @@ async fn verify_by_webcrypto(verification: &Verification<'_>) -> Result<bool, Js
         Algorithm::Hs256 => return Ok(false),
     };
     let algorithm: js_sys::Object = js_sys::JSON::parse(&algorithm.to_string())?.unchecked_into();
-    let jwk: js_sys::Object = js_sys::JSON::parse(&verification.key.members.to_string())?.unchecked_into();
-    let usages = js_sys::Array::of1(&JsValue::from_str("verify"));
     let subtle = scope().crypto()?.subtle();
-    let key = JsFuture::from(subtle.import_key_with_object("jwk", &jwk, &algorithm, false, &usages)?).await?;
+    let key = imported(&subtle, &algorithm, &verification.key.members).await?;
     let promise = subtle.verify_with_object_and_u8_array_and_u8_array(
         &algorithm,
-        key.unchecked_ref(),
+        &key,
         verification.signature,
         verification.signed,
     )?;
     Ok(JsFuture::from(promise).await?.is_truthy())
+}
+
+/// A public key as WebCrypto knows it, imported once. Its members fix its algorithm.
+async fn imported(
+    subtle: &SubtleCrypto,
+    algorithm: &js_sys::Object,
+    members: &Json,
+) -> Result<CryptoKey, JsValue> {
+    let known =
+        IMPORTED.with_borrow(|keys| keys.iter().find(|(of, _)| of == members).map(|(_, key)| key.clone()));
+    if let Some(key) = known {
+        return Ok(key);
+    }
+    let jwk: js_sys::Object = js_sys::JSON::parse(&members.to_string())?.unchecked_into();
+    let usages = js_sys::Array::of1(&JsValue::from_str("verify"));
+    let promise = subtle.import_key_with_object("jwk", &jwk, algorithm, false, &usages)?;
+    let key: CryptoKey = JsFuture::from(promise).await?.unchecked_into();
+    IMPORTED.with_borrow_mut(|keys| {
+        if keys.len() == KEPT_KEYS {
+            keys.remove(0);
+        }
+        keys.push((members.clone(), key.clone()));
+    });
+    Ok(key)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
-use glimpse_contract::{Json, Problem};
+use glimpse_contract::{Json, Problem, object};
 use wasm_bindgen::{JsCast as _, JsValue};
 
 use crate::platform::Response;
@@ -87,13 +87,7 @@ impl Reply {
 
     /// The response. The answer to `HEAD` keeps its headers and loses its body.
     pub(crate) fn into_response(self, is_head: bool) -> Result<Response, JsValue> {
-        let headers = web_sys::Headers::new()?;
-        for (name, value) in &self.headers {
-            headers.append(name, value)?;
-        }
-        let init = web_sys::ResponseInit::new();
-        init.set_status(self.status);
-        init.set_headers(&headers);
+        let init = init(self.status, &self.headers)?;
         let stream = match self.body {
             _ if is_head => None,
             Body::Empty => None,
@@ -109,4 +103,13 @@ impl Reply {
         };
         Response::new_with_opt_readable_stream_and_init(stream.as_ref(), &init)
     }
+}
+
+/// Status and headers, as the runtime's constructor takes them. They cross to JavaScript as one text: a call for each
+/// name and value cost as much as the signature of an upload.
+fn init(status: u16, headers: &[(&'static str, String)]) -> Result<web_sys::ResponseInit, JsValue> {
+    let pair = |(name, value): &(&'static str, String)| Json::List(vec![(*name).into(), value.into()]);
+    let headers = Json::List(headers.iter().map(pair).collect());
+    let init = object! { "status" => status, "headers" => headers };
+    Ok(js_sys::JSON::parse(&init.to_string())?.unchecked_into())
 }
