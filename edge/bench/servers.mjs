@@ -2,7 +2,7 @@
 // on the loopback interface; when one is ready, what processor time it has used, and that it ends with the measurement.
 
 import { spawn } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, extname, join } from "node:path";
@@ -108,7 +108,6 @@ const worker :Workerd.Worker = (
   ${cache ? `cacheApiOutbound = "cache",` : ""}
 );
 `;
-  mkdirSync(folder, { recursive: true });
   const path = join(folder, "config.capnp");
   writeFileSync(path, config);
   return path;
@@ -120,9 +119,9 @@ export async function worker(name, settings) {
   return start(name, WORKERD, ["serve", configure({ ...settings, port })], { port, path: "/health" });
 }
 
-/** What `cargo xtask build edge` has built, as modules. */
+/** The Worker as `cargo xtask build edge` has built it, as modules. */
 export function ourModules() {
-  const build = join(ROOT, "edge/build");
-  const rest = readdirSync(build).filter((name) => name.endsWith(".wasm"));
-  return Object.fromEntries(["index.js", ...rest].map((name) => [name, join(build, name)]));
+  const modules = { "entry.js": join(ROOT, "edge/entry.js") };
+  for (const name of ["index.js", "index_bg.wasm"]) modules[`build/${name}`] = join(ROOT, "edge/build", name);
+  return modules;
 }

@@ -23,10 +23,14 @@ impl fmt::Debug for Chunks {
 pub(crate) enum Body {
     /// Nothing.
     Empty,
+    /// This text.
+    Text(String),
     /// These bytes.
     Bytes(Vec<u8>),
     /// The body of another response, passed on without being read.
     Upstream(Response),
+    /// Another response as it is, with its own status and headers.
+    Whole(Response),
     /// Bytes as they come.
     Stream(Chunks),
 }
@@ -47,7 +51,7 @@ impl Reply {
 
     /// A JSON body, never cached: it is about the one who asked.
     pub(crate) fn json(status: u16, value: &Json) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Bytes(value.to_string().into_bytes()) }
+        Self { status, headers: Vec::new(), body: Body::Text(value.to_string()) }
             .with("content-type", "application/json; charset=utf-8")
             .with("cache-control", "no-store")
             .with("x-content-type-options", "nosniff")
@@ -55,7 +59,7 @@ impl Reply {
 
     /// An XML body, as S3 would answer it.
     pub(crate) fn xml(status: u16, xml: String) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Bytes(xml.into_bytes()) }
+        Self { status, headers: Vec::new(), body: Body::Text(xml) }
             .with("content-type", "application/xml")
             .with("cache-control", "no-store")
             .with("x-content-type-options", "nosniff")
@@ -66,6 +70,11 @@ impl Reply {
         let mut reply = Self::json(problem.code.status(), &problem.body(request_id));
         reply.replace("content-type", "application/problem+json; charset=utf-8");
         reply
+    }
+
+    /// A stored response, as it was stored.
+    pub(crate) fn stored(response: Response) -> Self {
+        Self { status: 200, headers: Vec::new(), body: Body::Whole(response) }
     }
 
     /// Sends the browser elsewhere.
@@ -87,10 +96,14 @@ impl Reply {
 
     /// The response. The answer to `HEAD` keeps its headers and loses its body.
     pub(crate) fn into_response(self, is_head: bool) -> Result<Response, JsValue> {
+        if let Body::Whole(response) = self.body {
+            return Ok(response);
+        }
         let init = init(self.status, &self.headers)?;
         let stream = match self.body {
             _ if is_head => None,
             Body::Empty => None,
+            Body::Text(text) => return Response::new_with_opt_str_and_init(Some(&text), &init),
             Body::Bytes(bytes) => {
                 let bytes = js_sys::Uint8Array::from(bytes.as_slice());
                 return Response::new_with_opt_buffer_source_and_init(Some(&bytes), &init);
@@ -99,7 +112,7 @@ impl Reply {
                 let chunks = chunks.0.map(|chunk| Ok(js_sys::Uint8Array::from(chunk.as_slice()).into()));
                 Some(wasm_streams::ReadableStream::from_stream(chunks).into_raw().unchecked_into())
             }
-            Body::Upstream(response) => response.body(),
+            Body::Upstream(response) | Body::Whole(response) => response.body(),
         };
         Response::new_with_opt_readable_stream_and_init(stream.as_ref(), &init)
     }
@@ -108,8 +121,17 @@ impl Reply {
 /// Status and headers, as the runtime's constructor takes them. They cross to JavaScript as one text: a call for each
 /// name and value cost as much as the signature of an upload.
 fn init(status: u16, headers: &[(&'static str, String)]) -> Result<web_sys::ResponseInit, JsValue> {
-    let pair = |(name, value): &(&'static str, String)| Json::List(vec![(*name).into(), value.into()]);
-    let headers = Json::List(headers.iter().map(pair).collect());
-    let init = object! { "status" => status, "headers" => headers };
+    let mut object = object! {};
+    for (place, (name, value)) in headers.iter().enumerate() {
+        if headers[..place].iter().any(|(other, _)| other == name) {
+            // Two cookies are set at a sign-in: an object has each name once, and pairs are dearer.
+            let pair =
+                |(name, value): &(&'static str, String)| Json::List(vec![(*name).into(), value.into()]);
+            object = Json::List(headers.iter().map(pair).collect());
+            break;
+        }
+        object.put(name, value.into());
+    }
+    let init = object! { "status" => status, "headers" => object };
     Ok(js_sys::JSON::parse(&init.to_string())?.unchecked_into())
 }

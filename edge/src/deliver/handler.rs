@@ -53,7 +53,8 @@ pub(crate) async fn serve(
     } else {
         cache_key
     };
-    platform::cache_put(context, entry, headers.clone(), bytes.clone());
+    let stored = answer(Served::Whole, headers.clone(), &etag, bytes.len() as u64, None, "hit");
+    platform::cache_put(context, entry, stored.headers, bytes.clone());
 
     let served = decide(conditional(&Asked::of(request)), &etag, bytes.len() as u64);
     Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), from))
@@ -152,7 +153,14 @@ struct Asked {
 impl Asked {
     fn of(request: &Request) -> Self {
         let header = |name| platform::header(request, name);
-        Self { if_none_match: header("if-none-match"), range: header("range"), if_range: header("if-range") }
+        let range = header("range");
+        let if_range = range.as_ref().and_then(|_| header("if-range"));
+        Self { if_none_match: header("if-none-match"), range, if_range }
+    }
+
+    /// Whether the whole picture is wanted in any case.
+    fn is_plain(&self) -> bool {
+        self.if_none_match.is_none() && self.range.is_none()
     }
 }
 
@@ -165,12 +173,16 @@ fn conditional(asked: &Asked) -> Conditional<'_> {
 }
 
 async fn from_cache(request: &Request, stored: Response) -> Result<Reply, Problem> {
+    let asked = Asked::of(request);
+    // What is stored is the answer to whoever has no wish of their own.
+    if asked.is_plain() && request.method() == "GET" {
+        return Ok(Reply::stored(stored));
+    }
     let headers: Vec<(&'static str, String)> =
         KEPT.into_iter().filter_map(|name| Some((name, platform::response_header(&stored, name)?))).collect();
     let of = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
     let etag = of("etag").unwrap_or_default();
     let length = of("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let asked = Asked::of(request);
     match decide(conditional(&asked), &etag, length) {
         Served::Whole if platform::has_body(&stored) => {
             let mut reply = answer(Served::Whole, headers, &etag, length, None, "hit");

@@ -1,0 +1,38 @@
+// A Worker whose module has panicked begins anew at the next request, and goes on as before.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+
+import { ROOT, ourModules, stopAll, worker } from "../../edge/bench/servers.mjs";
+
+const vars = {
+  PUBLIC_URL: "https://video.example",
+  S3_BUCKET: "clips",
+  S3_REGION: "eu-central-1",
+  S3_ACCESS_KEY_ID: "AKID",
+  S3_SECRET_ACCESS_KEY: "hush-hush",
+  JWT_ISSUER: "https://id.example",
+  JWT_AUDIENCE: "glimpse",
+  JWT_SECRET: "0123456789abcdef0123456789abcdef",
+};
+
+after(stopAll);
+
+test("after a fault the Worker begins anew", async () => {
+  const modules = { "faulty.js": `${ROOT}edge/bench/rivals/faulty.js`, ...ourModules() };
+  const server = await worker("faulty", { modules, vars });
+  const ask = async (path) => {
+    const answer = await fetch(server.url + path);
+    return { status: answer.status, text: await answer.text(), id: answer.headers.get("x-request-id") };
+  };
+  const before = await ask("/health");
+  assert.match(before.id, /^[0-9a-f]{16}$/);
+  const first = await ask("/fault");
+  for (let round = 0; round < 3; round++) {
+    const anew = await ask("/health");
+    assert.equal(anew.status, before.status);
+    assert.match(anew.id, /^[0-9a-f]{16}$/);
+  }
+  const second = await ask("/fault");
+  assert.ok(Number(second.text) > Number(first.text), "the module was begun anew");
+});
