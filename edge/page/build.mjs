@@ -18,6 +18,8 @@ import { build } from "esbuild";
 
 /** What JavaScript and CSS of the first load together may weigh, in bytes after gzip. */
 const BUDGET_BYTES = 20_000;
+/** What the gallery's bar may weigh, after gzip. Nobody waits for it either. */
+const LOOK_BUDGET_BYTES = 3_500;
 /** What a video's own page may weigh, its JavaScript and CSS, after gzip. */
 const WATCH_BUDGET_BYTES = 8_000;
 /** What <glimpse-thumb> may weigh, after gzip: other sites load it. */
@@ -114,10 +116,13 @@ async function licences(inputs) {
   return texts.join(`\n${"-".repeat(72)}\n\n`);
 }
 
-/** Leaves `import("./uppy.js")` in the page's script as an import of that file. */
-const loadLater = (uploader) => ({
+/** Leaves the imports of chunks in the page's script as imports of those files. */
+const loadLater = (chunks) => ({
   name: "load-later",
-  setup: ({ onResolve }) => onResolve({ filter: /^\.\/uppy\.js$/ }, () => ({ path: `/${uploader}`, external: true })),
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^\.\/(uppy|look-card)\.js$/ }, ({ path, kind }) =>
+      kind === "dynamic-import" ? { path: `/${chunks[path.slice(2)]}`, external: true } : undefined,
+    ),
 });
 
 async function weigh(dist, what, names, budget) {
@@ -145,9 +150,9 @@ const { values: options } = parseArgs({
 const dist = resolve(options.out);
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-const later = await bundle(dist, ["uppy.js"]);
-const [uploader] = later.names;
-const first = await bundle(dist, ["main.js", "style.css"], [loadLater(uploader)]);
+const later = await bundle(dist, ["uppy.js", "look-card.js"]);
+const [uploader, look] = later.names;
+const first = await bundle(dist, ["main.js", "style.css"], [loadLater({ "uppy.js": uploader, "look-card.js": look })]);
 const [script, style] = first.names;
 // The page of a video may be framed from an origin that is none, where a module would not be loaded.
 const watch = [await fixed(dist, "watch-page.js", "watch.js", "iife"), await fixed(dist, "watch.css", "watch.css")];
@@ -159,5 +164,6 @@ await writeFile(join(dist, "_headers"), headersFile(uploadTargets(options)));
 for (const name of STATIC) await cp(`${SRC}${name}`, join(dist, name));
 await weigh(dist, "first load, JavaScript and CSS", ["index.html", script, style], BUDGET_BYTES);
 await weigh(dist, "what sends files, loaded when idle", [uploader], UPLOADER_BUDGET_BYTES);
+await weigh(dist, "what looks through videos, loaded for the first", [look], LOOK_BUDGET_BYTES);
 await weigh(dist, "a video's own page", watch, WATCH_BUDGET_BYTES);
 await weigh(dist, "<glimpse-thumb>", thumb, THUMB_BUDGET_BYTES);

@@ -15,6 +15,10 @@ const LIMITS = {
   types: ["video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo", "video/mpeg", "image/gif"],
 };
 
+/** A storyboard of ten tiles of two seconds each. */
+const TILES = Array.from({ length: 10 }, (_, place) => ({ start: place * 2, x: (place % 5) * 192, y: Math.floor(place / 5) * 108 }));
+const sheet = `<svg xmlns="http://www.w3.org/2000/svg" width="960" height="216">${TILES.map(({ start, x, y }) => `<g transform="translate(${x} ${y})"><rect width="192" height="108" fill="hsl(${start * 18} 60% 45%)"/><text x="96" y="66" font-size="36" text-anchor="middle" fill="#fff">${start} s</text></g>`).join("")}</svg>`;
+
 const poster = (hue) =>
   `<svg xmlns="http://www.w3.org/2000/svg" width="640" height="360"><defs><linearGradient id="g" x2="1" y2="1"><stop stop-color="hsl(${hue} 70% 55%)"/><stop offset="1" stop-color="hsl(${hue + 60} 60% 30%)"/></linearGradient></defs><rect width="640" height="360" fill="url(#g)"/></svg>`;
 
@@ -41,11 +45,18 @@ export async function startFake(dist) {
   const videos = new Map();
   const unfinished = new Map();
   const streams = new Map();
+  /** The poster that was chosen of a video, in seconds. */
+  const posters = new Map();
   let limits = LIMITS;
   let automatic = true;
 
   const urlsOf = (id) =>
-    Object.fromEntries(["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp"].map((name) => [name, `${fake.origin}/${id}/${name}`]));
+    Object.fromEntries(
+      ["thumbnail.jpg", "thumbnail.webp", "animated.gif", "animated.webp", "storyboard.webp", "storyboard.json"].map((name) => [
+        name,
+        `${fake.origin}/${id}/${name}${posters.has(id) ? `?v=${posters.get(id)}` : ""}`,
+      ]),
+    );
 
   function tell(id) {
     const video = videos.get(id);
@@ -102,7 +113,29 @@ export async function startFake(dist) {
     return [200, { location: `${fake.storage}/${upload.key}`, key: upload.key, bucket: "fake" }];
   }
 
-  function api(method, path, query) {
+  /** What an owner does with one video. */
+  function owned(method, path, body, video) {
+    if (method === "DELETE") {
+      videos.delete(video.id);
+      return [200, { removed: {} }];
+    }
+    if (path.endsWith("/poster") && method === "PUT") {
+      posters.set(video.id, JSON.parse(body).time);
+      videos.set(video.id, { ...video, urls: urlsOf(video.id) });
+      return [200, videos.get(video.id)];
+    }
+    if (path.endsWith("/tokens") && method === "POST") {
+      const { types, expires_in } = JSON.parse(body);
+      const tokens = types.map((type) => {
+        const files = Object.keys(video.urls).filter((file) => file.startsWith(type));
+        return { type, token: "t", urls: Object.fromEntries(files.map((file) => [file, { short: `${fake.origin}/${video.id}/${file}?expires=${expires_in}&kid=a&sig=s` }])) };
+      });
+      return [200, { video: video.id, tokens }];
+    }
+    return [200, video];
+  }
+
+  function api(method, path, query, body) {
     if (path === "/api/me") return [200, { owner: OWNER, subject: "ada", name: "Ada Lovelace", email: "ada@example.com", limits }];
     if (path === "/auth/logout") return [204, null];
     if (path === "/api/uploads") {
@@ -121,11 +154,7 @@ export async function startFake(dist) {
     }
     const video = videos.get(path.split("/")[3]);
     if (!video) return problem(404, "not_found", "This video does not exist.");
-    if (method === "DELETE") {
-      videos.delete(video.id);
-      return [200, { removed: {} }];
-    }
-    return [200, video];
+    return owned(method, path, body, video);
   }
 
   function listen(id, response) {
@@ -164,9 +193,14 @@ export async function startFake(dist) {
     // Done, but the answer is lost on the way.
     if (rule?.after) multipart(method, path, query, body);
     if (await hindered(method, path, response)) return log.push({ method, path, query, status: "trouble" });
+    if (path.endsWith("/storyboard.json")) {
+      response.writeHead(200, { "content-type": "application/json" });
+      return response.end(JSON.stringify({ tile_width: 192, tile_height: 108, duration: 20, tiles: TILES }));
+    }
+    if (path.endsWith("/storyboard.webp")) return response.writeHead(200, { "content-type": "image/svg+xml" }).end(sheet);
     const picture = /^\/(\w+)\/(thumbnail|animated)\./.exec(path);
     if (picture) {
-      response.writeHead(200, { "content-type": "image/svg+xml", "cache-control": "no-store" });
+      response.writeHead(200, { "content-type": "image/svg+xml", "cache-control": "no-store", "server-timing": "cache;desc=hit" });
       return response.end(poster((parseInt(picture[1].slice(0, 4), 16) + (picture[2] === "animated" ? 90 : 0)) % 360));
     }
     if (!/^\/(api|s3|auth)\//.test(path)) return page(path, response);
@@ -175,7 +209,7 @@ export async function startFake(dist) {
       log.push({ method, path, query, status: 200 });
       return listen(events[1], response);
     }
-    const [status, answer] = path.startsWith("/s3/multipart") ? multipart(method, path, query, body) : api(method, path, query);
+    const [status, answer] = path.startsWith("/s3/multipart") ? multipart(method, path, query, body) : api(method, path, query, body);
     log.push({ method, path, query, status });
     response.writeHead(status, { "content-type": status < 400 ? "application/json" : "application/problem+json" });
     return response.end(answer === null ? undefined : JSON.stringify(answer));

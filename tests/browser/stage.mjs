@@ -25,6 +25,8 @@ export function stage() {
   let browser;
   const s = {
     scratch,
+    /** The browser, for a person of another kind. */
+    browser: () => browser,
     /** A file of this length, unlike any other. */
     file(name, bytes) {
       const path = join(scratch, name);

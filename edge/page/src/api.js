@@ -9,7 +9,7 @@ const TIMEOUT_MS = 30_000;
  * @typedef {"thumbnail.jpg" | "thumbnail.webp" | "animated.gif" | "animated.webp"} Picture
  * @typedef {{ id: string, state: "uploading" | "processing" | "ready" | "rejected" | "failed", name: string,
  *   bytes: number, content_type: string, created_at: string, width: number | null, height: number | null,
- *   duration_ms: number | null, has_audio: boolean | null, thumbhash: string | null, dominant_color: string | null,
+ *   visibility?: "public" | "signed", duration_ms: number | null, has_audio: boolean | null, thumbhash: string | null, dominant_color: string | null,
  *   problem: null | { code: string, title: string, message: string }, urls: Record<Picture, string> }} Video
  * @typedef {{ key: string, uploadId: string }} Multipart an upload in parts, as storage knows it
  */
@@ -90,6 +90,18 @@ export function videos(limit, cursor) {
 
 /** One video as it is now. @returns {Promise<Video>} */
 export const video = (id, signal) => call("GET", `/api/videos/${encodeURIComponent(id)}`, { signal });
+
+/** Makes the frame of a moment the poster; its pictures are there when this is done. @returns {Promise<Video>} */
+export const setPoster = (id, seconds) => call("PUT", `/api/videos/${encodeURIComponent(id)}/poster`, { body: { time: Math.round(seconds * 1000) / 1000 } });
+
+/** Links to a private video's pictures that are good for so many seconds. @returns {Promise<Record<Picture, string>>} */
+export async function links(id, seconds) {
+  const { tokens } = await call("POST", `/api/videos/${encodeURIComponent(id)}/tokens`, {
+    body: { types: ["thumbnail", "animated"], expires_in: seconds },
+  });
+  const files = tokens.flatMap(({ urls }) => Object.entries(urls));
+  return Object.fromEntries(files.map(([file, { short }]) => [file, short]));
+}
 
 /** Takes a video away, its source and all that was made of it. One that is gone already is no trouble. */
 export const remove = (id) => gone(call("DELETE", `/api/videos/${encodeURIComponent(id)}`));

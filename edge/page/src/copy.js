@@ -1,5 +1,6 @@
 // Decides what can be copied about a ready video, and how a copy button says that it worked.
 
+import { links } from "./api.js";
 import { announce, h } from "./dom.js";
 
 /** How long a button says "Copied", in milliseconds. */
@@ -25,12 +26,22 @@ export function snippet(video, kind) {
 </picture>`;
 }
 
-async function copy(text) {
+/** Copies a text, or one that is still being made: a browser that forgets the press meanwhile takes the promise. */
+async function copy(making) {
+  let text = making;
   try {
-    await navigator.clipboard.writeText(text);
+    if (typeof making !== "string" && globalThis.ClipboardItem) {
+      const blob = making.then((made) => new Blob([made], { type: "text/plain" }));
+      await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
+      await making;
+    } else {
+      text = await making;
+      await navigator.clipboard.writeText(text);
+    }
     return true;
   } catch {
-    // No clipboard outside a secure page: let the person copy it by hand.
+    // No clipboard outside a secure page: let the person copy it by hand. A text that was not made is no text.
+    text = await making;
     window.prompt("Copy this:", text);
     return false;
   }
@@ -46,7 +57,13 @@ function chip(face, label, name, text) {
       "data-copy": name,
       "aria-label": label,
       onclick: async () => {
-        if (!(await copy(text()))) return;
+        try {
+          if (!(await copy(text()))) return;
+        } catch (error) {
+          announce(error.message);
+          button.title = error.message;
+          return;
+        }
         announce("Copied.");
         button.dataset.copied = "true";
         clearTimeout(timer);
@@ -59,21 +76,57 @@ function chip(face, label, name, text) {
   return button;
 }
 
-/** The buttons of one ready video: a row for the poster and one for the preview. */
-export function copyButtons(video) {
-  const row = (title, kind, links) =>
+/** How long a link to a private video is good for, in seconds. */
+const LIVES = [["an hour", 3600], ["a day", 86_400], ["a week", 604_800], ["a year", 31_536_000]];
+
+/** The links of a private video: made when one is copied, and good for as long as the choice beside them says. */
+function privateLinks(video) {
+  const lives = h("select", { "aria-label": "How long copied links work" }, ...LIVES.map(([words, seconds]) => h("option", { value: seconds }, words)));
+  lives.value = String(LIVES[1][1]);
+  return { lives, links: () => links(video.id, Number(lives.value)) };
+}
+
+/** The buttons of one ready video: a row for the poster, one for the preview, one for its page. */
+export function copyButtons(video, origin) {
+  const secret = video.visibility === "signed" ? privateLinks(video) : undefined;
+  const link = (name) => (secret ? secret.links().then((made) => made[name]) : video.urls[name]);
+  const html = (kind) => (secret ? secret.links().then((urls) => snippet({ ...video, urls }, kind)) : snippet(video, kind));
+  const row = (title, buttons) =>
     h(
       "div",
       { class: "chips", role: "group", "aria-label": `Copy the ${title.toLowerCase()} of ${video.name}` },
       h("span", { class: "soft", "aria-hidden": "true" }, title),
-      ...links.map(([face, name]) => chip(face, `Copy link to the ${title.toLowerCase()} as ${face}`, name, () => video.urls[name])),
-      chip("HTML", `Copy HTML that shows the ${title.toLowerCase()}`, `${kind}.html`, () => snippet(video, kind)),
+      ...buttons,
     );
+  const pictures = (title, kind, files) =>
+    row(title, [
+      ...files.map(([face, name]) => chip(face, `Copy link to the ${title.toLowerCase()} as ${face}`, name, () => link(name))),
+      chip("HTML", `Copy HTML that shows the ${title.toLowerCase()}`, `${kind}.html`, () => html(kind)),
+    ]);
   return h(
     "div",
     { class: "links" },
-    h("p", { class: "soft", "aria-hidden": "true" }, "Copy a link, or HTML"),
-    row("Poster", "poster", [["JPG", "thumbnail.jpg"], ["WebP", "thumbnail.webp"]]),
-    row("Preview", "preview", [["GIF", "animated.gif"], ["WebP", "animated.webp"]]),
+    h(
+      "p",
+      { class: "soft" },
+      secret ? h("label", {}, "Private. Copied links work ", secret.lives) : h("span", { "aria-hidden": "true" }, "Copy a link, or HTML"),
+      origin,
+    ),
+    pictures("Poster", "poster", [["JPG", "thumbnail.jpg"], ["WebP", "thumbnail.webp"]]),
+    pictures("Preview", "preview", [["GIF", "animated.gif"], ["WebP", "animated.webp"]]),
+    secret ? null : row("Page", pageChips(video)),
   );
+}
+
+/** What shows the video's own page: its address, and a frame for another site. */
+function pageChips(video) {
+  const page = new URL(`/${video.id}`, video.urls["thumbnail.jpg"]).href;
+  const { width = 16, height = 9 } = video;
+  const high = Math.round((POSTER_WIDTH * (height || 9)) / (width || 16));
+  const frame = `<iframe src="${page}" width="${POSTER_WIDTH}" height="${high}" title="${escape(video.name)}" loading="lazy" style="border:0"></iframe>`;
+  return [
+    chip("Link", "Copy link to the video's page", "page", () => page),
+    chip("Frame", "Copy HTML that frames the video's page", "page.html", () => frame),
+    h("a", { class: "chip", href: new URL(page).pathname, "aria-label": `Open the page of ${video.name}` }, "Open"),
+  ];
 }

@@ -52,9 +52,13 @@ export function gallery(host) {
           announce(`${video.name} is deleted.`);
         },
       });
+    const choose = async (seconds) => {
+      video = await api.setPoster(video.id, seconds);
+      showVideo(card, video, { remove, choose });
+    };
     const draw = (current, slow = false) => {
       video = current;
-      showVideo(card, current, { slow, frame, recheck, remove });
+      showVideo(card, current, { slow, frame, recheck, remove, choose });
       if (!isOver(current)) return;
       release();
       const reason = current.problem?.message ?? "";
@@ -82,7 +86,7 @@ export function gallery(host) {
       wait();
     };
     if (isOver(video)) {
-      showVideo(card, video, { remove });
+      showVideo(card, video, { remove, choose });
       return;
     }
     showVideo(card, { ...video, state: video.state === "uploading" ? "processing" : video.state }, { frame, recheck, remove });

@@ -4,6 +4,7 @@ import { action, actions, age, reason, redraw, setBody, setMedia, setState, stan
 import { copyButtons } from "./copy.js";
 import { h } from "./dom.js";
 import { bytes } from "./format.js";
+import { sayOrigin } from "./origin.js";
 import { screen } from "./screen.js";
 
 function meta(video) {
@@ -11,9 +12,18 @@ function meta(video) {
   return [facts.filter(Boolean).join(" · "), " · ", age(video.created_at)];
 }
 
-function showReady(card, video, remove) {
-  setMedia(card, screen(video, { label: `Moving preview of ${video.name}` }));
-  setBody(card, { name: video.name, meta: meta(video), rest: [copyButtons(video)], remove });
+function showReady(card, video, { remove, choose }) {
+  const picture = screen(video, { label: `Moving preview of ${video.name}` });
+  const origin = h("span", { class: "origin" });
+  sayOrigin(picture.querySelector("img"), origin);
+  setMedia(card, picture);
+  setBody(card, { name: video.name, meta: meta(video), rest: [copyButtons(video, origin)], remove });
+  if (!choose || !video.duration_ms || !video.urls["storyboard.json"]) return;
+  import("./look-card.js").then(
+    ({ lookThrough }) => picture.isConnected && lookThrough(card.querySelector(".media"), video, choose),
+    // A chunk that does not come costs the bar and nothing else.
+    () => {},
+  );
 }
 
 function showWorking(card, video, frame, remove) {
@@ -36,8 +46,8 @@ function showStuck(card, video, title, message, { recheck, remove }) {
 const SLOW = "Its pictures take longer than usual. The upload is safe: they appear here once they are made.";
 
 /**
- * A video as the Worker describes it. `slow` says that waiting was given up; `frame` is a local first frame; `recheck`
- * and `remove` are what its buttons do.
+ * A video as the Worker describes it. `slow` says that waiting was given up; `frame` is a local first frame; `recheck`,
+ * `remove` and `choose` are what its buttons do.
  * @param {import("./api.js").Video} video
  */
 export function showVideo(card, video, options = {}) {
@@ -45,10 +55,10 @@ export function showVideo(card, video, options = {}) {
   redraw(card, () => drawVideo(card, video, options));
 }
 
-function drawVideo(card, video, { slow = false, frame, recheck, remove }) {
+function drawVideo(card, video, { slow = false, frame, recheck, remove, choose }) {
   if (video.state === "ready") {
     setState(card, "ready");
-    showReady(card, video, remove);
+    showReady(card, video, { remove, choose });
   } else if (video.state === "rejected") {
     setState(card, "rejected");
     setMedia(card, stand("film"));

@@ -1,0 +1,146 @@
+// Shows how one looks through videos in the gallery, makes a frame the poster, copies links that end, and sees where a
+// picture came from: in Chromium, against a fake of the Worker.
+//
+//   node --test tests/browser/gallery.test.mjs
+//
+// GLIMPSE_SCREENSHOTS names a folder for pictures of every state.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { MB, stage } from "./stage.mjs";
+import * as page from "./verbs.mjs";
+
+const s = stage();
+const { photograph, open, said } = s;
+
+const READY = { state: "ready", width: 1280, height: 720, duration_ms: 20_000, thumbhash: "3OcRJYB4d3h/iIeHeEh3eIhw+j3A" };
+const NAME = "meadow.mp4";
+const card = () => page.cardNamed(s.tab, NAME);
+const media = () => card().locator(".media");
+const bar = () => card().locator(".over input");
+const pick = () => card().locator(".pick");
+const glance = () => card().locator(".glancing > .glance");
+const tile = () => glance().getAttribute("data-tile");
+
+/** The gallery with one ready video. */
+async function ready(more = {}) {
+  const video = s.fake.addVideo(NAME, 5 * MB, { ...READY, ...more });
+  await open();
+  await page.expectState(card(), "ready");
+  await bar().waitFor({ state: "attached" });
+  return video;
+}
+
+/** Points at a share of the bar. */
+async function point(share) {
+  await media().hover();
+  await page.eventually("the bar is seen", async () => Number(await card().locator(".over").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
+  const box = await bar().boundingBox();
+  await s.tab.mouse.move(box.x + box.width * share, box.y + box.height / 2);
+}
+
+test("pointing at the bar shows the frame of that moment, and leaving it the poster", async () => {
+  await ready();
+  assert.equal(s.fake.count("GET", /storyboard/), 0, "nothing is fetched before somebody points");
+  await point(0.22);
+  await page.eventually("the frame at 4 s", async () => (await tile()) === "2");
+  assert.equal(await glance().evaluate((one) => one.style.backgroundPosition), "50% 0%");
+  assert.equal(await card().locator(".over output").textContent(), "0:04");
+  assert.ok(await glance().evaluate((one) => one.nextElementSibling === null && getComputedStyle(one).opacity > 0), "it lies over the poster");
+  await photograph("look");
+  await point(0.92);
+  await page.eventually("the frame at 18 s", async () => (await tile()) === "9");
+  assert.equal(await glance().evaluate((one) => one.style.backgroundPosition), "100% 100%");
+  await page.rest(s.tab);
+  await page.eventually("the poster", async () => (await glance().count()) === 0);
+  assert.equal(await pick().isVisible(), false);
+  s.complaints.mustBeEmpty();
+});
+
+test("a frame that was clicked stays, becomes the poster, and the card shows it", async () => {
+  const video = await ready();
+  await point(0.5);
+  await s.tab.mouse.down();
+  await s.tab.mouse.up();
+  await pick().waitFor();
+  assert.equal(await pick().textContent(), "Make 0:10 the poster");
+  await photograph("pick");
+  await pick().click();
+  await page.eventually("the new poster", () => card().locator("picture:not(.moving) img").evaluate((one) => /\?v=(9|10)/.test(one.src)));
+  assert.match(await said(), /The poster of meadow\.mp4 is changed\./);
+  assert.equal(s.fake.count("PUT", new RegExp(`^/api/videos/${video.id}/poster$`)), 1);
+  s.complaints.mustBeEmpty();
+});
+
+test("it works by keyboard: arrows move, Enter on the button makes the poster, Escape gives it up", async () => {
+  await ready();
+  await bar().focus();
+  for (let press = 0; press < 3; press += 1) await s.tab.keyboard.press("ArrowRight");
+  await page.eventually("the frame at 3 s", async () => (await tile()) === "1");
+  assert.equal(await bar().getAttribute("aria-valuetext"), "0:03 of 0:20");
+  await s.tab.keyboard.press("Escape");
+  await page.eventually("the poster", async () => (await glance().count()) === 0);
+  assert.equal(await pick().isVisible(), false);
+  await s.tab.keyboard.press("End");
+  await pick().waitFor();
+  await s.tab.keyboard.press("Tab");
+  await photograph("pick-keyboard");
+  await s.tab.keyboard.press("Enter");
+  await page.eventually("the new poster", () => card().locator("picture:not(.moving) img").evaluate((one) => one.src.endsWith("?v=20")));
+  assert.ok(await s.tab.evaluate(() => document.activeElement?.closest(".card")), "the keyboard stays on the card");
+});
+
+test("a refusal stands on the button, and the frame is still there to try again", async () => {
+  await ready();
+  s.complaints.expect(/410/);
+  s.fake.trouble("PUT", /poster$/, { status: 410, body: JSON.stringify({ code: "source_gone", message: "The uploaded file is gone." }) });
+  await point(0.5);
+  await s.tab.mouse.down();
+  await s.tab.mouse.up();
+  await pick().click();
+  await page.eventually("the reason", async () => (await pick().textContent()) === "The uploaded file is gone. Try again");
+  await photograph("pick-refused");
+  await pick().click();
+  await page.eventually("the new poster", () => card().locator("picture:not(.moving) img").evaluate((one) => /\?v=/.test(one.src)));
+});
+
+test("links of a private video are made when they are copied, for as long as was chosen", async () => {
+  await s.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: s.fake.origin });
+  const video = await ready({ visibility: "signed" });
+  assert.equal(s.fake.count("POST", /tokens$/), 0);
+  await photograph("private");
+  assert.equal(await page.copiedLink(s.tab, card(), "thumbnail.jpg"), `${s.fake.origin}/${video.id}/thumbnail.jpg?expires=86400&kid=a&sig=s`);
+  await card().locator("select").selectOption({ label: "an hour" });
+  assert.match(await page.copiedLink(s.tab, card(), "animated.webp"), /animated\.webp\?expires=3600&/);
+  assert.match(await page.copiedLink(s.tab, card(), "poster.html"), /srcset="[^"]+thumbnail\.webp\?expires=3600&amp;kid=a&amp;sig=s"/);
+  assert.equal(await card().locator('[data-copy="page"]').count(), 0, "a link to a private page would open nothing");
+});
+
+test("a public video's page can be linked, framed and opened", async () => {
+  await s.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: s.fake.origin });
+  const video = await ready();
+  assert.equal(await page.copiedLink(s.tab, card(), "page"), `${s.fake.origin}/${video.id}`);
+  assert.match(await page.copiedLink(s.tab, card(), "page.html"), new RegExp(`^<iframe src="${s.fake.origin}/${video.id}" width="640" height="360" title="meadow.mp4"`));
+  assert.equal(await card().locator("a.chip").getAttribute("href"), `/${video.id}`);
+});
+
+test("it says where a poster came from", async () => {
+  await ready();
+  await page.eventually("hit or miss", async () => /^Poster from the edge cache, \d+ ms$/.test(await card().locator(".origin").textContent()));
+});
+
+test("on a touch screen the bar is there without pointing, and is high enough for a finger", async () => {
+  await s.context.close();
+  s.context = await s.browser().newContext({ viewport: { width: 375, height: 740 }, hasTouch: true, isMobile: true });
+  s.tab = await s.context.newPage();
+  s.complaints = page.listen(s.tab);
+  await ready();
+  await page.eventually("the bar is seen", async () => Number(await card().locator(".over").evaluate((one) => getComputedStyle(one).opacity)) > 0.9);
+  const box = await bar().boundingBox();
+  assert.ok(box.height >= 44, `${box.height}`);
+  await s.tab.touchscreen.tap(box.x + box.width * 0.7, box.y + box.height / 2);
+  await pick().waitFor();
+  await page.eventually("the frame", async () => (await tile()) === "7" || (await tile()) === "6");
+  await page.expectNoSidewaysScroll(s.tab, 320);
+});
