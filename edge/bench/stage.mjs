@@ -45,7 +45,8 @@ export async function matcher(origin) {
   return worker("cache.match", { modules, vars: { ORIGIN: origin.url }, cache: await cacheServer(false) });
 }
 
-async function cacheServer(forgetful) {
+/** The address of a cache of its own. */
+export async function cacheServer(forgetful) {
   const port = await freePort();
   const args = [join(ROOT, "edge/bench/cache.mjs"), `${port}`, ...(forgetful ? ["forgetful"] : [])];
   await start("the cache", process.execPath, args, { port, path: "/", ready: 504 });
