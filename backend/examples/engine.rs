@@ -113,6 +113,10 @@ impl Store for Bucket {
         self.outputs.create_manifest(key, json).await
     }
 
+    async fn put_poster(&self, key: &Key, json: Bytes, over: Option<&str>) -> Result<(), StoreError> {
+        self.outputs.put_poster(key, json, over).await
+    }
+
     async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         self.outputs.put_failure(key, json).await
     }

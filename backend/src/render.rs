@@ -5,6 +5,7 @@
 //! loses answers with the winner's bytes.
 
 pub mod http;
+mod poster;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use self::http::Asked;
+use self::http::{Asked, Wish};
 use crate::error::JobError;
 use crate::picture::check::{self, PictureError};
 use crate::picture::{fit, gif, jpeg, png, webp};
@@ -132,14 +133,13 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
                 return Answer { response: http::refusal(&problem, request_id), tainted: false };
             }
         };
-        let made = timeout_at(deadline, self.picture(asked, deadline)).await;
+        let made = timeout_at(deadline, self.fulfil(asked, deadline)).await;
         let made = made.unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended").into()));
         let ms = started.elapsed().as_millis() as u64;
-        let (video, name) = (asked.video, asked.variant.file_name());
+        let (video, name) = (asked.video, asked.wish.name());
         let (problem, tainted) = match made {
-            Ok(Stored { bytes, etag, how }) => {
-                info!(%video, name, how, bytes = bytes.len(), ms, "answered");
-                let response = http::picture(asked.variant, &bytes, &etag);
+            Ok((how, response)) => {
+                info!(%video, name, how, ms, "answered");
                 return Answer { response, tainted: false };
             }
             Err(Refusal::Problem(problem)) => {
@@ -154,8 +154,21 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
         Answer { response: http::refusal(&problem, request_id), tainted }
     }
 
-    async fn picture(&self, asked: Asked, deadline: Instant) -> Result<Stored, Refusal> {
-        let Asked { video, variant } = asked;
+    /// What was done, for the log, and the answer.
+    async fn fulfil(&self, asked: Asked, deadline: Instant) -> Result<(&'static str, Value), Refusal> {
+        match asked.wish {
+            Wish::Picture(variant) => {
+                let Stored { bytes, etag, how } = self.picture(asked.video, variant, deadline).await?;
+                Ok((how, http::picture(variant, &bytes, &etag)))
+            }
+            Wish::Poster(time_ms) => {
+                let poster = self.choose(asked.video, time_ms, deadline).await?;
+                Ok(("chosen", http::poster(&poster)))
+            }
+        }
+    }
+
+    async fn picture(&self, video: VideoId, variant: Variant, deadline: Instant) -> Result<Stored, Refusal> {
         let key = Key::Output(video, variant);
         let (manifest, stored) = tokio::join!(self.manifest(video), self.stored(&key, "found"));
         let manifest = manifest?;
@@ -238,19 +251,22 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
 
 /// Refuses a moment that the video does not have.
 fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
-    let beyond = |name: &str| {
-        let detail = format!("The parameter `{name}` lies behind the end of the video.");
-        Err(Problem::because(Code::BadParameter, detail))
-    };
-    let is_behind = |at_ms: u64| duration_ms > 0 && at_ms > duration_ms;
     match (
         variant.still().and_then(|still| still.time_ms),
         variant.moving().and_then(|moving| moving.span_ms),
     ) {
-        (Some(time), _) if is_behind(time) => beyond("time"),
-        (_, Some((start, _))) if is_behind(start) => beyond("start"),
+        (Some(time), _) => check_moment("time", time, duration_ms),
+        (_, Some((start, _))) => check_moment("start", start, duration_ms),
         _ => Ok(()),
     }
+}
+
+fn check_moment(name: &str, at_ms: u64, duration_ms: u64) -> Result<(), Problem> {
+    if duration_ms == 0 || at_ms <= duration_ms {
+        return Ok(());
+    }
+    let detail = format!("The parameter `{name}` lies behind the end of the video.");
+    Err(Problem::because(Code::BadParameter, detail))
 }
 
 async fn take_still<C: Camera>(camera: &C, still: Still, format: Format) -> Result<Bytes, Refusal> {
@@ -258,15 +274,19 @@ async fn take_still<C: Camera>(camera: &C, still: Still, format: Format) -> Resu
     let (frame, decoded) = camera.still(still.time_ms, framing.scale).await?;
     let encode = move || {
         let frame = framing.apply(frame, decoded)?;
-        let bytes = match format {
-            Format::Png => png::encode(&frame, framing.size),
-            Format::Webp => webp::still(&frame, framing.size, webp::POSTER_QUALITY),
-            _ => jpeg::encode(&frame, framing.size, jpeg::POSTER_QUALITY),
-        }?;
-        checked(bytes, format, |size| size == framing.size)
+        encode_still(&frame, framing.size, format)
     };
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| JobError::internal(error).into())
+}
+
+fn encode_still(frame: &[u8], size: Size, format: Format) -> Result<Bytes, PictureError> {
+    let bytes = match format {
+        Format::Png => png::encode(frame, size),
+        Format::Webp => webp::still(frame, size, webp::POSTER_QUALITY),
+        _ => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
+    }?;
+    checked(bytes, format, |found| found == size)
 }
 
 async fn take_moving<C: Camera>(camera: &C, moving: Moving, format: Format) -> Result<Bytes, Refusal> {

@@ -91,6 +91,14 @@ pub trait Store: Send + Sync + 'static {
     /// Writes the manifest if there is none yet.
     fn create_manifest(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Writes a choice of the poster over the one of that ETag, or where there is none: else [`StoreError::Lost`].
+    fn put_poster(
+        &self,
+        key: &Key,
+        json: Bytes,
+        over: Option<&str>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Writes down that the last try failed.
     fn put_failure(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -15,8 +15,8 @@ use glimpse_backend::size::Size;
 use glimpse_backend::store::memory::Memory;
 use glimpse_backend::store::{Store as _, StoreError};
 use glimpse_contract::{
-    Code, Format, Key, MANIFEST_VERSION, Manifest, Owner, Reads, RejectedBecause, Source, State, Timings,
-    VideoId, Visibility,
+    Code, Format, Key, MANIFEST_VERSION, Manifest, Owner, Poster, Reads, RejectedBecause, Source, State,
+    Timings, VideoId, Visibility,
 };
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -377,4 +377,69 @@ async fn the_deadline_ends_the_work() {
     let answer = scene.room.answer(&event(&path), "r1", deadline).await.response;
     assert_eq!(answer["statusCode"], 500);
     assert_eq!(scene.pictures(), Vec::<String>::new());
+}
+
+/// The choice that an answer carries.
+fn chosen(answer: &Answer) -> Poster {
+    assert_eq!(answer.response["statusCode"], 200, "{}", answer.response);
+    serde_json::from_str(answer.response["body"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_chosen_poster_is_written_behind_the_thumbnails_that_show_it() {
+    let scene = Scene::ready().await;
+    scene.studio.0.is_restless.store(true, Ordering::Relaxed);
+    let first = chosen(&scene.answer("poster-time_1.5").await);
+    assert_eq!((first.time_ms, first.revision, first.chosen_at), (Some(1500), 1, GRANTED_MS + 1_000));
+    assert_eq!(scene.studio.0.stills.lock().unwrap()[0].0, Some(1500));
+    assert_eq!(scene.pictures(), ["poster.json", "thumbnail.jpg", "thumbnail.webp"]);
+    for output in &first.outputs {
+        let key = format!("media/{}/{}", video(), output.variant).parse().unwrap();
+        let stored = scene.room.store.get(&key).unwrap();
+        assert_eq!(
+            (&stored.head.etag, stored.head.bytes),
+            (&output.etag, output.bytes),
+            "{}",
+            output.variant
+        );
+        assert_eq!(stored.head.visibility.as_deref(), Some("signed"));
+        let format = if output.variant.ends_with("jpg") { Format::Jpg } else { Format::Webp };
+        assert_eq!(check::facts(format, &stored.bytes).unwrap().size, Size { width: 320, height: 180 });
+    }
+    let back = chosen(&scene.answer("poster").await);
+    assert_eq!((back.time_ms, back.revision), (None, 2));
+    assert_ne!(back.outputs[0].etag, first.outputs[0].etag);
+    assert_eq!(scene.studio.0.stills.lock().unwrap()[1].0, None, "the best frame");
+    let stored = scene.room.store.get(&Key::Poster(video())).unwrap();
+    assert_eq!(serde_json::from_slice::<Poster>(&stored.bytes).unwrap(), back);
+}
+
+/// Of two who choose at once the later wins, with thumbnails and choice.
+#[tokio::test]
+async fn a_choice_that_meets_another_is_written_anew_and_whole() {
+    let scene = Scene::ready().await;
+    scene.studio.0.is_restless.store(true, Ordering::Relaxed);
+    *scene.studio.0.meet.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
+    let (a, b) = tokio::join!(scene.answer("poster-time_1"), scene.answer("poster-time_2"));
+    let mut both = [chosen(&a), chosen(&b)];
+    both.sort_by_key(|poster| poster.revision);
+    assert_eq!([both[0].revision, both[1].revision], [1, 2]);
+    let stored = scene.room.store.get(&Key::Poster(video())).unwrap();
+    assert_eq!(serde_json::from_slice::<Poster>(&stored.bytes).unwrap(), both[1]);
+    for output in &both[1].outputs {
+        let key = format!("media/{}/{}", video(), output.variant).parse().unwrap();
+        assert_eq!(scene.room.store.get(&key).unwrap().head.etag, output.etag);
+    }
+    *scene.studio.0.meet.lock().unwrap() = None;
+    scene.room.store.fail_next_create(StoreError::Conflict);
+    assert_eq!(chosen(&scene.answer("poster-time_3").await).revision, 3);
+}
+
+#[tokio::test]
+async fn a_poster_that_cannot_be_is_refused_and_changes_nothing() {
+    let scene = Scene::ready().await;
+    assert_eq!(scene.refused("poster-time_8.001").await, (400, "bad_parameter".to_owned()));
+    *scene.studio.0.fails.lock().unwrap() = Some(JobError::Refused(Code::SourceGone));
+    assert_eq!(scene.refused("poster-time_1").await, (410, "source_gone".to_owned()));
+    assert!(scene.pictures().is_empty());
 }

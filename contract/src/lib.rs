@@ -25,11 +25,11 @@ pub use id::{Owner, ParseIdError, VideoId};
 pub use json::{Json, WrongMember};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
-    Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause, Source, State, Timings,
-    Visibility,
+    Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause, Source, State,
+    Timings, Visibility,
 };
 pub use problem::{Code, Problem};
 pub use variant::{
     BadParameter, Bounds, Fit, Format, Kind, Moving, PictureRequest, REVISION_LEN, Still, Turn, Variant,
-    revision_of_etag,
+    poster_name, revision_of_etag,
 };

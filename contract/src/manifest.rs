@@ -191,6 +191,45 @@ impl Manifest {
     }
 }
 
+/// `media/{video}/poster.json`: what the owner has chosen as poster. Written after the default thumbnails that show it, and
+/// only over the choice that was there before: so whoever loses a race writes thumbnails and choice anew, and in the end
+/// both are one person's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Poster {
+    /// [`MANIFEST_VERSION`] of the writer.
+    pub version: u32,
+    /// Which video.
+    pub video: VideoId,
+    /// The moment that was chosen, in milliseconds; absent after going back to the best frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_ms: Option<u64>,
+    /// Which choice it is: 1, 2 and so on.
+    pub revision: u64,
+    /// The default thumbnails as they are now.
+    pub outputs: Vec<Output>,
+    /// As in [`Manifest::thumbhash`].
+    pub thumbhash: String,
+    /// As in [`Manifest::dominant_color`].
+    pub dominant_color: String,
+    /// When it was chosen, in Unix milliseconds.
+    pub chosen_at: u64,
+}
+
+impl Manifest {
+    /// Takes over what a later choice of the poster has changed.
+    pub fn apply(&mut self, poster: Poster) {
+        for output in poster.outputs {
+            match self.outputs.iter_mut().find(|known| known.variant == output.variant) {
+                Some(known) => *known = output,
+                None => self.outputs.push(output),
+            }
+        }
+        self.thumbhash = Some(poster.thumbhash);
+        self.dominant_color = Some(poster.dominant_color);
+        self.poster_ms = poster.time_ms.or(self.poster_ms);
+    }
+}
+
 /// `media/{video}/failure.json`: the last try failed for a reason that may pass. A manifest outranks it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

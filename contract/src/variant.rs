@@ -103,6 +103,12 @@ pub struct Variant {
     format: Format,
 }
 
+/// What the function that makes pictures is asked for to change the poster: `poster`, or `poster-time_1.5`.
+pub fn poster_name(time_ms: Option<u64>) -> String {
+    let time = time_ms.map(|ms| format!("-time_{}", number::seconds_text(ms)));
+    ["poster", &time.unwrap_or_default()].concat()
+}
+
 impl Still {
     const DEFAULT: Self = Self {
         time_ms: None,
@@ -204,6 +210,23 @@ impl Variant {
             Shows::Thumbnail(still) => still.time_ms.is_some(),
             Shows::Animated(moving) => moving.span_ms.is_some(),
             Shows::Storyboard => false,
+        }
+    }
+
+    /// Whether it shows the poster and is made on demand: then it is the picture of the moment that the owner has chosen, if
+    /// there is one, and lies under that moment's key. So no object of it can become stale.
+    pub fn follows_poster(self) -> bool {
+        self.kind() == Kind::Thumbnail && !self.is_fixed() && !self.is_default()
+    }
+
+    /// The same thumbnail of that moment, in milliseconds; any other picture as it is.
+    #[must_use]
+    pub fn at(self, ms: u64) -> Self {
+        match self.shows {
+            Shows::Thumbnail(still) => {
+                Self { shows: Shows::Thumbnail(Still { time_ms: Some(ms), ..still }), ..self }
+            }
+            _ => self,
         }
     }
 

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use glimpse_contract::{Code, Problem, Variant, VideoId};
+use glimpse_contract::{Code, Poster, Problem, Variant, VideoId, poster_name};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,13 +12,46 @@ use serde_json::{Value, json};
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>, and base64 makes four bytes of three.
 pub const MAX_CARRIED_BYTES: usize = 4_500_000;
 
-/// What is asked for: one picture of one video.
+/// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
     /// Of which video.
     pub video: VideoId,
-    /// Which picture.
-    pub variant: Variant,
+    /// What of it.
+    pub wish: Wish,
+}
+
+/// What somebody wants of a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// One picture.
+    Picture(Variant),
+    /// Another poster: the frame of that moment in milliseconds, or the best one.
+    Poster(Option<u64>),
+}
+
+impl Wish {
+    /// The wish behind the last segment of a path, in its one spelling.
+    fn read(name: &str) -> Option<Self> {
+        let Some(rest) = name.strip_prefix("poster") else {
+            return Variant::from_file_name(name).map(Self::Picture);
+        };
+        if rest.is_empty() {
+            return Some(Self::Poster(None));
+        }
+        // Spelled as in a picture's name, so that there is one grammar of moments.
+        let still = Variant::from_file_name(&format!("thumbnail{rest}.jpg"))?.still()?;
+        let wish = Self::Poster(Some(still.time_ms?));
+        (wish.name() == name).then_some(wish)
+    }
+
+    /// The last segment of its path.
+    pub fn name(self) -> String {
+        match self {
+            Self::Picture(variant) => variant.file_name(),
+            Self::Poster(time_ms) => poster_name(time_ms),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -40,7 +73,8 @@ struct Http {
     method: String,
 }
 
-/// Reads an event: `GET` or `POST` of `/{video}/{canonical name}`, in its one spelling and without a query.
+/// Reads an event: `GET` or `POST` of `/{video}/{canonical name}`, or `POST` of `/{video}/poster[-time_{seconds}]`, in its
+/// one spelling and without a query.
 ///
 /// # Errors
 /// What is no such event, method or picture.
@@ -49,12 +83,17 @@ pub fn read(event: &Value) -> Result<Asked, Problem> {
         Problem::because(Code::BadParameter, "This is no event of a function URL, payload format 2.0.")
     })?;
     let picture = event.raw_path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    let asked = picture.and_then(|(video, name)| {
-        Some(Asked { video: video.parse().ok()?, variant: Variant::from_file_name(name)? })
-    });
+    let asked =
+        picture.and_then(|(video, name)| Some(Asked { video: video.parse().ok()?, wish: Wish::read(name)? }));
     let asked = asked.ok_or_else(|| Problem::new(Code::NotFound))?;
-    if !matches!(event.request_context.http.method.as_str(), "GET" | "POST") {
-        return Err(Problem::because(Code::MethodNotAllowed, "This address answers GET and POST."));
+    match (asked.wish, event.request_context.http.method.as_str()) {
+        (_, "POST") | (Wish::Picture(_), "GET") => {}
+        (Wish::Picture(_), _) => {
+            return Err(Problem::because(Code::MethodNotAllowed, "This address answers GET and POST."));
+        }
+        (Wish::Poster(_), _) => {
+            return Err(Problem::because(Code::MethodNotAllowed, "This address answers POST."));
+        }
     }
     if !event.raw_query_string.is_empty() {
         let detail = "A picture is asked for by its name alone, without a query.";
@@ -74,6 +113,16 @@ pub fn picture(variant: Variant, bytes: &Bytes, etag: &str) -> Value {
         "headers": { "content-type": content_type, "etag": etag, "cache-control": "no-store" },
         "body": STANDARD.encode(bytes),
         "isBase64Encoded": true,
+    })
+}
+
+/// The answer with a poster that was chosen.
+pub fn poster(poster: &Poster) -> Value {
+    json!({
+        "statusCode": 200,
+        "headers": { "content-type": "application/json", "cache-control": "no-store" },
+        "body": serde_json::to_string(poster).expect("our own types are plain data"),
+        "isBase64Encoded": false,
     })
 }
 
@@ -114,8 +163,26 @@ mod tests {
         for method in ["GET", "POST"] {
             let asked = read(&event(method, &format!("/{VIDEO}/thumbnail-width_200.jpg"), "")).unwrap();
             assert_eq!(asked.video.to_string(), VIDEO);
-            assert_eq!(asked.variant.file_name(), "thumbnail-width_200.jpg");
+            assert_eq!(asked.wish.name(), "thumbnail-width_200.jpg");
         }
+    }
+
+    #[test]
+    fn a_poster_is_chosen_by_its_moment() {
+        for (name, time_ms) in [("poster", None), ("poster-time_0", Some(0)), ("poster-time_1.5", Some(1500))]
+        {
+            let asked = read(&event("POST", &format!("/{VIDEO}/{name}"), "")).unwrap();
+            assert_eq!((asked.wish, asked.wish.name()), (Wish::Poster(time_ms), name.to_owned()));
+        }
+        for name in ["poster-", "poster-time_1.50", "poster-width_200", "poster-time_1-width_200", "posters"]
+        {
+            assert_eq!(
+                read(&event("POST", &format!("/{VIDEO}/{name}"), "")).unwrap_err().code,
+                Code::NotFound
+            );
+        }
+        let reading = read(&event("GET", &format!("/{VIDEO}/poster"), ""));
+        assert_eq!(reading.unwrap_err().code, Code::MethodNotAllowed);
     }
 
     #[test]
@@ -167,7 +234,7 @@ mod tests {
         #[test]
         fn any_path_is_survived(path in "\\PC{0,60}|/[0-9a-z]{26}/[a-z0-9_.-]{0,40}|(/?(\\.\\.|media|uploads|thumbnail\\.jpg)){0,6}") {
             if let Ok(asked) = read(&event("GET", &path, "")) {
-                prop_assert_eq!(format!("/{}/{}", asked.video, asked.variant.file_name()), path);
+                prop_assert_eq!(format!("/{}/{}", asked.video, asked.wish.name()), path);
             }
         }
     }

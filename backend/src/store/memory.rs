@@ -224,6 +224,20 @@ impl Store for Memory {
         self.create(key, json, "application/json", None).map(drop)
     }
 
+    async fn put_poster(&self, key: &Key, json: Bytes, over: Option<&str>) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if let Some(error) = inner.create_faults.pop_front() {
+            return Err(error);
+        }
+        let found = inner.objects.get(&key.to_string()).map(|object| object.head.etag.as_str());
+        if found != over {
+            return Err(StoreError::Lost);
+        }
+        inner.writes += 1;
+        inner.objects.insert(key.to_string(), object(json, "application/json", None));
+        Ok(())
+    }
+
     async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         self.put(key, json, "application/json", None);
         Ok(())

@@ -229,6 +229,26 @@ impl Store for S3 {
         Ok(())
     }
 
+    async fn put_poster(&self, key: &Key, json: Bytes, over: Option<&str>) -> Result<(), StoreError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
+        let request = match over {
+            Some(etag) => request.if_match(etag),
+            None => request.if_none_match("*"),
+        };
+        let answer = request
+            .content_type("application/json")
+            .cache_control("no-cache")
+            .body(ByteStream::from(json))
+            .send()
+            .await;
+        match answer.map_err(|error| classify(&error, StoreError::Lost)) {
+            Ok(_) => Ok(()),
+            // `If-Match` on what is not there any more.
+            Err(StoreError::Gone) => Err(StoreError::Lost),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
         request

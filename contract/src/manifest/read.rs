@@ -1,7 +1,8 @@
 //! Decides how the edge reads what the backend wrote: out of [`Json`], as serde's own way does at four times the size.
 
 use super::{
-    Failure, Manifest, Output, Passthrough, Reads, RejectedBecause, Source, State, Timings, Visibility,
+    Failure, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause, Source, State, Timings,
+    Visibility,
 };
 use crate::json::Json;
 use crate::problem::Code;
@@ -118,6 +119,22 @@ impl Manifest {
     }
 }
 
+impl Poster {
+    /// Reads a choice of the poster; `None` if it lacks what makes it one.
+    pub fn of_json(json: &Json) -> Option<Self> {
+        Some(Self {
+            version: small(json, "version"),
+            video: json.get("video").text()?.parse().ok()?,
+            time_ms: json.get("time_ms").whole(),
+            revision: number(json, "revision"),
+            outputs: json.get("outputs").list()?.iter().map(Output::of_json).collect(),
+            thumbhash: text(json, "thumbhash"),
+            dominant_color: text(json, "dominant_color"),
+            chosen_at: number(json, "chosen_at"),
+        })
+    }
+}
+
 impl Failure {
     /// Reads the note of a failed try; `None` if it lacks what makes it one.
     pub fn of_json(json: &Json) -> Option<Self> {
@@ -206,12 +223,27 @@ mod tests {
             let failure = Failure {
                 version: 1,
                 video: manifest.video,
-                owner: manifest.owner,
+                owner: manifest.owner.clone(),
                 code,
                 failed_at: u64::from(number),
                 passthrough: manifest.passthrough.clone(),
             };
             prop_assert_eq!(Failure::of_json(&tree(&failure)), Some(failure));
+            let poster = Poster {
+                version: 1,
+                video: manifest.video,
+                time_ms: flag.then_some(u64::from(number)),
+                revision: u64::from(number),
+                outputs: manifest.outputs.clone(),
+                thumbhash: text.clone(),
+                dominant_color: "#010203".into(),
+                chosen_at: 7,
+            };
+            prop_assert_eq!(Poster::of_json(&tree(&poster)), Some(poster.clone()));
+            let mut shown = manifest.clone();
+            shown.apply(poster);
+            prop_assert_eq!(shown.outputs.len(), manifest.outputs.len());
+            prop_assert_eq!(shown.dominant_color.as_deref(), Some("#010203"));
             let mut carrier = crate::object! {};
             manifest.passthrough.put_into(&mut carrier);
             prop_assert_eq!(&carrier, &tree(&manifest.passthrough));

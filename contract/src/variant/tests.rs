@@ -259,6 +259,7 @@ fn read(url: &str) -> Option<Result<PictureRequest, BadParameter>> {
     PictureRequest::parse(&format!("/{VIDEO}/{path}"), query)
 }
 
+/// Row D3 of the threat table: order and spelling of parameters.
 #[test]
 fn equal_requests_have_one_canonical_form() {
     for (asked, canonical) in SAME {
@@ -272,6 +273,7 @@ fn equal_requests_have_one_canonical_form() {
     assert!(SAME.len() + REFUSED.len() >= 200);
 }
 
+/// Row D3: unknown, repeated and encoded parameters, `;`, a fragment.
 #[test]
 fn refuses_what_is_wrong_by_the_parameters_name() {
     for (asked, name) in REFUSED {
@@ -280,6 +282,7 @@ fn refuses_what_is_wrong_by_the_parameters_name() {
     }
 }
 
+/// Row D3: case, `%2e%2e`, `//`, NUL, a backslash, what is appended to a path.
 #[test]
 fn other_paths_are_no_pictures() {
     for path in [
@@ -290,6 +293,9 @@ fn other_paths_are_no_pictures() {
         "/7zzzzzzzzz0123456789abcdef/",
         "/7zzzzzzzzz0123456789abcdef//thumbnail.jpg",
         "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg/",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg/x.css",
+        "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg%2Fx.css",
+        "/7zzzzzzzzz0123456789abcdef%2Fthumbnail.jpg",
         "/7zzzzzzzzz0123456789abcdef/Thumbnail.jpg",
         "/7zzzzzzzzz0123456789abcdef/thumbnail.JPG",
         "/7zzzzzzzzz0123456789abcdef/thumbnail.jpeg",
@@ -315,6 +321,25 @@ fn other_paths_are_no_pictures() {
         "/7zzzzzzzzz0123456789abcdef/thumbnails/thumbnails/thumbnail.jpg",
     ] {
         assert_eq!(PictureRequest::parse(path, None), None, "{path}");
+    }
+}
+
+#[test]
+fn a_thumbnail_that_is_made_on_demand_follows_the_poster() {
+    for (asked, at) in [
+        ("thumbnail.jpg", None),
+        ("thumbnail.webp", None),
+        ("thumbnail.png", Some("thumbnail-time_1.5.png")),
+        ("thumbnail.jpg?width=200", Some("thumbnail-time_1.5-width_200.jpg")),
+        ("thumbnail.jpg?width=200&time=3", None),
+        ("animated.gif?width=200", None),
+        ("storyboard.jpg", None),
+    ] {
+        let variant = read(asked).unwrap().unwrap().variant;
+        assert_eq!(variant.follows_poster(), at.is_some(), "{asked}");
+        if let Some(name) = at {
+            assert_eq!(variant.at(1500).file_name(), name);
+        }
     }
 }
 
