@@ -1,17 +1,19 @@
 //! Decides nothing by itself: decodes an API request, asks the pure modules, encodes the answer.
 
-use glimpse_contract::{Code, Json, Problem, limits, object};
+use glimpse_contract::{Code, Json, Problem, VideoId, limits, object};
 use percent_encoding::percent_decode_str;
 
 use crate::Call;
 use crate::claim;
+use crate::deliver;
 use crate::moment::iso_date;
 use crate::platform::{self, Request};
 use crate::receive;
 use crate::reply::Reply;
 use crate::storage;
-use crate::upload::{Allowance, Fields, grant, parse_mint, parse_new_video, presign_upload, token_of};
+use crate::upload::{Allowance, Fields, grant, parse_mint, parse_new_video, presign_upload, shown, token_of};
 use crate::video::{Uploaded, Video};
+use crate::videos;
 
 /// The longest JSON body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -99,6 +101,44 @@ async fn describe(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> 
         .with("location", format!("/api/videos/{id}")))
 }
 
+/// `PUT /api/videos/{video}/poster`: another frame becomes the poster.
+pub(crate) async fn set_poster(video: VideoId, request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
+    let json = Json::read(&json_body(request).await?).filter(Json::is_object).unwrap_or_default();
+    let bad = |detail: String| Err(Problem::because(Code::BadParameter, detail));
+    if let Some(name) = json.unknown_member(&["time"]) {
+        return bad(format!("The parameter `{}` is not known here.", shown(name)));
+    }
+    match poster_ms(json.get("time")) {
+        Some(ms) => choose_poster(video, Some(ms), call).await,
+        None => bad("The parameter `time` must be seconds from 0 to 86400, as a number.".to_owned()),
+    }
+}
+
+/// `DELETE /api/videos/{video}/poster`: the best frame is the poster again.
+pub(crate) async fn reset_poster(video: VideoId, call: &Call<'_>) -> Result<Reply, Problem> {
+    choose_poster(video, None, call).await
+}
+
+/// Seconds as a number, in milliseconds.
+fn poster_ms(time: &Json) -> Option<u64> {
+    let ms = match time {
+        Json::Whole(seconds) => seconds.checked_mul(1000)?,
+        Json::Fraction(seconds) if *seconds >= 0.0 => (seconds * 1000.0).round() as u64,
+        _ => return None,
+    };
+    (ms <= limits::MAX_DURATION_MS).then_some(ms)
+}
+
+async fn choose_poster(video: VideoId, time_ms: Option<u64>, call: &Call<'_>) -> Result<Reply, Problem> {
+    let found = videos::find(video, call).await?.ok_or_else(|| Problem::new(Code::NotFound))?;
+    if found.state() != "ready" {
+        return Err(Problem::new(found.problem().unwrap_or(Code::Processing)));
+    }
+    deliver::choose_poster(video, time_ms, call.config, call.request_id).await?;
+    deliver::purge(&deliver::bare_thumbnails(video, &call.config.public_widths), call.config).await;
+    videos::show(video, call).await
+}
+
 /// `POST /api/upload-tokens`
 pub(crate) async fn mint(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let mint = parse_mint(&json_body(request).await?)?;
@@ -118,4 +158,29 @@ async fn json_body(request: &Request) -> Result<Vec<u8>, Problem> {
     platform::body(request, MAX_BODY_BYTES).await.ok_or_else(|| {
         Problem::because(Code::TooLarge, "The body must be JSON of at most 64 KiB with its length.")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_posters_moment_is_a_number_of_seconds() {
+        for (text, ms) in [
+            ("0", Some(0)),
+            ("1.5", Some(1500)),
+            ("1.0004", Some(1000)),
+            ("86400", Some(86_400_000)),
+            ("86400.001", None),
+            ("-1", None),
+            ("-0.5", None),
+            ("1e300", None),
+            ("18446744073709551615", None),
+            ("\"1\"", None),
+            ("null", None),
+            ("[]", None),
+        ] {
+            assert_eq!(poster_ms(&Json::read(text.as_bytes()).unwrap()), ms, "{text}");
+        }
+    }
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub oidc: Option<Oidc>,
     /// Other origins whose pages may call the API.
     pub allowed_origins: Vec<String>,
+    /// The widths in pixels of the pictures that everybody may have made; all of them if it is empty.
+    pub public_widths: Vec<u32>,
     /// The secrets of upload tokens; without one there are no upload tokens.
     pub upload_keys: UploadKeys,
     /// The most bytes of one video.
@@ -143,6 +145,7 @@ impl Config {
         );
 
         let upload_keys = reader.upload_keys();
+        let public_widths = reader.public_widths();
 
         if !reader.errors.is_empty() {
             return Err(ConfigErrors(reader.errors));
@@ -155,6 +158,7 @@ impl Config {
             bearer,
             oidc,
             allowed_origins,
+            public_widths,
             upload_keys,
             max_upload_bytes,
             max_body_bytes,
@@ -245,6 +249,18 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             }
         }
         UploadKeys(keys)
+    }
+
+    fn public_widths(&mut self) -> Vec<u32> {
+        const NAME: &str = "PUBLIC_WIDTHS";
+        let text = self.get(NAME).unwrap_or_default();
+        let widths = text.split(',').map(str::trim).filter(|width| !width.is_empty()).map(|width| {
+            width.parse().ok().filter(|width| (limits::MIN_SIDE..=limits::MAX_THUMBNAIL_SIDE).contains(width))
+        });
+        widths.collect::<Option<Vec<u32>>>().unwrap_or_else(|| {
+            self.wrong(NAME, "must be numbers of pixels from 8 to 3840, separated by commas");
+            Vec::new()
+        })
     }
 
     fn bearer(&mut self) -> Option<Bearer> {
@@ -360,6 +376,8 @@ pub(crate) mod tests {
         );
         assert!(!config.allows_origin("null") && !config.allows_origin("https://app.example.evil.example"));
         assert_eq!(config.max_upload_bytes, limits::MAX_SINGLE_UPLOAD_BYTES);
+        assert!(config.public_widths.is_empty());
+        assert_eq!(with(&[("PUBLIC_WIDTHS", "320, 640,")]).public_widths, [320, 640]);
     }
 
     #[test]
@@ -384,6 +402,9 @@ pub(crate) mod tests {
             ("UPLOAD_TOKEN_SECRETS", "0123456789abcdef0123456789abcdef"),
             ("UPLOAD_TOKEN_SECRETS", "a b=0123456789abcdef0123456789abcdef"),
             ("UPLOAD_EXPIRES_SECS", "1h"),
+            ("PUBLIC_WIDTHS", "320,wide"),
+            ("PUBLIC_WIDTHS", "320,7"),
+            ("PUBLIC_WIDTHS", "3841"),
         ] {
             let errors = read(&[(name, value)]).expect_err(name);
             let expected = if name == "JWT_JWKS_URL" { "JWT_SECRET" } else { name };

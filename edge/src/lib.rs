@@ -3,7 +3,7 @@
 //! Pure modules (`auth`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload`, `video` and the parts of
 //! `deliver` and `page` but their handlers) take the clock, randomness and configuration as arguments and are tested natively.
 //! `platform` and `reply` are the only others that know the Workers runtime; `api`, `claim`, `companion`, `identify`,
-//! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::handler` and `page::handler` join the two.
+//! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::{fetch,handler,original}` and `page::handler` join the two.
 
 mod api;
 pub mod auth;
@@ -42,6 +42,7 @@ use worker::{Context, Env, event, worker_sys};
 
 use auth::Caller;
 use config::{Config, ConfigErrors};
+use deliver::Place;
 use platform::{Limiter, Request};
 use reply::Reply;
 use route::Route;
@@ -116,6 +117,8 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         return reply;
     }
     let (token, path) = route::split_token(path);
+    let negotiated = deliver::negotiated(path, || platform::header(&request, "accept"));
+    let path = negotiated.as_deref().unwrap_or(path);
     let found = route::route(&method, path, query).and_then(|route| {
         let is_open = token.is_none() || route.is_for_tokens();
         is_open.then_some(route).ok_or_else(|| route::NoRoute {
@@ -125,7 +128,9 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     });
     let result = match found {
         Ok(route) => {
-            let asked = Asked { token, query: query.unwrap_or_default(), env, context, config, request_id };
+            let is_negotiated = negotiated.is_some();
+            let place = &Place { config, env, context, request_id, is_negotiated };
+            let asked = Asked { token, query: query.unwrap_or_default(), place, config, request_id };
             handle(route, request, asked).await
         }
         Err(none) => {
@@ -146,6 +151,9 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         }
         reply
     });
+    if negotiated.is_some() {
+        reply.headers.push(("vary", "Accept".to_owned()));
+    }
     if is_api {
         reply.headers.extend(cors::api_headers(config, origin.as_deref()));
     }
@@ -157,20 +165,19 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
 struct Asked<'a> {
     token: Option<&'a str>,
     query: &'a str,
-    env: &'a Env,
-    context: &'a Context,
+    place: &'a Place<'a>,
     config: &'static Config,
     request_id: &'a str,
 }
 
 async fn handle(route: Route, request: Request, asked: Asked<'_>) -> Result<Reply, Problem> {
-    let Asked { token, query, env, config, request_id, .. } = asked;
+    let Asked { token, query, place, config, request_id } = asked;
     if let Some(open) = open_to_all(&route, &request, &asked) {
         return open.await;
     }
     let caller = identify::caller(&request, token, config).await?;
     if let Some(limiter) = limiter(&route)
-        && !platform::is_within(env, limiter, &caller.owner.to_string()).await
+        && !platform::is_within(place.env, limiter, &caller.owner.to_string()).await
     {
         return Err(Problem::new(Code::Busy));
     }
@@ -184,12 +191,13 @@ type Answer<'a> = LocalBoxFuture<'a, Result<Reply, Problem>>;
 
 /// The answer to what nobody has to prove anything for; `None` for everything else.
 fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>) -> Option<Answer<'a>> {
-    let Asked { query, context, config, request_id, .. } = *asked;
+    let Asked { query, place, config, request_id, .. } = *asked;
+    let context = place.context;
     let about =
         |document| -> Answer<'a> { Box::pin(page::serve(request, document, config, context, request_id)) };
     Some(match route {
         Route::Health => at_once(Ok(Reply::empty(200).with("cache-control", "no-store"))),
-        Route::Picture(wanted) => Box::pin(deliver::serve(request, wanted, config, context, request_id)),
+        Route::Picture(wanted) => Box::pin(deliver::serve(request, wanted, place)),
         Route::Page(video) => about(page::Document::Page(*video)),
         Route::Meta(video) => about(page::Document::Meta(*video)),
         Route::Oembed => match page::Embed::parse(query, &config.public_url) {
@@ -220,6 +228,9 @@ fn for_caller<'a>(route: &'a Route, request: &'a Request, query: &'a str, call: 
         Route::ShowVideo(video) => Box::pin(videos::show(*video, call)),
         Route::WatchVideo(video) => Box::pin(videos::watch(*video, request, *call)),
         Route::DeleteVideo(video) => Box::pin(remove::delete(*video, call)),
+        Route::SetPoster(video) => Box::pin(api::set_poster(*video, request, call)),
+        Route::ResetPoster(video) => Box::pin(api::reset_poster(*video, call)),
+        Route::Original(video) => Box::pin(deliver::original(*video, request, query, call)),
         Route::ListUploads => Box::pin(companion::list_uploads(call)),
         Route::MintToken => Box::pin(api::mint(request, call)),
         Route::UppyParams => Box::pin(companion::params(query, call)),
@@ -245,6 +256,8 @@ fn limiter(route: &Route) -> Option<Limiter> {
         Route::CreateVideo
         | Route::SendVideo { .. }
         | Route::MintToken
+        | Route::SetPoster(_)
+        | Route::ResetPoster(_)
         | Route::UppyParams
         | Route::CreateMultipart => Some(Limiter::Grants),
         Route::SignPart { .. } | Route::SignParts { .. } | Route::Presign => Some(Limiter::Parts),

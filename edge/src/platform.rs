@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use bytes::Bytes;
 use glimpse_contract::{Json, object};
 use thiserror::Error;
 use wasm_bindgen::{JsCast as _, JsValue};
@@ -179,14 +180,24 @@ pub(crate) async fn cache_get(url: &str) -> Option<Response> {
     found.dyn_into().ok()
 }
 
-/// Stores an answer under this URL, after the response has gone out. A failure costs a later miss and no more.
-pub(crate) fn cache_put(context: &Context, url: String, headers: Vec<(&'static str, String)>, body: Vec<u8>) {
-    context.wait_until(async move {
-        let reply = Reply { status: 200, headers, body: crate::reply::Body::Bytes(body) };
-        if let (Ok(response), Ok(cache)) = (reply.into_response(false), cache()) {
-            let _ = JsFuture::from(cache.put_with_str(&url, &response)).await;
-        }
-    });
+/// Stores an answer under this URL. A failure costs a later miss and no more.
+pub(crate) async fn cache_put(url: &str, headers: Vec<(&'static str, String)>, body: Bytes) {
+    let reply = Reply { status: 200, headers, body: crate::reply::Body::Bytes(body) };
+    if let (Ok(response), Ok(cache)) = (reply.into_response(false), cache()) {
+        let _ = JsFuture::from(cache.put_with_str(url, &response)).await;
+    }
+}
+
+/// Forgets what is stored under this URL, and says whether there was anything.
+pub(crate) async fn cache_delete(url: &str) -> bool {
+    let Ok(cache) = cache() else { return false };
+    JsFuture::from(cache.delete_with_str(url)).await.is_ok_and(|found| found.is_truthy())
+}
+
+/// Goes on with something after the answer has gone out, or the one who asked has gone: for 30 s at the most,
+/// <https://developers.cloudflare.com/workers/runtime-apis/context/#waituntil>.
+pub(crate) fn wait_until(context: &Context, work: impl Future<Output = ()> + 'static) {
+    context.wait_until(work);
 }
 
 /// A header of a request.
@@ -248,6 +259,10 @@ pub(crate) enum Limiter {
     Grants,
     /// Have a part signed.
     Parts,
+    /// Have a picture of one video made.
+    VideoRenders,
+    /// Have a picture of one owner's videos made.
+    OwnerRenders,
 }
 
 /// Whether this is not too often, by Cloudflare's Rate Limiting binding. Without a binding nothing is counted; a binding
@@ -256,6 +271,8 @@ pub(crate) async fn is_within(env: &Env, limiter: Limiter, who: &str) -> bool {
     let name = match limiter {
         Limiter::Grants => "GRANT_LIMITER",
         Limiter::Parts => "PART_LIMITER",
+        Limiter::VideoRenders => "VIDEO_RENDER_LIMITER",
+        Limiter::OwnerRenders => "OWNER_RENDER_LIMITER",
     };
     counted(env, name, who).await.unwrap_or(true)
 }

@@ -7,6 +7,7 @@ use glimpse_contract::{Code, Key, MANIFEST_VERSION, Manifest, Problem, VideoId, 
 
 use crate::Call;
 use crate::companion;
+use crate::deliver;
 use crate::platform;
 use crate::reply::Reply;
 use crate::s3::{self, Condition, Listing, UnfinishedUploads};
@@ -14,6 +15,9 @@ use crate::storage;
 
 /// Uploads of one video that are given up at once: more than one is rare.
 const MOST_UPLOADS: usize = 10;
+/// How long a copy that was sent before may be kept where nothing here reaches it, in seconds: a picture under a URL that
+/// fixes it, for a year.
+const MAY_LAST_SECS: u32 = 31_536_000;
 
 /// `DELETE /api/videos/{video}`: removes source and pictures, and says what it removed; a second time it finds nothing.
 pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Problem> {
@@ -48,11 +52,23 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
             status => return Err(storage::unexpected(status, request_id)),
         }
     }
-    let objects = delete_media(video, call).await?;
+    let keys = delete_media(video, call).await?;
+    let purged = deliver::purge(&deliver::of_keys(video, &keys, manifest.as_ref()), config).await;
     Ok(Reply::json(
         200,
-        &object! { "id" => video, "removed" => object! { "source" => has_source, "pictures" => objects,
-        "unfinished_uploads" => unfinished.uploads.len() } },
+        &object! {
+            "id" => video,
+            "removed" => object! {
+                "source" => has_source,
+                "pictures" => keys.len(),
+                "unfinished_uploads" => unfinished.uploads.len(),
+            },
+            "caches" => object! {
+                "purged" => purged,
+                "may_last_secs" => MAY_LAST_SECS,
+                "note" => "Copies in browsers and at other places of the CDN last as long as their Cache-Control says.",
+            },
+        },
     ))
 }
 
@@ -90,10 +106,10 @@ async fn put_tombstone(video: VideoId, before: Option<&Manifest>, call: &Call<'_
     if answer.status == 200 { Ok(()) } else { Err(storage::unexpected(answer.status, call.request_id)) }
 }
 
-/// Removes everything that was made of a video but the manifest, and says how many objects that was.
-async fn delete_media(video: VideoId, call: &Call<'_>) -> Result<usize, Problem> {
+/// Removes everything that was made of a video but the manifest, and says what that was.
+async fn delete_media(video: VideoId, call: &Call<'_>) -> Result<Vec<String>, Problem> {
     let manifest = Key::Manifest(video).to_string();
-    let mut removed = 0;
+    let mut removed = Vec::new();
     loop {
         let request = s3::list_media(video, call.config, platform::now_ms());
         let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
@@ -112,7 +128,7 @@ async fn delete_media(video: VideoId, call: &Call<'_>) -> Result<usize, Problem>
         if status != 200 || body.contains("<Error>") {
             return Err(storage::unexpected(status, call.request_id));
         }
-        removed += keys.len();
+        removed.extend(keys);
         if !listing.is_truncated {
             return Ok(removed);
         }

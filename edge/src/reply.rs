@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use glimpse_contract::{Json, Problem, object};
 use wasm_bindgen::{JsCast as _, JsValue};
@@ -26,7 +27,7 @@ pub(crate) enum Body {
     /// This text.
     Text(String),
     /// These bytes.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// The body of another response, passed on without being read.
     Upstream(Response),
     /// Another response as it is, with its own status and headers.
@@ -105,7 +106,7 @@ impl Reply {
             Body::Empty => None,
             Body::Text(text) => return Response::new_with_opt_str_and_init(Some(&text), &init),
             Body::Bytes(bytes) => {
-                let bytes = js_sys::Uint8Array::from(bytes.as_slice());
+                let bytes = js_sys::Uint8Array::from(&bytes[..]);
                 return Response::new_with_opt_buffer_source_and_init(Some(&bytes), &init);
             }
             Body::Stream(chunks) => {

@@ -70,6 +70,12 @@ pub enum Route {
     },
     /// `POST /s3/presign`
     Presign,
+    /// `PUT /api/videos/{video}/poster`
+    SetPoster(VideoId),
+    /// `DELETE /api/videos/{video}/poster`
+    ResetPoster(VideoId),
+    /// `GET /{video}/original`
+    Original(VideoId),
     /// A picture of a video.
     Picture(PictureRequest),
     /// `GET /{video}`
@@ -195,6 +201,11 @@ fn answers(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, NoRoute> {
         ["api", "videos", video, "events"] => {
             vec![("GET", Route::WatchVideo(video.parse().map_err(|_| not_found())?))]
         }
+        ["api", "videos", video, "poster"] => {
+            let video = video.parse().map_err(|_| not_found())?;
+            vec![("PUT", Route::SetPoster(video)), ("DELETE", Route::ResetPoster(video))]
+        }
+        [video, "original"] => vec![("GET", Route::Original(video.parse().map_err(|_| not_found())?))],
         ["s3", "params"] => vec![("GET", Route::UppyParams)],
         ["s3", "presign"] => vec![("POST", Route::Presign)],
         ["s3", "multipart"] => vec![("POST", Route::CreateMultipart)],
@@ -317,6 +328,11 @@ mod tests {
         check("GET", "/api/videos/{v}", &Ok(Route::ShowVideo(video)));
         check("DELETE", "/api/videos/{v}", &Ok(Route::DeleteVideo(video)));
         check("GET", "/api/videos/{v}/events", &Ok(Route::WatchVideo(video)));
+        check("PUT", "/api/videos/{v}/poster", &Ok(Route::SetPoster(video)));
+        check("DELETE", "/api/videos/{v}/poster", &Ok(Route::ResetPoster(video)));
+        check("GET", "/api/videos/{v}/poster", &Err(Code::MethodNotAllowed));
+        check("HEAD", "/{v}/original", &Ok(Route::Original(video)));
+        check("GET", "/{v}x/original", &Err(Code::NotFound));
         check("GET", "/api/uploads", &Ok(Route::ListUploads));
         check("POST", "/api/upload-tokens", &Ok(Route::MintToken));
         check("HEAD", "/api/me", &Ok(Route::Me));
@@ -381,6 +397,9 @@ mod tests {
         for closed in [
             Route::ListVideos,
             Route::DeleteVideo(video),
+            Route::SetPoster(video),
+            Route::ResetPoster(video),
+            Route::Original(video),
             Route::ListUploads,
             Route::MintToken,
             Route::Logout,

@@ -1,6 +1,6 @@
 //! Decides what S3's answers mean to a client: there, not there, or trouble that is not the client's.
 
-use glimpse_contract::{Code, Json, Key, Manifest, Problem, VideoId};
+use glimpse_contract::{Code, Json, Key, Manifest, Poster, Problem, State, VideoId};
 
 use crate::config::Config;
 use crate::platform::{self, Incoming, Outgoing, PATIENCE_MS, Sent};
@@ -90,6 +90,23 @@ pub(crate) async fn manifest(
     let key = Key::Manifest(video);
     let Some(json) = read_json(&key, config, now_ms, request_id).await? else { return Ok(None) };
     Manifest::of_json(&json).map(Some).ok_or_else(|| unreadable(&key, request_id))
+}
+
+/// The same with what a later choice of the poster has changed.
+pub(crate) async fn manifest_with_poster(
+    video: VideoId,
+    config: &Config,
+    now_ms: u64,
+    request_id: &str,
+) -> Result<Option<Manifest>, Problem> {
+    let Some(mut manifest) = manifest(video, config, now_ms, request_id).await? else { return Ok(None) };
+    if manifest.state == State::Ready {
+        let poster = read_json(&Key::Poster(video), config, now_ms, request_id).await?;
+        if let Some(poster) = poster.as_ref().and_then(Poster::of_json) {
+            manifest.apply(poster);
+        }
+    }
+    Ok(Some(manifest))
 }
 
 fn unreadable(key: &Key, request_id: &str) -> Problem {

@@ -23,6 +23,7 @@ pub struct Video {
     has_audio: Option<bool>,
     thumbhash: Option<String>,
     dominant_color: Option<String>,
+    poster_ms: Option<u64>,
     problem: Option<Code>,
     passthrough: Passthrough,
     urls: BTreeMap<String, String>,
@@ -78,6 +79,7 @@ impl Video {
             has_audio: None,
             thumbhash: None,
             dominant_color: None,
+            poster_ms: None,
             problem,
             passthrough: uploaded.passthrough,
             urls: urls(id, None, public_url),
@@ -107,11 +109,17 @@ impl Video {
             "has_audio" => self.has_audio,
             "thumbhash" => self.thumbhash.as_deref(),
             "dominant_color" => self.dominant_color.as_deref(),
+            "poster_ms" => self.poster_ms,
             "problem" => problem,
         };
         self.passthrough.put_into(&mut json);
         json.put("urls", (&self.urls).into());
         json
+    }
+
+    /// Why it has no pictures, if it has none.
+    pub fn problem(&self) -> Option<Code> {
+        self.problem
     }
 
     /// A video whose outcome is committed.
@@ -132,6 +140,7 @@ impl Video {
             has_audio: is_ready.then_some(source.has_audio),
             thumbhash: manifest.thumbhash.clone(),
             dominant_color: manifest.dominant_color.clone(),
+            poster_ms: manifest.poster_ms,
             problem: manifest.rejected.as_ref().map(|because| because.code),
             passthrough: manifest.passthrough.clone(),
             urls: if is_ready { urls(*id, Some(&manifest.outputs), public_url) } else { BTreeMap::new() },

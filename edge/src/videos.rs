@@ -65,7 +65,7 @@ pub(crate) async fn find(video: VideoId, call: &Call<'_>) -> Result<Option<Video
     }
     let (config, request_id, owner) = (call.config, call.request_id, &call.caller.owner);
     let now_ms = platform::now_ms();
-    let manifest = storage::manifest(video, config, now_ms, request_id).await?;
+    let manifest = storage::manifest_with_poster(video, config, now_ms, request_id).await?;
     if let Some(manifest) = manifest {
         if manifest.owner != *owner {
             return Ok(None);

@@ -1,146 +1,167 @@
-//! Decides nothing by itself: cache, then bucket, then the function that makes pictures, then the answer that `policy`,
-//! `precondition` and `render` choose.
+//! Decides nothing by itself: cache, then whoever fetches this picture already, then the bucket and the function that
+//! makes pictures, then the answer that the other files of this folder choose.
 
-use glimpse_contract::{Code, Key, Manifest, PictureRequest, Problem, RejectedBecause, State, Visibility};
-use worker::Context;
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use super::policy::{CachePolicy, NotThere, cache_control, missing};
+use bytes::Bytes;
+use futures_channel::oneshot;
+use glimpse_contract::{Code, PictureRequest, Problem};
+use worker::{Context, Env};
+
+use super::fetch::{self, Picture};
+use super::flight::{Flights, Role};
+use super::policy::{CachePolicy, cache_control, judge_bare};
 use super::precondition::{Conditional, Served, decide};
-use super::render::{self, Answer};
 use crate::config::Config;
-use crate::platform::{self, Outgoing, Request, Response, Sent};
+use crate::cors;
+use crate::platform::{self, Request, Response};
 use crate::reply::{Body, Reply};
-use crate::{cors, s3, storage};
 
-/// The largest picture that is served, in bytes.
-const MAX_PICTURE_BYTES: usize = 32 * 1024 * 1024;
 /// Headers of a stored picture that a client sees.
 const KEPT: [&str; 4] = ["content-type", "etag", "cache-control", "content-length"];
+/// When an entry was stored, in Unix milliseconds.
+const STORED_AT: &str = "x-stored-at";
+/// How often somebody looks whether the picture has come that another request fetches, in milliseconds.
+const LOOK_MS: u64 = 20;
+/// How long it is remembered that there is no such picture, in milliseconds.
+const NEGATIVE_MS: u64 = 5_000;
+
+thread_local! {
+    static FLIGHTS: RefCell<Flights<Found>> = RefCell::new(Flights::default());
+}
+
+/// Where an answer is made: what every step of it needs beside the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) config: &'static Config,
+    pub(crate) env: &'a Env,
+    pub(crate) context: &'a Context,
+    pub(crate) request_id: &'a str,
+    /// Whether the format follows from `Accept`.
+    pub(crate) is_negotiated: bool,
+}
+
+/// A picture, or why there is none.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    /// Here it is.
+    Picture(Rc<Picture>),
+    /// There is none; ask again in so many seconds, if at all.
+    Not(Problem, Option<u32>),
+    /// It could not be found out.
+    Trouble(Problem),
+}
 
 /// The answer to a request for a picture.
 pub(crate) async fn serve(
     request: &Request,
     wanted: &PictureRequest,
-    config: &Config,
-    context: &Context,
-    request_id: &str,
+    place: &Place<'_>,
 ) -> Result<Reply, Problem> {
-    let cache_key = format!("{}{}", config.public_url, wanted.canonical());
-    if let Some(stored) = platform::cache_get(&cache_key).await {
-        return from_cache(request, stored).await;
+    let began_ms = platform::now_ms();
+    fetch::check_width(wanted, place.config)?;
+    let entry = entry(wanted, place.config);
+    if let Some(stored) = platform::cache_get(&entry).await {
+        return from_cache(request, stored, None, place, began_ms).await;
     }
-    let picture = match bucket(wanted, config, request_id).await? {
-        Some(picture) => picture,
-        None => match on_demand(wanted, config, request_id).await? {
-            Found::Picture(picture) => picture,
-            Found::Not(reply) => return Ok(reply),
-        },
-    };
-    let Picture { etag, bytes, from } = picture;
-
-    let policy = CachePolicy::of(wanted, &etag);
-    let headers = vec![
-        ("content-type", wanted.variant.format().content_type().to_owned()),
-        ("etag", etag.clone()),
-        ("cache-control", cache_control(policy).to_owned()),
-        ("content-length", bytes.len().to_string()),
-    ];
-    // A revision that is not the picture's own fixes nothing, so it gets no entry of its own.
-    let is_bare = wanted.revision.is_some() && policy == CachePolicy::Bare;
-    let entry = if is_bare {
-        let bare = PictureRequest { revision: None, ..wanted.clone() };
-        format!("{}{}", config.public_url, bare.canonical())
-    } else {
-        cache_key
-    };
-    let stored = answer(Served::Whole, headers.clone(), &etag, bytes.len() as u64, None, "hit");
-    platform::cache_put(context, entry, stored.headers, bytes.clone());
-
-    let served = decide(conditional(&Asked::of(request)), &etag, bytes.len() as u64);
-    Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), from))
-}
-
-/// A picture at hand.
-struct Picture {
-    etag: String,
-    bytes: Vec<u8>,
-    /// Where it came from, for `Server-Timing`.
-    from: &'static str,
-}
-
-/// A picture, or the answer that there is none.
-enum Found {
-    Picture(Picture),
-    Not(Reply),
-}
-
-/// The picture out of the bucket, if it is there.
-async fn bucket(
-    wanted: &PictureRequest,
-    config: &Config,
-    request_id: &str,
-) -> Result<Option<Picture>, Problem> {
-    let key = Key::Output(wanted.video, wanted.variant);
-    let signed = storage::sign(s3::get(&key, config, platform::now_ms()), request_id)?;
-    let found = storage::send(&signed, request_id).await?;
-    match found.status {
-        200 => {}
-        404 => return Ok(None),
-        status => return Err(storage::unexpected(status, request_id)),
+    let bare = PictureRequest { revision: None, ..wanted.clone() };
+    // Whoever makes revisions up is answered from the bare entry, and costs no look into the bucket each time.
+    if let Some(revision) = &wanted.revision
+        && let Some(stored) = platform::cache_get(&self::entry(&bare, place.config)).await
+        && let Some(policy) = judge(revision, &stored, began_ms)
+    {
+        return from_cache(request, stored, Some(policy), place, began_ms).await;
     }
-    let visibility = found.header(glimpse_contract::META_VISIBILITY);
-    if visibility.is_some_and(|word| Visibility::from_word(&word) != Visibility::Public) {
-        return Err(Problem::new(Code::NotFound));
-    }
-    let etag = found.header("etag").ok_or_else(|| storage::unexpected(200, request_id))?;
-    let bytes = found.bytes(MAX_PICTURE_BYTES).await.map_err(|error| trouble(&error, request_id))?;
-    Ok(Some(Picture { etag, bytes, from: "miss" }))
-}
-
-/// The picture made by the `render` Lambda, if it is one that may be made.
-async fn on_demand(wanted: &PictureRequest, config: &Config, request_id: &str) -> Result<Found, Problem> {
-    let now_ms = platform::now_ms();
-    let manifest = storage::manifest(wanted.video, config, now_ms, request_id).await?;
-    let may_be_made = manifest.as_ref().is_some_and(|manifest| render::may_be_made(wanted, manifest));
-    let request = render::request(wanted, config, now_ms).filter(|_| may_be_made);
-    let Some(request) = request else {
-        return Ok(Found::Not(not_there(wanted, manifest, now_ms, request_id)));
-    };
-    let request = request.map_err(|error| {
-        platform::log_error("sign", request_id, &error.to_string());
-        Problem::new(Code::Internal)
-    })?;
-    let headers: Vec<_> =
-        request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let answer = platform::fetch(Outgoing {
-        method: render::METHOD,
-        url: &request.url,
-        headers: &headers,
-        body: Sent::Nothing,
-        patience_ms: render::PATIENCE_MS,
-    })
-    .await
-    .map_err(|error| trouble(&error, request_id))?;
-    let (status, etag) = (answer.status, answer.header("etag"));
-    let bytes = answer.bytes(render::MAX_ANSWER_BYTES).await.map_err(|error| trouble(&error, request_id))?;
-    match (render::meaning(status, &bytes), etag) {
-        (Answer::Made, Some(etag)) => Ok(Found::Picture(Picture { etag, bytes, from: "render" })),
-        (Answer::Stored, _) => match bucket(wanted, config, request_id).await? {
-            Some(picture) => Ok(Found::Picture(Picture { from: "render", ..picture })),
-            None => Err(storage::unexpected(404, request_id)),
-        },
-        (Answer::Refused(problem), _) => Ok(Found::Not(negative(&problem, None, request_id))),
-        (Answer::Trouble(problem), _) => {
-            platform::log_error("render", request_id, &format!("the function answered {status}"));
-            Err(problem)
+    match look(bare, wanted.revision.as_deref(), place).await {
+        Found::Picture(picture) => {
+            let headers = headers(wanted, &picture);
+            let length = picture.bytes.len() as u64;
+            let served = decide(conditional(&Asked::of(request)), &picture.etag, length);
+            let timing = (picture.from, began_ms);
+            Ok(answer(served, headers, &picture.etag, length, Some(picture.bytes.clone()), timing))
         }
-        (Answer::Made, None) => Err(trouble(&"the function named no ETag", request_id)),
+        Found::Not(problem, retry_after_secs) => Ok(negative(&problem, retry_after_secs, place.request_id)),
+        Found::Trouble(problem) => Err(problem),
     }
 }
 
-fn trouble(error: &impl std::fmt::Display, request_id: &str) -> Problem {
-    platform::log_error("picture", request_id, &error.to_string());
-    Problem::new(Code::Upstream)
+fn entry(wanted: &PictureRequest, config: &Config) -> String {
+    [&config.public_url, wanted.canonical().as_str()].concat()
+}
+
+fn judge(revision: &str, stored: &Response, now_ms: u64) -> Option<CachePolicy> {
+    let header = |name| platform::response_header(stored, name);
+    let stored_ms = header(STORED_AT)?.parse::<u64>().ok()?;
+    judge_bare(revision, &header("etag")?, now_ms.saturating_sub(stored_ms))
+}
+
+/// What a stored or fresh picture is sent with.
+fn headers(wanted: &PictureRequest, picture: &Picture) -> Vec<(&'static str, String)> {
+    vec![
+        ("content-type", wanted.variant.format().content_type().to_owned()),
+        ("etag", picture.etag.clone()),
+        ("cache-control", cache_control(CachePolicy::of(wanted, &picture.etag)).to_owned()),
+        ("content-length", picture.bytes.len().to_string()),
+    ]
+}
+
+/// The picture, fetched once for all that want it here and now.
+async fn look(bare: PictureRequest, revision: Option<&str>, place: &Place<'_>) -> Found {
+    let key = bare.canonical();
+    let mut is_waiting = false;
+    loop {
+        let role = FLIGHTS.with_borrow_mut(|all| all.join(&key, is_waiting, platform::now_ms()));
+        let number = match role {
+            Role::Lead(number) => number,
+            Role::Known(found) => return found,
+            Role::Wait => {
+                is_waiting = true;
+                platform::sleep_ms(LOOK_MS).await;
+                continue;
+            }
+        };
+        let (sender, receiver) = oneshot::channel();
+        let wanted = PictureRequest { revision: revision.map(str::to_owned), ..bare };
+        let (config, env, request_id) = (place.config, place.env.clone(), place.request_id.to_owned());
+        // The work goes on when the one who asked first has gone, since others wait for it.
+        platform::wait_until(place.context, async move {
+            let found = fetch::find(&wanted, config, &env, &request_id).await;
+            let is_negative = matches!(&found, Found::Not(problem, _) if problem.code != Code::Processing);
+            let keep_ms = if is_negative { NEGATIVE_MS } else { 0 };
+            FLIGHTS.with_borrow_mut(|all| all.end(number, found.clone(), keep_ms, platform::now_ms()));
+            let picture = if let Found::Picture(picture) = &found { Some(Rc::clone(picture)) } else { None };
+            // Nobody listens where the one who asked first has gone.
+            let _ = sender.send(found);
+            if let Some(picture) = picture {
+                store(wanted, &picture, config).await;
+            }
+        });
+        return receiver.await.unwrap_or_else(|_| Found::Trouble(Problem::new(Code::Internal)));
+    }
+}
+
+/// Keeps a picture in the cache of this place. A revision that is not the picture's own fixes nothing, so it gets no entry
+/// of its own.
+async fn store(wanted: PictureRequest, picture: &Picture, config: &Config) {
+    let is_fixed = CachePolicy::of(&wanted, &picture.etag) == CachePolicy::Immutable;
+    let revision = if is_fixed { wanted.revision } else { None };
+    let wanted = PictureRequest { revision, ..wanted };
+    let now_ms = platform::now_ms();
+    let length = picture.bytes.len() as u64;
+    let timing = ("hit", now_ms);
+    let stored = answer(Served::Whole, headers(&wanted, picture), &picture.etag, length, None, timing);
+    let stored = stored.with(STORED_AT, now_ms.to_string());
+    platform::cache_put(&entry(&wanted, config), stored.headers, picture.bytes.clone()).await;
+}
+
+/// Takes what lies under these paths out of the cache of this place, and says how many were there.
+pub(crate) async fn purge(paths: &[String], config: &Config) -> usize {
+    let mut purged = 0;
+    for path in paths {
+        purged += usize::from(platform::cache_delete(&[&config.public_url, path.as_str()].concat()).await);
+    }
+    purged
 }
 
 /// What a request says about its copy, as owned text.
@@ -153,7 +174,8 @@ struct Asked {
 impl Asked {
     fn of(request: &Request) -> Self {
         let header = |name| platform::header(request, name);
-        let range = header("range");
+        // RFC 9110, section 14.2: only GET has ranges.
+        let range = header("range").filter(|_| request.method() == "GET");
         let if_range = range.as_ref().and_then(|_| header("if-range"));
         Self { if_none_match: header("if-none-match"), range, if_range }
     }
@@ -172,28 +194,40 @@ fn conditional(asked: &Asked) -> Conditional<'_> {
     }
 }
 
-async fn from_cache(request: &Request, stored: Response) -> Result<Reply, Problem> {
+/// The answer out of an entry; with another life if it is the entry of another URL.
+async fn from_cache(
+    request: &Request,
+    stored: Response,
+    policy: Option<CachePolicy>,
+    place: &Place<'_>,
+    began_ms: u64,
+) -> Result<Reply, Problem> {
     let asked = Asked::of(request);
     // What is stored is the answer to whoever has no wish of their own.
-    if asked.is_plain() && request.method() == "GET" {
+    if policy.is_none() && !place.is_negotiated && asked.is_plain() && request.method() == "GET" {
         return Ok(Reply::stored(stored));
     }
-    let headers: Vec<(&'static str, String)> =
+    let mut headers: Vec<(&'static str, String)> =
         KEPT.into_iter().filter_map(|name| Some((name, platform::response_header(&stored, name)?))).collect();
     let of = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
     let etag = of("etag").unwrap_or_default();
     let length = of("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    if let Some(policy) = policy {
+        headers.retain(|(name, _)| *name != "cache-control");
+        headers.push(("cache-control", cache_control(policy).to_owned()));
+    }
+    let timing = ("hit", began_ms);
     match decide(conditional(&asked), &etag, length) {
         Served::Whole if platform::has_body(&stored) => {
-            let mut reply = answer(Served::Whole, headers, &etag, length, None, "hit");
+            let mut reply = answer(Served::Whole, headers, &etag, length, None, timing);
             reply.body = Body::Upstream(stored);
             Ok(reply)
         }
-        Served::NotModified => Ok(answer(Served::NotModified, headers, &etag, length, None, "hit")),
+        Served::NotModified => Ok(answer(Served::NotModified, headers, &etag, length, None, timing)),
         served => {
             let bytes = platform::response_bytes(&stored).await;
-            let bytes = bytes.ok_or_else(|| Problem::new(Code::Internal))?;
-            Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), "hit"))
+            let bytes = Bytes::from(bytes.ok_or_else(|| Problem::new(Code::Internal))?);
+            Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), timing))
         }
     }
 }
@@ -204,14 +238,15 @@ fn answer(
     mut headers: Vec<(&'static str, String)>,
     etag: &str,
     length: u64,
-    bytes: Option<Vec<u8>>,
-    from: &str,
+    bytes: Option<Bytes>,
+    (from, began_ms): (&str, u64),
 ) -> Reply {
     headers.extend(cors::picture_headers());
     headers.push(("x-content-type-options", "nosniff".to_owned()));
     headers.push(("content-security-policy", "default-src 'none'; sandbox".to_owned()));
     headers.push(("accept-ranges", "bytes".to_owned()));
-    headers.push(("server-timing", format!("cache;desc={from}")));
+    let took_ms = platform::now_ms().saturating_sub(began_ms);
+    headers.push(("server-timing", format!("cache;desc={from};dur={took_ms}")));
     let mut reply = Reply { status: 200, headers, body: bytes.map_or(Body::Empty, Body::Bytes) };
     match served {
         Served::Whole => {}
@@ -220,7 +255,7 @@ fn answer(
             reply.replace("content-range", &format!("bytes {first}-{last}/{length}"));
             reply.replace("content-length", &(last - first + 1).to_string());
             if let Body::Bytes(bytes) = reply.body {
-                reply.body = Body::Bytes(bytes[first as usize..=last as usize].to_vec());
+                reply.body = Body::Bytes(bytes.slice(first as usize..=last as usize));
             }
         }
         Served::NotModified => {
@@ -240,17 +275,7 @@ fn answer(
     reply
 }
 
-/// Why a picture is not there: on its way, refused, or unknown.
-fn not_there(wanted: &PictureRequest, manifest: Option<Manifest>, now_ms: u64, request_id: &str) -> Reply {
-    let committed = manifest.map(|manifest| match (manifest.state, manifest.rejected) {
-        (State::Rejected, Some(RejectedBecause { code })) => Some(code),
-        _ => None,
-    });
-    let NotThere { code, retry_after_secs } = missing(wanted.video, committed, now_ms);
-    negative(&Problem::new(code), retry_after_secs, request_id)
-}
-
-/// An answer that there is no picture. Nothing negative is ever stored at the edge, and a browser asks again soon.
+/// An answer that there is no picture. Nothing negative is ever stored in the cache, and a browser asks again soon.
 fn negative(problem: &Problem, retry_after_secs: Option<u32>, request_id: &str) -> Reply {
     let mut reply = Reply::problem(problem, request_id);
     reply.headers.extend(cors::picture_headers());

@@ -1,10 +1,20 @@
 //! Decides how a picture is served: by which headers, from which cache entry, whole or in part, made or found.
 
+mod fetch;
+mod flight;
 mod handler;
+mod known;
+mod negotiate;
+mod original;
 mod policy;
 mod precondition;
 mod render;
 
-pub(crate) use handler::serve;
-pub use policy::{CachePolicy, NotThere, cache_control, missing};
+pub(crate) use fetch::choose_poster;
+pub use flight::{Flights, Role};
+pub(crate) use handler::{Place, purge, serve};
+pub use known::{bare_thumbnails, of_keys};
+pub use negotiate::negotiated;
+pub(crate) use original::original;
+pub use policy::{CachePolicy, NotThere, cache_control, is_public_width, judge_bare, missing};
 pub use precondition::{Conditional, Served, decide};

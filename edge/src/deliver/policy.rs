@@ -1,6 +1,6 @@
 //! Decides how long a picture may be kept, and what is said of one that is not there. Pure.
 
-use glimpse_contract::{Code, PictureRequest, VideoId, limits, revision_of_etag};
+use glimpse_contract::{Code, PictureRequest, Variant, VideoId, limits, revision_of_etag};
 
 /// How far a clock may be behind that made an id, in milliseconds.
 const SKEW_MS: u64 = 60 * 1000;
@@ -12,6 +12,34 @@ pub enum CachePolicy {
     Immutable,
     /// The owner may choose another picture for this URL: five minutes, then a look in the background.
     Bare,
+    /// The URL carries another revision than the entry that it is answered from, and which of the two is newer is not known
+    /// for sure: some seconds.
+    Doubtful,
+}
+
+/// How long a bare entry is believed that a revision is not the present one, in milliseconds. So a revision that was made
+/// up costs a look into the bucket once in this time at the most, and a poster that was chosen elsewhere is seen here
+/// after it.
+const BELIEVED_MS: u64 = 10_000;
+
+/// How a picture of a bare URL's entry may be sent for the same URL with a revision: for good if it is the picture's own,
+/// for a moment if the entry is young, and not at all (`None`: ask the bucket) otherwise.
+pub fn judge_bare(revision: &str, etag: &str, age_ms: u64) -> Option<CachePolicy> {
+    match revision_of_etag(etag) {
+        Some(own) if own == revision => Some(CachePolicy::Immutable),
+        _ => (age_ms < BELIEVED_MS).then_some(CachePolicy::Doubtful),
+    }
+}
+
+/// Whether everybody may ask for a picture of this size: any, where no widths are named; else the defaults and these
+/// widths, each without a height.
+pub fn is_public_width(variant: Variant, widths: &[u32]) -> bool {
+    widths.is_empty()
+        || variant.parameters().iter().all(|(name, value)| match *name {
+            "height" => false,
+            "width" => value.parse().is_ok_and(|width| widths.contains(&width)),
+            _ => true,
+        })
 }
 
 impl CachePolicy {
@@ -30,6 +58,7 @@ pub fn cache_control(policy: CachePolicy) -> &'static str {
     match policy {
         CachePolicy::Immutable => "public, max-age=31536000, immutable",
         CachePolicy::Bare => "public, max-age=300, stale-while-revalidate=86400",
+        CachePolicy::Doubtful => "public, max-age=5",
     }
 }
 
@@ -96,6 +125,38 @@ mod tests {
             let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
             let request = PictureRequest::parse(&path, Some(query)).unwrap().unwrap();
             assert_eq!(CachePolicy::of(&request, etag), policy, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_revision_that_is_made_up_is_answered_from_the_bare_entry_for_a_moment() {
+        let etag = "\"0123456789abcdef0123456789abcdef\"";
+        assert_eq!(judge_bare("01234567", etag, u64::MAX), Some(CachePolicy::Immutable));
+        assert_eq!(judge_bare("76543210", etag, BELIEVED_MS - 1), Some(CachePolicy::Doubtful));
+        assert_eq!(judge_bare("76543210", etag, BELIEVED_MS), None, "another poster may have been chosen");
+        assert_eq!(judge_bare("76543210", "odd", 0), Some(CachePolicy::Doubtful));
+    }
+
+    #[test]
+    fn only_widths_that_are_named_are_public() {
+        for (url, is_public) in [
+            ("thumbnail.jpg", true),
+            ("thumbnail.jpg?width=640", true),
+            ("thumbnail.png?time=3&rotate=90", true),
+            ("thumbnail.jpg?width=320", true),
+            ("animated.gif?width=160&fps=10", true),
+            ("storyboard.vtt", true),
+            ("thumbnail.jpg?width=321", false),
+            ("thumbnail.jpg?width=3840", false),
+            ("thumbnail.jpg?height=320", false),
+            ("thumbnail.jpg?width=320&height=180", false),
+            ("animated.gif?width=640", false),
+        ] {
+            let (file, query) = url.split_once('?').unwrap_or((url, ""));
+            let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
+            let variant = PictureRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
+            assert_eq!(is_public_width(variant, &[160, 320]), is_public, "{url}");
+            assert!(is_public_width(variant, &[]), "{url}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Decides how the `render` Lambda is asked for a picture, and what its answers mean. Pure.
 
-use glimpse_contract::{Code, Json, Manifest, PictureRequest, Problem, State, Visibility};
+use glimpse_contract::{Code, Json, Manifest, PictureRequest, Problem, State, VideoId, Visibility};
 
 use crate::config::Config;
 use crate::sign::{Authorize, SignError, authorize};
@@ -30,14 +30,15 @@ pub(super) fn may_be_made(wanted: &PictureRequest, manifest: &Manifest) -> bool 
         && manifest.visibility == Visibility::Public
 }
 
-/// The request for a picture; `None` if this deployment makes none on demand.
+/// The request for what is made of a video under this name; `None` if this deployment makes nothing on demand.
 pub(super) fn request(
-    wanted: &PictureRequest,
+    video: VideoId,
+    name: &str,
     config: &Config,
     now_ms: u64,
 ) -> Option<Result<RenderRequest, SignError>> {
     let origin = config.render_url.as_ref()?;
-    let url = format!("{origin}/{}/{}", wanted.video, wanted.variant.file_name());
+    let url = format!("{origin}/{video}/{name}");
     let unsigned = Authorize { method: METHOD, url: &url, service: "lambda" };
     let signed = authorize(&unsigned, &config.credentials, &config.location.region, now_ms);
     Some(signed.map(|headers| RenderRequest { url, headers }))
@@ -88,7 +89,9 @@ mod tests {
     #[test]
     fn the_function_is_asked_by_the_canonical_name() {
         let config = with(&[("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws/")]);
-        let request = request(&wanted("width=200&time=1.50"), &config, 0).unwrap().unwrap();
+        let wanted = wanted("width=200&time=1.50");
+        let name = wanted.variant.file_name();
+        let request = request(wanted.video, &name, &config, 0).unwrap().unwrap();
         assert_eq!(
             request.url,
             "https://abc.lambda-url.eu-central-1.on.aws/7zzzzzzzzz0123456789abcdef/thumbnail-time_1.5-width_200.jpg"
@@ -96,7 +99,7 @@ mod tests {
         let authorization =
             request.headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value.as_str());
         assert!(authorization.unwrap().contains("Credential=AKID/19700101/eu-central-1/lambda/aws4_request"));
-        assert!(super::request(&wanted("width=200"), &with(&[]), 0).is_none());
+        assert!(super::request(wanted.video, &name, &with(&[]), 0).is_none());
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn found(
     }
     let now_ms = platform::now_ms();
     let video = document.video();
-    let manifest = storage::manifest(video, config, now_ms, request_id).await?;
+    let manifest = storage::manifest_with_poster(video, config, now_ms, request_id).await?;
     let owned = manifest.as_ref().filter(|manifest| {
         caller.as_ref().is_some_and(|caller| caller.token.is_none() && caller.owner == manifest.owner)
     });
@@ -98,7 +98,10 @@ async fn found(
     if is_for_all {
         let headers =
             vec![("etag", etag.clone()), ("cache-control", cache_control(CachePolicy::Bare).to_owned())];
-        platform::cache_put(context, cache_key, headers, text.clone().into_bytes());
+        let body = text.clone().into();
+        platform::wait_until(context, async move {
+            platform::cache_put(&cache_key, headers, body).await;
+        });
     }
     Ok(answer(request, document, &etag, text.into_bytes(), is_for_all, "miss", config))
 }
@@ -126,7 +129,7 @@ fn answer(
     let if_none_match = platform::header(request, "if-none-match");
     let asked = Conditional { if_none_match: if_none_match.as_deref(), ..Conditional::default() };
     let is_known = decide(asked, etag, bytes.len() as u64) == Served::NotModified;
-    let (status, body) = if is_known { (304, Body::Empty) } else { (200, Body::Bytes(bytes)) };
+    let (status, body) = if is_known { (304, Body::Empty) } else { (200, Body::Bytes(bytes.into())) };
     let mut reply = Reply { status, headers: Vec::new(), body }
         .with("etag", etag)
         .with("server-timing", format!("cache;desc={from}"))
@@ -167,7 +170,7 @@ fn refusal(none: NotShown, document: Document, config: &Config, request_id: &str
         let sign_in =
             (is_private && config.oidc.is_some()).then(|| format!("/auth/login?return_to=/{video}"));
         let html = html::state(&problem, retry_after_secs, sign_in.as_deref());
-        reply = Reply { status: code.status(), headers: Vec::new(), body: Body::Bytes(html.into_bytes()) };
+        reply = Reply { status: code.status(), headers: Vec::new(), body: Body::Bytes(html.into()) };
         dress(&mut reply, document, None, !is_private);
     } else {
         reply.headers.extend(cors::picture_headers());

@@ -45,6 +45,27 @@ pub fn head(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignEr
     Ask::object("HEAD", key, config).signed(config, now_ms)
 }
 
+/// How long the address of a file that is handed over is good for, in seconds: until the download has begun.
+const DOWNLOAD_EXPIRES_SECS: u64 = 300;
+
+/// The address of an object that a browser saves under this name, percent-encoded as `META_NAME` holds it: just as RFC 8187
+/// wants a name in a header.
+pub fn download(
+    method: &'static str,
+    key: &Key,
+    encoded_name: &str,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    let disposition = match encoded_name {
+        "" => "attachment".to_owned(),
+        name => format!("attachment; filename*=UTF-8''{name}"),
+    };
+    let mut ask = Ask::object(method, key, config).query("response-content-disposition", disposition);
+    ask.expires_secs = DOWNLOAD_EXPIRES_SECS;
+    ask.signed(config, now_ms)
+}
+
 /// Removes an object; one that is not there counts as removed.
 pub fn delete(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     Ask::object("DELETE", key, config).signed(config, now_ms)
@@ -174,6 +195,17 @@ mod tests {
             request.url
         );
         assert_eq!(request.headers[1], ("if-none-match", "*".to_owned()));
+    }
+
+    /// Row F19 of the threat table: a file is saved, and shown nowhere.
+    #[test]
+    fn a_file_is_handed_over_to_be_saved() {
+        let key =
+            Key::Source { owner: glimpse_contract::Owner::of("i", "s"), video: VideoId::new(1, [0; 10]) };
+        let url = download("GET", &key, "Ski%20trip.mp4", &example(), 1_700_000_000_000).unwrap().url;
+        let disposition =
+            "response-content-disposition=attachment%3B%20filename%2A%3DUTF-8%27%27Ski%2520trip.mp4";
+        assert!(url.contains(disposition) && url.contains("X-Amz-Expires=300"), "{url}");
     }
 
     #[test]

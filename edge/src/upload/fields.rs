@@ -84,7 +84,8 @@ fn bad(detail: String) -> Problem {
     Problem::because(Code::BadParameter, detail)
 }
 
-pub(super) fn shown(name: &str) -> String {
+/// As much of a name as is safe to repeat.
+pub(crate) fn shown(name: &str) -> String {
     name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(40).collect()
 }
 

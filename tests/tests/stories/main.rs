@@ -8,10 +8,13 @@
 
 mod browser;
 mod companion;
+mod crowd;
 mod deliver;
 mod identify;
+mod negotiate;
 mod outcome;
 mod pages;
+mod poster;
 mod receive;
 mod remove;
 mod render;

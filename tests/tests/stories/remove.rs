@@ -1,5 +1,8 @@
 //! A video that its owner deletes is gone, stays gone, and says so.
 
+use std::time::Duration;
+
+use e2e::eventually;
 use e2e::media;
 use e2e::person::{Person, fetch};
 use e2e::stack::{Options, Stack};
@@ -18,6 +21,16 @@ async fn a_deleted_video_leaves_nothing_but_the_word_that_it_was() {
     assert_eq!(ann.outcome(&video).await["state"], "ready");
     let poster = format!("{}/{video}/thumbnail.png?width=100", stack.edge);
     assert_eq!(fetch(Method::GET, &poster, &[]).await.status, 200);
+    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+    let thumbnail = shown["urls"]["thumbnail.jpg"].as_str().unwrap().to_owned();
+    let bare = format!("{}/{video}/thumbnail.jpg", stack.edge);
+    for url in [&poster, &thumbnail, &bare] {
+        eventually("a cache hit", Duration::from_secs(10), || async {
+            let answer = fetch(Method::GET, url, &[]).await;
+            answer.header("server-timing").starts_with("cache;desc=hit").then_some(())
+        })
+        .await;
+    }
     let before = stack.cloud.store().list(&format!("media/{video}/")).len();
 
     assert_eq!(delete(&bob, &video).await.status, 404, "not bob's");
@@ -25,6 +38,12 @@ async fn a_deleted_video_leaves_nothing_but_the_word_that_it_was() {
     let answer = delete(&ann, &video).await;
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     let removed = answer.json()["removed"].clone();
+    assert!(answer.json()["caches"]["purged"].as_u64().unwrap() >= 2, "{}", answer.json()["caches"]);
+    assert_eq!(answer.json()["caches"]["may_last_secs"], 31_536_000);
+    for url in [&poster, &thumbnail, &bare] {
+        let picture = fetch(Method::GET, url, &[]).await;
+        assert_eq!((picture.status.as_u16(), picture.code().as_str()), (410, "deleted"), "{url}");
+    }
     assert_eq!(removed, json!({ "source": true, "pictures": before - 1, "unfinished_uploads": 0 }));
     assert_eq!(stack.cloud.store().list(""), [format!("media/{video}/manifest.json")]);
 

@@ -47,7 +47,7 @@ async fn a_picture_is_made_when_it_is_asked_for_and_only_once() {
     assert_eq!(first.status, 200, "{}", String::from_utf8_lossy(&first.body));
     assert_eq!(size(&first.body), Some((200, 113)));
     assert_eq!(first.header("content-type"), "image/jpeg");
-    assert_eq!(first.header("server-timing"), "cache;desc=render");
+    assert!(first.header("server-timing").starts_with("cache;desc=render;dur="));
     assert_eq!(first.header("cache-control"), "public, max-age=31536000, immutable");
     assert_eq!(first.header("x-content-type-options"), "nosniff");
     assert_eq!(made(&stack), before + 1);
@@ -67,7 +67,7 @@ async fn a_picture_is_made_when_it_is_asked_for_and_only_once() {
     ] {
         let second = eventually("a cache hit", Duration::from_secs(10), || async {
             let answer = get(&same).await;
-            (answer.header("server-timing") == "cache;desc=hit").then_some(answer)
+            (answer.header("server-timing").starts_with("cache;desc=hit")).then_some(answer)
         })
         .await;
         assert_eq!(second.header("etag"), first.header("etag"), "{same}");

@@ -1,0 +1,141 @@
+//! Decides which format of a picture somebody gets who names none: RFC 9110, section 12.5.1. Pure.
+
+/// The path with the extension that `Accept` chooses, of `/{video}/thumbnail` and `/{video}/animated`; `None` of every
+/// other path. The extension is all that the header decides, so the cache knows a picture by its format alone.
+pub fn negotiated(path: &str, accept: impl FnOnce() -> Option<String>) -> Option<String> {
+    let (_, file) = path.strip_prefix('/')?.split_once('/')?;
+    let (plain, kind) = match file {
+        "thumbnail" => (".jpg", "image/jpeg"),
+        "animated" => (".gif", "image/gif"),
+        _ => return None,
+    };
+    let takes_webp = accept().is_some_and(|accept| prefers_webp(&accept, kind));
+    Some([path, if takes_webp { ".webp" } else { plain }].concat())
+}
+
+/// Whether WebP is at least as welcome as the format that everybody knows. `image/*` and `*/*` do not say that it can be
+/// shown: clients send them that know no WebP.
+fn prefers_webp(accept: &str, plain: &str) -> bool {
+    let (webp, is_named) = quality(accept, "image/webp");
+    let (plain, _) = quality(accept, plain);
+    webp > 0 && (plain == 0 || (is_named && webp >= plain))
+}
+
+/// How welcome a type is, in thousandths, and whether by its own name. The most precise range counts.
+fn quality(accept: &str, kind: &str) -> (u32, bool) {
+    let (mut found, mut precision) = (0, 0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let precise = if name.eq_ignore_ascii_case(kind) {
+            3
+        } else if name.eq_ignore_ascii_case("image/*") {
+            2
+        } else if name == "*/*" {
+            1
+        } else {
+            continue;
+        };
+        if precise > precision {
+            precision = precise;
+            let weight = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('='));
+            found = weight.map_or(1000, |text| thousandths(text.trim()));
+        }
+    }
+    (found, precision == 3)
+}
+
+/// A weight in thousandths. What is none weighs nothing.
+fn thousandths(text: &str) -> u32 {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = fraction.bytes().chain(*b"000").take(3);
+    let is_weight = matches!(whole, "0" | "1")
+        && fraction.len() <= 3
+        && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_weight {
+        return 0;
+    }
+    let fraction = digits.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    match (whole, fraction) {
+        ("1", 0) => 1000,
+        ("1", _) => 0,
+        _ => fraction,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_format_is_the_best_that_is_welcome() {
+        for (accept, extension) in [
+            (None, "jpg"),
+            (Some(""), "jpg"),
+            (Some("*/*"), "jpg"),
+            (Some("image/*"), "jpg"),
+            (Some("image/*,*/*;q=0.8"), "jpg"),
+            (Some("image/webp"), "webp"),
+            (Some("image/webp,*/*"), "webp"),
+            (Some("IMAGE/WEBP"), "webp"),
+            // What Chrome, Firefox and Safari send for an image, and Chrome for a page.
+            (Some("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"), "webp"),
+            (Some("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"), "webp"),
+            (
+                Some("image/webp,image/avif,image/jxl,image/heic,video/*;q=0.8,image/png,image/*;q=0.8"),
+                "webp",
+            ),
+            (Some("text/html,application/xhtml+xml,image/avif,image/webp,*/*;q=0.8"), "webp"),
+            (Some("image/webp;q=0.5,image/jpeg;q=0.9"), "jpg"),
+            (Some("image/webp;q=0.9,image/jpeg;q=0.9"), "webp"),
+            (Some("image/webp;q=0.899,image/jpeg;q=0.9"), "jpg"),
+            (Some("image/webp;q=0.5"), "webp"),
+            (Some("image/webp;q=0.5,*/*"), "jpg"),
+            (Some("image/webp;q=0"), "jpg"),
+            (Some("image/webp;q=0,*/*"), "jpg"),
+            (Some("image/*,image/jpeg;q=0"), "webp"),
+            (Some("image/webp ; Q = 0.000 , image/jpeg"), "jpg"),
+            (Some("image/webp;level=1;q=0.3,image/jpeg;q=0.2"), "webp"),
+            (Some("image/webp;q=1.001"), "jpg"),
+            (Some("image/webp;q=x"), "jpg"),
+            (Some("image/avif"), "jpg"),
+            (Some("text/html"), "jpg"),
+            (Some("image/webpx"), "jpg"),
+        ] {
+            let path = negotiated("/v/thumbnail", || accept.map(str::to_owned));
+            assert_eq!(path.as_deref(), Some(format!("/v/thumbnail.{extension}").as_str()), "{accept:?}");
+        }
+        let moving = |accept: &str| negotiated("/v/animated", || Some(accept.to_owned())).unwrap();
+        assert_eq!(
+            (moving("image/webp").as_str(), moving("*/*").as_str()),
+            ("/v/animated.webp", "/v/animated.gif")
+        );
+    }
+
+    #[test]
+    fn only_two_paths_are_open() {
+        let open = |path| negotiated(path, || None).is_some();
+        for path in [
+            "/v/storyboard",
+            "/v/thumbnail/",
+            "/v//thumbnail",
+            "/v/thumbnail.",
+            "/thumbnail",
+            "/v/a/thumbnail",
+        ] {
+            assert!(!open(path), "{path}");
+        }
+        assert!(open("/v/thumbnail"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_survived(accept in "[ -~]{0,60}|[a-z/*,;=q0-9. ]{0,60}") {
+            let path = negotiated("/v/thumbnail", || Some(accept.clone())).unwrap();
+            let is_named = accept.to_ascii_lowercase().contains("image/");
+            prop_assert!(path == "/v/thumbnail.jpg" || (is_named && path == "/v/thumbnail.webp"));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A picture without an extension comes in the best format for whoever asks; the file itself is for its owner, to save.
+
+use e2e::media;
+use e2e::person::{Answer, Person, client, fetch};
+use e2e::stack::{Options, Stack};
+use reqwest::Method;
+
+async fn get(url: &str, accept: &str) -> Answer {
+    fetch(Method::GET, url, &[("accept", accept)]).await
+}
+
+/// Rows D3 and F19 of the threat table.
+#[tokio::test]
+async fn a_picture_is_negotiated_and_the_file_is_handed_to_its_owner() {
+    let stack = Stack::start(Options::default()).await;
+    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let clip = media::clip(2, "320x240");
+    let video = ann.upload("Ski trip \u{e9}.mp4", "video/mp4", clip.clone()).await;
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    let at = |file: &str| format!("{}/{video}/{file}", stack.edge);
+
+    for (file, accept, kind) in [
+        ("thumbnail", "image/avif,image/webp,*/*", "image/webp"),
+        ("thumbnail", "*/*", "image/jpeg"),
+        ("thumbnail?width=100", "image/webp;q=0.2,image/jpeg;q=0.9", "image/jpeg"),
+        ("animated", "image/webp", "image/webp"),
+        ("animated", "image/png", "image/gif"),
+    ] {
+        let answer = get(&at(file), accept).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, kind), "{file} {accept}");
+        assert_eq!(answer.header("vary"), "Accept", "{file}");
+    }
+    // The cache knows formats, and no header: another text for the same wish is a hit, and so is the extension.
+    for (url, accept) in [(at("thumbnail"), "image/webp;q=0.9"), (at("thumbnail.webp"), "x/y")] {
+        let answer = get(&url, accept).await;
+        assert!(answer.header("server-timing").starts_with("cache;desc=hit"), "{url} {accept}");
+    }
+    assert_eq!(get(&at("thumbnail.webp"), "*/*").await.header("vary"), "", "nothing was chosen");
+    let bad = get(&at("thumbnail?wide=1"), "*/*").await;
+    assert_eq!(
+        (bad.status.as_u16(), bad.code().as_str(), bad.header("vary")),
+        (400, "bad_parameter", "Accept")
+    );
+    assert_eq!(get(&at("storyboard"), "*/*").await.status, 404);
+
+    // The file: never without proof, never to somebody else, never to be shown.
+    let stranger = fetch(Method::GET, &at("original"), &[]).await;
+    assert_eq!((stranger.status.as_u16(), stranger.header("cache-control")), (401, "no-store"));
+    assert_eq!(bob.get(&format!("/{video}/original")).await.code(), "not_found");
+    let odd = ann.get(&format!("/{video}/original?inline=1")).await;
+    assert!(odd.code() == "bad_parameter" && odd.json()["detail"].as_str().unwrap().contains("`inline`"));
+    let answer = ann.get(&format!("/{video}/original")).await;
+    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (302, "no-store"));
+    assert_eq!(answer.header("referrer-policy"), "no-referrer");
+    let file = Answer::of(client().get(answer.header("location")).send().await.unwrap()).await;
+    assert_eq!(file.body, clip);
+    assert_eq!(file.header("content-disposition"), "attachment; filename*=UTF-8''Ski%20trip%20%C3%A9.mp4");
+
+    for source in stack.cloud.store().list("uploads/") {
+        stack.cloud.store().delete(&source).await.unwrap();
+    }
+    let gone = ann.get(&format!("/{video}/original")).await;
+    assert_eq!((gone.status.as_u16(), gone.code().as_str()), (410, "source_gone"));
+}
