@@ -15,7 +15,7 @@ use self::screen::{Part, Screen};
 use self::timing::Shown;
 use super::check::{self, PictureError};
 use super::colour;
-use super::palette::{Histogram, Palette};
+use super::palette::{Histogram, Palette, Weights};
 use crate::size::Size;
 
 /// How much may be lost on the way to fewer bytes.
@@ -39,7 +39,7 @@ pub struct Loss {
 
 /// What is used where nothing is said about bytes. Measured on films, at 60 frames of 320x180: fewer bytes than ffmpeg's
 /// palette of 128 colours and Bayer pattern of scale 5, and nearer to the frames.
-pub const FINE: Loss = Loss { colours: 255, roughness: 0.7, still: 3.0, near: 2.0, every: 1, percent: 100 };
+pub const FINE: Loss = Loss { colours: 255, roughness: 0.7, still: 2.5, near: 1.5, every: 1, percent: 100 };
 
 /// What is tried until it fits: loss goes first, then colours, then frames, then pixels.
 const STEPS: [Loss; 13] = [
@@ -67,7 +67,8 @@ pub fn encode<F: AsRef<[u8]>>(
     loss: &Loss,
 ) -> Result<Bytes, PictureError> {
     check::frames(frames, size)?;
-    write(frames, size, fps, &Histogram::of(frames), loss)
+    let weights = weigh(frames, size);
+    write(frames, size, fps, (&weights, &counted(frames, size, &weights)), loss)
 }
 
 /// The same in at most `max_bytes`: loss goes first, then colours, then frames, then pixels.
@@ -78,15 +79,24 @@ pub fn encode_within<F: AsRef<[u8]>>(
     max_bytes: usize,
 ) -> Result<Bytes, PictureError> {
     check::frames(frames, size)?;
-    let histogram = Histogram::of(frames);
-    check::within(&STEPS, max_bytes, |loss| write(frames, size, fps, &histogram, loss))
+    let weights = weigh(frames, size);
+    let histogram = counted(frames, size, &weights);
+    check::within(&STEPS, max_bytes, |loss| write(frames, size, fps, (&weights, &histogram), loss))
+}
+
+fn weigh<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Vec<Weights> {
+    frames.iter().map(|frame| Weights::of(frame.as_ref(), size.width as usize)).collect()
+}
+
+fn counted<F: AsRef<[u8]>>(frames: &[F], size: Size, weights: &[Weights]) -> Histogram {
+    Histogram::of(frames, size.width as usize, weights)
 }
 
 fn write<F: AsRef<[u8]>>(
     frames: &[F],
     size: Size,
     fps: f64,
-    histogram: &Histogram,
+    (weights, histogram): (&[Weights], &Histogram),
     loss: &Loss,
 ) -> Result<Bytes, PictureError> {
     let palette = histogram.palette(loss.colours.clamp(2, 255));
@@ -97,7 +107,8 @@ fn write<F: AsRef<[u8]>>(
     };
     let (width, height) = check::sides(small, u16::MAX)?;
     let mut screen = Screen::new(small, &palette, loss);
-    let parts = parts(frames, size, &timing::schedule(frames.len(), fps, loss.every), &mut screen, small);
+    let schedule = timing::schedule(frames.len(), fps, loss.every);
+    let parts = parts((frames, weights), size, &schedule, &mut screen, small);
 
     let fault = |error: gif::EncodingError| PictureError::Encoder(error.to_string());
     let bytes: usize = parts.iter().map(|part| part.codes.len() * 257 / 256 + 32).sum();
@@ -125,7 +136,7 @@ fn write<F: AsRef<[u8]>>(
 
 /// The changed part of each frame. One that changes nothing makes the one before last longer.
 fn parts<F: AsRef<[u8]>>(
-    frames: &[F],
+    (frames, weights): (&[F], &[Weights]),
     size: Size,
     schedule: &[Shown],
     screen: &mut Screen<'_>,
@@ -133,12 +144,16 @@ fn parts<F: AsRef<[u8]>>(
 ) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::with_capacity(schedule.len());
     for Shown { frame, delay_cs } in schedule {
-        let Some(frame) = frames.get(*frame).map(AsRef::as_ref) else {
+        let (Some(own), Some(weights)) = (frames.get(*frame).map(AsRef::as_ref), weights.get(*frame)) else {
             continue;
         };
-        let shrunk =
-            if size == small { Cow::Borrowed(frame) } else { colour::shrink(frame, size, small).into() };
-        match (screen.draw(&shrunk, *delay_cs), parts.last_mut()) {
+        let drawn = if size == small {
+            screen.draw(own, weights, *delay_cs)
+        } else {
+            let shrunk = colour::shrink(own, size, small);
+            screen.draw(&shrunk, &Weights::of(&shrunk, small.width as usize), *delay_cs)
+        };
+        match (drawn, parts.last_mut()) {
             (Some(part), _) => parts.push(part),
             (None, Some(last)) if last.delay_cs.checked_add(*delay_cs).is_some() => last.delay_cs += delay_cs,
             (None, _) => parts.push(screen.nothing(*delay_cs)),

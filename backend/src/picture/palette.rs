@@ -3,8 +3,6 @@
 //! The colours are counted in a histogram of five bits a channel, the histogram is cut where its variance is largest,
 //! and a few rounds of k-means move each colour to the mean of what it stands for.
 
-/// Bits of each channel in the histogram.
-const BITS: u32 = 5;
 /// How many pixels are counted at most: more of them do not change the palette and only cost time.
 const SAMPLES: usize = 1 << 19;
 /// Rounds of k-means after the cut.
@@ -29,11 +27,97 @@ fn rgb([luma, blue, red]: Seen) -> [u8; 3] {
     [red, green, blue].map(|value| value.round().clamp(0.0, 255.0) as u8)
 }
 
-/// A colour as a histogram's place: `BITS` of each channel.
+/// Shades of each channel that the histogram tells apart.
+const SHADES: usize = 40;
+
+/// Which of `count` shades each value of a channel belongs to: up to `dark` as many for half of the steps, since small
+/// differences show where there is little light.
+pub(crate) const fn shades(count: usize, dark: usize, dark_step: usize) -> [u8; 256] {
+    let mut of = [0; 256];
+    let below = dark / dark_step;
+    let mut value = 0;
+    while value < 256 {
+        of[value] = if value < dark {
+            value / dark_step
+        } else {
+            below + (value - dark) * (count - below) / (256 - dark)
+        } as u8;
+        value += 1;
+    }
+    of
+}
+
+const SHADE_OF: [u8; 256] = shades(SHADES, 32, 4);
+
+/// A colour as a histogram's place.
 #[derive(Debug, Clone, Copy)]
 struct Bin {
     weight: f32,
     at: Seen,
+}
+
+/// The side of the blocks whose busyness is measured.
+pub(crate) const BLOCK: usize = 8;
+/// The variance of brightness in a block where twice the error of a flat one is as visible; that of the stabilising
+/// constant of SSIM (`(0.03 * 255)^2`, <https://doi.org/10.1109/TIP.2003.819861>).
+const BUSY: f32 = 58.5;
+/// However busy, more than so many times a flat block's error is seen.
+const MOST_WEIGHT: f32 = 48.0;
+/// Below this brightness an error shows the more the darker it is, with the other constant of SSIM: `(0.01 * 255)^2`.
+const DARK: f32 = 7.0;
+const DARKEST: f32 = 6.5;
+/// However dark, no pixel counts for more than so many of a bright and flat block.
+const MOST_SHARE: f32 = 12.0;
+
+/// How much error each block of a frame bears: 1 for a flat one, more for a busy one, less for a dark one.
+#[derive(Debug, Clone, Default)]
+pub struct Weights {
+    list: Vec<f32>,
+    columns: usize,
+    height: usize,
+}
+
+impl Weights {
+    /// Those of a raw `rgb24` frame of this width.
+    pub fn of(frame: &[u8], width: usize) -> Self {
+        let width = width.max(1);
+        let (columns, height) = (width.div_ceil(BLOCK), frame.len() / 3 / width);
+        let mut list = Vec::with_capacity(columns * height.div_ceil(BLOCK));
+        for rows in frame.chunks(BLOCK * width * 3) {
+            for left in (0..width).step_by(BLOCK) {
+                list.push(weigh(rows, width, left..(left + BLOCK).min(width)));
+            }
+        }
+        Self { list, columns, height }
+    }
+
+    /// For each row of pixels those of its blocks.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        (0..self.height).map(|y| &self.list[y / BLOCK * self.columns..][..self.columns])
+    }
+
+    /// That of the block in which a pixel is.
+    pub(crate) fn at(&self, x: usize, y: usize) -> f32 {
+        self.list[y / BLOCK * self.columns + x / BLOCK]
+    }
+}
+
+fn weigh(rows: &[u8], width: usize, columns: std::ops::Range<usize>) -> f32 {
+    let (mut sum, mut squares, mut count) = (0_u32, 0_u32, 0_u32);
+    // Every other row tells as much.
+    for row in rows.chunks_exact(width * 3).step_by(2) {
+        for pixel in row[columns.start * 3..columns.end * 3].chunks_exact(3) {
+            let luma = 5 * u32::from(pixel[0]) + 9 * u32::from(pixel[1]) + 2 * u32::from(pixel[2]);
+            sum += luma;
+            squares += luma * luma;
+            count += 1;
+        }
+    }
+    let (sum, squares, count) = (sum as f32 / 16.0, squares as f32 / 256.0, count.max(1) as f32);
+    let mean = sum / count;
+    let variance = (squares / count - mean * mean).max(0.0);
+    let dark = (2.0 * mean * mean + DARKEST) / (2.0 * DARK * DARK + DARKEST);
+    (1.0 + variance / BUSY).min(MOST_WEIGHT) * dark.min(1.0)
 }
 
 /// How often each colour occurs.
@@ -43,36 +127,37 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts the pixels of raw `rgb24` frames, at most half a million of them, evenly spread.
-    pub fn of<F: AsRef<[u8]>>(frames: &[F]) -> Self {
+    /// Counts the pixels of raw `rgb24` frames of this width, at most half a million of them, evenly spread. Those of a
+    /// block count the less the larger its weight is: how busy it is, and how bright (see [`Weights`]).
+    pub fn of<F: AsRef<[u8]>>(frames: &[F], width: usize, weights: &[Weights]) -> Self {
         let pixels: usize = frames.iter().map(|frame| frame.as_ref().len() / 3).sum();
         // An odd step never keeps to the same columns of a row that is even.
         let step = (pixels / SAMPLES).max(1) | 1;
-        let mut counts = vec![[0_u32; 4]; 1 << (3 * BITS)];
+        let mut counts = vec![[0.0_f32; 4]; SHADES * SHADES * SHADES];
         let mut skip = 0;
-        for frame in frames {
-            let frame = frame.as_ref();
-            let mut at = skip;
-            while let Some(&[red, green, blue]) = frame.get(at * 3..at * 3 + 3) {
-                let place = [red, green, blue]
-                    .iter()
-                    .fold(0, |place, value| (place << BITS) | usize::from(value >> (8 - BITS)));
-                let count = &mut counts[place];
-                count[0] += 1;
-                count[1] += u32::from(red);
-                count[2] += u32::from(green);
-                count[3] += u32::from(blue);
-                at += step;
+        for (frame, weights) in frames.iter().zip(weights) {
+            for (row, weights) in frame.as_ref().chunks_exact(width.max(1) * 3).zip(weights.rows()) {
+                let mut x = skip;
+                while let Some(&[red, green, blue]) = row.get(x * 3..x * 3 + 3) {
+                    let pixel = [red, green, blue];
+                    let place = pixel
+                        .iter()
+                        .fold(0, |place, value| place * SHADES + usize::from(SHADE_OF[usize::from(*value)]));
+                    let count = &mut counts[place];
+                    let share = weights[x / BLOCK].recip().min(MOST_SHARE);
+                    count[0] += share;
+                    for (sum, value) in count[1..].iter_mut().zip(pixel) {
+                        *sum += share * f32::from(value);
+                    }
+                    x += step;
+                }
+                skip = x - width;
             }
-            skip = at - frame.len() / 3;
         }
         let bins = counts
             .iter()
-            .filter(|count| count[0] > 0)
-            .map(|count| {
-                let weight = count[0] as f32;
-                Bin { weight, at: seen([1, 2, 3].map(|channel| count[channel] as f32 / weight)) }
-            })
+            .filter(|count| count[0] > 0.0)
+            .map(|[weight, sums @ ..]| Bin { weight: *weight, at: seen(sums.map(|sum| sum / weight)) })
             .collect();
         Self { bins }
     }
@@ -126,7 +211,7 @@ fn measure(bins: &[Bin], start: usize, end: usize) -> Part {
             squares[channel] += one * value * value;
         }
     }
-    let weight = weight.max(1.0);
+    let weight = weight.max(1e-9);
     let spread: [f64; 3] =
         std::array::from_fn(|channel| squares[channel] - sum[channel] * sum[channel] / weight);
     let axis = (0..3).fold(0, |best, axis| if spread[axis] > spread[best] { axis } else { best });
@@ -286,11 +371,16 @@ mod tests {
 
     use super::*;
 
+    fn histogram<F: AsRef<[u8]>>(frames: &[F], width: usize) -> Histogram {
+        let weights: Vec<_> = frames.iter().map(|frame| Weights::of(frame.as_ref(), width)).collect();
+        Histogram::of(frames, width, &weights)
+    }
+
     #[test]
     fn few_colours_are_all_kept() {
         let colours: [[u8; 3]; 4] = [[10, 10, 10], [250, 0, 0], [0, 0, 250], [250, 250, 250]];
         let frame: Vec<u8> = colours.iter().cycle().take(400).flatten().copied().collect();
-        let mut palette = Histogram::of(&[frame]).palette(255).colours().to_vec();
+        let mut palette = histogram(&[frame], 20).palette(255).colours().to_vec();
         palette.sort_unstable();
         let mut expected = colours;
         expected.sort_unstable();
@@ -299,7 +389,7 @@ mod tests {
 
     #[test]
     fn nothing_has_a_palette_of_one_colour() {
-        assert_eq!(Histogram::of::<&[u8]>(&[]).palette(255).colours().len(), 1);
+        assert_eq!(histogram::<&[u8]>(&[], 1).palette(255).colours().len(), 1);
     }
 
     #[test]
@@ -307,7 +397,7 @@ mod tests {
         let byte =
             |at: u32| (at.wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519) ^ at) as u8;
         let frame: Vec<u8> = (0..90_000_u32).map(|at| byte(byte(at).into()) ^ byte(at / 7)).collect();
-        let histogram = Histogram::of(&[&frame]);
+        let histogram = histogram(&[&frame], 300);
         let error = |most: usize| {
             let palette = histogram.palette(most);
             assert!(palette.colours().len() <= most);

@@ -4,10 +4,30 @@
 //! that stay: nothing shimmers, and what does not change need not be stored. For each cell of colours a table knows
 //! which two colours to mix and how much of each.
 
-use super::super::palette::{Palette, Seen, seen};
+use super::super::palette::{Palette, Seen, seen, shades};
 
-/// Bits of each channel of the table's cells.
-const BITS: u32 = 5;
+/// Shades of each channel that the table's cells tell apart.
+const SHADES: usize = 64;
+const SHADE_OF: [u8; 256] = shades(SHADES, 48, 2);
+/// The value in the middle of each shade.
+const MIDDLES: [f32; SHADES] = middles();
+
+const fn middles() -> [f32; SHADES] {
+    let (mut sums, mut counts) = ([0.0; SHADES], [0.0; SHADES]);
+    let mut value = 0;
+    while value < 256 {
+        sums[SHADE_OF[value] as usize] += value as f32;
+        counts[SHADE_OF[value] as usize] += 1.0;
+        value += 1;
+    }
+    let mut shade = 0;
+    while shade < SHADES {
+        sums[shade] /= counts[shade];
+        shade += 1;
+    }
+    sums
+}
+
 /// How many of a colour's neighbours are tried as its partner.
 const PARTNERS: usize = 16;
 
@@ -21,16 +41,13 @@ const BUSY: f32 = 2.0;
 /// The threshold that chooses the nearer of two colours.
 const EVEN: u8 = 7;
 
-/// What stands for a cell of colours.
-#[derive(Debug, Clone, Copy)]
-struct Mixture {
-    dark: u8,
-    bright: u8,
-    /// How many of sixteen pixels are bright; `UNKNOWN` until somebody asks.
-    share: u8,
-}
+/// What stands for a cell of colours: the darker colour, the brighter one, and above both one more than how many of
+/// sixteen pixels are bright. 0 until somebody asks, so that a table of them costs only what is asked for.
+type Mixture = u32;
 
-const UNKNOWN: u8 = 255;
+fn mixture(dark: usize, bright: usize, share: u8) -> Mixture {
+    dark as u32 | (bright as u32) << 8 | (u32::from(share) + 1) << 16
+}
 
 /// The mixtures of a palette's colours.
 #[derive(Debug)]
@@ -44,11 +61,10 @@ pub(crate) struct Dither<'a> {
 
 impl<'a> Dither<'a> {
     pub(crate) fn new(palette: &'a Palette, roughness: f32) -> Self {
-        let unknown = Mixture { dark: 0, bright: 0, share: UNKNOWN };
         Self {
             palette,
             neighbours: palette.neighbours(PARTNERS),
-            cells: vec![unknown; 1 << (3 * BITS)],
+            cells: vec![0; SHADES * SHADES * SHADES],
             roughness,
         }
     }
@@ -61,25 +77,24 @@ impl<'a> Dither<'a> {
         for ((pixels, indexes), weight) in blocks {
             let pattern = if *weight > BUSY { [EVEN; 4] } else { pattern };
             for (x, (pixel, index)) in pixels.chunks_exact(3).zip(indexes).enumerate() {
-                let cell =
-                    pixel.iter().fold(0, |cell, value| (cell << BITS) | usize::from(value >> (8 - BITS)));
+                let cell = pixel
+                    .iter()
+                    .fold(0, |cell, value| cell * SHADES + usize::from(SHADE_OF[usize::from(*value)]));
                 let mut mixture = self.cells[cell];
-                if mixture.share == UNKNOWN {
+                if mixture == 0 {
                     mixture = self.mix(cell);
                     self.cells[cell] = mixture;
                 }
-                *index = if mixture.share > pattern[x % 4] { mixture.bright } else { mixture.dark };
+                let is_bright = mixture >> 16 > u32::from(pattern[x % 4]) + 1;
+                *index = (mixture >> (8 * u32::from(is_bright))) as u8;
             }
         }
     }
 
     #[cold]
     fn mix(&self, cell: usize) -> Mixture {
-        let middle = |channel: u32| {
-            let value = (cell >> (channel * BITS)) & ((1 << BITS) - 1);
-            ((value << (8 - BITS)) + (1 << (7 - BITS))) as f32
-        };
-        let wanted = seen([middle(2), middle(1), middle(0)]);
+        let middles = [cell / SHADES / SHADES, cell / SHADES % SHADES, cell % SHADES];
+        let wanted = seen(middles.map(|shade| MIDDLES[shade]));
         let places = self.palette.places();
         let nearest = self.palette.nearest(wanted);
         let own = places[nearest];
@@ -99,9 +114,9 @@ impl<'a> Dither<'a> {
         // The palette is sorted by brightness.
         let share = (share * SHARES) as u8;
         if partner < nearest {
-            Mixture { dark: partner as u8, bright: nearest as u8, share: SHARES as u8 - share }
+            mixture(partner, nearest, SHARES as u8 - share)
         } else {
-            Mixture { dark: nearest as u8, bright: partner as u8, share }
+            mixture(nearest, partner, share)
         }
     }
 }

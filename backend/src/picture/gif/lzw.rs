@@ -4,29 +4,65 @@
 /// The most codes that there are: they have twelve bits.
 const MOST_CODES: usize = 4096;
 
-/// The dictionary: for each code, by the index after it, the code of both; 0 for none, which no pair has.
+/// Slots of the dictionary's table: twice as many as there are codes, and 32 KiB, which the nearest cache holds.
+const SLOTS: usize = 2 * MOST_CODES;
+
+/// The dictionary: for a code and the index after it, the code of both.
 #[derive(Debug)]
 struct Dictionary {
-    rows: Vec<[u16; 256]>,
+    /// Twelve bits of the first code, eight of the index, twelve of the code of both; 0 for nothing, since no code of
+    /// two is 0. Where a slot is taken, the next one is tried.
+    slots: Box<[u32; SLOTS]>,
+    /// For each code which indexes may follow it, by their lowest six bits.
+    followers: Box<[u64; MOST_CODES]>,
 }
 
 impl Dictionary {
+    fn new() -> Self {
+        // On the heap from the start: they are too large for a stack.
+        Self {
+            slots: vec![0; SLOTS].try_into().expect("it is as long as it was made"),
+            followers: vec![0; MOST_CODES].try_into().expect("it is as long as it was made"),
+        }
+    }
+
+    #[inline]
+    fn pair(code: u16, index: u8) -> (u32, usize) {
+        let pair = u32::from(code) << 8 | u32::from(index);
+        // Knuth's multiplicative hashing: the golden ratio of 2^32.
+        (pair, pair.wrapping_mul(2_654_435_769) as usize >> (32 - SLOTS.trailing_zeros()))
+    }
+
     /// The code of what this code is, followed by this index.
     #[inline]
     fn find(&self, code: u16, index: u8) -> Option<u16> {
-        let found = self.rows[usize::from(code)][usize::from(index)];
-        (found != 0).then_some(found)
+        if self.followers[usize::from(code) % MOST_CODES] >> (index % 64) & 1 == 0 {
+            return None;
+        }
+        let (pair, mut at) = Self::pair(code, index);
+        loop {
+            match self.slots[at % SLOTS] {
+                0 => return None,
+                slot if slot >> 12 == pair => return Some((slot & 0xfff) as u16),
+                _ => at += 1,
+            }
+        }
     }
 
-    /// Takes in a new code.
+    /// Takes in a new code. There are never more than half as many as slots.
+    #[inline]
     fn add(&mut self, code: u16, index: u8, new: u16) {
-        self.rows[usize::from(code)][usize::from(index)] = new;
-        self.rows[usize::from(new)] = [0; 256];
+        self.followers[usize::from(code) % MOST_CODES] |= 1 << (index % 64);
+        let (pair, mut at) = Self::pair(code, index);
+        while self.slots[at % SLOTS] != 0 {
+            at += 1;
+        }
+        self.slots[at % SLOTS] = pair << 12 | u32::from(new);
     }
 
-    /// Forgets all but the first so many codes, and what follows those. A row is cleared when its code is made.
-    fn clear(&mut self, first: u16) {
-        self.rows[..usize::from(first)].fill([0; 256]);
+    fn clear(&mut self) {
+        self.slots.fill(0);
+        self.followers.fill(0);
     }
 }
 
@@ -38,6 +74,12 @@ pub(crate) struct Follows<'a> {
 }
 
 impl Follows<'_> {
+    /// Whether any index would make the code longer.
+    #[inline]
+    pub(crate) fn any(self) -> bool {
+        self.dictionary.followers[usize::from(self.code) % MOST_CODES] != 0
+    }
+
     /// Whether this index would make the code longer instead of ending it.
     #[inline]
     pub(crate) fn has(self, index: u8) -> bool {
@@ -74,17 +116,18 @@ impl Bits {
 
 impl Encoder {
     pub(crate) fn new(bits: u32) -> Self {
-        Self { bits, dictionary: Dictionary { rows: vec![[0; 256]; MOST_CODES] } }
+        Self { bits, dictionary: Dictionary::new() }
     }
 
-    /// The minimum code size and the codes of these indexes, without the sub-blocks' lengths.
+    /// The minimum code size and the codes of these indexes, in rows of `width`, without the sub-blocks' lengths.
     ///
-    /// Where a pixel's index would end a code, `other` may name one that is as good and would not, which then takes its
-    /// place.
+    /// Where a pixel's index would end a code, `other` may name one for its place (x, y) that is as good and would not,
+    /// which then takes its place.
     pub(crate) fn encode(
         &mut self,
         pixels: &mut [u8],
-        other: impl Fn(usize, Follows<'_>) -> Option<u8>,
+        row: usize,
+        other: impl Fn(usize, usize, Follows<'_>) -> Option<u8>,
     ) -> Vec<u8> {
         let (bits, dictionary) = (self.bits, &mut self.dictionary);
         let clear = 1_u16 << bits;
@@ -93,40 +136,42 @@ impl Encoder {
         let mut out = Bits { to, buffer: 0, count: 0 };
         let mut width = bits + 1;
         let mut free = usize::from(clear) + 2;
-        dictionary.clear(clear);
+        dictionary.clear();
         out.put(clear, width);
         let mut prefix: Option<u16> = None;
-        for (place, pixel) in pixels.iter_mut().enumerate() {
-            let Some(code) = prefix else {
-                prefix = Some(u16::from(*pixel));
-                continue;
-            };
-            let mut found = dictionary.find(code, *pixel);
-            if found.is_none()
-                && let Some(other) = other(place, Follows { dictionary, code })
-            {
-                *pixel = other;
-                found = dictionary.find(code, other);
-            }
-            if found.is_some() {
-                prefix = found;
-                continue;
-            }
-            out.put(code, width);
-            if free < MOST_CODES {
-                dictionary.add(code, *pixel, free as u16);
-                // The decoder is one entry behind.
-                if free == 1 << width {
-                    width += 1;
+        for (y, pixels) in pixels.chunks_mut(row.max(1)).enumerate() {
+            for (x, pixel) in pixels.iter_mut().enumerate() {
+                let Some(code) = prefix else {
+                    prefix = Some(u16::from(*pixel));
+                    continue;
+                };
+                let mut found = dictionary.find(code, *pixel);
+                if found.is_none()
+                    && let Some(other) = other(x, y, Follows { dictionary, code })
+                {
+                    *pixel = other;
+                    found = dictionary.find(code, other);
                 }
-                free += 1;
-            } else {
-                out.put(clear, width);
-                width = bits + 1;
-                free = usize::from(clear) + 2;
-                dictionary.clear(clear);
+                if found.is_some() {
+                    prefix = found;
+                    continue;
+                }
+                out.put(code, width);
+                if free < MOST_CODES {
+                    dictionary.add(code, *pixel, free as u16);
+                    // The decoder is one entry behind.
+                    if free == 1 << width {
+                        width += 1;
+                    }
+                    free += 1;
+                } else {
+                    out.put(clear, width);
+                    width = bits + 1;
+                    free = usize::from(clear) + 2;
+                    dictionary.clear();
+                }
+                prefix = Some(u16::from(*pixel));
             }
-            prefix = Some(u16::from(*pixel));
         }
         if let Some(code) = prefix {
             out.put(code, width);
@@ -186,7 +231,7 @@ mod tests {
     }
 
     fn check(bits: u32, pixels: &[u8]) {
-        let codes = Encoder::new(bits).encode(&mut pixels.to_vec(), |_, _| None);
+        let codes = Encoder::new(bits).encode(&mut pixels.to_vec(), 7, |_, _, _| None);
         assert!(decode(&codes) == pixels, "{bits} bits, {} pixels", pixels.len());
     }
 
@@ -206,10 +251,10 @@ mod tests {
     fn an_index_that_will_do_makes_fewer_codes() {
         let pixels: Vec<u8> =
             (0..10_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 31) as u8).collect();
-        let exact = Encoder::new(2).encode(&mut pixels.clone(), |_, _| None);
+        let exact = Encoder::new(2).encode(&mut pixels.clone(), 100, |_, _, _| None);
         let mut chosen = pixels.clone();
-        let loose = Encoder::new(2).encode(&mut chosen, |place, follows| {
-            let other = 1 - pixels[place];
+        let loose = Encoder::new(2).encode(&mut chosen, 100, |x, y, follows| {
+            let other = 1 - pixels[y * 100 + x];
             follows.has(other).then_some(other)
         });
         assert!(loose.len() * 2 < exact.len(), "{} of {}", loose.len(), exact.len());

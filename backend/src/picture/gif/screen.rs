@@ -1,18 +1,11 @@
 //! Decides which pixels of a frame are drawn, and in which colours, over what is shown already. Pure.
 
-use super::super::palette::Palette;
+use super::super::palette::{BLOCK, Palette, Weights};
 use super::Loss;
 use super::dither::Dither;
 use super::lzw;
 use crate::size::Size;
 
-/// The side of the blocks whose busyness is measured.
-const BLOCK: usize = 8;
-/// The variance of brightness in a block where twice the error of a flat one is as visible; that of the stabilising
-/// constant of SSIM (`(0.03 * 255)^2`, <https://doi.org/10.1109/TIP.2003.819861>).
-const BUSY: f32 = 58.5;
-/// However busy, more than so many times a flat block's error is seen.
-const MOST_WEIGHT: f32 = 48.0;
 /// How many neighbours of a colour may stand for it.
 const NEIGHBOURS: usize = 8;
 
@@ -45,8 +38,6 @@ pub(crate) struct Screen<'a> {
     wanted: Vec<u8>,
     /// The index of each pixel as it is best written: `wanted`, or transparent where what is shown will do.
     written: Vec<u8>,
-    /// How busy each block is: 1 for a flat one.
-    weights: Vec<f32>,
 }
 
 /// Squared error, 16 times that of a channel: the channels weigh about as they are seen.
@@ -74,7 +65,6 @@ impl<'a> Screen<'a> {
             blank: true,
             wanted: vec![0; width * height],
             written: vec![0; width * height],
-            weights: vec![1.0; width.div_ceil(BLOCK) * height.div_ceil(BLOCK)],
         }
     }
 
@@ -85,21 +75,15 @@ impl<'a> Screen<'a> {
 
     /// A pixel that changes nothing.
     pub(crate) fn nothing(&mut self, delay_cs: u16) -> Part {
-        let codes = self.lzw.encode(&mut [self.transparent()], |_, _| None);
+        let codes = self.lzw.encode(&mut [self.transparent()], 1, |_, _, _| None);
         Part { left: 0, top: 0, width: 1, height: 1, codes, delay_cs }
     }
 
-    /// Draws a raw `rgb24` frame over what is shown; none if nothing changes.
-    pub(crate) fn draw(&mut self, frame: &[u8], delay_cs: u16) -> Option<Part> {
-        let columns = self.width.div_ceil(BLOCK);
+    /// Draws a raw `rgb24` frame, whose blocks bear so much error, over what is shown; none if nothing changes.
+    pub(crate) fn draw(&mut self, frame: &[u8], weights: &Weights, delay_cs: u16) -> Option<Part> {
         let (mut left, mut right, mut top, mut bottom) = (self.width, 0, self.height, 0);
-        for (y, row) in frame.chunks_exact(self.width * 3).enumerate() {
-            let blocks = y / BLOCK * columns..(y / BLOCK + 1) * columns;
-            if y % BLOCK == 0 {
-                let rows = &frame[y * self.width * 3..(y + BLOCK).min(self.height) * self.width * 3];
-                weigh(rows, self.width, &mut self.weights[blocks.clone()]);
-            }
-            if let Some((first, last)) = self.choose(y, row, blocks) {
+        for ((y, row), weights) in frame.chunks_exact(self.width * 3).enumerate().zip(weights.rows()) {
+            if let Some((first, last)) = self.choose(y, row, weights) {
                 left = left.min(first);
                 right = right.max(last + 1);
                 top = top.min(y);
@@ -111,24 +95,26 @@ impl<'a> Screen<'a> {
         }
         let width = right - left;
         let run = |y: usize| y * self.width + left..y * self.width + right;
-        let mut pixels: Vec<u8> = (top..bottom).flat_map(|y| &self.written[run(y)]).copied().collect();
+        let mut pixels = Vec::with_capacity(width * (bottom - top));
+        (top..bottom).for_each(|y| pixels.extend_from_slice(&self.written[run(y)]));
         let (transparent, limit) = (self.transparent(), self.loss.near * 16.0);
-        let (colours, neighbours, weights) = (self.colours, &self.neighbours, &self.weights);
+        let (colours, neighbours) = (self.colours, &self.neighbours);
         let (wanted, written, shown) = (&self.wanted, &self.written, &self.shown);
-        let position = |place: usize| (left + place % width, top + place / width);
-        let codes = self.lzw.encode(&mut pixels, |place, follows| {
-            let (x, y) = position(place);
+        let codes = self.lzw.encode(&mut pixels, width, |x, y, follows| {
+            if !follows.any() {
+                return None;
+            }
+            let (x, y) = (left + x, top + y);
             let at = y * self.width + x;
             if written[at] == transparent && follows.has(shown[at]) {
                 return Some(shown[at]);
             }
+            let own = &neighbours[usize::from(wanted[at])];
+            let mut likely = own.iter().copied().filter(|other| follows.has(*other)).peekable();
+            likely.peek()?;
             let pixel = &frame[at * 3..at * 3 + 3];
-            let own = wanted[at];
-            let weight = weights[y / BLOCK * columns + x / BLOCK];
-            let limit = error(colours[usize::from(own)], pixel) + (limit * weight) as i32;
-            let fits =
-                |other: &u8| error(colours[usize::from(*other)], pixel) <= limit && follows.has(*other);
-            neighbours[usize::from(own)].iter().copied().find(fits)
+            let limit = error(colours[usize::from(wanted[at])], pixel) + (limit * weights.at(x, y)) as i32;
+            likely.find(|other| error(colours[usize::from(*other)], pixel) <= limit)
         });
         for (y, row) in (top..bottom).zip(pixels.chunks_exact(width)) {
             for (shown, index) in self.shown[y * self.width + left..].iter_mut().zip(row) {
@@ -142,9 +128,8 @@ impl<'a> Screen<'a> {
     }
 
     /// Chooses a row's indexes; answers the first and the last pixel that changes.
-    fn choose(&mut self, y: usize, row: &[u8], blocks: std::ops::Range<usize>) -> Option<(usize, usize)> {
+    fn choose(&mut self, y: usize, row: &[u8], weights: &[f32]) -> Option<(usize, usize)> {
         let run = y * self.width..(y + 1) * self.width;
-        let weights = &self.weights[blocks];
         let wanted = &mut self.wanted[run.clone()];
         self.dither.row(y, row, weights, wanted);
         let written = &mut self.written[run.clone()];
@@ -173,25 +158,5 @@ impl<'a> Screen<'a> {
             }
         }
         first.map(|first| (first, last))
-    }
-}
-
-/// How busy each block of up to eight rows is.
-fn weigh(rows: &[u8], width: usize, weights: &mut [f32]) {
-    for (block, weight) in weights.iter_mut().enumerate() {
-        let columns = block * BLOCK * 3..((block + 1) * BLOCK).min(width) * 3;
-        let (mut sum, mut squares, mut count) = (0_u32, 0_u32, 0_u32);
-        // Every other row tells as much.
-        for row in rows.chunks_exact(width * 3).step_by(2) {
-            for pixel in row[columns.clone()].chunks_exact(3) {
-                let luma = (5 * u32::from(pixel[0]) + 9 * u32::from(pixel[1]) + 2 * u32::from(pixel[2])) / 16;
-                sum += luma;
-                squares += luma * luma;
-                count += 1;
-            }
-        }
-        let count = count.max(1) as f32;
-        let variance = (squares as f32 - sum as f32 * sum as f32 / count) / count;
-        *weight = (1.0 + variance / BUSY).clamp(1.0, MOST_WEIGHT);
     }
 }
