@@ -23,7 +23,8 @@ pub enum Key {
         /// Which video.
         video: VideoId,
     },
-    /// `slots/{owner}/{video}`: one of the videos of an upload token for several is taken.
+    /// `slots/{owner}/{video}`: one of the videos of an upload token for several is taken; and the name of a file that is
+    /// being uploaded in parts.
     Slot {
         /// Whose video it is.
         owner: Owner,

@@ -18,6 +18,8 @@ mod key;
 pub mod limits;
 mod manifest;
 mod problem;
+#[cfg(not(target_arch = "wasm32"))]
+mod schema;
 mod variant;
 
 pub use grant::{Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_VISIBILITY, decode_name, encode_name};

@@ -14,6 +14,7 @@ pub const MANIFEST_VERSION: u32 = 1;
 
 /// Who may see the pictures of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {
     /// Anybody who knows the URL.
@@ -58,6 +59,7 @@ pub struct RejectedBecause {
 /// What the customer said about a video when it was granted. Glimpse does not look into it; it comes back in the
 /// API, in the manifest and in webhooks.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub struct Passthrough {
     /// The customer's own name of the video.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,6 +27,8 @@ const THUMB_BUDGET_BYTES = 3_000;
 /** What sends files may weigh, after gzip: Uppy's core and its S3 plugin are nearly all of it. Nobody waits for it. */
 const UPLOADER_BUDGET_BYTES = 24_000;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
+/** The description of the API: it lies beside the page, where the Worker would answer the other addresses of `/api`. */
+const OPENAPI = fileURLToPath(new URL("../../docs/openapi.json", import.meta.url));
 const STATIC = ["favicon.svg", "icon-180.png"];
 const TARGET = ["chrome109", "firefox115", "safari16"];
 /** Licences that go with ours. */
@@ -69,6 +71,10 @@ function headersFile(targets) {
   Cache-Control: public, max-age=3600, stale-while-revalidate=86400
   Access-Control-Allow-Origin: *
   Cross-Origin-Resource-Policy: cross-origin
+
+/api/openapi.json
+  Access-Control-Allow-Origin: *
+  Cache-Control: public, max-age=300
 `;
 }
 
@@ -161,6 +167,8 @@ await writeFile(join(dist, "licences.txt"), await licences([...first.inputs, ...
 const html = await readFile(`${SRC}index.html`, "utf8");
 await writeFile(join(dist, "index.html"), html.replace("main.js", `/${script}`).replace("style.css", `/${style}`));
 await writeFile(join(dist, "_headers"), headersFile(uploadTargets(options)));
+await mkdir(join(dist, "api"));
+await writeFile(join(dist, "api/openapi.json"), JSON.stringify(JSON.parse(await readFile(OPENAPI, "utf8"))));
 for (const name of STATIC) await cp(`${SRC}${name}`, join(dist, name));
 await weigh(dist, "first load, JavaScript and CSS", ["index.html", script, style], BUDGET_BYTES);
 await weigh(dist, "what sends files, loaded when idle", [uploader], UPLOADER_BUDGET_BYTES);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join;
-use glimpse_contract::{Code, Key, Problem, VideoId, object};
+use glimpse_contract::{Code, Grant, Key, Owner, Problem, VideoId, object};
 
 use crate::Call;
 use crate::auth::UploadToken;
@@ -37,8 +37,8 @@ async fn only_video(video: VideoId, call: &Call<'_>) -> Result<VideoId, Problem>
     let key = Key::Source { owner: call.caller.owner.clone(), video };
     let request = storage::sign(s3::head(&key, call.config, platform::now_ms()), call.request_id)?;
     match storage::send(&request, call.request_id).await?.status {
-        404 => Ok(video),
-        200 => Err(Problem::new(Code::TokenUsedUp)),
+        404 if !is_over(video, call).await? => Ok(video),
+        200 | 404 => Err(Problem::new(Code::TokenUsedUp)),
         status => Err(storage::unexpected(status, call.request_id)),
     }
 }
@@ -64,14 +64,54 @@ async fn several(
     let choices = choose(ids, &uploaded, &slots, LEASE_SECS, now_ms);
     // Uploads that begin side by side see the same choices: each starts at another one.
     let start = usize::from(u16::from_be_bytes(platform::random())) % choices.len().max(1);
+    let mut is_used_up = true;
     for choice in choices.iter().cycle().skip(start).take(choices.len().min(TRIES)) {
+        if is_over(choice.video, call).await? {
+            continue;
+        }
+        is_used_up = false;
         if mark(choice, token, call).await? {
             return Ok(choice.video);
         }
     }
+    if is_used_up && (1..=TRIES).contains(&choices.len()) {
+        return Err(Problem::new(Code::TokenUsedUp));
+    }
     let detail = "All videos of this upload token are being uploaded. Try again when one has failed, or ask for a token \
                   for more videos.";
     Err(Problem::because(Code::Busy, detail))
+}
+
+/// Whether the video has been: one that was deleted has no source, and does not come back.
+async fn is_over(video: VideoId, call: &Call<'_>) -> Result<bool, Problem> {
+    let manifest = storage::manifest(video, call.config, platform::now_ms(), call.request_id).await?;
+    Ok(manifest.is_some())
+}
+
+/// Notes the file's name beside an upload in parts: S3 tells nobody what it was told at the beginning. The note goes with
+/// the mark, and is nobody's loss: what went wrong with it is in the log.
+pub(crate) async fn note(grant: &Grant, call: &Call<'_>) {
+    let now_ms = platform::now_ms();
+    let json = object! { "name" => &grant.name, "taken_at" => now_ms }.to_string();
+    let key = slot(&grant.owner, grant.video);
+    let signed = s3::put_json(&key, json, Condition::Always, call.config, now_ms);
+    let Ok(request) = storage::sign(signed, call.request_id) else { return };
+    if let Ok(answer) = storage::send(&request, call.request_id).await
+        && answer.status != 200
+    {
+        storage::unexpected(answer.status, call.request_id);
+    }
+}
+
+/// The name that was noted.
+pub(crate) async fn noted(video: VideoId, call: &Call<'_>) -> Result<Option<String>, Problem> {
+    let key = slot(&call.caller.owner, video);
+    let note = storage::read_json(&key, call.config, platform::now_ms(), call.request_id).await?;
+    Ok(note.and_then(|note| note.get("name").text().map(str::to_owned)))
+}
+
+fn slot(owner: &Owner, video: VideoId) -> Key {
+    Key::Slot { owner: owner.clone(), video }
 }
 
 async fn page(request: &S3Request, call: &Call<'_>) -> Result<String, Problem> {
@@ -85,7 +125,7 @@ async fn page(request: &S3Request, call: &Call<'_>) -> Result<String, Problem> {
 /// Whether the mark could be set: nobody else was faster.
 async fn mark(choice: &Choice, token: &UploadToken, call: &Call<'_>) -> Result<bool, Problem> {
     let now_ms = platform::now_ms();
-    let key = Key::Slot { owner: call.caller.owner.clone(), video: choice.video };
+    let key = slot(&call.caller.owner, choice.video);
     let condition = choice.replaces.as_deref().map_or(Condition::IfAbsent, Condition::IfMatch);
     let json = object! { "token" => &token.jti, "taken_at" => now_ms }.to_string();
     let request = storage::sign(s3::put_json(&key, json, condition, call.config, now_ms), call.request_id)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use glimpse_contract::{Code, Grant, Json, Key, Problem, VideoId, object};
 
 use crate::Call;
@@ -36,7 +36,8 @@ pub(crate) async fn params(query: &str, call: &Call<'_>) -> Result<Reply, Proble
 pub(crate) async fn create(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let wanted = parse_creation(&body(request, MAX_BODY_BYTES).await?)?;
     let (grant, _) = granted(&wanted.filename, &wanted.content_type, call).await?;
-    let upload_id = begin(&grant, call).await?;
+    let (upload_id, ()) = join(begin(&grant, call), claim::note(&grant, call)).await;
+    let upload_id = upload_id?;
     let bucket = &call.config.location.bucket;
     Ok(Reply::json(
         200,
@@ -217,6 +218,7 @@ pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply,
                 if is_said { content_type } else { Allowance::of(call.caller, config).usual_type() };
             let (grant, _) = granted(&name, &content_type, call).await?;
             let upload = storage::sign(presign_creation(&grant, config, now_ms), call.request_id)?;
+            claim::note(&grant, call).await;
             return Ok(Reply::json(
                 200,
                 &object! { "url" => &upload.url, "key" => grant.key().to_string(), "method" => "POST",
@@ -321,7 +323,7 @@ async fn granted(name: &str, content_type: &str, call: &Call<'_>) -> Result<(Gra
 
 /// `GET /api/uploads`
 pub(crate) async fn list_uploads(call: &Call<'_>) -> Result<Reply, Problem> {
-    /// Each costs a request to the bucket, and a Worker may make only so many.
+    /// Each costs two requests to the bucket, and a Worker may make only so many.
     const MOST: usize = 20;
     let request = s3::list_uploads(&call.caller.owner, None, MOST, call.config, platform::now_ms());
     let answer = send(request, call).await?;
@@ -331,11 +333,13 @@ pub(crate) async fn list_uploads(call: &Call<'_>) -> Result<Reply, Problem> {
     let found = s3::UnfinishedUploads::read(&storage::text(answer).await);
     let found = found.ok_or_else(|| storage::unexpected(200, call.request_id))?;
     let each = found.uploads.iter().map(|upload| async move {
-        let parts = parts(&upload.key, &upload.upload_id, call).await?;
+        let known = join(parts(&upload.key, &upload.upload_id, call), claim::noted(upload.video, call)).await;
+        let (parts, name) = (known.0?, known.1?);
         Ok::<_, Problem>(parts.map(|parts| {
-            object! { "video" => upload.video, "key" => upload.key.to_string(), "uploadId" => &upload.upload_id,
-                "initiated_at" => &upload.initiated_at, "parts" => parts.len(),
-                "bytes_uploaded" => parts.iter().map(|part| part.bytes).sum::<u64>() }
+            object! { "video" => upload.video, "name" => name, "key" => upload.key.to_string(),
+            "uploadId" => &upload.upload_id,
+            "initiated_at" => &upload.initiated_at, "parts" => parts.len(),
+            "bytes_uploaded" => parts.iter().map(|part| part.bytes).sum::<u64>() }
         }))
     });
     // One that was finished in between is left out.

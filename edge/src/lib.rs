@@ -4,6 +4,7 @@
 //! `deliver` and `page` but their handlers) take the clock, randomness and configuration as arguments and are tested natively.
 //! `platform` and `reply` are the only others that know the Workers runtime; `api`, `claim`, `companion`, `identify`,
 //! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::{fetch,handler,original}` and `page::handler` join the two.
+//! `openapi` describes the routes and is no part of the Worker.
 
 mod api;
 pub mod auth;
@@ -16,6 +17,8 @@ pub mod events;
 mod identify;
 mod login;
 pub mod moment;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod openapi;
 pub mod page;
 mod platform;
 mod receive;

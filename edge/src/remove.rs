@@ -52,6 +52,12 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
             status => return Err(storage::unexpected(status, request_id)),
         }
     }
+    // Its mark may hold the file's name.
+    let mark = s3::delete(&Key::Slot { owner: owner.clone(), video }, config, platform::now_ms());
+    let marked = storage::send(&storage::sign(mark, request_id)?, request_id).await?.status;
+    if !matches!(marked, 200 | 204 | 404) {
+        return Err(storage::unexpected(marked, request_id));
+    }
     let keys = delete_media(video, call).await?;
     let purged = deliver::purge(&deliver::of_keys(video, &keys, manifest.as_ref()), config).await;
     Ok(Reply::json(

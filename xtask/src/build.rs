@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::fingerprint::{self, Fingerprint};
+use crate::openapi;
 use crate::project::Project;
 use crate::run::{self, Step};
 use crate::setup::Tools;
@@ -93,7 +94,8 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
     // Cargo.lock and package-lock.json also fix the versions of the tools.
     for path in ["edge", "contract", "Cargo.toml", "Cargo.lock", "package-lock.json"] {
         let not_inputs =
-            ["edge/build", "edge/page", "edge/tests", "edge/bench"].map(|folder| project.path(folder));
+            ["edge/build", "edge/page", "edge/tests", "edge/bench", "edge/examples", "edge/src/openapi"]
+                .map(|path| project.path(path));
         inputs = inputs.with_path(&project.path(path), &not_inputs)?;
     }
     if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {
@@ -155,6 +157,7 @@ fn page(project: &Project, uploads: Uploads) -> Result<()> {
     let inputs = Fingerprint::new()
         .with(arguments.join(" ").as_bytes())
         .with_path(&project.path("edge/page"), std::slice::from_ref(&output))?
+        .with_path(&project.path(openapi::FILE), &[])?
         .with_path(&project.path("package-lock.json"), &[])?;
     if fingerprint::is_fresh(&stamp, inputs) && output.exists() {
         run::found("page", "nothing has changed");

@@ -10,6 +10,7 @@ mod deploy;
 mod dev;
 mod fingerprint;
 mod licences;
+mod openapi;
 mod package;
 mod project;
 mod run;
@@ -32,6 +33,7 @@ cargo xtask VERB
   test [filter…]        set up, build, then run every check and test; with filters only tests whose names contain one
   check                 the quick part of `test`: formatting, lints on both targets, documentation
   build [part…]         edge, page, native (without any: all three): what has changed since the last time
+  openapi               write the API's OpenAPI document, which the code makes, to docs/openapi.json
   bench WHAT [args]     set up, then measure engine, layer, edge or deliver against others; prints commands and tables
   package [arch…]       build and pack what is released, for x86_64, arm64 or (without any) both
   deploy --origin URL   package, then AWS's side, then the Worker; --dry-run needs no account
@@ -95,6 +97,10 @@ fn verb(arguments: &[String]) -> Result<ExitCode> {
         "deploy" => deploy::deploy(&Project::find()?, rest),
         "destroy" => deploy::destroy(&Project::find()?, rest),
         "package" => package::run(&Project::find()?, rest),
+        "openapi" => {
+            no_arguments(name, rest)?;
+            openapi::write(&Project::find()?)
+        }
         "bench" => bench::run(&Project::find()?, rest),
         "test" => test::run(&Project::find()?, rest),
         other => bail!("there is no verb `{other}`: `cargo xtask help` lists them"),

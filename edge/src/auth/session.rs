@@ -61,7 +61,8 @@ impl Cookies {
         Self { is_https }
     }
 
-    fn session_name(self) -> &'static str {
+    /// The name of the cookie of somebody who is signed in.
+    pub(crate) fn session_name(self) -> &'static str {
         if self.is_https { "__Host-glimpse" } else { "glimpse" }
     }
 

@@ -196,7 +196,7 @@ async fn an_upload_is_finished_with_either_spelling_of_an_etag() {
     {
         assert_eq!(upload.finish(&ann, parts.clone()).await.code(), "bad_parameter", "{parts}");
     }
-    assert!(stack.cloud.store().list("").is_empty(), "nothing of all that made a video");
+    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing of all that made a video");
 
     // Out of order, one as v5 sends it and one as v6 does.
     let parts = json!([
@@ -212,7 +212,7 @@ async fn an_upload_is_finished_with_either_spelling_of_an_etag() {
     assert_eq!(done.get("error"), None, "v4 and v5 would throw it");
     assert_eq!(done["video"], ann.get(&format!("/api/videos/{id}")).await.json());
     assert_eq!((&done["video"]["id"], &done["video"]["bytes"]), (&json!(id), &json!(PART + 1)));
-    assert_eq!(stack.cloud.store().list(""), std::slice::from_ref(&upload.key));
+    assert_eq!(stack.cloud.store().list("uploads/"), std::slice::from_ref(&upload.key));
 
     // An answer that was lost on the way is asked for again.
     let again = upload.finish(&ann, parts).await;
@@ -235,6 +235,34 @@ async fn a_cancelled_upload_is_answered_with_an_object() {
     assert_eq!((late.status.as_u16(), late.code().as_str()), (404, "not_found"));
     let late = client().put(upload.sign(&ann, 1).await).body("x").send().await.unwrap();
     assert_eq!(late.status(), 404, "S3 has forgotten it");
+}
+
+/// S3 tells nobody the name of an upload that is not finished, so the edge notes it.
+#[tokio::test]
+async fn an_unfinished_upload_is_listed_with_its_name_until_it_is_deleted() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let body = json!({ "filename": "Ski trip ü.mp4", "type": "video/mp4" });
+    let begun = ann.call(Method::POST, "/s3/multipart", Some(body)).await.json();
+    let body = json!({ "method": "POST", "key": "6f9619ff-8b86-d011-b42d-00cf4fc964ff-signed.mp4" });
+    let signed = ann.call(Method::POST, "/s3/presign", Some(body)).await.json();
+    let mut creation = client().post(signed["url"].as_str().unwrap());
+    for (name, value) in signed["headers"].as_object().unwrap() {
+        creation = creation.header(name, value.as_str().unwrap());
+    }
+    assert_eq!(creation.send().await.unwrap().status(), 200);
+
+    let listed = ann.get("/api/uploads").await.json();
+    let mut names: Vec<_> =
+        listed["uploads"].as_array().unwrap().iter().map(|upload| upload["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Ski trip ü.mp4", "signed.mp4"]);
+    for key in [&begun["key"], &signed["key"]] {
+        let video = key.as_str().unwrap().rsplit('/').next().unwrap();
+        assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
+    }
+    assert!(stack.cloud.store().list("slots/").is_empty(), "a deleted video leaves no name behind");
+    assert_eq!(ann.get("/api/uploads").await.json()["uploads"], json!([]));
 }
 
 #[tokio::test]

@@ -122,6 +122,28 @@ async fn a_token_for_three_makes_three() {
     assert_eq!(stack.cloud.store().list("uploads/").len(), 3);
 }
 
+/// A video that its owner has deleted was one of the token's all the same.
+#[tokio::test]
+async fn a_deleted_video_is_not_made_again_by_its_token() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let bob = holder(&stack);
+    for count in [1, 2] {
+        let (base, videos) = mint(&ann, json!({ "videos": count })).await;
+        for _ in 0..count {
+            let path = format!("{base}/api/videos");
+            let created = call(&bob, Method::POST, &path, Some(describe("a.mp4", BODY.len()))).await.json();
+            assert_eq!(bob.put(&created["upload"], BODY.to_vec()).await.status, 200);
+        }
+        for video in &videos {
+            let path = format!("/api/videos/{}", video.as_str().unwrap());
+            assert_eq!(ann.call(Method::DELETE, &path, None).await.status, 200);
+        }
+        let again = call(&bob, Method::POST, &format!("{base}/api/videos"), Some(describe("b.mp4", 5))).await;
+        assert_eq!((again.status.as_u16(), again.code().as_str()), (403, "token_used_up"), "{count}");
+    }
+}
+
 /// A customer's own backend signs tokens with the shared secret; what is not so signed is refused in the same words.
 #[tokio::test]
 async fn a_token_of_the_customers_own_backend_is_as_good() {

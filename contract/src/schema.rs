@@ -1,0 +1,84 @@
+//! Decides how ids and codes are described to machines: as JSON Schema, for the API's OpenAPI document. No part of the
+//! Worker.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::{Code, Owner, VideoId};
+
+impl JsonSchema for VideoId {
+    fn schema_name() -> Cow<'static, str> {
+        "VideoId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Names one video: 26 characters of Crockford's base32 in lower case. Newer ones sort first.",
+            "pattern": "^[0-7][0-9a-hjkmnp-tv-z]{25}$",
+            "examples": ["7xmg4ztpa10123456789abcdef"],
+        })
+    }
+}
+
+impl JsonSchema for Owner {
+    fn schema_name() -> Cow<'static, str> {
+        "Owner".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Names whose videos these are: it follows from issuer and subject of the account.",
+            "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$",
+        })
+    }
+}
+
+impl JsonSchema for Code {
+    fn schema_name() -> Cow<'static, str> {
+        "Code".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words: Vec<&str> = Self::ALL.iter().map(|code| code.as_str()).collect();
+        let rows = Self::ALL
+            .iter()
+            .map(|code| format!("- `{}` ({}): {}\n", code.as_str(), code.status(), code.message()));
+        let rows: String = rows.collect();
+        json_schema!({
+            "type": "string",
+            "description": format!("What went wrong, as a stable word for machines.\n\n{rows}"),
+            "enum": words,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern_of<T: JsonSchema>() -> String {
+        let schema = SchemaGenerator::default().into_root_schema_for::<T>();
+        schema.get("pattern").and_then(|pattern| pattern.as_str()).unwrap().to_owned()
+    }
+
+    /// The patterns are written by hand: they are held against what the ids really look like.
+    #[test]
+    fn an_id_is_what_its_pattern_says() {
+        let letters = |class: &str, letter: char| match class {
+            "owner" => letter.is_ascii_alphanumeric() || "-_".contains(letter),
+            _ => letter.is_ascii_digit() || (letter.is_ascii_lowercase() && !"ilou".contains(letter)),
+        };
+        for seed in 0..200_u8 {
+            let video = VideoId::new(u64::from(seed) << 40, [seed; 10]).to_string();
+            assert!(video.len() == 26 && video.as_bytes()[0] <= b'7', "{video}");
+            assert!(video.chars().all(|letter| letters("video", letter)), "{video}");
+            let owner = Owner::of("i", &seed.to_string()).to_string();
+            assert!(owner.len() == 22 && owner.ends_with(['A', 'Q', 'g', 'w']), "{owner}");
+            assert!(owner.chars().all(|letter| letters("owner", letter)), "{owner}");
+        }
+        assert!(pattern_of::<VideoId>().ends_with("{25}$") && pattern_of::<Owner>().contains("[AQgw]"));
+    }
+}

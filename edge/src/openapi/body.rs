@@ -1,0 +1,107 @@
+//! Decides how the bodies that the API takes are described: one type each. Their examples are held against the parsers.
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::{Visibility, limits};
+use schemars::JsonSchema;
+
+use super::shape::{NAME, UploadType};
+
+/// A file that is to be uploaded.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+pub struct NewVideo {
+    /// The file's name.
+    #[schemars(extend("pattern" = NAME))]
+    pub name: String,
+    /// Its length in bytes.
+    #[schemars(range(min = 1, max = limits::MAX_SINGLE_UPLOAD_BYTES))]
+    pub size: u64,
+    /// Its media type: one that may be uploaded, with or without parameters.
+    #[serde(rename = "type")]
+    pub content_type: String,
+    /// Base64 of its SHA-256: then S3 refuses any other bytes.
+    #[schemars(extend("pattern" = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
+    pub checksum_sha256: Option<String>,
+    /// Who may see the pictures, if not everybody who knows the URL.
+    pub visibility: Option<Visibility>,
+    /// Your own name of the video; it comes back with it.
+    #[schemars(length(max = limits::MAX_EXTERNAL_ID_BYTES))]
+    pub external_id: Option<String>,
+    /// Your own fields, at most 512 bytes as JSON; they come back with the video.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// What an upload token is to say; all of it may be left out.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mint {
+    /// The most bytes of each video.
+    #[schemars(range(min = 1))]
+    pub max_bytes: Option<u64>,
+    /// The media types that may be uploaded.
+    #[schemars(length(min = 1, max = 32), with = "Option<Vec<UploadType>>")]
+    pub types: Option<Vec<String>>,
+    /// How many videos; one if absent.
+    #[schemars(range(min = 1, max = limits::MAX_TOKEN_VIDEOS))]
+    pub videos: Option<u32>,
+    /// How long it lives, in seconds; an hour if absent.
+    #[schemars(range(min = 1, max = limits::MAX_UPLOAD_TOKEN_SECS))]
+    pub expires_in: Option<u64>,
+    /// Who may see the pictures.
+    pub visibility: Option<Visibility>,
+    /// Your own name of the video; it comes back with it.
+    #[schemars(length(max = limits::MAX_EXTERNAL_ID_BYTES))]
+    pub external_id: Option<String>,
+    /// Your own fields, at most 512 bytes as JSON; they come back with the video.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// A file that is to be uploaded in parts.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+pub struct Creation {
+    /// The file's name.
+    #[schemars(extend("pattern" = NAME))]
+    pub filename: String,
+    /// Its media type; if it is left out, what its name's ending stands for.
+    #[serde(rename = "type")]
+    pub content_type: Option<String>,
+}
+
+/// The parts that make an upload.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+pub struct Completion {
+    /// The parts, each once.
+    #[schemars(length(min = 1, max = limits::MAX_PARTS))]
+    pub parts: Vec<CompletedPart>,
+}
+
+/// A part that has arrived.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct CompletedPart {
+    /// Its number.
+    #[schemars(range(min = 1, max = limits::MAX_PARTS))]
+    pub part_number: u64,
+    /// S3's ETag, with its quotes or without.
+    #[serde(rename = "ETag")]
+    pub etag: String,
+}
+
+/// A request to S3, as Uppy's `signRequest` describes it.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignRequest {
+    /// The method.
+    #[schemars(extend("enum" = ["PUT", "POST", "GET", "DELETE"]))]
+    pub method: String,
+    /// Where the upload goes, as it was given out; for a new upload any text that ends with the file's name.
+    pub key: String,
+    /// S3's name of the upload, if it is one in parts that was begun.
+    pub upload_id: Option<String>,
+    /// The part's number, for a PUT of one.
+    pub part_number: Option<u64>,
+    /// The file's media type, for a new upload.
+    pub content_type: Option<String>,
+    /// The file's length in bytes, for a new upload: then S3 holds the client to it.
+    pub size: Option<u64>,
+}

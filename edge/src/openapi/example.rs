@@ -1,0 +1,189 @@
+//! Decides what the examples of the document are: values of the code's own types, made by the code itself.
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::{
+    Grant, Json, MANIFEST_VERSION, Manifest, Output, Owner, Passthrough, Reads, Source, State, Timings,
+    Variant, VideoId, Visibility,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::answer::{Form, Upload, UploadLimits, Video};
+use crate::auth::{Caller, UploadToken};
+use crate::config::Config;
+use crate::upload::{Allowance, Mint, answer_uppy, presign_upload, token_of};
+use crate::video::{self, Uploaded};
+
+/// 2026-01-01T00:00:00Z.
+const NOW_MS: u64 = 1_767_225_600_000;
+/// S3's name of an upload in parts.
+pub(super) const UPLOAD_ID: &str = "VXBsb2FkIElEIGZvciBjbGlwLm1wNA";
+/// A part's ETag.
+pub(super) const ETAG: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
+
+/// What the Worker writes.
+pub(super) fn value(tree: &Json) -> Value {
+    serde_json::from_str(&tree.to_string()).expect("a tree is JSON")
+}
+
+/// The same as the type that describes it.
+pub(super) fn typed<T: DeserializeOwned + Serialize>(tree: &Json) -> T {
+    let typed = serde_json::from_value(value(tree)).expect("an answer is of the type that describes it");
+    assert_eq!(serde_json::to_value(&typed).ok(), Some(value(tree)), "and has every member of it");
+    typed
+}
+
+/// A path with its parameters filled in.
+pub(super) fn path(template: &str) -> String {
+    template
+        .replace("{video}", &video_id().to_string())
+        .replace("{uploadId}", UPLOAD_ID)
+        .replace("{part}", "1")
+        .replace("{name}", "clip.mp4")
+}
+
+/// A deployment. The key pair is the one of AWS's own documentation.
+pub(super) fn config() -> Config {
+    let vars = BTreeMap::from([
+        ("PUBLIC_URL", "https://video.example.com"),
+        ("S3_BUCKET", "glimpse-videos"),
+        ("S3_REGION", "eu-central-1"),
+        ("S3_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+        ("S3_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+        ("JWT_ISSUER", "https://id.example.com"),
+        ("JWT_AUDIENCE", "glimpse"),
+        ("JWT_JWKS_URL", "https://id.example.com/.well-known/jwks.json"),
+        ("UPLOAD_TOKEN_SECRETS", "2026=an example of a secret and no secret at all"),
+    ]);
+    let lookup = |name: &str| vars.get(name).map(|value| (*value).to_owned());
+    Config::from_lookup(lookup).expect("the example is a good one")
+}
+
+pub(super) fn video_id() -> VideoId {
+    VideoId::new(NOW_MS, *b"an example")
+}
+
+pub(super) fn owner() -> Owner {
+    Owner::of("https://id.example.com", "alice")
+}
+
+fn caller() -> Caller {
+    Caller {
+        owner: owner(),
+        issuer: "https://id.example.com".into(),
+        subject: "alice".into(),
+        name: None,
+        email: None,
+        token: None,
+    }
+}
+
+fn passthrough() -> Passthrough {
+    Passthrough { external_id: Some("order 7".into()), metadata: BTreeMap::new() }
+}
+
+fn grant() -> Grant {
+    Grant {
+        owner: owner(),
+        video: video_id(),
+        name: "clip.mp4".into(),
+        content_type: "video/mp4".into(),
+        visibility: Visibility::Public,
+        passthrough: passthrough(),
+    }
+}
+
+fn uploaded() -> Uploaded {
+    Uploaded {
+        name: "clip.mp4".into(),
+        bytes: 7_340_032,
+        content_type: "video/mp4".into(),
+        passthrough: passthrough(),
+    }
+}
+
+/// A video that was granted and is not there yet.
+pub(super) fn granted() -> Video {
+    typed(&video::Video::granted(video_id(), uploaded(), &config().public_url).to_json())
+}
+
+/// A video that is on its way.
+pub(super) fn processing() -> Video {
+    typed(&video::Video::without_manifest(video_id(), uploaded(), None, &config().public_url).to_json())
+}
+
+/// A video whose pictures are there.
+pub(super) fn ready() -> Video {
+    let output = |variant: Variant| Output {
+        variant: variant.file_name(),
+        bytes: 18_034,
+        content_type: variant.format().content_type().into(),
+        etag: "\"5d41402abc4b2a76b9719d911017c592\"".into(),
+        width: 640,
+        height: 360,
+    };
+    let source = Source {
+        bytes: 7_340_032,
+        content_type: "video/mp4".into(),
+        name: "clip.mp4".into(),
+        width: 1920,
+        height: 1080,
+        duration_ms: 60_040,
+        has_audio: true,
+        ..Source::default()
+    };
+    let manifest = Manifest {
+        version: MANIFEST_VERSION,
+        video: video_id(),
+        owner: owner(),
+        visibility: Visibility::Public,
+        passthrough: passthrough(),
+        state: State::Ready,
+        rejected: None,
+        source,
+        outputs: Variant::DEFAULTS.map(output).into(),
+        thumbhash: Some("2/cNFIJYd3iHiIdwiIiHeIhXoAkG".into()),
+        dominant_color: Some("#4a6b8c".into()),
+        poster_ms: None,
+        timings: Timings::default(),
+        reads: Reads::default(),
+    };
+    typed(&video::Video::from_manifest(&manifest, &config().public_url).to_json())
+}
+
+/// The presigned PUT of a file.
+pub(super) fn upload() -> Upload {
+    let upload = presign_upload(&grant(), 7_340_032, None, &config(), NOW_MS);
+    typed(&upload.expect("a checked grant can be signed").to_json())
+}
+
+/// The form of a file.
+pub(super) fn form() -> Form {
+    typed(&answer_uppy(&grant(), config().max_upload_bytes, &config(), NOW_MS))
+}
+
+/// The key of an upload.
+pub(super) fn key() -> String {
+    grant().key().to_string()
+}
+
+/// What somebody may upload.
+pub(super) fn limits() -> UploadLimits {
+    let allowance = Allowance::of(&caller(), &config());
+    UploadLimits {
+        max_upload_bytes: allowance.max_bytes,
+        max_single_upload_bytes: allowance.max_single_bytes(),
+        types: vec!["video/mp4".into(), "video/webm".into()],
+    }
+}
+
+/// An upload token, and its text.
+pub(super) fn token() -> (UploadToken, String) {
+    let mint = Mint { max_bytes: Some(100_000_000), ..Mint::default() };
+    let config = config();
+    let token = token_of(mint, &caller(), &config, *b"random, 16 bytes", NOW_MS).expect("a good token");
+    let text = config.upload_keys.sign(&token).expect("the example has a key");
+    (token, text)
+}

@@ -1,0 +1,148 @@
+//! Decides how the API is described to machines: an OpenAPI 3.1 document, made of the code's own types, limits and codes.
+//!
+//! It is no part of the Worker: `cargo xtask openapi` writes it to `docs/openapi.json`, and the page's build puts it beside
+//! the page, where it is served as `/api/openapi.json`. A route that is not described here makes a test red.
+
+pub mod answer;
+pub mod body;
+mod delivery;
+mod example;
+mod operation;
+mod problem;
+mod shape;
+mod sign_in;
+mod uppy;
+mod videos;
+
+pub use operation::Operation;
+
+use std::collections::BTreeMap;
+
+use glimpse_contract::Code;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::route;
+use operation::Access;
+
+/// The address of the document itself; no route, since it is a static file beside the page.
+pub const ADDRESS: &str = "/api/openapi.json";
+
+const ABOUT: &str = "Video uploads and previews for your app, on your own accounts.
+
+A browser asks to upload, sends the file straight to S3, and gets a poster, a moving preview and a storyboard seconds later.
+Calls prove who makes them by `Authorization: Bearer` with a JWT, by the session cookie of somebody who signed in at this
+deployment's OpenID provider, or by an upload token in the path (`/u/{token}/…`), for clients that can set no header.
+
+Every `GET` answers `HEAD` too. Every answer carries `x-request-id`, which is also in the log. What fails is answered with
+`application/problem+json` (RFC 9457); an address that is there and does not answer the method says `method_not_allowed` (405)
+and which methods would do in `allow`.";
+
+/// Every call, in the order in which the document has them; those for upload tokens a second time with the token.
+///
+/// # Panics
+/// If a path of one is none that the Worker answers.
+pub fn operations() -> Vec<Operation> {
+    let all = [videos::operations(), uppy::operations(), sign_in::operations(), delivery::operations()];
+    let mut operations = Vec::new();
+    for operation in all.into_iter().flatten() {
+        let twin = is_for_tokens(&operation).then(|| operation.with_token());
+        operations.push(operation);
+        operations.extend(twin);
+    }
+    operations
+}
+
+fn is_for_tokens(operation: &Operation) -> bool {
+    if operation.access == Access::Open {
+        return false;
+    }
+    let path = example::path(&operation.path);
+    let found = route::route(operation.method, &path, None);
+    found
+        .unwrap_or_else(|none| panic!("{} {path}: {}", operation.method, none.problem.detail))
+        .is_for_tokens()
+}
+
+/// The document.
+///
+/// # Panics
+/// If two types of one name differ.
+pub fn document() -> Value {
+    let settings = || {
+        SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        })
+    };
+    let mut bodies = settings().into_generator();
+    let mut answers = settings().for_serialize().into_generator();
+    answers.subschema_for::<answer::Problem>();
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for operation in operations() {
+        let json = operation.json(&mut bodies, &mut answers);
+        let clash =
+            paths.entry(operation.path.clone()).or_default().insert(operation.method.to_lowercase(), json);
+        assert!(clash.is_none(), "{} {} is described twice", operation.method, operation.path);
+    }
+    let cookie = crate::auth::Cookies::new(true).session_name();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Glimpse",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": ABOUT,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/", "description": "The deployment that serves this document" }],
+        "tags": [
+            { "name": videos::TAG, "description": "A person's own videos, from upload to removal" },
+            { "name": uppy::TAG, "description": "What unmodified Uppy v4, v5 and v6 ask a Companion or `signRequest` for" },
+            { "name": sign_in::TAG, "description": "Who somebody is, by a browser at the OpenID provider" },
+            { "name": delivery::TAG, "description": "Pictures of videos, from the edge cache" },
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": components(&mut bodies, &mut answers),
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "A token of the deployment's issuer." },
+                "session": { "type": "apiKey", "in": "cookie", "name": cookie,
+                    "description": "The cookie of somebody who signed in at `/auth/login`. Changes must come from an \
+                        allowed origin." },
+            },
+        },
+    })
+}
+
+fn components(bodies: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> BTreeMap<String, Value> {
+    let mut components = BTreeMap::new();
+    for (name, schema) in bodies.take_definitions(true).into_iter().chain(answers.take_definitions(true)) {
+        if let Some(other) = components.insert(name.clone(), schema.clone()) {
+            assert_eq!(other, schema, "{name} is one type in bodies and another in answers");
+        }
+    }
+    components
+}
+
+/// The document as it is written down and served.
+pub fn text() -> String {
+    let mut text = serde_json::to_string_pretty(&document()).expect("a document of texts and numbers");
+    text.push('\n');
+    text
+}
+
+/// The codes that a call or a video may carry.
+///
+/// # Panics
+/// Never: what is described is an object.
+pub fn described_codes() -> Vec<Code> {
+    let mut codes: Vec<Code> = operations().iter().flat_map(Operation::all_problems).collect();
+    codes.sort_by_key(|code| code.as_str());
+    codes.dedup();
+    codes
+}
+
+#[cfg(test)]
+mod tests;

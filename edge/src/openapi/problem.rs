@@ -1,0 +1,34 @@
+//! Decides how problems are described: once each status, with the codes that stand for it.
+
+use glimpse_contract::{Code, Problem};
+use serde_json::{Value, json};
+
+use super::example;
+
+/// The Response Object of the problems of one status; a page says them to people.
+pub(super) fn response(codes: &[Code], is_page: bool) -> Value {
+    let words: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+    let rows: Vec<String> =
+        codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.message())).collect();
+    let example = Problem::new(codes[0]).body("8d1f2ab3c4d5e6f7");
+    let mut response = json!({
+        "description": rows.join("\n\n"),
+        "content": { "application/problem+json": {
+            "schema": {
+                "allOf": [{ "$ref": "#/components/schemas/Problem" }],
+                "properties": { "code": { "enum": words }, "status": { "const": codes[0].status() } },
+            },
+            "example": example::value(&example),
+        } },
+    });
+    if is_page {
+        response["content"] = json!({ "text/html": { "schema": { "type": "string" } } });
+    }
+    let header = |text: &str| json!({ "description": text, "schema": { "type": "string" } });
+    match codes[0].status() {
+        202 | 429 => response["headers"] = json!({ "retry-after": header("When to try again, in seconds.") }),
+        401 => response["headers"] = json!({ "www-authenticate": header("`Bearer`") }),
+        _ => {}
+    }
+    response
+}

@@ -1,0 +1,60 @@
+//! Decides how parameters and lists of words are written as JSON Schema.
+
+use std::borrow::Cow;
+
+use glimpse_contract::limits;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+/// What a file's name must have: a character that is neither space nor control character.
+pub(super) const NAME: &str = r"[^\s\x00-\x1f\x7f-\x9f]";
+
+/// A media type that may be uploaded, as a list of words.
+#[derive(Debug)]
+pub(super) enum UploadType {}
+
+impl JsonSchema for UploadType {
+    fn schema_name() -> Cow<'static, str> {
+        "UploadType".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "A media type that may be uploaded.",
+            "enum": limits::UPLOAD_TYPES })
+    }
+}
+
+/// The id of a video.
+pub(super) fn video() -> Value {
+    json!({ "$ref": "#/components/schemas/VideoId" })
+}
+
+/// A whole number in a range.
+pub(super) fn whole(least: u64, most: u64) -> Value {
+    json!({ "type": "integer", "minimum": least, "maximum": most })
+}
+
+/// One of these words.
+pub(super) fn one_of(words: &[&str]) -> Value {
+    json!({ "type": "string", "enum": words })
+}
+
+/// Any text of this form.
+pub(super) fn matching(pattern: &str) -> Value {
+    json!({ "type": "string", "pattern": pattern })
+}
+
+/// A text that holds something.
+pub(super) fn some_text() -> Value {
+    json!({ "type": "string", "minLength": 1 })
+}
+
+/// Any text.
+pub(super) fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+/// Seconds with at most three decimals, from zero on.
+pub(super) fn seconds(most: u64) -> Value {
+    json!({ "type": "number", "minimum": 0, "maximum": most, "multipleOf": 0.001 })
+}
