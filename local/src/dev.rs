@@ -7,10 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
+use glimpse_local::world::Clock;
 use glimpse_local::{Cloud, Config, FunctionSettings};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::json;
+use sha2::Sha256;
 
 use crate::cli::{DevSettings, Tools, equip, render, visibility};
 use crate::{Told, say};
@@ -20,6 +26,9 @@ const SESSION_SECRET: &str = "glimpse-development-session-secret-0123456789";
 const JWT_SECRET: &str = "glimpse-development-token-secret-0123456789";
 const UPLOAD_TOKEN_SECRETS: &str = "dev=glimpse-development-upload-secret-0123456789";
 const CLIENT_ID: &str = "glimpse-dev";
+const AUDIENCE: &str = "glimpse";
+/// How long the token is good that is printed, in seconds.
+const TOKEN_SECS: i64 = 7 * 24 * 3600;
 
 /// Starts everything, says one address, and ends everything when told.
 pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
@@ -31,8 +40,10 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     };
     let (cloud, oidc, workerd) = started?;
     let edge = format!("http://localhost:{}", settings.port);
+    let token = bearer_token(oidc.issuer(), Clock::system().now_ms() / 1000);
     say(&format!(
-        "\n  Glimpse is ready:  {edge}\n\n  Ctrl-C stops everything. Data stays in {}.\n",
+        "\n  Glimpse is ready:  {edge}\n\n  For curl and apps, a bearer token of somebody named dev, good for a week:\n\n  \
+         HOST={edge}\n  TOKEN={token}\n\n  Ctrl-C stops everything. Data stays in {}.\n",
         settings.data.display()
     ))?;
     let ended = tokio::select! {
@@ -78,6 +89,7 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
         port: settings.port,
         vars: vars(settings, &edge, &cloud, oidc.issuer()),
         persist: settings.data.join("workerd"),
+        config: None,
     };
     // wrangler's own preamble says nothing to a person who waits; if it fails, its last lines are in the error.
     let is_ready = Arc::new(AtomicBool::new(false));
@@ -92,6 +104,16 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     .await?;
     is_ready.store(true, Ordering::Relaxed);
     Ok((cloud, oidc, workerd))
+}
+
+/// A token that the Worker on this machine takes: HS256 with the secret of development.
+fn bearer_token(issuer: &str, now_secs: i64) -> String {
+    let claims = json!({ "iss": issuer, "sub": "dev", "aud": AUDIENCE, "exp": now_secs + TOKEN_SECS });
+    let parts = [json!({ "alg": "HS256", "typ": "JWT" }), claims];
+    let signed = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let mut mac = Hmac::<Sha256>::new_from_slice(JWT_SECRET.as_bytes()).expect("a key of any length will do");
+    mac.update(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTreeMap<String, String> {
@@ -110,7 +132,7 @@ fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTre
         ("SESSION_SECRET", SESSION_SECRET),
         ("UPLOAD_TOKEN_SECRETS", UPLOAD_TOKEN_SECRETS),
         ("JWT_ISSUER", issuer),
-        ("JWT_AUDIENCE", "glimpse"),
+        ("JWT_AUDIENCE", AUDIENCE),
         ("JWT_SECRET", JWT_SECRET),
         ("ALLOWED_ORIGINS", &origins),
     ]
@@ -173,5 +195,19 @@ fn tool(name: &str, chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
                 ),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The signature is that of Python's hmac module.
+    #[test]
+    fn the_printed_token_is_pinned() {
+        let token = bearer_token("http://localhost:9400", 0);
+        let claims = br#"{"aud":"glimpse","exp":604800,"iss":"http://localhost:9400","sub":"dev"}"#;
+        assert_eq!(token.split('.').nth(1), Some(URL_SAFE_NO_PAD.encode(claims).as_str()));
+        assert_eq!(token.split('.').nth(2), Some("w6GaGbzbcP0BEeeBPKSrkcvDleu7NnA6ibsf8DnnrIs"));
     }
 }

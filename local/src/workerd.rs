@@ -21,6 +21,8 @@ pub struct WorkerdSettings {
     pub vars: BTreeMap<String, String>,
     /// Where workerd keeps its cache.
     pub persist: PathBuf,
+    /// Another configuration than the root's `wrangler.toml`.
+    pub config: Option<PathBuf>,
 }
 
 /// The Worker in workerd. Dropped, it is killed.
@@ -92,6 +94,9 @@ fn program(settings: &WorkerdSettings, port: u16) -> Program {
         "--persist-to".into(),
         settings.persist.to_string_lossy().into_owned(),
     ];
+    if let Some(config) = &settings.config {
+        args.extend(["--config".into(), config.to_string_lossy().into_owned()]);
+    }
     for (name, value) in &settings.vars {
         args.push("--var".into());
         args.push(format!("{name}:{value}"));
@@ -130,6 +135,7 @@ mod tests {
             port: 0,
             vars: [("S3_BUCKET".to_owned(), "glimpse".to_owned())].into(),
             persist: "/project/target/dev/workerd".into(),
+            config: None,
         };
         let program = program(&settings, 8787);
         assert_eq!(

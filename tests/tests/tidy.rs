@@ -155,6 +155,33 @@ fn every_problem_stands_in_the_docs() {
     assert_eq!(rows, Code::ALL.len(), "docs/problems.md has rows of codes that are gone");
 }
 
+/// The table of threats in `tests/tests/stories/abuse.rs`: every row from U1 to U15 names tests that are there.
+#[test]
+fn every_threat_to_uploads_has_its_tests() {
+    let table = fs::read_to_string(root().join("tests/tests/stories/abuse.rs")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("//! | U")).collect();
+    let mut everything = String::new();
+    for folder in ["contract/src", "edge/src", "tests/tests"] {
+        everything.extend(sources(folder, &[".rs"]).into_iter().map(|(_, text)| text));
+    }
+    for number in 1..=15 {
+        let start = format!("//! | U{number} |");
+        let row =
+            rows.iter().find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("U{number} has no row"));
+        let shown_by = row.split('|').nth(3).unwrap();
+        let tests: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "U{number} names no test");
+        for test in tests {
+            let is_there = match test.split_once('/') {
+                Some(_) => fs::read_to_string(root().join(test))
+                    .is_ok_and(|text| text.contains(&format!("U{number}"))),
+                None => everything.contains(&format!("fn {test}(")),
+            };
+            assert!(is_there, "U{number}: there is no test {test}");
+        }
+    }
+}
+
 #[test]
 fn nothing_is_ignored_or_left_for_later() {
     for folder in ["contract", "edge/src", "backend", "local", "tests", "xtask", "edge/page", "edge/bench"] {

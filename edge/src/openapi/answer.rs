@@ -78,6 +78,8 @@ pub struct Video {
     pub thumbhash: Option<String>,
     /// The poster's dominant colour as `#rrggbb`.
     pub dominant_color: Option<String>,
+    /// Which moment the poster shows, in milliseconds; null where that is not known.
+    pub poster_ms: Option<u64>,
     /// Why it was rejected or has failed.
     pub problem: Option<VideoProblem>,
     /// What the customer said about it.
@@ -183,6 +185,19 @@ pub struct Removal {
     pub id: VideoId,
     /// What there was of it. The second time, nothing.
     pub removed: Removed,
+    /// What became of the copies in caches.
+    pub caches: Caches,
+}
+
+/// What became of the copies of a video's pictures.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Caches {
+    /// How many copies at this place of the network were removed.
+    pub purged: usize,
+    /// How long a copy may last that nothing here reaches, in seconds.
+    pub may_last_secs: u32,
+    /// The same for people.
+    pub note: String,
 }
 
 /// The parts of a video that were removed.

@@ -105,3 +105,12 @@ pub struct SignRequest {
     /// The file's length in bytes, for a new upload: then S3 holds the client to it.
     pub size: Option<u64>,
 }
+
+/// The moment of a poster.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Poster {
+    /// In seconds.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub time: f64,
+}

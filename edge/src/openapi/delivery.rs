@@ -8,7 +8,7 @@ use super::shape;
 pub(super) const TAG: &str = "pictures";
 
 /// Why there may be no picture: what is said of the request, and what became of the video.
-const PROBLEMS: [Code; 19] = [
+pub(super) const PROBLEMS: [Code; 19] = [
     Code::Processing,
     Code::BadParameter,
     Code::NotFound,
@@ -31,7 +31,7 @@ const PROBLEMS: [Code; 19] = [
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
-    let mut operations = vec![page(), meta(), oembed()];
+    let mut operations = vec![page(), meta(), oembed(), original()];
     for kind in [Kind::Thumbnail, Kind::Animated, Kind::Storyboard] {
         operations.extend(kind.formats().iter().map(|&format| own(kind, format)));
     }
@@ -48,6 +48,15 @@ fn document(path: &str, id: &str) -> Operation {
         .answers_nothing(304, "The copy is good.")
         .problems(&PROBLEMS)
         .problems(&[Code::Unauthorized])
+}
+
+fn original() -> Operation {
+    Operation::new("GET", "/{video}/original", "original", TAG)
+        .says("The uploaded file, to save it", "For its owner alone.")
+        .path("video", "The video's id.", shape::video())
+        .answers_nothing(302, "To the bucket, by an address that is good for some minutes.")
+        .sends("location", "A secret: whoever has it has the file.")
+        .problems(&[Code::BadParameter, Code::NotFound, Code::Deleted, Code::SourceGone])
 }
 
 fn page() -> Operation {
@@ -110,7 +119,7 @@ fn own(kind: Kind, format: Format) -> Operation {
     let day = limits::MAX_DURATION_MS / 1000;
     match kind {
         Kind::Thumbnail => operation
-            .says("A still picture", "Bare, the poster: the best frame, up to 640 pixels wide.")
+            .says("A still picture", "Bare, the poster: the best frame, up to 640 pixels wide. Without an extension `Accept` chooses the format.")
             .query("time", "The moment, in seconds.", shape::seconds(day))
             .query("width", "Width in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
             .query("height", "Height in pixels.", side(limits::MAX_THUMBNAIL_SIDE))

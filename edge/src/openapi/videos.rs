@@ -4,9 +4,9 @@ use glimpse_contract::{Code, limits};
 use serde_json::json;
 
 use super::answer::{
-    Created, Minted, Received, Removal, Removed, Unfinished, UnfinishedUpload, Video, VideoPage,
+    Caches, Created, Minted, Received, Removal, Removed, Unfinished, UnfinishedUpload, Video, VideoPage,
 };
-use super::body::{Mint, NewVideo};
+use super::body::{Mint, NewVideo, Poster};
 use super::operation::Operation;
 use super::{example, shape};
 use crate::moment::iso_date;
@@ -24,7 +24,19 @@ pub(super) const FILE: [Code; 6] = [
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
-    vec![create(), send(), send_named(), list(), show(), watch(), delete(), uploads(), mint()]
+    vec![
+        create(),
+        send(),
+        send_named(),
+        list(),
+        show(),
+        watch(),
+        delete(),
+        set_poster(),
+        reset_poster(),
+        uploads(),
+        mint(),
+    ]
 }
 
 fn of_video(method: &'static str, path: &str, id: &str) -> Operation {
@@ -132,14 +144,32 @@ fn watch() -> Operation {
 
 fn delete() -> Operation {
     let removed = Removed { source: true, pictures: 8, unfinished_uploads: 0 };
+    let note =
+        "Copies in browsers and at other places of the CDN last as long as their Cache-Control says.".into();
+    let caches = Caches { purged: 4, may_last_secs: 31_536_000, note };
     of_video("DELETE", "/api/videos/{video}", "deleteVideo")
         .says(
             "Remove a video for good",
             "Source, pictures and unfinished uploads; its pictures answer 410 from then on. The second time finds nothing, and \
              says so.",
         )
-        .answers::<Removal>(200, "What was removed.", &Removal { id: example::video_id(), removed })
+        .answers::<Removal>(200, "What was removed.", &Removal { id: example::video_id(), removed, caches })
         .problems(&[Code::NotFound, Code::MethodNotAllowed])
+}
+
+fn set_poster() -> Operation {
+    of_video("PUT", "/api/videos/{video}/poster", "setPoster")
+        .says("Choose another poster", "Any frame of the video.")
+        .takes::<Poster>(json!({ "time": 1.5 }))
+        .answers::<Video>(200, "The video with its new poster.", &example::ready())
+        .problems(&super::delivery::PROBLEMS)
+}
+
+fn reset_poster() -> Operation {
+    of_video("DELETE", "/api/videos/{video}/poster", "resetPoster")
+        .says("Let the best frame be the poster again", "")
+        .answers::<Video>(200, "The video with its own poster.", &example::ready())
+        .problems(&super::delivery::PROBLEMS)
 }
 
 fn uploads() -> Operation {

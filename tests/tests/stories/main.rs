@@ -6,12 +6,16 @@
 #![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
 #![expect(clippy::print_stdout, reason = "what a story measured is shown with --nocapture")]
 
+mod abuse;
 mod browser;
 mod companion;
 mod crowd;
 mod deliver;
+mod docs;
 mod identify;
+mod mint;
 mod negotiate;
+mod openapi;
 mod outcome;
 mod pages;
 mod poster;

@@ -127,19 +127,19 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Tools> {
         needs.extend([&system::REFERENCE_FFMPEG, &system::REFERENCE_FFPROBE, &system::PYTHON]);
     }
     if purpose >= Purpose::Test {
-        needs.push(&system::CHROMIUM);
+        needs.extend([&system::CHROMIUM, &system::CURL, &system::JQ]);
     }
     let programs = system::ensure(project, &needs)?;
     node::ensure(project)?;
     let wasm = wasm::ensure(project)?;
     crates::ensure(project)?;
     let mut tools = Tools { wasm, media: None, reference: None, test: None };
-    if let [_, _, python, chromium] = programs.as_slice() {
+    if let [_, _, python, chromium, ..] = programs.as_slice() {
         let deploying = Deploying {
             checkov: python::ensure(project, python, &python::LINTING)?.with_file_name("checkov"),
             python: python::ensure(project, python, &python::DEPLOYING)?,
         };
-        let python = python::ensure(project, python, &python::SIGNATURES)?;
+        let python = python::ensure(project, python, &python::TESTING)?;
         tools.test = Some(TestTools { chromium: chromium.clone(), python, deploying });
     }
     if let [ffmpeg, ffprobe, python, ..] = programs.as_slice() {

@@ -22,8 +22,9 @@ pub(super) struct Packages {
     list: &'static str,
 }
 
-/// Our signatures are compared with botocore's.
-pub(super) const SIGNATURES: Packages = Packages { title: "python packages", list: "tests/botocore.txt" };
+/// What our signatures and our API are held against: botocore and schemathesis.
+pub(super) const TESTING: Packages =
+    Packages { title: "botocore and schemathesis", list: "tests/python.txt" };
 /// What checks template.yaml, and deploys it.
 pub(super) const DEPLOYING: Packages = Packages { title: "SAM and moto", list: "deploy/tools.txt" };
 /// The linter of policies, which does not go with the others.
@@ -58,7 +59,8 @@ pub(super) fn ensure(project: &Project, system: &Path, packages: &Packages) -> R
             .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--require-hashes"])
             .args(["--no-deps", "--only-binary", ":all:", "--requirement"])
             .arg(&requirements),
-        "See that the Python package index can be reached (`pip download botocore`), then start this again.",
+        "See that python3 is 3.11 or newer and the Python package index can be reached (`pip download botocore`), then start \
+         this again.",
     )?;
     fingerprint::write(&stamp, inputs)?;
     Ok(python)

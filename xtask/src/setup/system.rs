@@ -44,6 +44,11 @@ pub(super) const CHROMIUM: Need = Need {
 /// What puts a server under load.
 pub(super) const WRK: Need =
     Need { variable: "GLIMPSE_WRK", names: &["wrk"], packages: &["wrk"], probe: &[] };
+/// What the docs' shell snippets start.
+pub(super) const CURL: Need =
+    Need { variable: "GLIMPSE_CURL", names: &["curl"], packages: &["curl"], probe: &["--version"] };
+pub(super) const JQ: Need =
+    Need { variable: "GLIMPSE_JQ", names: &["jq"], packages: &["jq"], probe: &["--version"] };
 pub(super) const PYTHON: Need = Need {
     variable: "GLIMPSE_PYTHON3",
     names: &["python3"],

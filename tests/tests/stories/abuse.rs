@@ -1,0 +1,394 @@
+//! Nobody gets more out of an upload than was granted: the threats against signed uploads, and which test shows what is done
+//! about each. `tests/tests/tidy.rs` sees that no row is without one.
+//!
+//! | | abuse | shown by |
+//! |---|---|---|
+//! | U1 | a longer or shorter body | `a_presigned_put_binds_everything_that_it_promised`, `a_form_cannot_carry_more_than_is_allowed` |
+//! | U2 | another type; one that a browser would run | `a_presigned_put_binds_everything_that_it_promised`, `no_upload_type_can_run_in_a_browser` |
+//! | U3 | other bytes of the same length | `a_presigned_put_binds_everything_that_it_promised` |
+//! | U4 | somebody else's key | `nobody_touches_the_upload_of_somebody_else`, `only_an_own_key_is_touched` |
+//! | U5 | a second upload over the first | `u5_nothing_is_uploaded_twice` |
+//! | U6 | ACL, tags, storage class, encryption, metadata, a copy that nobody granted | `u6_no_header_beside_the_granted_ones_gets_through`, `u6_no_field_beside_the_granted_ones_gets_through` |
+//! | U7 | `${filename}` in a form's key | `a_post_policy_is_refused_after_each_single_change` |
+//! | U8 | a form that redirects | `u6_no_field_beside_the_granted_ones_gets_through` |
+//! | U9 | a URL that was kept or stolen | `u9_a_signature_ends_when_it_says`, `each_wrong_value_is_named` |
+//! | U10 | another host, region or bucket | `u10_a_signature_is_for_one_host_region_and_bucket`, `presigned_urls_equal_botocores` |
+//! | U11 | parts that are too many, too large, missing, foreign, never finished | `u11_parts_cannot_get_around_the_limit`, `nobody_touches_the_upload_of_somebody_else` |
+//! | U12 | signing without end | `whoever_begins_too_many_uploads_is_asked_to_wait` |
+//! | U13 | calls from foreign pages | `only_configured_pages_may_call`, `only_configured_origins_are_repeated` |
+//! | U14 | a role that may do more than its work | `deploy/check` |
+//! | U15 | signed URLs and secrets in the log | `u15_no_secret_is_in_the_log` |
+//!
+//! What is not held: how many bytes somebody uploads in a day (U12). Without a database nobody counts them; upload tokens
+//! limit each upload, and Cloudflare's counters how often one begins.
+
+use e2e::keys::{SECRET, now_secs};
+use e2e::person::{Answer, Person, client, fetch};
+use e2e::stack::{Options, SESSION_SECRET, Stack, UPLOAD_TOKEN_SECRETS};
+use glimpse_edge::sign::{Credentials, Location, PostPolicy, Presign, presign, sign_policy};
+use glimpse_local::s3::fault::{Fault, FaultKind};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const BODY: &[u8] = b"not a video, but S3 does not mind";
+const MIB: usize = 1024 * 1024;
+
+async fn stack() -> Stack {
+    Stack::start(Options { no_function: true, ..Options::default() }).await
+}
+
+fn text(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
+
+/// The bucket's own key pair, and where it is: what the Worker signs with.
+fn bucket(stack: &Stack) -> (Credentials, Location) {
+    let s3 = stack.cloud.settings();
+    let credentials = Credentials {
+        access_key_id: s3.access_key_id.clone(),
+        secret_access_key: s3.secret_access_key.clone(),
+        session_token: None,
+    };
+    (credentials, Location::at_endpoint(&stack.cloud.addresses().s3_endpoint, &s3.bucket, &s3.region))
+}
+
+async fn form_of(person: &Person) -> (String, Vec<(String, String)>) {
+    let answer = person.get("/s3/params?filename=a.mp4&type=video/mp4").await.json();
+    let fields = answer["fields"].as_object().unwrap().iter();
+    let fields = fields.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    (answer["url"].as_str().unwrap().to_owned(), fields)
+}
+
+/// Begins an upload in parts: `(key, address of a call about it)`.
+async fn begun(person: &Person) -> (String, impl Fn(&str) -> String + use<>) {
+    let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
+    let answer = person.call(Method::POST, "/s3/multipart", Some(body)).await.json();
+    let (key, id) =
+        (answer["key"].as_str().unwrap().to_owned(), answer["uploadId"].as_str().unwrap().to_owned());
+    let of = key.clone();
+    (key, move |rest: &str| format!("/s3/multipart/{id}{rest}?key={of}"))
+}
+
+async fn send_part(person: &Person, path: &str, body: Vec<u8>) -> String {
+    let signed = person.get(path).await;
+    assert_eq!(signed.status, 200, "{}", text(&signed));
+    let request = client().put(signed.json()["url"].as_str().unwrap()).body(body);
+    Answer::of(request.send().await.unwrap()).await.header("etag").to_owned()
+}
+
+/// Row U5, for every way to upload: a PUT that is repeated, a form, parts that come second.
+#[tokio::test]
+async fn u5_nothing_is_uploaded_twice() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let (_, upload) = ann.create("a.mp4", "video/mp4", BODY.len(), json!({})).await;
+    assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 200, "the control");
+    assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 412, "the same PUT again");
+
+    // A token for one video: two uploads in parts begin at the same key, and one becomes the video.
+    let minted = ann.call(Method::POST, "/api/upload-tokens", Some(json!({}))).await.json();
+    let (token, holder) = (minted["token"].as_str().unwrap().to_owned(), Person::with_token(&stack, ""));
+    let begin = async || {
+        let body = json!({ "filename": "a.mp4", "type": "video/mp4" }).to_string();
+        let headers = [("content-type", "application/json")];
+        holder.send(Method::POST, &format!("/u/{token}/s3/multipart"), &headers, body).await.json()
+    };
+    let (first, second) = (begin().await, begin().await);
+    assert_eq!(first["key"], second["key"]);
+    let mut codes = Vec::new();
+    for (begun, byte) in [(&first, b'1'), (&second, b'2')] {
+        let path = |rest: &str| {
+            let (id, key) = (begun["uploadId"].as_str().unwrap(), begun["key"].as_str().unwrap());
+            format!("/u/{token}/s3/multipart/{id}{rest}?key={key}")
+        };
+        let etag = send_part(&holder, &path("/1"), vec![byte]).await;
+        let parts = json!({ "parts": [{ "PartNumber": 1, "ETag": etag }] }).to_string();
+        let done = holder
+            .send(Method::POST, &path("/complete"), &[("content-type", "application/json")], parts)
+            .await;
+        codes.push((done.status.as_u16(), done.code()));
+    }
+    assert_eq!(codes, [(200, String::new()), (409, "already_uploaded".to_owned())]);
+    let shown = ann.get(&format!("/api/videos/{}", minted["videos"][0].as_str().unwrap())).await.json();
+    assert_eq!((&shown["bytes"], stack.cloud.store().list("uploads/").len()), (&json!(1), 2));
+}
+
+/// Row U6 for requests by URL: a header that S3 would obey and that was not granted, one at a time.
+#[tokio::test]
+async fn u6_no_header_beside_the_granted_ones_gets_through() {
+    const HEADERS: &[(&str, &str)] = &[
+        ("x-amz-acl", "public-read"),
+        ("x-amz-grant-full-control", "id=somebody"),
+        ("x-amz-grant-read", "uri=http://acs.amazonaws.com/groups/global/AllUsers"),
+        ("x-amz-grant-read-acp", "id=somebody"),
+        ("x-amz-grant-write-acp", "id=somebody"),
+        ("x-amz-tagging", "a=b"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("x-amz-website-redirect-location", "https://evil.example/"),
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "somebody's"),
+        ("x-amz-server-side-encryption-context", "e30="),
+        ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-server-side-encryption-customer-key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
+        ("x-amz-server-side-encryption-customer-key-md5", "hRasmdxgYDKV3nvbahU1MA=="),
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        ("x-amz-object-lock-retain-until-date", "2099-01-01T00:00:00Z"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+        ("x-amz-request-payer", "requester"),
+        ("x-amz-expected-bucket-owner", "111122223333"),
+        ("x-amz-copy-source", "/glimpse/uploads/somebody/else"),
+        ("x-amz-meta-extra", "1"),
+        ("x-amz-security-token", "somebody's"),
+        ("x-amz-write-offset-bytes", "0"),
+    ];
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let (_, put) = ann.create("a.mp4", "video/mp4", BODY.len(), json!({})).await;
+    let body = json!({ "method": "POST", "key": "6f9619ff-8b86-d011-b42d-00cf4fc964ff-a.mp4", "contentType": "video/mp4" });
+    let creation = ann.call(Method::POST, "/s3/presign", Some(body)).await.json();
+    let (_, path) = begun(&ann).await;
+    let part = ann.get(&path("/1")).await.json();
+    for (what, signed, body) in [("PUT", &put, BODY), ("creation", &creation, b""), ("part", &part, BODY)] {
+        let send = async |more: Option<&(&str, &str)>| {
+            let method: Method = signed["method"].as_str().unwrap().parse().unwrap();
+            let mut request = client().request(method, signed["url"].as_str().unwrap()).body(body);
+            for (name, value) in signed["headers"].as_object().into_iter().flatten() {
+                request = request.header(name, value.as_str().unwrap());
+            }
+            if let Some((name, value)) = more {
+                request = request.header(*name, *value);
+            }
+            Answer::of(request.send().await.unwrap()).await
+        };
+        for header in HEADERS {
+            let answer = send(Some(header)).await;
+            assert_eq!(answer.status, 403, "{what} with {header:?}: {}", text(&answer));
+        }
+        assert!(
+            stack.cloud.store().list("uploads/").is_empty() || what != "PUT",
+            "nothing of all that was stored"
+        );
+        let control = send(None).await;
+        assert_eq!(control.status, 200, "{what}, the control: {}", text(&control));
+    }
+}
+
+/// Rows U6 and U8 for forms: a field that S3 would obey and that the policy does not name, one at a time.
+#[tokio::test]
+async fn u6_no_field_beside_the_granted_ones_gets_through() {
+    const FIELDS: &[(&str, &str)] = &[
+        ("acl", "public-read"),
+        ("tagging", "<Tagging><TagSet/></Tagging>"),
+        ("success_action_redirect", "https://evil.example/"),
+        ("redirect", "https://evil.example/"),
+        ("Cache-Control", "max-age=1"),
+        ("Content-Disposition", "inline"),
+        ("Content-Encoding", "gzip"),
+        ("Expires", "Thu, 01 Dec 2099 16:00:00 GMT"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("x-amz-website-redirect-location", "https://evil.example/"),
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        ("x-amz-meta-extra", "1"),
+        ("x-amz-meta-", "1"),
+        ("x-amz-security-token", "somebody's"),
+    ];
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let (url, fields) = form_of(&ann).await;
+    for (name, value) in FIELDS {
+        let mut more = fields.clone();
+        more.push(((*name).to_owned(), (*value).to_owned()));
+        let answer = ann.post_form(&url, &more, BODY.to_vec()).await;
+        assert!([400, 403].contains(&answer.status.as_u16()), "{name}: {} {}", answer.status, text(&answer));
+    }
+    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing of all that was stored");
+    let control = ann.post_form(&url, &fields, BODY.to_vec()).await;
+    assert_eq!(
+        (control.status.as_u16(), control.header("location").is_empty()),
+        (201, false),
+        "{}",
+        text(&control)
+    );
+}
+
+/// Row U9: a URL and a form that are over are refused, and nobody can make them last longer.
+#[tokio::test]
+async fn u9_a_signature_ends_when_it_says() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let (credentials, location) = bucket(&stack);
+    let now_ms = now_secs() * 1000;
+    let put = async |key: &str, signed_at_ms: u64, expires_secs: u64| {
+        let headers = [("content-type", "video/mp4")];
+        let request = Presign {
+            method: "PUT",
+            url: &location.object_url(key),
+            query: &[],
+            headers: &headers,
+            expires_secs,
+        };
+        let url = presign(&request, &credentials, &location.region, signed_at_ms).unwrap();
+        let request = client().put(url).header("content-type", "video/mp4").body("x");
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let over = put("uploads/over", now_ms - 901_000, 900).await;
+    assert_eq!(over.status, 403, "{}", text(&over));
+    assert!(
+        text(&over).contains("Request has expired"),
+        "Uppy v4 and v5 know it by these words: {}",
+        text(&over)
+    );
+    let early = put("uploads/early", now_ms + 24 * 3600 * 1000, 900).await;
+    assert_eq!(early.status, 403, "signed tomorrow: {}", text(&early));
+    assert_eq!(put("uploads/now", now_ms - 800_000, 900).await.status, 200, "the control");
+
+    let (_, upload) = ann.create("a.mp4", "video/mp4", BODY.len(), json!({})).await;
+    let url = upload["url"].as_str().unwrap();
+    assert!(url.contains("X-Amz-Expires=900&"), "15 minutes: {url}");
+    let mut longer = upload.clone();
+    longer["url"] = json!(url.replace("X-Amz-Expires=900&", "X-Amz-Expires=86400&"));
+    assert_eq!(ann.put(&longer, BODY.to_vec()).await.status, 403, "another expiry");
+
+    for (age_ms, expected) in [(901_000, 403), (0, 201)] {
+        let policy = PostPolicy {
+            key: format!("uploads/form{age_ms}"),
+            fields: vec![("success_action_status".into(), "201".into())],
+            length_range: (1, 100),
+            expires_secs: 900,
+        };
+        let form = sign_policy(&policy, &location, &credentials, now_ms - age_ms);
+        let answer = ann.post_form(&location.bucket_url(), &form.fields, BODY.to_vec()).await;
+        let refused = expected == 403 && [400, 403].contains(&answer.status.as_u16());
+        assert!(
+            refused || answer.status.as_u16() == expected,
+            "a form {age_ms} ms old: {} {}",
+            answer.status,
+            text(&answer)
+        );
+    }
+    let stored = stack.cloud.store().list("uploads/");
+    assert_eq!(stored, ["uploads/form0", "uploads/now"], "and nothing else");
+}
+
+/// Row U10.
+#[tokio::test]
+async fn u10_a_signature_is_for_one_host_region_and_bucket() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let (_, upload) = ann.create("a.mp4", "video/mp4", BODY.len(), json!({})).await;
+    let url = upload["url"].as_str().unwrap().to_owned();
+    let put = async |url: String, host: Option<&str>| {
+        let mut request = client().put(url).body(BODY);
+        for (name, value) in upload["headers"].as_object().unwrap() {
+            request = request.header(name, value.as_str().unwrap());
+        }
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    };
+    assert!(url.contains("X-Amz-SignedHeaders=") && url.contains("%3Bhost%3B"), "the host is signed: {url}");
+    let other_host = put(url.clone(), Some("s3.evil.example")).await;
+    assert_eq!(other_host.status, 403, "another host: {}", text(&other_host));
+    let other_bucket = put(url.replacen("/glimpse/", "/glimpse2/", 1), None).await;
+    assert!([403, 404].contains(&other_bucket.status.as_u16()), "another bucket: {}", text(&other_bucket));
+    let other_region = put(url.replace("us-east-1", "eu-west-1"), None).await;
+    assert!([400, 403].contains(&other_region.status.as_u16()), "another scope: {}", text(&other_region));
+    assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing of all that was stored");
+    assert_eq!(put(url, None).await.status, 200, "the control");
+}
+
+/// Row U11: S3 limits no upload in parts, so the Worker does, before the parts become a video.
+#[tokio::test]
+async fn u11_parts_cannot_get_around_the_limit() {
+    let vars = [("MAX_UPLOAD_BYTES".to_owned(), (10 * MIB).to_string())].into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let finish = async |path: String, parts: &[(u32, &str)]| {
+        let parts: Vec<Value> =
+            parts.iter().map(|(number, etag)| json!({ "PartNumber": number, "ETag": etag })).collect();
+        ann.call(Method::POST, &path, Some(json!({ "parts": parts }))).await
+    };
+    let (_, path) = begun(&ann).await;
+    let third = ann.get(&path("/3")).await;
+    assert_eq!((third.status.as_u16(), third.code().as_str()), (413, "too_large"), "10 MiB have two parts");
+    for wrong in ["/0", "/10001", "/-1"] {
+        assert_eq!(ann.get(&path(wrong)).await.code(), "bad_parameter", "{wrong}");
+    }
+    // Parts may be larger than they should be: nobody but the sum can tell.
+    let first = send_part(&ann, &path("/1"), vec![1; 6 * MIB]).await;
+    let second = send_part(&ann, &path("/2"), vec![2; 6 * MIB]).await;
+    let missing =
+        finish(path("/complete"), &[(1, &first), (2, "\"0123456789abcdef0123456789abcdef\"")]).await;
+    assert_eq!(missing.code(), "bad_parameter", "a part that never arrived: {}", text(&missing));
+    let too_large = finish(path("/complete"), &[(1, &first), (2, &second)]).await;
+    assert_eq!((too_large.status.as_u16(), too_large.code().as_str()), (413, "too_large"));
+    assert_eq!(
+        ann.get(&path("")).await.code(),
+        "not_found",
+        "it was given up, and nobody pays for its parts"
+    );
+    assert!(stack.cloud.store().list("uploads/").is_empty());
+
+    let (key, path) = begun(&ann).await;
+    send_part(&ann, &path("/1"), vec![1; 6 * MIB]).await;
+    let first = send_part(&ann, &path("/1"), vec![1; 5 * MIB]).await;
+    let second = send_part(&ann, &path("/2"), vec![2; 5 * MIB]).await;
+    let done = finish(path("/complete"), &[(1, &first), (2, &second)]).await;
+    assert_eq!(done.status, 200, "the control, with a part that was sent again smaller: {}", text(&done));
+    assert_eq!(stack.cloud.store().list("uploads/"), [key]);
+}
+
+/// Row U15: the Worker's log of what goes wrong names requests, and no signature, token or secret.
+#[tokio::test]
+async fn u15_no_secret_is_in_the_log() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let minted = ann.call(Method::POST, "/api/upload-tokens", Some(json!({ "videos": 3 }))).await.json();
+    let token = minted["token"].as_str().unwrap();
+    let holder = Person::with_token(&stack, "");
+    let (_, path) = begun(&ann).await;
+    let calls = [
+        (&ann, Method::GET, "/api/videos".to_owned()),
+        (&ann, Method::GET, path("")),
+        (&holder, Method::GET, format!("/u/{token}/s3/params?filename=a.mp4&type=video/mp4")),
+    ];
+    for (person, method, path) in calls {
+        for kind in [FaultKind::InternalError, FaultKind::SlowDown, FaultKind::Cut { after_bytes: 3 }] {
+            for prefix in ["", "uploads/", "media/"] {
+                stack.cloud.faults().add(Fault {
+                    method: Method::GET,
+                    prefix: prefix.into(),
+                    times: 1,
+                    kind,
+                });
+            }
+            let answer = person.send(method.clone(), &path, &[], "").await;
+            let is_log =
+                |line: &String| line.contains(answer.header("x-request-id")) && line.contains("\"event\"");
+            let failed = [429, 502].contains(&answer.status.as_u16());
+            assert!(failed, "{path} with {kind:?}: {} {}", answer.status, text(&answer));
+            e2e::eventually("the log says so", std::time::Duration::from_secs(15), || async {
+                stack.lines().iter().any(is_log).then_some(())
+            })
+            .await;
+            stack.cloud.faults().clear();
+        }
+    }
+    let logged: Vec<String> = stack.lines().into_iter().filter(|line| line.contains("\"event\"")).collect();
+    let s3 = stack.cloud.settings();
+    // A JWT begins with `eyJ`: neither somebody's token nor a session may be there.
+    let mut secrets = vec!["X-Amz-", "eyJ", SECRET, SESSION_SECRET, &s3.secret_access_key];
+    secrets.extend(UPLOAD_TOKEN_SECRETS.split([',', '=']).filter(|text| text.len() > 8));
+    for line in &logged {
+        for secret in &secrets {
+            assert!(!line.contains(secret), "{secret} is in the log: {line}");
+        }
+    }
+    assert!(logged.len() >= 9, "the control: {logged:?}");
+    let page = fetch(Method::GET, &format!("{}/", stack.edge), &[]).await;
+    assert_eq!(page.header("referrer-policy"), "no-referrer", "an address of ours is told to nobody");
+}

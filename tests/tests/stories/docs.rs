@@ -1,0 +1,127 @@
+//! The snippets of the docs do what stands beside them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use e2e::keys::{SECRET, now_secs, tree};
+use e2e::named;
+use e2e::person::{Answer, Person, client};
+use e2e::stack::{Options, Stack};
+use glimpse_edge::auth::{Secret, sign_hs256};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::mint::upload_token;
+
+/// What stands in the docs for the address of a deployment.
+const HOST: &str = "https://video.example.com";
+
+/// A fenced block of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Snippet {
+    /// What stands behind the fence: a language, and for what.
+    title: String,
+    text: String,
+}
+
+fn document(path: &str) -> String {
+    fs::read_to_string(named("GLIMPSE_ROOT").join(path)).unwrap()
+}
+
+fn snippets(path: &str) -> Vec<Snippet> {
+    let text = document(path);
+    let blocks = text.split("\n```").collect::<Vec<_>>();
+    // Inside and outside take turns; a block begins with its title.
+    let inside = blocks.iter().skip(1).step_by(2);
+    let read = inside.map(|block| {
+        let (title, text) = block.split_once('\n').unwrap();
+        Snippet { title: title.to_owned(), text: format!("{text}\n") }
+    });
+    read.collect()
+}
+
+/// The one snippet of that title.
+fn snippet(title: &str) -> String {
+    let mut found = snippets("docs/uploads.md").into_iter().filter(|snippet| snippet.title == title);
+    let only = found.next().unwrap_or_else(|| panic!("docs/uploads.md has no `{title}`"));
+    assert_eq!(found.next(), None, "{title}");
+    only.text
+}
+
+fn printed(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A snippet of a kind that is not known would never be run.
+#[test]
+fn no_snippet_is_left_out() {
+    let known =
+        ["js fetch", "js uppy v4", "js uppy v5", "js uppy v6", "sh", "js mint", "python mint", "rust mint"];
+    let found = snippets("docs/uploads.md");
+    for snippet in &found {
+        assert!(known.contains(&snippet.title.as_str()), "nothing runs `{}`", snippet.title);
+    }
+    let pages =
+        found.iter().filter(|snippet| snippet.title.starts_with("js uppy") || snippet.title == "js fetch");
+    assert_eq!(pages.count(), 5);
+    assert!(found.iter().filter(|snippet| snippet.title == "sh").count() >= 6);
+    assert!(snippets("README.md").iter().any(|snippet| snippet.title == "sh"));
+}
+
+/// Three backends that share a secret with the deployment; the address is the docs' own.
+#[tokio::test]
+async fn a_backend_makes_upload_tokens_as_the_docs_say() {
+    let secret = "a secret that backend and deployment share";
+    let vars = [
+        ("PUBLIC_URL", HOST.to_owned()),
+        ("JWT_ISSUER", "https://id.example.com".to_owned()),
+        ("UPLOAD_TOKEN_SECRETS", format!("2026={secret}")),
+    ];
+    let vars = vars.map(|(name, value)| (name.to_owned(), value)).into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let folder = TempDir::new().unwrap();
+    let written = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+
+    written("mint.mjs", snippet("js mint"));
+    written(
+        "run.mjs",
+        "import { uploadToken } from './mint.mjs';\nconsole.log(uploadToken(...process.argv.slice(2)));"
+            .into(),
+    );
+    let node = run(&named("GLIMPSE_NODE"), &["run.mjs", secret, "node"], folder.path());
+    written("mint.py", snippet("python mint"));
+    written("run.py", "import sys, mint\nprint(mint.upload_token(*sys.argv[1:]))".into());
+    let python = run(&named("GLIMPSE_PYTHON"), &["run.py", secret, "python"], folder.path());
+    let here = include_str!("mint.rs");
+    assert!(here.ends_with(&format!("\n\n{}", snippet("rust mint"))), "mint.rs is not what the docs say");
+    let rust = upload_token(secret, "rust", now_secs(), "a random text");
+
+    for (user, token) in [("node", node), ("python", python), ("rust", rust)] {
+        let holder = Person::with_token(&stack, "");
+        let body = json!({ "name": "clip.mp4", "size": 4, "type": "video/mp4" }).to_string();
+        let headers = [("content-type", "application/json")];
+        let answer = holder.send(Method::POST, &format!("/u/{token}/api/videos"), &headers, body).await;
+        assert_eq!(answer.status, 201, "{user}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(holder.put(&answer.json()["upload"], b"clip".to_vec()).await.status, 200, "{user}");
+        let listed = listed_by(&stack, user).await;
+        assert_eq!(listed["videos"][0]["id"], answer.json()["video"]["id"], "{user}: it is their account's");
+        let too_large = json!({ "name": "a.mp4", "size": 100_000_001, "type": "video/mp4" }).to_string();
+        let refused = holder.send(Method::POST, &format!("/u/{token}/api/videos"), &headers, too_large).await;
+        assert_eq!(refused.code(), "too_large", "{user}");
+    }
+}
+
+async fn listed_by(stack: &Stack, user: &str) -> Value {
+    let claims = json!({ "iss": "https://id.example.com", "sub": user, "aud": e2e::keys::AUDIENCE, "exp": now_secs() + 600 });
+    let token = sign_hs256(&tree(&claims), &Secret::new(SECRET.as_bytes().to_vec()));
+    let request = client().get(format!("{}/api/videos", stack.edge)).bearer_auth(token);
+    Answer::of(request.send().await.unwrap()).await.json()
+}
+
+fn run(program: &Path, arguments: &[&str], folder: &Path) -> String {
+    printed(&Command::new(program).args(arguments).current_dir(folder).output().unwrap())
+}
