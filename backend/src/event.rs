@@ -233,7 +233,7 @@ fn accept(found: Found<'_>, bucket: &str, carrier: &Carrier, intake: &mut Intake
 }
 
 /// `application/x-www-form-urlencoded`, undone once: `+` is a space, then `%XX` a byte.
-fn form_decoded(text: &str) -> Option<String> {
+pub(crate) fn form_decoded(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

@@ -20,7 +20,7 @@ use crate::patience::Patience;
 use crate::picture::album::{self, Album};
 use crate::picture::colour;
 use crate::probe::{MediaInfo, Transfer};
-use crate::publish;
+use crate::publish::{self, FailureNote};
 use crate::relay::{self, Relay};
 use crate::source::{Counts, Reader, Stop};
 use crate::store::{Head, Store, StoreError};
@@ -239,7 +239,9 @@ impl<S: Store> Workshop<S> {
             failed_at: (self.now_ms)(),
             passthrough: progress.passthrough.clone(),
         };
-        if let Err(error) = publish::failure(&*self.store, &failure).await {
+        let Source { name, bytes, content_type, .. } = progress.source.clone();
+        let note = FailureNote { failure, name, bytes, content_type };
+        if let Err(error) = publish::failure(&*self.store, &note).await {
             // The message goes to the dead letters all the same, and the log is all that is left to tell.
             tracing::error!(video = %job.video, %error, "the last failure could not be written down");
         }

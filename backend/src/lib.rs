@@ -1,5 +1,6 @@
-//! Decides how an uploaded video becomes its default pictures: everything of the Lambdas but their `main`.
+//! Decides how an uploaded video becomes its pictures and who hears of it: everything of the Lambdas but their `main`.
 
+pub mod aws;
 pub mod camera;
 pub mod config;
 pub mod decode;
@@ -11,6 +12,8 @@ pub mod footage;
 pub mod invoke;
 pub mod job;
 pub mod lambda;
+pub mod net;
+pub mod notice;
 pub mod outcome;
 pub mod patience;
 pub mod picture;
@@ -23,3 +26,4 @@ pub mod render;
 pub mod size;
 pub mod source;
 pub mod store;
+pub mod webhook;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures::future::try_join_all;
 use glimpse_contract::{Failure, Key, Manifest, Output, VideoId, Visibility};
+use serde::{Deserialize, Serialize};
 
 use crate::error::JobError;
 use crate::picture::album::Album;
@@ -10,6 +11,23 @@ use crate::store::{Store, StoreError};
 
 /// How often a manifest that meets another write (409) is tried.
 const COMMIT_ATTEMPTS: u32 = 5;
+
+/// What is written down of a last failure: what the edge reads, and what the upload said, for whoever is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureNote {
+    /// What the edge reads.
+    #[serde(flatten)]
+    pub failure: Failure,
+    /// The file's name; empty if nothing could be asked about it.
+    #[serde(default)]
+    pub name: String,
+    /// Its length in bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Its declared type.
+    #[serde(default)]
+    pub content_type: String,
+}
 
 /// Writes the pictures and makes sure that each is there as written.
 ///
@@ -67,7 +85,7 @@ pub async fn commit<S: Store>(store: &S, manifest: &Manifest) -> Result<bool, Jo
 ///
 /// # Errors
 /// The storage failed at this too.
-pub async fn failure<S: Store>(store: &S, failure: &Failure) -> Result<(), JobError> {
-    let json = Bytes::from(serde_json::to_vec(failure).map_err(JobError::internal)?);
-    store.put_failure(&Key::Failure(failure.video), json).await.map_err(JobError::upstream)
+pub async fn failure<S: Store>(store: &S, note: &FailureNote) -> Result<(), JobError> {
+    let json = Bytes::from(serde_json::to_vec(note).map_err(JobError::internal)?);
+    store.put_failure(&Key::Failure(note.failure.video), json).await.map_err(JobError::upstream)
 }

@@ -17,10 +17,12 @@ mod json;
 mod key;
 pub mod limits;
 mod manifest;
+mod moment;
 mod problem;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
 mod variant;
+pub mod video;
 
 pub use grant::{Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_VISIBILITY, decode_name, encode_name};
 pub use id::{Owner, ParseIdError, VideoId};
@@ -30,6 +32,7 @@ pub use manifest::{
     Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause, Source, State,
     Timings, Visibility,
 };
+pub use moment::iso_date;
 pub use problem::{Code, Problem};
 pub use variant::{
     BadParameter, Bounds, Fit, Format, Kind, Moving, PictureRequest, REVISION_LEN, Still, Turn, Variant,

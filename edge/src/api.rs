@@ -1,5 +1,6 @@
 //! Decides nothing by itself: decodes an API request, asks the pure modules, encodes the answer.
 
+use glimpse_contract::video::{Uploaded, Video};
 use glimpse_contract::{Code, Json, Problem, VideoId, limits, object};
 use percent_encoding::percent_decode_str;
 
@@ -12,7 +13,6 @@ use crate::receive;
 use crate::reply::Reply;
 use crate::storage;
 use crate::upload::{Allowance, Fields, grant, parse_mint, parse_new_video, presign_upload, shown, token_of};
-use crate::video::{Uploaded, Video};
 use crate::videos;
 
 /// The longest JSON body that is read, in bytes.

@@ -3,7 +3,7 @@
 //! Server-sent events as HTML defines them, <https://html.spec.whatwg.org/multipage/server-sent-events.html>. The id of
 //! an event is how far the video has come, so that a browser that connects again is told nothing twice.
 
-use crate::video::Video;
+use glimpse_contract::video::Video;
 
 /// How far a video has come, as the events name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,10 +97,10 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use glimpse_contract::video::Uploaded;
     use glimpse_contract::{Code, Failure, MANIFEST_VERSION, Owner, Passthrough, VideoId};
 
     use super::*;
-    use crate::video::Uploaded;
 
     fn video(state: &str) -> Video {
         let id = VideoId::new(1, [1; 10]);

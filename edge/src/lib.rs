@@ -1,6 +1,6 @@
 //! Decides nothing: the Worker's wiring. Configuration, route, handler, reply.
 //!
-//! Pure modules (`auth`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload`, `video` and the parts of
+//! Pure modules (`auth`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload` and the parts of
 //! `deliver` and `page` but their handlers) take the clock, randomness and configuration as arguments and are tested natively.
 //! `platform` and `reply` are the only others that know the Workers runtime; `api`, `claim`, `companion`, `identify`,
 //! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::{fetch,handler,original}` and `page::handler` join the two.
@@ -29,7 +29,6 @@ pub mod s3;
 pub mod sign;
 mod storage;
 pub mod upload;
-pub mod video;
 mod videos;
 
 use std::cell::OnceCell;

@@ -2,6 +2,7 @@
 
 use futures_util::future::{join, join_all};
 use futures_util::stream;
+use glimpse_contract::video::{Uploaded, Video};
 use glimpse_contract::{
     Code, Failure, Json, Key, Passthrough, Problem, VideoId, decode_name, limits, object,
 };
@@ -14,7 +15,6 @@ use crate::platform::{self, Request};
 use crate::reply::{Body, Chunks, Reply};
 use crate::s3::{self, Listing};
 use crate::storage;
-use crate::video::{Uploaded, Video};
 
 /// Videos a page of a listing, unless asked otherwise.
 const PAGE: usize = 12;

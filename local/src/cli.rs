@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use glimpse_local::config::{EDGE_PORT, OIDC_PORT, RENDER_PORT, S3_PORT};
+use glimpse_local::config::{EDGE_PORT, OIDC_PORT, RENDER_PORT, S3_PORT, SERVICES_PORT};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::{Config, FunctionSettings, FunctionUrlSettings};
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -16,14 +16,16 @@ The cloud of Glimpse on one machine.
 
 glimpse-local serve [--listen ADDRESS] [--data DIR] [--preview PATH] [--render PATH] [--cors ORIGIN]...
     S3, the queue, and the functions whose binaries --preview and --render name.
-glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--port N] [--s3-port N]
-                  [--render-port N] [--oidc-port N]
+glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--notify PATH] [--webhook URL]...
+                  [--port N] [--s3-port N] [--render-port N] [--services-port N] [--oidc-port N]
     All of that, the Worker in workerd, and an OpenID provider.
 
   --listen ADDRESS    where S3 listens (127.0.0.1:9000)
   --data DIR          what survives a restart (target/dev)
   --preview PATH      the binary of the function that the queue wakes (dev: target/debug/preview)
   --render PATH       the binary of the function that has a URL (dev: `render` beside preview)
+  --notify PATH       the binary of the function that tells others of outcomes (`notify` beside preview)
+  --webhook URL       an endpoint that is told, http on this machine or https; more than once for more
   --ffmpeg PATH       ffmpeg for the functions (dev: from the search path)
   --ffprobe PATH      ffprobe for the functions (dev: from the search path)
   --concurrency N     environments of each function side by side (2)
@@ -33,6 +35,7 @@ glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--
   --port N            the Worker's port (8787)
   --s3-port N         the S3 server's port (9000)
   --render-port N     the port of the function URL (9002)
+  --services-port N   the port of the notify queue and the topic (9003)
   --oidc-port N       the OpenID provider's port (9400)
 GLIMPSE_LOG sets what is logged, e.g. debug or s3=debug.";
 
@@ -48,11 +51,14 @@ pub(crate) struct DevSettings {
     pub(crate) data: PathBuf,
     pub(crate) preview: PathBuf,
     pub(crate) render: PathBuf,
+    pub(crate) notify: PathBuf,
+    pub(crate) webhooks: Vec<String>,
     pub(crate) ffmpeg: Option<PathBuf>,
     pub(crate) ffprobe: Option<PathBuf>,
     pub(crate) port: u16,
     pub(crate) s3_port: u16,
     pub(crate) render_port: u16,
+    pub(crate) services_port: u16,
     pub(crate) oidc_port: u16,
     pub(crate) concurrency: usize,
     pub(crate) timeout: Duration,
@@ -65,6 +71,8 @@ struct Flags {
     data: Option<PathBuf>,
     preview: Option<PathBuf>,
     render: Option<PathBuf>,
+    notify: Option<PathBuf>,
+    webhooks: Vec<String>,
     ffmpeg: Option<PathBuf>,
     ffprobe: Option<PathBuf>,
     concurrency: Option<usize>,
@@ -74,6 +82,7 @@ struct Flags {
     port: Option<u16>,
     s3_port: Option<u16>,
     render_port: Option<u16>,
+    services_port: Option<u16>,
     oidc_port: Option<u16>,
 }
 
@@ -90,6 +99,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
             Arg::Long("data") => flags.data = Some(parser.value()?.into()),
             Arg::Long("preview") => flags.preview = Some(parser.value()?.into()),
             Arg::Long("render") => flags.render = Some(parser.value()?.into()),
+            Arg::Long("notify") => flags.notify = Some(parser.value()?.into()),
+            Arg::Long("webhook") => flags.webhooks.push(parser.value()?.string()?),
             Arg::Long("ffmpeg") => flags.ffmpeg = Some(parser.value()?.into()),
             Arg::Long("ffprobe") => flags.ffprobe = Some(parser.value()?.into()),
             Arg::Long("concurrency") => {
@@ -102,6 +113,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
             Arg::Long("s3-port") => flags.s3_port = Some(parser.value()?.parse().context("--s3-port")?),
             Arg::Long("render-port") => {
                 flags.render_port = Some(parser.value()?.parse().context("--render-port")?);
+            }
+            Arg::Long("services-port") => {
+                flags.services_port = Some(parser.value()?.parse().context("--services-port")?);
             }
             Arg::Long("oidc-port") => flags.oidc_port = Some(parser.value()?.parse().context("--oidc-port")?),
             other => return Err(other.unexpected().into()),
@@ -149,12 +163,15 @@ fn dev(flags: Flags) -> anyhow::Result<DevSettings> {
     Ok(DevSettings {
         data: flags.data.unwrap_or_else(|| root.join("target/dev")),
         render: flags.render.unwrap_or_else(|| preview.with_file_name("render")),
+        notify: flags.notify.unwrap_or_else(|| preview.with_file_name("notify")),
+        webhooks: flags.webhooks,
         preview,
         ffmpeg: flags.ffmpeg,
         ffprobe: flags.ffprobe,
         port: flags.port.unwrap_or(EDGE_PORT),
         s3_port: flags.s3_port.unwrap_or(S3_PORT),
         render_port: flags.render_port.unwrap_or(RENDER_PORT),
+        services_port: flags.services_port.unwrap_or(SERVICES_PORT),
         oidc_port: flags.oidc_port.unwrap_or(OIDC_PORT),
         concurrency: flags.concurrency.unwrap_or(2),
         timeout: Duration::from_secs(flags.timeout.unwrap_or(120)),

@@ -1,4 +1,5 @@
-//! Decides how the parts are joined: S3's events go to the queue, the queue's messages to the function.
+//! Decides how the parts are joined: S3's events of uploads go to one queue and its function, those of outcomes to
+//! another.
 
 use std::convert::Infallible;
 use std::io;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use glimpse_contract::Key;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,7 +26,8 @@ use crate::mapping;
 use crate::process::Watchdog;
 use crate::queue::Queue;
 use crate::s3::fault::Faults;
-use crate::s3::{Front, Outlet, Store};
+use crate::s3::{Created, Front, Outlet, Store, Watched};
+use crate::services::{Published, Services};
 use crate::sqs::Endpoint;
 use crate::stop::told;
 
@@ -76,6 +79,8 @@ pub struct Addresses {
     pub s3_endpoint: String,
     /// The function URL that pictures are made at on demand, `http://127.0.0.1:PORT`, if there is one.
     pub render: Option<String>,
+    /// Where the notify queue and the topic are asked, `http://127.0.0.1:PORT`, if there are any.
+    pub services: Option<String>,
 }
 
 /// A cloud that runs. Dropped, it ends at once; [`Cloud::stop`] ends it in order.
@@ -86,13 +91,15 @@ pub struct Cloud {
     store: Store,
     faults: Faults,
     queue: Queue,
+    services: Option<Services>,
     function: Option<Function>,
     render: Option<Function>,
     reconcile: Option<Function>,
+    notify: Option<Function>,
     watchdog: Watchdog,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
-    mapping: Option<JoinHandle<()>>,
+    mappings: Vec<JoinHandle<()>>,
 }
 
 impl Cloud {
@@ -101,9 +108,10 @@ impl Cloud {
     /// # Errors
     /// A port that is taken, a folder that cannot be used, a binary that is not there: each says what to do.
     pub async fn start(config: Config) -> Result<Self, CloudError> {
-        let Config { data, listen, s3: settings, queue, function, render, reconcile, clock, entropy } =
+        let Config { data, listen, s3: settings, queue, function, render, notify, reconcile, clock, entropy } =
             config;
         let others = render.iter().map(|render| &render.function).chain(&reconcile);
+        let others = others.chain(notify.iter().filter_map(|notify| notify.function.as_ref()));
         for function in function.iter().chain(others) {
             if !function.binary.is_file() {
                 return Err(CloudError::NoFunction { binary: function.binary.clone() });
@@ -116,15 +124,28 @@ impl Cloud {
         let in_folder = |source| CloudError::Data { folder: data.clone(), source };
         let queue =
             Queue::open(&data.join("queue"), queue, clock.clone(), entropy.clone()).map_err(in_folder)?;
-        let outlet = outlet(queue.clone(), &settings);
-        let prefix = settings.event_prefix.clone();
-        let store = Store::open(&data.join("s3"), &prefix, clock.clone(), entropy.clone(), outlet)
+        let (stop, stopped) = watch::channel(false);
+        let mut servers = Vec::new();
+        let (mut services, mut notify_function) = (None, None);
+        if let Some(notify) = notify {
+            let (listener, address) = bound(notify.listen).await?;
+            let queue =
+                Queue::open(&data.join("notify"), notify.queue.clone(), clock.clone(), entropy.clone());
+            let queue = queue.map_err(in_folder)?;
+            let both = Services::new(address, queue, settings.clone(), clock.clone(), entropy.clone());
+            notify_function = both.function(notify);
+            let services = services.insert(both).clone();
+            let answer = move |request, peer| services.clone().answer(request, peer);
+            servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
+        }
+        let notices = services.as_ref().map(|services| services.queue().clone());
+        let (is_watched, outlet) = events(queue.clone(), notices, &settings);
+        let store = Store::open(&data.join("s3"), is_watched, clock.clone(), entropy.clone(), outlet)
             .map_err(in_folder)?;
         let faults = Faults::default();
         let front = Front::new(settings.clone(), store.clone(), faults.clone());
-        let (stop, stopped) = watch::channel(false);
         let answer = move |request, peer| front.clone().answer(request, peer);
-        let mut servers = vec![tokio::spawn(serve(listener, answer, stopped.clone()))];
+        servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
 
         let environment = environment(&settings, &endpoint, queue.settings().max_receives);
         let start = |function: FunctionSettings| {
@@ -135,7 +156,12 @@ impl Cloud {
             let (clock, entropy) = (clock.clone(), entropy.clone());
             Function::new(function, &settings.region, env, watchdog.clone(), clock, entropy)
         };
-        let mut addresses = Addresses { s3: address, s3_endpoint: endpoint, render: None };
+        let mut addresses = Addresses {
+            s3: address,
+            s3_endpoint: endpoint,
+            render: None,
+            services: services.as_ref().map(|services| services.endpoint().to_owned()),
+        };
         let mut at_url = None;
         if let Some(FunctionUrlSettings { listen, function }) = render {
             let (listener, address) = bound(listen).await?;
@@ -154,23 +180,29 @@ impl Cloud {
             let answer = move |request, peer| endpoint.clone().answer(request, peer);
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
         }
-        let function = function.map(start);
-        let mapping = function.clone().map(|function| {
-            tokio::spawn(mapping::run(queue.clone(), function, settings.region.clone(), stopped))
-        });
+        let (function, notify) = (function.map(start), notify_function.map(start));
+        let notices = services.as_ref().map(Services::queue);
+        let mappings = [(Some(&queue), &function), (notices, &notify)]
+            .into_iter()
+            .filter_map(|(queue, function)| Some((queue?.clone(), function.clone()?)))
+            .map(|(queue, function)| mapping::run(queue, function, settings.region.clone(), stopped.clone()))
+            .map(tokio::spawn)
+            .collect();
         Ok(Self {
             addresses,
             settings,
             store,
             faults,
             queue,
+            services,
             function,
             render: at_url,
             reconcile: on_schedule,
+            notify,
             watchdog,
             stop,
             servers,
-            mapping,
+            mappings,
         })
     }
 
@@ -214,6 +246,28 @@ impl Cloud {
         self.reconcile.as_ref()
     }
 
+    /// The queue that hears of outcomes, if the configuration asked for one.
+    pub fn notices(&self) -> Option<&Queue> {
+        self.services.as_ref().map(Services::queue)
+    }
+
+    /// The function that tells others of outcomes, if the configuration named one.
+    pub fn notify(&self) -> Option<&Function> {
+        self.notify.as_ref()
+    }
+
+    /// What was published to the topic so far, oldest first.
+    pub fn published(&self) -> Vec<Published> {
+        self.services.as_ref().map(Services::published).unwrap_or_default()
+    }
+
+    /// Makes queue and topic answer that many requests with an error, as if they were out of order.
+    pub fn refuse_services(&self, times: u32) {
+        if let Some(services) = &self.services {
+            services.refuse(times);
+        }
+    }
+
     /// The function's invocations of late, oldest first.
     pub fn invocations(&self) -> Vec<Invocation> {
         self.function.as_ref().map(Function::invocations).unwrap_or_default()
@@ -228,7 +282,7 @@ impl Cloud {
     /// environments are killed.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        if let Some(mapping) = self.mapping.take() {
+        for mapping in &mut self.mappings {
             let _ = mapping.await;
         }
         self.functions().for_each(Function::stop);
@@ -238,7 +292,7 @@ impl Cloud {
     }
 
     fn functions(&self) -> impl Iterator<Item = &Function> {
-        self.function.iter().chain(&self.render).chain(&self.reconcile)
+        self.function.iter().chain(&self.render).chain(&self.notify).chain(&self.reconcile)
     }
 }
 
@@ -246,7 +300,7 @@ impl Drop for Cloud {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         self.functions().for_each(Function::stop);
-        for task in self.servers.iter().chain(&self.mapping) {
+        for task in self.servers.iter().chain(&self.mappings) {
             task.abort();
         }
     }
@@ -262,12 +316,23 @@ async fn bound(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudErr
     Ok((listener, address))
 }
 
-fn outlet(queue: Queue, settings: &S3Settings) -> Outlet {
+/// The bucket's notifications: which objects tell of themselves, and to which queue: uploads to the one, outcomes to the
+/// other.
+fn events(uploads: Queue, notices: Option<Queue>, settings: &S3Settings) -> (Watched, Outlet) {
     let (bucket, region) = (settings.bucket.clone(), settings.region.clone());
-    Arc::new(move |created| {
+    let (prefix, has_notices) = (settings.event_prefix.clone(), notices.is_some());
+    let is_watched = move |key: &str| key.starts_with(&prefix) || (has_notices && is_outcome(key));
+    let outlet = move |created: &Created| {
+        let notices = notices.as_ref().filter(|_| is_outcome(&created.key));
         let body = s3_event(created, &bucket, &region).to_string();
-        queue.send(body).map(drop).map_err(io::Error::other)
-    })
+        notices.unwrap_or(&uploads).send(body).map(drop).map_err(io::Error::other)
+    };
+    (Arc::new(is_watched), Arc::new(outlet))
+}
+
+/// Whether an object says what has become of a video.
+fn is_outcome(key: &str) -> bool {
+    matches!(key.parse(), Ok(Key::Manifest(_) | Key::Failure(_)))
 }
 
 /// What the functions find of the cloud.

@@ -15,6 +15,8 @@ use crate::world::{Clock, Entropy};
 pub const S3_PORT: u16 = 9000;
 /// The port of the function URL of `render` in development.
 pub const RENDER_PORT: u16 = 9002;
+/// The port of the notify queue and the topic in development.
+pub const SERVICES_PORT: u16 = 9003;
 /// The port of the Worker in development: the one address that a person opens.
 pub const EDGE_PORT: u16 = 8787;
 /// The port of the OpenID provider in development.
@@ -37,6 +39,8 @@ pub struct Config {
     pub render: Option<FunctionUrlSettings>,
     /// The function that finds uploads whose event was missed; it runs when it is invoked.
     pub reconcile: Option<FunctionSettings>,
+    /// The queue that hears of outcomes, and who tells others of them.
+    pub notify: Option<NotifySettings>,
     /// The wall clock.
     pub clock: Clock,
     /// Where random names come from.
@@ -54,6 +58,7 @@ impl Config {
             function: None,
             render: None,
             reconcile: None,
+            notify: None,
             clock: Clock::system(),
             entropy: Entropy::system(),
         }
@@ -73,7 +78,7 @@ pub struct S3Settings {
     pub secret_access_key: String,
     /// Which pages may call from a browser, as a bucket's CORS configuration says it.
     pub cors: Vec<CorsRule>,
-    /// Objects made under this prefix send events to the queue.
+    /// Objects made under this prefix send events to the queue of uploads.
     pub event_prefix: String,
     /// A file to which every call of somebody known is added, a JSON document a line: who, what, and its status.
     pub calls: Option<PathBuf>,
@@ -107,7 +112,47 @@ impl fmt::Debug for S3Settings {
     }
 }
 
-/// The queue between S3 and the function, in the words of SQS.
+/// A queue beside the one of uploads, to which S3 writes when an outcome is stored (a manifest, or the note of a failure),
+/// asked over HTTP as SQS is, and a topic as SNS is; both by requests signed with the bucket's key pair.
+#[derive(Debug, Clone)]
+pub struct NotifySettings {
+    /// Where queue and topic are asked; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The queue.
+    pub queue: QueueSettings,
+    /// The function that it wakes; without one, messages stay in the queue to be looked at.
+    pub function: Option<FunctionSettings>,
+    /// Whether the function is told of the topic.
+    pub has_topic: bool,
+    /// The origin of the URLs that outcomes carry: where the Worker is.
+    pub public_url: String,
+}
+
+impl NotifySettings {
+    /// A queue with the settings that a deployment gives it, on a port of the system's choice, without a function.
+    pub fn new(public_url: impl Into<String>) -> Self {
+        let queue = QueueSettings {
+            name: "glimpse-notify".into(),
+            visibility: Duration::from_mins(6),
+            max_receives: 11,
+            batch_size: 10,
+        };
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { listen, queue, function: None, has_topic: false, public_url: public_url.into() }
+    }
+
+    /// The same with that program as the function `glimpse-notify`.
+    #[must_use]
+    pub fn with_function(mut self, binary: impl Into<PathBuf>) -> Self {
+        let mut function = FunctionSettings::new(binary);
+        function.name = "glimpse-notify".into();
+        function.timeout = Duration::from_mins(1);
+        self.function = Some(function);
+        self
+    }
+}
+
+/// A queue between others and a function, in the words of SQS.
 #[derive(Debug, Clone)]
 pub struct QueueSettings {
     /// The queue's name, the last part of its ARN.

@@ -13,7 +13,7 @@ use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
 use glimpse_local::world::Clock;
-use glimpse_local::{Cloud, Config, FunctionSettings};
+use glimpse_local::{Cloud, Config, FunctionSettings, NotifySettings};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::Sha256;
@@ -25,6 +25,8 @@ use crate::{Told, say};
 const SESSION_SECRET: &str = "glimpse-development-session-secret-0123456789";
 const JWT_SECRET: &str = "glimpse-development-token-secret-0123456789";
 const UPLOAD_TOKEN_SECRETS: &str = "dev=glimpse-development-upload-secret-0123456789";
+/// The same secret for every endpoint of `--webhook`: "glimpse-development-webhook-secret".
+const WEBHOOK_SECRET: &str = "whsec_Z2xpbXBzZS1kZXZlbG9wbWVudC13ZWJob29rLXNlY3JldA==";
 const CLIENT_ID: &str = "glimpse-dev";
 const AUDIENCE: &str = "glimpse";
 /// How long the token is good that is printed, in seconds.
@@ -46,6 +48,9 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
          HOST={edge}\n  TOKEN={token}\n\n  Ctrl-C stops everything. Data stays in {}.\n",
         settings.data.display()
     ))?;
+    for url in &settings.webhooks {
+        say(&format!("  {url} is told of every outcome, signed with {WEBHOOK_SECRET}\n"))?;
+    }
     let ended = tokio::select! {
         () = told.wait() => None,
         how = workerd.ended() => Some(("the Worker (workerd)", how)),
@@ -73,6 +78,7 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     equip(&mut preview, &tools, concurrency, timeout);
     config.function = Some(preview);
     config.render = Some(render(settings.render.clone(), settings.render_port, &tools, concurrency, timeout));
+    config.notify = Some(notify(settings, &edge));
     let cloud = Cloud::start(config).await?;
     let provider = OidcSettings {
         root: settings.root.clone(),
@@ -116,6 +122,27 @@ fn bearer_token(issuer: &str, now_secs: i64) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
+/// Who tells the endpoints of `--webhook`. Its queue is there without any: then there is nobody to tell.
+fn notify(settings: &DevSettings, edge: &str) -> NotifySettings {
+    let mut notify = NotifySettings::new(edge).with_function(settings.notify.clone());
+    notify.listen.set_port(settings.services_port);
+    let each = |value: &dyn Fn(&String) -> String| -> String {
+        let items = settings.webhooks.iter().enumerate();
+        let items: Vec<_> = items.map(|(place, url)| format!("hook-{place}={}", value(url))).collect();
+        items.join(" ")
+    };
+    if let Some(function) = &mut notify.function {
+        function.env = [
+            ("WEBHOOK_URLS", each(&String::clone)),
+            ("WEBHOOK_SECRETS", each(&|_| WEBHOOK_SECRET.to_owned())),
+            ("WEBHOOK_ALLOW_LOOPBACK", "1".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    }
+    notify
+}
+
 fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTreeMap<String, String> {
     let s3 = cloud.settings();
     let origins = settings.cors.join(",");
@@ -148,6 +175,7 @@ fn checked(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
         ("--port", settings.port),
         ("--s3-port", settings.s3_port),
         ("--render-port", settings.render_port),
+        ("--services-port", settings.services_port),
         ("--oidc-port", settings.oidc_port),
     ] {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -157,7 +185,7 @@ fn checked(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
             );
         }
     }
-    for binary in [&mut settings.preview, &mut settings.render] {
+    for binary in [&mut settings.preview, &mut settings.render, &mut settings.notify] {
         if !binary.is_file() {
             bail!(
                 "there is no function binary at {}: run `cargo build --package glimpse-backend --bins`",

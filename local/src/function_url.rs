@@ -2,7 +2,6 @@
 //! call, and what becomes of it.
 
 mod payload;
-pub(crate) mod sigv4;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,9 +13,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 
 use self::payload::Origin;
-use self::sigv4::Scope;
 use crate::config::S3Settings;
 use crate::lambda::Function;
+use crate::sigv4::{self, Scope};
 use crate::world::{Clock, Entropy};
 
 /// The largest body of a request, in bytes: as much as an invocation's payload.

@@ -1,7 +1,7 @@
 //! The whole cloud of Glimpse on one machine, in one process.
 //!
-//! An S3 server that checks signatures and sends events, a queue, and the Lambda service for the real function
-//! binary. What talks to it cannot tell it from AWS but by its address, and everything survives a restart.
+//! An S3 server that checks signatures and sends events, queues, a topic, and the Lambda service for the real function
+//! binaries. What talks to it cannot tell it from AWS but by its address, and everything survives a restart.
 //! workerd and the OpenID provider are programs beside it, see [`workerd`] and [`oidc`].
 
 mod cloud;
@@ -14,10 +14,13 @@ pub mod oidc;
 pub mod process;
 pub mod queue;
 pub mod s3;
+mod services;
+mod sigv4;
 mod sqs;
 mod stop;
 pub mod workerd;
 pub mod world;
 
 pub use cloud::{Addresses, Cloud, CloudError};
-pub use config::{Config, FunctionSettings, FunctionUrlSettings, QueueSettings, S3Settings};
+pub use config::{Config, FunctionSettings, FunctionUrlSettings, NotifySettings, QueueSettings, S3Settings};
+pub use services::Published;

@@ -14,8 +14,8 @@ use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
 use crate::config::S3Settings;
-use crate::function_url::sigv4::{self, Scope};
 use crate::queue::Queue;
+use crate::sigv4::{self, Scope};
 use crate::world::Clock;
 
 /// The largest body of a request, in bytes: a message of SQS with its envelope.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
-use glimpse_local::{Cloud, Config, FunctionSettings, FunctionUrlSettings};
+use glimpse_local::world::Clock;
+use glimpse_local::{Cloud, Config, FunctionSettings, FunctionUrlSettings, NotifySettings};
 use tempfile::TempDir;
 
 use crate::{keys, named};
@@ -41,6 +42,42 @@ pub struct Options {
     pub no_limits: bool,
     /// How often a message is delivered before it is a dead letter; 0 means 3.
     pub max_receives: u32,
+    /// Who is told of outcomes; without it, nobody is.
+    pub notify: Option<Notify>,
+    /// The wall clock of S3, queues and functions' deadlines; none is the machine's own.
+    pub clock: Option<Clock>,
+}
+
+/// Who is told of outcomes, in the words of the notify function's environment.
+#[derive(Debug, Clone, Default)]
+pub struct Notify {
+    /// `WEBHOOK_URLS`
+    pub urls: String,
+    /// `WEBHOOK_SECRETS`
+    pub secrets: String,
+    /// How often a word is passed on before it is a dead letter; 0 means as often as in a deployment.
+    pub max_receives: u32,
+    /// Whether there is a topic.
+    pub has_topic: bool,
+    /// Whether only https and public addresses are allowed, as in a deployment.
+    pub is_strict: bool,
+}
+
+impl Notify {
+    fn settings(self, edge: &str, binary: PathBuf) -> NotifySettings {
+        let mut settings = NotifySettings::new(edge).with_function(binary);
+        settings.has_topic = self.has_topic;
+        if self.max_receives > 0 {
+            settings.queue.max_receives = self.max_receives;
+        }
+        if let Some(function) = &mut settings.function {
+            function.env.insert("WEBHOOK_URLS".into(), self.urls);
+            function.env.insert("WEBHOOK_SECRETS".into(), self.secrets);
+            let allow = if self.is_strict { "" } else { "1" };
+            function.env.insert("WEBHOOK_ALLOW_LOOPBACK".into(), allow.into());
+        }
+        settings
+    }
 }
 
 /// Everything that runs for a story. Dropped, it ends, and its folder is gone.
@@ -71,6 +108,12 @@ impl Stack {
         config.s3.cors = vec![CorsRule::for_uploads(foreign().chain([edge.clone()]))];
         config.s3.calls = std::env::var_os("GLIMPSE_S3_CALLS").map(Into::into);
         config.queue.max_receives = if options.max_receives == 0 { 3 } else { options.max_receives };
+        if let Some(clock) = options.clock {
+            config.clock = clock;
+        }
+        config.notify = options
+            .notify
+            .map(|notify| notify.settings(&edge, named("GLIMPSE_PREVIEW").with_file_name("notify")));
         if !options.no_function {
             let preview = named("GLIMPSE_PREVIEW");
             // Cargo puts both beside each other.

@@ -144,6 +144,16 @@ fn every_row_about_media_and_events_has_a_test() {
 }
 
 #[test]
+fn the_backend_connects_in_one_place() {
+    for (path, text) in sources("backend/src", &[".rs"]) {
+        let connects = ["TcpStream::connect", "lookup_host", "TlsConnector::from"];
+        let connects = connects.iter().any(|word| code(&text).contains(word));
+        let may = path.ends_with("net/post.rs") || path.ends_with("tests.rs");
+        assert!(!connects || may, "{} connects", path.display());
+    }
+}
+
+#[test]
 fn every_problem_stands_in_the_docs() {
     let docs = fs::read_to_string(root().join("docs/problems.md")).unwrap();
     for &code in Code::ALL {

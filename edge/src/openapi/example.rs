@@ -14,7 +14,7 @@ use super::answer::{Form, Upload, UploadLimits, Video};
 use crate::auth::{Caller, UploadToken};
 use crate::config::Config;
 use crate::upload::{Allowance, Mint, answer_uppy, presign_upload, token_of};
-use crate::video::{self, Uploaded};
+use glimpse_contract::video::{self, Uploaded};
 
 /// 2026-01-01T00:00:00Z.
 const NOW_MS: u64 = 1_767_225_600_000;

@@ -23,7 +23,7 @@ pub(crate) use disk::{read_records, remove_record, write_record};
 pub(crate) use front::Front;
 pub(crate) use list::form_encoded;
 pub use storage::StoredObject;
-pub use store::{Created, Origin, Outlet, Store, StoreError};
+pub use store::{Created, Origin, Outlet, Store, StoreError, Watched};
 
 /// Who a request is, for logs, answers and events.
 #[derive(Debug, Clone)]

@@ -80,6 +80,9 @@ pub struct Created {
 /// Takes events out of the store; returns when the event can no longer be lost.
 pub type Outlet = Arc<dyn Fn(&Created) -> io::Result<()> + Send + Sync>;
 
+/// Which keys' objects send events.
+pub type Watched = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// The objects of the one bucket. Clones share them.
 #[derive(Clone)]
 pub struct Store(pub(crate) Arc<Inner>);
@@ -94,7 +97,7 @@ pub(crate) struct Inner {
     pub(crate) root: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
-    event_prefix: String,
+    is_watched: Watched,
     outlet: Outlet,
     state: Mutex<State>,
 }
@@ -113,7 +116,7 @@ impl Store {
     /// If the folder cannot be read or written, or holds a record that is not ours.
     pub fn open(
         root: &Path,
-        event_prefix: &str,
+        is_watched: Watched,
         clock: Clock,
         entropy: Entropy,
         outlet: Outlet,
@@ -154,7 +157,7 @@ impl Store {
             root: root.to_owned(),
             clock,
             entropy,
-            event_prefix: event_prefix.to_owned(),
+            is_watched,
             outlet,
             state: Mutex::new(State { objects, uploads, sequencer }),
         })))
@@ -273,7 +276,7 @@ impl Inner {
             checksum_of_all,
             multipart,
         };
-        let created = key.starts_with(&self.event_prefix).then(|| Created {
+        let created = (self.is_watched)(&key).then(|| Created {
             key: key.clone(),
             bytes: record.bytes,
             etag: record.etag.clone(),

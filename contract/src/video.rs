@@ -1,14 +1,16 @@
-//! Decides what the API says about a video, from what lies in the bucket. Pure.
+//! Decides what the API and webhooks say about a video, from what lies in the bucket.
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{
-    Code, Failure, Json, Manifest, Output, Passthrough, State, Variant, VideoId, object, revision_of_etag,
-};
-
+use crate::id::VideoId;
+use crate::json::Json;
+use crate::manifest::{Failure, Manifest, Output, Passthrough, State};
 use crate::moment::iso_date;
+use crate::object;
+use crate::problem::Code;
+use crate::variant::{Variant, revision_of_etag};
 
-/// A video, as the API shows it to its owner.
+/// A video, as the API shows it to its owner and webhooks tell of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Video {
     id: VideoId,
@@ -86,7 +88,7 @@ impl Video {
         }
     }
 
-    /// `uploading`, `processing`, `ready`, `rejected` or `failed`.
+    /// `uploading`, `processing`, `ready`, `rejected` or `failed`; `deleted` in a webhook only.
     pub fn state(&self) -> &'static str {
         self.state
     }
@@ -129,7 +131,11 @@ impl Video {
         let known = |value: u32| (value > 0).then_some(value);
         Self {
             id: *id,
-            state: if is_ready { "ready" } else { "rejected" },
+            state: match manifest.state {
+                State::Ready => "ready",
+                State::Rejected if manifest.is_deleted() => "deleted",
+                State::Rejected => "rejected",
+            },
             name: source.name.clone(),
             bytes: source.bytes,
             content_type: source.content_type.clone(),
@@ -167,9 +173,9 @@ fn urls(id: VideoId, outputs: Option<&[Output]>, public_url: &str) -> BTreeMap<S
 
 #[cfg(test)]
 mod tests {
-    use glimpse_contract::{MANIFEST_VERSION, Owner, Reads, RejectedBecause, Source, Timings, Visibility};
-
     use super::*;
+    use crate::id::Owner;
+    use crate::manifest::{MANIFEST_VERSION, Reads, RejectedBecause, Source, Timings, Visibility};
 
     fn manifest() -> Manifest {
         Manifest {

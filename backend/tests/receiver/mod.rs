@@ -1,0 +1,162 @@
+//! A receiver of webhooks on this machine: it keeps what it is sent and answers as a test tells it to.
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) line: String,
+    /// Names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What is answered to a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// These bytes, and the end of the connection.
+    Bytes(String),
+    /// Nothing, while the connection stays.
+    Silence,
+    /// The first, then the second without an end.
+    Flood(&'static str, &'static str),
+}
+
+impl<T: Into<String>> From<T> for Reply {
+    fn from(text: T) -> Self {
+        Self::Bytes(text.into())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<Mutex<Vec<Request>>>,
+    server: JoinHandle<()>,
+}
+
+impl Receiver {
+    /// Answers the request of each number, from 0, as `reply` says.
+    pub(crate) async fn new(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(None, Arc::new(reply)).await
+    }
+
+    pub(crate) async fn with_tls(
+        acceptor: TlsAcceptor,
+        reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(Some(acceptor), Arc::new(reply)).await
+    }
+
+    async fn start(tls: Option<TlsAcceptor>, reply: Arc<dyn Fn(usize) -> Reply + Send + Sync>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<Vec<Request>>>::default());
+        let (count, kept) = (Arc::clone(&connections), Arc::clone(&requests));
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let (tls, reply, kept) = (tls.clone(), Arc::clone(&reply), Arc::clone(&kept));
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, &kept, &*reply).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve(stream, &kept, &*reply).await,
+                            Err(_) => None,
+                        },
+                    }
+                });
+            }
+        });
+        Self { address, connections, requests, server }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    kept: &Mutex<Vec<Request>>,
+    reply: &(dyn Fn(usize) -> Reply + Send + Sync),
+) -> Option<()> {
+    let request = read(&mut stream).await?;
+    let number = {
+        let mut kept = kept.lock().unwrap();
+        kept.push(request);
+        kept.len() - 1
+    };
+    match reply(number) {
+        Reply::Bytes(text) => stream.write_all(text.as_bytes()).await.ok()?,
+        Reply::Silence => while stream.read_u8().await.is_ok() {},
+        Reply::Flood(first, next) => {
+            stream.write_all(first.as_bytes()).await.ok()?;
+            let next = next.repeat(1000);
+            while stream.write_all(next.as_bytes()).await.is_ok() {}
+        }
+    }
+    stream.shutdown().await.ok()
+}
+
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Request> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.lines();
+    let line = lines.next().unwrap().to_owned();
+    let headers: BTreeMap<_, _> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Request { line, headers, body })
+}
+
+/// An authority that nobody else knows, and a receiver's side of TLS with its certificate for `hooks.example`.
+pub(crate) fn tls() -> (CertificateDer<'static>, TlsAcceptor) {
+    let certificate = |pem: &[u8]| CertificateDer::from_pem_slice(pem).unwrap();
+    let own = certificate(include_bytes!("certificate.pem"));
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own], key)
+        .unwrap();
+    (certificate(include_bytes!("authority.pem")), TlsAcceptor::from(Arc::new(config)))
+}

@@ -1,0 +1,102 @@
+//! Decides what the topic answers: SNS's query protocol, as far as the functions use it,
+//! <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use percent_encoding::percent_decode_str;
+
+use super::Published;
+
+/// The largest message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// The longest subject, in characters.
+const MAX_SUBJECT_CHARS: usize = 100;
+
+/// Why nothing was published.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn bad(message: &str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: "InvalidParameter", message: message.to_owned() }
+    }
+
+    pub(super) fn forbidden(why: &str) -> Self {
+        Self { status: StatusCode::FORBIDDEN, code: "SignatureDoesNotMatch", message: why.to_owned() }
+    }
+}
+
+/// Reads a request whose signature is right.
+pub(super) fn answer(body: &[u8], topic_arn: &str) -> Result<Published, Refusal> {
+    let fields = fields(body).ok_or_else(|| Refusal::bad("the form is not UTF-8"))?;
+    let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+    if (field("Action"), field("Version")) != ("Publish", "2010-03-31") {
+        return Err(Refusal::bad("only Publish of 2010-03-31 is known here"));
+    }
+    if field("TopicArn") != topic_arn {
+        return Err(Refusal {
+            status: StatusCode::NOT_FOUND,
+            code: "NotFound",
+            message: "no such topic".into(),
+        });
+    }
+    let (subject, message) = (field("Subject"), field("Message"));
+    // "Must be ASCII text that begins with a letter, number, or punctuation mark; must not include line breaks or
+    // control characters; and must be less than 100 characters long."
+    let is_subject = subject.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        && subject.len() < MAX_SUBJECT_CHARS
+        && !subject.starts_with(' ');
+    if !is_subject || message.is_empty() || message.len() > MAX_MESSAGE_BYTES {
+        return Err(Refusal::bad("a subject or a message that SNS does not take"));
+    }
+    let mut attributes = Vec::new();
+    for number in 1..=10 {
+        let of = |what: &str| field(&format!("MessageAttributes.entry.{number}.{what}"));
+        if of("Name").is_empty() {
+            break;
+        }
+        if of("Value.DataType") != "String" || of("Value.StringValue").is_empty() {
+            return Err(Refusal::bad("an attribute is a String that is not empty"));
+        }
+        attributes.push((of("Name").to_owned(), of("Value.StringValue").to_owned()));
+    }
+    Ok(Published { subject: subject.to_owned(), message: message.to_owned(), attributes })
+}
+
+fn fields(body: &[u8]) -> Option<BTreeMap<String, String>> {
+    let decoded =
+        |text: &str| Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned());
+    let text = std::str::from_utf8(body).ok()?;
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| Some((decoded(name)?, decoded(value)?)))
+        .collect()
+}
+
+/// The answer: the message's id, or why there is none.
+pub(super) fn response(answer: Result<String, Refusal>) -> http::Result<Response<Bytes>> {
+    let (status, body) = match answer {
+        Ok(id) => (
+            StatusCode::OK,
+            format!(
+                "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult>\
+                 <MessageId>{id}</MessageId></PublishResult></PublishResponse>"
+            ),
+        ),
+        Err(Refusal { status, code, message }) => (
+            status,
+            format!(
+                "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error><Type>Sender</Type>\
+                 <Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+            ),
+        ),
+    };
+    Response::builder().status(status).header("content-type", "text/xml").body(Bytes::from(body))
+}

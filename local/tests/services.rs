@@ -1,0 +1,194 @@
+//! Queue and topic over HTTP: who may ask, and for what. Run: `cargo test -p glimpse-local --test services`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test reports by panicking; clippy exempts only functions marked as tests"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use common::Bed;
+use glimpse_contract::{Key, VideoId};
+use glimpse_local::{NotifySettings, Published};
+use reqwest::Response;
+use serde_json::{Value, json};
+
+const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:glimpse-videos";
+
+struct Client<'a> {
+    bed: &'a Bed,
+    url: String,
+    secret: String,
+}
+
+impl<'a> Client<'a> {
+    fn of(bed: &'a Bed) -> Self {
+        let url = format!("{}/", bed.cloud.addresses().services.as_ref().unwrap());
+        Self { bed, url, secret: bed.client.settings.secret_access_key.clone() }
+    }
+
+    fn queue_url(&self) -> String {
+        format!("{}000000000000/glimpse-notify", self.url)
+    }
+
+    async fn post(&self, service: &str, headers: &[(&str, &str)], body: String) -> Response {
+        let settings = &self.bed.client.settings;
+        let identity = Credentials::new(&settings.access_key_id, &self.secret, None, None, "test").into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&settings.region)
+            .name(service)
+            .time(common::now())
+            .settings(SigningSettings::default())
+            .build()
+            .unwrap();
+        let signable = SignableBody::Bytes(body.as_bytes());
+        let request = SignableRequest::new("POST", &self.url, headers.iter().copied(), signable).unwrap();
+        let (instructions, _) = sign(request, &params.into()).unwrap().into_parts();
+        let mut request = self.bed.client.http.post(&self.url).body(body.clone());
+        for (name, value) in headers.iter().copied().chain(instructions.headers()) {
+            request = request.header(name, value);
+        }
+        request.send().await.unwrap()
+    }
+
+    async fn sqs(&self, action: &str, body: Value) -> (u16, Value) {
+        let target = format!("AmazonSQS.{action}");
+        let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
+        let answer = self.post("sqs", &headers, body.to_string()).await;
+        (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+    }
+
+    async fn sns(&self, fields: &[(&str, &str)]) -> (u16, String) {
+        let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let answer = self.post("sns", &headers, pairs.join("&")).await;
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
+
+async fn bed() -> Bed {
+    Bed::with(|config| config.notify = Some(NotifySettings::new("http://localhost"))).await
+}
+
+#[tokio::test]
+async fn a_message_is_sent_and_hidden() {
+    let bed = bed().await;
+    let client = Client::of(&bed);
+    let queue = bed.cloud.notices().unwrap();
+    let sent =
+        client.sqs("SendMessage", json!({ "QueueUrl": client.queue_url(), "MessageBody": "hello" })).await;
+    assert_eq!((sent.0, &sent.1["MD5OfMessageBody"]), (200, &"5d41402abc4b2a76b9719d911017c592".into()));
+    let delivery = queue.receive(1).unwrap().remove(0);
+    assert_eq!(
+        (delivery.message.body.as_str(), &json!(delivery.message.id)),
+        ("hello", &sent.1["MessageId"])
+    );
+
+    let hide = |receipt: &str, secs: u64| json!({ "QueueUrl": client.queue_url(), "ReceiptHandle": receipt, "VisibilityTimeout": secs });
+    assert_eq!(client.sqs("ChangeMessageVisibility", hide(&delivery.receipt, 0)).await, (200, json!({})));
+    assert_eq!(queue.depth().visible, 1);
+    let again = queue.receive(1).unwrap().remove(0);
+    assert_eq!(client.sqs("ChangeMessageVisibility", hide(&again.receipt, 43_200)).await.0, 200);
+    for (action, body, kind) in [
+        ("ChangeMessageVisibility", hide(&delivery.receipt, 1), "ReceiptHandleIsInvalid"),
+        ("ChangeMessageVisibility", hide(&again.receipt, 43_201), "InvalidParameterValue"),
+        (
+            "SendMessage",
+            json!({ "QueueUrl": client.queue_url(), "MessageBody": "" }),
+            "InvalidParameterValue",
+        ),
+        ("SendMessage", json!({ "QueueUrl": client.queue_url() }), "SerializationException"),
+        ("SendMessage", json!({ "QueueUrl": "http://other/", "MessageBody": "x" }), "QueueDoesNotExist"),
+        ("PurgeQueue", json!({ "QueueUrl": client.queue_url() }), "UnknownOperation"),
+    ] {
+        let (status, answer) = client.sqs(action, body).await;
+        assert!(status == 400 && answer["__type"].as_str().unwrap().contains(kind), "{action}: {answer}");
+    }
+    bed.cloud.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_published_is_kept() {
+    let bed = bed().await;
+    let client = Client::of(&bed);
+    let fields = [
+        ("Action", "Publish"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", TOPIC),
+        ("Subject", "A%20video"),
+        ("Message", "caf%C3%A9"),
+        ("MessageAttributes.entry.1.Name", "type"),
+        ("MessageAttributes.entry.1.Value.DataType", "String"),
+        ("MessageAttributes.entry.1.Value.StringValue", "video.ready"),
+    ];
+    let (status, answer) = client.sns(&fields).await;
+    assert!(status == 200 && answer.contains("<MessageId>"), "{answer}");
+    let published = Published {
+        subject: "A video".into(),
+        message: "café".into(),
+        attributes: vec![("type".into(), "video.ready".into())],
+    };
+    assert_eq!(bed.cloud.published(), [published]);
+    for (name, value, status) in [
+        ("TopicArn", "arn:aws:sns:us-east-1:000000000000:other", 404),
+        ("Subject", "a%0Ab", 400),
+        ("Message", "", 400),
+        ("Action", "DeleteTopic", 400),
+        ("MessageAttributes.entry.1.Value.DataType", "Map", 400),
+    ] {
+        let changed = fields.map(|(known, old)| (known, if known == name { value } else { old }));
+        assert_eq!(client.sns(&changed).await.0, status, "{name}={value}");
+    }
+    assert_eq!(bed.cloud.published().len(), 1);
+    bed.cloud.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_has_not_signed_is_turned_away() {
+    let bed = bed().await;
+    let mut client = Client::of(&bed);
+    client.secret = "wrong".into();
+    let (status, answer) =
+        client.sqs("SendMessage", json!({ "QueueUrl": client.queue_url(), "MessageBody": "x" })).await;
+    assert!(status == 403 && answer["__type"].as_str().unwrap().contains("InvalidSignature"), "{answer}");
+    let (status, answer) = client.sns(&[("Action", "Publish")]).await;
+    assert!(status == 403 && answer.contains("SignatureDoesNotMatch"), "{answer}");
+    assert_eq!(bed.cloud.notices().unwrap().messages().len() + bed.cloud.published().len(), 0);
+    bed.cloud.stop().await;
+}
+
+/// As the bucket of a deployment is set up: outcomes tell the one queue, uploads the other, and pictures nobody.
+#[tokio::test]
+async fn an_outcome_tells_the_notify_queue_and_nobody_else() {
+    let bed = bed().await;
+    let video = VideoId::new(1, [1; 10]);
+    let outcomes = [Key::Manifest(video), Key::Failure(video)].map(|key| key.to_string());
+    let [manifest, failure] = &outcomes;
+    let others = [
+        format!("{}thumbnail.jpg", Key::media_of(video)),
+        Key::Poster(video).to_string(),
+        format!("x/{manifest}"),
+    ];
+    for key in others.iter().chain([manifest, failure]) {
+        bed.cloud.store().put(key, b"{}".to_vec(), "application/json").await.unwrap();
+    }
+    let told: Vec<String> = bed
+        .cloud
+        .notices()
+        .unwrap()
+        .messages()
+        .iter()
+        .map(|message| serde_json::from_str::<Value>(&message.body).unwrap())
+        .map(|event| event["Records"][0]["s3"]["object"]["key"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(told, outcomes);
+    assert_eq!(bed.cloud.queue().messages(), []);
+    assert_eq!(NotifySettings::new("").queue.visibility, Duration::from_mins(6));
+    bed.cloud.stop().await;
+}

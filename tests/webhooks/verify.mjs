@@ -1,0 +1,58 @@
+// Judges webhooks that a story received: by the package of Standard Webhooks, by Mux's, and by the snippets of the docs.
+// Reads `{heard: [{headers, body}], secrets}` and throws at the first that is not as it should be.
+
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { pathToFileURL } from 'node:url'
+import Mux from '@mux/mux-node'
+import { Webhook } from 'standardwebhooks'
+
+/** The code block of the docs that begins with this line, as a module. */
+async function snippet(first) {
+  const docs = await readFile(new URL('../../docs/webhooks.md', import.meta.url), 'utf8')
+  const block = docs.split('```').find((block) => block.split('\n')[1] === first)
+  assert.ok(block, `docs/webhooks.md has a block that begins with ${first}`)
+  const folder = await mkdtemp(join(tmpdir(), 'glimpse-'))
+  try {
+    const file = join(folder, 'snippet.mjs')
+    await writeFile(file, block.slice(block.indexOf('\n')))
+    return await import(pathToFileURL(file))
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+const { heard, secrets } = JSON.parse(await text(process.stdin))
+const { verify } = await snippet("import { createHmac, timingSafeEqual } from 'node:crypto'")
+const mux = new Mux({ tokenId: 'none', tokenSecret: 'none' })
+const other = 'whsec_' + Buffer.alloc(24, 7).toString('base64')
+
+/** Each way to verify: `(body, headers, secret)`, throws if it does not. */
+const ways = {
+  standardwebhooks: (body, headers, secret) => new Webhook(secret).verify(body, headers),
+  mux: (body, headers, secret) =>
+    mux.webhooks.verifySignature(body, { 'mux-signature': headers['glimpse-signature'] }, secret),
+  docs: verify,
+}
+
+for (const { headers, body } of heard) {
+  for (const [name, way] of Object.entries(ways)) {
+    for (const secret of secrets) {
+      await way(body, headers, secret)
+      await assert.rejects(async () => way(body + ' ', headers, secret), `${name}: another body`)
+      await assert.rejects(async () => way(body, headers, other), `${name}: another secret`)
+      const old = (stamp) => String(Number(stamp) - 600)
+      const late = {
+        ...headers,
+        'webhook-timestamp': old(headers['webhook-timestamp']),
+        'glimpse-signature': headers['glimpse-signature'].replace(/t=(\d+)/, (_, stamp) => `t=${old(stamp)}`),
+      }
+      await assert.rejects(async () => way(body, late, secret), `${name}: another time`)
+    }
+  }
+  assert.deepEqual(verify(body, headers, secrets[0]), JSON.parse(body))
+}
+console.log(`verified ${heard.length}`)
