@@ -200,7 +200,7 @@ async fn what_no_token_may_say_is_not_minted() {
         (json!({ "max_bytes": 0 }), "max_bytes"),
         (json!({ "external_id": "x".repeat(200) }), "external_id"),
         (json!({ "max_byte": 5 }), "max_byte"),
-        (json!([]), "wrong"),
+        (json!([]), "JSON object"),
     ] {
         let answer = ann.call(Method::POST, "/api/upload-tokens", Some(what.clone())).await;
         assert_eq!(answer.code(), "bad_parameter", "{what}");
