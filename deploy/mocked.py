@@ -47,8 +47,9 @@ def for_moto(stack: Stack) -> str:
     dropped = {name for name, about in template["Resources"].items() if about["Type"] in TYPES_DROPPED}
     template["Resources"] = {name: about for name, about in template["Resources"].items() if name not in dropped}
     for about in template["Resources"].values():
-        if about.get("DependsOn") in dropped:
-            del about["DependsOn"]
+        if "DependsOn" in about:
+            awaited = about["DependsOn"] if isinstance(about["DependsOn"], list) else [about["DependsOn"]]
+            about["DependsOn"] = [name for name in awaited if name not in dropped]
     template["Outputs"] = {name: about for name, about in template["Outputs"].items()
                            if not any(f'"{lost}"' in json.dumps(about) for lost in dropped)}
     return json.dumps(template)
@@ -201,10 +202,21 @@ def bucket(report, stack: Stack) -> None:
     report.check(len(alarms) >= 6 and not silent and shown == {stack.named(name, "Arn") for name in alarms},
                  "E12: every alarm is sent and stands on the dashboard", " ".join(silent) or f"{len(alarms)}")
     told = Stack(**TELLING)
-    events = [event["Event"] for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
-    report.check(events == ["s3:ObjectCreated:*", "s3:ObjectRemoved:Delete"]
-                 and told.properties("Preview")["Environment"]["Variables"]["NOTIFY_QUEUE_URL"] == told.named("NotifyQueue")
-                 and "VpcConfig" not in told.properties("Notify"), "others are told of outcomes if it is asked for")
+    events = [(event["Event"], event["Queue"], *(rule["Value"] for rule in event["Filter"]["S3Key"]["Rules"]))
+              for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
+    uploads, outcomes = told.named("UploadQueue", "Arn"), told.named("NotifyQueue", "Arn")
+    report.check(events == [("s3:ObjectCreated:*", uploads, "uploads/"),
+                            ("s3:ObjectCreated:*", outcomes, "media/", "/manifest.json"),
+                            ("s3:ObjectCreated:*", outcomes, "media/", "/failure.json")]
+                 and {"UploadQueuePolicy", "NotifyQueuePolicy"} <= set(told.resources["Bucket"]["DependsOn"]),
+                 "E4: an outcome wakes notify, if others are told, and nothing else of media/ wakes anything")
+    variables = told.properties("Notify")["Environment"]["Variables"]
+    report.check(variables["NOTIFY_QUEUE_URL"] == told.named("NotifyQueue") and variables["PUBLIC_URL"] == TELLING["PublicUrl"]
+                 and variables["SNS_TOPIC_ARN"] == told.named("Videos") and variables["S3_BUCKET"] == told.named("Bucket")
+                 and "VpcConfig" not in told.properties("Notify"), "notify has what it has to know, and a way out")
+    report.check(told.of_type("AWS::EC2::VPCEndpoint").keys() == {"WayToTheBucket"}
+                 and told.properties("Preview")["Environment"] == stack.properties("Preview")["Environment"],
+                 "F17: decoders have no other way and know nothing more where others are told")
     report.check(not any("Notify" in name for name in stack.resources), "and nobody is otherwise")
     report.check(stack.source["Parameters"]["WebhookSecrets"]["NoEcho"] is True, "U15: secrets of webhooks are not shown")
     report.check(not stack.of_type("AWS::SNS::Subscription")

@@ -18,6 +18,8 @@ PRINCIPALS = {"edge": "EdgeUser", "preview": "PreviewRole", "render": "RenderRol
 # Who is there only where others are told of outcomes.
 TELLERS = {"notify": "NotifyRole"}
 LAMBDAS = ("preview", "render", "reconcile")
+OUTCOMES = (f"{MEDIA}/manifest.json", f"{MEDIA}/failure.json")
+BY_BUCKET = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}
 BY_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
 
 # who, what, of which object (or queue, function, "bucket"), with what else the call says.
@@ -34,8 +36,7 @@ ALLOWED = [
     ("preview", "ec2:CreateNetworkInterface", "*", {}),
     ("render", "ec2:DeleteNetworkInterface", "*", {}),
     *[(who, action, f"{who}-log", {}) for who in LAMBDAS for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
-    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue",
-     {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET),
 ]
 DENIED = [
     # An owner's list is the edge's; to enumerate is nobody's who decodes.
@@ -84,12 +85,9 @@ DENIED = [
     ("reconcile", "sqs:ReceiveMessage", "UploadQueue", {}),
     ("reconcile", "sqs:SendMessage", "UploadQueue", {"aws:SecureTransport": "false"}),
     # Another bucket's events, and our bucket's name in another account.
-    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue",
-     {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": "arn:aws:s3:::other"}),
-    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue",
-     {"aws:SourceAccount": "999999999999", "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}),
-    ("s3.amazonaws.com", "sqs:SendMessage", "DeadLetters",
-     {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET | {"aws:SourceArn": "arn:aws:s3:::other"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET | {"aws:SourceAccount": "999999999999"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "DeadLetters", BY_BUCKET),
     # The decoders' own code: no network of its own making, no other role, no log but its own.
     ("preview", "ec2:CreateNetworkInterface", "*",
      {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:glimpse-preview"}),
@@ -105,7 +103,10 @@ DENIED = [
 TELLING = {"WebhookUrls": "https://app.example/hooks", "WebhookSecrets": "whsec_made-up", "VideoTopic": "yes",
            "PublicUrl": "https://video.example.com"}
 ALLOWED_TELLING = [
-    ("preview", "sqs:SendMessage", "NotifyQueue", {}),
+    # The outcome itself wakes it, and is what it reads; one that is gone is nothing to tell.
+    ("s3.amazonaws.com", "sqs:SendMessage", "NotifyQueue", BY_BUCKET),
+    *[("notify", "s3:GetObject", key, {}) for key in OUTCOMES],
+    *[("notify", "s3:ListBucket", "bucket", {"s3:prefix": key}) for key in OUTCOMES],
     *[("notify", f"sqs:{action}", "NotifyQueue", {}) for action in (
         "ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility", "SendMessage")],
     ("notify", "sns:Publish", "Videos", {}),
@@ -113,17 +114,24 @@ ALLOWED_TELLING = [
     ("notify", "logs:CreateLogStream", "notify-log", {}),
 ]
 DENIED_TELLING = [
-    # It speaks to hosts that others chose: nothing of the bucket, and no alarm of ours.
-    *[("notify", action, key, {}) for key in (UPLOAD, SLOT, f"{MEDIA}/manifest.json", f"{MEDIA}/thumbnail.jpg")
+    # It speaks to hosts that others chose: of the bucket outcomes alone, and none of them to write; no alarm of ours.
+    *[("notify", action, key, {}) for key in (UPLOAD, SLOT, f"{MEDIA}/thumbnail.jpg")
       for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")],
+    *[("notify", action, key, {}) for key in OUTCOMES for action in ("s3:PutObject", "s3:DeleteObject")],
+    *[("notify", "s3:ListBucket", "bucket", {"s3:prefix": prefix})
+      for prefix in ("", "uploads/", UPLOAD, "media/", f"{MEDIA}/", f"{MEDIA}/thumbnail.jpg")],
     ("notify", "s3:ListBucket", "bucket", {}),
     ("notify", "sqs:SendMessage", "UploadQueue", {}),
     ("notify", "sns:Publish", "Alarms", {}),
     ("notify", "logs:PutLogEvents", "preview-log", {}),
-    *[("preview", f"sqs:{action}", "NotifyQueue", {}) for action in ("ReceiveMessage", "DeleteMessage", "PurgeQueue")],
-    *[(who, "sqs:SendMessage", "NotifyQueue", {}) for who in ("edge", "render", "reconcile")],
+    # Whoever decodes tells nobody anything.
+    *[(who, f"sqs:{action}", "NotifyQueue", {}) for who in PRINCIPALS
+      for action in ("SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "PurgeQueue")],
     *[(who, "sns:Publish", "Videos", {}) for who in ("edge", "preview", "render", "reconcile")],
     ("notify", "sqs:SendMessage", "NotifyQueue", {"aws:SecureTransport": "false"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "NotifyQueue", BY_BUCKET | {"aws:SourceArn": "arn:aws:s3:::other"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "NotifyQueue", BY_BUCKET | {"aws:SourceAccount": "999999999999"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "NotifyDeadLetters", BY_BUCKET),
 ]
 
 
@@ -155,7 +163,7 @@ class Judge:
         service = action.split(":")[0]
         # Inside the network there is no other way to a service than its endpoint. (What Lambda does for the function, to
         # take its messages and write its log, goes not through its network.)
-        inside = who in ("preview", "render") and (service == "s3" or action == "sqs:SendMessage")
+        inside = who in ("preview", "render") and service == "s3"
         gates = [endpoint["PolicyDocument"] for endpoint in self.endpoints
                  if inside and endpoint["ServiceName"].endswith(f".{service}")]
         decision = iam.decide(
