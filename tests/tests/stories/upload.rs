@@ -159,7 +159,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
         (json!({ "name": "a", "size": 1, "type": "image/svg+xml" }), 415, "type_not_allowed", "svg"),
         (json!({ "name": "", "size": 1, "type": "video/mp4" }), 400, "bad_parameter", "name"),
         (json!({ "size": 1, "type": "video/mp4" }), 400, "bad_parameter", "name"),
-        (json!([1]), 400, "bad_parameter", "wrong"),
+        (json!([1]), 400, "bad_parameter", "JSON object"),
     ];
     for (body, status, code, word) in cases {
         let answer = ann.call(Method::POST, "/api/videos", Some(body.clone())).await;

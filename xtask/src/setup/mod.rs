@@ -100,7 +100,7 @@ pub(crate) enum Task {
     Deploying,
 }
 
-/// A Python with the packages of a task; their programs lie beside it. After [`run`].
+/// A Python with the packages of a task; their programs lie beside it. After [`run()`].
 pub(crate) fn python_for(project: &Project, task: Task) -> Result<PathBuf> {
     let programs = system::ensure(project, &[&system::PYTHON])?;
     let packages = match task {
