@@ -24,6 +24,7 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
     let origin = settings.origin.as_ref().context(
         "say where the Worker will be: --origin https://video.example.com, a domain of your Cloudflare account",
     )?;
+    check_packages(project)?;
     let stage = Stage::set(project, &settings)?;
     if settings.dry_run {
         run::heading("what would be done");
@@ -139,9 +140,6 @@ impl<'a> Stage<'a> {
                 fs::copy(&path, folder.join(name).with_extension("zip"))?;
             }
         }
-        for wanted in wanted(&self.project.read("template.yaml")?) {
-            ensure!(self.project.path(wanted).exists(), "template.yaml wants {wanted}, and nothing makes it");
-        }
         Ok(())
     }
 
@@ -183,6 +181,17 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Whether `package` makes each package that template.yaml names: SAM would find out after minutes of building.
+fn check_packages(project: &Project) -> Result<()> {
+    let (template, names) = (project.read("template.yaml")?, package::names(project)?);
+    for wanted in wanted(&template) {
+        let is_made = names.iter().any(|name| wanted == format!("target/deploy/{name}.zip"));
+        ensure!(is_made, "template.yaml wants {wanted}, and `cargo xtask package` makes no such package");
+    }
+    run::found("packages", names.join(", "));
+    Ok(())
+}
+
 /// The packages that template.yaml names.
 fn wanted(template: &str) -> impl Iterator<Item = &str> {
     template.lines().filter_map(|line| {
@@ -205,12 +214,26 @@ fn feed(command: &mut Command, input: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_of_the_template_is_made() {
+        let project = Project::find().unwrap();
+        check_packages(&project).unwrap();
+        let template = project.read("template.yaml").unwrap();
+        let mut wanted: Vec<_> = wanted(&template).collect();
+        let mut made: Vec<_> = package::names(&project).unwrap();
+        for name in &mut made {
+            *name = format!("target/deploy/{name}.zip");
+        }
+        wanted.sort_unstable();
+        made.sort_unstable();
+        assert_eq!(wanted, made, "and nothing is made for nobody");
+    }
+
     #[test]
     fn packages_are_found_in_the_template() {
         let template = "  A:\n      CodeUri: target/deploy/a.zip\n      Role: x\n      ContentUri: target/deploy/layer.zip\n";
-        assert_eq!(
-            super::wanted(template).collect::<Vec<_>>(),
-            ["target/deploy/a.zip", "target/deploy/layer.zip"]
-        );
+        assert_eq!(wanted(template).collect::<Vec<_>>(), ["target/deploy/a.zip", "target/deploy/layer.zip"]);
     }
 }

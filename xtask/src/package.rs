@@ -19,6 +19,8 @@ const GLIBC: &str = "2.34";
 /// The crates whose programs are released.
 const LAMBDAS: &str = "glimpse-backend";
 const WORKER: &str = "glimpse-edge";
+/// What the layer's package is called.
+const LAYER: &str = "layer";
 
 /// A processor that Lambda has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,13 @@ fn ensure_target(project: &Project, arch: Arch) -> Result<()> {
         )
 }
 
+/// What is made for a processor, by the names without it: each Lambda's program, and the layer.
+pub(crate) fn names(project: &Project) -> Result<Vec<String>> {
+    let mut names = programs(project)?;
+    names.push(LAYER.to_owned());
+    Ok(names)
+}
+
 /// The programs that the Lambdas are, by their names.
 fn programs(project: &Project) -> Result<Vec<String>> {
     let metadata = run::capture(project.cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
@@ -178,8 +187,8 @@ fn layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
     let built = run::capture(&mut script(&["--where"]))?;
     let name = arch.name();
     for (from, to) in [
-        (format!("glimpse-ffmpeg-layer-{name}.zip"), format!("layer-{name}.zip")),
-        ("sbom.cdx.json".to_owned(), format!("layer-{name}-sbom.cdx.json")),
+        (format!("glimpse-ffmpeg-layer-{name}.zip"), format!("{LAYER}-{name}.zip")),
+        ("sbom.cdx.json".to_owned(), format!("{LAYER}-{name}-sbom.cdx.json")),
     ] {
         fs::copy(Path::new(built.trim()).join(&from), folder.join(to))
             .with_context(|| format!("no {from}"))?;
