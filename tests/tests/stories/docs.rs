@@ -1,13 +1,15 @@
-//! The snippets of the docs do what stands beside them.
+//! Every snippet of the docs does what stands beside it: in a browser, in a shell, in a backend.
+//!
+//! Address and token are filled in; nothing else is changed.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use e2e::keys::{SECRET, now_secs, tree};
-use e2e::named;
+use e2e::keys::{SECRET, now_secs, secret_token, tree};
 use e2e::person::{Answer, Person, client};
-use e2e::stack::{Options, Stack};
+use e2e::stack::{Options, Stack, free_port};
+use e2e::{media, named};
 use glimpse_edge::auth::{Secret, sign_hs256};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,6 +19,8 @@ use crate::mint::upload_token;
 
 /// What stands in the docs for the address of a deployment.
 const HOST: &str = "https://video.example.com";
+/// What stands in the docs for a token.
+const TOKEN: &str = "eyJ…";
 
 /// A fenced block of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +54,25 @@ fn snippet(title: &str) -> String {
     only.text
 }
 
+fn filled(text: &str, host: &str, token: &str) -> String {
+    let filled = text.replace(HOST, host).replace(TOKEN, token);
+    assert!(!filled.contains('…'), "something else is left to be filled in: {filled}");
+    filled
+}
+
 fn printed(output: &Output) -> String {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// A snippet of a kind that is not known would never be run.
+fn clip_in(folder: &TempDir) -> std::path::PathBuf {
+    let clip = folder.path().join("clip.mp4");
+    media::make(2, "320x180", &clip);
+    clip
+}
+
+/// A snippet that no test below looks for would never be run.
 #[test]
 fn no_snippet_is_left_out() {
     let known =
@@ -70,6 +86,78 @@ fn no_snippet_is_left_out() {
     assert_eq!(pages.count(), 5);
     assert!(found.iter().filter(|snippet| snippet.title == "sh").count() >= 6);
     assert!(snippets("README.md").iter().any(|snippet| snippet.title == "sh"));
+}
+
+#[tokio::test]
+async fn a_page_does_as_the_docs_say() {
+    let port = free_port();
+    let origins = vec![format!("http://127.0.0.1:{port}")];
+    let stack = Stack::start(Options { origins, ..Options::default() }).await;
+    let folder = TempDir::new().unwrap();
+    let mut pages = Vec::new();
+    for (number, Snippet { title, text }) in snippets("docs/uploads.md").into_iter().enumerate() {
+        let Some(title) = title.strip_prefix("js ").filter(|title| *title != "mint") else { continue };
+        let person = format!("reader {number}");
+        let bearer = secret_token(&person);
+        let token =
+            if text.contains("/u/eyJ") { holder_token(&stack, &person).await } else { bearer.clone() };
+        pages.push(json!({
+            "title": title, "generation": title.strip_prefix("uppy ").unwrap_or("v6"), "bearer": bearer,
+            "program": filled(&text, &stack.edge, &token),
+        }));
+    }
+    let story = json!({ "edge": stack.edge, "port": port, "clip": clip_in(&folder), "snippets": pages });
+    let status = tokio::process::Command::new(named("GLIMPSE_NODE"))
+        .arg(named("GLIMPSE_ROOT").join("tests/browser/uppy/docs.mjs"))
+        .env("GLIMPSE_STORY", story.to_string())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .unwrap();
+    if !status.success() {
+        println!("{}", stack.lines().join("\n"));
+    }
+    assert!(status.success(), "a snippet did not end well: see above");
+}
+
+async fn holder_token(stack: &Stack, person: &str) -> String {
+    let minted = Person::new(stack, person).call(Method::POST, "/api/upload-tokens", Some(json!({}))).await;
+    assert_eq!(minted.status, 201);
+    minted.json()["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_shell_does_as_the_docs_say() {
+    let stack = Stack::start(Options::default()).await;
+    for (document, videos) in [("docs/uploads.md", 3), ("README.md", 2)] {
+        let folder = TempDir::new().unwrap();
+        clip_in(&folder);
+        let script: String = snippets(document)
+            .into_iter()
+            .filter(|snippet| snippet.title == "sh")
+            .map(|snippet| filled(&snippet.text, &stack.edge, &secret_token(document)))
+            .collect();
+        let output = tokio::process::Command::new("sh")
+            .args(["-eu", "-c", &script])
+            .current_dir(folder.path())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        let text = printed(&output);
+        assert!(!text.contains("urn:glimpse:problem"), "{text}");
+        let reader = Person::new(&stack, document);
+        let listed = reader.get("/api/videos").await.json()["videos"].as_array().unwrap().clone();
+        assert_eq!(listed.len(), videos, "{document}: {text}");
+        for video in &listed {
+            assert_eq!(video["name"], "clip.mp4");
+            assert_eq!(reader.outcome(video["id"].as_str().unwrap()).await["state"], "ready", "{document}");
+        }
+        if document == "docs/uploads.md" {
+            assert!(text.contains("event: ready"), "the events were watched to their end: {text}");
+            assert!(text.contains("/u/eyJ"), "a token was made: {text}");
+        }
+    }
 }
 
 /// Three backends that share a secret with the deployment; the address is the docs' own.
