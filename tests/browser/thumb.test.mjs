@@ -102,8 +102,8 @@ before(async () => {
 after(async () => {
   await browser?.close();
   for (const { server } of [service, site]) {
-    server.closeAllConnections();
-    server.close();
+    server?.closeAllConnections();
+    server?.close();
   }
   rmSync(scratch, { recursive: true, force: true });
 });
