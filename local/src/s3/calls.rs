@@ -37,7 +37,8 @@ struct Line<'a> {
 }
 
 impl Call {
-    /// What the request is; `None` if nobody has signed it.
+    /// What the request is; `None` if nobody has signed it. A preflight is nobody's, though its URL may be a signed one:
+    /// the bucket's CORS rules alone answer it.
     pub(crate) fn of<B>(request: &Request<B>, key: &str) -> Option<Self> {
         let query = request.uri().query().unwrap_or_default();
         let is_form = form::is_form(request);
@@ -51,13 +52,15 @@ impl Call {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 (decoded(name), decoded(value))
             })
-            .filter(|(name, _)| !name.starts_with("X-Amz-"))
             .collect();
+        let in_query = parameters.remove("X-Amz-Security-Token");
+        parameters.retain(|name, _| !name.starts_with("X-Amz-"));
         if is_form {
             parameters.insert("form".into(), String::new());
         }
-        let token = request.headers().get(TOKEN).and_then(|token| token.to_str().ok());
-        is_signed.then(|| Self {
+        let in_header = request.headers().get(TOKEN).and_then(|token| token.to_str().ok());
+        let token = in_header.or(in_query.as_deref());
+        (is_signed && request.method() != http::Method::OPTIONS).then(|| Self {
             who: token.map_or("edge", |name| name.trim_start_matches("glimpse-")).to_owned(),
             method: request.method().to_string(),
             key: key.to_owned(),
@@ -106,6 +109,9 @@ mod tests {
         let presigned = call("GET", "/glimpse/a/b?uploadId=x%2Fy&X-Amz-Signature=00", &[]).unwrap();
         assert_eq!((presigned.who.as_str(), &presigned.query["uploadId"]), ("edge", &"x/y".to_owned()));
         assert_eq!(presigned.query.len(), 1);
+        let other = call("GET", "/glimpse/?X-Amz-Security-Token=test&X-Amz-Signature=00", &[]).unwrap();
+        assert_eq!((other.who.as_str(), other.query.len()), ("test", 0));
+        assert_eq!(call("OPTIONS", "/glimpse/a/b?X-Amz-Signature=00", &[]), None, "a browser asks, with no name");
         let role = [("authorization", "AWS4-HMAC-SHA256 …"), (TOKEN, "glimpse-preview")];
         assert_eq!(call("HEAD", "/glimpse/a/b", &role).unwrap().who, "preview");
         assert_eq!(call("GET", "/glimpse/a/b", &[]), None);
