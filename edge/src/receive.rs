@@ -16,7 +16,7 @@ use crate::reply::Reply;
 use crate::s3::{self, NamedPart, S3Request};
 use crate::storage;
 use crate::upload::{
-    Allowance, Fields, body_too_large, complete_error, declared_type, grant, presign_upload,
+    Allowance, Fields, body_too_large, complete_error, declared_type, field_after_file, grant, presign_upload,
 };
 use crate::videos;
 
@@ -110,13 +110,22 @@ async fn take(mut form: multer::Multipart<'static>, call: &Call<'_>) -> Result<G
         loop {
             match field.chunk().await {
                 Ok(Some(chunk)) => pipe.push(&chunk).await?,
-                Ok(None) => return pipe.finish().await,
+                Ok(None) => break,
                 Err(error) => {
                     pipe.give_up().await?;
                     return Err(bad(error));
                 }
             }
         }
+        drop(field);
+        // What is said too late would be said in vain: the file is on its way with what was said before.
+        let late = match form.next_field().await {
+            Ok(None) => return pipe.finish().await,
+            Ok(Some(field)) => field_after_file(field.name().unwrap_or_default()),
+            Err(error) => bad(error),
+        };
+        pipe.give_up().await?;
+        return Err(late);
     }
     Err(Problem::because(
         Code::BadParameter,

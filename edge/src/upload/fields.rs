@@ -80,6 +80,14 @@ pub fn body_too_large(config: &Config) -> Problem {
     Problem::because(Code::TooLarge, detail)
 }
 
+/// A field of a form that comes when the file has begun its way with what was said before it.
+pub fn field_after_file(name: &str) -> Problem {
+    bad(format!(
+        "The field `{}` stands after the file: fields must stand before it, and one file is sent.",
+        shown(name)
+    ))
+}
+
 fn bad(detail: String) -> Problem {
     Problem::because(Code::BadParameter, detail)
 }

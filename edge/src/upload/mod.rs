@@ -12,7 +12,7 @@ mod slots;
 pub use allowance::Allowance;
 pub use companion::{UppyQuery, answer_uppy, declared_type, parse_uppy, post_policy};
 pub(crate) use fields::shown;
-pub use fields::{Fields, body_too_large};
+pub use fields::{Fields, body_too_large, field_after_file};
 pub use mint::{Mint, parse_mint, token_of};
 pub use multipart::{
     CompletionBody, check_parts, check_upload, complete_error, parse_completion, parse_creation, part_number,

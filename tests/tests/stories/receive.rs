@@ -133,6 +133,14 @@ async fn what_is_too_large_is_named_and_leaves_nothing() {
     refused(&post(&kind, body).await, "empty", "empty");
     let (kind, body) = form(&[], &file[..8_500_000], 40);
     refused(&post(&kind, body).await, "bad_parameter", "broke off");
+    // What is said after the file is not heard: the file would become a video without it.
+    for bytes in [1000, 8_500_000] {
+        let (kind, mut body) = form(&[("external_id", "order 7")], &file[..bytes], "--\r\n".len());
+        body.extend(b"\r\nContent-Disposition: form-data; name=\"visibility\"\r\n\r\nsigned\r\n--XX--\r\n");
+        refused(&post(&kind, body).await, "bad_parameter", "`visibility` stands after the file");
+        let (kind, body) = form(&[], &file[..bytes], "--XX--\r\n".len());
+        refused(&post(&kind, body).await, "bad_parameter", "broke off");
+    }
     let (kind, body) = form(&[("colour", "blue")], b"x", 0);
     refused(&post(&kind, body).await, "bad_parameter", "colour");
     refused(&post("multipart/form-data", b"x".to_vec()).await, "bad_parameter", "boundary");
