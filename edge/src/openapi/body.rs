@@ -99,10 +99,12 @@ pub struct SignRequest {
     /// S3's name of the upload, if it is one in parts that was begun.
     pub upload_id: Option<String>,
     /// The part's number, for a PUT of one.
+    #[schemars(range(min = 1, max = limits::MAX_PARTS))]
     pub part_number: Option<u64>,
     /// The file's media type, for a new upload.
     pub content_type: Option<String>,
     /// The file's length in bytes, for a new upload: then S3 holds the client to it.
+    #[schemars(range(min = 1))]
     pub size: Option<u64>,
 }
 

@@ -78,9 +78,9 @@ fn oembed() -> Operation {
     document("/oembed", "oembed")
         .says("How another site shows a video", "oEmbed 1.0, <https://oembed.com>.")
         .needs("url", "The address of the video's page.", shape::text())
-        .query("maxwidth", "The widest frame, in pixels.", shape::text())
-        .query("maxheight", "The highest frame, in pixels.", shape::text())
-        .query("format", "`json`.", shape::text())
+        .query("maxwidth", "The widest frame, in pixels.", shape::whole(1, 999_999))
+        .query("maxheight", "The highest frame, in pixels.", shape::whole(1, 999_999))
+        .query("format", "What is made; for anything else oEmbed wants 501.", shape::one_of(&["json"]))
         .answers_json(200, "A frame with the page.")
         .problems(&[Code::FormatNotMade])
 }
@@ -146,7 +146,7 @@ fn of_stream(kind: Kind, format: Format) -> Operation {
     let extension = format.extension();
     let id = if kind == Kind::Animated { "streamAnimation" } else { "streamThumbnail" };
     let operation = picture(&format!("/{{video}}/thumbnails/thumbnail.{extension}"), id, format);
-    let clock = || shape::matching(r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]{1,3})?s)?$");
+    let clock = || shape::matching(r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]{1,3})?s)?$");
     let most = if kind == Kind::Animated { limits::MAX_ANIMATED_SIDE } else { limits::MAX_THUMBNAIL_SIDE };
     let side = || shape::whole(limits::MIN_SIDE.into(), most.into());
     let operation = operation

@@ -223,8 +223,9 @@ impl Operation {
 
     /// An answer of another kind.
     pub(super) fn answers_bytes(self, status: u16, text: &'static str, media: &'static str) -> Self {
-        // OpenAPI 3.1 describes bytes by leaving the schema out; a text is one.
-        let schema = media.starts_with("text/").then(|| json!({ "type": "string" }));
+        // OpenAPI 3.1 describes bytes by leaving the schema out; a text is one. Of events a schema would be that of each.
+        let is_text = media.starts_with("text/") && media != "text/event-stream";
+        let schema = is_text.then(|| json!({ "type": "string" }));
         self.answer(status, text, Some(Content { media, shape: None, or: None, schema, example: None }))
     }
 

@@ -22,7 +22,13 @@ pub(super) fn response(codes: &[Code], is_page: bool) -> Value {
         } },
     });
     if is_page {
-        response["content"] = json!({ "text/html": { "schema": { "type": "string" } } });
+        let page = json!({ "schema": { "type": "string" } });
+        // What is no id of a video is nobody's page either.
+        if codes.contains(&Code::NotFound) {
+            response["content"]["text/html"] = page;
+        } else {
+            response["content"] = json!({ "text/html": page });
+        }
     }
     let header = |text: &str| json!({ "description": text, "schema": { "type": "string" } });
     match codes[0].status() {

@@ -59,9 +59,9 @@ fn create() -> Operation {
             "type": "object",
             "required": ["file"],
             "properties": {
-                "external_id": { "type": "string", "description": "Your own name of the video; it goes before the file." },
-                "metadata": { "type": "string", "description": "Your own fields as a JSON object of texts; it goes before the file." },
-                "visibility": { "enum": ["public", "signed"], "description": "Who may see the pictures; it goes before the file." },
+                "external_id": { "type": "string", "description": "Your own name of the video; it must stand before the file." },
+                "metadata": { "type": "string", "description": "Your own fields as a JSON object of texts; it must stand before the file." },
+                "visibility": { "enum": ["public", "signed"], "description": "Who may see the pictures; it must stand before the file." },
                 "file": { "type": "string", "contentMediaType": "video/*", "description": "The file, last." },
             },
         }))
