@@ -111,7 +111,11 @@ mod tests {
         assert_eq!(presigned.query.len(), 1);
         let other = call("GET", "/glimpse/?X-Amz-Security-Token=test&X-Amz-Signature=00", &[]).unwrap();
         assert_eq!((other.who.as_str(), other.query.len()), ("test", 0));
-        assert_eq!(call("OPTIONS", "/glimpse/a/b?X-Amz-Signature=00", &[]), None, "a browser asks, with no name");
+        assert_eq!(
+            call("OPTIONS", "/glimpse/a/b?X-Amz-Signature=00", &[]),
+            None,
+            "a browser asks, with no name"
+        );
         let role = [("authorization", "AWS4-HMAC-SHA256 …"), (TOKEN, "glimpse-preview")];
         assert_eq!(call("HEAD", "/glimpse/a/b", &role).unwrap().who, "preview");
         assert_eq!(call("GET", "/glimpse/a/b", &[]), None);
