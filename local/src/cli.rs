@@ -17,7 +17,7 @@ The cloud of Glimpse on one machine.
 glimpse-local serve [--listen ADDRESS] [--data DIR] [--preview PATH] [--render PATH] [--cors ORIGIN]...
     S3, the queue, and the functions whose binaries --preview and --render name.
 glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--notify PATH] [--webhook URL]...
-                  [--port N] [--s3-port N] [--render-port N] [--services-port N] [--oidc-port N]
+                  [--cors ORIGIN]... [--port N] [--s3-port N] [--render-port N] [--services-port N] [--oidc-port N]
     All of that, the Worker in workerd, and an OpenID provider.
 
   --listen ADDRESS    where S3 listens (127.0.0.1:9000)
@@ -30,7 +30,7 @@ glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--
   --ffprobe PATH      ffprobe for the functions (dev: from the search path)
   --concurrency N     environments of each function side by side (2)
   --timeout SECS      how long one invocation may take (120; of render at most 30)
-  --cors ORIGIN       a page that may call S3 from a browser; more than once for more
+  --cors ORIGIN       whose pages may call S3 and the API, e.g. http://localhost:5173; more than once for more
   --root DIR          the project (.)
   --port N            the Worker's port (8787)
   --s3-port N         the S3 server's port (9000)
@@ -100,14 +100,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
             Arg::Long("preview") => flags.preview = Some(parser.value()?.into()),
             Arg::Long("render") => flags.render = Some(parser.value()?.into()),
             Arg::Long("notify") => flags.notify = Some(parser.value()?.into()),
-            Arg::Long("webhook") => flags.webhooks.push(parser.value()?.string()?),
+            Arg::Long("webhook") => flags.webhooks.push(webhook(parser.value()?.string()?)?),
             Arg::Long("ffmpeg") => flags.ffmpeg = Some(parser.value()?.into()),
             Arg::Long("ffprobe") => flags.ffprobe = Some(parser.value()?.into()),
             Arg::Long("concurrency") => {
                 flags.concurrency = Some(parser.value()?.parse().context("--concurrency")?);
             }
             Arg::Long("timeout") => flags.timeout = Some(parser.value()?.parse().context("--timeout")?),
-            Arg::Long("cors") => flags.cors.push(parser.value()?.string()?),
+            Arg::Long("cors") => flags.cors.push(origin(&parser.value()?.string()?)?),
             Arg::Long("root") => flags.root = Some(parser.value()?.into()),
             Arg::Long("port") => flags.port = Some(parser.value()?.parse().context("--port")?),
             Arg::Long("s3-port") => flags.s3_port = Some(parser.value()?.parse().context("--s3-port")?),
@@ -130,6 +130,30 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
         Some(other) => bail!("there is no `{other}`: say serve or dev, or --help"),
         None => bail!("say serve or dev, or --help"),
     }
+}
+
+/// A page's origin, as a browser says it: a scheme and a host, and nothing behind them but the slash of an address bar.
+fn origin(text: &str) -> anyhow::Result<String> {
+    let bare = text.strip_suffix('/').unwrap_or(text);
+    let host = bare.strip_prefix("http://").or_else(|| bare.strip_prefix("https://")).unwrap_or_default();
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    if host.is_empty() || !host.bytes().all(is_host) {
+        bail!("--cors {text}: say the page's origin, such as http://localhost:5173");
+    }
+    Ok(bare.to_owned())
+}
+
+/// An endpoint that `notify` takes: https anywhere, http on this machine.
+fn webhook(text: String) -> anyhow::Result<String> {
+    let host = text.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+    let is_here = host.is_some_and(|host| {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+    });
+    if !is_here && !text.starts_with("https://") {
+        bail!("--webhook {text}: say an address such as http://localhost:3000/hooks, or one with https");
+    }
+    Ok(text)
 }
 
 fn serve(flags: Flags) -> Config {
@@ -253,6 +277,27 @@ mod tests {
         assert_eq!(render.function.env, function.env);
         assert_eq!(config.s3.cors[0].allowed_origins, ["http://a"]);
         assert!(config.queue.visibility > function.timeout);
+    }
+
+    #[test]
+    fn pages_and_endpoints_are_checked_before_anything_starts() {
+        let Ok(Command::Dev(dev)) = read(&["dev", "--cors", "http://localhost:5173/"]) else {
+            panic!("it is a right command line")
+        };
+        assert_eq!(dev.cors, ["http://localhost:5173"], "as a browser says it");
+        for wrong in ["localhost:5173", "http://", "*", "http://localhost:5173/app", "http://a,http://b"] {
+            assert!(read(&["dev", "--cors", wrong]).is_err(), "{wrong}");
+        }
+        for good in
+            ["http://localhost:3000/hooks", "http://127.0.0.1", "http://[::1]:9/x", "https://a.example/"]
+        {
+            assert!(read(&["dev", "--webhook", good]).is_ok(), "{good}");
+        }
+        for wrong in
+            ["localhost:3000/hooks", "http://a.example/hooks", "http://localhost.a.example/", "/hooks"]
+        {
+            assert!(read(&["dev", "--webhook", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use glimpse_local::world::Clock;
 use glimpse_local::{Cloud, Config, FunctionSettings, NotifySettings};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use crate::cli::{DevSettings, Tools, equip, render, visibility};
 use crate::{Told, say};
@@ -44,10 +44,16 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     let edge = format!("http://localhost:{}", settings.port);
     let token = bearer_token(oidc.issuer(), Clock::system().now_ms() / 1000);
     say(&format!(
-        "\n  Glimpse is ready:  {edge}\n\n  For curl and apps, a bearer token of somebody named dev, good for a week:\n\n  \
+        "\n  Glimpse is ready:  {edge}\n\n  For curl and apps, a bearer token of whoever signs in as dev, good for a week:\n\n  \
          HOST={edge}\n  TOKEN={token}\n\n  Ctrl-C stops everything. Data stays in {}.\n",
         settings.data.display()
     ))?;
+    match settings.cors.as_slice() {
+        [] => {
+            say("  Pages of another origin may call it with --cors, such as --cors http://localhost:5173\n")?
+        }
+        origins => say(&format!("  Pages of {} may call it\n", origins.join(" and ")))?,
+    }
     for url in &settings.webhooks {
         say(&format!("  {url} is told of every outcome, signed with {WEBHOOK_SECRET}\n"))?;
     }
@@ -112,9 +118,17 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     Ok((cloud, oidc, workerd))
 }
 
+/// The subject that the provider on this machine gives to whoever signs in by that name (`local/oidc/provider.mjs`).
+fn subject(name: &str) -> String {
+    let mut subject = URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes()));
+    subject.truncate(22);
+    subject
+}
+
 /// A token that the Worker on this machine takes: HS256 with the secret of development.
 fn bearer_token(issuer: &str, now_secs: i64) -> String {
-    let claims = json!({ "iss": issuer, "sub": "dev", "aud": AUDIENCE, "exp": now_secs + TOKEN_SECS });
+    let claims =
+        json!({ "iss": issuer, "sub": subject("dev"), "aud": AUDIENCE, "exp": now_secs + TOKEN_SECS });
     let parts = [json!({ "alg": "HS256", "typ": "JWT" }), claims];
     let signed = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let mut mac = Hmac::<Sha256>::new_from_slice(JWT_SECRET.as_bytes()).expect("a key of any length will do");
@@ -234,8 +248,9 @@ mod tests {
     #[test]
     fn the_printed_token_is_pinned() {
         let token = bearer_token("http://localhost:9400", 0);
-        let claims = br#"{"aud":"glimpse","exp":604800,"iss":"http://localhost:9400","sub":"dev"}"#;
+        let claims =
+            br#"{"aud":"glimpse","exp":604800,"iss":"http://localhost:9400","sub":"7yYOmqPGc68kDReiZgSANh"}"#;
         assert_eq!(token.split('.').nth(1), Some(URL_SAFE_NO_PAD.encode(claims).as_str()));
-        assert_eq!(token.split('.').nth(2), Some("w6GaGbzbcP0BEeeBPKSrkcvDleu7NnA6ibsf8DnnrIs"));
+        assert_eq!(token.split('.').nth(2), Some("BoxCsavRu4aKIumd1zvFhi91yeOX1QAKn6C1F8huXos"));
     }
 }

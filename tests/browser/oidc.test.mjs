@@ -160,12 +160,13 @@ test("a typed name becomes an id_token with sub, name and email", async () => {
 
 test("the same name is the same person however it is spaced or capitalised, and another name is not", async () => {
   const subjects = [];
-  for (const name of ["Ada Lovelace", "  ada   LOVELACE ", "Ada"]) {
+  for (const name of ["Ada Lovelace", "  ada   LOVELACE ", "Ada", "Dev"]) {
     const { code, verifier } = await signedIn(name);
     subjects.push((await checkedClaims((await (await exchange(code, verifier)).json()).id_token)).sub);
   }
   assert.equal(subjects[0], subjects[1]);
   assert.notEqual(subjects[0], subjects[2]);
+  assert.equal(subjects[3], "7yYOmqPGc68kDReiZgSANh", "whom the token means that `cargo xtask dev` prints: local/src/dev.rs");
 });
 
 test("the second redirect address works too", async () => {
