@@ -117,6 +117,10 @@ impl Store for Bucket {
         self.outputs.put_poster(key, json, over).await
     }
 
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        self.outputs.remove(key).await
+    }
+
     async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         self.outputs.put_failure(key, json).await
     }

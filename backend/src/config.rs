@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use aws_credential_types::Credentials;
 use thiserror::Error;
 
+use crate::store::s3::Place;
+
 /// Where ffmpeg lies in the layer.
 const FFMPEG: &str = "/opt/bin/ffmpeg";
 /// Where ffprobe lies in the layer.
@@ -52,21 +54,7 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let mut need = |name: &str| {
-            get(name).unwrap_or_else(|| {
-                errors.push(format!("{name} is missing"));
-                String::new()
-            })
-        };
-        let region = need("AWS_REGION");
-        let key_id = need("AWS_ACCESS_KEY_ID");
-        let secret = need("AWS_SECRET_ACCESS_KEY");
-        let bucket = need("S3_BUCKET");
-
-        let endpoint = get("AWS_ENDPOINT_URL_S3");
-        if endpoint.as_deref().is_some_and(|url| !is_endpoint(url)) {
-            errors.push("AWS_ENDPOINT_URL_S3 is not an http or https origin".into());
-        }
+        let Place { region, credentials, endpoint, bucket } = place(&lookup, &mut errors);
         let max_receives = match get("GLIMPSE_MAX_RECEIVES").map(|text| text.parse::<u32>()) {
             None => MAX_RECEIVES,
             Some(Ok(number)) if (1..=1000).contains(&number) => number,
@@ -89,7 +77,6 @@ impl Config {
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
-        let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
         Ok(Self { region, credentials, endpoint, bucket, tools, max_receives })
     }
 }
@@ -98,6 +85,26 @@ impl fmt::Display for Tools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} and {}", self.ffmpeg.display(), self.ffprobe.display())
     }
+}
+
+/// The bucket, and who asks it; what is missing or wrong is added to `errors`.
+pub(crate) fn place(lookup: impl Fn(&str) -> Option<String>, errors: &mut Vec<String>) -> Place {
+    let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+    let mut need = |name: &str| {
+        get(name).unwrap_or_else(|| {
+            errors.push(format!("{name} is missing"));
+            String::new()
+        })
+    };
+    let region = need("AWS_REGION");
+    let (key_id, secret) = (need("AWS_ACCESS_KEY_ID"), need("AWS_SECRET_ACCESS_KEY"));
+    let bucket = need("S3_BUCKET");
+    let endpoint = get("AWS_ENDPOINT_URL_S3");
+    if endpoint.as_deref().is_some_and(|url| !is_endpoint(url)) {
+        errors.push("AWS_ENDPOINT_URL_S3 is not an http or https origin".into());
+    }
+    let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
+    Place { region, credentials, endpoint, bucket }
 }
 
 /// Whether that is an origin, http or https, and nothing more.

@@ -54,6 +54,17 @@ pub struct Footage {
     pub tiles: Tiles,
 }
 
+/// What the default pictures of one kind are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// The best frame, and when it is shown in milliseconds where that is known.
+    Poster(Frame, Option<u64>),
+    /// The moving preview.
+    Reel(Reel),
+    /// The storyboard.
+    Tiles(Tiles),
+}
+
 /// How fast a moving preview is that may have at most `most` frames a second: not faster than its source.
 pub fn rate(info_fps: f64, most: u32) -> f64 {
     let most = f64::from(most);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::backfill;
 use crate::error::JobError;
 use crate::event::{self, BatchResponse, Job};
 use crate::job::{Done, Report, Workshop};
@@ -26,6 +27,9 @@ pub async fn invoke<S: Store>(
     payload: &Value,
     deadline: Instant,
 ) -> Answer {
+    if let Some(batch) = payload.get("backfill") {
+        return Box::pin(backfill::answer(workshop, batch, deadline)).await;
+    }
     let intake = event::read(payload, bucket);
     for reason in &intake.ignored {
         info!(metric = "event_ignored", reason, "ignored");
@@ -67,7 +71,7 @@ fn failed_report(error: JobError) -> Report {
 }
 
 /// The one line of a job.
-fn log(job: &Job, report: &Report) {
+pub(crate) fn log(job: &Job, report: &Report) {
     let (state, code) = match &report.result {
         Ok(Done::Ready) => ("ready", None),
         Ok(Done::Rejected(code)) => ("rejected", Some(*code)),

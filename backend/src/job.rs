@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use glimpse_contract::{
-    Code, Failure, Key, MANIFEST_VERSION, Manifest, Passthrough, Reads, RejectedBecause, Source, State,
-    Timings, Visibility, decode_name,
+    Code, Failure, Key, Kind, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause,
+    Source, State, Timings, Variant, VideoId, Visibility, decode_name,
 };
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +20,7 @@ use crate::patience::Patience;
 use crate::picture::album::{self, Album};
 use crate::picture::colour;
 use crate::probe::{MediaInfo, Transfer};
-use crate::publish::{self, FailureNote};
+use crate::publish::{self, FailureNote, Standing};
 use crate::relay::{self, Relay};
 use crate::source::{Counts, Reader, Stop};
 use crate::store::{Head, Store, StoreError};
@@ -68,29 +68,46 @@ pub struct Report {
     pub steps_ms: [u64; 4],
 }
 
-#[derive(Default)]
-struct Progress {
-    source: Source,
-    visibility: Visibility,
-    passthrough: Passthrough,
-    timings: Timings,
-    counts: Counts,
+/// How far a job has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) source: Source,
+    pub(crate) visibility: Visibility,
+    pub(crate) passthrough: Passthrough,
+    pub(crate) timings: Timings,
+    pub(crate) counts: Counts,
     steps_ms: [u64; 4],
+}
+
+impl Progress {
+    /// What is known of the source, even where nothing could be asked about it.
+    pub(crate) fn name_source(&mut self, job: &Job) {
+        if self.source.etag.is_empty() {
+            self.source.etag.clone_from(&job.etag);
+            self.source.bytes = job.bytes;
+        }
+    }
 }
 
 impl<S: Store> Workshop<S> {
     /// Does one job. `invocation` is when it has to be over.
     pub async fn run(&self, job: &Job, invocation: Instant) -> Report {
+        self.run_over(job, None, invocation).await
+    }
+
+    /// As [`Workshop::run`], with its outcome in the place of one that stands, if it still does then. Pictures are not
+    /// given up for a refusal, and a poster that was chosen stays.
+    pub async fn run_over(&self, job: &Job, over: Option<&Standing>, invocation: Instant) -> Report {
         let mut progress = Progress::default();
         progress.timings.received = job.received_ms;
         let mut tainted = false;
-        let made = self.make(job, invocation, &mut progress).await;
+        let made = self.make(job, over, invocation, &mut progress).await;
         let result = match made {
             Ok(done) => Ok(done),
             Err(JobError::Superseded) => Ok(Done::Superseded),
             Err(error @ (JobError::Refused(_) | JobError::Crashed(_))) => {
                 tainted = matches!(error, JobError::Crashed(_));
-                self.refuse(job, &mut progress, error.code()).await
+                self.refuse(job, over, &mut progress, error.code()).await
             }
             Err(error @ JobError::Transient { .. }) => Err(error),
         };
@@ -103,23 +120,14 @@ impl<S: Store> Workshop<S> {
         Report { result, tainted, counts: progress.counts, steps_ms: progress.steps_ms }
     }
 
-    async fn make(&self, job: &Job, invocation: Instant, progress: &mut Progress) -> Result<Done, JobError> {
-        let (done, head) = tokio::join!(self.is_done(job), self.store.head(&job.key));
-        if done? {
-            return Ok(Done::Already);
-        }
-        let head = match head {
-            Ok(head) => head,
-            Err(StoreError::Gone) => return Err(JobError::Refused(Code::SourceGone)),
-            Err(error) => return Err(JobError::upstream(error)),
-        };
-        if head.etag != job.etag {
-            return Err(JobError::Superseded);
-        }
-        progress.visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
-        progress.passthrough = head.passthrough.clone();
-        progress.source = source_of(&head);
-
+    async fn make(
+        &self,
+        job: &Job,
+        over: Option<&Standing>,
+        invocation: Instant,
+        progress: &mut Progress,
+    ) -> Result<Done, JobError> {
+        let Some(head) = self.begin(job, over, progress).await? else { return Ok(Done::Already) };
         let mut started = Instant::now();
         let seen = timeout_at(invocation, Box::pin(self.see(job, &head, invocation, progress))).await;
         let footage =
@@ -142,29 +150,72 @@ impl<S: Store> Workshop<S> {
 
         started = Instant::now();
         // Somebody was faster: his manifest names his pictures, which are not to be written over.
-        if self.is_done(job).await? {
+        if publish::is_done_over(&*self.store, job.video, over).await? {
             return Ok(Done::Already);
         }
-        let outputs = publish::outputs(&*self.store, job.video, progress.visibility, album).await?;
+        let kept = match over {
+            Some(over) => self.kept_poster(over).await?,
+            None => None,
+        };
+        let album =
+            album.into_iter().filter(|(variant, _)| kept.is_none() || variant.kind() != Kind::Thumbnail);
+        let made = publish::outputs(&*self.store, job.video, progress.visibility, album.collect()).await?;
         progress.timings.committed = (self.now_ms)();
-        let manifest = Manifest {
-            outputs,
+        let mut manifest = Manifest {
             thumbhash: Some(hash),
             dominant_color: Some(color),
             poster_ms,
             ..manifest(job, progress, State::Ready)
         };
-        let first = publish::commit(&*self.store, &manifest).await?;
+        if let Some(old) = kept {
+            manifest.outputs.extend(old.outputs.iter().filter(|output| is_thumbnail(output)).cloned());
+            manifest.thumbhash.clone_from(&old.thumbhash);
+            manifest.dominant_color.clone_from(&old.dominant_color);
+            manifest.poster_ms = old.poster_ms;
+        }
+        manifest.outputs.extend(made);
+        let first = publish::commit_over(&*self.store, &manifest, over).await?;
         progress.steps_ms[3] = millis(started);
         Ok(if first { Done::Ready } else { Done::Already })
     }
 
-    async fn is_done(&self, job: &Job) -> Result<bool, JobError> {
-        match self.store.head(&Key::Manifest(job.video)).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::Gone) => Ok(false),
+    /// The outcome whose thumbnails are its owner's choice, or went back from one: those lie under the defaults' keys.
+    async fn kept_poster<'a>(&self, over: &'a Standing) -> Result<Option<&'a Manifest>, JobError> {
+        match self.store.head(&Key::Poster(over.manifest.video)).await {
+            Ok(_) if over.manifest.state == State::Ready => Ok(Some(&over.manifest)),
+            Ok(_) | Err(StoreError::Gone) => Ok(None),
             Err(error) => Err(JobError::upstream(error)),
         }
+    }
+
+    /// What the upload says; none if something became of the video already.
+    pub(crate) async fn begin(
+        &self,
+        job: &Job,
+        over: Option<&Standing>,
+        progress: &mut Progress,
+    ) -> Result<Option<Head>, JobError> {
+        let done = publish::is_done_over(&*self.store, job.video, over);
+        let (done, head) = tokio::join!(done, self.store.head(&job.key));
+        if done? {
+            return Ok(None);
+        }
+        let head = match head {
+            Ok(head) => head,
+            Err(StoreError::Gone) => return Err(JobError::Refused(Code::SourceGone)),
+            Err(error) => return Err(JobError::upstream(error)),
+        };
+        if head.etag != job.etag {
+            return Err(JobError::Superseded);
+        }
+        progress.visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
+        progress.passthrough = head.passthrough.clone();
+        progress.source = source_of(&head);
+        Ok(Some(head))
+    }
+
+    pub(crate) async fn is_done(&self, video: VideoId) -> Result<bool, JobError> {
+        publish::is_done(&*self.store, video).await
     }
 
     /// Looks at the source, by its index where that is read here, else by seeks through the relay.
@@ -218,15 +269,21 @@ impl<S: Store> Workshop<S> {
         footage
     }
 
-    async fn refuse(&self, job: &Job, progress: &mut Progress, code: Code) -> Result<Done, JobError> {
-        progress.timings.committed = (self.now_ms)();
-        if progress.source.etag.is_empty() {
-            progress.source.etag.clone_from(&job.etag);
-            progress.source.bytes = job.bytes;
+    async fn refuse(
+        &self,
+        job: &Job,
+        over: Option<&Standing>,
+        progress: &mut Progress,
+        code: Code,
+    ) -> Result<Done, JobError> {
+        if over.is_some_and(|over| over.manifest.state == State::Ready) {
+            return Ok(Done::Already);
         }
+        progress.timings.committed = (self.now_ms)();
+        progress.name_source(job);
         let manifest =
             Manifest { rejected: Some(RejectedBecause { code }), ..manifest(job, progress, State::Rejected) };
-        let first = publish::commit(&*self.store, &manifest).await?;
+        let first = publish::commit_over(&*self.store, &manifest, over).await?;
         Ok(if first { Done::Rejected(code) } else { Done::Already })
     }
 
@@ -248,7 +305,8 @@ impl<S: Store> Workshop<S> {
     }
 }
 
-fn manifest(job: &Job, progress: &Progress, state: State) -> Manifest {
+/// The manifest of what is known so far.
+pub(crate) fn manifest(job: &Job, progress: &Progress, state: State) -> Manifest {
     Manifest {
         version: MANIFEST_VERSION,
         video: job.video,
@@ -263,15 +321,16 @@ fn manifest(job: &Job, progress: &Progress, state: State) -> Manifest {
         dominant_color: None,
         poster_ms: None,
         timings: progress.timings,
-        reads: Reads {
-            requests: progress.counts.requests,
-            bytes: progress.counts.bytes,
-            round_trips: progress.counts.round_trips,
-        },
+        reads: reads(progress.counts),
     }
 }
 
-fn source_of(head: &Head) -> Source {
+/// What a manifest says of what was read.
+pub(crate) fn reads(counts: Counts) -> Reads {
+    Reads { requests: counts.requests, bytes: counts.bytes, round_trips: counts.round_trips }
+}
+
+pub(crate) fn source_of(head: &Head) -> Source {
     Source {
         etag: head.etag.clone(),
         bytes: head.bytes,
@@ -281,7 +340,7 @@ fn source_of(head: &Head) -> Source {
     }
 }
 
-fn describe(source: &mut Source, info: &MediaInfo) {
+pub(crate) fn describe(source: &mut Source, info: &MediaInfo) {
     source.codec.clone_from(&info.codec);
     source.width = info.shown.width;
     source.height = info.shown.height;
@@ -290,6 +349,10 @@ fn describe(source: &mut Source, info: &MediaInfo) {
     source.rotation = info.rotation;
     source.hdr = info.transfer != Transfer::Sdr;
     source.has_audio = info.has_audio;
+}
+
+fn is_thumbnail(output: &Output) -> bool {
+    Variant::from_file_name(&output.variant).is_some_and(|variant| variant.kind() == Kind::Thumbnail)
 }
 
 fn millis(since: Instant) -> u64 {

@@ -1,6 +1,7 @@
 //! Decides how an uploaded video becomes its pictures and who hears of it: everything of the Lambdas but their `main`.
 
 pub mod aws;
+pub mod backfill;
 pub mod camera;
 pub mod config;
 pub mod decode;
@@ -25,5 +26,6 @@ pub mod relay;
 pub mod render;
 pub mod size;
 pub mod source;
+pub mod step;
 pub mod store;
 pub mod webhook;

@@ -29,6 +29,39 @@ pub struct FailureNote {
     pub content_type: String,
 }
 
+/// An outcome that stands, and may be replaced by a newer one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// The manifest's ETag.
+    pub etag: String,
+    /// What it says.
+    pub manifest: Manifest,
+}
+
+/// Whether something became of a video already: pictures, a refusal, or its deletion.
+///
+/// # Errors
+/// The storage failed.
+pub async fn is_done<S: Store>(store: &S, video: VideoId) -> Result<bool, JobError> {
+    is_done_over(store, video, None).await
+}
+
+/// As [`is_done`], if what there is is not the outcome that may be replaced.
+///
+/// # Errors
+/// The storage failed.
+pub async fn is_done_over<S: Store>(
+    store: &S,
+    video: VideoId,
+    over: Option<&Standing>,
+) -> Result<bool, JobError> {
+    match store.head(&Key::Manifest(video)).await {
+        Ok(head) => Ok(over.is_none_or(|over| over.etag != head.etag)),
+        Err(StoreError::Gone) => Ok(false),
+        Err(error) => Err(JobError::upstream(error)),
+    }
+}
+
 /// Writes the pictures and makes sure that each is there as written.
 ///
 /// # Errors
@@ -68,10 +101,26 @@ pub async fn outputs<S: Store>(
 /// # Errors
 /// The storage failed.
 pub async fn commit<S: Store>(store: &S, manifest: &Manifest) -> Result<bool, JobError> {
+    commit_over(store, manifest, None).await
+}
+
+/// As [`commit`], over the outcome that may be replaced, if that still stands.
+///
+/// # Errors
+/// The storage failed.
+pub async fn commit_over<S: Store>(
+    store: &S,
+    manifest: &Manifest,
+    over: Option<&Standing>,
+) -> Result<bool, JobError> {
     let json = Bytes::from(serde_json::to_vec(manifest).map_err(JobError::internal)?);
     let key = Key::Manifest(manifest.video);
     for _ in 0..COMMIT_ATTEMPTS {
-        match store.create_manifest(&key, json.clone()).await {
+        let written = match over {
+            Some(over) => store.replace_manifest(&key, json.clone(), &over.etag).await,
+            None => store.create_manifest(&key, json.clone()).await,
+        };
+        match written {
             Ok(()) => return Ok(true),
             Err(StoreError::Lost) => return Ok(false),
             Err(StoreError::Conflict) => tokio::task::yield_now().await,

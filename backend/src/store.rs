@@ -91,6 +91,16 @@ pub trait Store: Send + Sync + 'static {
     /// Writes the manifest if there is none yet.
     fn create_manifest(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Writes the manifest over the one of that ETag: else [`StoreError::Lost`].
+    fn replace_manifest(
+        &self,
+        key: &Key,
+        json: Bytes,
+        over: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.put_poster(key, json, Some(over))
+    }
+
     /// Writes a choice of the poster over the one of that ETag, or where there is none: else [`StoreError::Lost`].
     fn put_poster(
         &self,
@@ -98,6 +108,9 @@ pub trait Store: Send + Sync + 'static {
         json: Bytes,
         over: Option<&str>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes what was handed from step to step; what is not there is removed already.
+    fn remove(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Writes down that the last try failed.
     fn put_failure(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;

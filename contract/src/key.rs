@@ -39,6 +39,8 @@ pub enum Key {
     Poster(VideoId),
     /// `media/{video}/{variant}.{ext}`: a picture, or the table of a storyboard.
     Output(VideoId, Variant),
+    /// `work/{video}/{variant}.{ext}`: a picture that one step of a workflow has made, until another one publishes it.
+    Staged(VideoId, Variant),
 }
 
 impl Key {
@@ -49,6 +51,9 @@ impl Key {
 
     /// What the marks of taken videos begin with.
     pub const SLOTS: &str = "slots/";
+
+    /// What everything begins with that is handed from step to step; it goes after a day.
+    pub const WORK: &str = "work/";
 
     /// The prefix under which everything lies that was made of a video.
     pub fn media_of(video: VideoId) -> String {
@@ -70,6 +75,7 @@ impl fmt::Display for Key {
             Self::Failure(video) => write!(f, "{}{video}/failure.json", Self::MEDIA),
             Self::Poster(video) => write!(f, "{}{video}/poster.json", Self::MEDIA),
             Self::Output(video, variant) => write!(f, "{}{video}/{}", Self::MEDIA, variant.file_name()),
+            Self::Staged(video, variant) => write!(f, "{}{video}/{}", Self::WORK, variant.file_name()),
         }
     }
 }
@@ -88,6 +94,11 @@ impl FromStr for Key {
         }
         if let Some(rest) = text.strip_prefix(Self::SLOTS) {
             return owned(rest).map(|(owner, video)| Self::Slot { owner, video });
+        }
+        if let Some(rest) = text.strip_prefix(Self::WORK) {
+            let (video, name) = rest.split_once('/').ok_or(ParseKeyError)?;
+            let variant = Variant::from_file_name(name).ok_or(ParseKeyError)?;
+            return Ok(Self::Staged(video.parse().map_err(|_| ParseKeyError)?, variant));
         }
         let rest = text.strip_prefix(Self::MEDIA).ok_or(ParseKeyError)?;
         let (video, name) = rest.split_once('/').ok_or(ParseKeyError)?;
@@ -119,6 +130,7 @@ mod tests {
             Key::Poster(video()),
         ];
         keys.extend(Variant::DEFAULTS.map(|variant| Key::Output(video(), variant)));
+        keys.extend(Variant::DEFAULTS.map(|variant| Key::Staged(video(), variant)));
         for key in keys {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
@@ -153,6 +165,7 @@ mod tests {
             format!("media/{video}/thumbnail-width_640.jpg"),
             format!("media/{video}/a/manifest.json"),
             format!("Media/{video}/manifest.json"),
+            format!("work/{video}/manifest.json"),
         ] {
             assert_eq!(case.parse::<Key>(), Err(ParseKeyError), "{case:?}");
         }

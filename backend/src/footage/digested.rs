@@ -3,6 +3,7 @@
 //! The decoder gets digests and nothing else: it never sees the source, and reads nothing by itself.
 
 mod defaults;
+mod part;
 
 use std::sync::Arc;
 

@@ -5,10 +5,10 @@ mod reel;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use glimpse_contract::{Code, limits};
+use glimpse_contract::{Code, Kind, limits};
 
 use super::studio::{Feed, Studio, Worth};
-use super::{Footage, Frame, Tiles, rate};
+use super::{Footage, Frame, Part, Tiles, rate};
 use crate::decode::arguments::{self, Frames, Seek};
 use crate::demux::sniff::Container;
 use crate::error::JobError;
@@ -59,11 +59,25 @@ impl Relayed {
     /// What ends the job.
     pub async fn footage(&self) -> Result<Footage, JobError> {
         let poster = poster::choose(self).await?;
-        let reel = reel::reel(self, &poster).await?;
-        let tiles = self.tiles(&poster).await?;
+        let reel = reel::reel(self, Some(&poster)).await?;
+        let tiles = self.tiles(Some(&poster)).await?;
         outcome::of_storage(self.relay.seen())?;
         // A seek lands on a keyframe that does not say when it is shown.
         Ok(Footage { info: self.info.clone(), poster, poster_ms: None, reel, tiles })
+    }
+
+    /// What the default pictures of that kind are made of: the same as in all of the footage.
+    ///
+    /// # Errors
+    /// What ends the job.
+    pub async fn part(&self, kind: Kind) -> Result<Part, JobError> {
+        let part = match kind {
+            Kind::Thumbnail => Part::Poster(poster::choose(self).await?, None),
+            Kind::Animated => Part::Reel(reel::reel(self, None).await?),
+            Kind::Storyboard => Part::Tiles(self.tiles(None).await?),
+        };
+        outcome::of_storage(self.relay.seen())?;
+        Ok(part)
     }
 
     /// The picture shown at a moment, in this size.
@@ -139,11 +153,11 @@ impl Relayed {
         self.studio.extra()
     }
 
-    async fn tiles(&self, poster: &Frame) -> Result<Tiles, JobError> {
-        let size = storyboard::tile_size(poster.size);
+    /// The storyboard; of the poster where nothing of it can be looked at.
+    async fn tiles(&self, poster: Option<&Frame>) -> Result<Tiles, JobError> {
+        let size = storyboard::tile_size(self.info.shown.fitted(limits::THUMBNAIL_WIDTH));
         let duration_ms = self.info.duration_ms;
         let count = plan::tiles(duration_ms);
-        let own: Bytes = colour::shrink(&poster.rgb, poster.size, size).into();
         let frames = if duration_ms == 0 {
             Vec::new()
         } else if duration_ms <= WHOLE_BOARD_MS {
@@ -159,8 +173,16 @@ impl Relayed {
         } else {
             self.seeks(count, size).await?
         };
+        let found = frames.iter().find(|frame| !frame.is_empty()).cloned();
+        let mut last = match (found, poster) {
+            (Some(frame), _) => frame,
+            (None, Some(poster)) => colour::shrink(&poster.rgb, poster.size, size).into(),
+            (None, None) => {
+                let poster = poster::choose(self).await?;
+                colour::shrink(&poster.rgb, poster.size, size).into()
+            }
+        };
         // A moment that could not be looked at in time is like the one before it.
-        let mut last = frames.first().cloned().unwrap_or_else(|| own.clone());
         let frames = (0..count)
             .map(|place| {
                 if let Some(frame) = frames.get(place).filter(|frame| !frame.is_empty()) {

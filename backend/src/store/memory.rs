@@ -238,6 +238,11 @@ impl Store for Memory {
         Ok(())
     }
 
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        self.delete(key);
+        Ok(())
+    }
+
     async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         self.put(key, json, "application/json", None);
         Ok(())

@@ -249,6 +249,12 @@ impl Store for S3 {
         }
     }
 
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(key.to_string());
+        request.send().await.map_err(|error| classify(&error, StoreError::Conflict))?;
+        Ok(())
+    }
+
     async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
         request

@@ -7,7 +7,7 @@ use glimpse_contract::{Code, limits};
 use super::{Digested, Look, chosen, resized, thinned};
 use crate::decode::arguments::Care;
 use crate::demux::known::Known;
-use crate::digest;
+use crate::digest::{self, Digest};
 use crate::error::JobError;
 use crate::footage::sift::{self, Sifted};
 use crate::footage::studio::Worth;
@@ -27,35 +27,35 @@ const LARGE_PIXELS: u64 = 1920 * 1200;
 const SIFTED_WIDTH: u32 = 320;
 
 /// What is decoded for the default pictures.
-struct Planned {
-    tiles: Layout,
+pub(super) struct Planned {
+    pub(super) tiles: Layout,
     /// For each tile its stretch and its place among that one's moments.
-    places: Vec<(usize, usize)>,
-    reel: Layout,
+    pub(super) places: Vec<(usize, usize)>,
+    pub(super) reel: Layout,
     /// Frames a second of the preview.
-    fps: f64,
+    pub(super) fps: f64,
 }
 
 /// What stands for the video unless there is a better one.
-struct Candidate {
+pub(super) struct Candidate {
     score: Score,
     /// In the poster's size.
-    rgb: Bytes,
-    at_ms: Option<u64>,
+    pub(super) rgb: Bytes,
+    pub(super) at_ms: Option<u64>,
 }
 
 /// What is known once the first picture was looked at.
-struct Scene {
-    info: MediaInfo,
+pub(super) struct Scene {
+    pub(super) info: MediaInfo,
     tone_map: bool,
-    poster: Size,
+    pub(super) poster: Size,
     sifted: Size,
-    tile: Size,
-    reel: Size,
+    pub(super) tile: Size,
+    pub(super) reel: Size,
 }
 
 impl Scene {
-    fn of(info: MediaInfo, tone_map: bool) -> Self {
+    pub(super) fn of(info: MediaInfo, tone_map: bool) -> Self {
         let poster = info.shown.fitted(limits::THUMBNAIL_WIDTH);
         Self {
             poster,
@@ -123,11 +123,7 @@ impl<S: Store> Digested<S> {
             let best = self.best_of(&known, &tiles, &sifted, &scene).await?;
             Ok::<_, Stop>(Some((sifted, best)))
         };
-        let see_reel = async {
-            let care = Care::glance(&scene.info, scene.reel, false);
-            let look = scene.look(scene.reel, care, Worth::Needed);
-            self.see(look, reel_digests).await.map_err(Stop::from)
-        };
+        let see_reel = self.reel_frames(reel_digests, &scene);
         let (seen, frames) = if scene.is_large() {
             let frames = see_reel.await?;
             (see_tiles.await?, frames)
@@ -149,7 +145,13 @@ impl<S: Store> Digested<S> {
         Ok(Some(assemble(&scene, best, (&reel, &frames, fps), (&tiles, &places, &sifted))))
     }
 
-    async fn plan(&mut self) -> Result<Planned, Stop> {
+    /// The frames of the preview's digests.
+    pub(super) async fn reel_frames(&self, digests: Vec<Digest>, scene: &Scene) -> Result<Vec<Bytes>, Stop> {
+        let care = Care::glance(&scene.info, scene.reel, false);
+        self.see(scene.look(scene.reel, care, Worth::Needed), digests).await.map_err(Stop::from)
+    }
+
+    pub(super) async fn plan(&mut self) -> Result<Planned, Stop> {
         let pixels = self.coded_pixels();
         let (board, places) = self.board();
         let track = self.movie.track();
@@ -166,7 +168,7 @@ impl<S: Store> Digested<S> {
     }
 
     /// The pictures of a layout, as tiles.
-    async fn sifted(
+    pub(super) async fn sifted(
         &self,
         known: &Known,
         layout: &Layout,
@@ -180,7 +182,7 @@ impl<S: Store> Digested<S> {
     }
 
     /// The best of what was sifted, decoded once more in the poster's size.
-    async fn best_of(
+    pub(super) async fn best_of(
         &self,
         known: &Known,
         layout: &Layout,
@@ -199,7 +201,11 @@ impl<S: Store> Digested<S> {
     }
 
     /// The best of what lies between the first keyframes, where those show nothing, if that is any better.
-    async fn searched(&mut self, best: Option<Candidate>, scene: &Scene) -> Result<Option<Candidate>, Stop> {
+    pub(super) async fn searched(
+        &mut self,
+        best: Option<Candidate>,
+        scene: &Scene,
+    ) -> Result<Option<Candidate>, Stop> {
         let stretch = plan::search(self.movie.track(), self.coded_pixels());
         let layout = self.layout(&[stretch]).await?;
         self.fetch(&layout).await?;
@@ -242,7 +248,12 @@ fn assemble(
 }
 
 /// A frame for each tile: its own, else the one before, else `other`.
-fn board_frames(layout: &Layout, places: &[(usize, usize)], sifted: &Sifted, other: &Bytes) -> Vec<Bytes> {
+pub(super) fn board_frames(
+    layout: &Layout,
+    places: &[(usize, usize)],
+    sifted: &Sifted,
+    other: &Bytes,
+) -> Vec<Bytes> {
     let mut last: Option<Bytes> = None;
     let first = sifted.tiles.first().unwrap_or(other);
     places
@@ -258,7 +269,7 @@ fn board_frames(layout: &Layout, places: &[(usize, usize)], sifted: &Sifted, oth
 }
 
 /// The preview's first frame as the poster, where no tile could be decoded.
-fn first_of(frames: &[Bytes], from: Size, to: Size) -> Option<Candidate> {
+pub(super) fn first_of(frames: &[Bytes], from: Size, to: Size) -> Option<Candidate> {
     let rgb = resized(frames.first()?, from, to);
     Some(Candidate { score: score::score(&rgb, to.width), rgb, at_ms: None })
 }

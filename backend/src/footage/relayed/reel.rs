@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use glimpse_contract::{Code, limits};
 
-use super::Relayed;
+use super::{Relayed, poster};
 use crate::decode::arguments::{Frames, Seek};
 use crate::error::JobError;
 use crate::footage::studio::Worth;
@@ -24,11 +24,18 @@ fn beginnings(duration_ms: u64) -> [u64; SNIPPETS as usize] {
 }
 
 /// The moving preview of a source; at least its poster.
-pub(super) async fn reel(source: &Relayed, poster: &Frame) -> Result<Reel, JobError> {
+pub(super) async fn reel(source: &Relayed, poster: Option<&Frame>) -> Result<Reel, JobError> {
     let size = source.info.shown.fitted(limits::ANIMATED_WIDTH);
     let fps = source.rate();
     let mut frames = frames(source, size, fps).await?;
     if frames.is_empty() {
+        let chosen;
+        let poster = if let Some(poster) = poster {
+            poster
+        } else {
+            chosen = poster::choose(source).await?;
+            &chosen
+        };
         frames.push(colour::shrink(&poster.rgb, poster.size, size).into());
     }
     Ok(Reel { frames, size, fps })
