@@ -402,6 +402,7 @@ pub(crate) mod tests {
             ("UPLOAD_TOKEN_SECRETS", "0123456789abcdef0123456789abcdef"),
             ("UPLOAD_TOKEN_SECRETS", "a b=0123456789abcdef0123456789abcdef"),
             ("UPLOAD_EXPIRES_SECS", "1h"),
+            ("UPLOAD_EXPIRES_SECS", "3601"),
             ("PUBLIC_WIDTHS", "320,wide"),
             ("PUBLIC_WIDTHS", "320,7"),
             ("PUBLIC_WIDTHS", "3841"),
