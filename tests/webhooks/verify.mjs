@@ -8,17 +8,16 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
 import Mux from '@mux/mux-node'
-import { Webhook } from 'standardwebhooks'
 
-/** The code block of the docs that begins with this line, as a module. */
-async function snippet(first) {
+/** The code block of the docs that begins with this line, made a module by `shape`. */
+async function snippet(first, shape = (code) => code) {
   const docs = await readFile(new URL('../../docs/webhooks.md', import.meta.url), 'utf8')
   const block = docs.split('```').find((block) => block.split('\n')[1] === first)
   assert.ok(block, `docs/webhooks.md has a block that begins with ${first}`)
   const folder = await mkdtemp(join(tmpdir(), 'glimpse-'))
   try {
     const file = join(folder, 'snippet.mjs')
-    await writeFile(file, block.slice(block.indexOf('\n')))
+    await writeFile(file, shape(block.slice(block.indexOf('\n') + 1)))
     return await import(pathToFileURL(file))
   } finally {
     await rm(folder, { recursive: true })
@@ -27,12 +26,21 @@ async function snippet(first) {
 
 const { heard, secrets } = JSON.parse(await text(process.stdin))
 const { verify } = await snippet("import { createHmac, timingSafeEqual } from 'node:crypto'")
+/** The two lines with the library as a function, found where this file finds it. */
+const asFunction = (code) => {
+  const [first, ...rest] = code.replace("'standardwebhooks'", `'${import.meta.resolve('standardwebhooks')}'`).split('\n')
+  return `${first}\nexport function withLibrary(body, headers) {\n${rest.join('\n')}\nreturn event\n}`
+}
+const { withLibrary } = await snippet("import { Webhook } from 'standardwebhooks'", asFunction)
 const mux = new Mux({ tokenId: 'none', tokenSecret: 'none' })
 const other = 'whsec_' + Buffer.alloc(24, 7).toString('base64')
 
 /** Each way to verify: `(body, headers, secret)`, throws if it does not. */
 const ways = {
-  standardwebhooks: (body, headers, secret) => new Webhook(secret).verify(body, headers),
+  standardwebhooks: (body, headers, secret) => {
+    process.env.WEBHOOK_SECRET = secret
+    return withLibrary(body, headers)
+  },
   mux: (body, headers, secret) =>
     mux.webhooks.verifySignature(body, { 'mux-signature': headers['glimpse-signature'] }, secret),
   docs: verify,
