@@ -85,7 +85,7 @@ impl News {
             State::Ready => Kind::Ready,
             State::Rejected => Kind::Rejected,
         };
-        let video = Video::from_manifest(manifest, public_url);
+        let video = Video::from_manifest(manifest, &public_url);
         Self::new(kind, manifest.video, manifest.timings.committed, &video)
     }
 
@@ -97,8 +97,9 @@ impl News {
             bytes: *bytes,
             content_type: content_type.clone(),
             passthrough: failure.passthrough.clone(),
+            visibility: None,
         };
-        let video = Video::without_manifest(failure.video, uploaded, Some(failure), public_url);
+        let video = Video::without_manifest(failure.video, uploaded, Some(failure), &public_url);
         Self::new(Kind::Failed, failure.video, failure.failed_at, &video)
     }
 
@@ -198,7 +199,7 @@ mod tests {
             (&body["type"], &body["created_at"]),
             (&"video.ready".into(), &"2023-11-14T22:13:25.000Z".into())
         );
-        let shown = Video::from_manifest(&manifest, "https://v.example").to_json();
+        let shown = Video::from_manifest(&manifest, &"https://v.example").to_json();
         let shown = serde_json::to_value(shown).unwrap();
         assert_eq!(body["data"], shown);
         assert_eq!((&shown["external_id"], &shown["metadata"]["shop"]), (&"order 7".into(), &"é".into()));

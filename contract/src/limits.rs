@@ -55,6 +55,10 @@ pub const MAX_TOKEN_VIDEOS: u32 = 100;
 pub const MAX_UPLOAD_TOKEN_SECS: u64 = 24 * 60 * 60;
 /// The life of an upload token unless asked otherwise, in seconds.
 pub const UPLOAD_TOKEN_SECS: u64 = 60 * 60;
+/// The life of a delivery token that the API makes, unless asked otherwise, in seconds.
+pub const DELIVERY_TOKEN_SECS: u64 = 60 * 60;
+/// The furthest from now that a delivery token may end, in seconds: a year.
+pub const MAX_DELIVERY_TOKEN_SECS: u64 = 366 * 24 * 60 * 60;
 /// How long after its grant a video that has no manifest is still said to be on its way, in milliseconds:
 /// longer than the longest upload token, the longest signature, the queue's retries and a reconciler's turn together.
 pub const PROCESSING_WINDOW_MS: u64 = 48 * 60 * 60 * 1000;

@@ -74,6 +74,7 @@ codes! {
     Deleted "deleted" 410 "Deleted" "This video was deleted by its owner."
     AlreadyUploaded "already_uploaded" 409 "Already uploaded" "This video was uploaded already, and an upload cannot be replaced."
     TokenUsedUp "token_used_up" 403 "Token used up" "All videos of this upload token were uploaded already."
+    TokenRefused "token_refused" 403 "Token refused" "This link is not valid: its token is wrong or over, or it is for something else."
     Busy "busy" 429 "Busy" "Too many requests at once. Try again in a moment."
     FormatNotMade "format_not_made" 501 "Format not made" "This is not made in that format here: ask for JSON."
     Upstream "upstream" 502 "Storage trouble" "The storage behind this service did not answer as it should. Try again."

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::VideoId;
 use crate::json::Json;
-use crate::manifest::{Failure, Manifest, Output, Passthrough, State};
+use crate::manifest::{Failure, Manifest, Output, Passthrough, State, Visibility};
 use crate::moment::iso_date;
 use crate::object;
 use crate::problem::Code;
@@ -15,6 +15,7 @@ use crate::variant::{Variant, revision_of_etag};
 pub struct Video {
     id: VideoId,
     state: &'static str,
+    visibility: Option<Visibility>,
     name: String,
     bytes: u64,
     content_type: String,
@@ -42,12 +43,33 @@ pub struct Uploaded {
     pub content_type: String,
     /// What the customer said about it.
     pub passthrough: Passthrough,
+    /// Who may see its pictures, if that is known.
+    pub visibility: Option<Visibility>,
+}
+
+/// From what the URLs of a video's pictures are made. A text is the public address alone: its links carry no token.
+pub trait Links {
+    /// The deployment's public address, without a slash at its end.
+    fn public_url(&self) -> &str;
+
+    /// The path of a picture with what opens it to whoever gets the link, where that can be given.
+    fn opened(&self, path: String, visibility: Option<Visibility>) -> String;
+}
+
+impl Links for &str {
+    fn public_url(&self) -> &str {
+        self
+    }
+
+    fn opened(&self, path: String, _: Option<Visibility>) -> String {
+        path
+    }
 }
 
 impl Video {
     /// A video that may now be uploaded.
-    pub fn granted(id: VideoId, uploaded: Uploaded, public_url: &str) -> Self {
-        Self::unfinished("uploading", id, uploaded, None, public_url)
+    pub fn granted(id: VideoId, uploaded: Uploaded, links: &dyn Links) -> Self {
+        Self::unfinished("uploading", id, uploaded, None, links)
     }
 
     /// A video that is uploaded and has no manifest: on its way, or failed if the last try said so.
@@ -55,10 +77,10 @@ impl Video {
         id: VideoId,
         uploaded: Uploaded,
         failure: Option<&Failure>,
-        public_url: &str,
+        links: &dyn Links,
     ) -> Self {
         let state = if failure.is_some() { "failed" } else { "processing" };
-        Self::unfinished(state, id, uploaded, failure.map(|failure| failure.code), public_url)
+        Self::unfinished(state, id, uploaded, failure.map(|failure| failure.code), links)
     }
 
     fn unfinished(
@@ -66,11 +88,12 @@ impl Video {
         id: VideoId,
         uploaded: Uploaded,
         problem: Option<Code>,
-        public_url: &str,
+        links: &dyn Links,
     ) -> Self {
         Self {
             id,
             state,
+            visibility: uploaded.visibility,
             name: uploaded.name,
             bytes: uploaded.bytes,
             content_type: uploaded.content_type,
@@ -84,7 +107,7 @@ impl Video {
             poster_ms: None,
             problem,
             passthrough: uploaded.passthrough,
-            urls: urls(id, None, public_url),
+            urls: urls(id, None, uploaded.visibility, links),
         }
     }
 
@@ -101,6 +124,7 @@ impl Video {
         let mut json = object! {
             "id" => self.id,
             "state" => self.state,
+            "visibility" => self.visibility.map(Visibility::as_str),
             "name" => &self.name,
             "bytes" => self.bytes,
             "content_type" => &self.content_type,
@@ -125,8 +149,9 @@ impl Video {
     }
 
     /// A video whose outcome is committed.
-    pub fn from_manifest(manifest: &Manifest, public_url: &str) -> Self {
+    pub fn from_manifest(manifest: &Manifest, links: &dyn Links) -> Self {
         let Manifest { video: id, source, .. } = manifest;
+        let visibility = Some(manifest.visibility);
         let is_ready = manifest.state == State::Ready;
         let known = |value: u32| (value > 0).then_some(value);
         Self {
@@ -136,6 +161,7 @@ impl Video {
                 State::Rejected if manifest.is_deleted() => "deleted",
                 State::Rejected => "rejected",
             },
+            visibility,
             name: source.name.clone(),
             bytes: source.bytes,
             content_type: source.content_type.clone(),
@@ -149,19 +175,29 @@ impl Video {
             poster_ms: manifest.poster_ms,
             problem: manifest.rejected.as_ref().map(|because| because.code),
             passthrough: manifest.passthrough.clone(),
-            urls: if is_ready { urls(*id, Some(&manifest.outputs), public_url) } else { BTreeMap::new() },
+            urls: if is_ready {
+                urls(*id, Some(&manifest.outputs), visibility, links)
+            } else {
+                BTreeMap::new()
+            },
         }
     }
 }
 
 /// The URLs of the default pictures that there will be, or that there are; then with their revisions.
-fn urls(id: VideoId, outputs: Option<&[Output]>, public_url: &str) -> BTreeMap<String, String> {
+fn urls(
+    id: VideoId,
+    outputs: Option<&[Output]>,
+    visibility: Option<Visibility>,
+    links: &dyn Links,
+) -> BTreeMap<String, String> {
     let url = |file: String, etag: Option<&str>| {
-        let url = match etag.and_then(revision_of_etag) {
-            Some(revision) => format!("{public_url}/{id}/{file}?v={revision}"),
-            None => format!("{public_url}/{id}/{file}"),
-        };
-        (file, url)
+        let mut target = links.opened(format!("/{id}/{file}"), visibility);
+        if let Some(revision) = etag.and_then(revision_of_etag) {
+            let joint = if target.contains('?') { "&" } else { "?" };
+            target.extend([joint, "v=", revision]);
+        }
+        (file, format!("{}{target}", links.public_url()))
     };
     let Some(outputs) = outputs else {
         return Variant::DEFAULTS.into_iter().map(|variant| url(variant.file_name(), None)).collect();
@@ -175,7 +211,11 @@ fn urls(id: VideoId, outputs: Option<&[Output]>, public_url: &str) -> BTreeMap<S
 mod tests {
     use super::*;
     use crate::id::Owner;
-    use crate::manifest::{MANIFEST_VERSION, Reads, RejectedBecause, Source, Timings, Visibility};
+    use crate::manifest::{MANIFEST_VERSION, Reads, RejectedBecause, Source, Timings};
+
+    fn links() -> &'static dyn Links {
+        &"https://v.example"
+    }
 
     fn manifest() -> Manifest {
         Manifest {
@@ -213,8 +253,7 @@ mod tests {
 
     #[test]
     fn a_ready_video_carries_revisions_and_no_key_of_the_bucket() {
-        let video =
-            serde_json::to_value(Video::from_manifest(&manifest(), "https://v.example").to_json()).unwrap();
+        let video = serde_json::to_value(Video::from_manifest(&manifest(), links()).to_json()).unwrap();
         assert_eq!(video["state"], "ready");
         assert_eq!(video["created_at"], "2023-11-14T22:13:20.000Z");
         assert_eq!(video["problem"], serde_json::Value::Null);
@@ -230,8 +269,7 @@ mod tests {
         let mut manifest = manifest();
         manifest.state = State::Rejected;
         manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
-        let video =
-            serde_json::to_value(Video::from_manifest(&manifest, "https://v.example").to_json()).unwrap();
+        let video = serde_json::to_value(Video::from_manifest(&manifest, links()).to_json()).unwrap();
         assert_eq!(video["state"], "rejected");
         assert_eq!(video["problem"]["message"], Code::NotAVideo.message());
         assert_eq!(video["urls"].as_object().unwrap().len(), 0);
@@ -245,6 +283,7 @@ mod tests {
             bytes: 1,
             content_type: "video/mp4".into(),
             passthrough: Passthrough::default(),
+            visibility: None,
         };
         let failure = Failure {
             version: MANIFEST_VERSION,
@@ -255,11 +294,11 @@ mod tests {
             passthrough: Passthrough::default(),
         };
         let state = |failure| {
-            let video = Video::without_manifest(id, uploaded.clone(), failure, "https://v.example");
+            let video = Video::without_manifest(id, uploaded.clone(), failure, links());
             serde_json::to_value(video.to_json()).unwrap()["state"].clone()
         };
         assert_eq!((state(None), state(Some(&failure))), ("processing".into(), "failed".into()));
-        let video = Video::without_manifest(id, uploaded.clone(), None, "https://v.example");
+        let video = Video::without_manifest(id, uploaded.clone(), None, links());
         assert_eq!(video.urls.len(), Variant::DEFAULTS.len(), "all that there will be");
     }
 }

@@ -7,6 +7,8 @@ use percent_encoding::percent_decode_str;
 use crate::Call;
 use crate::claim;
 use crate::deliver;
+use crate::deliver::mint::{minted, parse_mint as parse_delivery};
+use crate::links::Links;
 use crate::moment::iso_date;
 use crate::platform::{self, Request};
 use crate::receive;
@@ -95,8 +97,9 @@ async fn describe(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> 
         bytes: wanted.size,
         content_type: grant.content_type,
         passthrough: grant.passthrough,
+        visibility: Some(grant.visibility),
     };
-    let video = Video::granted(id, uploaded, &call.config.public_url);
+    let video = Video::granted(id, uploaded, &Links::new(call.config, platform::now_ms()));
     Ok(Reply::json(201, &object! { "video" => video.to_json(), "upload" => upload.to_json() })
         .with("location", format!("/api/videos/{id}")))
 }
@@ -152,6 +155,21 @@ pub(crate) async fn mint(request: &Request, call: &Call<'_>) -> Result<Reply, Pr
         &object! { "token" => text, "url" => url, "expires_at" => iso_date(token.exp * 1000),
         "videos" => token.slots().into_iter().map(Json::from).collect::<Vec<_>>() },
     ))
+}
+
+/// `POST /api/videos/{video}/tokens`
+pub(crate) async fn mint_delivery(
+    video: VideoId,
+    request: &Request,
+    call: &Call<'_>,
+) -> Result<Reply, Problem> {
+    let mint = parse_delivery(&json_body(request).await?)?;
+    if videos::find(video, call).await?.is_none() {
+        return Err(Problem::new(Code::NotFound));
+    }
+    let config = call.config;
+    let answer = minted(&mint, video, &config.delivery_keys, &config.public_url, platform::now_ms())?;
+    Ok(Reply::json(201, &answer))
 }
 
 async fn json_body(request: &Request) -> Result<Vec<u8>, Problem> {

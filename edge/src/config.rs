@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use glimpse_contract::limits;
+use glimpse_contract::{Visibility, limits};
 use thiserror::Error;
 
-use crate::auth::{Bearer, BearerKeys, Oidc, Secret, UploadKeys};
+use crate::auth::{Bearer, BearerKeys, DeliveryKeys, Oidc, Secret, UploadKeys, configured_keys};
 use crate::sign::{Credentials, Location};
 
 /// The largest body that Cloudflare passes on to a Worker on its Free and Pro plans, in bytes,
@@ -36,6 +36,10 @@ pub struct Config {
     pub public_widths: Vec<u32>,
     /// The secrets of upload tokens; without one there are no upload tokens.
     pub upload_keys: UploadKeys,
+    /// The keys of delivery tokens; without one there are no delivery tokens.
+    pub delivery_keys: DeliveryKeys,
+    /// Who may see the pictures of a video of which nobody says it.
+    pub visibility: Visibility,
     /// The most bytes of one video.
     pub max_upload_bytes: u64,
     /// The most bytes that a request through this Worker may carry, where the network before it sets a limit.
@@ -144,7 +148,16 @@ impl Config {
             "must be a number of seconds from 60 to 3600",
         );
 
-        let upload_keys = reader.upload_keys();
+        let upload_keys = UploadKeys(reader.secrets("UPLOAD_TOKEN_SECRETS"));
+        let delivery_keys = reader.delivery_keys();
+        let visibility = match reader.get("DEFAULT_VISIBILITY").as_deref() {
+            None | Some("public") => Visibility::Public,
+            Some("signed") => Visibility::Signed,
+            Some(_) => {
+                reader.wrong("DEFAULT_VISIBILITY", "must be public or signed");
+                Visibility::Signed
+            }
+        };
         let public_widths = reader.public_widths();
 
         if !reader.errors.is_empty() {
@@ -160,6 +173,8 @@ impl Config {
             allowed_origins,
             public_widths,
             upload_keys,
+            delivery_keys,
+            visibility,
             max_upload_bytes,
             max_body_bytes,
             upload_expires_secs,
@@ -229,9 +244,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         Some(Secret::new(text.into_bytes()))
     }
 
-    fn upload_keys(&mut self) -> UploadKeys {
-        const NAME: &str = "UPLOAD_TOKEN_SECRETS";
-        let text = self.get(NAME).unwrap_or_default();
+    fn secrets(&mut self, name: &'static str) -> Vec<(String, Secret)> {
+        let text = self.get(name).unwrap_or_default();
         let mut keys: Vec<(String, Secret)> = Vec::new();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
@@ -240,7 +254,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 }
                 _ => {
                     self.wrong(
-                        NAME,
+                        name,
                         "must be key=secret pairs, separated by commas: keys of letters, digits, - and _, secrets of at least \
                          32 characters",
                     );
@@ -248,7 +262,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 }
             }
         }
-        UploadKeys(keys)
+        keys
+    }
+
+    fn delivery_keys(&mut self) -> DeliveryKeys {
+        const NAME: &str = "DELIVERY_TOKEN_JWKS";
+        let secrets = self.secrets("DELIVERY_TOKEN_SECRETS");
+        let public = self.get(NAME).map_or_else(|| Some(Vec::new()), |text| configured_keys(&text));
+        if public.is_none() {
+            self.wrong(
+                NAME,
+                "must be a JSON Web Key Set of public keys for RS256, ES256 or EdDSA, each with a `kid` of its own",
+            );
+        }
+        DeliveryKeys { secrets, public: public.unwrap_or_default() }
     }
 
     fn public_widths(&mut self) -> Vec<u32> {
@@ -399,6 +426,12 @@ pub(crate) mod tests {
             ("MAX_UPLOAD_BYTES", "5497558138881"),
             ("MAX_BODY_BYTES", "0"),
             ("UPLOAD_TOKEN_SECRETS", "a=short"),
+            ("DELIVERY_TOKEN_SECRETS", "a=short"),
+            ("DELIVERY_TOKEN_JWKS", "{"),
+            ("DELIVERY_TOKEN_JWKS", r#"{"keys":[]}"#),
+            ("DELIVERY_TOKEN_JWKS", r#"{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}"#),
+            ("DELIVERY_TOKEN_JWKS", r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#),
+            ("DEFAULT_VISIBILITY", "private"),
             ("UPLOAD_TOKEN_SECRETS", "0123456789abcdef0123456789abcdef"),
             ("UPLOAD_TOKEN_SECRETS", "a b=0123456789abcdef0123456789abcdef"),
             ("UPLOAD_EXPIRES_SECS", "1h"),

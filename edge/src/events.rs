@@ -114,9 +114,9 @@ mod tests {
             passthrough: Passthrough::default(),
         };
         match state {
-            "uploading" => Video::granted(id, uploaded, "https://v.example"),
-            "processing" => Video::without_manifest(id, uploaded, None, "https://v.example"),
-            _ => Video::without_manifest(id, uploaded, Some(&failure), "https://v.example"),
+            "uploading" => Video::granted(id, uploaded, &"https://v.example"),
+            "processing" => Video::without_manifest(id, uploaded, None, &"https://v.example"),
+            _ => Video::without_manifest(id, uploaded, Some(&failure), &"https://v.example"),
         }
     }
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use glimpse_contract::{Code, Owner, Problem};
 
 use crate::auth::{
-    BearerKeys, Caller, Claims, Cookies, Expected, KeySet, Session, TokenError, UnverifiedToken, UploadToken,
-    verify_hs256,
+    BearerKeys, Caller, Claims, Cookies, Expected, KeySet, Session, TokenError, Turn, UnverifiedToken,
+    UploadToken, verify_hs256,
 };
 use crate::config::Config;
 use crate::platform::{self, Outgoing, Request};
@@ -17,6 +17,8 @@ use crate::platform::{self, Outgoing, Request};
 const MAX_METADATA_BYTES: usize = 64 * 1024;
 /// How long such a document may take, in milliseconds: somebody waits for an answer meanwhile.
 const METADATA_PATIENCE_MS: u32 = 3_000;
+/// How often somebody looks who waits for another one's fetch, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 20;
 
 thread_local! {
     // Public keys by the URL of their set, for as long as this isolate lives.
@@ -98,17 +100,34 @@ async fn bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claims, Toke
 /// The claims of a token whose signature is a key's of the set at `url`.
 pub(crate) async fn by_key_set(text: &str, url: &str, now_ms: u64) -> Result<Claims, TokenError> {
     let token = UnverifiedToken::read(text)?;
-    let mut set = KEY_SETS.with_borrow(|sets| sets.get(url).cloned()).unwrap_or_default();
-    if set.wants_fetch(&token, now_ms) {
-        let body = fetch_metadata(url).await;
-        Rc::make_mut(&mut set).fetched(body.as_deref(), now_ms);
-        KEY_SETS.with_borrow_mut(|sets| sets.insert(url.to_owned(), Rc::clone(&set)));
-    }
+    let set = key_set(&token, url).await;
     let verification = set.verification(&token, now_ms)?;
     if !platform::verify(&verification).await {
         return Err(TokenError::Signature);
     }
-    Claims::of_json(&token.into_claims()?)
+    Claims::of_json(&token.claims()?)
+}
+
+/// The set at `url`, fetched first if this token needs that and nobody else is at it.
+async fn key_set(token: &UnverifiedToken<'_>, url: &str) -> Rc<KeySet> {
+    let with_set = |change: &mut dyn FnMut(&mut Rc<KeySet>)| {
+        KEY_SETS.with_borrow_mut(|sets| change(sets.entry(url.to_owned()).or_default()));
+    };
+    loop {
+        let now_ms = platform::now_ms();
+        let mut found = Rc::default();
+        with_set(&mut |set| found = Rc::clone(set));
+        match found.turn(token, now_ms) {
+            Turn::Use => return found,
+            Turn::Wait => platform::sleep_ms(LOOK_AGAIN_MS).await,
+            Turn::Fetch => {
+                let until_ms = now_ms + u64::from(METADATA_PATIENCE_MS);
+                with_set(&mut |set| Rc::make_mut(set).awaits(until_ms));
+                let body = fetch_metadata(url).await;
+                with_set(&mut |set| Rc::make_mut(set).fetched(body.as_deref(), platform::now_ms()));
+            }
+        }
+    }
 }
 
 /// A small public document: a key set or a provider's description.

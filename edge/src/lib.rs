@@ -3,7 +3,7 @@
 //! Pure modules (`auth`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload` and the parts of
 //! `deliver` and `page` but their handlers) take the clock, randomness and configuration as arguments and are tested natively.
 //! `platform` and `reply` are the only others that know the Workers runtime; `api`, `claim`, `companion`, `identify`,
-//! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::{fetch,handler,original}` and `page::handler` join the two.
+//! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::{access,fetch,handler,original}` and `page::handler` join the two.
 //! `openapi` describes the routes and is no part of the Worker.
 
 mod api;
@@ -15,6 +15,7 @@ mod cors;
 pub mod deliver;
 pub mod events;
 mod identify;
+pub mod links;
 mod login;
 pub mod moment;
 #[cfg(not(target_arch = "wasm32"))]
@@ -45,6 +46,7 @@ use worker::{Context, Env, event, worker_sys};
 use auth::Caller;
 use config::{Config, ConfigErrors};
 use deliver::Place;
+use deliver::proof::Proof;
 use platform::{Limiter, Request};
 use reply::Reply;
 use route::Route;
@@ -121,18 +123,22 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     let (token, path) = route::split_token(path);
     let negotiated = deliver::negotiated(path, || platform::header(&request, "accept"));
     let path = negotiated.as_deref().unwrap_or(path);
-    let found = route::route(&method, path, query).and_then(|route| {
+    // What proves something is taken out of a picture's query first: the rest names the picture, or the token does.
+    let is_read = matches!(method.as_str(), "GET" | "HEAD");
+    let proof = if is_api || !is_read { Ok(Proof::Nothing) } else { deliver::proof(query, config).await };
+    let found = proof.map_err(|problem| route::NoRoute { problem, allow: None }).and_then(|proof| {
+        let route = route::route(&method, path, proof.query().or(query))?;
         let is_open = token.is_none() || route.is_for_tokens();
-        is_open.then_some(route).ok_or_else(|| route::NoRoute {
+        is_open.then_some((route, proof)).ok_or_else(|| route::NoRoute {
             problem: Problem::because(Code::NotFound, "An upload token is for uploads only."),
             allow: None,
         })
     });
     let result = match found {
-        Ok(route) => {
+        Ok((route, proof)) => {
             let is_negotiated = negotiated.is_some();
             let place = &Place { config, env, context, request_id, is_negotiated };
-            let asked = Asked { token, query: query.unwrap_or_default(), place, config, request_id };
+            let asked = Asked { token, proof, query: query.unwrap_or_default(), place, config, request_id };
             handle(route, request, asked).await
         }
         Err(none) => {
@@ -158,14 +164,19 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     }
     if is_api {
         reply.headers.extend(cors::api_headers(config, origin.as_deref()));
+    } else if matches!(reply.status, 401 | 403)
+        && reply.headers.iter().all(|(name, _)| *name != "access-control-allow-origin")
+    {
+        // A player of another origin that asks for a private picture may read why it got none.
+        reply.headers.extend(cors::picture_headers());
     }
     reply
 }
 
 /// What came with a request beside the request itself.
-#[derive(Clone, Copy)]
 struct Asked<'a> {
     token: Option<&'a str>,
+    proof: Proof,
     query: &'a str,
     place: &'a Place<'a>,
     config: &'static Config,
@@ -173,7 +184,7 @@ struct Asked<'a> {
 }
 
 async fn handle(route: Route, request: Request, asked: Asked<'_>) -> Result<Reply, Problem> {
-    let Asked { token, query, place, config, request_id } = asked;
+    let Asked { token, query, place, config, request_id, .. } = asked;
     if let Some(open) = open_to_all(&route, &request, &asked) {
         return open.await;
     }
@@ -193,13 +204,16 @@ type Answer<'a> = LocalBoxFuture<'a, Result<Reply, Problem>>;
 
 /// The answer to what nobody has to prove anything for; `None` for everything else.
 fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>) -> Option<Answer<'a>> {
-    let Asked { query, place, config, request_id, .. } = *asked;
+    let Asked { ref proof, query, place, config, request_id, .. } = *asked;
     let context = place.context;
     let about =
         |document| -> Answer<'a> { Box::pin(page::serve(request, document, config, context, request_id)) };
     Some(match route {
         Route::Health => at_once(Ok(Reply::empty(200).with("cache-control", "no-store"))),
-        Route::Picture(wanted) => Box::pin(deliver::serve(request, wanted, place)),
+        Route::Picture(wanted) => Box::pin(deliver::serve(request, wanted, proof, place)),
+        Route::Original(video) if !matches!(proof, Proof::Nothing) => {
+            Box::pin(deliver::original_by_token(*video, request, proof, place))
+        }
         Route::Page(video) => about(page::Document::Page(*video)),
         Route::Meta(video) => about(page::Document::Meta(*video)),
         Route::Oembed => match page::Embed::parse(query, &config.public_url) {
@@ -229,6 +243,7 @@ fn for_caller<'a>(route: &'a Route, request: &'a Request, query: &'a str, call: 
         Route::ListVideos => Box::pin(videos::list(query, call)),
         Route::ShowVideo(video) => Box::pin(videos::show(*video, call)),
         Route::WatchVideo(video) => Box::pin(videos::watch(*video, request, *call)),
+        Route::MintDelivery(video) => Box::pin(api::mint_delivery(*video, request, call)),
         Route::DeleteVideo(video) => Box::pin(remove::delete(*video, call)),
         Route::SetPoster(video) => Box::pin(api::set_poster(*video, request, call)),
         Route::ResetPoster(video) => Box::pin(api::reset_poster(*video, call)),

@@ -2,6 +2,8 @@
 //! Besides `reply.rs` and `lib.rs` it is the only file that names `worker::`.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use bytes::Bytes;
 use glimpse_contract::{Json, object};
@@ -247,8 +249,18 @@ impl Chunks {
     }
 }
 
-/// Waits.
+/// Waits. `Delay` wakes whoever asked it first, and a request is first asked by nobody who could be woken (`lib.rs`): so it
+/// begins when it is asked again.
 pub(crate) async fn sleep_ms(ms: u64) {
+    let mut is_asked_again = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_asked_again, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
     Delay::from(std::time::Duration::from_millis(ms)).await;
 }
 

@@ -33,6 +33,8 @@ pub enum Route {
     WatchVideo(VideoId),
     /// `DELETE /api/videos/{video}`
     DeleteVideo(VideoId),
+    /// `POST /api/videos/{video}/tokens`
+    MintDelivery(VideoId),
     /// `GET /api/uploads`
     ListUploads,
     /// `POST /api/upload-tokens`
@@ -206,6 +208,9 @@ fn answers(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, NoRoute> {
             vec![("PUT", Route::SetPoster(video)), ("DELETE", Route::ResetPoster(video))]
         }
         [video, "original"] => vec![("GET", Route::Original(video.parse().map_err(|_| not_found())?))],
+        ["api", "videos", video, "tokens"] => {
+            vec![("POST", Route::MintDelivery(video.parse().map_err(|_| not_found())?))]
+        }
         ["s3", "params"] => vec![("GET", Route::UppyParams)],
         ["s3", "presign"] => vec![("POST", Route::Presign)],
         ["s3", "multipart"] => vec![("POST", Route::CreateMultipart)],
@@ -333,6 +338,9 @@ mod tests {
         check("GET", "/api/videos/{v}/poster", &Err(Code::MethodNotAllowed));
         check("HEAD", "/{v}/original", &Ok(Route::Original(video)));
         check("GET", "/{v}x/original", &Err(Code::NotFound));
+        check("POST", "/api/videos/{v}/tokens", &Ok(Route::MintDelivery(video)));
+        check("POST", "/api/videos/x/tokens", &Err(Code::NotFound));
+        check("GET", "/api/videos/{v}/tokens", &Err(Code::MethodNotAllowed));
         check("GET", "/api/uploads", &Ok(Route::ListUploads));
         check("POST", "/api/upload-tokens", &Ok(Route::MintToken));
         check("HEAD", "/api/me", &Ok(Route::Me));
@@ -400,6 +408,7 @@ mod tests {
             Route::SetPoster(video),
             Route::ResetPoster(video),
             Route::Original(video),
+            Route::MintDelivery(video),
             Route::ListUploads,
             Route::MintToken,
             Route::Logout,

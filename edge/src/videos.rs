@@ -4,13 +4,15 @@ use futures_util::future::{join, join_all};
 use futures_util::stream;
 use glimpse_contract::video::{Uploaded, Video};
 use glimpse_contract::{
-    Code, Failure, Json, Key, Passthrough, Problem, VideoId, decode_name, limits, object,
+    Code, Failure, Json, Key, META_VISIBILITY, Passthrough, Problem, VideoId, Visibility, decode_name,
+    limits, object,
 };
 
 use crate::Call;
 use crate::auth::Caller;
 use crate::config::Config;
 use crate::events::{LOOKS, Watch, pause_ms};
+use crate::links::Links;
 use crate::platform::{self, Request};
 use crate::reply::{Body, Chunks, Reply};
 use crate::s3::{self, Listing};
@@ -73,7 +75,7 @@ pub(crate) async fn find(video: VideoId, call: &Call<'_>) -> Result<Option<Video
         if manifest.is_deleted() {
             return Err(Problem::new(Code::Deleted));
         }
-        return Ok(Some(Video::from_manifest(&manifest, &config.public_url)));
+        return Ok(Some(Video::from_manifest(&manifest, &Links::new(config, now_ms))));
     }
     let source = Key::Source { owner: owner.clone(), video };
     let head = storage::sign(s3::head(&source, config, now_ms), request_id)?;
@@ -92,9 +94,10 @@ pub(crate) async fn find(video: VideoId, call: &Call<'_>) -> Result<Option<Video
         bytes: head.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0),
         content_type: head.header("content-type").unwrap_or_default(),
         passthrough: Passthrough::from_headers(|name| head.header(name)),
+        visibility: head.header(META_VISIBILITY).map(|word| Visibility::from_word(&word)),
     };
     let failure = failure?.as_ref().and_then(Failure::of_json);
-    Ok(Some(Video::without_manifest(video, uploaded, failure.as_ref(), &config.public_url)))
+    Ok(Some(Video::without_manifest(video, uploaded, failure.as_ref(), &Links::new(config, now_ms))))
 }
 
 /// `GET /api/videos/{video}/events`
@@ -158,7 +161,7 @@ async fn seen(video: VideoId, call: &Call<'_>) -> Result<Video, Problem> {
     let is_foreign = call.caller.token.as_ref().is_some_and(|token| !token.covers(video));
     match age_ms {
         Some(age_ms) if age_ms < limits::PROCESSING_WINDOW_MS && !is_foreign => {
-            Ok(Video::granted(video, Uploaded::default(), &call.config.public_url))
+            Ok(Video::granted(video, Uploaded::default(), &Links::new(call.config, platform::now_ms())))
         }
         _ => Err(Problem::new(Code::NotFound)),
     }

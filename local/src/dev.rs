@@ -27,6 +27,7 @@ const JWT_SECRET: &str = "glimpse-development-token-secret-0123456789";
 const UPLOAD_TOKEN_SECRETS: &str = "dev=glimpse-development-upload-secret-0123456789";
 /// The same secret for every endpoint of `--webhook`: "glimpse-development-webhook-secret".
 const WEBHOOK_SECRET: &str = "whsec_Z2xpbXBzZS1kZXZlbG9wbWVudC13ZWJob29rLXNlY3JldA==";
+const DELIVERY_TOKEN_SECRETS: &str = "dev=glimpse-development-delivery-secret-0123456789";
 const CLIENT_ID: &str = "glimpse-dev";
 const AUDIENCE: &str = "glimpse";
 /// How long the token is good that is printed, in seconds.
@@ -172,6 +173,7 @@ fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTre
         ("OIDC_CLIENT_ID", CLIENT_ID),
         ("SESSION_SECRET", SESSION_SECRET),
         ("UPLOAD_TOKEN_SECRETS", UPLOAD_TOKEN_SECRETS),
+        ("DELIVERY_TOKEN_SECRETS", DELIVERY_TOKEN_SECRETS),
         ("JWT_ISSUER", issuer),
         ("JWT_AUDIENCE", AUDIENCE),
         ("JWT_SECRET", JWT_SECRET),

@@ -44,7 +44,8 @@ pub fn claims(members: &Value) -> Claims {
     Claims::of_json(&tree(members)).expect("claims")
 }
 
-/// A key set and tokens by name, made by `keys/mint.mjs`: `jwks`, `good` (by algorithm) and `bad` (by reason).
+/// A key set and tokens by name, made by `keys/mint.mjs`: `jwks`, `good` (by algorithm) and `bad` (by reason), and the
+/// same for delivery tokens of the video `delivery.video`.
 ///
 /// # Panics
 /// If Node does not make them.

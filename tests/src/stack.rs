@@ -24,6 +24,9 @@ pub const SESSION_SECRET: &str = "a session secret for stories only, 256 bits";
 /// With what upload tokens are signed: the first key signs, both verify.
 pub const UPLOAD_TOKEN_SECRETS: &str =
     "new=an upload token secret for stories only,old=a former upload token secret for stories";
+/// With what delivery tokens are signed: the first key signs, both verify.
+pub const DELIVERY_TOKEN_SECRETS: &str =
+    "new=a delivery token secret for stories only,old=a former delivery token secret for stories";
 /// An origin that is allowed to call the API beside the Worker's own.
 pub const APP_ORIGIN: &str = "https://app.example";
 
@@ -214,6 +217,7 @@ fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<Stri
         ("JWT_SECRET", keys::SECRET),
         ("SESSION_SECRET", SESSION_SECRET),
         ("UPLOAD_TOKEN_SECRETS", UPLOAD_TOKEN_SECRETS),
+        ("DELIVERY_TOKEN_SECRETS", DELIVERY_TOKEN_SECRETS),
         ("OIDC_ISSUER", oidc.map_or("", OidcProvider::issuer)),
         ("OIDC_CLIENT_ID", CLIENT_ID),
     ]

@@ -41,6 +41,47 @@ pub struct KeySet {
     keys: Vec<Jwk>,
     fetched_ms: Option<u64>,
     tried_ms: Option<u64>,
+    /// Until when whoever is fetching it now may take.
+    awaited_ms: Option<u64>,
+}
+
+/// What somebody has to do who needs a key of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Use the set as it is.
+    Use,
+    /// Fetch it: everybody else waits meanwhile.
+    Fetch,
+    /// Wait a moment: somebody else is fetching it.
+    Wait,
+}
+
+impl Jwk {
+    /// The verification that a token needs with this key.
+    ///
+    /// # Errors
+    /// A signature that cannot be one of the key's, by its length.
+    pub fn verification<'a>(
+        &'a self,
+        token: &'a UnverifiedToken<'_>,
+    ) -> Result<Verification<'a>, TokenError> {
+        // RFC 7518 section 3.4 and RFC 8032: both signatures are 64 bytes; DER or a trailing byte is neither.
+        let is_short = matches!(self.algorithm, Algorithm::Es256 | Algorithm::EdDsa);
+        if is_short && token.signature.len() != 64 {
+            return Err(TokenError::Signature);
+        }
+        Ok(Verification { key: self, signed: token.signed.as_bytes(), signature: &token.signature })
+    }
+}
+
+/// The keys of a set that was configured: all of them fit for use, each with a name of its own; otherwise `None`.
+pub fn configured_keys(text: &str) -> Option<Vec<Jwk>> {
+    let document = Json::read(text.as_bytes())?;
+    let keys: Vec<Jwk> = document.get("keys").list()?.iter().map(usable).collect::<Option<_>>()?;
+    let is_named = |(place, key): (usize, &Jwk)| {
+        key.key_id.is_some() && keys[..place].iter().all(|other| other.key_id != key.key_id)
+    };
+    (!keys.is_empty() && keys.iter().enumerate().all(is_named)).then_some(keys)
 }
 
 impl KeySet {
@@ -53,9 +94,27 @@ impl KeySet {
         self.fetched_ms.is_none_or(|fetched| now_ms >= fetched + FRESH_MS) || self.find(token).is_none()
     }
 
+    /// What is to be done before this token is judged. However many ask at once, one of them fetches the set; who can do
+    /// with the present one does not wait for it.
+    pub fn turn(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> Turn {
+        if !self.wants_fetch(token, now_ms) {
+            return Turn::Use;
+        }
+        if self.awaited_ms.is_none_or(|until| now_ms >= until) {
+            return Turn::Fetch;
+        }
+        if self.verification(token, now_ms).is_ok() { Turn::Use } else { Turn::Wait }
+    }
+
+    /// Takes note that somebody fetches it: one that never comes back holds nobody up beyond that time.
+    pub fn awaits(&mut self, until_ms: u64) {
+        self.awaited_ms = Some(until_ms);
+    }
+
     /// Takes note of a fetch: a set with a usable key replaces the old one, anything else leaves it.
     pub fn fetched(&mut self, body: Option<&[u8]>, now_ms: u64) {
         self.tried_ms = Some(now_ms);
+        self.awaited_ms = None;
         let document = body.and_then(Json::read).unwrap_or_default();
         let keys: Vec<Jwk> =
             document.get("keys").list().unwrap_or_default().iter().filter_map(usable).collect();
@@ -77,13 +136,7 @@ impl KeySet {
         if self.fetched_ms.is_none_or(|fetched| now_ms >= fetched + STALE_MS) {
             return Err(TokenError::NoKey);
         }
-        let key = self.find(token).ok_or(TokenError::NoKey)?;
-        // RFC 7518 section 3.4 and RFC 8032: both signatures are 64 bytes; DER or a trailing byte is neither.
-        let is_short = matches!(key.algorithm, Algorithm::Es256 | Algorithm::EdDsa);
-        if is_short && token.signature.len() != 64 {
-            return Err(TokenError::Signature);
-        }
-        Ok(Verification { key, signed: token.signed.as_bytes(), signature: &token.signature })
+        self.find(token).ok_or(TokenError::NoKey)?.verification(token)
     }
 
     fn find(&self, token: &UnverifiedToken<'_>) -> Option<&Jwk> {
@@ -242,6 +295,34 @@ mod tests {
         let text = token(r#"{"alg":"ES256"}"#) + "AA";
         let token = UnverifiedToken::read(&text);
         assert!(token.is_err() || set.verification(&token.unwrap(), 1).is_err());
+    }
+
+    /// Row J8 of the threat table: one fetch at a time.
+    #[test]
+    fn one_fetches_and_the_others_wait() {
+        let text = token(r#"{"alg":"ES256","kid":"e"}"#);
+        let token = UnverifiedToken::read(&text).unwrap();
+        let document = json!({ "keys": [ec("e")] }).to_string();
+        let mut set = KeySet::default();
+        assert_eq!(set.turn(&token, 0), Turn::Fetch);
+        set.awaits(3000);
+        assert_eq!((set.turn(&token, 0), set.turn(&token, 2999)), (Turn::Wait, Turn::Wait));
+        assert_eq!(set.turn(&token, 3000), Turn::Fetch, "the first never came back");
+        set.awaits(6000);
+        set.fetched(Some(document.as_bytes()), 3100);
+        assert_eq!(set.turn(&token, 3100), Turn::Use);
+
+        let old = 3100 + FRESH_MS;
+        assert_eq!(set.turn(&token, old), Turn::Fetch);
+        set.awaits(old + 3000);
+        assert_eq!(set.turn(&token, old), Turn::Use, "an old key is a key");
+        set.fetched(None, old);
+        let unknown = self::token(r#"{"alg":"ES256","kid":"new"}"#);
+        let unknown = UnverifiedToken::read(&unknown).unwrap();
+        assert_eq!(set.turn(&unknown, old), Turn::Use, "just failed: not again so soon");
+        assert_eq!(set.turn(&unknown, old + RETRY_MS), Turn::Fetch);
+        set.awaits(old + RETRY_MS + 3000);
+        assert_eq!(set.turn(&unknown, old + RETRY_MS), Turn::Wait, "the old set does not hold it");
     }
 
     /// Rows J2 and J8 of the threat table.

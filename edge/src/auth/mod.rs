@@ -1,6 +1,7 @@
 //! Decides who is asking: a bearer token, or the session cookie of somebody who signed in with a browser.
 
 mod claims;
+mod delivery_token;
 mod jwks;
 mod oidc;
 mod session;
@@ -8,7 +9,8 @@ mod token;
 mod upload_token;
 
 pub use claims::{Audience, Claims, Expected, SKEW_SECS};
-pub use jwks::{Jwk, KeySet, Verification};
+pub use delivery_token::{DeliveryKeys, DeliveryToken, Opens, ShortToken, plain_text};
+pub use jwks::{Jwk, KeySet, Turn, Verification, configured_keys};
 pub use oidc::{Discovery, LoginState, authorize_url, callback_query, safe_return_path, token_request};
 pub use session::{Cookies, SESSION_SECS, Session};
 pub use token::{

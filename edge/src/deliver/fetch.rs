@@ -28,7 +28,12 @@ pub(super) struct Picture {
     pub(super) bytes: Bytes,
     /// Where it came from, for `Server-Timing`.
     pub(super) from: &'static str,
+    /// Whether it is for granted requests only.
+    pub(super) is_private: bool,
 }
+
+/// Of a picture that is for granted requests only, to one that is not; nobody else answers so.
+const PRIVATE: Code = Code::Unauthorized;
 
 /// Whether the deployment lets everybody ask for a picture of this width.
 pub(super) fn check_width(wanted: &PictureRequest, config: &Config) -> Result<(), Problem> {
@@ -41,14 +46,30 @@ pub(super) fn check_width(wanted: &PictureRequest, config: &Config) -> Result<()
     Err(Problem::because(Code::BadParameter, detail))
 }
 
-/// The picture, or why there is none.
-pub(super) async fn find(wanted: &PictureRequest, config: &Config, env: &Env, request_id: &str) -> Found {
-    let found = find_or_make(wanted, config, env, request_id).await;
-    found.unwrap_or_else(Found::Trouble)
+/// The picture, or why there is none. A private one is only looked into for a granted request.
+pub(super) async fn find(
+    wanted: &PictureRequest,
+    is_granted: bool,
+    config: &Config,
+    env: &Env,
+    request_id: &str,
+) -> Found {
+    match find_or_make(wanted, is_granted, config, env, request_id).await {
+        Ok(found) => found,
+        Err(problem) if problem.code == PRIVATE => Found::Private,
+        Err(problem) => Found::Trouble(problem),
+    }
+}
+
+/// Whether a picture of that visibility is private, if the request may see it.
+fn judged(visibility: Visibility, is_granted: bool) -> Result<bool, Problem> {
+    let is_private = visibility != Visibility::Public;
+    if is_private && !is_granted { Err(Problem::new(PRIVATE)) } else { Ok(is_private) }
 }
 
 async fn find_or_make(
     wanted: &PictureRequest,
+    is_granted: bool,
     config: &Config,
     env: &Env,
     request_id: &str,
@@ -57,26 +78,27 @@ async fn find_or_make(
     let mut picture = if wanted.variant.follows_poster() {
         let key = Key::Poster(wanted.video);
         let poster = storage::read_json(&key, config, platform::now_ms(), request_id);
-        let (poster, picture) = join(poster, bucket(wanted, config, request_id)).await;
+        let (poster, picture) = join(poster, bucket(wanted, is_granted, config, request_id)).await;
         match poster?.as_ref().and_then(Poster::of_json).and_then(|poster| poster.time_ms) {
             None => picture?,
             Some(time_ms) => {
                 shown.variant = wanted.variant.at(time_ms);
-                bucket(&shown, config, request_id).await?
+                bucket(&shown, is_granted, config, request_id).await?
             }
         }
     } else {
-        bucket(wanted, config, request_id).await?
+        bucket(wanted, is_granted, config, request_id).await?
     };
     if let Some(picture) = picture.take() {
         return Ok(Found::Picture(Rc::new(picture)));
     }
-    make(&shown, config, env, request_id).await
+    make(&shown, is_granted, config, env, request_id).await
 }
 
 /// The picture out of the bucket, if it is there.
 async fn bucket(
     wanted: &PictureRequest,
+    is_granted: bool,
     config: &Config,
     request_id: &str,
 ) -> Result<Option<Picture>, Problem> {
@@ -89,23 +111,25 @@ async fn bucket(
         status => return Err(storage::unexpected(status, request_id)),
     }
     let visibility = found.header(glimpse_contract::META_VISIBILITY);
-    if visibility.is_some_and(|word| Visibility::from_word(&word) != Visibility::Public) {
-        return Err(Problem::new(Code::NotFound));
-    }
+    let visibility = visibility.map_or(Visibility::Public, |word| Visibility::from_word(&word));
+    let is_private = judged(visibility, is_granted)?;
     let etag = found.header("etag").ok_or_else(|| storage::unexpected(200, request_id))?;
     let bytes = found.bytes(MAX_PICTURE_BYTES).await.map_err(|error| trouble(&error, request_id))?;
-    Ok(Some(Picture { etag, bytes: bytes.into(), from: "s3" }))
+    Ok(Some(Picture { etag, bytes: bytes.into(), from: "s3", is_private }))
 }
 
 /// The picture made by the `render` Lambda, if it is one that may be made.
 async fn make(
     wanted: &PictureRequest,
+    is_granted: bool,
     config: &Config,
     env: &Env,
     request_id: &str,
 ) -> Result<Found, Problem> {
     let now_ms = platform::now_ms();
     let manifest = storage::manifest(wanted.video, config, now_ms, request_id).await?;
+    let visibility = manifest.as_ref().map_or(Visibility::Public, |manifest| manifest.visibility);
+    let is_private = judged(visibility, is_granted)?;
     let may_be_made = manifest.as_ref().filter(|manifest| render::may_be_made(wanted, manifest));
     let name = wanted.variant.file_name();
     let request = may_be_made.and_then(|manifest| {
@@ -123,9 +147,9 @@ async fn make(
     let (answer, etag, bytes) = ask(request, request_id).await?;
     match (answer, etag) {
         (Answer::Made, Some(etag)) => {
-            Ok(Found::Picture(Rc::new(Picture { etag, bytes: bytes.into(), from: "render" })))
+            Ok(Found::Picture(Rc::new(Picture { etag, bytes: bytes.into(), from: "render", is_private })))
         }
-        (Answer::Stored, _) => match bucket(wanted, config, request_id).await? {
+        (Answer::Stored, _) => match bucket(wanted, is_granted, config, request_id).await? {
             Some(picture) => Ok(Found::Picture(Rc::new(Picture { from: "render", ..picture }))),
             None => Err(storage::unexpected(404, request_id)),
         },

@@ -9,10 +9,12 @@ use futures_channel::oneshot;
 use glimpse_contract::{Code, PictureRequest, Problem};
 use worker::{Context, Env};
 
+use super::access::{Access, PRIVATE_FOLDER, place as entry};
 use super::fetch::{self, Picture};
 use super::flight::{Flights, Role};
 use super::policy::{CachePolicy, cache_control, judge_bare};
 use super::precondition::{Conditional, Served, decide};
+use super::proof::Proof;
 use crate::config::Config;
 use crate::cors;
 use crate::platform::{self, Request, Response};
@@ -49,6 +51,8 @@ pub(super) enum Found {
     Picture(Rc<Picture>),
     /// There is none; ask again in so many seconds, if at all.
     Not(Problem, Option<u32>),
+    /// It is private, and the request was not granted.
+    Private,
     /// It could not be found out.
     Trouble(Problem),
 }
@@ -57,37 +61,68 @@ pub(super) enum Found {
 pub(crate) async fn serve(
     request: &Request,
     wanted: &PictureRequest,
+    proof: &Proof,
     place: &Place<'_>,
 ) -> Result<Reply, Problem> {
     let began_ms = platform::now_ms();
-    fetch::check_width(wanted, place.config)?;
-    let entry = entry(wanted, place.config);
-    if let Some(stored) = platform::cache_get(&entry).await {
-        return from_cache(request, stored, None, place, began_ms).await;
+    let mut access = Access::new(request, wanted, proof, place)?;
+    if !access.is_granted() {
+        fetch::check_width(wanted, place.config)?;
+    } else if let Some(stored) = access.cached(wanted).await {
+        return from_cache(wanted, stored, None, &access, began_ms).await;
+    }
+    if let Some(stored) = platform::cache_get(&entry(place.config, wanted, false)).await {
+        return from_cache(wanted, stored, None, &access, began_ms).await;
     }
     let bare = PictureRequest { revision: None, ..wanted.clone() };
     // Whoever makes revisions up is answered from the bare entry, and costs no look into the bucket each time.
     if let Some(revision) = &wanted.revision
-        && let Some(stored) = platform::cache_get(&self::entry(&bare, place.config)).await
+        && let Some(stored) = platform::cache_get(&entry(place.config, &bare, false)).await
         && let Some(policy) = judge(revision, &stored, began_ms)
     {
-        return from_cache(request, stored, Some(policy), place, began_ms).await;
+        return from_cache(wanted, stored, Some(policy), &access, began_ms).await;
     }
-    match look(bare, wanted.revision.as_deref(), place).await {
+    if access.admit_by_note(wanted.video).await?
+        && let Some(stored) = access.cached(wanted).await
+    {
+        return from_cache(wanted, stored, None, &access, began_ms).await;
+    }
+    let revision = wanted.revision.as_deref();
+    let mut found = look(bare.clone(), revision, access.is_granted(), place).await;
+    if matches!(found, Found::Private) {
+        access.admit_owner_of(wanted.video).await?;
+        found = look(bare, revision, true, place).await;
+    }
+    match found {
         Found::Picture(picture) => {
+            access.is_private = picture.is_private;
             let headers = headers(wanted, &picture);
-            let length = picture.bytes.len() as u64;
-            let served = decide(conditional(&Asked::of(request)), &picture.etag, length);
             let timing = (picture.from, began_ms);
-            Ok(answer(served, headers, &picture.etag, length, Some(picture.bytes.clone()), timing))
+            Ok(at_hand(wanted, headers, &picture.etag, picture.bytes.clone(), timing, &access))
         }
         Found::Not(problem, retry_after_secs) => Ok(negative(&problem, retry_after_secs, place.request_id)),
         Found::Trouble(problem) => Err(problem),
+        Found::Private => Err(Problem::new(Code::Unauthorized)),
     }
 }
 
-fn entry(wanted: &PictureRequest, config: &Config) -> String {
-    [&config.public_url, wanted.canonical().as_str()].concat()
+/// The answer with a picture that was read.
+fn at_hand(
+    wanted: &PictureRequest,
+    mut headers: Vec<(&'static str, String)>,
+    etag: &str,
+    mut bytes: Bytes,
+    timing: (&str, u64),
+    access: &Access<'_>,
+) -> Reply {
+    if let Some(grant) = access.private().filter(|grant| grant.changes(wanted)) {
+        bytes = grant.with_sheet(bytes.into()).into();
+        headers.retain(|(name, _)| *name != "content-length");
+        headers.push(("content-length", bytes.len().to_string()));
+    }
+    let length = bytes.len() as u64;
+    let served = decide(conditional(&Asked::of(access.request)), etag, length);
+    access.dress(answer(served, headers, etag, length, Some(bytes), timing))
 }
 
 fn judge(revision: &str, stored: &Response, now_ms: u64) -> Option<CachePolicy> {
@@ -107,8 +142,9 @@ fn headers(wanted: &PictureRequest, picture: &Picture) -> Vec<(&'static str, Str
 }
 
 /// The picture, fetched once for all that want it here and now.
-async fn look(bare: PictureRequest, revision: Option<&str>, place: &Place<'_>) -> Found {
-    let key = bare.canonical();
+async fn look(bare: PictureRequest, revision: Option<&str>, is_granted: bool, place: &Place<'_>) -> Found {
+    // What a granted request finds is not for the others.
+    let key = [if is_granted { "granted" } else { "" }, &bare.canonical()].concat();
     let mut is_waiting = false;
     loop {
         let role = FLIGHTS.with_borrow_mut(|all| all.join(&key, is_waiting, platform::now_ms()));
@@ -126,7 +162,7 @@ async fn look(bare: PictureRequest, revision: Option<&str>, place: &Place<'_>) -
         let (config, env, request_id) = (place.config, place.env.clone(), place.request_id.to_owned());
         // The work goes on when the one who asked first has gone, since others wait for it.
         platform::wait_until(place.context, async move {
-            let found = fetch::find(&wanted, config, &env, &request_id).await;
+            let found = fetch::find(&wanted, is_granted, config, &env, &request_id).await;
             let is_negative = matches!(&found, Found::Not(problem, _) if problem.code != Code::Processing);
             let keep_ms = if is_negative { NEGATIVE_MS } else { 0 };
             FLIGHTS.with_borrow_mut(|all| all.end(number, found.clone(), keep_ms, platform::now_ms()));
@@ -152,14 +188,18 @@ async fn store(wanted: PictureRequest, picture: &Picture, config: &Config) {
     let timing = ("hit", now_ms);
     let stored = answer(Served::Whole, headers(&wanted, picture), &picture.etag, length, None, timing);
     let stored = stored.with(STORED_AT, now_ms.to_string());
-    platform::cache_put(&entry(&wanted, config), stored.headers, picture.bytes.clone()).await;
+    platform::cache_put(&entry(config, &wanted, picture.is_private), stored.headers, picture.bytes.clone())
+        .await;
 }
 
 /// Takes what lies under these paths out of the cache of this place, and says how many were there.
 pub(crate) async fn purge(paths: &[String], config: &Config) -> usize {
     let mut purged = 0;
     for path in paths {
-        purged += usize::from(platform::cache_delete(&[&config.public_url, path.as_str()].concat()).await);
+        for folder in ["", PRIVATE_FOLDER] {
+            let url = [&config.public_url, folder, path.as_str()].concat();
+            purged += usize::from(platform::cache_delete(&url).await);
+        }
     }
     purged
 }
@@ -196,15 +236,16 @@ fn conditional(asked: &Asked) -> Conditional<'_> {
 
 /// The answer out of an entry; with another life if it is the entry of another URL.
 async fn from_cache(
-    request: &Request,
+    wanted: &PictureRequest,
     stored: Response,
     policy: Option<CachePolicy>,
-    place: &Place<'_>,
+    access: &Access<'_>,
     began_ms: u64,
 ) -> Result<Reply, Problem> {
-    let asked = Asked::of(request);
+    let (request, asked) = (access.request, Asked::of(access.request));
+    let is_same_for_all = policy.is_none() && !access.place.is_negotiated && access.private().is_none();
     // What is stored is the answer to whoever has no wish of their own.
-    if policy.is_none() && !place.is_negotiated && asked.is_plain() && request.method() == "GET" {
+    if is_same_for_all && asked.is_plain() && request.method() == "GET" {
         return Ok(Reply::stored(stored));
     }
     let mut headers: Vec<(&'static str, String)> =
@@ -217,17 +258,20 @@ async fn from_cache(
         headers.push(("cache-control", cache_control(policy).to_owned()));
     }
     let timing = ("hit", began_ms);
+    let is_changed = access.private().is_some_and(|grant| grant.changes(wanted));
     match decide(conditional(&asked), &etag, length) {
-        Served::Whole if platform::has_body(&stored) => {
-            let mut reply = answer(Served::Whole, headers, &etag, length, None, timing);
+        Served::Whole if !is_changed && platform::has_body(&stored) => {
+            let mut reply = access.dress(answer(Served::Whole, headers, &etag, length, None, timing));
             reply.body = Body::Upstream(stored);
             Ok(reply)
         }
-        Served::NotModified => Ok(answer(Served::NotModified, headers, &etag, length, None, timing)),
-        served => {
+        Served::NotModified => {
+            Ok(access.dress(answer(Served::NotModified, headers, &etag, length, None, timing)))
+        }
+        _ => {
             let bytes = platform::response_bytes(&stored).await;
             let bytes = Bytes::from(bytes.ok_or_else(|| Problem::new(Code::Internal))?);
-            Ok(answer(served, headers, &etag, bytes.len() as u64, Some(bytes), timing))
+            Ok(at_hand(wanted, headers, &etag, bytes, timing, access))
         }
     }
 }

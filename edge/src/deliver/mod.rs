@@ -1,15 +1,19 @@
 //! Decides how a picture is served: by which headers, from which cache entry, whole or in part, made or found.
 
+mod access;
 mod fetch;
 mod flight;
 mod handler;
 mod known;
+pub mod mint;
 mod negotiate;
 mod original;
 mod policy;
 mod precondition;
+pub mod proof;
 mod render;
 
+pub(crate) use access::{original_by_token, proof};
 pub(crate) use fetch::choose_poster;
 pub use flight::{Flights, Role};
 pub(crate) use handler::{Place, purge, serve};

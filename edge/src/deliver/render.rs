@@ -1,6 +1,6 @@
 //! Decides how the `render` Lambda is asked for a picture, and what its answers mean. Pure.
 
-use glimpse_contract::{Code, Json, Manifest, PictureRequest, Problem, State, VideoId, Visibility};
+use glimpse_contract::{Code, Json, Manifest, PictureRequest, Problem, State, VideoId};
 
 use crate::config::Config;
 use crate::sign::{Authorize, SignError, authorize};
@@ -22,12 +22,10 @@ pub(super) struct RenderRequest {
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// Whether this picture may be made now: not one that exists before anybody asks, of a video that is ready and for
-/// everybody.
+/// Whether this picture may be made now: not one that exists before anybody asks, of a video that is ready. Whoever asks
+/// may see it.
 pub(super) fn may_be_made(wanted: &PictureRequest, manifest: &Manifest) -> bool {
-    !wanted.variant.is_default()
-        && manifest.state == State::Ready
-        && manifest.visibility == Visibility::Public
+    !wanted.variant.is_default() && manifest.state == State::Ready
 }
 
 /// The request for what is made of a video under this name; `None` if this deployment makes nothing on demand.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Owner, Passthrough, VideoId};
+use glimpse_contract::{Code, Owner, Passthrough, VideoId, Visibility};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,8 @@ pub struct Video {
     pub id: VideoId,
     /// How far it has come.
     pub state: VideoState,
+    /// Who may see the pictures; null while it is not known.
+    pub visibility: Option<Visibility>,
     /// The file's name; empty while it is not known.
     pub name: String,
     /// The file's length in bytes.
@@ -223,6 +225,39 @@ pub struct Minted {
     pub expires_at: String,
     /// The ids of the videos that it makes.
     pub videos: Vec<VideoId>,
+}
+
+/// Permissions to see a private video's pictures.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryTokens {
+    /// The video.
+    pub video: VideoId,
+    /// When they end, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub expires_at: String,
+    /// One of each kind that was asked for.
+    pub tokens: Vec<DeliveryToken>,
+}
+
+/// What opens one kind of picture.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryToken {
+    /// `thumbnail`, `animated`, `storyboard` or `original`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A JWT as Mux makes them, for `token=`.
+    pub token: String,
+    /// Ready links by file name.
+    pub urls: BTreeMap<String, DeliveryLinks>,
+}
+
+/// Two links to the same picture.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryLinks {
+    /// By the JWT.
+    pub token: String,
+    /// By a short signature.
+    pub short: String,
 }
 
 /// Somebody's unfinished uploads in parts.

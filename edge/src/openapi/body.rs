@@ -56,6 +56,23 @@ pub struct Mint {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
+/// Which private pictures somebody is to see.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeliveryMint {
+    /// Some of `thumbnail`, `animated`, `storyboard`, `original`; the first three if absent.
+    #[schemars(length(min = 1, max = 4))]
+    #[serde(default)]
+    pub types: Option<Vec<String>>,
+    /// The picture's parameters, beside a single one of `types`.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, serde_json::Value>,
+    /// How long they live, in seconds; an hour if absent.
+    #[schemars(range(min = 1, max = limits::MAX_DELIVERY_TOKEN_SECS))]
+    #[serde(default)]
+    pub expires_in: Option<u64>,
+}
+
 /// A file that is to be uploaded in parts.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 pub struct Creation {

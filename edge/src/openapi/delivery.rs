@@ -52,11 +52,11 @@ fn document(path: &str, id: &str) -> Operation {
 
 fn original() -> Operation {
     Operation::new("GET", "/{video}/original", "original", TAG)
-        .says("The uploaded file, to save it", "For its owner alone.")
+        .says("The uploaded file, to save it", "For its owner, or by a delivery token of its own.")
         .path("video", "The video's id.", shape::video())
         .answers_nothing(302, "To the bucket, by an address that is good for some minutes.")
         .sends("location", "A secret: whoever has it has the file.")
-        .problems(&[Code::BadParameter, Code::NotFound, Code::Deleted, Code::SourceGone])
+        .problems(&[Code::BadParameter, Code::NotFound, Code::Deleted, Code::SourceGone, Code::TokenRefused])
 }
 
 fn page() -> Operation {
@@ -91,6 +91,18 @@ fn picture(path: &str, id: &str, format: Format) -> Operation {
         .open()
         .path("video", "The video's id.", shape::video())
         .query(
+            "token",
+            "For a private video: a JWT as Mux makes them, which names the picture; then no other parameter.",
+            shape::text(),
+        )
+        .query(
+            "expires",
+            "For a private video, with `kid` and `sig`: when the link ends, in Unix seconds.",
+            shape::whole(0, u64::from(u32::MAX)),
+        )
+        .query("kid", "Which key `sig` is made with.", shape::text())
+        .query("sig", "The HMAC-SHA256 of path and parameters.", shape::text())
+        .query(
             "v",
             "The revision that the API's URLs carry: with it the picture is kept for a year.",
             shape::matching("^[0-9a-f]{8}$"),
@@ -109,6 +121,7 @@ fn picture(path: &str, id: &str, format: Format) -> Operation {
         .answers_nothing(416, "There is no such part.")
         .sends("content-range", "How much there is.")
         .problems(&PROBLEMS)
+        .problems(&[Code::Unauthorized, Code::TokenRefused])
 }
 
 fn own(kind: Kind, format: Format) -> Operation {

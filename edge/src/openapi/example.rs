@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::{Form, Upload, UploadLimits, Video};
-use crate::auth::{Caller, UploadToken};
+use super::answer::{DeliveryTokens, Form, Upload, UploadLimits, Video};
+use crate::auth::{Caller, DeliveryKeys, Secret, UploadToken};
 use crate::config::Config;
+use crate::deliver::mint;
 use crate::upload::{Allowance, Mint, answer_uppy, presign_upload, token_of};
 use glimpse_contract::video::{self, Uploaded};
 
@@ -101,17 +102,21 @@ fn uploaded() -> Uploaded {
         bytes: 7_340_032,
         content_type: "video/mp4".into(),
         passthrough: passthrough(),
+        visibility: Some(Visibility::Public),
     }
 }
 
 /// A video that was granted and is not there yet.
 pub(super) fn granted() -> Video {
-    typed(&video::Video::granted(video_id(), uploaded(), &config().public_url).to_json())
+    typed(&video::Video::granted(video_id(), uploaded(), &config().public_url.as_str()).to_json())
 }
 
 /// A video that is on its way.
 pub(super) fn processing() -> Video {
-    typed(&video::Video::without_manifest(video_id(), uploaded(), None, &config().public_url).to_json())
+    typed(
+        &video::Video::without_manifest(video_id(), uploaded(), None, &config().public_url.as_str())
+            .to_json(),
+    )
 }
 
 /// A video whose pictures are there.
@@ -150,7 +155,7 @@ pub(super) fn ready() -> Video {
         timings: Timings::default(),
         reads: Reads::default(),
     };
-    typed(&video::Video::from_manifest(&manifest, &config().public_url).to_json())
+    typed(&video::Video::from_manifest(&manifest, &config().public_url.as_str()).to_json())
 }
 
 /// The presigned PUT of a file.
@@ -186,4 +191,16 @@ pub(super) fn token() -> (UploadToken, String) {
     let token = token_of(mint, &caller(), &config, *b"random, 16 bytes", NOW_MS).expect("a good token");
     let text = config.upload_keys.sign(&token).expect("the example has a key");
     (token, text)
+}
+
+/// Tokens for a private video's still, and its links.
+pub(super) fn delivery_tokens() -> DeliveryTokens {
+    let keys = DeliveryKeys {
+        secrets: vec![("2026".into(), Secret::new(b"an example of a secret, 256 bits".to_vec()))],
+        public: Vec::new(),
+    };
+    let body = br#"{"types":["thumbnail"],"parameters":{"time":1.5},"expires_in":3600}"#;
+    let asked = mint::parse_mint(body).expect("a good body");
+    let answer = mint::minted(&asked, video_id(), &keys, &config().public_url, NOW_MS);
+    typed(&answer.expect("the example has a key"))
 }

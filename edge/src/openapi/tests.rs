@@ -168,4 +168,5 @@ fn the_parsers_take_the_bodies_that_are_described() {
         );
     }
     assert!(parse_mint(b"{\"something\":null}").is_err());
+    assert!(crate::deliver::mint::parse_mint(&body("/api/videos/{video}/tokens")).is_ok());
 }

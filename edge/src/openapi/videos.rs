@@ -4,9 +4,10 @@ use glimpse_contract::{Code, limits};
 use serde_json::json;
 
 use super::answer::{
-    Caches, Created, Minted, Received, Removal, Removed, Unfinished, UnfinishedUpload, Video, VideoPage,
+    Caches, Created, DeliveryTokens, Minted, Received, Removal, Removed, Unfinished, UnfinishedUpload, Video,
+    VideoPage,
 };
-use super::body::{Mint, NewVideo, Poster};
+use super::body::{DeliveryMint, Mint, NewVideo, Poster};
 use super::operation::Operation;
 use super::{example, shape};
 use crate::moment::iso_date;
@@ -34,6 +35,7 @@ pub(super) fn operations() -> Vec<Operation> {
         delete(),
         set_poster(),
         reset_poster(),
+        mint_delivery(),
         uploads(),
         mint(),
     ]
@@ -170,6 +172,20 @@ fn reset_poster() -> Operation {
         .says("Let the best frame be the poster again", "")
         .answers::<Video>(200, "The video with its own poster.", &example::ready())
         .problems(&super::delivery::PROBLEMS)
+}
+
+fn mint_delivery() -> Operation {
+    of_video("POST", "/api/videos/{video}/tokens", "mintDeliveryTokens")
+        .says(
+            "Permission to see a private video's pictures, for whoever has the link",
+            "A token opens one kind of picture with just these parameters. All members may be left out.",
+        )
+        .takes::<DeliveryMint>(
+            json!({ "types": ["thumbnail"], "parameters": { "time": 1.5 }, "expires_in": 3600 }),
+        )
+        .or_nothing()
+        .answers::<DeliveryTokens>(201, "The tokens, and ready links.", &example::delivery_tokens())
+        .problems(&[Code::BadParameter, Code::TooLarge, Code::NotFound, Code::Deleted])
 }
 
 fn uploads() -> Operation {

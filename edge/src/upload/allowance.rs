@@ -24,7 +24,7 @@ impl Allowance {
         Self {
             max_bytes: config.max_upload_bytes,
             types: None,
-            visibility: Visibility::Public,
+            visibility: config.visibility,
             passthrough: Passthrough::default(),
         }
     }
@@ -125,6 +125,15 @@ mod tests {
         assert_eq!(narrow.usual_type(), "video/mp4");
         assert!(narrow.checked_type("video/webm").unwrap_err().detail.contains("video/mp4"));
         assert!(narrow.checked_type("text/html").is_err());
+    }
+
+    #[test]
+    fn a_deployment_says_who_sees_what_nobody_spoke_about() {
+        let of = |word| Allowance::of_config(&with(&[("DEFAULT_VISIBILITY", word)])).visibility;
+        assert_eq!(
+            (of(""), of("public"), of("signed")),
+            (Visibility::Public, Visibility::Public, Visibility::Signed)
+        );
     }
 
     #[test]

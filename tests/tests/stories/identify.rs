@@ -1,10 +1,15 @@
 //! Only a proof that holds opens the API: bearer tokens of a key set, and a deployment that is configured.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use axum::Router;
 use axum::routing::get;
 use e2e::keys::{self, claims};
 use e2e::person::{self, Answer, Person, fetch};
 use e2e::stack::{APP_ORIGIN, Options, SESSION_SECRET, Stack};
+use futures::future::join_all;
 use glimpse_edge::auth::{Cookies, Oidc, Secret, Session};
 use reqwest::Method;
 use serde_json::json;
@@ -35,6 +40,38 @@ async fn tokens_of_a_key_set_are_judged_by_the_key_alone() {
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "J10: one answer for all");
+}
+
+/// Row J8 of the threat table: however many come at once to a place that has no keys yet, one fetch serves them all.
+#[tokio::test]
+async fn a_key_set_is_fetched_once_for_all_who_wait_for_it() {
+    let minted = keys::minted();
+    let jwks = minted["jwks"].to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&fetches);
+    let slowly = move || async move {
+        count.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        jwks
+    };
+    let app = Router::new().route("/jwks", get(slowly));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let vars = [("JWT_JWKS_URL".to_owned(), url), ("JWT_SECRET".to_owned(), String::new())].into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let carol = Person::with_token(&stack, minted["good"]["ES256"].as_str().unwrap());
+    let answers = join_all((0..12).map(|_| carol.get("/api/me"))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    assert_eq!(fetches.load(Ordering::Relaxed), 1);
+
+    // Row J2: a key that the set lacks is not asked for again so soon.
+    let stranger = Person::with_token(&stack, minted["bad"]["J2 unknown kid"].as_str().unwrap());
+    for answer in join_all((0..5).map(|_| stranger.get("/api/me"))).await {
+        assert_eq!(answer.code(), "unauthorized");
+    }
+    assert_eq!(fetches.load(Ordering::Relaxed), 1);
 }
 
 /// Row J9 of the threat table: with a cookie alone, a page of another origin changes nothing.

@@ -20,9 +20,12 @@ mod openapi;
 mod outcome;
 mod pages;
 mod poster;
+mod private;
 mod receive;
 mod remove;
 mod render;
+#[expect(unreachable_pub, reason = "it is written for a crate of the reader's own")]
+mod snippet;
 mod tokens;
 mod upload;
 mod uppy;

@@ -1,0 +1,494 @@
+//! Decides what a delivery token is worth: which pictures of which video it opens, and until when. Pure.
+//!
+//! There are two forms. A JWT as Mux makes them holds the picture's parameters in its claims. A short one is a
+//! signature over the picture's own address: its canonical path and query, behind them `expires` and `kid`. Nothing
+//! signed in one form can be taken for the other: a JWT begins with `ey`, an address with `/`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use glimpse_contract::{Json, VideoId, limits, object};
+use hmac::Mac as _;
+
+use super::token::{TokenError, UnverifiedToken, decode, mac, sign_hs256_by};
+use super::{Jwk, SKEW_SECS, Secret, Verification};
+
+/// With what delivery tokens are verified; without any, nobody but the owner sees a private video.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryKeys {
+    /// Secrets by their key ids, for HS256 and for the short form. The first one signs, all of them verify.
+    pub secrets: Vec<(String, Secret)>,
+    /// Public keys, each with a key id and its only algorithm.
+    pub public: Vec<Jwk>,
+}
+
+/// The claims that are no parameters: those of RFC 7519, and the key's name as Mux's examples have it.
+const REGISTERED: [&str; 8] = ["sub", "aud", "exp", "nbf", "iat", "iss", "jti", "kid"];
+
+/// What a token opens: Mux's `aud`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opens {
+    /// `t`: a thumbnail.
+    Thumbnail,
+    /// `g`: an animation.
+    Animated,
+    /// `s`: the storyboard, sheet and tables.
+    Storyboard,
+    /// `v`: the video itself, as it was uploaded.
+    Original,
+}
+
+impl Opens {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Thumbnail, Self::Animated, Self::Storyboard, Self::Original];
+
+    /// The word in a token.
+    pub fn audience(self) -> &'static str {
+        match self {
+            Self::Thumbnail => "t",
+            Self::Animated => "g",
+            Self::Storyboard => "s",
+            Self::Original => "v",
+        }
+    }
+}
+
+/// What the claims of a verified JWT say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryToken {
+    /// Of which video.
+    pub video: VideoId,
+    /// When it ends, in Unix seconds.
+    pub until_secs: u64,
+    /// The parameters of the picture, as a query. They are read as a URL's would be.
+    pub query: String,
+    audiences: Vec<String>,
+}
+
+/// A signature of the short form, as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShortToken {
+    /// When it ends, in Unix seconds.
+    pub until_secs: u64,
+    /// With which secret it was made.
+    pub key_id: String,
+    signature: Vec<u8>,
+}
+
+impl DeliveryKeys {
+    /// Verifies a JWT with the key that it names, or says with which public key that has to be done. `kid` stands in
+    /// the header, or among the claims, as Mux's examples have it.
+    ///
+    /// # Errors
+    /// No key of that name, one of another algorithm, or a wrong signature.
+    pub fn check<'a>(
+        &'a self,
+        token: &'a UnverifiedToken<'_>,
+        claims: &Json,
+    ) -> Result<Option<Verification<'a>>, TokenError> {
+        let claimed = claims.text_if("kid").map_err(|_| TokenError::Malformed)?;
+        let key_id = match (token.key_id.as_deref(), claimed.as_deref()) {
+            (Some(one), Some(other)) if one != other => return Err(TokenError::NoKey),
+            (one, other) => one.or(other).ok_or(TokenError::NoKey)?,
+        };
+        if let Some(secret) = self.secret(key_id) {
+            return token.check_hs256(secret).map(|()| None);
+        }
+        let fits = |key: &&Jwk| key.key_id.as_deref() == Some(key_id) && key.algorithm == token.algorithm;
+        self.public.iter().find(fits).ok_or(TokenError::NoKey)?.verification(token).map(Some)
+    }
+
+    /// Verifies a short form for the picture at this canonical path and query.
+    ///
+    /// # Errors
+    /// No secret of that name, a wrong signature, or a time that is over or too far away.
+    pub fn check_short(&self, short: &ShortToken, target: &str, now_ms: u64) -> Result<(), TokenError> {
+        let secret = self.secret(&short.key_id).ok_or(TokenError::NoKey)?;
+        let text = short_text(target, short.until_secs, &short.key_id);
+        mac(&text, secret).verify_slice(&short.signature).map_err(|_| TokenError::Signature)?;
+        check_end(short.until_secs, now_ms)
+    }
+
+    /// Path and query of a link to the picture at this canonical path and query, signed with the first secret; `None`
+    /// if there is none.
+    pub fn sign_short(&self, target: &str, until_secs: u64) -> Option<String> {
+        let (key_id, secret) = self.secrets.first()?;
+        Some(signed_short(target, until_secs, key_id, secret))
+    }
+
+    /// The same with the secret that another link was signed with.
+    pub fn sign_like(&self, short: &ShortToken, target: &str) -> Option<String> {
+        let secret = self.secret(&short.key_id)?;
+        Some(signed_short(target, short.until_secs, &short.key_id, secret))
+    }
+
+    /// A JWT for a picture with these canonical parameters, signed with the first secret; `None` if there is none.
+    pub fn sign(
+        &self,
+        video: VideoId,
+        opens: Opens,
+        parameters: &[(&'static str, String)],
+        until_secs: u64,
+    ) -> Option<String> {
+        let (key_id, secret) = self.secrets.first()?;
+        let mut claims = object! { "sub" => video, "aud" => opens.audience(), "exp" => until_secs };
+        for (name, value) in parameters {
+            claims.put(name, value.into());
+        }
+        Some(sign_hs256_by(key_id, &claims, secret))
+    }
+
+    fn secret(&self, key_id: &str) -> Option<&Secret> {
+        self.secrets.iter().find(|(known, _)| known == key_id).map(|(_, secret)| secret)
+    }
+}
+
+fn short_text(target: &str, until_secs: u64, key_id: &str) -> String {
+    let joint = if target.contains('?') { '&' } else { '?' };
+    format!("{target}{joint}expires={until_secs}&kid={key_id}")
+}
+
+fn signed_short(target: &str, until_secs: u64, key_id: &str, secret: &Secret) -> String {
+    let text = short_text(target, until_secs, key_id);
+    let signature = URL_SAFE_NO_PAD.encode(mac(&text, secret).finalize().into_bytes());
+    format!("{text}&sig={signature}")
+}
+
+/// Whether that end is still to come, within the skew, and no further away than any token's may be.
+fn check_end(until_secs: u64, now_ms: u64) -> Result<(), TokenError> {
+    let now = now_ms / 1000;
+    let is_over = until_secs.saturating_add(SKEW_SECS) <= now;
+    let is_far = until_secs > now + limits::MAX_DELIVERY_TOKEN_SECS + SKEW_SECS;
+    if is_over || is_far { Err(TokenError::Expired) } else { Ok(()) }
+}
+
+impl ShortToken {
+    /// Reads the three parameters of a short form.
+    ///
+    /// # Errors
+    /// A time that is no number in its one spelling, or a signature that is no strict base64url.
+    pub fn read(expires: &str, key_id: &str, signature: &str) -> Result<Self, TokenError> {
+        let until_secs: u64 = expires.parse().map_err(|_| TokenError::Malformed)?;
+        if until_secs.to_string() != expires {
+            return Err(TokenError::Malformed);
+        }
+        Ok(Self { until_secs, key_id: key_id.to_owned(), signature: decode(signature)? })
+    }
+}
+
+impl DeliveryToken {
+    /// What verified claims say, if they are for now.
+    ///
+    /// Every claim that RFC 7519 has no meaning for is a parameter of the picture: one that is not known is refused
+    /// where a URL's would be, since it may have been meant to narrow the token.
+    ///
+    /// # Errors
+    /// A claim that is missing or of another type, or a time that is over, has not begun or is too far away.
+    pub fn of(claims: &Json, now_ms: u64) -> Result<Self, TokenError> {
+        let malformed = |_| TokenError::Malformed;
+        for begins in ["nbf", "iat"] {
+            if claims.whole_if(begins).map_err(malformed)?.unwrap_or(0) > now_ms / 1000 + SKEW_SECS {
+                return Err(TokenError::Expired);
+            }
+        }
+        let until_secs = claims.whole_at("exp").map_err(malformed)?;
+        check_end(until_secs, now_ms)?;
+        let video = claims.get("sub").text().and_then(|text| text.parse().ok()).ok_or(TokenError::Foreign)?;
+        let audiences = match claims.get("aud").text() {
+            Some(one) => vec![one.to_owned()],
+            None => claims.texts_if("aud").map_err(malformed)?.unwrap_or_default(),
+        };
+        let mut query = String::new();
+        for (name, value) in claims.members() {
+            if REGISTERED.contains(&name.as_str()) {
+                continue;
+            }
+            let joint = if query.is_empty() { "" } else { "&" };
+            query.extend([joint, name, "=", &parameter(name, value)?]);
+        }
+        Ok(Self { video, until_secs, query, audiences })
+    }
+
+    /// Whether it opens this of that video.
+    pub fn opens(&self, video: VideoId, what: Opens) -> bool {
+        self.video == video && self.audiences.iter().any(|audience| audience == what.audience())
+    }
+}
+
+/// A parameter's value as a URL spells it. Nothing in it, or in the name, may end it there.
+fn parameter(name: &str, value: &Json) -> Result<String, TokenError> {
+    let text = plain_text(value).ok_or(TokenError::Malformed)?;
+    let is_plain =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if is_plain(&text) && is_plain(name) { Ok(text) } else { Err(TokenError::Malformed) }
+}
+
+/// A text, number or truth value as a URL spells it: of a fraction its thousandths, since no parameter has finer ones.
+pub fn plain_text(value: &Json) -> Option<String> {
+    Some(match value {
+        Json::Text(text) => text.clone(),
+        Json::Whole(number) => number.to_string(),
+        Json::Bool(value) => value.to_string(),
+        Json::Fraction(number) if (0.0..1e9).contains(number) => {
+            let thousandths = (number * 1000.0 + 0.5) as u64;
+            if (thousandths as f64 / 1000.0 - number).abs() > 1e-6 {
+                return None;
+            }
+            match thousandths % 1000 {
+                0 => (thousandths / 1000).to_string(),
+                rest => format!("{}.{rest:03}", thousandths / 1000),
+            }
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::auth::{Algorithm, configured_keys};
+
+    const NOW_MS: u64 = 1_700_000_000_000;
+    const NOW: u64 = NOW_MS / 1000;
+
+    fn video() -> VideoId {
+        VideoId::new(1, [1; 10])
+    }
+
+    fn keys() -> DeliveryKeys {
+        let secret = |byte| Secret::new(vec![byte; 32]);
+        DeliveryKeys { secrets: vec![("b".into(), secret(2)), ("a".into(), secret(1))], public: Vec::new() }
+    }
+
+    fn claims() -> Value {
+        json!({ "sub": video().to_string(), "aud": "t", "exp": NOW + 60 })
+    }
+
+    fn with(changes: &Value) -> Value {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        claims
+    }
+
+    fn read_by(keys: &DeliveryKeys, text: &str) -> Result<DeliveryToken, TokenError> {
+        let token = UnverifiedToken::read(text)?;
+        let claims = token.claims()?;
+        match keys.check(&token, &claims)? {
+            None => DeliveryToken::of(&claims, NOW_MS),
+            Some(_) => Err(TokenError::Signature),
+        }
+    }
+
+    /// A token made without our code, with fractions as JSON has them.
+    fn signed(header: &Value, claims: &Value, secret: &Secret) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}", part(header), part(claims));
+        let signature = URL_SAFE_NO_PAD.encode(mac(&text, secret).finalize().into_bytes());
+        format!("{text}.{signature}")
+    }
+
+    fn sign_by(key_id: &str, claims: &Value, secret: &Secret) -> String {
+        signed(&json!({ "alg": "HS256", "kid": key_id }), claims, secret)
+    }
+
+    fn sign(claims: &Value, secret: &Secret) -> String {
+        signed(&json!({ "alg": "HS256" }), claims, secret)
+    }
+
+    fn read(claims: &Value) -> Result<DeliveryToken, TokenError> {
+        read_by(&keys(), &sign_by("b", claims, &keys().secrets[0].1))
+    }
+
+    #[test]
+    fn a_token_opens_one_thing_of_one_video() {
+        let token =
+            read(&with(&json!({ "time": 14.2, "width": "640", "flip_h": true, "iss": "x" }))).unwrap();
+        assert_eq!(token.until_secs, NOW + 60);
+        let mut query: Vec<_> = token.query.split('&').collect();
+        query.sort_unstable();
+        assert_eq!(query, ["flip_h=true", "time=14.200", "width=640"]);
+        assert!(token.opens(video(), Opens::Thumbnail));
+        for other in [Opens::Animated, Opens::Storyboard, Opens::Original] {
+            assert!(!token.opens(video(), other), "{other:?}");
+        }
+        assert!(!token.opens(VideoId::new(1, [2; 10]), Opens::Thumbnail));
+        let both = read(&with(&json!({ "aud": ["t", "s"] }))).unwrap();
+        assert!(both.opens(video(), Opens::Storyboard) && !both.opens(video(), Opens::Animated));
+    }
+
+    /// Rows J5 and J6 of the threat table for delivery tokens, within and beyond 60 s of skew.
+    #[test]
+    fn refuses_other_times_audiences_and_videos() {
+        for good in [
+            json!({}),
+            json!({ "exp": NOW - 59 }),
+            json!({ "exp": NOW + limits::MAX_DELIVERY_TOKEN_SECS }),
+            json!({ "nbf": NOW + 60, "iat": NOW + 60 }),
+        ] {
+            assert!(read(&with(&good)).is_ok(), "{good}");
+        }
+        for bad in [
+            json!({ "exp": NOW - 60 }),
+            json!({ "exp": null }),
+            json!({ "exp": (NOW + 60).to_string() }),
+            json!({ "exp": 1_700_000_060.5 }),
+            json!({ "exp": -1 }),
+            json!({ "exp": NOW + limits::MAX_DELIVERY_TOKEN_SECS + 61 }),
+            json!({ "exp": u64::MAX }),
+            json!({ "nbf": NOW + 61 }),
+            json!({ "iat": NOW + 61 }),
+            json!({ "iat": "1" }),
+            json!({ "sub": null }),
+            json!({ "sub": "alice" }),
+            json!({ "sub": video().to_string().to_uppercase() }),
+            json!({ "aud": 1 }),
+            json!({ "aud": [1] }),
+            json!({ "width": [640] }),
+            json!({ "width": { "a": 1 } }),
+            json!({ "width": "1&time=2" }),
+            json!({ "time=1&width": "2" }),
+            json!({ "time": "%31" }),
+            json!({ "time": 1.00051 }),
+            json!({ "time": -1.5 }),
+            json!({ "time": 1e300 }),
+        ] {
+            assert!(read(&with(&bad)).is_err(), "{bad}");
+        }
+        for none in
+            [json!({ "aud": null }), json!({ "aud": "T" }), json!({ "aud": "ts" }), json!({ "aud": [] })]
+        {
+            let token = read(&with(&none)).unwrap();
+            assert!(Opens::ALL.iter().all(|what| !token.opens(video(), *what)), "{none}");
+        }
+    }
+
+    /// Rows J1, J2, J4 and D9 of the threat table for delivery tokens.
+    #[test]
+    fn a_key_is_found_by_its_id_and_carries_its_only_algorithm() {
+        let older = sign_by("a", &claims(), &keys().secrets[1].1);
+        assert!(read_by(&keys(), &older).is_ok());
+        let mut rotated = keys();
+        rotated.secrets.truncate(1);
+        assert_eq!(read_by(&rotated, &older), Err(TokenError::NoKey), "D9: taken away");
+
+        let b = &keys().secrets[0].1;
+        let claimed = sign(&with(&json!({ "kid": "b" })), b);
+        assert!(read_by(&keys(), &claimed).is_ok(), "as Mux's examples have it");
+        for (why, text) in [
+            ("no kid", sign(&claims(), b)),
+            ("another kid", sign_by("a", &claims(), b)),
+            ("an unknown kid", sign_by("../b", &claims(), b)),
+            ("two kids", sign_by("b", &with(&json!({ "kid": "a" })), b)),
+            ("kid is a number", sign_by("b", &with(&json!({ "kid": 1 })), b)),
+        ] {
+            assert!(read_by(&keys(), &text).is_err(), "{why}");
+        }
+
+        // J1: the public key as a secret, and a secret's name for a public key's algorithm.
+        let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"e"}]}"#;
+        let public = DeliveryKeys { public: configured_keys(jwks).unwrap(), ..keys() };
+        let forged = sign_by("e", &claims(), &Secret::new(jwks.as_bytes().to_vec()));
+        assert_eq!(read_by(&public, &forged), Err(TokenError::NoKey));
+        let header = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let token = |head: &str, bytes: usize| {
+            let signature = URL_SAFE_NO_PAD.encode(vec![1; bytes]);
+            format!("{}.{}.{signature}", header(head), header(&claims().to_string()))
+        };
+        let judge = |text: &str| {
+            let token = UnverifiedToken::read(text)?;
+            let claims = token.claims()?;
+            public.check(&token, &claims).map(|found| found.map(|needed| needed.key.algorithm))
+        };
+        assert_eq!(judge(&token(r#"{"alg":"EdDSA","kid":"e"}"#, 64)), Ok(Some(Algorithm::EdDsa)));
+        for head in
+            [r#"{"alg":"ES256","kid":"e"}"#, r#"{"alg":"RS256","kid":"e"}"#, r#"{"alg":"EdDSA","kid":"b"}"#]
+        {
+            assert!(judge(&token(head, 64)).is_err(), "{head}");
+        }
+        assert!(judge(&token(r#"{"alg":"EdDSA","kid":"e"}"#, 65)).is_err(), "J3: a trailing byte");
+        let twice = format!("{{\"sub\":\"{0}\",\"aud\":\"t\",\"exp\":{1},\"aud\":\"s\"}}", video(), NOW + 60);
+        let text = format!("{}.{}.AA", header(r#"{"alg":"HS256","kid":"b"}"#), header(&twice));
+        assert!(UnverifiedToken::read(&text).unwrap().claims().is_err(), "J4: a claim twice");
+    }
+
+    #[test]
+    fn configured_keys_are_named_and_public() {
+        let key = |more: &str| {
+            format!(
+                r#"{{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"{more}}}"#
+            )
+        };
+        let set = |keys: &[String]| configured_keys(&format!("{{\"keys\":[{}]}}", keys.join(",")));
+        assert_eq!(set(&[key(r#","kid":"a""#), key(r#","kid":"b""#)]).unwrap().len(), 2);
+        for bad in [
+            vec![],
+            vec![key("")],
+            vec![key(r#","kid":"a""#), key(r#","kid":"a""#)],
+            vec![key(r#","kid":"a","use":"enc""#)],
+            vec![key(r#","kid":"a""#), r#"{"kty":"oct","k":"AA","kid":"s"}"#.to_owned()],
+        ] {
+            assert!(set(&bad).is_none(), "{bad:?}");
+        }
+    }
+
+    /// Row D1 of the threat table for the short form.
+    #[test]
+    fn a_short_token_is_for_one_address_until_one_time() {
+        let target = format!("/{}/thumbnail.jpg?time=1.5", video());
+        let link = keys().sign_short(&target, NOW + 60).unwrap();
+        let (signed, signature) = link.split_once("&sig=").unwrap();
+        assert_eq!(signed, format!("{target}&expires={}&kid=b", NOW + 60));
+        let check = |target: &str, expires: &str, key_id: &str, signature: &str| {
+            keys().check_short(&ShortToken::read(expires, key_id, signature)?, target, NOW_MS)
+        };
+        let expires = (NOW + 60).to_string();
+        assert_eq!(check(&target, &expires, "b", signature), Ok(()), "the control");
+        for (why, result) in [
+            ("another second", check(&target.replace("1.5", "1.6"), &expires, "b", signature)),
+            ("another file", check(&target.replace("jpg", "png"), &expires, "b", signature)),
+            ("later", check(&target, &(NOW + 61).to_string(), "b", signature)),
+            ("another key", check(&target, &expires, "a", signature)),
+            ("an unknown key", check(&target, &expires, "c", signature)),
+            ("cut", check(&target, &expires, "b", &signature[..40])),
+            ("empty", check(&target, &expires, "b", "")),
+            ("padded", check(&target, &expires, "b", &format!("{signature}="))),
+            ("another spelling of the time", check(&target, &format!("0{expires}"), "b", signature)),
+            ("no number", check(&target, "x", "b", signature)),
+        ] {
+            assert!(result.is_err(), "{why}");
+        }
+        let at = |until: u64| {
+            let link = keys().sign_short(&target, until).unwrap();
+            check(&target, &until.to_string(), "b", link.split_once("&sig=").unwrap().1)
+        };
+        assert_eq!((at(NOW - 59), at(NOW - 60)), (Ok(()), Err(TokenError::Expired)), "60 s of skew");
+        assert_eq!(at(NOW + limits::MAX_DELIVERY_TOKEN_SECS + 61), Err(TokenError::Expired), "too long");
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_character_opens_nothing(place in 0_usize..200, letter in "[A-Za-z0-9_=&?./-]") {
+            let target = format!("/{}/storyboard.vtt", video());
+            let link = keys().sign_short(&target, NOW + 60).unwrap();
+            let place = place % link.len();
+            let mut text = link.clone();
+            text.replace_range(place..=place, &letter);
+            let holds = (|| {
+                let (rest, signature) = text.split_once("&sig=")?;
+                let (rest, key_id) = rest.split_once("&kid=")?;
+                let (target, expires) = rest.split_once("?expires=")?;
+                let short = ShortToken::read(expires, key_id, signature).ok()?;
+                keys().check_short(&short, target, NOW_MS).ok()
+            })();
+            prop_assert_eq!(holds.is_some(), text == link);
+        }
+
+        #[test]
+        fn any_claims_are_read_without_a_panic(text in "\\PC{0,80}") {
+            let _ = Json::read(text.as_bytes()).map(|claims| DeliveryToken::of(&claims, NOW_MS));
+        }
+    }
+}

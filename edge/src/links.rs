@@ -1,0 +1,67 @@
+//! Decides which links to pictures the API hands out: a private video's owner gets them with a token. Pure.
+
+use glimpse_contract::{Visibility, video};
+
+use crate::auth::DeliveryKeys;
+use crate::config::Config;
+
+/// How long the links of a private video are good for, in seconds, at least. They end at the end of an hour, so that
+/// they stay the same for a while, and a browser keeps what it has.
+const LINK_SECS: u64 = 60 * 60;
+
+/// From what the URLs of a video's pictures are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Links<'a> {
+    public_url: &'a str,
+    keys: &'a DeliveryKeys,
+    now_ms: u64,
+}
+
+impl<'a> Links<'a> {
+    /// Links of this deployment.
+    pub fn new(config: &'a Config, now_ms: u64) -> Self {
+        Self { public_url: &config.public_url, keys: &config.delivery_keys, now_ms }
+    }
+}
+
+impl video::Links for Links<'_> {
+    fn public_url(&self) -> &str {
+        self.public_url
+    }
+
+    /// With a token for the owner of a private one, where this deployment can sign one.
+    fn opened(&self, path: String, visibility: Option<Visibility>) -> String {
+        if visibility != Some(Visibility::Signed) {
+            return path;
+        }
+        let until_secs = (self.now_ms / 1000 / LINK_SECS + 2) * LINK_SECS;
+        self.keys.sign_short(&path, until_secs).unwrap_or(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::VideoId;
+    use glimpse_contract::video::{Uploaded, Video};
+
+    use super::*;
+    use crate::auth::Secret;
+
+    #[test]
+    fn the_owners_links_to_a_private_video_carry_a_token_for_an_hour_or_two() {
+        let keys = DeliveryKeys { secrets: vec![("a".into(), Secret::new(vec![1; 32]))], public: Vec::new() };
+        let at = |now_ms, visibility| {
+            let links = Links { public_url: "https://v.example", keys: &keys, now_ms };
+            let uploaded = Uploaded { visibility: Some(visibility), ..Uploaded::default() };
+            let id = VideoId::new(1_700_000_000_000, [1; 10]);
+            let video = Video::granted(id, uploaded, &links).to_json().to_string();
+            serde_json::from_str::<serde_json::Value>(&video).unwrap()["urls"]["thumbnail.jpg"].to_string()
+        };
+        let signed = |now_ms| at(now_ms, Visibility::Signed);
+        assert!(signed(3_600_000).contains("?expires=10800&kid=a&sig="), "{}", signed(3_600_000));
+        assert_eq!(signed(3_600_000), signed(7_199_999), "the same for an hour");
+        assert_ne!(signed(3_600_000), signed(7_200_000));
+        let public = at(0, Visibility::Public);
+        assert!(public.ends_with("/thumbnail.jpg\""), "{public}");
+    }
+}

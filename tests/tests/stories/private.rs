@@ -1,0 +1,445 @@
+//! A private picture is for whoever holds a token, until it ends, and for its owner.
+
+use std::process::Command;
+use std::time::Duration;
+
+use e2e::keys::{self, now_secs};
+use e2e::person::{Answer, Person, fetch};
+use e2e::stack::{DELIVERY_TOKEN_SECRETS, Options, SESSION_SECRET, Stack};
+use e2e::{eventually, media, named};
+use glimpse_edge::auth::{Cookies, DeliveryKeys, Oidc, Secret, Session};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::snippet::{picture_path, picture_token};
+
+const PROVIDER: &str = "http://localhost:1";
+
+async fn get(url: &str) -> Answer {
+    fetch(Method::GET, url, &[]).await
+}
+
+fn secret(kid: &str) -> String {
+    let pair = DELIVERY_TOKEN_SECRETS.split(',').find(|pair| pair.starts_with(kid)).unwrap();
+    pair.split_once('=').unwrap().1.to_owned()
+}
+
+/// A stack with a private video of ann's that is ready.
+async fn with_video(vars: &[(&str, &str)]) -> (Stack, Person, String) {
+    let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let stack = Stack::start(Options { vars, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let clip = media::clip(8, "640x360");
+    let more = json!({ "visibility": "signed" });
+    let (video, upload) = ann.create("Ski trip.mp4", "video/mp4", clip.len(), more).await;
+    assert_eq!(ann.put(&upload, clip).await.status, 200);
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    (stack, ann, video)
+}
+
+struct Signer<'a> {
+    edge: &'a str,
+    video: &'a str,
+}
+
+impl Signer<'_> {
+    fn short(&self, target: &str, until: u64) -> String {
+        let path = picture_path(&format!("/{}/{target}", self.video), until, "new", &secret("new"));
+        format!("{}{path}", self.edge)
+    }
+
+    fn jwt(&self, file: &str, aud: &str, until: u64, more: &Value) -> String {
+        let mut claims = json!({ "sub": self.video, "aud": aud, "exp": until });
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let token = picture_token(&claims, "new", &secret("new"));
+        format!("{}/{}/{file}?token={token}", self.edge, self.video)
+    }
+}
+
+#[track_caller]
+fn is_refused(answer: &Answer, status: u16, code: &str, what: &str) {
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{what}");
+    assert_eq!(answer.header("cache-control"), "no-store", "{what}");
+    assert_eq!(answer.header("access-control-allow-origin"), "*", "{what}: a player may read why");
+}
+
+async fn hit(url: &str) -> Answer {
+    eventually("a cache hit", Duration::from_secs(10), || async {
+        let answer = get(url).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        answer.header("server-timing").contains("hit").then_some(answer)
+    })
+    .await
+}
+
+/// The seconds that a browser may keep a private answer.
+#[track_caller]
+fn kept_secs(answer: &Answer) -> u64 {
+    let control = answer.header("cache-control");
+    let secs = control.strip_prefix("private, max-age=").unwrap_or_else(|| panic!("{control}"));
+    secs.parse().unwrap()
+}
+
+/// Rows D1, D2, D7 and J10 of the threat table, in both forms of tokens.
+#[tokio::test]
+async fn a_token_opens_its_picture_and_no_other() {
+    let (stack, _ann, video) = with_video(&[]).await;
+    let signer = Signer { edge: &stack.edge, video: &video };
+    let until = now_secs() + 3600;
+    let bare = format!("{}/{video}/thumbnail.jpg", stack.edge);
+    is_refused(&get(&bare).await, 401, "unauthorized", "no token");
+
+    let short = signer.short("thumbnail.jpg", until);
+    let jwt = signer.jwt("thumbnail.jpg", "t", until, &json!({}));
+    let first = get(&short).await;
+    assert_eq!((first.status.as_u16(), first.header("content-type")), (200, "image/jpeg"));
+    for url in [&short, &jwt] {
+        let answer = hit(url).await;
+        assert_eq!(answer.body, first.body, "one cache entry for both forms: {url}");
+        assert_eq!(kept_secs(&answer), 300, "no longer than a public one would be");
+    }
+    let unchanged = fetch(Method::GET, &short, &[("if-none-match", first.header("etag"))]).await;
+    assert_eq!(unchanged.status, 304);
+    assert!(unchanged.header("cache-control").starts_with("private, "));
+    let part = fetch(Method::GET, &jwt, &[("range", "bytes=0-1")]).await;
+    assert_eq!((part.status.as_u16(), part.body.len()), (206, 2));
+    assert!(part.header("cache-control").starts_with("private, "));
+
+    // It is in the cache now, and that opens it to nobody.
+    is_refused(&get(&bare).await, 401, "unauthorized", "no token, cached");
+    is_refused(&get(&format!("{bare}?v=01234567")).await, 401, "unauthorized", "no token, cached");
+
+    let query = short.split_once('?').unwrap().1;
+    let token = jwt.split_once("?token=").unwrap().1;
+    let edge = &stack.edge;
+    let mut words = Vec::new();
+    for (what, url) in [
+        ("a storyboard", format!("{edge}/{video}/storyboard.jpg?{query}")),
+        ("an animation", format!("{edge}/{video}/animated.gif?{query}")),
+        ("another second", format!("{bare}?time=1&{query}")),
+        ("another size", format!("{bare}?width=320&{query}")),
+        ("another format", format!("{edge}/{video}/thumbnail.png?{query}")),
+        ("another end", format!("{bare}?{}", query.replace("expires=", "expires=1"))),
+        ("another key", format!("{bare}?{}", query.replace("kid=new", "kid=old"))),
+        ("an unknown key", format!("{bare}?{}", query.replace("kid=new", "kid=x"))),
+        ("cut", bare.clone() + "?" + &query[..query.len() - 1]),
+        ("a storyboard by JWT", format!("{edge}/{video}/storyboard.vtt?token={token}")),
+        ("an animation by JWT", format!("{edge}/{video}/animated.webp?token={token}")),
+        ("a JWT that is cut", format!("{bare}?token={}", &token[..token.len() - 1])),
+        ("no JWT", format!("{bare}?token=x")),
+        ("J1: a JWT without algorithm", format!("{bare}?token=eyJhbGciOiJub25lIn0.e30.")),
+        ("D2: over", signer.short("thumbnail.jpg", now_secs() - 61)),
+        ("D2: a JWT that is over", signer.jwt("thumbnail.jpg", "t", now_secs() - 61, &json!({}))),
+        ("J5: too long", signer.short("thumbnail.jpg", now_secs() + 400 * 86_400)),
+        (
+            "another video",
+            signer.jwt("thumbnail.jpg", "t", until, &json!({ "sub": "7zzzzzzzzz0123456789abcdef" })),
+        ),
+    ] {
+        let answer = get(&url).await;
+        is_refused(&answer, 403, "token_refused", what);
+        words.push(answer.json()["detail"].clone());
+    }
+    words.dedup();
+    assert_eq!(words.len(), 1, "J10: one answer for all");
+
+    for (what, url) in [
+        ("parameters beside a JWT", format!("{jwt}&time=1")),
+        ("two JWTs", format!("{jwt}&token=x")),
+        ("half a signature", format!("{bare}?expires={until}")),
+        (
+            "a claim that is no parameter",
+            signer.jwt("thumbnail.jpg", "t", until, &json!({ "colour": "red" })),
+        ),
+    ] {
+        assert_eq!(get(&url).await.code(), "bad_parameter", "{what}");
+    }
+
+    // Made on demand for whoever may see it, under claims and parameters alike.
+    let made = get(&signer.jwt("thumbnail.jpg", "t", until, &json!({ "time": 1.5, "width": "200" }))).await;
+    assert_eq!(made.status, 200, "{}", String::from_utf8_lossy(&made.body));
+    assert!((301..=3600).contains(&kept_secs(&made)), "and no longer than the token lives");
+    let same = hit(&signer.short("thumbnail.jpg?time=1.5&width=200", until)).await;
+    assert_eq!(same.body, made.body);
+    let on_demand = get(&format!("{bare}?time=2")).await;
+    is_refused(&on_demand, 401, "unauthorized", "nothing is made for somebody without a token");
+}
+
+/// A picture that is cached stops working when its token ends: row D2. Tokens have a minute's grace, so one that ended
+/// 57 seconds ago has a few seconds left.
+#[tokio::test]
+async fn a_cached_picture_ends_with_its_token() {
+    let (stack, _ann, video) = with_video(&[]).await;
+    let signer = Signer { edge: &stack.edge, video: &video };
+    let lasting = signer.short("thumbnail.webp", now_secs() + 600);
+    hit(&lasting).await;
+    let ending = now_secs() - 57;
+    let urls =
+        [signer.short("thumbnail.webp", ending), signer.jwt("thumbnail.webp", "t", ending, &json!({}))];
+    let answer = get(&urls[0]).await;
+    assert_eq!((answer.status.as_u16(), kept_secs(&answer)), (200, 0), "the control");
+    for url in urls {
+        let end = eventually("the end of the token", Duration::from_secs(20), || async {
+            let answer = get(&url).await;
+            let is_over = now_secs() >= ending + 61;
+            assert!(!is_over || answer.status == 403, "{} after its end", answer.status);
+            (answer.status != 200).then_some(answer)
+        })
+        .await;
+        is_refused(&end, 403, "token_refused", "over");
+    }
+    assert!(get(&lasting).await.header("server-timing").contains("hit"), "it is still in the cache");
+}
+
+/// A player is given one URL: the table names its sheet with a token of its own kind.
+#[tokio::test]
+async fn a_storyboard_is_whole_under_one_token() {
+    let (stack, _ann, video) = with_video(&[]).await;
+    let signer = Signer { edge: &stack.edge, video: &video };
+    let until = now_secs() + 600;
+    for table in [
+        signer.short("storyboard.vtt", until),
+        signer.short("storyboard.json", until),
+        signer.jwt("storyboard.vtt", "s", until, &json!({})),
+    ] {
+        let first = get(&table).await;
+        let again = hit(&table).await;
+        assert_eq!(first.body, again.body);
+        let text = String::from_utf8(again.body.clone()).unwrap();
+        let from = text.find("storyboard.jpg?").unwrap_or_else(|| panic!("{text}"));
+        let sheet = text[from..].split(['#', '"']).next().unwrap();
+        let answer = get(&format!("{}/{video}/{sheet}", stack.edge)).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "image/jpeg"), "{sheet}");
+        let part = fetch(Method::GET, &table, &[("range", "bytes=-5")]).await;
+        assert_eq!(part.body, &again.body[again.body.len() - 5..], "a part of what is sent");
+    }
+}
+
+/// An owner sees own videos by cookie or bearer token; somebody else who is signed in does not.
+#[tokio::test]
+async fn the_owner_needs_no_token() {
+    let (stack, ann, video) = with_video(&[("OIDC_ISSUER", PROVIDER)]).await;
+    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!(shown["visibility"], "signed");
+    let path = format!("/{video}/thumbnail.jpg");
+    let bearer = ann.get(&path).await;
+    assert_eq!((bearer.status.as_u16(), bearer.header("cache-control")), (200, "private, no-cache"));
+    assert_eq!(bearer.header("access-control-allow-origin"), "");
+    assert_eq!(bearer.header("cross-origin-resource-policy"), "same-site");
+    assert_eq!(Person::new(&stack, "bob").get(&path).await.code(), "unauthorized");
+
+    // Signed in with a browser, with a video of the same account.
+    let oidc = Oidc {
+        issuer: PROVIDER.into(),
+        client_id: "glimpse-dev".into(),
+        client_secret: None,
+        session_secret: Secret::new(SESSION_SECRET.as_bytes().to_vec()),
+    };
+    let now_ms = now_secs() * 1000;
+    let cookie = |subject: &str| {
+        let id_token =
+            json!({ "iss": PROVIDER, "sub": subject, "aud": "glimpse-dev", "exp": now_ms / 1000 + 60 });
+        let session = Session::begin(keys::claims(&id_token), &stack.edge, now_ms);
+        Cookies::new(false).set_session(&session, &oidc).split(';').next().unwrap().to_owned()
+    };
+    let dora = cookie("dora");
+    let clip = media::clip(3, "320x180");
+    let sent = fetch_with(&stack, &dora, clip).await;
+    let url = format!("{}/{sent}/thumbnail.jpg", stack.edge);
+    let opened = eventually("the picture", Duration::from_secs(90), || async {
+        let answer = fetch(Method::GET, &url, &[("cookie", &dora)]).await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(opened.header("cache-control"), "private, no-cache");
+    let etag = opened.header("etag");
+    let unchanged = fetch(Method::GET, &url, &[("cookie", &dora), ("if-none-match", etag)]).await;
+    assert_eq!((unchanged.status.as_u16(), unchanged.header("cache-control")), (304, "private, no-cache"));
+    for (who, headers) in [("nobody", vec![]), ("somebody else", vec![("cookie", cookie("eve"))])] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        is_refused(&fetch(Method::GET, &url, &headers).await, 401, "unauthorized", who);
+    }
+}
+
+/// Sends a private video in one call, signed in by this cookie.
+async fn fetch_with(stack: &Stack, cookie: &str, clip: Vec<u8>) -> String {
+    let form = reqwest::multipart::Form::new().text("visibility", "signed").part(
+        "file",
+        reqwest::multipart::Part::bytes(clip).file_name("a.mp4").mime_str("video/mp4").unwrap(),
+    );
+    let request = e2e::person::client()
+        .post(format!("{}/api/videos", stack.edge))
+        .header("cookie", cookie)
+        .header("origin", &stack.edge)
+        .multipart(form);
+    let answer = Answer::of(request.send().await.unwrap()).await;
+    assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+    answer.json()["video"]["id"].as_str().unwrap().to_owned()
+}
+
+/// What the API makes opens what it says: links in a listing, and tokens by both forms.
+#[tokio::test]
+async fn the_api_makes_links_for_the_owner() {
+    let (stack, ann, video) = with_video(&[]).await;
+    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+    for (file, url) in shown["urls"].as_object().unwrap() {
+        let url = url.as_str().unwrap();
+        assert!(url.contains("sig=") && url.contains("v="), "{url}");
+        assert_eq!(get(url).await.status, 200, "{file}");
+    }
+    let path = format!("/api/videos/{video}/tokens");
+    let ask = async |body: Value| ann.call(Method::POST, &path, Some(body)).await;
+    let all = ask(json!({ "expires_in": 600 })).await;
+    assert_eq!(all.status, 201, "{}", String::from_utf8_lossy(&all.body));
+    let mut opened = 0;
+    for token in all.json()["tokens"].as_array().unwrap() {
+        for (file, links) in token["urls"].as_object().unwrap() {
+            for form in ["token", "short"] {
+                let answer = get(links[form].as_str().unwrap()).await;
+                assert_eq!(answer.status, 200, "{file} {form}: {}", String::from_utf8_lossy(&answer.body));
+                assert!(kept_secs(&answer) <= 600);
+                opened += 1;
+            }
+        }
+    }
+    assert_eq!(opened, 18, "three thumbnails, two animations, four of a storyboard, in two forms");
+    let one =
+        ask(json!({ "types": ["animated"], "parameters": { "start": 1, "end": 2, "width": 160 } })).await;
+    let links = one.json()["tokens"][0]["urls"]["animated.gif"].clone();
+    let gif = get(links["short"].as_str().unwrap()).await;
+    assert!(gif.body.starts_with(b"GIF89a"), "{}", gif.status);
+    assert_eq!(get(links["token"].as_str().unwrap()).await.body, gif.body);
+
+    assert_eq!(ask(json!({ "parameters": { "time": 1 } })).await.code(), "bad_parameter");
+    let bob = Person::new(&stack, "bob").call(Method::POST, &path, None).await;
+    assert_eq!((bob.status.as_u16(), bob.code().as_str()), (404, "not_found"), "it is not bob's");
+    assert_eq!(fetch(Method::POST, &format!("{}{path}", stack.edge), &[]).await.code(), "unauthorized");
+}
+
+/// The first code block of that language in docs/private-videos.md behind this heading.
+fn documented(heading: &str, language: &str) -> String {
+    let docs = std::fs::read_to_string(named("GLIMPSE_ROOT").join("docs/private-videos.md")).unwrap();
+    let behind = docs.split_once(heading).unwrap().1;
+    let block = behind.split_once(&format!("```{language}\n")).unwrap().1;
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+fn run(program: &str, args: &[&str]) -> Vec<String> {
+    let output = Command::new(named(program)).args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_rust_of_the_docs_is_what_these_stories_sign_with() {
+    let file = include_str!("snippet.rs");
+    assert_eq!(file.split_once("\n\n").unwrap().1, documented("### Rust", "rust"));
+}
+
+/// The snippets of docs/private-videos.md, as they stand there, against the Worker; and a signing key of Mux's kind.
+#[tokio::test]
+async fn a_customers_own_backend_signs_in_ten_lines() {
+    let pair = run("GLIMPSE_NODE", &["-e", KEY_PAIR]);
+    let jwks = run(
+        "GLIMPSE_NODE",
+        &["--input-type=module", "-e", &documented("### With a signing key", "js"), "-", &pair[0], "mux"],
+    );
+    let (stack, _ann, video) = with_video(&[("DELIVERY_TOKEN_JWKS", &jwks[0])]).await;
+    let secret = secret("old");
+
+    let node = documented("### Node", "js")
+        + "const [origin, video, secret] = process.argv.slice(1);
+           console.log(pictureUrl(origin, video, 'thumbnail.jpg', { time: 1, width: 320 }, 600, 'old', secret));
+           console.log(pictureUrl(origin, video, 'storyboard.vtt', {}, 600, 'old', secret));
+           const token = pictureToken(video, 't', { time: 1, width: 320 }, 600, 'old', secret);
+           console.log(`${origin}/${video}/thumbnail.jpg?token=${token}`);";
+    let python = documented("### Python", "python")
+        + "
+import sys
+origin, video, secret = sys.argv[1:]
+print(picture_url(origin, video, 'thumbnail.jpg', {'time': 1, 'width': 320}, 600, 'old', secret))
+print(picture_url(origin, video, 'storyboard.vtt', {}, 600, 'old', secret))
+token = picture_token(video, 't', {'time': 1, 'width': 320}, 600, 'old', secret)
+print(f'{origin}/{video}/thumbnail.jpg?token={token}')
+";
+    let args = [stack.edge.as_str(), &video, &secret];
+    let by_node = run("GLIMPSE_NODE", &[&["--input-type=module", "-e", &node], &args[..]].concat());
+    let by_python = run("GLIMPSE_PYTHON", &[&["-c", &python], &args[..]].concat());
+    let signer = Signer { edge: &stack.edge, video: &video };
+    let by_rust = [
+        signer.short("thumbnail.jpg?time=1&width=320", now_secs() + 600),
+        signer.jwt("thumbnail.jpg", "t", now_secs() + 600, &json!({ "time": 1, "width": 320 })),
+    ];
+    let by_mux = run("GLIMPSE_NODE", &["-e", MUX, &pair[0], &stack.edge, &video]);
+    let urls: Vec<_> = by_node.iter().chain(&by_python).chain(&by_rust).chain(&by_mux).collect();
+    assert_eq!(urls.len(), 9);
+    for url in urls {
+        let answer = get(url).await;
+        assert_eq!(answer.status, 200, "{url}: {}", String::from_utf8_lossy(&answer.body));
+        let changed =
+            if url.contains("token=") { url.replace("thumbnail.", "animated.") } else { url.clone() + "A" };
+        assert_ne!(get(&changed).await.status, 200, "{changed}");
+    }
+}
+
+/// A private key as Mux hands it out: base64 of a PEM.
+const KEY_PAIR: &str = "const { generateKeyPairSync } = require('node:crypto');
+    const pem = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'pem', type: 'pkcs1' });
+    console.log(Buffer.from(pem).toString('base64'));";
+
+/// A token as Mux's clients make it: RS256, `kid` in the header, no `iat`, parameters among the claims.
+const MUX: &str = "const { createPrivateKey, sign } = require('node:crypto');
+    const [key, origin, video] = process.argv.slice(1);
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const claims = { time: '1', width: 320, sub: video, aud: 't', exp: Math.floor(Date.now() / 1000) + 600 };
+    const signed = part({ alg: 'RS256', typ: 'JWT', kid: 'mux' }) + '.' + part(claims);
+    const signature = sign('sha256', Buffer.from(signed), createPrivateKey(Buffer.from(key, 'base64')));
+    console.log(`${origin}/${video}/thumbnail.jpg?token=${signed}.${signature.toString('base64url')}`);";
+
+/// Rows J1 to J4 and D9 for tokens of configured public keys, judged by WebCrypto.
+#[tokio::test]
+async fn public_keys_judge_delivery_tokens() {
+    let minted = &keys::minted()["delivery"];
+    let jwks = minted["jwks"].to_string();
+    let vars =
+        [("DELIVERY_TOKEN_JWKS".to_owned(), jwks), ("DELIVERY_TOKEN_SECRETS".to_owned(), String::new())];
+    let stack = Stack::start(Options { no_function: true, vars: vars.into(), ..Options::default() }).await;
+    let video = minted["video"].as_str().unwrap();
+    let ask = async |token: &str| get(&format!("{}/{video}/thumbnail.jpg?token={token}", stack.edge)).await;
+    for (algorithm, token) in minted["good"].as_object().unwrap() {
+        // There is no such video, and whoever may see it is told so.
+        assert_eq!(ask(token.as_str().unwrap()).await.code(), "not_found", "{algorithm}");
+    }
+    for (why, token) in minted["bad"].as_object().unwrap() {
+        is_refused(&ask(token.as_str().unwrap()).await, 403, "token_refused", why);
+    }
+    let secret = DeliveryKeys {
+        secrets: vec![("new".into(), Secret::new(secret("new").into_bytes()))],
+        public: Vec::new(),
+    };
+    let link = secret.sign_short(&format!("/{video}/thumbnail.jpg"), now_secs() + 600).unwrap();
+    let answer = get(&format!("{}{link}", stack.edge)).await;
+    is_refused(&answer, 403, "token_refused", "D9: a secret that was taken away");
+}
+
+/// Where nobody says who may see a video, the deployment does; a public one is public whatever its URL carries.
+#[tokio::test]
+async fn the_deployment_decides_where_nobody_does() {
+    let vars = [("DEFAULT_VISIBILITY".to_owned(), "signed".to_owned())].into();
+    let stack = Stack::start(Options { vars, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let clip = media::clip(3, "320x180");
+    let unsaid = ann.upload("a.mp4", "video/mp4", clip.clone()).await;
+    let (public, upload) =
+        ann.create("b.mp4", "video/mp4", clip.len(), json!({ "visibility": "public" })).await;
+    assert_eq!(ann.put(&upload, clip).await.status, 200);
+    assert_eq!(ann.outcome(&unsaid).await["visibility"], "signed");
+    assert_eq!(ann.outcome(&public).await["visibility"], "public");
+    let url = |video: &str| format!("{}/{video}/thumbnail.jpg", stack.edge);
+    assert_eq!(get(&url(&unsaid)).await.status, 401);
+    let open = get(&url(&public)).await;
+    assert_eq!(open.status, 200);
+    assert!(open.header("cache-control").starts_with("public, "), "{}", open.header("cache-control"));
+    let with_token = Signer { edge: &stack.edge, video: &public }.short("thumbnail.jpg", now_secs() + 600);
+    assert_eq!(hit(&with_token).await.header("cache-control"), open.header("cache-control"));
+}
