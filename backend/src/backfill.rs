@@ -140,7 +140,7 @@ async fn standing<S: Store>(workshop: &Workshop<S>, job: &Job) -> Result<Option<
             Ok(Some(Standing { etag: head.etag, manifest }))
         }
         Err(StoreError::Gone) => Ok(None),
-        Err(error) => Err(JobError::upstream(error)),
+        Err(error) => Err(JobError::storage(error)),
     }
 }
 

@@ -70,7 +70,7 @@ impl<S: Store> Cameras for Rental<S> {
         let head = match self.store.head(&key).await {
             Ok(head) => head,
             Err(StoreError::Gone) => return Err(JobError::Refused(Code::SourceGone)),
-            Err(error) => return Err(JobError::upstream(error)),
+            Err(error) => return Err(JobError::storage(error)),
         };
         // Another object under the same key is not the video that the manifest is about.
         if head.etag != manifest.source.etag {

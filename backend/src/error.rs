@@ -3,6 +3,8 @@
 use glimpse_contract::Code;
 use thiserror::Error;
 
+use crate::store::StoreError;
+
 /// Why a job made no pictures, by what happens next.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JobError {
@@ -36,6 +38,14 @@ impl JobError {
     #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`, which hands over the error")]
     pub fn upstream(why: impl ToString) -> Self {
         Self::Transient { code: Code::Upstream, why: why.to_string() }
+    }
+
+    /// What a failed call of the storage means for a job that cannot do without it.
+    pub fn storage(error: StoreError) -> Self {
+        match error {
+            StoreError::Denied(why) => Self::Transient { code: Code::NoAccess, why },
+            error => Self::upstream(error),
+        }
     }
 
     /// The problem's code.

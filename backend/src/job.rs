@@ -36,7 +36,7 @@ pub struct Workshop<S> {
     pub now_ms: fn() -> u64,
     /// Fresh random bits for the relay's path.
     pub random: fn() -> [u8; 16],
-    /// At this delivery a failure is written down as the last one.
+    /// At this delivery a failure is written down as the last one; before, one that no other try mends.
     pub max_receives: u32,
     /// How long a file may keep it busy.
     pub patience: Patience,
@@ -113,7 +113,7 @@ impl<S: Store> Workshop<S> {
         };
         if let Err(error) = &result
             && job.message.is_some()
-            && job.receives >= self.max_receives
+            && (job.receives >= self.max_receives || error.code().is_operators())
         {
             self.give_up(job, &progress, error.code()).await;
         }
@@ -184,7 +184,7 @@ impl<S: Store> Workshop<S> {
         match self.store.head(&Key::Poster(over.manifest.video)).await {
             Ok(_) if over.manifest.state == State::Ready => Ok(Some(&over.manifest)),
             Ok(_) | Err(StoreError::Gone) => Ok(None),
-            Err(error) => Err(JobError::upstream(error)),
+            Err(error) => Err(JobError::storage(error)),
         }
     }
 
@@ -203,7 +203,7 @@ impl<S: Store> Workshop<S> {
         let head = match head {
             Ok(head) => head,
             Err(StoreError::Gone) => return Err(JobError::Refused(Code::SourceGone)),
-            Err(error) => return Err(JobError::upstream(error)),
+            Err(error) => return Err(JobError::storage(error)),
         };
         if head.etag != job.etag {
             return Err(JobError::Superseded);

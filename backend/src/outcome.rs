@@ -52,9 +52,10 @@ pub fn of_child(error: &ProcessError, evidence: Evidence, refusal: Code) -> JobE
         }
         ProcessError::Failed { tail, .. } => JobError::Refused(refined(refusal, tail)),
         ProcessError::TooMuchOutput => JobError::Refused(refusal),
-        ProcessError::NotFound | ProcessError::PermissionDenied | ProcessError::Io(_) => {
-            JobError::internal(error)
+        ProcessError::NotFound | ProcessError::PermissionDenied | ProcessError::WrongFormat => {
+            JobError::Transient { code: Code::NoDecoder, why: error.to_string() }
         }
+        ProcessError::Io(_) => JobError::internal(error),
     }
 }
 
@@ -145,7 +146,15 @@ mod tests {
             (timed_out(), busy, Code::TimedOut, true),
             (timed_out(), slow, Code::Upstream, false),
             (timed_out(), late, Code::Internal, false),
-            (ProcessError::NotFound, Evidence::default(), Code::Internal, false),
+            (ProcessError::NotFound, Evidence::default(), Code::NoDecoder, false),
+            (ProcessError::PermissionDenied, Evidence::default(), Code::NoDecoder, false),
+            (ProcessError::WrongFormat, Evidence::default(), Code::NoDecoder, false),
+            (
+                ProcessError::Io(std::io::ErrorKind::OutOfMemory.into()),
+                Evidence::default(),
+                Code::Internal,
+                false,
+            ),
         ] {
             let text = format!("{error:?} {evidence:?}");
             let outcome = of_child(&error, evidence, Code::Truncated);

@@ -58,7 +58,7 @@ pub async fn is_done_over<S: Store>(
     match store.head(&Key::Manifest(video)).await {
         Ok(head) => Ok(over.is_none_or(|over| over.etag != head.etag)),
         Err(StoreError::Gone) => Ok(false),
-        Err(error) => Err(JobError::upstream(error)),
+        Err(error) => Err(JobError::storage(error)),
     }
 }
 
@@ -79,8 +79,8 @@ pub async fn outputs<S: Store>(
         let etag = store
             .put_output(&key, picture.bytes, content_type, visibility)
             .await
-            .map_err(JobError::upstream)?;
-        let head = store.head(&key).await.map_err(JobError::upstream)?;
+            .map_err(JobError::storage)?;
+        let head = store.head(&key).await.map_err(JobError::storage)?;
         if head.bytes != bytes || head.etag != etag {
             return Err(JobError::upstream("a picture is not stored as it was written"));
         }
@@ -124,7 +124,7 @@ pub async fn commit_over<S: Store>(
             Ok(()) => return Ok(true),
             Err(StoreError::Lost) => return Ok(false),
             Err(StoreError::Conflict) => tokio::task::yield_now().await,
-            Err(error) => return Err(JobError::upstream(error)),
+            Err(error) => return Err(JobError::storage(error)),
         }
     }
     Err(JobError::upstream(StoreError::Conflict))
@@ -136,5 +136,5 @@ pub async fn commit_over<S: Store>(
 /// The storage failed at this too.
 pub async fn failure<S: Store>(store: &S, note: &FailureNote) -> Result<(), JobError> {
     let json = Bytes::from(serde_json::to_vec(note).map_err(JobError::internal)?);
-    store.put_failure(&Key::Failure(note.failure.video), json).await.map_err(JobError::upstream)
+    store.put_failure(&Key::Failure(note.failure.video), json).await.map_err(JobError::storage)
 }

@@ -196,7 +196,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
         let json = match self.store.whole(&Key::Manifest(video), MAX_MANIFEST_BYTES).await {
             Ok((_, json)) => json,
             Err(StoreError::Gone) => return Err(self.without_manifest(video).into()),
-            Err(error) => return Err(JobError::upstream(error).into()),
+            Err(error) => return Err(JobError::storage(error).into()),
         };
         let manifest: Manifest = serde_json::from_slice(&json).map_err(JobError::internal)?;
         match (manifest.state, &manifest.rejected) {
@@ -218,7 +218,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
         match self.store.whole(key, MAX_PICTURE_BYTES as u64).await {
             Ok((head, bytes)) => Ok(Some(Stored { bytes, etag: head.etag, how })),
             Err(StoreError::Gone) => Ok(None),
-            Err(error) => Err(JobError::upstream(error).into()),
+            Err(error) => Err(JobError::storage(error).into()),
         }
     }
 
@@ -242,7 +242,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
                     }
                 }
                 Err(StoreError::Conflict) => tokio::task::yield_now().await,
-                Err(error) => return Err(JobError::upstream(error).into()),
+                Err(error) => return Err(JobError::storage(error).into()),
             }
         }
         Err(JobError::upstream(StoreError::Conflict).into())

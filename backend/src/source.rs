@@ -205,7 +205,7 @@ impl<S: Store> Reader<S> {
             }
             fruitless = if bytes.len() > before { 0 } else { fruitless + 1 };
             match result {
-                Ok(()) | Err(StoreError::Transient(_) | StoreError::Conflict)
+                Ok(()) | Err(StoreError::Transient(_) | StoreError::Denied(_) | StoreError::Conflict)
                     if fruitless <= FRUITLESS_READS => {}
                 Ok(()) => return Err(StoreError::Transient("the body ends early".into())),
                 Err(error) => return Err(error),
@@ -269,7 +269,7 @@ fn of_read(error: StoreError) -> JobError {
     match error {
         StoreError::Gone => JobError::Refused(Code::SourceGone),
         StoreError::Changed => JobError::Superseded,
-        other => JobError::upstream(other),
+        other => JobError::storage(other),
     }
 }
 

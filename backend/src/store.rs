@@ -25,7 +25,10 @@ pub enum StoreError {
     /// 409: another write is under way; ask again.
     #[error("another write is under way")]
     Conflict,
-    /// Anything that may pass: no answer, 5xx, 403, a body that broke off.
+    /// 403, for what is there or may be written: the role is too narrow, or the signature does not count.
+    #[error("{0}")]
+    Denied(String),
+    /// Anything that may pass: no answer, 5xx, a body that broke off.
     #[error("{0}")]
     Transient(String),
 }

@@ -4,12 +4,13 @@
 
 mod support;
 
+use glimpse_backend::config::Tools;
 use glimpse_backend::error::JobError;
 use glimpse_backend::job::Done;
 use glimpse_backend::store::StoreError;
 use glimpse_backend::store::memory::Fault;
 use glimpse_contract::{Code, Failure, Grant, Key, State, Variant, Visibility};
-use support::{Scene, make};
+use support::{Scene, installed, make, tools};
 
 fn clip() -> Vec<u8> {
     let arguments = "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p";
@@ -211,6 +212,43 @@ async fn e13_a_signature_that_is_refused_is_tried_again_and_no_fault_of_the_file
     let result = always.run().await.result;
     assert!(matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })), "{result:?}");
     assert_eq!(always.manifest(), None, "the queue tries again");
+}
+
+/// A program that no processor of this machine's kind runs.
+fn foreign(folder: &std::path::Path) -> std::path::PathBuf {
+    // The head of an ELF file for a processor that nobody has (EM_AVR32).
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xad\x18\x01".to_vec();
+    bytes.resize(4096, 0);
+    installed(folder, &bytes)
+}
+
+#[tokio::test]
+async fn what_only_the_operator_mends_is_told_at_once_and_no_fault_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let denied = || StoreError::Denied("S3 answered 403 AccessDenied".into());
+    for (ffmpeg, code) in [
+        ("/nowhere/ffmpeg".into(), Code::NoDecoder),
+        (foreign(folder.path()), Code::NoDecoder),
+        (tools().ffmpeg, Code::NoAccess),
+    ] {
+        let mut scene = Scene::with_tools(clip(), Tools { ffmpeg, ..tools() });
+        if code == Code::NoAccess {
+            for _ in 0..100 {
+                scene.workshop.store.fail_next_read(Fault::Refuse(denied()));
+            }
+        }
+        let result = scene.run().await.result;
+        assert!(
+            matches!(&result, Err(JobError::Transient { code: found, .. }) if *found == code),
+            "{result:?}"
+        );
+        let failure = scene.workshop.store.get(&Key::Failure(scene.job.video)).unwrap();
+        let failure: Failure = serde_json::from_slice(&failure.bytes).unwrap();
+        assert_eq!((failure.code, scene.manifest()), (code, None), "the queue tries again");
+        scene.workshop.tools = tools();
+        scene.workshop.store.heal();
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "once it is mended");
+    }
 }
 
 #[tokio::test]

@@ -77,11 +77,18 @@ codes! {
     TokenRefused "token_refused" 403 "Token refused" "This link is not valid: its token is wrong or over, or it is for something else."
     Busy "busy" 429 "Busy" "Too many requests at once. Try again in a moment."
     FormatNotMade "format_not_made" 501 "Format not made" "This is not made in that format here: ask for JSON."
+    NoDecoder "no_decoder" 500 "No decoder" "This service has no decoder that runs: whoever operates it has to mend that."
+    NoAccess "no_access" 502 "Storage refused" "The storage refuses this service: whoever operates it has to mend that."
     Upstream "upstream" 502 "Storage trouble" "The storage behind this service did not answer as it should. Try again."
     Internal "internal" 500 "Our fault" "Something went wrong on our side."
 }
 
 impl Code {
+    /// Whether nothing but a change of the deployment mends it: no other try, and no other file.
+    pub fn is_operators(self) -> bool {
+        matches!(self, Self::NoDecoder | Self::NoAccess)
+    }
+
     /// The code that a document names. A word that a later version added is read as [`Code::Internal`]: an old reader must
     /// not fail on it.
     pub fn of_json(json: &Json) -> Self {

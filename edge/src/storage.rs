@@ -60,7 +60,11 @@ pub(crate) async fn text(answer: Incoming) -> String {
 /// The problem behind a status that should not have come: a refused signature, a missing permission, a fault.
 pub(crate) fn unexpected(status: u16, request_id: &str) -> Problem {
     platform::log_error("storage", request_id, &format!("S3 answered {status}"));
-    Problem::new(if status == 503 { Code::Busy } else { Code::Upstream })
+    Problem::new(match status {
+        403 => Code::NoAccess,
+        503 => Code::Busy,
+        _ => Code::Upstream,
+    })
 }
 
 /// A JSON document of ours; `None` if it is not there.

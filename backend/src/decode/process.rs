@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,6 +63,9 @@ pub enum ProcessError {
     /// The program may not be run.
     #[error("the program may not be run")]
     PermissionDenied,
+    /// The program is for another processor, or is none.
+    #[error("the program is not one of this processor's")]
+    WrongFormat,
     /// The system would not start it or its pipes broke.
     #[error("cannot run the program: {0}")]
     Io(#[source] io::Error),
@@ -180,6 +184,7 @@ fn spawn(program: &Path, arguments: &[String], with_stdin: bool) -> Result<Child
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ProcessError::NotFound,
             io::ErrorKind::PermissionDenied => ProcessError::PermissionDenied,
+            _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => ProcessError::WrongFormat,
             _ => ProcessError::Io(error),
         })
 }

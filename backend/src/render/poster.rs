@@ -73,7 +73,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
                 Ok(()) => return Ok(poster),
                 // Somebody else chose in between, and of the thumbnails some may be theirs: all of it once more.
                 Err(StoreError::Lost | StoreError::Conflict) => tokio::task::yield_now().await,
-                Err(error) => return Err(JobError::upstream(error).into()),
+                Err(error) => return Err(JobError::storage(error).into()),
             }
         }
         Err(JobError::upstream(StoreError::Conflict).into())
@@ -87,7 +87,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
                 Ok((Some(head.etag), revision))
             }
             Err(StoreError::Gone) => Ok((None, 0)),
-            Err(error) => Err(JobError::upstream(error).into()),
+            Err(error) => Err(JobError::storage(error).into()),
         }
     }
 
@@ -101,7 +101,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
                 variant: variant.file_name(),
                 bytes: bytes.len() as u64,
                 content_type: content_type.to_owned(),
-                etag: written.map_err(JobError::upstream)?,
+                etag: written.map_err(JobError::storage)?,
                 width: size.width,
                 height: size.height,
             });

@@ -88,7 +88,7 @@ impl<S: Store> Publisher<S> {
             Err(StoreError::Gone) if publish::is_done(&*self.store, draft.video).await? => {
                 return Ok(Done::Already);
             }
-            Err(error) => return Err(JobError::upstream(error)),
+            Err(error) => return Err(JobError::storage(error)),
         };
         if staged.len() != Variant::DEFAULTS.len() {
             return Err(JobError::internal("not every default picture was made"));

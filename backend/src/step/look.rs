@@ -193,7 +193,7 @@ impl<S: Store> Workshop<S> {
                 variant: variant.file_name(),
                 bytes,
                 content_type: content_type.to_owned(),
-                etag: put.map_err(JobError::upstream)?,
+                etag: put.map_err(JobError::storage)?,
                 width: picture.size.width,
                 height: picture.size.height,
             })

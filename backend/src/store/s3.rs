@@ -293,7 +293,11 @@ fn classify<E>(error: &SdkError<E>, precondition: StoreError) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    by_status(status_of(error), precondition).unwrap_or_else(|| StoreError::Transient(describe(error)))
+    let status = status_of(error);
+    by_status(status, precondition).unwrap_or_else(|| match status {
+        Some(403) => StoreError::Denied(describe(error)),
+        _ => StoreError::Transient(describe(error)),
+    })
 }
 
 fn status_of<E>(error: &SdkError<E>) -> Option<u16> {

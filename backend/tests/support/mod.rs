@@ -117,12 +117,18 @@ impl Scene {
 
 /// The true ffprobe beside an ffmpeg that does this instead.
 pub(crate) fn instead_of_ffmpeg(folder: &Path, script: &str) -> Tools {
+    let ffmpeg = installed(folder, format!("#!/bin/sh\n{script}\n").as_bytes());
+    Tools { ffmpeg, ffprobe: tools().ffprobe }
+}
+
+/// A program of these bytes.
+pub(crate) fn installed(folder: &Path, bytes: &[u8]) -> PathBuf {
     let (text, program) = (folder.join("text"), folder.join("ffmpeg"));
-    std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::write(&text, bytes).unwrap();
     // Installed by another process: while this one has a program open for writing, no thread of it can start it.
     let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap();
     assert!(installed.success());
-    Tools { ffmpeg: program, ffprobe: tools().ffprobe }
+    program
 }
 
 /// Decodes the first frame of a picture to `rgb24`.

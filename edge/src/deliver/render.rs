@@ -71,6 +71,8 @@ pub(super) fn meaning(status: u16, body: &[u8]) -> Answer {
         Some(detail) if code.status() == status && matches!(status, 202 | 400..=499) => {
             Answer::Refused(Problem::because(code, detail))
         }
+        // Whoever operates the deployment has to know which of its parts is wrong.
+        Some(_) if code.status() == status && code.is_operators() => Answer::Trouble(Problem::new(code)),
         _ => Answer::Trouble(Problem::new(Code::Upstream)),
     }
 }
@@ -113,6 +115,9 @@ mod tests {
             meaning(400, &refusal(Code::BadParameter)),
             Answer::Refused(Problem::because(Code::BadParameter, "Why."))
         );
+        for code in [Code::NoDecoder, Code::NoAccess] {
+            assert_eq!(meaning(code.status(), &refusal(code)), Answer::Trouble(Problem::new(code)));
+        }
         assert_eq!(meaning(429, b"{\"Reason\":\"x\"}"), Answer::Trouble(Problem::new(Code::Busy)));
         for (status, body) in [
             (403, br#"{"Message":"Forbidden"}"#.to_vec()),

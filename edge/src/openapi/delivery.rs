@@ -8,7 +8,7 @@ use super::shape;
 pub(super) const TAG: &str = "pictures";
 
 /// Why there may be no picture: what is said of the request, and what became of the video.
-pub(super) const PROBLEMS: [Code; 19] = [
+pub(super) const PROBLEMS: [Code; 21] = [
     Code::Processing,
     Code::BadParameter,
     Code::NotFound,
@@ -27,6 +27,8 @@ pub(super) const PROBLEMS: [Code; 19] = [
     Code::DecoderCrash,
     Code::TimedOut,
     Code::Busy,
+    Code::NoDecoder,
+    Code::NoAccess,
     Code::Upstream,
 ];
 

@@ -284,7 +284,7 @@ impl Operation {
     pub fn all_problems(&self) -> Vec<Code> {
         let mut codes = self.problems.clone();
         if self.access != Access::Open {
-            codes.extend([Code::Unauthorized, Code::Busy, Code::Upstream]);
+            codes.extend([Code::Unauthorized, Code::Busy, Code::NoAccess, Code::Upstream]);
         }
         // A page of another origin that makes a change with this browser's cookie.
         if self.access == Access::Caller && self.method != "GET" {
