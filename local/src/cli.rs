@@ -19,6 +19,8 @@ glimpse-local serve [--listen ADDRESS] [--data DIR] [--preview PATH] [--render P
 glimpse-local dev [--root DIR] [--data DIR] [--preview PATH] [--render PATH] [--notify PATH] [--webhook URL]...
                   [--cors ORIGIN]... [--port N] [--s3-port N] [--render-port N] [--services-port N] [--oidc-port N]
     All of that, the Worker in workerd, and an OpenID provider.
+glimpse-local token [--oidc-port N]
+    A bearer token that the Worker of `dev` takes.
 
   --listen ADDRESS    where S3 listens (127.0.0.1:9000)
   --data DIR          what survives a restart (target/dev)
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Help,
     Serve(Box<Config>),
     Dev(Box<DevSettings>),
+    /// A token of the provider at that port.
+    Token(u16),
 }
 
 /// What `dev` starts.
@@ -126,9 +130,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
     }
     match verb.as_deref() {
         Some("serve") => Ok(Command::Serve(Box::new(serve(flags)))),
+        Some("token") => Ok(Command::Token(flags.oidc_port.unwrap_or(OIDC_PORT))),
         Some("dev") => Ok(Command::Dev(Box::new(dev(flags)?))),
-        Some(other) => bail!("there is no `{other}`: say serve or dev, or --help"),
-        None => bail!("say serve or dev, or --help"),
+        Some(other) => bail!("there is no `{other}`: say serve, dev or token, or --help"),
+        None => bail!("say serve, dev or token, or --help"),
     }
 }
 

@@ -80,6 +80,10 @@ pub struct S3Settings {
     pub cors: Vec<CorsRule>,
     /// Objects made under this prefix send events to the queue of uploads.
     pub event_prefix: String,
+    /// Whether everybody may read and list the bucket, as no bucket should let them.
+    pub is_public: bool,
+    /// How far S3's clock is ahead of the machine's, in seconds; behind it, if that is negative.
+    pub clock_ahead_secs: i64,
     /// A file to which every call of somebody known is added, a JSON document a line: who, what, and its status.
     pub calls: Option<PathBuf>,
 }
@@ -93,6 +97,8 @@ impl Default for S3Settings {
             secret_access_key: "glimpse-local-secret-key".into(),
             cors: Vec::new(),
             event_prefix: Key::UPLOADS.into(),
+            is_public: false,
+            clock_ahead_secs: 0,
             calls: None,
         }
     }
@@ -107,6 +113,8 @@ impl fmt::Debug for S3Settings {
             .field("secret_access_key", &"***")
             .field("cors", &self.cors)
             .field("event_prefix", &self.event_prefix)
+            .field("is_public", &self.is_public)
+            .field("clock_ahead_secs", &self.clock_ahead_secs)
             .field("calls", &self.calls)
             .finish()
     }

@@ -51,7 +51,7 @@ pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
     ))?;
     match settings.cors.as_slice() {
         [] => {
-            say("  Pages of another origin may call it with --cors, such as --cors http://localhost:5173\n")?
+            say("  Pages of another origin may call it with --cors, such as --cors http://localhost:5173\n")?;
         }
         origins => say(&format!("  Pages of {} may call it\n", origins.join(" and ")))?,
     }
@@ -124,6 +124,11 @@ fn subject(name: &str) -> String {
     let mut subject = URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes()));
     subject.truncate(22);
     subject
+}
+
+/// A token that the Worker takes whose OpenID provider is at that port of this machine.
+pub(crate) fn token(oidc_port: u16) -> String {
+    bearer_token(&format!("http://localhost:{oidc_port}"), Clock::system().now_ms() / 1000)
 }
 
 /// A token that the Worker on this machine takes: HS256 with the secret of development.

@@ -48,6 +48,7 @@ async fn run(command: cli::Command) -> anyhow::Result<()> {
             cloud.stop().await;
             Ok(())
         }
+        cli::Command::Token(oidc_port) => say(&dev::token(oidc_port)),
         cli::Command::Dev(settings) => dev::run(*settings).await,
     }
 }

@@ -91,7 +91,7 @@ fn what_is_missing_is_said_in_one_sentence() {
             &["dev", "--root", data, "--port", "0", "--s3-port", "0", "--oidc-port", "0"],
             "there is no function binary at",
         ),
-        (&[], "say serve or dev, or --help"),
+        (&[], "say serve, dev or token, or --help"),
     ];
     for (args, expected) in cases {
         let output = Command::new(BINARY).args(args).output().unwrap();

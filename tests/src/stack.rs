@@ -32,6 +32,7 @@ pub const APP_ORIGIN: &str = "https://app.example";
 
 /// How a stack differs from the usual one.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     /// The Worker's variables that differ; an empty value takes one away.
     pub vars: BTreeMap<String, String>,
@@ -47,6 +48,10 @@ pub struct Options {
     pub max_receives: u32,
     /// Who is told of outcomes; without it, nobody is.
     pub notify: Option<Notify>,
+    /// What of the cloud's configuration differs beyond that.
+    pub change: Option<fn(&mut Config)>,
+    /// Whether the cache of the edge keeps nothing, as on workers.dev.
+    pub no_cache: bool,
     /// The wall clock of S3, queues and functions' deadlines; none is the machine's own.
     pub clock: Option<Clock>,
 }
@@ -134,6 +139,9 @@ impl Stack {
             config.function = Some(function);
             config.render = Some(render);
         }
+        if let Some(change) = options.change {
+            change(&mut config);
+        }
         let cloud = Cloud::start(config).await.unwrap_or_else(|error| panic!("the local cloud: {error}"));
 
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -163,7 +171,11 @@ impl Stack {
             port,
             vars,
             persist: folder.path().join("workerd"),
-            config: options.no_limits.then(|| without_limits(&named("GLIMPSE_ROOT"), folder.path())),
+            config: (options.no_limits || options.no_cache).then(|| {
+                let (root, folder) = (named("GLIMPSE_ROOT"), folder.path());
+                let entry = options.no_cache.then(|| uncached_entry(&root, folder));
+                changed_config(&root, folder, options.no_limits, entry.as_deref())
+            }),
         };
         let workerd = Workerd::start(settings, cloud.watchdog(), keep("workerd"))
             .await
@@ -182,10 +194,26 @@ impl Stack {
     }
 }
 
-/// A copy of the project's `wrangler.toml` in that folder, in which nobody is ever too fast.
-fn without_limits(root: &Path, folder: &Path) -> PathBuf {
+/// The Worker's entry with a cache that keeps nothing, <https://developers.cloudflare.com/workers/runtime-apis/cache/>.
+fn uncached_entry(root: &Path, folder: &Path) -> PathBuf {
+    let path = folder.join("uncached.js");
+    let real = root.join("edge/entry.js");
+    let text = format!(
+        "// As on workers.dev.\nimport worker from {:?};\nCache.prototype.match = async () => undefined;\n\
+         export default worker;\n",
+        real.display().to_string()
+    );
+    fs::write(&path, text).expect("an entry");
+    path
+}
+
+/// A copy of the project's `wrangler.toml` in that folder, in which nobody is ever too fast, or with another entry.
+fn changed_config(root: &Path, folder: &Path, no_limits: bool, entry: Option<&Path>) -> PathBuf {
     let text = fs::read_to_string(root.join("wrangler.toml")).expect("wrangler.toml");
     let line = |line: &str| match line.split_once(" = ") {
+        Some(("main", _)) if entry.is_some() => {
+            format!("main = \"{}\"", entry.unwrap_or(root).display())
+        }
         // What is in a folder is named from the copy's.
         Some((name @ ("main" | "directory"), path)) => {
             format!("{name} = \"{}\"", root.join(path.trim_matches('"')).display())
@@ -193,7 +221,7 @@ fn without_limits(root: &Path, folder: &Path) -> PathBuf {
         // Everything is built already.
         Some(("command", _)) => "command = \"true\"".to_owned(),
         Some(("watch_dir", _)) => String::new(),
-        Some(("simple", _)) => "simple = { limit = 1000000, period = 10 }".to_owned(),
+        Some(("simple", _)) if no_limits => "simple = { limit = 1000000, period = 10 }".to_owned(),
         _ => line.to_owned(),
     };
     let path = folder.join("wrangler.toml");

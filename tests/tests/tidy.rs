@@ -41,7 +41,7 @@ fn code(text: &str) -> &str {
 
 #[test]
 fn every_file_says_first_what_it_decides() {
-    for folder in ["contract", "edge/src", "backend", "local", "tests", "xtask"] {
+    for folder in ["contract", "edge/src", "backend", "doctor", "local", "tests", "xtask"] {
         for (path, text) in sources(folder, &[".rs"]) {
             assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
         }
@@ -194,7 +194,9 @@ fn every_threat_to_uploads_has_its_tests() {
 
 #[test]
 fn nothing_is_ignored_or_left_for_later() {
-    for folder in ["contract", "edge/src", "backend", "local", "tests", "xtask", "edge/page", "edge/bench"] {
+    for folder in
+        ["contract", "edge/src", "backend", "doctor", "local", "tests", "xtask", "edge/page", "edge/bench"]
+    {
         for (path, text) in sources(folder, &[".rs", ".js", ".mjs"]) {
             if path.ends_with("tidy.rs") {
                 continue;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use self::plan::{Action, Outputs};
 use self::settings::Settings;
+use crate::doctor;
 use crate::package;
 use crate::project::Project;
 use crate::run;
@@ -37,6 +38,7 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
             "secrets of the Worker that are missing are made and handed over: {}",
             plan::SECRETS.join(", ")
         );
+        println!("{}", plan::doctor(&settings, origin));
         run::heading("checks that need no account");
         stage.run(&plan::validate())?;
         stage.run(&plan::bundle())?;
@@ -53,8 +55,8 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
         stage.run(&action)?;
     }
     stage.hand_over_secrets(&outputs)?;
-    println!("\n{origin} is deployed. If a video does not become pictures there, see docs/operating.md.");
-    Ok(ExitCode::SUCCESS)
+    println!("\n{origin} is deployed.");
+    look(project, &plan::doctor(&settings, origin))
 }
 
 /// `cargo xtask destroy`.
@@ -76,6 +78,22 @@ pub(crate) fn destroy(project: &Project, arguments: &[String]) -> Result<ExitCod
     }
     println!("\n{}", plan::left(&settings, &outputs));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Looks whether what was deployed works, if somebody is named as whom.
+fn look(project: &Project, action: &Action) -> Result<ExitCode> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !is_set("GLIMPSE_TOKEN") && !is_set("GLIMPSE_COOKIE") {
+        println!(
+            "Whether it works, the doctor says. It needs to be somebody: a bearer token of your issuer in GLIMPSE_TOKEN, or, \
+             where people only sign in with a browser, somebody's session cookie (name=value) in GLIMPSE_COOKIE. Then:\n\n    {}",
+            action.line()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    run::heading(&action.what);
+    let arguments: Vec<String> = action.words.iter().skip(3).cloned().collect();
+    doctor::run(project, &arguments)
 }
 
 fn text<'a>(document: &'a Value, name: &str) -> &'a str {

@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod deploy;
 mod dev;
+mod doctor;
 mod fingerprint;
 mod licences;
 mod openapi;
@@ -39,6 +40,8 @@ cargo xtask VERB
   deploy --origin URL   package, then AWS's side, then the Worker; --dry-run needs no account
                         [--allow-origin URL]… [--stack NAME] [--region REGION] [--arch ARCH] [--parameter NAME=VALUE]…
                         [--new-key]
+  doctor [--edge URL]   walk the whole path with a tiny video and name the first thing that is wrong; without an address,
+                        that of `dev`. [--origin URL]… [--wait SECS] [--json]; GLIMPSE_TOKEN is a bearer token
   destroy               take it down; [--stack NAME] [--region REGION] [--delete-videos] [--dry-run]
   setup                 install or build what is missing for developing and testing; quick when nothing is
   help                  this text
@@ -95,6 +98,7 @@ fn verb(arguments: &[String]) -> Result<ExitCode> {
             check::run(&Project::find()?)
         }
         "deploy" => deploy::deploy(&Project::find()?, rest),
+        "doctor" => doctor::run(&Project::find()?, rest),
         "destroy" => deploy::destroy(&Project::find()?, rest),
         "package" => package::run(&Project::find()?, rest),
         "openapi" => {

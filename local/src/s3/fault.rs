@@ -18,6 +18,8 @@ pub enum FaultKind {
     SlowDown,
     /// 500 InternalError, and nothing is done.
     InternalError,
+    /// 403 AccessDenied, as to a role that may not, and nothing is done.
+    Denied,
     /// The answer comes that much later.
     Delay(Duration),
     /// The connection breaks after so many bytes of the body.

@@ -9,7 +9,6 @@ use futures::TryStreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
-use s3s::auth::SimpleAuth;
 use s3s::dto::StreamingBlob;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3Result, s3_error};
@@ -19,9 +18,11 @@ use super::calls::Call;
 use super::cors::{self, Preflight};
 use super::fault::{FaultKind, Faults, cut};
 use super::form;
+use super::presigned::{self, Guard, Keys};
 use super::service::Service;
 use super::store::Store;
 use crate::config::S3Settings;
+use crate::world::Clock;
 
 /// The server's outer face: one request in, one answer out. Clones share everything.
 #[derive(Clone)]
@@ -40,9 +41,10 @@ impl Front {
             region: settings.region.clone(),
             started_ms: store.0.clock.now_ms(),
         });
-        let (id, secret) = (settings.access_key_id.as_str(), settings.secret_access_key.as_str());
-        builder.set_auth(SimpleAuth::from_single(id, secret));
-        Self { settings: Arc::new(settings), store, faults, inner: builder.build() }
+        let settings = Arc::new(settings);
+        builder.set_auth(Keys(Arc::clone(&settings)));
+        builder.set_access(Guard { is_public: settings.is_public });
+        Self { settings, store, faults, inner: builder.build() }
     }
 
     /// Answers one request. A fault of ours is an answer too.
@@ -89,6 +91,9 @@ impl Front {
                 .ok()
                 .map(|value| (header::HeaderName::from_static("x-amz-request-id"), value)),
         );
+        if let Some(date) = presigned::date(&self.settings, Clock::system().now()) {
+            headers.insert(header::DATE, date);
+        }
         headers.insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
         Ok(response)
     }
@@ -103,6 +108,7 @@ impl Front {
             Some(FaultKind::InternalError) => {
                 return Err(s3_error!(InternalError, "We encountered an internal error."));
             }
+            Some(FaultKind::Denied) => return Err(s3_error!(AccessDenied, "Access Denied")),
             Some(FaultKind::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(FaultKind::Cut { .. }) | None => {}
         }
@@ -110,6 +116,7 @@ impl Front {
             return form::take(self, request, id).await;
         }
         check_signed(&request)?;
+        presigned::check(request.uri().query().unwrap_or_default(), &self.settings, Clock::system().now())?;
         let response = self.inner.call(request.map(Body::from)).await.map_err(|error| {
             S3Error::with_source(s3s::S3ErrorCode::InternalError, s3s::StdError::from(error))
         })?;

@@ -13,6 +13,7 @@ mod front;
 mod list;
 mod multipart;
 mod post;
+mod presigned;
 mod record;
 mod reply;
 mod service;

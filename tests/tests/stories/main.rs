@@ -12,6 +12,7 @@ mod companion;
 mod crowd;
 mod deliver;
 mod docs;
+mod doctor;
 mod identify;
 #[expect(unreachable_pub, reason = "it is a function of the customer's own")]
 mod mint;

@@ -175,6 +175,15 @@ pub(super) fn after(settings: &Settings, origin: &str, outputs: &Outputs) -> Vec
     vec![worker]
 }
 
+/// Whether it works, for every site that may upload.
+pub(super) fn doctor(settings: &Settings, origin: &str) -> Action {
+    let mut action = Action::new("does it work?", ["cargo", "xtask", "doctor", "--edge", origin]);
+    for site in settings.origin.iter().chain(&settings.allowed) {
+        action.words.extend(["--origin".to_owned(), site.clone()]);
+    }
+    action
+}
+
 /// Taking down: nothing is asked any more before nothing answers.
 pub(super) fn destruction(settings: &Settings, outputs: &Outputs) -> Vec<Action> {
     let (region, stack) = (settings.region.as_str(), settings.stack.as_str());
@@ -254,6 +263,15 @@ mod tests {
         );
         let workers_dev = lines(&after(&said, "https://glimpse.me.workers.dev", &outputs()));
         assert!(!workers_dev[0].contains("--domain"), "{workers_dev:?}");
+    }
+
+    #[test]
+    fn the_doctor_looks_from_every_site() {
+        let said = settings("--origin https://v.example --allow-origin https://a.example");
+        assert_eq!(
+            doctor(&said, "https://v.example").line(),
+            "cargo xtask doctor --edge https://v.example --origin https://v.example --origin https://a.example"
+        );
     }
 
     #[test]

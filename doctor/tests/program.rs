@@ -1,0 +1,34 @@
+//! The program itself, by its exit code and its words; what it finds is told by the stories of `tests/`.
+
+#![expect(clippy::unwrap_used, reason = "a panic of a test is its report")]
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+fn doctor(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse-doctor"));
+    command.args(arguments).env_remove("GLIMPSE_TOKEN").env_remove("GLIMPSE_COOKIE").output().unwrap()
+}
+
+#[test]
+fn the_exit_code_says_whether_it_looked_and_what_it_found() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let found = doctor(&["--edge", &nobody]);
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(found.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("FAILED  edge       Nobody answers at the address. (unreachable)"), "{text}");
+    assert!(text.ends_with("`edge` is the first thing that is wrong.\n"), "{text}");
+
+    let found = doctor(&["--edge", &nobody, "--json"]);
+    let text = String::from_utf8(found.stdout).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["ill"], &lines[1]["ok"], lines.len()), (&"unreachable".into(), &false.into(), 2));
+
+    assert_eq!(doctor(&["--help"]).status.code(), Some(0));
+    let lost = doctor(&["--edge", "nowhere"]);
+    assert_eq!(lost.status.code(), Some(2));
+    assert!(String::from_utf8(lost.stderr).unwrap().contains("is no origin"));
+}
