@@ -10,6 +10,7 @@ use crate::deliver;
 use crate::deliver::mint::{minted, parse_mint as parse_delivery};
 use crate::links::Links;
 use crate::moment::iso_date;
+use crate::page;
 use crate::platform::{self, Request};
 use crate::receive;
 use crate::reply::Reply;
@@ -139,6 +140,7 @@ async fn choose_poster(video: VideoId, time_ms: Option<u64>, call: &Call<'_>) ->
     }
     deliver::choose_poster(video, time_ms, call.config, call.request_id).await?;
     deliver::purge(&deliver::bare_thumbnails(video, &call.config.public_widths), call.config).await;
+    page::forget(video, call.config).await;
     videos::show(video, call).await
 }
 

@@ -8,6 +8,7 @@ use glimpse_contract::{Code, Key, MANIFEST_VERSION, Manifest, Problem, VideoId, 
 use crate::Call;
 use crate::companion;
 use crate::deliver;
+use crate::page;
 use crate::platform;
 use crate::reply::Reply;
 use crate::s3::{self, Condition, Listing, UnfinishedUploads};
@@ -59,7 +60,8 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
         return Err(storage::unexpected(marked, request_id));
     }
     let keys = delete_media(video, call).await?;
-    let purged = deliver::purge(&deliver::of_keys(video, &keys, manifest.as_ref()), config).await;
+    let purged = deliver::purge(&deliver::of_keys(video, &keys, manifest.as_ref()), config).await
+        + page::forget(video, config).await;
     Ok(Reply::json(
         200,
         &object! {

@@ -1,5 +1,6 @@
-// A link's story, in a real browser on the real parts: a stranger sees the video move and looks through it, another site frames it by oEmbed and shows it by <glimpse-thumb> and by plain HTML, and Media Chrome scrubs
-// its storyboard.
+// A link's story, in a real browser on the real parts: its owner plays the film and chooses its poster, a stranger sees
+// it move and looks through it, another site frames it by oEmbed and shows it by <glimpse-thumb> and by plain HTML, and
+// Media Chrome scrubs its storyboard.
 //
 //   GLIMPSE_EDGE_URL=http://localhost:8787 GLIMPSE_CLIP=clip.mp4 GLIMPSE_SCREENSHOTS=target/screenshots \
 //       node tests/browser/pages.mjs
@@ -92,10 +93,36 @@ async function story() {
     ({ id } = await page.listed(tab, name));
   });
 
-  await step("its owner sees it by its name", async () => {
+  await step("its owner plays the film itself on its page, from the bucket", async () => {
+    const films = [];
+    tab.on("response", (response) => response.request().resourceType() === "media" && films.push(response.status()));
     await tab.goto(`${edge}/${id}`);
     await drawn();
     page.expectEqual(await tab.locator("h1").textContent(), name, "the title");
+    await screen().click();
+    const film = tab.locator("#player > video");
+    await page.eventually("the film plays", () => film.evaluate((one) => one.currentTime > 0.2 && one.videoWidth));
+    page.expectEqual(await film.evaluate((one) => new URL(one.currentSrc).pathname), `/${id}/original`, "where it comes from");
+    await page.photograph(tab, shots, "watch-playing");
+    await film.evaluate((one) => one.pause());
+    await bar().focus();
+    for (let press = 0; press < 5; press += 1) await tab.keyboard.press("ArrowRight");
+    await page.eventually("the bar seeks the film", () => film.evaluate((one) => one.currentTime > 4.5));
+  });
+  await step("its owner makes another frame its poster, in the gallery", async () => {
+    const before = (await (await fetch(`${edge}/${id}/meta.json`)).json()).urls["thumbnail.jpg"];
+    await tab.goto(edge);
+    const card = page.cardNamed(tab, name);
+    await page.expectState(card, "ready");
+    await page.expectPoster(card);
+    page.expectMatch(await card.locator(".origin").innerText(), /^Poster /, "where the poster came from");
+    const bar = card.locator(".over input");
+    await bar.focus();
+    for (let press = 0; press < 9; press += 1) await tab.keyboard.press("ArrowRight");
+    await page.eventually("the frame", () => card.locator(".glancing > .glance").count());
+    await page.photograph(tab, shots, "gallery-pick", PHONE);
+    await card.locator(".pick").click();
+    await page.eventually("a page with the new poster", async () => (await (await fetch(`${edge}/${id}/meta.json`)).json()).urls["thumbnail.jpg"] !== before);
   });
   await owner.close();
 

@@ -12,8 +12,6 @@ use crate::sign::encode_query_value;
 
 /// The longer side of a frame unless asked otherwise, in pixels.
 const SIDE: u32 = 640;
-/// Smaller posters for sites that want one, in pixels. Three, so that nobody can have hundreds made by asking.
-const SMALLER: [u32; 3] = [320, 160, 80];
 /// How long the answer may be kept, in seconds: the owner may choose another poster.
 const CACHE_AGE_SECS: u32 = 300;
 
@@ -56,6 +54,11 @@ impl Embed {
             Problem::because(Code::NotFound, "The parameter `url` is not the address of a video's page here.")
         })?;
         Ok(Self { video, max_width, max_height })
+    }
+
+    /// The question without limits.
+    pub fn plain(video: VideoId) -> Self {
+        Self { video, max_width: None, max_height: None }
     }
 
     /// The same question in its one spelling.
@@ -123,7 +126,7 @@ impl Embed {
         if fits(poster.width, poster.height) {
             return Some((facts.url("thumbnail.jpg"), poster.width, poster.height));
         }
-        SMALLER.into_iter().filter(|width| facts.makes_more() && *width < poster.width).find_map(|width| {
+        facts.widths().iter().rev().filter(|width| **width < poster.width).find_map(|&width| {
             // Rounded as the picture itself is.
             let height = ((width * poster.height + poster.width / 2) / poster.width).max(1);
             fits(width, height)

@@ -7,15 +7,18 @@ use glimpse_contract::{
     Code, Json, Manifest, Output, Problem, State, VideoId, Visibility, object, revision_of_etag,
 };
 
+use crate::config::Config;
 use crate::deliver::missing;
 
 /// What a video is called that nobody has named.
 const UNNAMED: &str = "Video";
 /// The longest title that is shown, in characters: other sites cut longer ones anyhow.
 const MAX_TITLE: usize = 120;
-/// How wide a poster is offered to browsers beside the one that exists, in pixels. Four, so that nobody can have more
-/// than four pictures made by looking at a page.
-const WIDTHS: [u32; 4] = [320, 960, 1280, 1920];
+/// How wide posters are offered beside the one that exists, in pixels, where the deployment names no widths. Few, so that
+/// nobody has many pictures made by looking at a page.
+const WIDTHS: [u32; 6] = [80, 160, 320, 960, 1280, 1920];
+/// The narrowest poster that is offered to browsers, in pixels; narrower ones are for cards.
+const NARROWEST: u32 = 320;
 
 /// What is said about a ready video.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,12 +37,23 @@ pub struct Facts {
     dominant_color: Option<String>,
     outputs: Vec<Output>,
     public_url: String,
-    makes_more: bool,
+    widths: Vec<u32>,
+}
+
+/// The widths in which posters are made on demand, for everybody: those that the deployment names, or a few of ours.
+pub(super) fn widths(config: &Config) -> Vec<u32> {
+    let mut widths = match &config.render_url {
+        None => Vec::new(),
+        Some(_) if config.public_widths.is_empty() => WIDTHS.to_vec(),
+        Some(_) => config.public_widths.clone(),
+    };
+    widths.sort_unstable();
+    widths
 }
 
 impl Facts {
-    /// The facts of a manifest; `makes_more` says whether pictures are made on demand.
-    pub fn of(manifest: &Manifest, public_url: &str, makes_more: bool) -> Self {
+    /// The facts of a manifest; `widths` are those in which posters are made on demand, the narrowest first.
+    pub fn of(manifest: &Manifest, public_url: &str, widths: Vec<u32>) -> Self {
         let title = manifest.passthrough.metadata.get("title").map(|title| title.trim()).unwrap_or_default();
         let title = if title.is_empty() { UNNAMED } else { title };
         Self {
@@ -52,7 +66,7 @@ impl Facts {
             dominant_color: manifest.dominant_color.clone(),
             outputs: manifest.outputs.clone(),
             public_url: public_url.to_owned(),
-            makes_more,
+            widths,
         }
     }
 
@@ -71,9 +85,9 @@ impl Facts {
         &self.public_url
     }
 
-    /// Whether pictures are made on demand.
-    pub fn makes_more(&self) -> bool {
-        self.makes_more
+    /// The widths in which posters are made on demand, the narrowest first.
+    pub fn widths(&self) -> &[u32] {
+        &self.widths
     }
 
     /// A picture that exists.
@@ -93,10 +107,15 @@ impl Facts {
     /// The poster in every width that the video has, as `srcset` has it.
     fn srcset(&self, file: &str) -> String {
         let own = self.picture(file).map(|output| (output.width, self.url(file)));
-        let made = WIDTHS
-            .into_iter()
-            .filter(|width| self.makes_more && *width < self.width)
-            .map(|width| (width, format!("{}/{file}?width={width}", self.page())));
+        let is_other = |width: &&u32| {
+            (NARROWEST..self.width).contains(*width) && own.as_ref().is_none_or(|(own, _)| own != *width)
+        };
+        let made: Vec<_> = self
+            .widths
+            .iter()
+            .filter(is_other)
+            .map(|width| (*width, format!("{}/{file}?width={width}", self.page())))
+            .collect();
         let mut all: Vec<_> = own.into_iter().chain(made).collect();
         all.sort_by_key(|(width, _)| *width);
         let all: Vec<_> = all.iter().map(|(width, url)| format!("{url} {width}w")).collect();
@@ -175,8 +194,7 @@ pub fn shown(
     video: VideoId,
     manifest: Option<&Manifest>,
     is_owner: bool,
-    public_url: &str,
-    makes_more: bool,
+    config: &Config,
     now_ms: u64,
 ) -> Result<Shown, NotShown> {
     match manifest {
@@ -186,7 +204,7 @@ pub fn shown(
                 let detail = "This video is private: sign in as its owner to see it.";
                 return Err(Problem::because(Code::Unauthorized, detail).into());
             }
-            Ok(Shown { facts: Facts::of(manifest, public_url, makes_more), is_public })
+            Ok(Shown { facts: Facts::of(manifest, &config.public_url, widths(config)), is_public })
         }
         other => {
             let committed = other.map(|manifest| manifest.rejected.as_ref().map(|because| because.code));
@@ -204,6 +222,7 @@ pub(super) mod tests {
     use glimpse_contract::{MANIFEST_VERSION, Owner, Passthrough, Reads, RejectedBecause, Source, Timings};
 
     use super::*;
+    use crate::config::tests::{example, with};
 
     pub(crate) fn manifest() -> Manifest {
         let output = |variant: &str, width, height| Output {
@@ -246,7 +265,7 @@ pub(super) mod tests {
     }
 
     pub(crate) fn facts(manifest: &Manifest) -> Facts {
-        Facts::of(manifest, "https://v.example", true)
+        Facts::of(manifest, "https://v.example", WIDTHS.to_vec())
     }
 
     #[test]
@@ -277,10 +296,29 @@ pub(super) mod tests {
 
     #[test]
     fn without_a_function_only_what_exists_is_offered() {
-        let meta = Facts::of(&manifest(), "https://v.example", false).meta();
+        let meta = Facts::of(&manifest(), "https://v.example", Vec::new()).meta();
         let meta = serde_json::to_value(meta).unwrap();
         assert!(meta["srcset"]["jpg"].as_str().unwrap().ends_with("?v=01234567 640w"));
         assert_eq!(meta["srcset"]["jpg"].as_str().unwrap().matches("w,").count(), 0);
+    }
+
+    #[test]
+    fn only_public_widths_are_offered() {
+        let render = ("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws");
+        assert_eq!(widths(&with(&[("PUBLIC_WIDTHS", "640,200")])), [0; 0]);
+        assert_eq!(widths(&with(&[render])), WIDTHS);
+        let widths = widths(&with(&[render, ("PUBLIC_WIDTHS", "1000,640,200,400")]));
+        assert_eq!(widths, [200, 400, 640, 1000]);
+        let meta = Facts::of(&manifest(), "https://v.example", widths).meta();
+        let offered: Vec<_> = meta
+            .get("srcset")
+            .get("jpg")
+            .text()
+            .unwrap()
+            .split(", ")
+            .filter_map(|one| one.rsplit(' ').next())
+            .collect();
+        assert_eq!(offered, ["400w", "640w", "1000w"]);
     }
 
     #[test]
@@ -305,15 +343,14 @@ pub(super) mod tests {
     #[test]
     fn what_is_shown_and_to_whom() {
         let granted = 1_700_000_000_000;
-        let check = |change: &dyn Fn(&mut Manifest),
-                     is_owner,
-                     expected: Result<bool, (Code, Option<u32>)>| {
-            let mut manifest = manifest();
-            change(&mut manifest);
-            let found = shown(manifest.video, Some(&manifest), is_owner, "https://v.example", true, granted);
-            let found = found.map(|shown| shown.is_public);
-            assert_eq!(found.map_err(|none| (none.problem.code, none.retry_after_secs)), expected);
-        };
+        let check =
+            |change: &dyn Fn(&mut Manifest), is_owner, expected: Result<bool, (Code, Option<u32>)>| {
+                let mut manifest = manifest();
+                change(&mut manifest);
+                let found = shown(manifest.video, Some(&manifest), is_owner, &example(), granted);
+                let found = found.map(|shown| shown.is_public);
+                assert_eq!(found.map_err(|none| (none.problem.code, none.retry_after_secs)), expected);
+            };
         let reject = |code| {
             move |manifest: &mut Manifest| {
                 manifest.state = State::Rejected;
@@ -328,7 +365,7 @@ pub(super) mod tests {
 
         let video = manifest().video;
         let none = |now_ms| {
-            let none = shown(video, None, false, "https://v.example", true, now_ms).unwrap_err();
+            let none = shown(video, None, false, &example(), now_ms).unwrap_err();
             (none.problem.code, none.retry_after_secs)
         };
         assert_eq!(none(granted), (Code::Processing, Some(2)));

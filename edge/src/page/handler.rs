@@ -50,6 +50,16 @@ impl Document {
     }
 }
 
+/// Forgets what is kept about a video, here and now, and says how much that was: it is deleted, or has another poster.
+pub(crate) async fn forget(video: VideoId, config: &Config) -> usize {
+    let mut forgotten = 0;
+    for document in [Document::Page(video), Document::Meta(video), Document::Embed(Embed::plain(video))] {
+        let url = format!("{}{}", config.public_url, document.canonical());
+        forgotten += usize::from(platform::cache_delete(&url).await);
+    }
+    forgotten
+}
+
 /// The answer to a request for a document, or the document that says why there is none.
 pub(crate) async fn serve(
     request: &Request,
@@ -85,11 +95,12 @@ async fn found(
     let owned = manifest.as_ref().filter(|manifest| {
         caller.as_ref().is_some_and(|caller| caller.token.is_none() && caller.owner == manifest.owner)
     });
-    let makes_more = config.render_url.is_some();
-    let Shown { facts, is_public } =
-        shown(video, manifest.as_ref(), owned.is_some(), &config.public_url, makes_more, now_ms)?;
+    let Shown { facts, is_public } = shown(video, manifest.as_ref(), owned.is_some(), config, now_ms)?;
     let text = match &document {
-        Document::Page(_) => html::watch(&facts, None, owned.map(|manifest| manifest.source.name.as_str())),
+        Document::Page(_) => {
+            let original = owned.map(|_| format!("/{video}/original"));
+            html::watch(&facts, original.as_deref(), owned.map(|manifest| manifest.source.name.as_str()))
+        }
         Document::Meta(_) => facts.meta().to_string(),
         Document::Embed(embed) => embed.answer(&facts).to_string(),
     };

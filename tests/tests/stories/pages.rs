@@ -193,13 +193,19 @@ async fn a_page_says_why_there_is_nothing_to_see() {
 
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     assert_eq!(ann.outcome(&video).await["state"], "ready");
+    let page = format!("{}/{video}", stack.edge);
+    eventually("the page is kept", Duration::from_secs(10), || async {
+        (get(&page).await.header("server-timing") == "cache;desc=hit").then_some(())
+    })
+    .await;
+    assert_eq!(get(&format!("{page}/meta.json")).await.status, 200);
     assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
     states(video, 410, "public, max-age=5", "deleted by its owner").await;
 }
 
 /// Pages in a real browser: `tests/browser/pages.mjs`.
 #[tokio::test]
-async fn a_page_is_watched_scrubbed_and_framed() {
+async fn a_page_is_watched_scrubbed_framed_and_played() {
     let stack = Stack::start(Options { oidc: true, ..Options::default() }).await;
     let folder = TempDir::new().unwrap();
     let clip = folder.path().join("Ski trip.mp4");
