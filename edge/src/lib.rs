@@ -124,8 +124,8 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     let negotiated = deliver::negotiated(path, || platform::header(&request, "accept"));
     let path = negotiated.as_deref().unwrap_or(path);
     // What proves something is taken out of a picture's query first: the rest names the picture, or the token does.
-    let is_read = matches!(method.as_str(), "GET" | "HEAD");
-    let proof = if is_api || !is_read { Ok(Proof::Nothing) } else { deliver::proof(query, config).await };
+    let may_prove = matches!(method.as_str(), "GET" | "HEAD") && !is_api && !route::is_document(path);
+    let proof = if may_prove { deliver::proof(query, config).await } else { Ok(Proof::Nothing) };
     let found = proof.map_err(|problem| route::NoRoute { problem, allow: None }).and_then(|proof| {
         let route = route::route(&method, path, proof.query().or(query))?;
         let is_open = token.is_none() || route.is_for_tokens();

@@ -126,6 +126,12 @@ pub fn is_api(path: &str) -> bool {
     matches!(segments.next(), Some("api" | "s3" | "auth" | "u" | "url"))
 }
 
+/// Whether it is what is said about a video that is at this path. No token opens it: whatever sites append to the link of
+/// a page is not looked at.
+pub fn is_document(path: &str) -> bool {
+    document(path).is_some()
+}
+
 /// The upload token in a path (`/u/{token}/…`), and the path without it.
 pub fn split_token(path: &str) -> (Option<&str>, &str) {
     let rest = path.trim_start_matches('/');
@@ -303,6 +309,18 @@ mod tests {
         }
         for path in ["/", "/health", "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg", "/apis/me", "/x/api/me"] {
             assert!(!is_api(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_no_token() {
+        let video = VideoId::new(1, [1; 10]);
+        for file in ["", "/meta.json"] {
+            assert!(is_document(&format!("/{video}{file}")), "{file}");
+        }
+        assert!(is_document("/oembed"));
+        for file in ["/thumbnail.jpg", "/original", "/thumbnails/thumbnail.jpg"] {
+            assert!(!is_document(&format!("/{video}{file}")), "{file}");
         }
     }
 

@@ -169,11 +169,13 @@ pub struct NotShown {
     pub problem: Problem,
     /// In how many seconds they should ask again, if at all.
     pub retry_after_secs: Option<u32>,
+    /// Whether everybody is told so.
+    pub is_public: bool,
 }
 
 impl From<Problem> for NotShown {
     fn from(problem: Problem) -> Self {
-        Self { problem, retry_after_secs: None }
+        Self { problem, retry_after_secs: None, is_public: false }
     }
 }
 
@@ -186,7 +188,8 @@ pub struct Shown {
     pub is_public: bool,
 }
 
-/// What is shown of a video to somebody who is, or is not, its owner.
+/// What is shown of a video to somebody who is, or is not, its owner. Of a private one nobody else learns anything, not
+/// even what became of it.
 ///
 /// # Errors
 /// It is on its way, refused, deleted, private, or unknown.
@@ -197,13 +200,13 @@ pub fn shown(
     config: &Config,
     now_ms: u64,
 ) -> Result<Shown, NotShown> {
+    let is_public = manifest.is_none_or(|manifest| manifest.visibility == Visibility::Public);
+    if !is_public && !is_owner {
+        let detail = "This video is private: sign in as its owner to see it.";
+        return Err(Problem::because(Code::Unauthorized, detail).into());
+    }
     match manifest {
         Some(manifest) if manifest.state == State::Ready => {
-            let is_public = manifest.visibility == Visibility::Public;
-            if !is_public && !is_owner {
-                let detail = "This video is private: sign in as its owner to see it.";
-                return Err(Problem::because(Code::Unauthorized, detail).into());
-            }
             Ok(Shown { facts: Facts::of(manifest, &config.public_url, widths(config)), is_public })
         }
         other => {
@@ -212,6 +215,7 @@ pub fn shown(
             Err(NotShown {
                 problem: Problem::new(not_there.code),
                 retry_after_secs: not_there.retry_after_secs,
+                is_public,
             })
         }
     }
@@ -343,25 +347,26 @@ pub(super) mod tests {
     #[test]
     fn what_is_shown_and_to_whom() {
         let granted = 1_700_000_000_000;
-        let check =
-            |change: &dyn Fn(&mut Manifest), is_owner, expected: Result<bool, (Code, Option<u32>)>| {
-                let mut manifest = manifest();
-                change(&mut manifest);
-                let found = shown(manifest.video, Some(&manifest), is_owner, &example(), granted);
-                let found = found.map(|shown| shown.is_public);
-                assert_eq!(found.map_err(|none| (none.problem.code, none.retry_after_secs)), expected);
-            };
-        let reject = |code| {
-            move |manifest: &mut Manifest| {
+        let check = |rejected: Option<Code>, visibility, is_owner, expected: Result<bool, (Code, bool)>| {
+            let mut manifest = manifest();
+            manifest.visibility = visibility;
+            if let Some(code) = rejected {
                 manifest.state = State::Rejected;
                 manifest.rejected = Some(RejectedBecause { code });
             }
+            let found = shown(manifest.video, Some(&manifest), is_owner, &example(), granted);
+            let found = found.map(|shown| shown.is_public);
+            assert_eq!(found.map_err(|none| (none.problem.code, none.is_public)), expected);
         };
-        check(&|_| {}, false, Ok(true));
-        check(&|m| m.visibility = Visibility::Signed, false, Err((Code::Unauthorized, None)));
-        check(&|m| m.visibility = Visibility::Signed, true, Ok(false));
-        check(&reject(Code::NotAVideo), false, Err((Code::NotAVideo, None)));
-        check(&reject(Code::Deleted), true, Err((Code::Deleted, None)));
+        let (public, signed) = (Visibility::Public, Visibility::Signed);
+        check(None, public, false, Ok(true));
+        check(None, signed, true, Ok(false));
+        check(Some(Code::NotAVideo), public, false, Err((Code::NotAVideo, true)));
+        check(Some(Code::Deleted), public, true, Err((Code::Deleted, true)));
+        check(Some(Code::NotAVideo), signed, true, Err((Code::NotAVideo, false)));
+        for state in [None, Some(Code::NotAVideo), Some(Code::Deleted)] {
+            check(state, signed, false, Err((Code::Unauthorized, false)));
+        }
 
         let video = manifest().video;
         let none = |now_ms| {

@@ -80,11 +80,12 @@ async fn found(
     request_id: &str,
 ) -> Result<Reply, NotShown> {
     let cache_key = format!("{}{}", config.public_url, document.canonical());
-    // Only a page has more to show to its owner, and only who says who they are may be that.
+    // A page has more to show to its owner, and what is private is shown to its owner only; but no other site embeds it.
     let says_who = ["cookie", "authorization"].iter().any(|name| platform::header(request, name).is_some());
-    let is_page = matches!(document, Document::Page(_));
-    let caller = if is_page && says_who { identify::caller(request, None, config).await.ok() } else { None };
-    if caller.is_none()
+    let (is_page, is_embed) = (matches!(document, Document::Page(_)), matches!(document, Document::Embed(_)));
+    let caller =
+        if says_who && !is_embed { identify::caller(request, None, config).await.ok() } else { None };
+    if (caller.is_none() || !is_page)
         && let Some(stored) = platform::cache_get(&cache_key).await
     {
         return from_cache(request, stored, document, config).await.map_err(NotShown::from);
@@ -105,7 +106,7 @@ async fn found(
         Document::Embed(embed) => embed.answer(&facts).to_string(),
     };
     let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&text)[..16]));
-    let is_for_all = is_public && owned.is_none();
+    let is_for_all = is_public && (owned.is_none() || !is_page);
     if is_for_all {
         let headers =
             vec![("etag", etag.clone()), ("cache-control", cache_control(CachePolicy::Bare).to_owned())];
@@ -153,40 +154,40 @@ fn answer(
     reply
 }
 
-/// The headers of every document of its kind.
-fn dress(reply: &mut Reply, document: Document, bucket: Option<&str>, may_be_framed: bool) {
+/// The headers of every document of its kind, for everybody or for its owner.
+fn dress(reply: &mut Reply, document: Document, bucket: Option<&str>, is_for_all: bool) {
     reply.replace("content-type", document.content_type());
     reply.replace("x-content-type-options", "nosniff");
     if matches!(document, Document::Page(_)) {
-        reply.replace("content-security-policy", &html::policy(bucket, may_be_framed));
+        reply.replace("content-security-policy", &html::policy(bucket, is_for_all));
         reply.replace("referrer-policy", "no-referrer");
         // Its owner sees more of it.
         reply.replace("vary", "Cookie, Authorization");
-    } else {
+    } else if is_for_all {
         reply.headers.extend(cors::picture_headers());
     }
 }
 
 /// Says why there is no document: as a page to people, as a problem to programs.
 fn refusal(none: NotShown, document: Document, config: &Config, request_id: &str) -> Reply {
-    let NotShown { mut problem, retry_after_secs } = none;
+    let NotShown { mut problem, retry_after_secs, is_public } = none;
     if matches!(document, Document::Embed(_)) && problem.code == Code::Processing {
         // 202 would look like an answer to whoever asks for a card.
         problem = Problem::because(Code::NotFound, problem.detail);
     }
     let code = problem.code;
-    let is_private = code == Code::Unauthorized;
+    let is_refused = code == Code::Unauthorized;
     let mut reply = Reply::problem(&problem, request_id);
     if let Document::Page(video) = document {
         let sign_in =
-            (is_private && config.oidc.is_some()).then(|| format!("/auth/login?return_to=/{video}"));
+            (is_refused && config.oidc.is_some()).then(|| format!("/auth/login?return_to=/{video}"));
         let html = html::state(&problem, retry_after_secs, sign_in.as_deref());
         reply = Reply { status: code.status(), headers: Vec::new(), body: Body::Bytes(html.into()) };
-        dress(&mut reply, document, None, !is_private);
+        dress(&mut reply, document, None, is_public);
     } else {
         reply.headers.extend(cors::picture_headers());
     }
-    if is_private {
+    if is_refused {
         reply.replace("www-authenticate", "Bearer");
     }
     if let Some(seconds) = retry_after_secs {
@@ -194,7 +195,7 @@ fn refusal(none: NotShown, document: Document, config: &Config, request_id: &str
     }
     let lasts = match code {
         Code::Processing => "public, max-age=2",
-        _ if is_private || code.status() >= 500 => "no-store",
+        _ if !is_public || code.status() >= 500 => "no-store",
         _ => "public, max-age=5",
     };
     reply.replace("cache-control", lasts);

@@ -261,6 +261,93 @@ async fn the_owner_needs_no_token() {
     }
 }
 
+/// The page, `meta.json` and oEmbed of a private video: nobody else learns what it is called or looks like, by a token
+/// or without. Rows D2 and D7 of the threat table.
+#[tokio::test]
+async fn its_page_and_facts_are_its_owners_alone() {
+    let stack = Stack::start(Options::default()).await;
+    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let clip = media::clip(3, "320x180");
+    let more = json!({ "visibility": "signed", "metadata": { "title": "Surprise party" } });
+    let (video, upload) = ann.create("party plan.mp4", "video/mp4", clip.len(), more.clone()).await;
+    assert_eq!(ann.put(&upload, clip).await.status, 200);
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    let (page, meta) = (format!("/{video}"), format!("/{video}/meta.json"));
+    let oembed = format!("/oembed?url={}{page}", stack.edge);
+
+    // Its owner looks first, so that what must not be kept could have been.
+    let seen = ann.get(&page).await;
+    let html = String::from_utf8(seen.body.clone()).unwrap();
+    assert!(seen.status == 200 && html.contains("party plan.mp4"), "{}", seen.status);
+    assert!(seen.header("content-security-policy").contains("frame-ancestors 'none'"));
+    let facts = ann.get(&meta).await;
+    assert_eq!((facts.status.as_u16(), &facts.json()["title"]), (200, &json!("Surprise party")));
+    for answer in [&seen, &facts] {
+        assert_eq!(answer.header("cache-control"), "private, no-store");
+        assert_eq!(answer.header("access-control-allow-origin"), "", "no page of another site reads it");
+    }
+
+    let signer = Signer { edge: &stack.edge, video: &video };
+    let until = now_secs() + 600;
+    let opened = signer.jwt("thumbnail.jpg", "t", until, &json!({}));
+    assert_eq!(get(&opened).await.status, 200, "the control: this token opens a picture");
+    let token = opened.split_once('?').unwrap().1;
+    let signed = |target: &str| picture_path(target, until, "new", &secret("new"));
+    let asked = [
+        (page.clone(), ""),
+        (format!("{page}?{token}"), ""),
+        (signed(&page), ""),
+        (meta.clone(), ""),
+        (format!("{meta}?{token}"), ""),
+        (signed(&meta), ""),
+        (oembed.clone(), ""),
+        (format!("{oembed}&{token}"), ""),
+        (page.clone(), seen.header("etag")),
+        (meta.clone(), facts.header("etag")),
+    ];
+    for (path, etag) in &asked {
+        let headers = [("if-none-match", *etag)];
+        let headers = if etag.is_empty() { &[][..] } else { &headers[..] };
+        let answer = fetch(Method::GET, &format!("{}{path}", stack.edge), headers).await;
+        says_nothing(&answer, path);
+    }
+    for path in [&page, &meta, &oembed] {
+        says_nothing(&bob.get(path).await, path);
+    }
+    says_nothing(&ann.get(&oembed).await, "a private video is embedded by nobody");
+
+    // Nor does anybody else learn what became of it.
+    let notes = b"Dear diary.\n".to_vec();
+    let (refused, upload) = ann.create("notes.mp4", "video/mp4", notes.len(), more).await;
+    assert_eq!(ann.put(&upload, notes).await.status, 200);
+    assert_eq!(ann.outcome(&refused).await["state"], "rejected");
+    for (video, status) in [(&refused, 422), (&video, 410)] {
+        if status == 410 {
+            assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
+        }
+        for path in [format!("/{video}"), format!("/{video}/meta.json")] {
+            let answer = ann.get(&path).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("cache-control")),
+                (status, "no-store"),
+                "{path}"
+            );
+            says_nothing(&get(&format!("{}{path}", stack.edge)).await, &path);
+        }
+    }
+}
+
+/// 401, and no word about the video but its id.
+#[track_caller]
+fn says_nothing(answer: &Answer, what: &str) {
+    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (401, "no-store"), "{what}");
+    assert_eq!((answer.header("etag"), answer.header("www-authenticate")), ("", "Bearer"), "{what}");
+    let text = String::from_utf8_lossy(&answer.body);
+    for hidden in ["party", "Surprise", "thumb", "og:", "sig=", "not_a_video", "deleted"] {
+        assert!(!text.contains(hidden), "{what}: {hidden} in {text}");
+    }
+}
+
 /// Sends a private video in one call, signed in by this cookie.
 async fn fetch_with(stack: &Stack, cookie: &str, clip: Vec<u8>) -> String {
     let form = reqwest::multipart::Form::new().text("visibility", "signed").part(
@@ -440,6 +527,8 @@ async fn the_deployment_decides_where_nobody_does() {
     let open = get(&url(&public)).await;
     assert_eq!(open.status, 200);
     assert!(open.header("cache-control").starts_with("public, "), "{}", open.header("cache-control"));
+    let page = get(&format!("{}/{public}?token=x&sig=y", stack.edge)).await;
+    assert_eq!(page.status, 200, "what a site appends to a page's link is not looked at");
     let with_token = Signer { edge: &stack.edge, video: &public }.short("thumbnail.jpg", now_secs() + 600);
     assert_eq!(hit(&with_token).await.header("cache-control"), open.header("cache-control"));
 }
