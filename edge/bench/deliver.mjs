@@ -9,11 +9,11 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { hour } from "./film.mjs";
+import { hour, minute } from "./film.mjs";
 import { commandLine, rounds } from "./load.mjs";
 import { median, middle, percentile, ratios, short, table } from "./report.mjs";
 import { cpuSeconds, ourModules, stop, stopAll, worker } from "./servers.mjs";
-import { cacheServer, cloud, glimpse, matcher, uploaded } from "./stage.mjs";
+import { cacheServer, cloud, glimpse, matcher, posterByToken, uploaded } from "./stage.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -26,15 +26,17 @@ const { values: options } = parseArgs({
 });
 const FILM_SECONDS = 3600;
 
-/** Throws unless both Workers answer a hit with the same bytes and the same word on how long they keep. */
-async function compare(ours, theirs, path) {
+const LIKE = ["content-type", "etag", "content-length"];
+
+/** Throws unless both Workers answer a hit with the same bytes and the same `names`. */
+async function compare(ours, theirs, path, names) {
   const answers = [];
   for (const server of [ours, theirs]) {
     await (await fetch(server.url + path)).arrayBuffer();
     answers.push(await hit(server, path));
   }
   const [one, other] = answers;
-  for (const name of ["content-type", "etag", "cache-control", "content-length"]) {
+  for (const name of names) {
     if (!one.headers.get(name) || one.headers.get(name) !== other.headers.get(name)) {
       throw new Error(`${name}: ${one.headers.get(name)} and ${other.headers.get(name)}`);
     }
@@ -98,9 +100,19 @@ async function main() {
   const began = performance.now();
   const video = await uploaded(ours, film);
   console.log(`an hour of 1080p was uploaded and had its pictures after ${short((performance.now() - began) / 1000)} s`);
-  const path = new URL(video.urls["thumbnail.webp"]).pathname + new URL(video.urls["thumbnail.webp"]).search;
-  const { etag, bytes } = await compare(ours, theirs, path);
+  const poster = ({ urls }) => new URL(urls["thumbnail.webp"]).pathname + new URL(urls["thumbnail.webp"]).search;
+  const path = poster(video);
+  const { etag, bytes } = await compare(ours, theirs, path, [...LIKE, "cache-control"]);
   console.log(`the answers are alike: bytes, type, ETag, lifetime, 304; ${path.split("?")[0]} has ${bytes} bytes`);
+  const secret = await uploaded(ours, minute(join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench")), "signed");
+  const signed = [poster(secret), await posterByToken(ours, secret)];
+  // What is left of a token's life is less at every answer.
+  for (const link of signed) {
+    const { bytes } = await compare(ours, theirs, link, LIKE);
+    const { status } = await fetch(ours.url + link.replace(/(sig|token)=./, "$1=_"));
+    if (status !== 403) throw new Error(`a link that was changed answers ${status}`);
+    console.log(`and of ${link.split("?")[0]} by a token, which has ${bytes} bytes`);
+  }
   if (options.compare) return;
 
   const [count, seconds] = [Number(options.rounds), Number(options.seconds)];
@@ -111,6 +123,7 @@ async function main() {
     rows.push([what, name, short(perSecond), short(p50Ms), short(p99Ms), short(cpuUs)]);
   };
   const kinds = [["public, a hit", { path }], ["public, 304", { path, headers: { "if-none-match": etag } }]];
+  kinds.push(["signed, a hit", { path: signed[0] }], ["signed by a JWT, a hit", { path: signed[1] }]);
   for (const [what, request] of kinds) {
     const found = await rounds({ glimpse: [ours, request], "cache.match": [theirs, request] }, count, seconds);
     for (const [name, all] of Object.entries(found)) row(what, name, all);

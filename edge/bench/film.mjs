@@ -18,9 +18,13 @@ function made(folder, name, args) {
   return path;
 }
 
-/** The path of the film. `backend/bench` makes its own under the same names, which is as good. */
+/** The path of its first minute. `backend/bench` makes its own under the same names, which is as good. */
+export function minute(folder) {
+  return made(folder, "h264-60s.mp4", ["-f", "lavfi", "-i", "mandelbrot=s=1920x1080:r=30", "-t", "60", ...X264.split(" ")]);
+}
+
+/** The path of the film. */
 export function hour(folder) {
-  const minute = made(folder, "h264-60s.mp4", ["-f", "lavfi", "-i", "mandelbrot=s=1920x1080:r=30", "-t", "60", ...X264.split(" ")]);
   const copy = "-c copy -movflags +faststart".split(" ");
-  return made(folder, "h264-60min.mp4", ["-stream_loop", "59", "-i", minute, ...copy]);
+  return made(folder, "h264-60min.mp4", ["-stream_loop", "59", "-i", minute(folder), ...copy]);
 }

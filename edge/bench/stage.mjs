@@ -28,6 +28,7 @@ export async function cloud() {
     JWT_ISSUER: ISSUER,
     JWT_AUDIENCE: AUDIENCE,
     JWT_SECRET: SECRET,
+    DELIVERY_TOKEN_SECRETS: `bench=${SECRET}`,
   };
 }
 
@@ -53,14 +54,23 @@ export async function cacheServer(forgetful) {
   return `127.0.0.1:${port}`;
 }
 
+/** Path and query of a JWT's link to a private video's poster as WebP, good for an hour. */
+export async function posterByToken(server, video) {
+  const headers = { authorization: `Bearer ${secretToken()}` };
+  const body = JSON.stringify({ types: ["thumbnail"] });
+  const minted = await fetch(`${server.url}/api/videos/${video.id}/tokens`, { method: "POST", headers, body });
+  const { pathname, search } = new URL((await minted.json()).tokens[0].urls["thumbnail.webp"].token);
+  return pathname + search;
+}
+
 /** Uploads a film and waits until its pictures are there; answers the video as the API shows it. */
-export async function uploaded(server, path) {
+export async function uploaded(server, path, visibility = "public") {
   const authorization = `Bearer ${secretToken()}`;
   const { size } = statSync(path);
   const asked = await fetch(`${server.url}/api/videos`, {
     method: "POST",
     headers: { authorization, "content-type": "application/json" },
-    body: JSON.stringify({ name: "an hour.mp4", size, type: "video/mp4" }),
+    body: JSON.stringify({ name: "a film.mp4", size, type: "video/mp4", visibility }),
   });
   const { video, upload } = await asked.json();
   const sent = await fetch(upload.url, {
