@@ -28,7 +28,7 @@ export async function cloud() {
     JWT_ISSUER: ISSUER,
     JWT_AUDIENCE: AUDIENCE,
     JWT_SECRET: SECRET,
-    DELIVERY_TOKEN_SECRETS: `bench=${SECRET}`,
+    DELIVERY_TOKEN_SECRETS: "bench=a-delivery-secret-for-measurements-only",
   };
 }
 
