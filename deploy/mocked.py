@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -19,7 +20,7 @@ import boto3
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from permissions import TELLING
+from permissions import ENGINE, TELLING
 from stack import REGION, SAID, STACK, Stack
 
 # Types that moto does not make; it fails where another resource asks one of them for its ARN.
@@ -61,7 +62,7 @@ def artefacts() -> None:
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as writing:
         writing.writestr("bootstrap", "#!/bin/sh\n")
-    for name in ("preview", "render", "reconcile", "layer"):
+    for name in ("preview", "render", "reconcile", "workflow", "layer"):
         s3.put_object(Bucket="artefacts", Key=f"{name}.zip", Body=package.getvalue())
 
 
@@ -129,7 +130,7 @@ def deployed(report, stack: Stack) -> None:
     report.check(not kept, "moto forgets the named settings of the bucket", " ".join(kept))
 
     # moto cannot change a function that has a layer, so other values are another stack: that has to fit beside the first.
-    second = {"PreviewTimeout": "120", "LogRetentionDays": "7", "BucketName": "glimpse-second", "Network": "open"}
+    second = {"PreviewTimeout": "120", "LogRetentionDays": "7", "BucketName": "glimpse-second", "Network": "open"} | ENGINE
     formation.create_stack(StackName="second", TemplateBody=for_moto(Stack(**second)), Capabilities=["CAPABILITY_NAMED_IAM"],
                            Parameters=said + [{"ParameterKey": n, "ParameterValue": v} for n, v in second.items()])
     hidden = {sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["VisibilityTimeout"]
@@ -137,6 +138,13 @@ def deployed(report, stack: Stack) -> None:
     kept = {about["logGroupName"]: about["retentionInDays"] for about in boto3.client("logs").describe_log_groups()["logGroups"]}
     report.check(hidden == {"1800", "720"} and kept["/aws/lambda/second-preview"] == 7
                  and kept["/aws/lambda/glimpse-preview"] == 30, "two stacks in one account, each with its parameters")
+    engine = boto3.client("stepfunctions")
+    # It forgets a machine's type and substitutions.
+    machines = {about["name"]: json.loads(engine.describe_state_machine(stateMachineArn=about["stateMachineArn"])["definition"])
+                for about in engine.list_state_machines()["stateMachines"]}
+    report.check({name: machine["StartAt"] for name, machine in machines.items()}
+                 == {"second-video": "Probe", "second-begin": "Begin", "second-backfill": "Defaults"},
+                 "the second one's uploads are a state machine's", " ".join(machines))
     # The first one stays: moto does not know in which order a network is taken down.
     formation.delete_stack(StackName="second")
     left = [name for name in [about["FunctionName"] for about in functions.list_functions()["Functions"]]
@@ -223,6 +231,22 @@ def bucket(report, stack: Stack) -> None:
                  and len(Stack(AlarmEmail="a@example.com").of_type("AWS::SNS::Subscription")) == 1, "alarms are mailed if asked")
     report.check(not stack.of_type("AWS::IAM::AccessKey") and "SecretAccessKey" not in json.dumps(stack.plain),
                  "U15: no secret stands in the stack")
+    engine = Stack(**ENGINE)
+    notification = engine.properties("Bucket")["NotificationConfiguration"]
+    report.check(notification == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}, "QueueConfigurations": []}
+                 and "EventBridgeConfiguration" not in says["NotificationConfiguration"],
+                 "on an engine uploads go to EventBridge, and to the queue otherwise; never to both")
+    detail = engine.properties("UploadsRule")["EventPattern"]["detail"]
+    report.check(detail == {"bucket": {"name": [engine.named("Bucket")]}, "object": {"key": [{"wildcard": "uploads/*/*"}]}},
+                 "E4: and of its events those of uploads/ alone begin anything")
+    machines = engine.of_type("AWS::StepFunctions::StateMachine")
+    slots = {name: set(re.findall(r"\$\{(\w+)\}", about["DefinitionString"])) for name, about in machines.items()}
+    kinds = {name: about["StateMachineType"] for name, about in machines.items()}
+    report.check(kinds == {"VideoWorkflow": "STANDARD", "BeginWorkflow": "EXPRESS", "BackfillWorkflow": "STANDARD"}
+                 and all(slots[name] == about["DefinitionSubstitutions"].keys() for name, about in machines.items()),
+                 "every name in a state machine is filled in, and no other is", " ".join(kinds))
+    report.check(not any(stack.of_type(kind) for kind in ("AWS::StepFunctions::StateMachine", "AWS::Events::Target")),
+                 "and there is no engine otherwise")
     open_network = Stack(Network="open")
     report.check(not open_network.of_type("AWS::EC2::VPC") and "VpcConfig" not in open_network.properties("Preview"),
                  "the network can be left out")

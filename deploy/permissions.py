@@ -17,7 +17,14 @@ UPLOAD, SLOT, MEDIA = f"uploads/{OWNER}/{VIDEO}", f"slots/{OWNER}/{VIDEO}", f"me
 PRINCIPALS = {"edge": "EdgeUser", "preview": "PreviewRole", "render": "RenderRole", "reconcile": "ReconcileRole"}
 # Who is there only where others are told of outcomes.
 TELLERS = {"notify": "NotifyRole"}
+# Who is there only where uploads, or a backfill, are a state machine's: functions, and who starts what.
+STEPS = {"probe": "ProbeRole", "poster": "PictureRole", "animation": "PictureRole", "storyboard": "PictureRole",
+         "publish": "PublishRole"}
+ENGINES = {"video": "VideoWorkflowRole", "begin": "BeginWorkflowRole", "rule": "UploadsRuleRole",
+           "backfill": "BackfillWorkflowRole"}
+EVERYBODY = PRINCIPALS | TELLERS | STEPS | ENGINES
 LAMBDAS = ("preview", "render", "reconcile")
+DECODERS = ("preview", "render", "probe", "poster", "animation", "storyboard")
 OUTCOMES = (f"{MEDIA}/manifest.json", f"{MEDIA}/failure.json")
 BY_BUCKET = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}
 BY_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
@@ -134,6 +141,66 @@ DENIED_TELLING = [
     ("s3.amazonaws.com", "sqs:SendMessage", "NotifyDeadLetters", BY_BUCKET),
 ]
 
+# Where uploads are a state machine's, besides.
+ENGINE = {"Workflow": "stepfunctions", "Backfill": "yes"}
+STAGED, REPORT = f"work/{VIDEO}/thumbnail.jpg", "backfill/x/SUCCEEDED_0.json"
+BY_RULE = {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/glimpse-uploads"}
+ALLOWED_ENGINE = [
+    *[("video", "lambda:InvokeFunction", name, {}) for name in ("Probe", "Poster", "Animation", "Storyboard", "Publish")],
+    ("rule", "states:StartExecution", "BeginWorkflow", {}),
+    ("begin", "states:StartExecution", "VideoWorkflow", {}),
+    ("events.amazonaws.com", "sqs:SendMessage", "DeadLetters", BY_RULE),
+    ("backfill", "lambda:InvokeFunction", "Preview", {}),
+    ("backfill", "s3:ListBucket", "bucket", {"s3:prefix": "uploads/"}),
+    ("backfill", "s3:ListBucket", "bucket", {"s3:prefix": f"uploads/{OWNER}/"}),
+    *[("backfill", f"s3:{action}", REPORT, {})
+      for action in ("PutObject", "GetObject", "ListMultipartUploadParts", "AbortMultipartUpload")],
+    ("backfill", "states:StartExecution", "BackfillWorkflow", {}),
+    *[("backfill", f"states:{action}", "BackfillWorkflow-execution", {})
+      for action in ("DescribeExecution", "StopExecution", "RedriveExecution")],
+    # The engine itself, as its roles, for its log and traces.
+    *[(who, action, "*", {}) for who in ("video", "begin", "backfill") for action in (
+        "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups",
+        "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets")],
+    *[(who, action, "workflow-log", {}) for who in STEPS for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
+    *[(who, "ec2:CreateNetworkInterface", "*", {}) for who in STEPS if who != "publish"],
+    # What the stories meet only where something is gone: a source, a twin's staged picture.
+    *[(who, "s3:ListBucket", "bucket", {"s3:prefix": key}) for who in STEPS for key in (UPLOAD, OUTCOMES[0])],
+    *[(who, "s3:GetObject", OUTCOMES[0], {}) for who in STEPS],
+    ("publish", "s3:ListBucket", "bucket", {"s3:prefix": STAGED}),
+    ("publish", "s3:GetObject", UPLOAD, {}),
+]
+DENIED_ENGINE = [
+    # Whoever takes a decoder over publishes nothing, and reads nothing of what others made.
+    *[(who, action, key, {}) for who in STEPS if who != "publish"
+      for key in (*OUTCOMES, f"{MEDIA}/thumbnail.jpg", UPLOAD, SLOT, "other/x", REPORT)
+      for action in ("s3:PutObject", "s3:DeleteObject")],
+    *[(who, action, STAGED, {}) for who in STEPS if who != "publish" for action in ("s3:GetObject", "s3:DeleteObject")],
+    ("probe", "s3:PutObject", STAGED, {}),
+    *[("publish", action, key, {}) for key in (UPLOAD, SLOT, "other/x", REPORT) for action in ("s3:PutObject", "s3:DeleteObject")],
+    ("publish", "s3:DeleteObject", f"{MEDIA}/thumbnail.jpg", {}),
+    ("publish", "s3:PutObject", STAGED, {}),
+    *[(who, "s3:ListBucket", "bucket", context) for who in STEPS for context in (
+        {}, *({"s3:prefix": prefix} for prefix in ("", "uploads/", f"uploads/{OWNER}/", "media/", f"media/{VIDEO}/", "work/", "slots/")))],
+    *[(who, "s3:GetObject", SLOT, {}) for who in STEPS],
+    *[(who, "ec2:CreateNetworkInterface", "*", {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:glimpse-{who}"})
+      for who in STEPS],
+    # Nobody begins what is another's to begin.
+    *[(who, "states:StartExecution", machine, {}) for machine, whose in (
+        ("VideoWorkflow", "begin"), ("BeginWorkflow", "rule"), ("BackfillWorkflow", "backfill"))
+      for who in EVERYBODY if who not in (whose, "notify")],
+    *[(who, "lambda:InvokeFunction", name, {}) for who in EVERYBODY if who not in ("video", "notify") for name in ("Poster", "Publish")],
+    *[("video", "lambda:InvokeFunction", name, {}) for name in ("Preview", "Render", "Reconcile")],
+    *[("backfill", "lambda:InvokeFunction", name, {}) for name in ("Render", "Reconcile")],
+    ("backfill", "s3:GetObject", UPLOAD, {}),
+    ("backfill", "s3:PutObject", f"{MEDIA}/manifest.json", {}),
+    ("backfill", "s3:ListBucket", "bucket", {"s3:prefix": "media/"}),
+    ("backfill", "s3:ListBucket", "bucket", {}),
+    ("events.amazonaws.com", "sqs:SendMessage", "DeadLetters", {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/other"}),
+    ("events.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_RULE),
+]
+
 
 class Judge:
     """The policies of a stack, and what they say of a call."""
@@ -154,16 +221,19 @@ class Judge:
             return of
         if of.endswith("-log"):
             return self.logs[of.removesuffix("-log")].removesuffix("*") + "log-stream:x"
+        if of.endswith("-execution"):
+            machine = self.stack.named(of.removesuffix("-execution"))
+            return f"{machine.replace(':stateMachine:', ':execution:')}:x"
         if action.startswith("s3:"):
             return self.bucket if of == "bucket" else f"{self.bucket}/{of}"
         return self.stack.named(of) if action.startswith("sns:") else self.stack.named(of, "Arn")
 
     def decide(self, who: str, action: str, of: str, context: dict[str, str]) -> iam.Decision:
-        name = (PRINCIPALS | TELLERS).get(who)
+        name = EVERYBODY.get(who)
         service = action.split(":")[0]
         # Inside the network there is no other way to a service than its endpoint. (What Lambda does for the function, to
         # take its messages and write its log, goes not through its network.)
-        inside = who in ("preview", "render") and service == "s3"
+        inside = who in DECODERS and service == "s3"
         gates = [endpoint["PolicyDocument"] for endpoint in self.endpoints
                  if inside and endpoint["ServiceName"].endswith(f".{service}")]
         decision = iam.decide(
@@ -176,7 +246,7 @@ class Judge:
 
     def grants(self, who: str) -> set[str]:
         """Every action of every statement that allows something, by the statement's name."""
-        return {f"{statement['Sid']} {action}" for policy in self.stack.policies_of((PRINCIPALS | TELLERS)[who])
+        return {f"{statement['Sid']} {action}" for policy in self.stack.policies_of(EVERYBODY[who])
                 for statement in iam.statements(policy) if statement["Effect"] == "Allow"
                 for action in iam.listed(statement["Action"])}
 

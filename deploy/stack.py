@@ -43,6 +43,8 @@ def attribute(name: str, kind: str, which: str, properties: dict) -> str:
             return arn("lambda", f"function:{properties['FunctionName']}")
         case "AWS::Logs::LogGroup":
             return arn("logs", f"log-group:{properties['LogGroupName']}:*")
+        case "AWS::StepFunctions::StateMachine":
+            return reference(name, kind, properties)
         case _:
             return arn("made-up", f"{kind}/{name}")
 
@@ -53,6 +55,8 @@ def reference(name: str, kind: str, properties: dict) -> str:
              "AWS::Logs::LogGroup": "LogGroupName"}
     if kind == "AWS::SNS::Topic":
         return arn("sns", name)
+    if kind == "AWS::StepFunctions::StateMachine":
+        return arn("states", f"stateMachine:{properties['StateMachineName']}")
     return properties[named[kind]] if kind in named else f"{name}-id"
 
 
@@ -73,6 +77,9 @@ class Stack:
             for name in ("CodeUri", "ContentUri"):
                 if name in about["Properties"]:
                     about["Properties"][name] = f"s3://artefacts/{Path(about['Properties'][name]).name}"
+            # A state machine's definition is as good inline as packaged.
+            if uri := about["Properties"].pop("DefinitionUri", None):
+                about["Properties"]["Definition"] = json.loads((TEMPLATE.parent / uri).read_text())
         os.environ["AWS_DEFAULT_REGION"] = REGION
         logging.getLogger("samtranslator").setLevel(logging.ERROR)
         said = {name: ",".join(value) if isinstance(value, list) else value for name, value in self.parameters.items()}
@@ -144,6 +151,8 @@ class Stack:
                     more = self.fill(more)
                     return re.sub(r"\$\{([^}]+)\}", lambda found: str(
                         more[found[1]] if found[1] in more else self.named(*found[1].split(".", 1))), text)
+                case "Fn::Join":
+                    return arguments[0].join(map(str, self.fill(arguments[1])))
                 case "Fn::FindInMap":
                     table, row, column = map(self.fill, arguments)
                     return self.plain["Mappings"][table][row][column]

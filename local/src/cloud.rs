@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::{Config, FunctionSettings, FunctionUrlSettings, S3Settings};
+use crate::config::{Config, FunctionSettings, FunctionUrlSettings, S3Settings, WorkflowSettings};
 use crate::event::s3_event;
 use crate::function_url::FunctionUrl;
 use crate::lambda::{Function, Invocation};
@@ -30,6 +30,8 @@ use crate::s3::{Created, Front, Outlet, Store, Watched};
 use crate::services::{Published, Services};
 use crate::sqs::Endpoint;
 use crate::stop::told;
+use crate::workflow::{DefinitionError, Record, Workflows, bridge_event};
+use crate::world::Entropy;
 
 /// How long open connections may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -65,6 +67,9 @@ pub enum CloudError {
         /// Where it was looked for.
         binary: PathBuf,
     },
+    /// A state machine is refused.
+    #[error("the workflow: {0}")]
+    Workflow(#[from] DefinitionError),
     /// The program that ends the others cannot be started.
     #[error("/bin/sh cannot be started: {0}")]
     Watchdog(#[source] io::Error),
@@ -96,6 +101,7 @@ pub struct Cloud {
     render: Option<Function>,
     reconcile: Option<Function>,
     notify: Option<Function>,
+    workflows: Option<Workflows>,
     watchdog: Watchdog,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
@@ -108,11 +114,12 @@ impl Cloud {
     /// # Errors
     /// A port that is taken, a folder that cannot be used, a binary that is not there: each says what to do.
     pub async fn start(config: Config) -> Result<Self, CloudError> {
-        let Config { data, listen, s3: settings, queue, function, render, notify, reconcile, clock, entropy } =
-            config;
+        let Config { data, listen, s3: settings, queue, function, render, notify, .. } = config;
+        let Config { reconcile, workflow, clock, entropy, .. } = config;
         let others = render.iter().map(|render| &render.function).chain(&reconcile);
         let others = others.chain(notify.iter().filter_map(|notify| notify.function.as_ref()));
-        for function in function.iter().chain(others) {
+        let steps = workflow.iter().flat_map(|workflow| workflow.functions.values());
+        for function in function.iter().chain(others).chain(steps) {
             if !function.binary.is_file() {
                 return Err(CloudError::NoFunction { binary: function.binary.clone() });
             }
@@ -138,15 +145,6 @@ impl Cloud {
             let answer = move |request, peer| services.clone().answer(request, peer);
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
         }
-        let notices = services.as_ref().map(|services| services.queue().clone());
-        let (is_watched, outlet) = events(queue.clone(), notices, &settings);
-        let store = Store::open(&data.join("s3"), is_watched, clock.clone(), entropy.clone(), outlet)
-            .map_err(in_folder)?;
-        let faults = Faults::default();
-        let front = Front::new(settings.clone(), store.clone(), faults.clone());
-        let answer = move |request, peer| front.clone().answer(request, peer);
-        servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
-
         let environment = environment(&settings, &endpoint, queue.settings().max_receives);
         let start = |function: FunctionSettings| {
             let mut env = environment.clone();
@@ -156,6 +154,16 @@ impl Cloud {
             let (clock, entropy) = (clock.clone(), entropy.clone());
             Function::new(function, &settings.region, env, watchdog.clone(), clock, entropy)
         };
+        let workflows = workflow.map(|workflow| opened(workflow, start, &entropy)).transpose()?;
+        let notices = services.as_ref().map(|services| services.queue().clone());
+        let (is_watched, outlet) = events(queue.clone(), notices, workflows.clone(), &settings, &entropy);
+        let store = Store::open(&data.join("s3"), is_watched, clock.clone(), entropy.clone(), outlet)
+            .map_err(in_folder)?;
+        let faults = Faults::default();
+        let front = Front::new(settings.clone(), store.clone(), faults.clone());
+        let answer = move |request, peer| front.clone().answer(request, peer);
+        servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
+
         let mut addresses = Addresses {
             s3: address,
             s3_endpoint: endpoint,
@@ -199,6 +207,7 @@ impl Cloud {
             render: at_url,
             reconcile: on_schedule,
             notify,
+            workflows,
             watchdog,
             stop,
             servers,
@@ -256,6 +265,23 @@ impl Cloud {
         self.notify.as_ref()
     }
 
+    /// The executions of uploads' workflows, oldest first.
+    pub fn executions(&self) -> Vec<Record> {
+        self.workflows.as_ref().map(Workflows::list).unwrap_or_default()
+    }
+
+    /// Hands an event of EventBridge to the workflow, as S3's is: a twin of one, say.
+    pub fn begin(&self, event: serde_json::Value) {
+        if let Some(workflows) = &self.workflows {
+            workflows.begin(event);
+        }
+    }
+
+    /// The function of a step, if the configuration named a workflow.
+    pub fn step(&self, name: &str) -> Option<&Function> {
+        self.workflows.as_ref()?.function(name)
+    }
+
     /// What was published to the topic so far, oldest first.
     pub fn published(&self) -> Vec<Published> {
         self.services.as_ref().map(Services::published).unwrap_or_default()
@@ -285,6 +311,7 @@ impl Cloud {
         for mapping in &mut self.mappings {
             let _ = mapping.await;
         }
+        self.workflows.iter().for_each(Workflows::stop);
         self.functions().for_each(Function::stop);
         for server in &mut self.servers {
             let _ = server.await;
@@ -292,18 +319,29 @@ impl Cloud {
     }
 
     fn functions(&self) -> impl Iterator<Item = &Function> {
-        self.function.iter().chain(&self.render).chain(&self.notify).chain(&self.reconcile)
+        let steps = self.workflows.iter().flat_map(Workflows::functions);
+        self.function.iter().chain(&self.render).chain(&self.notify).chain(&self.reconcile).chain(steps)
     }
 }
 
 impl Drop for Cloud {
     fn drop(&mut self) {
         self.stop.send_replace(true);
+        self.workflows.iter().for_each(Workflows::stop);
         self.functions().for_each(Function::stop);
         for task in self.servers.iter().chain(&self.mappings) {
             task.abort();
         }
     }
+}
+
+fn opened(
+    WorkflowSettings { definitions, functions }: WorkflowSettings,
+    start: impl Fn(FunctionSettings) -> Function,
+    entropy: &Entropy,
+) -> Result<Workflows, DefinitionError> {
+    let functions = functions.into_iter().map(|(name, function)| (name, start(function))).collect();
+    Workflows::open(&definitions, functions, entropy.clone())
 }
 
 async fn bound(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudError> {
@@ -316,14 +354,25 @@ async fn bound(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudErr
     Ok((listener, address))
 }
 
-/// The bucket's notifications: which objects tell of themselves, and to which queue: uploads to the one, outcomes to the
-/// other.
-fn events(uploads: Queue, notices: Option<Queue>, settings: &S3Settings) -> (Watched, Outlet) {
+/// The bucket's notifications: which objects tell of themselves, and to whom: uploads to the one queue or the workflow,
+/// outcomes to the other queue.
+fn events(
+    uploads: Queue,
+    notices: Option<Queue>,
+    workflows: Option<Workflows>,
+    settings: &S3Settings,
+    entropy: &Entropy,
+) -> (Watched, Outlet) {
+    let entropy = entropy.clone();
     let (bucket, region) = (settings.bucket.clone(), settings.region.clone());
     let (prefix, has_notices) = (settings.event_prefix.clone(), notices.is_some());
     let is_watched = move |key: &str| key.starts_with(&prefix) || (has_notices && is_outcome(key));
     let outlet = move |created: &Created| {
         let notices = notices.as_ref().filter(|_| is_outcome(&created.key));
+        if let (None, Some(workflows)) = (notices, &workflows) {
+            workflows.begin(bridge_event(created, &bucket, &region, &entropy.uuid()));
+            return Ok(());
+        }
         let body = s3_event(created, &bucket, &region).to_string();
         notices.unwrap_or(&uploads).send(body).map(drop).map_err(io::Error::other)
     };

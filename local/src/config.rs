@@ -41,6 +41,8 @@ pub struct Config {
     pub reconcile: Option<FunctionSettings>,
     /// The queue that hears of outcomes, and who tells others of them.
     pub notify: Option<NotifySettings>,
+    /// The state machine that uploads go to instead of to the queue.
+    pub workflow: Option<WorkflowSettings>,
     /// The wall clock.
     pub clock: Clock,
     /// Where random names come from.
@@ -59,6 +61,7 @@ impl Config {
             render: None,
             reconcile: None,
             notify: None,
+            workflow: None,
             clock: Clock::system(),
             entropy: Entropy::system(),
         }
@@ -157,6 +160,34 @@ impl NotifySettings {
         function.timeout = Duration::from_mins(1);
         self.function = Some(function);
         self
+    }
+}
+
+/// The workflow of an upload: its state machines, and the functions that their states call.
+#[derive(Debug, Clone)]
+pub struct WorkflowSettings {
+    /// The folder of the definitions.
+    pub definitions: PathBuf,
+    /// The functions, by the names that states know them by.
+    pub functions: BTreeMap<String, FunctionSettings>,
+}
+
+impl WorkflowSettings {
+    /// That program as every function, each told its step, with what `change` makes of it.
+    pub fn new(
+        definitions: impl Into<PathBuf>,
+        binary: impl Into<PathBuf>,
+        change: impl Fn(&mut FunctionSettings),
+    ) -> Self {
+        let binary = binary.into();
+        let functions = ["probe", "poster", "animation", "storyboard", "publish"].map(|step| {
+            let mut function = FunctionSettings::new(binary.clone());
+            function.name = format!("glimpse-{step}");
+            function.env.insert("GLIMPSE_STEP".into(), step.into());
+            change(&mut function);
+            (step.to_owned(), function)
+        });
+        Self { definitions: definitions.into(), functions: functions.into() }
     }
 }
 

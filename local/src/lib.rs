@@ -19,8 +19,12 @@ mod sigv4;
 mod sqs;
 mod stop;
 pub mod workerd;
+pub mod workflow;
 pub mod world;
 
 pub use cloud::{Addresses, Cloud, CloudError};
-pub use config::{Config, FunctionSettings, FunctionUrlSettings, NotifySettings, QueueSettings, S3Settings};
+pub use config::{
+    Config, FunctionSettings, FunctionUrlSettings, NotifySettings, QueueSettings, S3Settings,
+    WorkflowSettings,
+};
 pub use services::Published;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
 use glimpse_local::world::Clock;
-use glimpse_local::{Cloud, Config, FunctionSettings, FunctionUrlSettings, NotifySettings};
+use glimpse_local::{Cloud, Config, FunctionSettings, FunctionUrlSettings, NotifySettings, WorkflowSettings};
 use tempfile::TempDir;
 
 use crate::{keys, named};
@@ -52,6 +53,9 @@ pub struct Options {
     pub change: Option<fn(&mut Config)>,
     /// Whether the cache of the edge keeps nothing, as on workers.dev.
     pub no_cache: bool,
+    /// Whether uploads go to the state machine instead of the queue, and which of its steps have another program than
+    /// ffmpeg: by the step's name a line of shell, in which `$FFMPEG` is the true one and `$MARK` a name that is free.
+    pub workflow: Option<BTreeMap<String, String>>,
     /// The wall clock of S3, queues and functions' deadlines; none is the machine's own.
     pub clock: Option<Clock>,
 }
@@ -136,6 +140,7 @@ impl Stack {
                 }
                 function.concurrency = 2;
             }
+            config.workflow = options.workflow.map(|broken| workflow(&broken, folder.path(), &function));
             config.function = Some(function);
             config.render = Some(render);
         }
@@ -205,6 +210,33 @@ fn uncached_entry(root: &Path, folder: &Path) -> PathBuf {
     );
     fs::write(&path, text).expect("an entry");
     path
+}
+
+/// The project's workflow, with the settings of `preview` but for what is broken.
+fn workflow(
+    broken: &BTreeMap<String, String>,
+    folder: &Path,
+    preview: &FunctionSettings,
+) -> WorkflowSettings {
+    let binary = preview.binary.with_file_name("workflow");
+    WorkflowSettings::new(named("GLIMPSE_ROOT").join("workflow"), binary, |function| {
+        function.env.extend(preview.env.clone());
+        function.concurrency = 2;
+        let Some(line) = broken.iter().find(|(step, _)| function.name.ends_with(step.as_str())) else {
+            return;
+        };
+        let (text, program) =
+            (folder.join(format!("{}.sh", line.0)), folder.join(format!("{}-ffmpeg", line.0)));
+        let (ffmpeg, mark) = (preview.env["GLIMPSE_FFMPEG"].clone(), folder.join(format!("{}.mark", line.0)));
+        let script = format!("#!/bin/sh\nFFMPEG={ffmpeg}\nMARK={}\n{}\n", mark.display(), line.1);
+        fs::write(&text, script).expect("a program");
+        // Installed by another process: while this one has it open for writing, no thread of it can start it.
+        let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status();
+        assert!(installed.is_ok_and(|status| status.success()), "a program is installed");
+        function.env.insert("GLIMPSE_FFMPEG".into(), program.display().to_string());
+        // What hangs is not waited for longer than it takes to start.
+        function.timeout = Duration::from_secs(20);
+    })
 }
 
 /// A copy of the project's `wrangler.toml` in that folder, in which nobody is ever too fast, or with another entry.

@@ -118,6 +118,17 @@ fn f18_the_backend_writes_nothing_to_a_disk() {
     }
 }
 
+#[test]
+fn the_decoders_of_a_workflow_publish_nothing() {
+    let text = fs::read_to_string(root().join("backend/src/step/look.rs")).unwrap();
+    for word in
+        ["publish::", "Key::Output", "Key::Manifest", "Key::Failure", "put_failure", "create_manifest"]
+    {
+        assert!(!text.contains(word), "a step that decodes uses {word}");
+    }
+    assert!(text.contains("Key::Staged"), "it stages what it makes");
+}
+
 /// The rows of the threats that media and events are about: F1 to F23, E1 to E14.
 #[test]
 fn every_row_about_media_and_events_has_a_test() {

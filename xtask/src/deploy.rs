@@ -245,6 +245,8 @@ mod tests {
             *name = format!("target/deploy/{name}.zip");
         }
         wanted.sort_unstable();
+        // Several functions may be one program.
+        wanted.dedup();
         made.sort_unstable();
         assert_eq!(wanted, made, "and nothing is made for nobody");
     }

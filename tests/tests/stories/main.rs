@@ -32,3 +32,4 @@ mod upload;
 mod uppy;
 mod watch;
 mod webhooks;
+mod workflow;

@@ -1,0 +1,16 @@
+//! Runs state machines as AWS Step Functions does, as far as Glimpse's need it, and refuses whatever it does not know.
+//!
+//! The states language: <https://states-language.net/spec.html>, with JSONPath; Distributed Map:
+//! <https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html>.
+
+mod definition;
+mod engine;
+mod map;
+mod path;
+mod retry;
+mod tasks;
+
+pub use definition::{DefinitionError, Machine};
+pub use engine::{Event, Execution, Fault, Tasks, Wait};
+pub(crate) use tasks::Workflows;
+pub use tasks::{Record, bridge_event};

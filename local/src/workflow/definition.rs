@@ -1,0 +1,395 @@
+//! Decides what a state machine may consist of. Unknown fields, states that cannot be reached and names that lead nowhere
+//! are errors here, and not surprises of an execution.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::path;
+use super::retry::Retrier;
+
+/// Why a definition is refused.
+#[derive(Debug, Error)]
+pub enum DefinitionError {
+    /// It is not JSON, or has a field or kind of state that is not known here.
+    #[error("not a state machine that is known here: {0}")]
+    Unknown(#[from] serde_json::Error),
+    /// It does not hang together.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// A state machine, or the inner one of a state.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Machine {
+    #[serde(default)]
+    comment: Option<String>,
+    #[serde(default)]
+    query_language: Option<String>,
+    pub(crate) start_at: String,
+    pub(crate) states: BTreeMap<String, State>,
+    #[serde(default)]
+    pub(crate) timeout_seconds: Option<u64>,
+    #[serde(default)]
+    processor_config: Option<ProcessorConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ProcessorConfig {
+    mode: String,
+    execution_type: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "Type", deny_unknown_fields)]
+pub(crate) enum State {
+    Task(Task),
+    Parallel(Parallel),
+    Choice(Choice),
+    Pass(Pass),
+    Map(Box<Map>),
+    Succeed {
+        #[serde(default, rename = "Comment")]
+        _comment: Option<IgnoredAny>,
+    },
+    Fail(Fail),
+}
+
+/// Where a state's result goes in its input: `ResultPath`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum ResultPath {
+    /// In its place: `$`, or nothing said.
+    #[default]
+    Whole,
+    /// Nowhere: `null`.
+    Nowhere,
+    /// To that path.
+    At(String),
+}
+
+impl<'de> Deserialize<'de> for ResultPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Option::<String>::deserialize(deserializer)? {
+            None => Self::Nowhere,
+            Some(path) if path == "$" => Self::Whole,
+            Some(path) => Self::At(path),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Task {
+    #[serde(default, rename = "Comment")]
+    _comment: Option<IgnoredAny>,
+    pub(crate) resource: String,
+    pub(crate) parameters: Value,
+    #[serde(default)]
+    pub(crate) result_selector: Option<Value>,
+    #[serde(default)]
+    pub(crate) result_path: ResultPath,
+    #[serde(default)]
+    pub(crate) output_path: Option<String>,
+    /// Required here: a task that may take for ever is a mistake.
+    pub(crate) timeout_seconds: u64,
+    #[serde(default)]
+    pub(crate) retry: Vec<Retrier>,
+    #[serde(default)]
+    pub(crate) catch: Vec<Catcher>,
+    #[serde(default)]
+    pub(crate) next: Option<String>,
+    #[serde(default)]
+    end: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Parallel {
+    #[serde(default, rename = "Comment")]
+    _comment: Option<IgnoredAny>,
+    pub(crate) branches: Vec<Machine>,
+    #[serde(default)]
+    pub(crate) result_path: ResultPath,
+    #[serde(default)]
+    pub(crate) catch: Vec<Catcher>,
+    #[serde(default)]
+    pub(crate) next: Option<String>,
+    #[serde(default)]
+    end: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Choice {
+    #[serde(default, rename = "Comment")]
+    _comment: Option<IgnoredAny>,
+    pub(crate) choices: Vec<Rule>,
+    /// Required here: what no rule fits is not to end an execution.
+    pub(crate) default: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Rule {
+    pub(crate) variable: String,
+    pub(crate) string_equals: String,
+    pub(crate) next: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Pass {
+    #[serde(default, rename = "Comment")]
+    _comment: Option<IgnoredAny>,
+    #[serde(default)]
+    pub(crate) parameters: Option<Value>,
+    #[serde(default)]
+    pub(crate) result_path: ResultPath,
+    #[serde(default)]
+    pub(crate) next: Option<String>,
+    #[serde(default)]
+    end: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Map {
+    #[serde(default, rename = "Comment")]
+    _comment: Option<IgnoredAny>,
+    #[serde(default, rename = "Label")]
+    _label: Option<IgnoredAny>,
+    pub(crate) item_reader: ItemReader,
+    pub(crate) item_batcher: ItemBatcher,
+    pub(crate) max_concurrency_path: String,
+    pub(crate) tolerated_failure_percentage_path: String,
+    pub(crate) item_processor: Machine,
+    pub(crate) result_writer: ItemReader,
+    #[serde(default)]
+    pub(crate) next: Option<String>,
+    #[serde(default)]
+    end: bool,
+}
+
+/// Where items come from, or results go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct ItemReader {
+    pub(crate) resource: String,
+    pub(crate) parameters: Value,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct ItemBatcher {
+    pub(crate) max_items_per_batch: usize,
+    pub(crate) batch_input: Value,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Fail {
+    #[serde(default, rename = "Comment")]
+    _comment: Option<IgnoredAny>,
+    pub(crate) error_path: String,
+    pub(crate) cause_path: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct Catcher {
+    pub(crate) error_equals: Vec<String>,
+    #[serde(default)]
+    pub(crate) result_path: ResultPath,
+    pub(crate) next: String,
+}
+
+impl Machine {
+    /// Reads a definition in which `${Name}` stands for what `substitutions` say.
+    ///
+    /// # Errors
+    /// What is not known here, or does not hang together; a name that is not substituted, or one that stands nowhere.
+    pub fn read(text: &str, substitutions: &[(&str, &str)]) -> Result<Self, DefinitionError> {
+        let mut text = text.to_owned();
+        for (name, value) in substitutions {
+            let slot = format!("${{{name}}}");
+            if !text.contains(&slot) {
+                return Err(DefinitionError::Wrong(format!("nothing stands for {slot}")));
+            }
+            text = text.replace(&slot, value);
+        }
+        if let Some((_, rest)) = text.split_once("${") {
+            let name = rest.split('}').next().unwrap_or_default();
+            return Err(DefinitionError::Wrong(format!("nothing is said for ${{{name}}}")));
+        }
+        let machine: Self = serde_json::from_str(&text)?;
+        machine.check(true)?;
+        Ok(machine)
+    }
+
+    fn check(&self, is_whole: bool) -> Result<(), DefinitionError> {
+        let wrong = |why: String| Err(DefinitionError::Wrong(why));
+        if is_whole && self.query_language.as_deref() != Some("JSONPath") {
+            return wrong("it does not say QueryLanguage JSONPath".into());
+        }
+        if is_whole && self.comment.as_ref().is_none_or(String::is_empty) {
+            return wrong("it does not say what it is for".into());
+        }
+        if let Some(config) = &self.processor_config
+            && (config.mode.as_str(), config.execution_type.as_str()) != ("DISTRIBUTED", "STANDARD")
+        {
+            return wrong(format!("a map that is {} and {}", config.mode, config.execution_type));
+        }
+        let mut reached = BTreeSet::new();
+        let mut open = vec![self.start_at.as_str()];
+        while let Some(name) = open.pop() {
+            let Some(state) = self.states.get(name) else {
+                return wrong(format!("there is no state {name}"));
+            };
+            if reached.insert(name) {
+                state.check(name)?;
+                open.extend(state.exits());
+            }
+        }
+        match self.states.keys().find(|name| !reached.contains(name.as_str())) {
+            Some(name) => wrong(format!("{name} cannot be reached")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State {
+    fn exits(&self) -> Vec<&str> {
+        match self {
+            Self::Task(task) => {
+                task.next.iter().chain(task.catch.iter().map(|c| &c.next)).map(String::as_str).collect()
+            }
+            Self::Parallel(both) => {
+                both.next.iter().chain(both.catch.iter().map(|c| &c.next)).map(String::as_str).collect()
+            }
+            Self::Choice(choice) => choice
+                .choices
+                .iter()
+                .map(|rule| &rule.next)
+                .chain([&choice.default])
+                .map(String::as_str)
+                .collect(),
+            Self::Pass(pass) => pass.next.iter().map(String::as_str).collect(),
+            Self::Map(map) => map.next.iter().map(String::as_str).collect(),
+            Self::Succeed { .. } | Self::Fail(_) => Vec::new(),
+        }
+    }
+
+    fn check(&self, name: &str) -> Result<(), DefinitionError> {
+        let wrong = |why: &str| Err(DefinitionError::Wrong(format!("{name}: {why}")));
+        let (next, end) = match self {
+            Self::Task(Task { next, end, .. })
+            | Self::Parallel(Parallel { next, end, .. })
+            | Self::Pass(Pass { next, end, .. }) => (next, *end),
+            Self::Map(map) => (&map.next, map.end),
+            Self::Choice(_) | Self::Succeed { .. } | Self::Fail(_) => (&None, true),
+        };
+        if next.is_some() == end {
+            return wrong("it has either a Next or an End");
+        }
+        let (templates, errors): (Vec<&Value>, Vec<&Vec<String>>) = match self {
+            Self::Task(task) => (
+                [&task.parameters].into_iter().chain(&task.result_selector).collect(),
+                task.retry.iter().map(|r| &r.error_equals).collect(),
+            ),
+            Self::Parallel(parallel) => {
+                for branch in &parallel.branches {
+                    branch.check(false)?;
+                }
+                (Vec::new(), Vec::new())
+            }
+            Self::Map(map) => {
+                map.item_processor.check(false)?;
+                if map.item_processor.processor_config.is_none() || map.item_batcher.max_items_per_batch == 0
+                {
+                    return wrong("only distributed maps with batches are known here");
+                }
+                let item = [&map.item_reader.parameters, &map.item_batcher.batch_input];
+                (item.into_iter().chain([&map.result_writer.parameters]).collect(), Vec::new())
+            }
+            Self::Pass(pass) => (pass.parameters.iter().collect(), Vec::new()),
+            Self::Choice(_) | Self::Succeed { .. } | Self::Fail(_) => (Vec::new(), Vec::new()),
+        };
+        for template in templates {
+            path::check(template).map_err(|why| DefinitionError::Wrong(format!("{name}: {why}")))?;
+        }
+        let catch = match self {
+            Self::Task(Task { catch, .. }) | Self::Parallel(Parallel { catch, .. }) => catch.as_slice(),
+            _ => &[],
+        };
+        // States.ALL stands alone and last, in retriers as in catchers.
+        let caught: Vec<&Vec<String>> = catch.iter().map(|c| &c.error_equals).collect();
+        for list in [errors, caught] {
+            for (place, names) in list.iter().enumerate() {
+                let has_all = names.iter().any(|name| name == "States.ALL");
+                if names.is_empty() || (has_all && (names.len() > 1 || place + 1 < list.len())) {
+                    return wrong("States.ALL stands alone, and last");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(states: &Value) -> Result<Machine, String> {
+        let text = json!({"Comment": "c", "QueryLanguage": "JSONPath", "StartAt": "A", "States": states});
+        Machine::read(&text.to_string(), &[]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        let task = |more: Value| {
+            let mut task =
+                json!({"Type": "Task", "Resource": "r", "Parameters": {}, "TimeoutSeconds": 1, "End": true});
+            task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({ "A": task })
+        };
+        assert!(check(&task(json!({}))).is_ok());
+        for (states, why) in [
+            (task(json!({"HeartbeatSeconds": 1})), "HeartbeatSeconds"),
+            (task(json!({"Next": "A"})), "either a Next or an End"),
+            (task(json!({"End": false, "Next": "B"})), "no state B"),
+            (task(json!({"Parameters": {"a.$": "$.x[0]"}})), "A: "),
+            (task(json!({"Parameters": {"a.$": "States.UUID()"}})), "States.UUID"),
+            (
+                task(json!({"Retry": [{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["x"]}]})),
+                "alone, and last",
+            ),
+            (task(json!({"Retry": [{"ErrorEquals": ["x"], "JitterStrategy": "SOME"}]})), "SOME"),
+            (task(json!({"Catch": [{"ErrorEquals": ["x"], "Next": "B"}]})), "no state B"),
+            (json!({"A": {"Type": "Wait", "Seconds": 1, "End": true}}), "Wait"),
+            (json!({"A": {"Type": "Succeed"}, "B": {"Type": "Succeed"}}), "B cannot be reached"),
+            (json!({"A": {"Type": "Choice", "Choices": []}}), "Default"),
+        ] {
+            let refusal = check(&states).expect_err(&states.to_string());
+            assert!(refusal.contains(why), "{states}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn every_name_is_substituted_and_every_substitution_stands_somewhere() {
+        let text = r#"{"Comment": "${One}", "QueryLanguage": "JSONPath", "StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#;
+        assert!(Machine::read(text, &[("One", "1")]).is_ok());
+        assert!(Machine::read(text, &[]).unwrap_err().to_string().contains("${One}"));
+        assert!(Machine::read(text, &[("One", "1"), ("Two", "2")]).is_err());
+        assert!(
+            Machine::read(r#"{"Comment": "c", "StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#, &[])
+                .is_err()
+        );
+    }
+}

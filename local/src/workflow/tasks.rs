@@ -1,0 +1,224 @@
+//! Decides what the states of Glimpse's workflows call on this machine: the functions here, and each other.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::definition::{DefinitionError, Machine};
+use super::engine::{Event, Execution, Fault, Tasks, Wait};
+use crate::lambda::{Function, Outcome};
+use crate::s3::Created;
+use crate::world::Entropy;
+
+const INVOKE: &str = "arn:aws:states:::lambda:invoke";
+const START: &str = "arn:aws:states:::states:startExecution";
+
+/// An execution of an upload's workflow.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its name, by which its twins are known.
+    pub name: String,
+    /// What it was given: an event of EventBridge.
+    pub input: Value,
+    /// Its result; none while it runs.
+    pub result: Option<Result<Value, Fault>>,
+    /// What happened.
+    pub events: Vec<Event>,
+}
+
+/// The workflows, and what they call. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Workflows(Arc<Inner>);
+
+struct Inner {
+    begin: Machine,
+    preview: Machine,
+    functions: BTreeMap<String, Function>,
+    entropy: Entropy,
+    records: Mutex<Vec<Record>>,
+    running: Mutex<JoinSet<()>>,
+}
+
+impl std::fmt::Debug for Workflows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workflows").field("records", &*self.records()).finish_non_exhaustive()
+    }
+}
+
+impl Workflows {
+    /// Those of that folder, with these functions: probe, poster, animation, storyboard, publish.
+    pub(crate) fn open(
+        folder: &Path,
+        functions: BTreeMap<String, Function>,
+        entropy: Entropy,
+    ) -> Result<Self, DefinitionError> {
+        let text = |name: &str| {
+            let file = folder.join(name);
+            fs::read_to_string(&file)
+                .map_err(|error| DefinitionError::Wrong(format!("{}: {error}", file.display())))
+        };
+        let begin = [("Partition", "aws"), ("Workflow", "preview")];
+        let preview = [
+            ("Partition", "aws"),
+            ("Probe", "probe"),
+            ("Poster", "poster"),
+            ("Animation", "animation"),
+            ("Storyboard", "storyboard"),
+            ("Publish", "publish"),
+        ];
+        Ok(Self(Arc::new(Inner {
+            begin: Machine::read(&text("begin.asl.json")?, &begin)?,
+            preview: Machine::read(&text("preview.asl.json")?, &preview)?,
+            functions,
+            entropy,
+            records: Mutex::default(),
+            running: Mutex::default(),
+        })))
+    }
+
+    /// Begins an upload's execution, as EventBridge does. Executions wait for nothing before they try again.
+    pub(crate) fn begin(&self, event: Value) {
+        let this = self.clone();
+        self.0.running().spawn(async move {
+            let result = this.execution().run(&this.0.begin, event).await;
+            if let Err(fault) = result {
+                tracing::error!(
+                    error = fault.error,
+                    cause = fault.cause,
+                    "an upload's workflow did not begin"
+                );
+            }
+        });
+    }
+
+    /// Every execution that was begun, oldest first.
+    pub(crate) fn list(&self) -> Vec<Record> {
+        self.records().clone()
+    }
+
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.0.functions.values()
+    }
+
+    pub(crate) fn function(&self, name: &str) -> Option<&Function> {
+        self.0.functions.get(name)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.0.running().abort_all();
+    }
+
+    fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.0.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn execution(&self) -> Execution {
+        let wait: Wait = Arc::new(|_| Box::pin(tokio::task::yield_now()));
+        let entropy = self.0.entropy.clone();
+        let chance = move || f64::from(u8::from_str_radix(&entropy.name()[..2], 16).unwrap_or(0)) / 255.0;
+        Execution::new(Arc::new(self.clone()), wait, chance)
+    }
+
+    /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>: a name is used once.
+    fn start(&self, parameters: &Value) -> Result<Value, Fault> {
+        let (Some("preview"), Some(name)) =
+            (parameters["StateMachineArn"].as_str(), parameters["Name"].as_str())
+        else {
+            return Err(Fault::new("StepFunctions.StateMachineDoesNotExistException", parameters));
+        };
+        if name.len() > 80 || name.contains(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_')) {
+            return Err(Fault::new("StepFunctions.InvalidNameException", name));
+        }
+        let mut records = self.records();
+        if records.iter().any(|record| record.name == name) {
+            return Err(Fault::new("StepFunctions.ExecutionAlreadyExistsException", name));
+        }
+        let (place, input) = (records.len(), parameters["Input"].clone());
+        records.push(Record {
+            name: name.to_owned(),
+            input: input.clone(),
+            result: None,
+            events: Vec::new(),
+        });
+        drop(records);
+        let this = self.clone();
+        self.0.running().spawn(async move {
+            let execution = this.execution();
+            let result = execution.run(&this.0.preview, input).await;
+            let mut records = this.records();
+            records[place].events = execution.events();
+            records[place].result = Some(result);
+        });
+        Ok(
+            json!({ "ExecutionArn": format!("arn:aws:states:us-east-1:000000000000:execution:preview:{name}") }),
+        )
+    }
+
+    async fn invoke(&self, parameters: &Value) -> Result<Value, Fault> {
+        let name = parameters["FunctionName"].as_str().unwrap_or_default();
+        let Some(function) = self.function(name) else {
+            return Err(Fault::new("Lambda.ResourceNotFoundException", name));
+        };
+        match function.invoke(parameters["Payload"].to_string()).await {
+            Outcome::Success(bytes) => {
+                let payload: Value = serde_json::from_slice(&bytes).map_err(Fault::runtime)?;
+                Ok(json!({ "ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200 }))
+            }
+            Outcome::Failure { kind, payload } => Err(Fault::new(kind, String::from_utf8_lossy(&payload))),
+            Outcome::Running => Err(Fault::new("Lambda.ServiceException", "it did not come to an end")),
+        }
+    }
+}
+
+impl Inner {
+    fn running(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Tasks for Workflows {
+    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, Fault> {
+        match resource {
+            INVOKE => self.invoke(&parameters).await,
+            START => self.start(&parameters),
+            other => Err(Fault::runtime(format!("{other} is not known here"))),
+        }
+    }
+}
+
+/// What EventBridge says of a new object, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>. `id` is
+/// the event's own: its twins have others.
+pub fn bridge_event(created: &Created, bucket: &str, region: &str, id: &str) -> Value {
+    let time = Timestamp::from_millisecond(created.at_ms).unwrap_or_default();
+    json!({
+        "version": "0",
+        "id": id,
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "account": "000000000000",
+        "time": format!("{time:.0}"),
+        "region": region,
+        "resources": [format!("arn:aws:s3:::{bucket}")],
+        "detail": {
+            "version": "0",
+            "bucket": { "name": bucket },
+            "object": {
+                "key": created.key,
+                "size": created.bytes,
+                "etag": created.etag,
+                "sequencer": format!("{:018X}", created.sequencer),
+            },
+            "request-id": created.origin.request_id,
+            "requester": "000000000000",
+            "source-ip-address": created.origin.source_ip,
+            "reason": created.origin.event.trim_start_matches("ObjectCreated:"),
+        },
+    })
+}

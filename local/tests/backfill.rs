@@ -1,0 +1,207 @@
+//! A backfill of ten thousand videos by the project's own definition, with functions that take their time by a clock of the
+//! test's own: how many batches, how many at once, what is refused for want of concurrency and tried again.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+#![expect(clippy::print_stdout, reason = "what was counted is shown with --nocapture")]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use glimpse_local::workflow::{Event, Execution, Fault, Machine, Tasks};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const VIDEOS: u64 = 10_000;
+/// What a minute of 1080p takes, docs/operating.md.
+const ONE: Duration = Duration::from_millis(2700);
+
+/// A bucket of [`VIDEOS`] and a function that runs `reserved` times at once.
+#[derive(Default)]
+struct Account {
+    reserved: u64,
+    /// Every so many videos fail at their batch's first try; 0: none.
+    weak: u64,
+    /// Every so many videos fail always; 0: none.
+    broken: u64,
+    running: AtomicU64,
+    peak: AtomicU64,
+    calls: AtomicU64,
+    throttled: AtomicU64,
+    /// How often each batch was begun, by its first key.
+    tries: Mutex<BTreeMap<String, u64>>,
+    made: Mutex<BTreeMap<String, u64>>,
+    written: Mutex<BTreeMap<String, Value>>,
+}
+
+#[async_trait]
+impl Tasks for Account {
+    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, Fault> {
+        match resource {
+            "arn:aws:states:::s3:listObjectsV2" => {
+                assert_eq!(parameters, json!({"Bucket": "bucket", "Prefix": "uploads/"}));
+                let item = |n: u64| json!({"Key": format!("uploads/o/{n:05}"), "Etag": "\"e\"", "Size": 1});
+                Ok(json!({ "Contents": (0..VIDEOS).map(item).collect::<Vec<_>>() }))
+            }
+            "arn:aws:states:::s3:putObject" => {
+                let key = parameters["Key"].as_str().unwrap().to_owned();
+                self.written.lock().unwrap().insert(key, parameters["Body"].clone());
+                Ok(json!({}))
+            }
+            "arn:aws:states:::lambda:invoke" => self.invoke(&parameters["Payload"]["backfill"]).await,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+impl Account {
+    async fn invoke(&self, batch: &Value) -> Result<Value, Fault> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.running.fetch_add(1, Ordering::Relaxed) >= self.reserved {
+            self.running.fetch_sub(1, Ordering::Relaxed);
+            self.throttled.fetch_add(1, Ordering::Relaxed);
+            return Err(Fault::new("Lambda.TooManyRequestsException", "Rate Exceeded."));
+        }
+        self.peak.fetch_max(self.running.load(Ordering::Relaxed), Ordering::Relaxed);
+        let items = batch["Items"].as_array().unwrap();
+        let keys: Vec<&str> = items.iter().map(|item| item["Key"].as_str().unwrap()).collect();
+        let tries = {
+            let mut tries = self.tries.lock().unwrap();
+            let tries = tries.entry(keys[0].to_owned()).or_default();
+            *tries += 1;
+            *tries
+        };
+        let mut failed = false;
+        for key in keys {
+            if self.made.lock().unwrap().contains_key(key) {
+                continue;
+            }
+            tokio::time::sleep(ONE).await;
+            let number: u64 = key[key.len() - 5..].parse().unwrap();
+            let is_hit = |every: u64| every > 0 && number % every == every - 1;
+            if is_hit(self.broken) || (is_hit(self.weak) && tries == 1) {
+                failed = true;
+            } else {
+                *self.made.lock().unwrap().entry(key.to_owned()).or_default() += 1;
+            }
+        }
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        if failed {
+            return Err(Fault::new("upstream", "failed"));
+        }
+        Ok(json!({ "StatusCode": 200, "Payload": { "made": 10 } }))
+    }
+
+    fn made(&self) -> u64 {
+        self.made.lock().unwrap().len() as u64
+    }
+
+    fn batches(&self) -> usize {
+        self.tries.lock().unwrap().len()
+    }
+
+    fn report(&self, name: &str) -> Vec<Value> {
+        self.written.lock().unwrap()[name].as_array().unwrap().clone()
+    }
+}
+
+fn of(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
+
+fn machine() -> Machine {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../workflow/backfill.asl.json");
+    let text = std::fs::read_to_string(file).unwrap();
+    Machine::read(&text, &[("Partition", "aws"), ("Bucket", "bucket"), ("Preview", "preview")]).unwrap()
+}
+
+struct Ran {
+    account: Arc<Account>,
+    execution: Execution,
+    result: Result<Value, Fault>,
+    hours: f64,
+}
+
+/// Runs it by the test's clock, and shows what happened.
+async fn run(what: &str, account: Account, input: Value) -> Ran {
+    let account = Arc::new(account);
+    // A chance that is spread, and the same every time.
+    let state = AtomicU64::new(7);
+    let chance = move || {
+        let next = state.load(Ordering::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.store(next, Ordering::Relaxed);
+        (next >> 33) as f64 / f64::from(1_u32 << 31)
+    };
+    let wait = Arc::new(|time| -> BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(time)) });
+    let tasks: Arc<dyn Tasks> = account.clone();
+    let execution = Execution::new(tasks, wait, chance);
+    let started = Instant::now();
+    let result = execution.run(&machine(), input).await;
+    let hours = started.elapsed().as_secs_f64() / 3600.0;
+    println!(
+        "{what}: {} batches, {} calls of the function, {} at once at the most, {} refused for want of concurrency, \
+         {} state transitions, {hours:.2} h",
+        account.batches(),
+        of(&account.calls),
+        of(&account.peak),
+        of(&account.throttled),
+        execution.transitions(),
+    );
+    Ran { account, execution, result, hours }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_videos_ten_at_a_time() {
+    let account = Account { reserved: 1000, weak: 97, ..Account::default() };
+    let Ran { account, result, hours, .. } = run("ten at once", account, json!({})).await;
+    assert_eq!(result.unwrap()["ResultWriterDetails"]["Key"], "backfill/manifest.json");
+    assert_eq!(account.batches(), 1000, "batches of ten");
+    assert_eq!(of(&account.peak), 10, "never more at once than is said");
+    assert_eq!(of(&account.throttled), 0);
+    assert_eq!(
+        (account.made(), account.made.lock().unwrap().values().max()),
+        (VIDEOS, Some(&1)),
+        "each once"
+    );
+    // 103 videos failed once, each in another batch.
+    assert_eq!(of(&account.calls), 1000 + VIDEOS / 97);
+    assert_eq!(account.report("backfill/SUCCEEDED_0.json").len(), 1000);
+    assert!((0.74..1.0).contains(&hours), "{hours}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_at_once_than_there_is_concurrency_is_tried_again_and_spread() {
+    let account = Account { reserved: 40, weak: 97, ..Account::default() };
+    let ran = run("100 at once where 40 may run", account, json!({"concurrency": 100})).await;
+    let account = &ran.account;
+    assert!(ran.result.is_ok(), "{:?}", ran.result);
+    assert_eq!((of(&account.peak), account.made()), (40, VIDEOS));
+    let throttled = of(&account.throttled);
+    assert!((500..20_000).contains(&throttled), "{throttled}");
+    for event in ran.execution.events() {
+        if let Event::Retried { wait, longest, retry, .. } = event {
+            let is_bounded = wait <= longest && longest <= Duration::from_mins(5) && retry < 60;
+            assert!(is_bounded, "{wait:?} of {longest:?}, {retry}");
+        }
+    }
+    assert_eq!(ran.execution.transitions() as u64, 3 + of(&account.calls));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_failures_are_put_up_with_and_many_end_it() {
+    let account = Account { reserved: 1000, broken: 2000, ..Account::default() };
+    let Ran { account, result, .. } = run("five that always fail", account, json!({"concurrency": 50})).await;
+    assert!(result.is_ok(), "{result:?}");
+    let failed = account.report("backfill/FAILED_0.json");
+    assert_eq!(failed.len(), 5);
+    assert!(failed[0]["Input"].as_str().unwrap().contains("uploads/o/0"), "{failed:?}");
+    assert_eq!(account.made(), VIDEOS - 5, "the others of their batches were made");
+
+    let account = Account { reserved: 1000, broken: 50, ..Account::default() };
+    let ran = run("one of fifty always fails", account, json!({"concurrency": 50})).await;
+    assert_eq!(ran.result.unwrap_err().error, "States.ExceedToleratedFailureThreshold");
+    assert!(ran.account.batches() < 500, "it ends early");
+}
