@@ -297,7 +297,8 @@ impl<S: Store> Workshop<S> {
             passthrough: progress.passthrough.clone(),
         };
         let Source { name, bytes, content_type, .. } = progress.source.clone();
-        let note = FailureNote { failure, name, bytes, content_type };
+        let visibility = (!content_type.is_empty()).then_some(progress.visibility);
+        let note = FailureNote { failure, name, bytes, content_type, visibility };
         if let Err(error) = publish::failure(&*self.store, &note).await {
             // The message goes to the dead letters all the same, and the log is all that is left to tell.
             tracing::error!(video = %job.video, %error, "the last failure could not be written down");

@@ -91,13 +91,13 @@ impl News {
 
     /// What the note of a failure tells.
     pub fn of_failure(note: &FailureNote, public_url: &str) -> Self {
-        let FailureNote { failure, name, bytes, content_type } = note;
+        let FailureNote { failure, name, bytes, content_type, visibility } = note;
         let uploaded = Uploaded {
             name: name.clone(),
             bytes: *bytes,
             content_type: content_type.clone(),
             passthrough: failure.passthrough.clone(),
-            visibility: None,
+            visibility: *visibility,
         };
         let video = Video::without_manifest(failure.video, uploaded, Some(failure), &public_url);
         Self::new(Kind::Failed, failure.video, failure.failed_at, &video)
@@ -226,7 +226,13 @@ mod tests {
             failed_at: 1,
             passthrough: manifest.passthrough.clone(),
         };
-        let note = FailureNote { failure, name: "a.mp4".into(), bytes: 7, content_type: "video/mp4".into() };
+        let note = FailureNote {
+            failure,
+            name: "a.mp4".into(),
+            bytes: 7,
+            content_type: "video/mp4".into(),
+            visibility: Some(Visibility::Signed),
+        };
         let failed = News::of_failure(&note, "https://v.example");
         for (news, kind, state) in [
             (&rejected, "video.rejected", "rejected"),

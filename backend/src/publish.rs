@@ -27,6 +27,9 @@ pub struct FailureNote {
     /// Its declared type.
     #[serde(default)]
     pub content_type: String,
+    /// Who may see its pictures; `None` if nothing could be asked about it.
+    #[serde(default)]
+    pub visibility: Option<Visibility>,
 }
 
 /// An outcome that stands, and may be replaced by a newer one.

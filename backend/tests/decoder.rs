@@ -116,6 +116,6 @@ async fn a_decoder_that_is_missing_is_our_fault() {
     let mut scene = scene(&folder, "exit 0");
     scene.workshop.tools.ffmpeg = folder.path().join("nothing");
     let result = scene.run().await.result;
-    assert_eq!(result.map_err(|error| error.code()), Err(Code::Internal));
+    assert_eq!(result.map_err(|error| error.code()), Err(Code::NoDecoder));
     assert_eq!(scene.manifest(), None);
 }

@@ -251,7 +251,13 @@ async fn an_outcome_that_cannot_be_read_yet_is_told_later() {
         "version": 1, "video": VIDEO, "owner": Owner::of("i", "s"), "code": "upstream", "failed_at": 1,
     }))
     .unwrap();
-    let note = FailureNote { failure, name: "a.mp4".into(), bytes: 7, content_type: "video/mp4".into() };
+    let note = FailureNote {
+        failure,
+        name: "a.mp4".into(),
+        bytes: 7,
+        content_type: "video/mp4".into(),
+        visibility: None,
+    };
     publish::failure(&*room.store, &note).await.unwrap();
     let key = Key::Failure(VIDEO.parse().unwrap());
     assert!(!deliver_text(&room, written(&key), 1).await);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 use glimpse_contract::{
-    Code, Failure, Key, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause, Source,
-    State, Variant, VideoId, decode_name,
+    Code, Failure, Key, MANIFEST_VERSION, Manifest, Output, Owner, Passthrough, Reads, RejectedBecause,
+    Source, State, Variant, VideoId, Visibility, decode_name,
 };
 
 use super::{Face, Fault, Found, Handed, Made, Task};
@@ -156,13 +156,10 @@ impl<S: Store> Publisher<S> {
         found: Option<Found>,
         job: Option<&Job>,
     ) -> Result<bool, JobError> {
-        let (video, owner, source, passthrough) = match (found, job) {
+        let About { video, owner, source, visibility, passthrough } = match (found, job) {
             (Some(Found::Look(task)), _) => of_draft(task.draft),
             (Some(Found::Refused { draft, .. }), _) => of_draft(*draft),
-            (_, Some(job)) => {
-                let (source, passthrough) = self.asked(job).await;
-                (job.video, job.owner.clone(), source, passthrough)
-            }
+            (_, Some(job)) => self.asked(job).await,
             _ => return Ok(false),
         };
         let is_done = publish::is_done(&*self.store, video).await?;
@@ -176,17 +173,24 @@ impl<S: Store> Publisher<S> {
                 passthrough,
             };
             let Source { name, bytes, content_type, .. } = source;
-            publish::failure(&*self.store, &FailureNote { failure, name, bytes, content_type }).await?;
+            let note = FailureNote { failure, name, bytes, content_type, visibility };
+            publish::failure(&*self.store, &note).await?;
         }
         self.clear(video).await;
         Ok(!is_done)
     }
 
     /// What the upload says of itself, as far as anything can be asked about it.
-    async fn asked(&self, job: &Job) -> (Source, Passthrough) {
-        let Ok(head) = self.store.head(&job.key).await else { return Default::default() };
+    async fn asked(&self, job: &Job) -> About {
+        let (video, owner) = (job.video, job.owner.clone());
+        let Ok(head) = self.store.head(&job.key).await else {
+            let (source, passthrough) = Default::default();
+            return About { video, owner, source, visibility: None, passthrough };
+        };
         let (content_type, name) = (head.content_type, decode_name(&head.name));
-        (Source { bytes: head.bytes, content_type, name, ..Source::default() }, head.passthrough)
+        let visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
+        let source = Source { bytes: head.bytes, content_type, name, ..Source::default() };
+        About { video, owner, source, visibility: Some(visibility), passthrough: head.passthrough }
     }
 
     /// Removes what was staged. What is left goes by the bucket's own rule.
@@ -200,8 +204,18 @@ impl<S: Store> Publisher<S> {
     }
 }
 
-fn of_draft(draft: Manifest) -> (VideoId, glimpse_contract::Owner, Source, Passthrough) {
-    (draft.video, draft.owner, draft.source, draft.passthrough)
+/// What is told of a video that failed.
+struct About {
+    video: VideoId,
+    owner: Owner,
+    source: Source,
+    visibility: Option<Visibility>,
+    passthrough: Passthrough,
+}
+
+fn of_draft(draft: Manifest) -> About {
+    let Manifest { video, owner, source, visibility, passthrough, .. } = draft;
+    About { video, owner, source, visibility: Some(visibility), passthrough }
 }
 
 fn sum(one: Reads, other: Reads) -> Reads {
