@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use http::Method;
 
-/// How long the bytes before a cut have to reach the network.
-const FLUSH: Duration = Duration::from_millis(50);
+/// How long the bytes before a cut have to reach whoever reads them: a broken connection drops what lies unread.
+const FLUSH: Duration = Duration::from_millis(400);
 
 /// How an answer goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
