@@ -4,6 +4,7 @@
 //! `GLIMPSE_PREVIEW`, `GLIMPSE_FFMPEG`, `GLIMPSE_FFPROBE` (the Lambda's), `GLIMPSE_REFERENCE_FFMPEG` (which makes clips),
 //! `GLIMPSE_NODE`, `GLIMPSE_CHROMIUM`, `GLIMPSE_PYTHON`.
 
+pub mod browser;
 pub mod keys;
 pub mod media;
 pub mod person;

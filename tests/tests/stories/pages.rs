@@ -1,16 +1,13 @@
 //! A link to a video is a page, a card on other sites, and facts for programs.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use e2e::person::{Answer, Person, fetch};
 use e2e::stack::{Options, Stack};
-use e2e::{eventually, media, named};
+use e2e::{eventually, media};
 use glimpse_contract::VideoId;
 use reqwest::Method;
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::process::Command;
 
 const BARE: &str = "public, max-age=300, stale-while-revalidate=86400";
 
@@ -206,23 +203,5 @@ async fn a_page_says_why_there_is_nothing_to_see() {
 /// Pages in a real browser: `tests/browser/pages.mjs`.
 #[tokio::test]
 async fn a_page_is_watched_scrubbed_framed_and_played() {
-    let stack = Stack::start(Options { oidc: true, ..Options::default() }).await;
-    let folder = TempDir::new().unwrap();
-    let clip = folder.path().join("Ski trip.mp4");
-    media::make(12, "1280x720", &clip);
-    let root = named("GLIMPSE_ROOT");
-    let status = Command::new(named("GLIMPSE_NODE"))
-        .arg(root.join("tests/browser/pages.mjs"))
-        .env("GLIMPSE_EDGE_URL", &stack.edge)
-        .env("GLIMPSE_CLIP", &clip)
-        .env("GLIMPSE_SCREENSHOTS", root.join("target/screenshots"))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .status()
-        .await
-        .unwrap();
-    if !status.success() {
-        println!("{}", stack.lines().join("\n"));
-    }
-    assert!(status.success(), "the story did not end well: see above");
+    e2e::browser::tell("pages.mjs").await;
 }

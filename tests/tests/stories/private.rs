@@ -292,14 +292,14 @@ async fn its_page_and_facts_are_its_owners_alone() {
     let opened = signer.jwt("thumbnail.jpg", "t", until, &json!({}));
     assert_eq!(get(&opened).await.status, 200, "the control: this token opens a picture");
     let token = opened.split_once('?').unwrap().1;
-    let signed = |target: &str| picture_path(target, until, "new", &secret("new"));
+    let by_hmac = |target: &str| picture_path(target, until, "new", &secret("new"));
     let asked = [
         (page.clone(), ""),
         (format!("{page}?{token}"), ""),
-        (signed(&page), ""),
+        (by_hmac(&page), ""),
         (meta.clone(), ""),
         (format!("{meta}?{token}"), ""),
-        (signed(&meta), ""),
+        (by_hmac(&meta), ""),
         (oembed.clone(), ""),
         (format!("{oembed}&{token}"), ""),
         (page.clone(), seen.header("etag")),

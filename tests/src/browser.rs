@@ -1,0 +1,33 @@
+//! Decides what a script of `tests/browser` is given to tell its story: a stack with a real OpenID provider, a clip, and
+//! where its screenshots go.
+
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::stack::{Options, Stack};
+use crate::{media, named};
+
+/// Runs the script with Node.js, which drives a real Chromium.
+///
+/// # Panics
+/// If the story does not end well, with what the stack said.
+pub async fn tell(script: &str) {
+    let stack = Stack::start(Options { oidc: true, ..Options::default() }).await;
+    let folder = TempDir::new().expect("a folder for the clip");
+    let clip = folder.path().join("Ski trip.mp4");
+    media::make(12, "1280x720", &clip);
+    let root = named("GLIMPSE_ROOT");
+    let status = Command::new(named("GLIMPSE_NODE"))
+        .arg(root.join("tests/browser").join(script))
+        .env("GLIMPSE_EDGE_URL", &stack.edge)
+        .env("GLIMPSE_CLIP", &clip)
+        .env("GLIMPSE_SCREENSHOTS", root.join("target/screenshots"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .expect("node starts");
+    assert!(status.success(), "the story did not end well; the stack said:\n{}", stack.lines().join("\n"));
+}
