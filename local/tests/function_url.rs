@@ -9,9 +9,6 @@ mod common;
 
 use std::path::PathBuf;
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use common::Bed;
 use glimpse_local::FunctionUrlSettings;
 use reqwest::{Method, Response};
@@ -36,20 +33,7 @@ fn signed(
     secret: &str,
     body: &[u8],
 ) -> Vec<(String, String)> {
-    let settings = &bed.client.settings;
-    let identity = Credentials::new(&settings.access_key_id, secret, None, None, "test").into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(&settings.region)
-        .name(service)
-        .time(common::now())
-        .settings(SigningSettings::default())
-        .build()
-        .unwrap();
-    let request =
-        SignableRequest::new(method.as_str(), url, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
-    let (instructions, _) = sign(request, &params.into()).unwrap().into_parts();
-    instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    common::signed(bed, (method.as_str(), url, service), std::iter::empty(), secret, body)
 }
 
 async fn call(bed: &Bed, method: Method, url: &str, headers: &[(String, String)], body: &[u8]) -> Response {

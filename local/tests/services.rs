@@ -9,9 +9,6 @@ mod common;
 
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use common::Bed;
 use glimpse_contract::{Key, VideoId};
 use glimpse_local::{NotifySettings, Published};
@@ -37,21 +34,11 @@ impl<'a> Client<'a> {
     }
 
     async fn post(&self, service: &str, headers: &[(&str, &str)], body: String) -> Response {
-        let settings = &self.bed.client.settings;
-        let identity = Credentials::new(&settings.access_key_id, &self.secret, None, None, "test").into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&settings.region)
-            .name(service)
-            .time(common::now())
-            .settings(SigningSettings::default())
-            .build()
-            .unwrap();
-        let signable = SignableBody::Bytes(body.as_bytes());
-        let request = SignableRequest::new("POST", &self.url, headers.iter().copied(), signable).unwrap();
-        let (instructions, _) = sign(request, &params.into()).unwrap().into_parts();
-        let mut request = self.bed.client.http.post(&self.url).body(body.clone());
-        for (name, value) in headers.iter().copied().chain(instructions.headers()) {
+        let target = ("POST", self.url.as_str(), service);
+        let signed = common::signed(self.bed, target, headers.iter().copied(), &self.secret, body.as_bytes());
+        let mut request = self.bed.client.http.post(&self.url).body(body);
+        let signed = signed.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in headers.iter().copied().chain(signed) {
             request = request.header(name, value);
         }
         request.send().await.unwrap()

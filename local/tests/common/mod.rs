@@ -18,7 +18,7 @@ use tempfile::TempDir;
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-type Pairs = Vec<(String, String)>;
+pub(crate) type Pairs = Vec<(String, String)>;
 
 pub(crate) struct Bed {
     pub(crate) cloud: Cloud,
@@ -180,6 +180,29 @@ impl S3Client {
         }
         url
     }
+}
+
+/// The headers that AWS's own crate signs a request to a service with, without those of S3.
+pub(crate) fn signed<'a>(
+    bed: &Bed,
+    (method, url, service): (&'a str, &'a str, &str),
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    secret: &str,
+    body: &'a [u8],
+) -> Pairs {
+    let settings = &bed.client.settings;
+    let identity = Credentials::new(&settings.access_key_id, secret, None, None, "test").into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(&settings.region)
+        .name(service)
+        .time(now())
+        .settings(SigningSettings::default())
+        .build()
+        .unwrap();
+    let request = SignableRequest::new(method, url, headers, SignableBody::Bytes(body)).unwrap();
+    let (instructions, _) = sign(request, &params.into()).unwrap().into_parts();
+    instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The wall clock: s3s has its own, so signatures must be of now.
