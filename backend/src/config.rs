@@ -23,14 +23,8 @@ pub struct ConfigErrors(pub Vec<String>);
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The bucket's region.
-    pub region: String,
-    /// The role's credentials; Lambda renews them by replacing the process.
-    pub credentials: Credentials,
-    /// Another S3 than AWS's, addressed by path.
-    pub endpoint: Option<String>,
-    /// The one bucket that sources are read from and pictures are written to.
-    pub bucket: String,
+    /// The one bucket that sources are read from and pictures are written to, and who asks it.
+    pub place: Place,
     /// The decoder and encoder.
     pub tools: Tools,
     /// At this delivery of a message a failure is written down as the last one.
@@ -54,7 +48,7 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let Place { region, credentials, endpoint, bucket } = place(&lookup, &mut errors);
+        let place = place(&lookup, &mut errors);
         let max_receives = match get("GLIMPSE_MAX_RECEIVES").map(|text| text.parse::<u32>()) {
             None => MAX_RECEIVES,
             Some(Ok(number)) if (1..=1000).contains(&number) => number,
@@ -75,7 +69,7 @@ impl Config {
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
-        Ok(Self { region, credentials, endpoint, bucket, tools, max_receives })
+        Ok(Self { place, tools, max_receives })
     }
 }
 
@@ -85,22 +79,35 @@ impl fmt::Display for Tools {
     }
 }
 
-/// The bucket, and who asks it; what is missing or wrong is added to `errors`.
+/// A value that has to be there; one that is missing is added to `errors`, and empty.
+pub(crate) fn need(lookup: impl Fn(&str) -> Option<String>, name: &str, errors: &mut Vec<String>) -> String {
+    lookup(name).filter(|value| !value.is_empty()).unwrap_or_else(|| {
+        errors.push(format!("{name} is missing"));
+        String::new()
+    })
+}
+
+/// An origin that may be there; one that is none is added to `errors`.
+pub(crate) fn endpoint(
+    lookup: impl Fn(&str) -> Option<String>,
+    name: &str,
+    errors: &mut Vec<String>,
+) -> Option<String> {
+    let url = lookup(name).filter(|value| !value.is_empty());
+    if url.as_deref().is_some_and(|url| !is_endpoint(url)) {
+        errors.push(format!("{name} is not an http or https origin"));
+    }
+    url
+}
+
+/// The bucket, and who asks it; what is missing or wrong is added to `errors`. Lambda renews the role's credentials by
+/// replacing the process.
 pub(crate) fn place(lookup: impl Fn(&str) -> Option<String>, errors: &mut Vec<String>) -> Place {
     let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
-    let mut need = |name: &str| {
-        get(name).unwrap_or_else(|| {
-            errors.push(format!("{name} is missing"));
-            String::new()
-        })
-    };
-    let region = need("AWS_REGION");
-    let (key_id, secret) = (need("AWS_ACCESS_KEY_ID"), need("AWS_SECRET_ACCESS_KEY"));
-    let bucket = need("S3_BUCKET");
-    let endpoint = get("AWS_ENDPOINT_URL_S3");
-    if endpoint.as_deref().is_some_and(|url| !is_endpoint(url)) {
-        errors.push("AWS_ENDPOINT_URL_S3 is not an http or https origin".into());
-    }
+    let [region, key_id, secret, bucket] =
+        ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_BUCKET"]
+            .map(|name| need(&lookup, name, errors));
+    let endpoint = endpoint(&lookup, "AWS_ENDPOINT_URL_S3", errors);
     let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
     Place { region, credentials, endpoint, bucket }
 }
@@ -153,7 +160,10 @@ mod tests {
     #[test]
     fn reads_a_whole_environment() {
         let config = with(&[]).unwrap();
-        assert_eq!((config.bucket.as_str(), config.max_receives, config.endpoint), ("glimpse", 5, None));
+        assert_eq!(
+            (config.place.bucket.as_str(), config.max_receives, config.place.endpoint),
+            ("glimpse", 5, None)
+        );
         assert_eq!(config.tools.ffprobe, Path::new("/bin/sh"), "a bare name is looked up");
     }
 

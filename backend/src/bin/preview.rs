@@ -19,14 +19,14 @@ async fn main() -> anyhow::Result<()> {
     lambda::log();
     let config = Config::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
     let workshop = Arc::new(Workshop {
-        store: Arc::new(S3::new(&config)),
+        store: Arc::new(S3::new(&config.place)),
         tools: config.tools.clone(),
         now_ms: lambda::now_ms,
         random: lambda::random,
         max_receives: config.max_receives,
         patience: Patience::default(),
     });
-    let bucket = Arc::new(config.bucket);
+    let bucket = Arc::new(config.place.bucket);
     lambda::serve(MARGIN, move |event, deadline| {
         let (workshop, bucket) = (Arc::clone(&workshop), Arc::clone(&bucket));
         async move {

@@ -17,7 +17,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 async fn main() -> anyhow::Result<()> {
     lambda::log();
     let config = Config::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
-    let store = S3::at(&config.place);
+    let store = S3::new(&config.place);
     let patrol = Arc::new(Patrol {
         uploads: store.clone(),
         store,

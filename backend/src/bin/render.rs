@@ -18,7 +18,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 async fn main() -> anyhow::Result<()> {
     lambda::log();
     let config = Config::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
-    let store = Arc::new(S3::new(&config));
+    let store = Arc::new(S3::new(&config.place));
     let cameras = Rental {
         store: Arc::clone(&store),
         tools: config.tools.clone(),

@@ -20,7 +20,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 async fn main() -> anyhow::Result<()> {
     lambda::log();
     let config = StepConfig::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
-    let store = Arc::new(S3::at(&config.place));
+    let store = Arc::new(S3::new(&config.place));
     let station = Arc::new(match config.tools {
         Some(tools) => Station::Look(
             config.step,

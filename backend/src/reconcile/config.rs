@@ -1,8 +1,6 @@
 //! Decides what the reconciler must be told by its environment, and refuses to start with half of it.
 
-use aws_credential_types::Credentials;
-
-use crate::config::{ConfigErrors, is_endpoint};
+use crate::config::{self, ConfigErrors};
 use crate::store::s3::Place;
 
 /// The whole configuration. Its `Debug` shows no secret.
@@ -22,30 +20,14 @@ impl Config {
     /// # Errors
     /// All that is wrong at once, without values.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let mut need = |name: &str| {
-            get(name).unwrap_or_else(|| {
-                errors.push(format!("{name} is missing"));
-                String::new()
-            })
-        };
-        let region = need("AWS_REGION");
-        let (key_id, secret) = (need("AWS_ACCESS_KEY_ID"), need("AWS_SECRET_ACCESS_KEY"));
-        let (bucket, queue_url) = (need("S3_BUCKET"), need("UPLOAD_QUEUE_URL"));
-        let mut endpoint = |name: &str| {
-            let url = get(name);
-            if url.as_deref().is_some_and(|url| !is_endpoint(url)) {
-                errors.push(format!("{name} is not an http or https origin"));
-            }
-            url
-        };
-        let (endpoint, queue_endpoint) = (endpoint("AWS_ENDPOINT_URL_S3"), endpoint("AWS_ENDPOINT_URL_SQS"));
+        let place = config::place(&lookup, &mut errors);
+        let queue_url = config::need(&lookup, "UPLOAD_QUEUE_URL", &mut errors);
+        let queue_endpoint = config::endpoint(&lookup, "AWS_ENDPOINT_URL_SQS", &mut errors);
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
-        let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
-        Ok(Self { place: Place { region, credentials, endpoint, bucket }, queue_url, queue_endpoint })
+        Ok(Self { place, queue_url, queue_endpoint })
     }
 }
 

@@ -35,9 +35,7 @@ impl StepConfig {
             (Some(place(&lookup, &mut errors)), None)
         } else {
             match Config::from_lookup(&lookup) {
-                Ok(Config { region, credentials, endpoint, bucket, tools, .. }) => {
-                    (Some(Place { region, credentials, endpoint, bucket }), Some(tools))
-                }
+                Ok(Config { place, tools, .. }) => (Some(place), Some(tools)),
                 Err(ConfigErrors(more)) => {
                     errors.extend(more);
                     (None, None)

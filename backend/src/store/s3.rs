@@ -25,7 +25,6 @@ use glimpse_contract::{Key, META_NAME, META_VISIBILITY, Passthrough, Visibility}
 use tokio::time::timeout;
 
 use super::{Body, Head, Store, StoreError};
-use crate::config::Config;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Until an answer's first byte; a body has its own clock, where it is read.
@@ -57,18 +56,8 @@ pub struct Place {
 }
 
 impl S3 {
-    /// A client for the configured bucket. It connects when it is first asked.
-    pub fn new(config: &Config) -> Self {
-        Self::at(&Place {
-            region: config.region.clone(),
-            credentials: config.credentials.clone(),
-            endpoint: config.endpoint.clone(),
-            bucket: config.bucket.clone(),
-        })
-    }
-
     /// A client for a bucket. It connects when it is first asked.
-    pub fn at(place: &Place) -> Self {
+    pub fn new(place: &Place) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -344,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_client_cannot_print_its_secret() {
-        let config = Config {
+        let place = Place {
             region: "us-east-1".into(),
             credentials: aws_credential_types::Credentials::new(
                 "AKIDEXAMPLE",
@@ -355,10 +344,8 @@ mod tests {
             ),
             endpoint: Some("http://127.0.0.1:9000".into()),
             bucket: "glimpse".into(),
-            tools: crate::config::Tools { ffmpeg: "/bin/sh".into(), ffprobe: "/bin/sh".into() },
-            max_receives: 5,
         };
-        let text = format!("{:?}", S3::new(&config));
+        let text = format!("{:?} {place:?}", S3::new(&place));
         assert!(text.contains("glimpse") && !text.contains("very-secret"), "{text}");
     }
 }

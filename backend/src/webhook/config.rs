@@ -12,15 +12,13 @@
 //! | `AWS_ENDPOINT_URL_SNS` | another SNS than AWS's |
 //! | `WEBHOOK_ALLOW_LOOPBACK` | `1`: endpoints may be on this machine, by http too. For development |
 
-use aws_credential_types::Credentials;
-
 use super::endpoint::{self, Endpoint};
 use crate::aws::Caller;
 use crate::aws::sns::Topic;
 use crate::aws::sqs::Sqs;
-use crate::config::{ConfigErrors, is_endpoint};
+use crate::config::{self, ConfigErrors, is_endpoint};
 use crate::net::post::{Poster, Reach};
-use crate::store::s3::{Place, S3};
+use crate::store::s3::S3;
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -53,33 +51,15 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let mut need = |name: &str| {
-            get(name).unwrap_or_else(|| {
-                errors.push(format!("{name} is missing"));
-                String::new()
-            })
-        };
-        let region = need("AWS_REGION");
-        let (key_id, secret) = (need("AWS_ACCESS_KEY_ID"), need("AWS_SECRET_ACCESS_KEY"));
-        let (bucket, public_url) = (need("S3_BUCKET"), need("PUBLIC_URL"));
-        let public_url = public_url.trim_end_matches('/').to_owned();
-        let queue_url = need("NOTIFY_QUEUE_URL");
-        let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
-        let caller = Caller { region, credentials, poster: poster.clone(), now_ms };
-
-        let endpoint = get("AWS_ENDPOINT_URL_S3");
-        for (name, origin) in [("PUBLIC_URL", Some(&public_url)), ("AWS_ENDPOINT_URL_S3", endpoint.as_ref())]
-        {
-            if origin.is_some_and(|origin| !origin.is_empty() && !is_endpoint(origin)) {
-                errors.push(format!("{name} is not an http or https origin"));
-            }
+        let place = config::place(&lookup, &mut errors);
+        let public_url = config::need(&lookup, "PUBLIC_URL", &mut errors).trim_end_matches('/').to_owned();
+        if !public_url.is_empty() && !is_endpoint(&public_url) {
+            errors.push("PUBLIC_URL is not an http or https origin".into());
         }
-        let store = S3::at(&Place {
-            region: caller.region.clone(),
-            credentials: caller.credentials.clone(),
-            endpoint,
-            bucket: bucket.clone(),
-        });
+        let queue_url = config::need(&lookup, "NOTIFY_QUEUE_URL", &mut errors);
+        let store = S3::new(&place);
+        let caller =
+            Caller { region: place.region, credentials: place.credentials, poster: poster.clone(), now_ms };
         let queue = Sqs::new(&queue_url, caller.clone());
         if queue.is_none() && !queue_url.is_empty() {
             errors.push("NOTIFY_QUEUE_URL is not a URL".into());
@@ -101,7 +81,7 @@ impl Config {
         let endpoints = endpoint::parse(&urls, &secrets, reach == Reach::PublicOrLoopback);
         match (queue, endpoints, topic.transpose()) {
             (Some(queue), Ok(endpoints), Ok(topic)) if errors.is_empty() => {
-                Ok(Self { bucket, store, public_url, queue, endpoints, topic, reach })
+                Ok(Self { bucket: place.bucket, store, public_url, queue, endpoints, topic, reach })
             }
             (_, endpoints, topic) => {
                 errors.extend(endpoints.err().unwrap_or_default());
