@@ -80,9 +80,14 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Whether the source has said anything of itself yet.
+    fn is_asked(&self) -> bool {
+        !self.source.etag.is_empty()
+    }
+
     /// What is known of the source, even where nothing could be asked about it.
     pub(crate) fn name_source(&mut self, job: &Job) {
-        if self.source.etag.is_empty() {
+        if !self.is_asked() {
             self.source.etag.clone_from(&job.etag);
             self.source.bytes = job.bytes;
         }
@@ -297,7 +302,7 @@ impl<S: Store> Workshop<S> {
             passthrough: progress.passthrough.clone(),
         };
         let Source { name, bytes, content_type, .. } = progress.source.clone();
-        let visibility = (!content_type.is_empty()).then_some(progress.visibility);
+        let visibility = progress.is_asked().then_some(progress.visibility);
         let note = FailureNote { failure, name, bytes, content_type, visibility };
         if let Err(error) = publish::failure(&*self.store, &note).await {
             // The message goes to the dead letters all the same, and the log is all that is left to tell.

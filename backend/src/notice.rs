@@ -248,6 +248,7 @@ mod tests {
             (&data["external_id"], &data["name"], &data["bytes"]),
             (&"order 7".into(), &"a.mp4".into(), &7.into())
         );
+        assert_eq!(data["visibility"], "signed");
     }
 
     #[test]
