@@ -242,7 +242,6 @@ async fn turned_and_mirrored_videos_show_what_a_full_decode_shows() {
 #[tokio::test]
 async fn every_tile_shows_its_own_keyframe() {
     let folder = tempfile::tempdir().unwrap();
-    let source = MOVING.replace("RATE", "10").replace("SECONDS", "30");
     let x265 = "-c:v libx265 -pix_fmt yuv420p -tag:v hvc1 -x265-params log-level=none:scenecut=0:keyint=5:min-keyint=5";
     for (name, codec) in [
         ("closed.mp4", "-c:v libx264 -pix_fmt yuv420p -g 5 -bf 2 -sc_threshold 0".to_owned()),
@@ -253,10 +252,20 @@ async fn every_tile_shows_its_own_keyframe() {
         ("hevc-closed.mp4", format!("{x265}:open-gop=0:bframes=3")),
         ("hevc-open.mp4", format!("{x265}:open-gop=1:bframes=3")),
         ("hevc-open.mkv", format!("{x265}:open-gop=1:bframes=3")),
+        // The order of pictures is counted by five bits (ITU-T H.265, 8.3.1), and tiles are up to 30 pictures apart: taken
+        // for one film, every other tile would stand before the one that it follows.
+        (
+            "hevc-thirty.mp4",
+            "-preset superfast -c:v libx265 -pix_fmt yuv420p -tag:v hvc1 -x265-params log-level=none:scenecut=0:\
+             keyint=15:min-keyint=15:open-gop=1:bframes=3:b-pyramid=0:log2-max-poc-lsb=4"
+                .into(),
+        ),
         ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 1M -g 5".into()),
     ] {
         let file = folder.path().join(name);
-        let scene = Scene::new(make(folder.path(), name, &format!("{source} -vf hue=H=0.3*n {codec}")));
+        let rate = if name == "hevc-thirty.mp4" { "30" } else { "10" };
+        let source = MOVING.replace("RATE", rate).replace("SECONDS", "30");
+        let scene = Scene::new(make(folder.path(), name, &format!("{source} -vf hue=H=3*t {codec}")));
         assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
         let tile = Size { width: 192, height: 108 };
         let reference = Reference::of(&file, tile);
