@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::fingerprint::{self, Fingerprint};
 use crate::openapi;
 use crate::project::Project;
+use crate::remap;
 use crate::run::{self, Step};
 use crate::setup::Tools;
 
@@ -91,6 +92,7 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
     for (name, value) in WORKER_PROFILE {
         inputs = inputs.with(name.as_bytes()).with(value.as_bytes());
     }
+    inputs = inputs.with(b"remapped");
     // Cargo.lock and package-lock.json also fix the versions of the tools.
     for path in ["edge", "contract", "Cargo.toml", "Cargo.lock", "package-lock.json"] {
         let not_inputs =
@@ -112,6 +114,8 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
         .env("WASM_BINDGEN_BIN", project.tool("wasm-bindgen"))
         .env("WASM_OPT_BIN", project.npm_program("wasm-opt"))
         .env("ESBUILD_BIN", project.npm_program("esbuild"))
+        // Where something panicked is in the Worker; where that lies on this machine is not.
+        .env("CARGO_ENCODED_RUSTFLAGS", remap::flags(project)?)
         .envs(WORKER_PROFILE);
     tools.wasm.apply(&mut command);
     Step::new("Worker", project.log("edge"))

@@ -14,6 +14,7 @@ mod licences;
 mod openapi;
 mod package;
 mod project;
+mod remap;
 mod run;
 mod setup;
 mod summary;

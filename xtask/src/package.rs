@@ -1,7 +1,6 @@
 //! Decides what is released and how it is built: the Lambdas for AL2023's C library, the layer, the Worker, checksums and an
 //! SBOM; the same bytes from the same sources, compiler and architecture.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -11,6 +10,7 @@ use serde_json::Value;
 
 use crate::build::{self, Part, Uploads};
 use crate::project::{self, Project};
+use crate::remap;
 use crate::run::{self, Step};
 use crate::setup::{self, Purpose};
 
@@ -86,6 +86,7 @@ pub(crate) fn make(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
     run::heading("package");
     worker(project, &python, &folder)?;
     sbom(project, &python, &folder)?;
+    prove(project, &python, &folder)?;
     print!("{}", pack(project, &python, ["sums".as_ref(), folder.as_os_str()])?);
     Ok(folder)
 }
@@ -149,7 +150,7 @@ fn lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Resul
         .arg(format!("{}.{GLIBC}", arch.triple()))
         .env("PATH", project::path_with(bin))
         .env("CARGO_TARGET_DIR", &target)
-        .env("RUSTFLAGS", remapped(project)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", remap::flags(project)?)
         .env("SOURCE_DATE_EPOCH", "0");
     Step::new(format!("Lambdas for {}, release", arch.name()), project.log("package-lambdas"))
         .run(&mut command, "Correct what the compiler says above, then start this again.")?;
@@ -160,19 +161,6 @@ fn lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Resul
         pack(project, python, ["zip".as_ref(), out.as_os_str(), entry.as_ref()])?;
     }
     Ok(())
-}
-
-/// No path of this machine is in what is released: neither the person's business nor the same elsewhere.
-fn remapped(project: &Project) -> Result<String> {
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
-        .context("no folder of cargo's: set CARGO_HOME or HOME")?;
-    Ok(format!(
-        "--remap-path-prefix={}=/glimpse --remap-path-prefix={}=/cargo",
-        project.root.display(),
-        home.display()
-    ))
 }
 
 fn layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
@@ -237,6 +225,15 @@ fn sbom(project: &Project, python: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What would differ on another machine or day is found before it is released.
+fn prove(project: &Project, python: &Path, folder: &Path) -> Result<()> {
+    let private = remap::private(project)?;
+    let mut arguments = vec!["proof".as_ref(), folder.as_os_str()];
+    arguments.extend(private.iter().map(|folder| folder.as_os_str()));
+    run::note(pack(project, python, arguments)?.trim());
+    Ok(())
+}
+
 fn pack<'a>(
     project: &Project,
     python: &Path,
@@ -251,6 +248,8 @@ fn pack<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+
     use super::*;
 
     #[test]
@@ -259,5 +258,24 @@ mod tests {
             assert_eq!(Arch::parse(arch.name()).unwrap(), arch);
         }
         assert!(Arch::parse("mips").is_err());
+    }
+
+    #[test]
+    fn what_names_a_folder_of_this_machine_is_not_released() {
+        let project = Project::find().unwrap();
+        let folder = env::temp_dir().join(format!("glimpse-proof-{}", std::process::id()));
+        fs::create_dir_all(folder.join("out")).unwrap();
+        let proof = |content: &str| {
+            let (program, out) = (folder.join("program"), folder.join("out/preview-arm64.zip"));
+            fs::write(&program, content).unwrap();
+            let entry = format!("bootstrap={}", program.display());
+            let python = Path::new("python3");
+            pack(&project, python, ["zip".as_ref(), out.as_os_str(), entry.as_ref()]).unwrap();
+            let out = folder.join("out");
+            pack(&project, python, ["proof".as_ref(), out.as_os_str(), "/home/ada".as_ref()])
+        };
+        assert!(proof("/crates/serde/src/lib.rs, /home/adam/lib.rs").is_ok());
+        assert!(proof("thread panicked at /home/ada/.cargo/lib.rs").is_err());
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,0 +1,93 @@
+//! Decides by which names the folders of this machine go into what is compiled for others: none of them is in a release, so
+//! that the same sources make the same bytes wherever they lie.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::project::Project;
+use crate::run;
+
+/// The folders that no released file may name, each absolute.
+pub(crate) fn private(project: &Project) -> Result<Vec<PathBuf>> {
+    let sysroot =
+        run::capture(Command::new("rustc").current_dir(&project.root).args(["--print", "sysroot"]))?;
+    let mut folders = vec![
+        project.root.clone(),
+        project.target.clone(),
+        project.cache.clone(),
+        cargo_home()?,
+        PathBuf::from(sysroot.trim()),
+    ];
+    folders.extend(env::var_os("HOME").map(PathBuf::from));
+    folders.retain(|folder| is_somebodys(folder));
+    Ok(folders)
+}
+
+/// Whether a folder's name is found in a program for no other reason: `/src` and `/usr/local` are in many.
+fn is_somebodys(folder: &Path) -> bool {
+    folder.is_absolute() && folder.components().count() > 2 && folder != Path::new("/usr/local")
+}
+
+/// rustc's flags, for `CARGO_ENCODED_RUSTFLAGS`, which knows folders with spaces.
+pub(crate) fn flags(project: &Project) -> Result<String> {
+    let home = cargo_home()?;
+    // Which mirror a crate came from is in the name of its folder.
+    let sources = home.join("registry/src");
+    let mut sources: Vec<_> = match fs::read_dir(&sources) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?,
+        // Vendored crates lie elsewhere.
+        Err(_) => Vec::new(),
+    };
+    sources.sort();
+    Ok(encoded(&project.root, &project.target, &home, &sources))
+}
+
+/// The last one that fits is taken: the target folder and the crates may lie inside of the others.
+fn encoded(root: &Path, target: &Path, home: &Path, sources: &[PathBuf]) -> String {
+    let mut pairs = vec![(home, "/cargo"), (root, "/glimpse"), (target, "/target")];
+    pairs.extend(sources.iter().map(|folder| (folder.as_path(), "/crates")));
+    let flags = pairs.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flags.collect::<Vec<_>>().join("\x1f")
+}
+
+fn cargo_home() -> Result<PathBuf> {
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
+        .context("no folder of cargo's: set CARGO_HOME or HOME")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_every_program_has_are_nobodys() {
+        let is = |folder| is_somebodys(Path::new(folder));
+        assert!(is("/home/ada") && is("/root/.cargo") && is("/usr/local/cargo"));
+        assert!(!is("/") && !is("/src") && !is("/usr") && !is("/usr/local") && !is("target"));
+    }
+
+    #[test]
+    fn inner_folders_come_after_those_that_they_lie_in() {
+        let flags = encoded(
+            Path::new("/home/a/my glimpse"),
+            Path::new("/home/a/my glimpse/target"),
+            Path::new("/home/a/.cargo"),
+            &[PathBuf::from("/home/a/.cargo/registry/src/mirror-1")],
+        );
+        assert_eq!(
+            flags.split('\x1f').collect::<Vec<_>>(),
+            [
+                "--remap-path-prefix=/home/a/.cargo=/cargo",
+                "--remap-path-prefix=/home/a/my glimpse=/glimpse",
+                "--remap-path-prefix=/home/a/my glimpse/target=/target",
+                "--remap-path-prefix=/home/a/.cargo/registry/src/mirror-1=/crates",
+            ]
+        );
+    }
+}
