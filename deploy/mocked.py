@@ -183,6 +183,26 @@ def account(report) -> None:
     report.check(removed == 1001 and name not in left, "every video goes, and the bucket, if it is asked for", f"{removed}")
 
 
+def dashboard(report, stack: Stack) -> None:
+    """What there is to be seen, by the parts that a stack has."""
+    alarms = stack.of_type("AWS::CloudWatch::Alarm")
+    silent = [name for name, about in alarms.items() if about["AlarmActions"] != [stack.named("Alarms")]]
+    widgets = json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"]
+    shown = sorted(widgets[0]["properties"]["alarms"])
+    report.check(len(alarms) >= 6 and not silent and shown == sorted(stack.named(name, "Arn") for name in alarms),
+                 "E12: every alarm is sent and stands on the dashboard", " ".join(silent) or f"{len(alarms)}")
+    # [namespace, name, dimension, value, …], and perhaps how it is drawn.
+    metrics = [[word for word in metric if isinstance(word, str)]
+               for widget in widgets for metric in widget["properties"].get("metrics", [])]
+    drawn = {(namespace, name, *rest[1::2]) for namespace, name, *rest in metrics}
+    wanted = {(about["Namespace"], about["MetricName"], *(of["Value"] for of in about.get("Dimensions", [])))
+              for about in alarms.values() if "MetricName" in about}
+    places = [(x, y) for at in widgets for x in range(at["x"], at["x"] + at["width"])
+              for y in range(at["y"], at["y"] + at["height"])]
+    report.check(wanted <= drawn and len(places) == len(set(places)), "what an alarm watches is drawn, and nothing over it",
+                 "; ".join(map(str, sorted(wanted - drawn))) or f"{len(widgets)} widgets")
+
+
 def bucket(report, stack: Stack) -> None:
     """What moto forgets, by what the template says."""
     says = stack.properties("Bucket")
@@ -203,12 +223,8 @@ def bucket(report, stack: Stack) -> None:
     report.check(event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": "uploads/"}]}}
                  and event["Queue"] == stack.named("UploadQueue", "Arn"), "E4: events of uploads/ alone")
     report.check(stack.resources["Bucket"]["DeletionPolicy"] == "Retain", "videos outlive the stack")
-    alarms = stack.of_type("AWS::CloudWatch::Alarm")
-    silent = [name for name, about in alarms.items() if about["AlarmActions"] != [stack.named("Alarms")]]
-    body = json.loads(stack.properties("Dashboard")["DashboardBody"])
-    shown = set(body["widgets"][0]["properties"]["alarms"])
-    report.check(len(alarms) >= 6 and not silent and shown == {stack.named(name, "Arn") for name in alarms},
-                 "E12: every alarm is sent and stands on the dashboard", " ".join(silent) or f"{len(alarms)}")
+    for variant in ({}, TELLING, {"Workflow": "stepfunctions"}, {"Backfill": "yes"}, TELLING | ENGINE):
+        dashboard(report, Stack(**variant))
     told = Stack(**TELLING)
     events = [(event["Event"], event["Queue"], *(rule["Value"] for rule in event["Filter"]["S3Key"]["Rules"]))
               for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
