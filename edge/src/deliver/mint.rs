@@ -15,7 +15,7 @@ pub struct Mint {
 }
 
 /// The words for what a token opens, beside the kind of picture that it is.
-const TYPES: [(&str, Option<Kind>); 4] = [
+pub const TYPES: [(&str, Option<Kind>); 4] = [
     ("thumbnail", Some(Kind::Thumbnail)),
     ("animated", Some(Kind::Animated)),
     ("storyboard", Some(Kind::Storyboard)),

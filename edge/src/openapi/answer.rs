@@ -9,6 +9,8 @@ use glimpse_contract::{Code, Owner, Passthrough, VideoId, Visibility};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shape::DeliveryType;
+
 /// What went wrong, RFC 9457.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
@@ -242,7 +244,8 @@ pub struct DeliveryTokens {
 /// What opens one kind of picture.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryToken {
-    /// `thumbnail`, `animated`, `storyboard` or `original`.
+    /// What it opens.
+    #[schemars(with = "DeliveryType")]
     #[serde(rename = "type")]
     pub kind: String,
     /// A JWT as Mux makes them, for `token=`.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use glimpse_contract::{Visibility, limits};
 use schemars::JsonSchema;
 
-use super::shape::{NAME, UploadType};
+use super::shape::{DeliveryType, NAME, UploadType};
+use crate::deliver::mint::TYPES;
 
 /// A file that is to be uploaded.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
@@ -60,17 +61,26 @@ pub struct Mint {
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeliveryMint {
-    /// Some of `thumbnail`, `animated`, `storyboard`, `original`; the first three if absent.
-    #[schemars(length(min = 1, max = 4))]
-    #[serde(default)]
-    pub types: Option<Vec<String>>,
+    /// What they open, each once: one token a type.
+    #[schemars(length(min = 1), with = "Vec<DeliveryType>", extend("uniqueItems" = true))]
+    #[serde(default = "every_kind_of_picture")]
+    pub types: Vec<String>,
     /// The picture's parameters, beside a single one of `types`.
     #[serde(default)]
     pub parameters: BTreeMap<String, serde_json::Value>,
-    /// How long they live, in seconds; an hour if absent.
+    /// How long they live, in seconds.
     #[schemars(range(min = 1, max = limits::MAX_DELIVERY_TOKEN_SECS))]
-    #[serde(default)]
-    pub expires_in: Option<u64>,
+    #[serde(default = "delivery_token_secs")]
+    pub expires_in: u64,
+}
+
+fn every_kind_of_picture() -> Vec<String> {
+    let pictures = TYPES.into_iter().filter(|(_, kind)| kind.is_some());
+    pictures.map(|(word, _)| word.to_owned()).collect()
+}
+
+fn delivery_token_secs() -> u64 {
+    limits::DELIVERY_TOKEN_SECS
 }
 
 /// A file that is to be uploaded in parts.

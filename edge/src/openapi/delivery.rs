@@ -64,14 +64,14 @@ fn original() -> Operation {
 fn page() -> Operation {
     document("/{video}", "videoPage")
         .shown_to_people()
-        .says("A page that shows the video", "With Open Graph and Twitter cards; it may be framed.")
+        .says("A page that shows the video", "With Open Graph and Twitter cards; it may be framed. That of a private video is its owner's alone: no token opens it.")
         .path("video", "The video's id.", shape::video())
         .answers_bytes(200, "The page.", "text/html")
 }
 
 fn meta() -> Operation {
     document("/{video}/meta.json", "videoMeta")
-        .says("What a page needs to show a video", "Size, duration, stand-in, and the URLs of its pictures.")
+        .says("What a page needs to show a video", "Size, duration, stand-in, and the URLs of its pictures. Those of a private video are its owner's alone: no token opens them.")
         .path("video", "The video's id.", shape::video())
         .answers_json(200, "The facts.")
 }

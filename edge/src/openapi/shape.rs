@@ -6,6 +6,8 @@ use glimpse_contract::limits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use crate::deliver::mint::TYPES;
+
 /// What a file's name must have: a character that is neither space nor control character.
 pub(super) const NAME: &str = r"[^\s\x00-\x1f\x7f-\x9f]";
 
@@ -21,6 +23,21 @@ impl JsonSchema for UploadType {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "description": "A media type that may be uploaded.",
             "enum": limits::UPLOAD_TYPES })
+    }
+}
+
+/// What a delivery token opens, as a list of words: those that `deliver/mint.rs` knows.
+#[derive(Debug)]
+pub(super) enum DeliveryType {}
+
+impl JsonSchema for DeliveryType {
+    fn schema_name() -> Cow<'static, str> {
+        "DeliveryType".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "What a delivery token opens.",
+            "enum": TYPES.map(|(word, _)| word) })
     }
 }
 

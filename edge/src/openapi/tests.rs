@@ -169,4 +169,22 @@ fn the_parsers_take_the_bodies_that_are_described() {
     }
     assert!(parse_mint(b"{\"something\":null}").is_err());
     assert!(crate::deliver::mint::parse_mint(&body("/api/videos/{video}/tokens")).is_ok());
+    delivery_tokens_are_described_as_they_are_read(&document);
+}
+
+/// What is left out is what the document says, and `null` is neither described nor taken.
+fn delivery_tokens_are_described_as_they_are_read(document: &Value) {
+    let parse = |body: &Value| crate::deliver::mint::parse_mint(body.to_string().as_bytes());
+    let schemas = &document["components"]["schemas"];
+    let properties = schemas["DeliveryMint"]["properties"].as_object().unwrap();
+    let defaults = properties.iter().map(|(name, property)| (name.clone(), property["default"].clone()));
+    assert_eq!(parse(&Value::Object(defaults.collect())), parse(&json!({})));
+    for (name, property) in properties {
+        assert!(property["type"].is_string(), "{name} is of one type");
+        assert!(parse(&json!({ name.as_str(): null })).is_err(), "{name}");
+    }
+    let words = schemas["DeliveryType"]["enum"].as_array().unwrap();
+    assert!(parse(&json!({ "types": words })).is_ok());
+    assert!(parse(&json!({ "types": [words[0], words[0]] })).is_err(), "each once");
+    assert!(parse(&json!({ "types": ["subtitles"] })).is_err());
 }
