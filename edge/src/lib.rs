@@ -87,6 +87,23 @@ pub fn fetch(request: Request, env: Env, context: worker_sys::Context) -> Result
     }
 }
 
+/// The same for `entry.js`: where the cache has the whole answer if it has any, this is the entry's URL, and only if there
+/// is none the request comes in by [`fetch`]. A promise that wakes the module to hand a stored response on costs more
+/// than all that is decided about it.
+#[wasm_bindgen]
+pub fn begin(request: Request, env: Env, context: worker_sys::Context) -> Result<JsValue, JsValue> {
+    let url = request.url();
+    let (path, query) = split_url(&url);
+    let entry = match configuration(&env) {
+        Ok(config) => deliver::entry_for_all(&request.method(), path, query, config),
+        Err(_) => None,
+    };
+    match entry {
+        Some(entry) => Ok(JsValue::from_str(&entry)),
+        None => fetch(request, env, context),
+    }
+}
+
 async fn answer(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
     let request_id = hex::encode(platform::random::<8>());
     let is_head = request.method() == "HEAD";

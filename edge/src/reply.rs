@@ -32,6 +32,8 @@ pub(crate) enum Body {
     Upstream(Response),
     /// Another response as it is, with its own status and headers.
     Whole(Response),
+    /// Another response with these headers in place of its own.
+    Like(Response),
     /// Bytes as they come.
     Stream(Chunks),
 }
@@ -78,6 +80,11 @@ impl Reply {
         Self { status: 200, headers: Vec::new(), body: Body::Whole(response) }
     }
 
+    /// A stored response, as it was stored but for the headers that are added to this.
+    pub(crate) fn like(response: Response) -> Self {
+        Self { status: response.status(), headers: Vec::new(), body: Body::Like(response) }
+    }
+
     /// Sends the browser elsewhere.
     pub(crate) fn redirect(location: &str) -> Self {
         Self::empty(302).with("location", location).with("cache-control", "no-store")
@@ -100,6 +107,16 @@ impl Reply {
         if let Body::Whole(response) = self.body {
             return Ok(response);
         }
+        if let Body::Like(response) = &self.body {
+            let body = response.body().filter(|_| !is_head);
+            let changed =
+                Response::new_with_opt_readable_stream_and_init(body.as_ref(), response.unchecked_ref())?;
+            let headers = changed.headers();
+            for (name, value) in &self.headers {
+                headers.set(name, value)?;
+            }
+            return Ok(changed);
+        }
         let init = init(self.status, &self.headers)?;
         let stream = match self.body {
             _ if is_head => None,
@@ -113,7 +130,7 @@ impl Reply {
                 let chunks = chunks.0.map(|chunk| Ok(js_sys::Uint8Array::from(chunk.as_slice()).into()));
                 Some(wasm_streams::ReadableStream::from_stream(chunks).into_raw().unchecked_into())
             }
-            Body::Upstream(response) | Body::Whole(response) => response.body(),
+            Body::Upstream(response) | Body::Whole(response) | Body::Like(response) => response.body(),
         };
         Response::new_with_opt_readable_stream_and_init(stream.as_ref(), &init)
     }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use glimpse_contract::{Code, Owner, PictureRequest, Problem, VideoId};
 
+use super::entry::{PRIVATE_FOLDER, place};
 use super::handler::Place;
 use super::original::hand_over;
 use super::proof::{Carried, Grant, Proof, refused, take_apart};
@@ -63,15 +64,6 @@ pub(crate) async fn original_by_token(
     hand_over(video, &manifest.owner, &request.method(), config, request_id).await
 }
 
-/// Where private pictures lie in the cache, below this deployment's own address: no video is called so.
-pub(super) const PRIVATE_FOLDER: &str = "/private";
-
-/// Where a picture lies in the cache: public ones at their own address, private ones where no address leads.
-pub(super) fn place(config: &Config, wanted: &PictureRequest, is_private: bool) -> String {
-    let folder = if is_private { PRIVATE_FOLDER } else { "" };
-    [&config.public_url, folder, wanted.canonical().as_str()].concat()
-}
-
 fn note(config: &Config, video: VideoId) -> String {
     format!("{}{PRIVATE_FOLDER}/{video}", config.public_url)
 }
@@ -110,9 +102,19 @@ impl<'a> Access<'a> {
         self.grant.as_ref().filter(|_| self.is_private)
     }
 
-    /// The private picture out of the cache. Only a granted request may ask.
-    pub(super) async fn cached(&mut self, wanted: &PictureRequest) -> Option<Response> {
-        let stored = platform::cache_get(&place(self.place.config, wanted, true)).await?;
+    /// Whether its owner asks for a private picture.
+    pub(super) fn is_owner(&self) -> bool {
+        self.private() == Some(&Grant::Owner)
+    }
+
+    /// The private picture out of the cache, or a 304 for one of these ETags. Only a granted request may ask.
+    pub(super) async fn cached(
+        &mut self,
+        wanted: &PictureRequest,
+        if_none_match: Option<&str>,
+    ) -> Option<Response> {
+        let stored =
+            platform::cache_get_unless(&place(self.place.config, wanted, true), if_none_match).await?;
         self.is_private = true;
         Some(stored)
     }

@@ -9,7 +9,8 @@ use futures_channel::oneshot;
 use glimpse_contract::{Code, PictureRequest, Problem};
 use worker::{Context, Env};
 
-use super::access::{Access, PRIVATE_FOLDER, place as entry};
+use super::access::Access;
+use super::entry::{PRIVATE_FOLDER, place as entry};
 use super::fetch::{self, Picture};
 use super::flight::{Flights, Role};
 use super::policy::{CachePolicy, cache_control, judge_bare};
@@ -66,13 +67,15 @@ pub(crate) async fn serve(
 ) -> Result<Reply, Problem> {
     let began_ms = platform::now_ms();
     let mut access = Access::new(request, wanted, proof, place)?;
+    let asked = Asked::of(request);
     if !access.is_granted() {
         fetch::check_width(wanted, place.config)?;
-    } else if let Some(stored) = access.cached(wanted).await {
-        return from_cache(wanted, stored, None, &access, began_ms).await;
+    } else if let Some(stored) = access.cached(wanted, asked.copy()).await {
+        return from_cache(wanted, stored, None, &asked, &access, began_ms).await;
     }
-    if let Some(stored) = platform::cache_get(&entry(place.config, wanted, false)).await {
-        return from_cache(wanted, stored, None, &access, began_ms).await;
+    if let Some(stored) = platform::cache_get_unless(&entry(place.config, wanted, false), asked.copy()).await
+    {
+        return from_cache(wanted, stored, None, &asked, &access, began_ms).await;
     }
     let bare = PictureRequest { revision: None, ..wanted.clone() };
     // Whoever makes revisions up is answered from the bare entry, and costs no look into the bucket each time.
@@ -80,12 +83,12 @@ pub(crate) async fn serve(
         && let Some(stored) = platform::cache_get(&entry(place.config, &bare, false)).await
         && let Some(policy) = judge(revision, &stored, began_ms)
     {
-        return from_cache(wanted, stored, Some(policy), &access, began_ms).await;
+        return from_cache(wanted, stored, Some(policy), &asked, &access, began_ms).await;
     }
     if access.admit_by_note(wanted.video).await?
-        && let Some(stored) = access.cached(wanted).await
+        && let Some(stored) = access.cached(wanted, None).await
     {
-        return from_cache(wanted, stored, None, &access, began_ms).await;
+        return from_cache(wanted, stored, None, &asked, &access, began_ms).await;
     }
     let revision = wanted.revision.as_deref();
     let mut found = look(bare.clone(), revision, access.is_granted(), place).await;
@@ -98,7 +101,7 @@ pub(crate) async fn serve(
             access.is_private = picture.is_private;
             let headers = headers(wanted, &picture);
             let timing = (picture.from, began_ms);
-            Ok(at_hand(wanted, headers, &picture.etag, picture.bytes.clone(), timing, &access))
+            Ok(at_hand(wanted, headers, &picture.etag, picture.bytes.clone(), timing, &asked, &access))
         }
         Found::Not(problem, retry_after_secs) => Ok(negative(&problem, retry_after_secs, place.request_id)),
         Found::Trouble(problem) => Err(problem),
@@ -113,6 +116,7 @@ fn at_hand(
     etag: &str,
     mut bytes: Bytes,
     timing: (&str, u64),
+    asked: &Asked,
     access: &Access<'_>,
 ) -> Reply {
     if let Some(grant) = access.private().filter(|grant| grant.changes(wanted)) {
@@ -121,7 +125,7 @@ fn at_hand(
         headers.push(("content-length", bytes.len().to_string()));
     }
     let length = bytes.len() as u64;
-    let served = decide(conditional(&Asked::of(access.request)), etag, length);
+    let served = decide(conditional(asked), etag, length);
     access.dress(answer(served, headers, etag, length, Some(bytes), timing))
 }
 
@@ -220,9 +224,14 @@ impl Asked {
         Self { if_none_match: header("if-none-match"), range, if_range }
     }
 
-    /// Whether the whole picture is wanted in any case.
-    fn is_plain(&self) -> bool {
-        self.if_none_match.is_none() && self.range.is_none()
+    /// The ETags of the copies that are there already.
+    fn copy(&self) -> Option<&str> {
+        self.if_none_match.as_deref()
+    }
+
+    /// Whether this answer of the cache's is what was asked for: the whole, or that a copy is the same.
+    fn is_met_by(&self, stored: &Response) -> bool {
+        stored.status() == 304 || (self.if_none_match.is_none() && self.range.is_none())
     }
 }
 
@@ -239,14 +248,21 @@ async fn from_cache(
     wanted: &PictureRequest,
     stored: Response,
     policy: Option<CachePolicy>,
+    asked: &Asked,
     access: &Access<'_>,
     began_ms: u64,
 ) -> Result<Reply, Problem> {
-    let (request, asked) = (access.request, Asked::of(access.request));
-    let is_same_for_all = policy.is_none() && !access.place.is_negotiated && access.private().is_none();
-    // What is stored is the answer to whoever has no wish of their own.
-    if is_same_for_all && asked.is_plain() && request.method() == "GET" {
-        return Ok(Reply::stored(stored));
+    let is_changed = access.private().is_some_and(|grant| grant.changes(wanted));
+    // What is stored is the answer to whoever has no wish of their own, and to a token but for its lifetime.
+    if policy.is_none() && asked.is_met_by(&stored) && !access.is_owner() && access.request.method() == "GET"
+    {
+        if access.private().is_none() && !access.place.is_negotiated {
+            return Ok(Reply::stored(stored));
+        }
+        if stored.status() == 304 || (!is_changed && platform::has_body(&stored)) {
+            let lifetime = platform::response_header(&stored, "cache-control").unwrap_or_default();
+            return Ok(access.dress(Reply::like(stored).with("cache-control", lifetime)));
+        }
     }
     let mut headers: Vec<(&'static str, String)> =
         KEPT.into_iter().filter_map(|name| Some((name, platform::response_header(&stored, name)?))).collect();
@@ -258,8 +274,10 @@ async fn from_cache(
         headers.push(("cache-control", cache_control(policy).to_owned()));
     }
     let timing = ("hit", began_ms);
-    let is_changed = access.private().is_some_and(|grant| grant.changes(wanted));
-    match decide(conditional(&asked), &etag, length) {
+    if stored.status() == 304 {
+        return Ok(access.dress(answer(Served::NotModified, headers, &etag, length, None, timing)));
+    }
+    match decide(conditional(asked), &etag, length) {
         Served::Whole if !is_changed && platform::has_body(&stored) => {
             let mut reply = access.dress(answer(Served::Whole, headers, &etag, length, None, timing));
             reply.body = Body::Upstream(stored);
@@ -271,7 +289,7 @@ async fn from_cache(
         _ => {
             let bytes = platform::response_bytes(&stored).await;
             let bytes = Bytes::from(bytes.ok_or_else(|| Problem::new(Code::Internal))?);
-            Ok(at_hand(wanted, headers, &etag, bytes, timing, access))
+            Ok(at_hand(wanted, headers, &etag, bytes, timing, asked, access))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Decides how a picture is served: by which headers, from which cache entry, whole or in part, made or found.
 
 mod access;
+mod entry;
 mod fetch;
 mod flight;
 mod handler;
@@ -14,6 +15,7 @@ pub mod proof;
 mod render;
 
 pub(crate) use access::{original_by_token, proof};
+pub use entry::entry_for_all;
 pub(crate) use fetch::choose_poster;
 pub use flight::{Flights, Role};
 pub(crate) use handler::{Place, purge, serve};
