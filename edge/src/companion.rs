@@ -14,9 +14,9 @@ use crate::reply::Reply;
 use crate::s3::{self, NamedPart, Part, Parts, S3Request};
 use crate::storage;
 use crate::upload::{
-    Allowance, Wanted, answer_uppy, check_parts, check_upload, complete_error, declared_type, grant,
-    parse_completion, parse_creation, parse_presign, parse_uppy, part_number, part_numbers, post_policy,
-    presign_creation, presign_upload, upload_key,
+    Allowance, Upload, Wanted, answer_uppy, answer_uppy_put, check_parts, check_upload, complete_error,
+    declared_type, grant, parse_completion, parse_creation, parse_presign, parse_uppy, part_number,
+    part_numbers, post_policy, presign_creation, presign_upload, told_size, upload_key,
 };
 use crate::videos;
 
@@ -28,7 +28,12 @@ const MAX_PARTS_BYTES: usize = 2 * 1024 * 1024;
 /// `GET /s3/params`
 pub(crate) async fn params(query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
     let wanted = parse_uppy(query)?;
+    let size = if call.config.takes_forms { None } else { checked_size(wanted.size, call)? };
     let (grant, allowance) = granted(&wanted.filename, &wanted.content_type, call).await?;
+    if let Some(size) = size {
+        let upload = sized(&grant, size, call)?;
+        return Ok(Reply::json(200, &answer_uppy_put(&upload, call.config)));
+    }
     Ok(Reply::json(200, &answer_uppy(&grant, allowance.max_single_bytes(), call.config, platform::now_ms())))
 }
 
@@ -254,6 +259,18 @@ pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply,
     ))
 }
 
+/// The length that a file's PUT is signed for, if one is told; a storage that takes no forms needs it. What cannot be
+/// signed takes none of a token's videos.
+fn checked_size(size: Option<u64>, call: &Call<'_>) -> Result<Option<u64>, Problem> {
+    let size = if call.config.takes_forms { size } else { Some(told_size(size)?) };
+    size.map(|size| Allowance::of(call.caller, call.config).checked_size(size)).transpose()
+}
+
+/// The signed PUT of exactly so many bytes.
+fn sized(grant: &Grant, size: u64, call: &Call<'_>) -> Result<Upload, Problem> {
+    storage::sign(presign_upload(grant, size, None, call.config, platform::now_ms()), call.request_id)
+}
+
 /// A file whole: with its length a PUT that S3 holds to it, without it a form that S3 holds to the range.
 async fn presign_put(
     name: &str,
@@ -261,20 +278,19 @@ async fn presign_put(
     size: Option<u64>,
     call: &Call<'_>,
 ) -> Result<Reply, Problem> {
+    let config = call.config;
+    let size = checked_size(size, call)?;
     let (grant, allowance) = granted(name, content_type, call).await?;
-    let (config, now_ms) = (call.config, platform::now_ms());
     let (key, expires) = (grant.key().to_string(), config.upload_expires_secs);
     if let Some(size) = size {
-        allowance.checked_size(size)?;
-        let upload = presign_upload(&grant, size, None, config, now_ms);
-        let upload = storage::sign(upload, call.request_id)?;
+        let upload = sized(&grant, size, call)?;
         return Ok(Reply::json(
             200,
             &object! { "url" => &upload.url, "key" => key, "method" => "PUT",
             "headers" => upload.headers_json(), "expires" => expires },
         ));
     }
-    let fields = post_policy(&grant, allowance.max_single_bytes(), config, now_ms);
+    let fields = post_policy(&grant, allowance.max_single_bytes(), config, platform::now_ms());
     let url = config.location.bucket_url();
     Ok(Reply::json(
         200,

@@ -46,6 +46,9 @@ pub struct Config {
     pub max_body_bytes: u64,
     /// How long a signed upload is good for, in seconds.
     pub upload_expires_secs: u64,
+    /// Whether the storage takes forms by a POST policy. One that does not (Cloudflare R2) is sent whole files by signed
+    /// PUTs, whose length is told beforehand.
+    pub takes_forms: bool,
 }
 
 /// Every name that is missing or wrong, each with what it should be.
@@ -150,14 +153,8 @@ impl Config {
 
         let upload_keys = UploadKeys(reader.secrets("UPLOAD_TOKEN_SECRETS"));
         let delivery_keys = reader.delivery_keys();
-        let visibility = match reader.get("DEFAULT_VISIBILITY").as_deref() {
-            None | Some("public") => Visibility::Public,
-            Some("signed") => Visibility::Signed,
-            Some(_) => {
-                reader.wrong("DEFAULT_VISIBILITY", "must be public or signed");
-                Visibility::Signed
-            }
-        };
+        let visibility = reader.visibility();
+        let takes_forms = reader.takes_forms();
         let public_widths = reader.public_widths();
 
         if !reader.errors.is_empty() {
@@ -178,6 +175,7 @@ impl Config {
             max_upload_bytes,
             max_body_bytes,
             upload_expires_secs,
+            takes_forms,
         })
     }
 
@@ -276,6 +274,28 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             );
         }
         DeliveryKeys { secrets, public: public.unwrap_or_default() }
+    }
+
+    fn visibility(&mut self) -> Visibility {
+        match self.get("DEFAULT_VISIBILITY").as_deref() {
+            None | Some("public") => Visibility::Public,
+            Some("signed") => Visibility::Signed,
+            Some(_) => {
+                self.wrong("DEFAULT_VISIBILITY", "must be public or signed");
+                Visibility::Signed
+            }
+        }
+    }
+
+    fn takes_forms(&mut self) -> bool {
+        match self.get("S3_POST_POLICY").as_deref() {
+            None | Some("yes") => true,
+            Some("no") => false,
+            Some(_) => {
+                self.wrong("S3_POST_POLICY", "must be yes, or no for a storage that takes no POST policies");
+                false
+            }
+        }
     }
 
     fn public_widths(&mut self) -> Vec<u32> {
@@ -436,6 +456,7 @@ pub(crate) mod tests {
             ("UPLOAD_TOKEN_SECRETS", "a b=0123456789abcdef0123456789abcdef"),
             ("UPLOAD_EXPIRES_SECS", "1h"),
             ("UPLOAD_EXPIRES_SECS", "3601"),
+            ("S3_POST_POLICY", "false"),
             ("PUBLIC_WIDTHS", "320,wide"),
             ("PUBLIC_WIDTHS", "320,7"),
             ("PUBLIC_WIDTHS", "3841"),

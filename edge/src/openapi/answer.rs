@@ -118,14 +118,17 @@ pub struct Upload {
     pub expires_at: String,
 }
 
-/// A form that S3 takes one file by, as Companion answers it.
+/// A form that S3 takes one file by, as Companion answers it; or a PUT, where the storage takes no forms.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Form {
-    /// The method: POST.
+    /// The method: POST, or PUT where the storage takes no forms.
     pub method: String,
-    /// The bucket's address.
+    /// The bucket's address; of a PUT the file's, with its signature.
     pub url: String,
-    /// The fields, which go before the file.
+    /// Every header that a PUT must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
+    /// The fields, which go before the file; none of a PUT.
     pub fields: BTreeMap<String, String>,
     /// How long they are good for, in seconds.
     pub expires: u64,

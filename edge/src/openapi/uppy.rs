@@ -34,6 +34,7 @@ fn params() -> Operation {
              such as Uppy's `metadata[…]`, are not looked at.",
         )
         .needs("filename", "The file's name.", shape::matching(shape::NAME))
+        .query("size", "Its length in bytes. Needed only where the storage takes no forms.", shape::text())
         .query("type", "Its media type; if it is left out, what its name's ending stands for.", shape::text())
         .answers::<Form>(200, "The form.", &example::form())
         .problems(&FILE)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use glimpse_contract::{Code, Grant, Json, Problem, limits, object};
 use percent_encoding::percent_decode_str;
 
+use super::Upload;
 use crate::config::Config;
 use crate::sign::{PostPolicy, sign_policy};
 
@@ -15,6 +16,8 @@ pub struct UppyQuery {
     pub filename: String,
     /// Its media type.
     pub content_type: String,
+    /// Its length in bytes: `size`, or `metadata[size]`, which an app may set for each file. Uppy itself tells none.
+    pub size: Option<u64>,
 }
 
 /// Reads the query: form-encoded, `metadata[…]` allowed and not needed.
@@ -24,11 +27,14 @@ pub struct UppyQuery {
 pub fn parse_uppy(query: &str) -> Result<UppyQuery, Problem> {
     let mut filename = None;
     let mut content_type = None;
+    let (mut size, mut told_size) = (None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let slot = match decode(name).as_str() {
             "filename" => &mut filename,
             "type" => &mut content_type,
+            "size" => &mut size,
+            "metadata[size]" => &mut told_size,
             _ => continue,
         };
         if slot.replace(decode(value)).is_some() {
@@ -41,7 +47,9 @@ pub fn parse_uppy(query: &str) -> Result<UppyQuery, Problem> {
     let filename = filename.filter(|name| !name.is_empty()).ok_or_else(|| {
         Problem::because(Code::BadParameter, "The parameter `filename` is required and must not be empty.")
     })?;
-    Ok(UppyQuery { filename, content_type: content_type.unwrap_or_default() })
+    // What is no number of bytes is no length; where one is needed, that is said.
+    let size = size.or(told_size).and_then(|text| text.parse().ok());
+    Ok(UppyQuery { filename, content_type: content_type.unwrap_or_default(), size })
 }
 
 /// The type of a file: what its uploader says, or, where a browser knows none, what its name stands for.
@@ -77,6 +85,29 @@ pub fn answer_uppy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) 
     }
 }
 
+/// The signed PUT for a storage that takes no forms, as Companion would answer it: Uppy v5 sends the file so. Uppy v6
+/// heeds no `method` here and asks by `signRequest` instead.
+pub fn answer_uppy_put(upload: &Upload, config: &Config) -> Json {
+    object! {
+        "method" => upload.method,
+        "url" => &upload.url,
+        "headers" => upload.headers_json(),
+        "fields" => object! {},
+        "expires" => config.upload_expires_secs,
+    }
+}
+
+/// The length of a file that is to be sent whole to a storage that takes no forms.
+///
+/// # Errors
+/// It was not told: without it nothing would limit what is sent.
+pub fn told_size(size: Option<u64>) -> Result<u64, Problem> {
+    size.ok_or_else(|| {
+        let detail = "The storage takes no forms, so that a file's length is signed: say its `size` in bytes, or send it in parts.";
+        Problem::because(Code::BadParameter, detail)
+    })
+}
+
 /// The fields of that form.
 pub fn post_policy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> BTreeMap<String, String> {
     let mut fields = vec![
@@ -104,7 +135,17 @@ mod tests {
     fn reads_what_uppy_sends() {
         let query = parse_uppy("filename=a+b%2Bc.mp4&type=video%2Fmp4&metadata%5Bname%5D=x&metadata[type]=y")
             .unwrap();
-        assert_eq!(query, UppyQuery { filename: "a b+c.mp4".into(), content_type: "video/mp4".into() });
+        assert_eq!(
+            query,
+            UppyQuery { filename: "a b+c.mp4".into(), content_type: "video/mp4".into(), size: None }
+        );
+        let size = |query: &str| parse_uppy(&format!("filename=a&{query}")).map(|query| query.size);
+        assert_eq!(size("size=9"), Ok(Some(9)));
+        assert_eq!(size("metadata%5Bsize%5D=9"), Ok(Some(9)));
+        assert_eq!(size("size=9&metadata[size]=8"), Ok(Some(9)));
+        for none in ["", "size=", "size=-1", "size=9.5", "size=null"] {
+            assert_eq!(size(none), Ok(None), "{none}");
+        }
         for bad in ["", "type=video/mp4", "filename=", "filename=a&filename=b"] {
             assert_eq!(parse_uppy(bad).unwrap_err().code, Code::BadParameter, "{bad}");
         }

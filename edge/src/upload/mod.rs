@@ -10,7 +10,9 @@ mod presign;
 mod slots;
 
 pub use allowance::Allowance;
-pub use companion::{UppyQuery, answer_uppy, declared_type, parse_uppy, post_policy};
+pub use companion::{
+    UppyQuery, answer_uppy, answer_uppy_put, declared_type, parse_uppy, post_policy, told_size,
+};
 pub(crate) use fields::shown;
 pub use fields::{Fields, body_too_large, field_after_file};
 pub use mint::{Mint, parse_mint, token_of};

@@ -30,7 +30,7 @@ pub fn parse_creation(body: &[u8]) -> Result<UppyQuery, Problem> {
     let filename = of("filename")?
         .filter(|name| !name.is_empty())
         .ok_or_else(|| bad("The member `filename` is required and must not be empty."))?;
-    Ok(UppyQuery { filename, content_type: of("type")?.unwrap_or_default() })
+    Ok(UppyQuery { filename, content_type: of("type")?.unwrap_or_default(), size: None })
 }
 
 /// The key that a query names, if the caller may touch it.
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_creation_names_its_file() {
         let body = br#"{"filename":"a.mp4","type":"video/mp4","metadata":{"size":5,"x":null}}"#;
-        let wanted = UppyQuery { filename: "a.mp4".into(), content_type: "video/mp4".into() };
+        let wanted = UppyQuery { filename: "a.mp4".into(), content_type: "video/mp4".into(), size: None };
         assert_eq!(parse_creation(body), Ok(wanted));
         for wrong in ["", "[]", "{}", r#"{"filename":""}"#, r#"{"filename":7}"#] {
             assert_eq!(parse_creation(wrong.as_bytes()).unwrap_err().code, Code::BadParameter, "{wrong}");

@@ -237,6 +237,41 @@ async fn a_cancelled_upload_is_answered_with_an_object() {
     assert_eq!(late.status(), 404, "S3 has forgotten it");
 }
 
+/// As on Cloudflare R2, which answers a form with 501.
+#[tokio::test]
+async fn a_storage_without_forms_is_sent_files_of_a_signed_length() {
+    let vars = [("S3_POST_POLICY".to_owned(), "no".to_owned())].into();
+    let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let asked = "/s3/params?filename=a.mp4&type=video%2Fmp4";
+    let sign = |size: Option<u32>| {
+        let mut body = json!({ "method": "PUT", "key": "a.mp4", "contentType": "video/mp4" });
+        if let Some(size) = size {
+            body["size"] = json!(size);
+        }
+        ann.call(Method::POST, "/s3/presign", Some(body))
+    };
+    for untold in [ann.get(asked).await, ann.get(&format!("{asked}&size=many")).await, sign(None).await] {
+        assert_eq!(untold.code(), "bad_parameter");
+        assert!(text(&untold).contains("`size`"), "{}", text(&untold));
+    }
+    assert_eq!(ann.get(&format!("{asked}&metadata[size]=0")).await.code(), "empty");
+
+    for answer in [ann.get(&format!("{asked}&metadata%5Bsize%5D=9")).await, sign(Some(9)).await] {
+        let answer = answer.json();
+        assert_eq!(answer["method"], "PUT", "{answer}");
+        assert!(answer["fields"].as_object().is_none_or(serde_json::Map::is_empty), "{answer}");
+        for (bytes, expected) in [(10, 403), (9, 200), (9, 412)] {
+            let mut put = client().put(answer["url"].as_str().unwrap()).body(vec![7; bytes]);
+            for (name, value) in answer["headers"].as_object().unwrap() {
+                put = put.header(name, value.as_str().unwrap());
+            }
+            assert_eq!(put.send().await.unwrap().status(), expected, "{bytes} bytes");
+        }
+    }
+    assert_eq!(stack.cloud.store().list("uploads/").len(), 2);
+}
+
 /// S3 tells nobody the name of an upload that is not finished, so the edge notes it.
 #[tokio::test]
 async fn an_unfinished_upload_is_listed_with_its_name_until_it_is_deleted() {
