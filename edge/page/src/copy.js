@@ -123,7 +123,7 @@ function pageChips(video) {
   const page = new URL(`/${video.id}`, video.urls["thumbnail.jpg"]).href;
   const { width = 16, height = 9 } = video;
   const high = Math.round((POSTER_WIDTH * (height || 9)) / (width || 16));
-  const frame = `<iframe src="${page}" width="${POSTER_WIDTH}" height="${high}" title="${escape(video.name)}" loading="lazy" style="border:0"></iframe>`;
+  const frame = `<iframe src="${page}" width="${POSTER_WIDTH}" height="${high}" title="${escape(video.name)}" loading="lazy" allow="fullscreen" allowfullscreen frameborder="0" style="border:0"></iframe>`;
   return [
     chip("Link", "Copy link to the video's page", "page", () => page),
     chip("Frame", "Copy HTML that frames the video's page", "page.html", () => frame),

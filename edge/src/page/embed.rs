@@ -78,7 +78,7 @@ impl Embed {
         let title = escape(&facts.title);
         let html = format!(
             "<iframe src=\"{}\" width=\"{width}\" height=\"{height}\" title=\"{title}\" loading=\"lazy\" \
-             allow=\"fullscreen\" style=\"border:0\"></iframe>",
+             allow=\"fullscreen\" allowfullscreen frameborder=\"0\" style=\"border:0\"></iframe>",
             facts.page()
         );
         let mut answer = object! {
