@@ -81,6 +81,23 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
         assert_eq!(answer.body, bare_answer.body, "{poison:?}");
         assert!(answer.header("server-timing").starts_with("cache;desc=hit"), "{poison:?}");
     }
+    let lies = [
+        ("x-forwarded-host", "evil.example"),
+        ("x-original-url", "/evil"),
+        ("forwarded", "host=evil.example"),
+    ];
+    let cold = format!("{}/{video}/thumbnail.jpg?width=77", stack.edge);
+    let made = get(&cold, &lies).await;
+    assert_eq!(
+        (made.status.as_u16(), &made.body),
+        (200, &get(&cold, &[]).await.body),
+        "what was made is what is kept"
+    );
+    let facts = get(&format!("{}/{video}/meta.json", stack.edge), &lies).await;
+    assert!(
+        facts.status == 200 && !String::from_utf8_lossy(&facts.body).contains("evil"),
+        "no address is theirs"
+    );
 
     for (path, status, code) in [
         ("thumbnail.jpg?time=01", 400, "bad_parameter"),
