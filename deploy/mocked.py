@@ -225,6 +225,11 @@ def bucket(report, stack: Stack) -> None:
     report.check(stack.resources["Bucket"]["DeletionPolicy"] == "Retain", "videos outlive the stack")
     for variant in ({}, TELLING, {"Workflow": "stepfunctions"}, {"Backfill": "yes"}, TELLING | ENGINE):
         dashboard(report, Stack(**variant))
+    whole = Stack(**TELLING, **ENGINE)
+    spaces = {about["MetricTransformations"][0]["MetricNamespace"] for about in whole.of_type("AWS::Logs::MetricFilter").values()}
+    spaces |= {whole.properties(name)["Environment"]["Variables"].get("METRICS_NAMESPACE")
+               for name in whole.of_type("AWS::Serverless::Function")}
+    report.check(len(spaces) == 1 and None not in spaces, "one namespace of metrics", " ".join(map(str, spaces)))
     told = Stack(**TELLING)
     events = [(event["Event"], event["Queue"], *(rule["Value"] for rule in event["Filter"]["S3Key"]["Rules"]))
               for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]

@@ -9,6 +9,7 @@ use crate::backfill;
 use crate::error::JobError;
 use crate::event::{self, BatchResponse, Job};
 use crate::job::{Done, Report, Workshop};
+use crate::metrics;
 use crate::store::Store;
 
 /// How an invocation is answered.
@@ -70,7 +71,7 @@ fn failed_report(error: JobError) -> Report {
     Report { result: Err(error), tainted: false, counts: crate::source::Counts::default(), steps_ms: [0; 4] }
 }
 
-/// The one line of a job.
+/// The one line of a job, and its metrics.
 pub(crate) fn log(job: &Job, report: &Report) {
     let (state, code) = match &report.result {
         Ok(Done::Ready) => ("ready", None),
@@ -89,6 +90,9 @@ pub(crate) fn log(job: &Job, report: &Report) {
         encode_ms, publish_ms,
         receives = job.receives, "job"
     );
+    if let Some(record) = metrics::of_job(&job.video.to_string(), report) {
+        metrics::emit(&record);
+    }
     if report.tainted {
         error!(metric = "decoder_crash", video = %job.video, "a decoder crashed: this environment ends");
     }

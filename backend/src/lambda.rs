@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::JobError;
+use crate::metrics;
 
 /// How one invocation ends.
 #[derive(Debug)]
@@ -22,7 +23,8 @@ pub struct Ending {
     pub tainted: bool,
 }
 
-/// Logs lines of JSON to standard error; `RUST_LOG` says how much, `info` by default.
+/// Logs lines of JSON to standard error; `RUST_LOG` says how much, `info` by default. Metrics go to standard output, if
+/// `METRICS_NAMESPACE` says under which name.
 pub fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
@@ -31,6 +33,7 @@ pub fn log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    metrics::begin(std::env::var("METRICS_NAMESPACE").ok(), now_ms);
 }
 
 /// The clock: Unix milliseconds.

@@ -13,6 +13,7 @@ pub mod footage;
 pub mod invoke;
 pub mod job;
 pub mod lambda;
+pub mod metrics;
 pub mod net;
 pub mod notice;
 pub mod outcome;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::error::JobError;
+use crate::metrics;
 use crate::store::{Store, StoreError};
 
 /// So many messages waiting are a queue that is behind, and no event that is missing: more would put it further behind.
@@ -104,10 +105,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Writes the one line of a run, and answers what the invocation does.
+    /// Writes the one line of a run and its metrics, and answers what the invocation does.
     pub fn logged(self) -> Value {
         let Self { pages, looked, queued, busy } = self;
         tracing::info!(metric = "reconcile", pages, looked, queued, busy, "reconcile");
+        metrics::emit(&metrics::of_patrol(self));
         json!({ "pages": pages, "looked": looked, "queued": queued, "busy": busy })
     }
 }

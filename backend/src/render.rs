@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use self::http::{Asked, Wish};
 use crate::error::JobError;
+use crate::metrics;
 use crate::picture::check::{self, PictureError};
 use crate::picture::{fit, gif, jpeg, png, webp};
 use crate::size::Size;
@@ -137,17 +138,21 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
         let made = made.unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended").into()));
         let ms = started.elapsed().as_millis() as u64;
         let (video, name) = (asked.video, asked.wish.name());
+        let measured = |how| metrics::emit(&metrics::of_render(&video.to_string(), how, ms));
         let (problem, tainted) = match made {
             Ok((how, response)) => {
                 info!(%video, name, how, ms, "answered");
+                measured(how);
                 return Answer { response, tainted: false };
             }
             Err(Refusal::Problem(problem)) => {
                 info!(%video, name, code = problem.code.as_str(), ms, "refused");
+                measured("refused");
                 (problem, false)
             }
             Err(Refusal::Job(error)) => {
                 warn!(%video, name, %error, ms, "failed");
+                measured("failed");
                 (Problem::new(error.code()), matches!(error, JobError::Crashed(_)))
             }
         };

@@ -27,6 +27,7 @@ use crate::aws::sns::Topic;
 use crate::aws::sqs::Queue;
 use crate::error::JobError;
 use crate::event::BatchResponse;
+use crate::metrics::{self, Told};
 use crate::net::post::{Letter, PostError, Poster, Reach};
 use crate::notice::{News, Notice};
 use crate::store::{Store, StoreError};
@@ -119,8 +120,10 @@ impl<S: Store> Mailroom<S> {
         let pause = pause_secs(message.receives, retry_after, (self.random)()[0]);
         if message.receives >= MAX_TRIES {
             error!(metric = "webhook_dead", message = message.id, receives = message.receives, %why, "given up");
+            metrics::emit(&metrics::of_notice(Told::GivenUp));
         } else {
             warn!(metric = "webhook_failed", message = message.id, receives = message.receives, pause, %why, "failed");
+            metrics::emit(&metrics::of_notice(Told::Retried));
             if let Err(error) = self.queue.hide(message.receipt, pause).await {
                 // It comes back after the queue's own time instead.
                 warn!(message = message.id, %error, "its next try is sooner than it should be");
@@ -179,6 +182,7 @@ impl<S: Store> Mailroom<S> {
             (Some(topic), _) => {
                 topic.publish(Words::of(notice).as_mail()).await?;
                 info!(metric = "topic_told", video = %notice.video, kind = notice.kind.as_str(), "published");
+                metrics::emit(&metrics::of_notice(Told::Delivered));
                 Ok(())
             }
             (None, Some(endpoint)) => self.post(notice, endpoint, receives).await,
@@ -205,6 +209,7 @@ impl<S: Store> Mailroom<S> {
         );
         let answer = answer?;
         if (200..300).contains(&answer.status) {
+            metrics::emit(&metrics::of_notice(Told::Delivered));
             return Ok(());
         }
         Err(Untold::Refused { status: answer.status, retry_after_secs: answer.retry_after_secs })
