@@ -7,7 +7,9 @@ use e2e::media;
 use e2e::person::{Answer, Person, fetch};
 use e2e::stack::{Options, Stack};
 use glimpse_contract::{Key, PictureRequest, VideoId};
+use glimpse_local::Config;
 use reqwest::Method;
+use serde_json::{Value, json};
 
 async fn get(url: &str) -> Answer {
     fetch(Method::GET, url, &[]).await
@@ -120,4 +122,47 @@ async fn many_who_ask_at_once_get_the_same_bytes() {
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1);
+}
+
+/// The numbers of a function's record in CloudWatch's format, and which record it is; none of other lines.
+fn record(line: &str) -> Option<Value> {
+    serde_json::from_str(line).ok().filter(|line: &Value| line["_aws"].is_object())
+}
+
+/// What the functions write besides their log, as Lambda hands it to CloudWatch.
+#[tokio::test]
+async fn a_job_and_a_picture_are_each_counted_once() {
+    let change = |config: &mut Config| {
+        let render = config.render.as_mut().map(|render| &mut render.function);
+        for function in [config.function.as_mut(), render].into_iter().flatten() {
+            function.env.insert("METRICS_NAMESPACE".into(), "Glimpse/here".into());
+        }
+    };
+    let stack = Stack::start(Options { change: Some(change), ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let video = ann.upload("Ski trip.mp4", "video/mp4", media::clip(4, "320x240")).await;
+    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(get(&format!("{}/{video}/thumbnail.jpg?time=1&width=99", stack.edge)).await.status, 200);
+
+    for is_render in [false, true] {
+        let records = eventually("a record", Duration::from_secs(10), || async {
+            let invocations = match stack.cloud.render() {
+                Some(render) if is_render => render.invocations(),
+                _ => stack.cloud.invocations(),
+            };
+            let lines = invocations.iter().flat_map(|invocation| &invocation.lines);
+            Some(lines.filter_map(|line| record(line)).collect::<Vec<_>>()).filter(|found| !found.is_empty())
+        })
+        .await;
+        assert_eq!(records.len(), 1, "{records:?}");
+        let (record, names) = (
+            &records[0],
+            if is_render { ["render", "made", "RenderMs"] } else { ["preview", "ready", "JobMs"] },
+        );
+        assert_eq!([&record["Function"], &record["Outcome"]], names[..2], "{record}");
+        assert!(record[names[2]].as_u64().is_some_and(|ms| ms > 0), "{record}");
+        assert_eq!(record["video"], json!(video), "{record}");
+        assert_eq!(record["_aws"]["CloudWatchMetrics"][0]["Namespace"], "Glimpse/here", "{record}");
+        assert!(is_render || record["BytesRead"].as_u64() > Some(1_000), "{record}");
+    }
 }
