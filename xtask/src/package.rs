@@ -78,6 +78,9 @@ pub(crate) fn make(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
     for &arch in arches {
         ensure_target(project, arch)?;
     }
+    if arches.contains(&Arch::Arm) {
+        setup::arm_compilers(project)?;
+    }
     for &arch in arches {
         lambdas(project, &python, arch, &folder)?;
         layer(project, arch, &folder)?;

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use self::system::Need;
+pub(crate) use self::system::arm_compilers;
 use crate::project::Project;
 use crate::run;
 

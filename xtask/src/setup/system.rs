@@ -114,6 +114,21 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }
 
+/// Sees to the compilers that build the layer for arm64 on another processor. `layer/build.sh` installs what is missing
+/// too, but only after it has noted the compiler in the layer's name and in its bill of materials.
+pub(crate) fn arm_compilers(project: &Project) -> Result<()> {
+    const NEEDED: [(&str, &str); 2] = [
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
+    ];
+    let missing: Vec<_> = NEEDED
+        .into_iter()
+        .filter(|(program, _)| on_path(program).is_none())
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() || cfg!(target_arch = "aarch64") { Ok(()) } else { install(project, &missing) }
+}
+
 /// Installs Debian packages, if we may; otherwise says how the person can.
 pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
