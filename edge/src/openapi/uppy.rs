@@ -30,8 +30,9 @@ fn params() -> Operation {
     Operation::new("GET", "/s3/params", "uppyParams", TAG)
         .says(
             "A form that S3 takes one file by",
-            "For a file that is sent whole. S3 holds the client to the key, the type and the range of lengths. Other parameters, \
-             such as Uppy's `metadata[…]`, are not looked at.",
+            "For a file that is sent whole. S3 holds the client to the key, the type and the range of lengths. Where the storage \
+             takes no forms, a PUT of exactly the length that is told. Of other parameters, such as Uppy's `metadata[…]`, only \
+             `metadata[size]` is looked at, for `size`.",
         )
         .needs("filename", "The file's name.", shape::matching(shape::NAME))
         .query("size", "Its length in bytes. Needed only where the storage takes no forms.", shape::text())
