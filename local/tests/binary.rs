@@ -88,7 +88,12 @@ fn what_is_missing_is_said_in_one_sentence() {
         ),
         (&["dev", "--root", data, "--port", &port], "choose another with --port"),
         (
-            &["dev", "--root", data, "--port", "0", "--s3-port", "0", "--oidc-port", "0"],
+            // Every port is the system's choice: who tests may have a `dev` running.
+            &[
+                ["dev", "--root", data].as_slice(),
+                &["--port=0", "--s3-port=0", "--render-port=0", "--services-port=0", "--oidc-port=0"],
+            ]
+            .concat(),
             "there is no function binary at",
         ),
         (&[], "say serve, dev or token, or --help"),
