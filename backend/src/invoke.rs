@@ -68,7 +68,13 @@ pub async fn invoke<S: Store>(
 }
 
 fn failed_report(error: JobError) -> Report {
-    Report { result: Err(error), tainted: false, counts: crate::source::Counts::default(), steps_ms: [0; 4] }
+    Report {
+        result: Err(error),
+        tainted: false,
+        counts: crate::source::Counts::default(),
+        steps_ms: [0; 4],
+        trace_id: None,
+    }
 }
 
 /// The one line of a job, and its metrics.
@@ -84,13 +90,13 @@ pub(crate) fn log(job: &Job, report: &Report) {
     let counts = report.counts;
     let why = report.result.as_ref().err().map(ToString::to_string);
     info!(
-        metric = "job", video = %job.video, owner = %job.owner, state, code = code.map(Code::as_str), why,
+        metric = "job", video = %job.video, trace_id = report.trace_id.map(display), owner = %job.owner, state, code = code.map(Code::as_str), why,
         source_bytes = job.bytes, requests = counts.requests, read_bytes = counts.bytes,
         round_trips = counts.round_trips, waited_ms = counts.waited.as_millis() as u64, index_ms, look_ms,
         encode_ms, publish_ms,
         receives = job.receives, "job"
     );
-    if let Some(record) = metrics::of_job(&job.video.to_string(), report) {
+    if let Some(record) = metrics::of_job(job.video, report) {
         metrics::emit(&record);
     }
     if report.tainted {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use glimpse_contract::{
     Code, Failure, Key, Kind, MANIFEST_VERSION, Manifest, Output, Passthrough, Reads, RejectedBecause,
-    Source, State, Timings, Variant, VideoId, Visibility, decode_name,
+    Source, State, Timings, TraceId, Variant, VideoId, Visibility, decode_name,
 };
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
@@ -66,6 +66,8 @@ pub struct Report {
     pub counts: Counts,
     /// How long each step took, in milliseconds: index, look, encode, publish.
     pub steps_ms: [u64; 4],
+    /// The trace that the upload is part of; `None` if nothing could be asked about it.
+    pub trace_id: Option<TraceId>,
 }
 
 /// How far a job has come.
@@ -122,7 +124,9 @@ impl<S: Store> Workshop<S> {
         {
             self.give_up(job, &progress, error.code()).await;
         }
-        Report { result, tainted, counts: progress.counts, steps_ms: progress.steps_ms }
+        let (counts, steps_ms, trace_id) =
+            (progress.counts, progress.steps_ms, progress.passthrough.trace_id);
+        Report { result, tainted, counts, steps_ms, trace_id }
     }
 
     async fn make(
@@ -202,6 +206,9 @@ impl<S: Store> Workshop<S> {
     ) -> Result<Option<Head>, JobError> {
         let done = publish::is_done_over(&*self.store, job.video, over);
         let (done, head) = tokio::join!(done, self.store.head(&job.key));
+        if let Ok(head) = &head {
+            progress.passthrough = head.passthrough.clone().traced(job.video);
+        }
         if done? {
             return Ok(None);
         }
@@ -214,7 +221,6 @@ impl<S: Store> Workshop<S> {
             return Err(JobError::Superseded);
         }
         progress.visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
-        progress.passthrough = head.passthrough.clone();
         progress.source = source_of(&head);
         Ok(Some(head))
     }

@@ -7,11 +7,13 @@
 use std::io::Write as _;
 use std::sync::OnceLock;
 
-use glimpse_contract::Code;
+use glimpse_contract::{Code, TraceId, VideoId};
 use serde_json::{Map, Value, json};
 
 use crate::job::{Done, Report};
 use crate::reconcile::Tally;
+use crate::source::Counts;
+use crate::step::Step;
 
 /// Where records go, if anywhere: of the process, as its log is.
 static METER: OnceLock<Meter> = OnceLock::new();
@@ -38,6 +40,22 @@ pub struct Record {
     outcome: Option<&'static str>,
     metrics: Vec<Metric>,
     fields: Vec<(&'static str, Value)>,
+}
+
+/// What a record is about, to search for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// The video.
+    pub video: VideoId,
+    /// The trace that its upload is part of; `None` if nothing could be asked about it.
+    pub trace_id: Option<TraceId>,
+}
+
+impl Subject {
+    fn fields(self) -> Vec<(&'static str, Value)> {
+        let trace_id = self.trace_id.map(|trace| ("trace_id", json!(trace)));
+        [("video", json!(self.video))].into_iter().chain(trace_id).collect()
+    }
 }
 
 /// What became of a notice at one try.
@@ -68,7 +86,7 @@ pub fn emit(record: &Record) {
 }
 
 /// A job that ended; nothing of one that had nothing to do.
-pub fn of_job(video: &str, report: &Report) -> Option<Record> {
+pub fn of_job(video: VideoId, report: &Report) -> Option<Record> {
     let (outcome, code) = match &report.result {
         Ok(Done::Ready) => ("ready", None),
         Ok(Done::Rejected(code)) => ("rejected", Some(*code)),
@@ -82,18 +100,46 @@ pub fn of_job(video: &str, report: &Report) -> Option<Record> {
         metric("Requests", "Count", counts.requests),
         metric("RoundTrips", "Count", counts.round_trips),
     ];
-    let fields = vec![("video", json!(video)), ("code", json!(code.map(Code::as_str)))];
+    let mut fields = Subject { video, trace_id: report.trace_id }.fields();
+    fields.push(("code", json!(code.map(Code::as_str))));
     Some(Record { function: "preview", outcome: Some(outcome), metrics, fields })
 }
 
-/// A request for a picture. `how` is what was done for it: `made`, `found`, `lost`, `chosen`, `refused` or `failed`.
-pub fn of_render(video: &str, how: &'static str, ms: u64) -> Record {
+/// A step of a workflow that ended; nothing of one that had nothing to do. `state` is what it hands on, if it does.
+pub fn of_step(
+    step: Step,
+    of: Option<Subject>,
+    state: Option<&str>,
+    ms: u64,
+    counts: Counts,
+) -> Option<Record> {
+    let outcome = match state {
+        Some("look" | "made" | "ready") => "done",
+        Some("refused" | "rejected") => "rejected",
+        Some("already" | "superseded" | "ignored") => return None,
+        _ => "failed",
+    };
+    let mut metrics = vec![metric("StepMs", "Milliseconds", ms)];
+    if step != Step::Publish {
+        metrics.extend([
+            metric("BytesRead", "Bytes", counts.bytes),
+            metric("Requests", "Count", counts.requests),
+        ]);
+    }
+    let fields = of.map(Subject::fields).unwrap_or_default();
+    Some(Record { function: step.as_str(), outcome: Some(outcome), metrics, fields })
+}
+
+/// A request for a picture, and of what, if that could be read. `how` is what was done for it: `made`, `found`, `lost`,
+/// `chosen`, `refused` or `failed`.
+pub fn of_render(of: Option<Subject>, how: &'static str, ms: u64) -> Record {
     let metrics = vec![
         metric("RenderMs", "Milliseconds", ms),
         metric("Made", "Count", u8::from(how == "made")),
         metric("Found", "Count", u8::from(how == "found")),
     ];
-    Record { function: "render", outcome: Some(how), metrics, fields: vec![("video", json!(video))] }
+    let fields = of.map(Subject::fields).unwrap_or_default();
+    Record { function: "render", outcome: Some(how), metrics, fields }
 }
 
 /// One try to tell somebody.
@@ -146,23 +192,44 @@ impl Record {
 mod tests {
     use super::*;
     use crate::error::JobError;
-    use crate::source::Counts;
 
     /// A day of 2026.
     const NOW_MS: u64 = 1_790_000_000_000;
 
     fn report(result: Result<Done, JobError>) -> Report {
-        Report { result, tainted: false, counts: Counts::default(), steps_ms: [1, 20, 300, 4000] }
+        Report {
+            result,
+            tainted: false,
+            counts: Counts::default(),
+            steps_ms: [1, 20, 300, 4000],
+            trace_id: Some(trace()),
+        }
+    }
+
+    fn video() -> VideoId {
+        VideoId::new(1, [1; 10])
+    }
+
+    fn trace() -> TraceId {
+        TraceId::of(video())
+    }
+
+    fn subject() -> Subject {
+        Subject { video: video(), trace_id: Some(trace()) }
     }
 
     fn all() -> Vec<Record> {
         let jobs = [Ok(Done::Ready), Ok(Done::Rejected(Code::NotAVideo)), Err(JobError::internal("why"))]
-            .map(|result| of_job("v1", &report(result)).unwrap());
+            .map(|result| of_job(video(), &report(result)).unwrap());
         let renders = ["made", "found", "lost", "chosen", "refused", "failed"];
-        let renders = renders.map(|how| of_render("v1", how, 7));
+        let renders = renders.map(|how| of_render(Some(subject()), how, 7));
+        let steps = Step::ALL.into_iter().flat_map(|(_, step)| {
+            [Some("look"), Some("refused"), None]
+                .map(|state| of_step(step, Some(subject()), state, 7, Counts::default()).unwrap())
+        });
         let told = [Told::Delivered, Told::Retried, Told::GivenUp].map(of_notice);
         let patrol = of_patrol(Tally { pages: 1, looked: 5, queued: 2, busy: false });
-        jobs.into_iter().chain(renders).chain(told).chain([patrol]).collect()
+        jobs.into_iter().chain(steps).chain(renders).chain(told).chain([patrol]).collect()
     }
 
     /// What the specification asks for, and is not so.
@@ -220,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_checker_sees_what_is_wrong() {
-        let good = of_render("v1", "made", 7).line("Glimpse/stack", NOW_MS);
+        let good = of_render(Some(subject()), "made", 7).line("Glimpse/stack", NOW_MS);
         for (old, new) in [
             ("1790000000000", "1790000000"),
             ("\"Glimpse/stack\"", "\"\""),
@@ -238,15 +305,44 @@ mod tests {
 
     #[test]
     fn a_job_tells_its_time_by_outcome_and_its_video_as_a_field() {
-        let rejected = of_job("v1", &report(Ok(Done::Rejected(Code::NotAVideo)))).unwrap();
+        let rejected = of_job(video(), &report(Ok(Done::Rejected(Code::NotAVideo)))).unwrap();
         let root: Value = serde_json::from_str(&rejected.line("Glimpse/stack", NOW_MS)).unwrap();
         assert_eq!((&root["JobMs"], &root["Outcome"]), (&json!(4321), &json!("rejected")));
-        assert_eq!((&root["video"], &root["code"]), (&json!("v1"), &json!(Code::NotAVideo.as_str())));
+        assert_eq!((&root["video"], &root["code"]), (&json!(video()), &json!(Code::NotAVideo.as_str())));
+        assert_eq!(root["trace_id"], json!(trace()));
         let by_outcome = &root["_aws"]["CloudWatchMetrics"][1];
         assert_eq!(by_outcome["Dimensions"], json!([["Function", "Outcome"]]));
         assert_eq!(by_outcome["Metrics"], json!([{ "Name": "JobMs", "Unit": "Milliseconds" }]));
         for nothing in [Done::Already, Done::Superseded] {
-            assert_eq!(of_job("v1", &report(Ok(nothing))), None, "{nothing:?} did no work");
+            assert_eq!(of_job(video(), &report(Ok(nothing))), None, "{nothing:?} did no work");
         }
+    }
+    #[test]
+    fn a_step_tells_what_it_did_and_nothing_if_that_was_nothing() {
+        let of =
+            |state| of_step(Step::Probe, Some(subject()), state, 9, Counts { bytes: 5, ..Counts::default() });
+        for (state, outcome) in [
+            (Some("look"), "done"),
+            (Some("made"), "done"),
+            (Some("ready"), "done"),
+            (Some("refused"), "rejected"),
+            (Some("rejected"), "rejected"),
+            (Some("failed"), "failed"),
+            (None, "failed"),
+        ] {
+            let root: Value =
+                serde_json::from_str(&of(state).unwrap().line("Glimpse/stack", NOW_MS)).unwrap();
+            assert_eq!(
+                (&root["Outcome"], &root["Function"]),
+                (&json!(outcome), &json!("probe")),
+                "{state:?}"
+            );
+            assert_eq!((&root["StepMs"], &root["BytesRead"]), (&json!(9), &json!(5)));
+        }
+        for nothing in ["already", "superseded", "ignored"] {
+            assert_eq!(of(Some(nothing)), None, "{nothing}");
+        }
+        let publish = of_step(Step::Publish, None, Some("ready"), 1, Counts::default()).unwrap();
+        assert!(!publish.line("Glimpse/stack", NOW_MS).contains("BytesRead"), "it opens no video");
     }
 }

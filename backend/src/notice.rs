@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use glimpse_contract::video::{Uploaded, Video};
-use glimpse_contract::{Json, Manifest, State, VideoId, iso_date};
+use glimpse_contract::{Json, Manifest, Passthrough, State, TraceId, VideoId, iso_date};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -49,6 +49,8 @@ pub struct News {
     pub kind: Kind,
     /// The video.
     pub video: VideoId,
+    /// The trace that its upload is part of.
+    pub trace_id: TraceId,
     /// The very text that is posted and signed.
     pub body: String,
 }
@@ -63,6 +65,9 @@ pub struct Notice {
     pub kind: Kind,
     /// The video.
     pub video: VideoId,
+    /// The trace that its upload is part of; the message of an earlier version names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
     /// The endpoint that it is for, by its name.
     pub to: String,
     /// The very text that is posted and signed.
@@ -86,7 +91,7 @@ impl News {
             State::Rejected => Kind::Rejected,
         };
         let video = Video::from_manifest(manifest, &public_url);
-        Self::new(kind, manifest.video, manifest.timings.committed, &video)
+        Self::new(kind, (manifest.video, &manifest.passthrough), manifest.timings.committed, &video)
     }
 
     /// What the note of a failure tells.
@@ -100,35 +105,48 @@ impl News {
             visibility: *visibility,
         };
         let video = Video::without_manifest(failure.video, uploaded, Some(failure), &public_url);
-        Self::new(Kind::Failed, failure.video, failure.failed_at, &video)
+        Self::new(Kind::Failed, (failure.video, &failure.passthrough), failure.failed_at, &video)
     }
 
-    fn new(kind: Kind, video: VideoId, at_ms: u64, shown: &Video) -> Self {
+    fn new(kind: Kind, of: (VideoId, &Passthrough), at_ms: u64, shown: &Video) -> Self {
+        let (video, passthrough) = of;
+        let trace_id = passthrough.trace(video);
         let body = Body { kind, created_at: iso_date(at_ms), data: shown.to_json() };
         let body = serde_json::to_string(&body).expect("our own types are plain data");
-        Self { kind, video, body }
+        Self { kind, video, trace_id, body }
     }
 
     /// The same as a message for one endpoint.
     pub fn to(&self, endpoint: &str) -> Notice {
-        let Self { kind, video, body } = self.clone();
-        Notice { version: VERSION, kind, video, to: endpoint.to_owned(), body }
+        let Self { kind, video, trace_id, body } = self.clone();
+        Notice { version: VERSION, kind, video, trace_id: Some(trace_id), to: endpoint.to_owned(), body }
     }
 }
 
 impl Notice {
     /// The id under which the endpoint is told: the same at every try, and for whatever twin of it there may be.
     pub fn id(&self) -> String {
+        let mut id = String::from("msg_");
+        for byte in &self.digest()[..16] {
+            write!(id, "{byte:02x}").expect("a text takes more text");
+        }
+        id
+    }
+
+    /// The trace that goes along: that of the upload, in which the telling is named by the first half of its id.
+    pub fn traceparent(&self) -> String {
+        let mut parent = [0; 8];
+        parent.copy_from_slice(&self.digest()[..8]);
+        self.trace_id.unwrap_or_else(|| TraceId::of(self.video)).traceparent(u64::from_be_bytes(parent))
+    }
+
+    fn digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
         for part in ["glimpse webhook", &self.video.to_string(), self.kind.as_str(), &self.to] {
             hasher.update(part);
             hasher.update([0]);
         }
-        let mut id = String::from("msg_");
-        for byte in &hasher.finalize()[..16] {
-            write!(id, "{byte:02x}").expect("a text takes more text");
-        }
-        id
+        hasher.finalize().into()
     }
 
     /// The message's text.
@@ -161,6 +179,7 @@ mod tests {
             passthrough: Passthrough {
                 external_id: Some("order 7".into()),
                 metadata: [("shop".to_owned(), "é".to_owned())].into(),
+                trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".parse().ok(),
             },
             state: State::Ready,
             rejected: None,
@@ -272,6 +291,22 @@ mod tests {
             assert!(!ids[place + 1..].contains(id), "{ids:?}");
             assert!(id.len() == 36 && !id.contains('.'), "{id}");
         }
+    }
+
+    #[test]
+    fn the_trace_of_the_upload_goes_along() {
+        let notice = News::of_manifest(&manifest(), "https://v.example").to("crm");
+        let traceparent = notice.traceparent();
+        assert_eq!(traceparent, "00-4bf92f3577b34da6a3ce929d0e0e4736-8e24f7832413cb01-01");
+        assert!(notice.id().contains(&traceparent[36..52]), "{}", notice.id());
+        let mut untraced = manifest();
+        untraced.passthrough.trace_id = None;
+        let news = News::of_manifest(&untraced, "https://v.example");
+        let own = TraceId::of(untraced.video);
+        assert_eq!((news.trace_id, &told(&news)["data"]["trace_id"]), (own, &own.to_string().into()));
+        let of_before = Notice { trace_id: None, ..news.to("crm") };
+        assert!(!of_before.to_message().contains("4bf9"));
+        assert_eq!(of_before.traceparent(), news.to("crm").traceparent());
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use glimpse_contract::{
-    Code, Format, Key, Manifest, Moving, Problem, RejectedBecause, State, Still, Variant, VideoId, limits,
+    Code, Format, Key, Manifest, Moving, Problem, RejectedBecause, State, Still, TraceId, Variant, VideoId,
+    limits,
 };
 use serde_json::Value;
 use tokio::task::spawn_blocking;
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 
 use self::http::{Asked, Wish};
 use crate::error::JobError;
-use crate::metrics;
+use crate::metrics::{self, Subject};
 use crate::picture::check::{self, PictureError};
 use crate::picture::{fit, gif, jpeg, png, webp};
 use crate::size::Size;
@@ -131,27 +132,31 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
             Ok(asked) => asked,
             Err(problem) => {
                 info!(code = problem.code.as_str(), "refused");
+                let ms = started.elapsed().as_millis() as u64;
+                metrics::emit(&metrics::of_render(None, "refused", ms));
                 return Answer { response: http::refusal(&problem, request_id), tainted: false };
             }
         };
-        let made = timeout_at(deadline, self.fulfil(asked, deadline)).await;
+        let mut trace_id = None;
+        let made = timeout_at(deadline, self.fulfil(asked, deadline, &mut trace_id)).await;
         let made = made.unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended").into()));
         let ms = started.elapsed().as_millis() as u64;
         let (video, name) = (asked.video, asked.wish.name());
-        let measured = |how| metrics::emit(&metrics::of_render(&video.to_string(), how, ms));
+        let traced = trace_id.map(tracing::field::display);
+        let measured = |how| metrics::emit(&metrics::of_render(Some(Subject { video, trace_id }), how, ms));
         let (problem, tainted) = match made {
             Ok((how, response)) => {
-                info!(%video, name, how, ms, "answered");
+                info!(%video, trace_id = traced, name, how, ms, "answered");
                 measured(how);
                 return Answer { response, tainted: false };
             }
             Err(Refusal::Problem(problem)) => {
-                info!(%video, name, code = problem.code.as_str(), ms, "refused");
+                info!(%video, trace_id = traced, name, code = problem.code.as_str(), ms, "refused");
                 measured("refused");
                 (problem, false)
             }
             Err(Refusal::Job(error)) => {
-                warn!(%video, name, %error, ms, "failed");
+                warn!(%video, trace_id = traced, name, %error, ms, "failed");
                 measured("failed");
                 (Problem::new(error.code()), matches!(error, JobError::Crashed(_)))
             }
@@ -159,24 +164,37 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
         Answer { response: http::refusal(&problem, request_id), tainted }
     }
 
-    /// What was done, for the log, and the answer.
-    async fn fulfil(&self, asked: Asked, deadline: Instant) -> Result<(&'static str, Value), Refusal> {
+    /// What was done, for the log, and the answer. `traced` becomes the trace of the video's upload, once it is known.
+    async fn fulfil(
+        &self,
+        asked: Asked,
+        deadline: Instant,
+        traced: &mut Option<TraceId>,
+    ) -> Result<(&'static str, Value), Refusal> {
         match asked.wish {
             Wish::Picture(variant) => {
-                let Stored { bytes, etag, how } = self.picture(asked.video, variant, deadline).await?;
+                let made = self.picture(asked.video, variant, deadline, traced).await?;
+                let Stored { bytes, etag, how } = made;
                 Ok((how, http::picture(variant, &bytes, &etag)))
             }
             Wish::Poster(time_ms) => {
-                let poster = self.choose(asked.video, time_ms, deadline).await?;
+                let poster = self.choose(asked.video, time_ms, deadline, traced).await?;
                 Ok(("chosen", http::poster(&poster)))
             }
         }
     }
 
-    async fn picture(&self, video: VideoId, variant: Variant, deadline: Instant) -> Result<Stored, Refusal> {
+    async fn picture(
+        &self,
+        video: VideoId,
+        variant: Variant,
+        deadline: Instant,
+        traced: &mut Option<TraceId>,
+    ) -> Result<Stored, Refusal> {
         let key = Key::Output(video, variant);
         let (manifest, stored) = tokio::join!(self.manifest(video), self.stored(&key, "found"));
         let manifest = manifest?;
+        *traced = Some(manifest.passthrough.trace(video));
         if let Some(stored) = stored? {
             return Ok(stored);
         }

@@ -19,6 +19,9 @@ pub const META_VISIBILITY: &str = "x-amz-meta-visibility";
 pub const META_EXTERNAL_ID: &str = "x-amz-meta-external-id";
 /// The metadata header that carries the customer's own fields: base64url of a JSON object of texts.
 pub const META_CUSTOM: &str = "x-amz-meta-custom";
+/// The metadata header that carries the trace that the upload is part of, if it is part of one: a
+/// [`TraceId`](crate::TraceId).
+pub const META_TRACE_ID: &str = "x-amz-meta-trace-id";
 
 /// Everything but RFC 3986's unreserved characters is escaped: what is left is safe in a header, in a form
 /// field and in JSON alike.
@@ -49,8 +52,8 @@ impl Grant {
 
     /// The metadata headers that the upload must carry, names in lower case and sorted.
     pub fn metadata(&self) -> Vec<(&'static str, String)> {
-        let Passthrough { external_id, metadata } = &self.passthrough;
-        let mut headers = Vec::with_capacity(4);
+        let Passthrough { external_id, metadata, trace_id } = &self.passthrough;
+        let mut headers = Vec::with_capacity(5);
         if !metadata.is_empty() {
             headers.push((META_CUSTOM, URL_SAFE_NO_PAD.encode(Json::from(metadata).to_string())));
         }
@@ -58,6 +61,9 @@ impl Grant {
             headers.push((META_EXTERNAL_ID, encode_name(id)));
         }
         headers.push((META_NAME, encode_name(&self.name)));
+        if let Some(trace) = trace_id {
+            headers.push((META_TRACE_ID, trace.to_string()));
+        }
         headers.push((META_VISIBILITY, self.visibility.as_str().to_owned()));
         headers
     }
@@ -70,6 +76,7 @@ impl Passthrough {
         Self {
             external_id: header(META_EXTERNAL_ID).map(|text| decode_name(&text)),
             metadata: custom.and_then(|json| Json::read(&json)?.text_map()).unwrap_or_default(),
+            trace_id: header(META_TRACE_ID).and_then(|text| text.parse().ok()),
         }
     }
 
@@ -110,6 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::trace::TraceId;
 
     #[test]
     fn a_long_name_is_cut_between_characters() {
@@ -133,6 +141,7 @@ mod tests {
         let passthrough = Passthrough {
             external_id: Some("\u{e9}".repeat(limits::MAX_EXTERNAL_ID_BYTES / 2)),
             metadata: [("k".to_owned(), "v".repeat(limits::MAX_METADATA_BYTES - 8))].into(),
+            trace_id: Some(TraceId::of(VideoId::new(1, [0; 10]))),
         };
         assert_eq!(passthrough.check(), Ok(()));
         let headers = grant("\u{e9}".repeat(127), passthrough).metadata();
@@ -159,8 +168,10 @@ mod tests {
         fn what_is_passed_through_survives(
             id in proptest::option::of("\\PC{0,30}"),
             metadata in proptest::collection::btree_map("\\PC{1,8}", "\\PC{0,20}", 0..6),
+            trace_id in proptest::option::of(any::<[u8; 10]>()),
         ) {
-            let passthrough = Passthrough { external_id: id, metadata };
+            let trace_id = trace_id.map(|random| TraceId::of(VideoId::new(1, random)));
+            let passthrough = Passthrough { external_id: id, metadata, trace_id };
             let headers = grant("a.mp4".into(), passthrough.clone()).metadata();
             let of = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
             prop_assert!(headers.iter().all(|(_, value)| value.bytes().all(|byte| byte.is_ascii_graphic())));

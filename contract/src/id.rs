@@ -21,7 +21,7 @@ const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
 /// A text that is not an id in its one canonical spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a {0}")]
-pub struct ParseIdError(&'static str);
+pub struct ParseIdError(pub(crate) &'static str);
 
 /// Names one video: 26 characters of Crockford base32, lower case.
 ///
@@ -43,6 +43,11 @@ impl VideoId {
         let time = TIME_MAX - now_ms.min(TIME_MAX);
         let low = random.iter().fold(0_u128, |value, byte| (value << 8) | u128::from(*byte));
         Self((u128::from(time) << 80) | low)
+    }
+
+    /// What the text spells.
+    pub(crate) fn bits(self) -> u128 {
+        self.0
     }
 
     /// The ten characters that hold its time: ids of one millisecond, and only those, begin with them.

@@ -192,6 +192,7 @@ from! {
     &str => |value| Self::Text(value.to_owned());
     Vec<Json> => |value| Self::List(value);
     crate::VideoId => |value| Self::Text(value.to_string());
+    crate::TraceId => |value| Self::Text(value.to_string());
     &crate::Owner => |value| Self::Text(value.to_string());
     &BTreeMap<String, String> => |map| {
         Self::Object(map.iter().map(|(name, value)| (name.clone(), value.into())).collect())

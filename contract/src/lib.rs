@@ -21,10 +21,13 @@ mod moment;
 mod problem;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
+mod trace;
 mod variant;
 pub mod video;
 
-pub use grant::{Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_VISIBILITY, decode_name, encode_name};
+pub use grant::{
+    Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_TRACE_ID, META_VISIBILITY, decode_name, encode_name,
+};
 pub use id::{Owner, ParseIdError, VideoId};
 pub use json::{Json, WrongMember};
 pub use key::{Key, ParseKeyError};
@@ -34,6 +37,7 @@ pub use manifest::{
 };
 pub use moment::iso_date;
 pub use problem::{Code, Problem};
+pub use trace::{TRACEPARENT, TraceId};
 pub use variant::{
     BadParameter, Bounds, Fit, Format, Kind, Moving, PictureRequest, REVISION_LEN, Still, Turn, Variant,
     poster_name, revision_of_etag,

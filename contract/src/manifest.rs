@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Owner, VideoId};
 use crate::problem::Code;
+use crate::trace::TraceId;
 
 /// The version that this code writes. A reader accepts every version and ignores fields it does not know.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -67,6 +68,22 @@ pub struct Passthrough {
     /// The customer's own fields.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// The trace that the upload is part of; in whatever is told of a video always there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
+}
+
+impl Passthrough {
+    /// The trace of the upload: the video's own, if it was part of no other.
+    pub fn trace(&self, video: VideoId) -> TraceId {
+        self.trace_id.unwrap_or_else(|| TraceId::of(video))
+    }
+
+    /// The same with its trace.
+    #[must_use]
+    pub fn traced(self, video: VideoId) -> Self {
+        Self { trace_id: Some(self.trace(video)), ..self }
+    }
 }
 
 /// What was found out about the uploaded file.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::{Code, Owner, VideoId};
+use crate::{Code, Owner, TraceId, VideoId};
 
 impl JsonSchema for VideoId {
     fn schema_name() -> Cow<'static, str> {
@@ -32,6 +32,21 @@ impl JsonSchema for Owner {
             "type": "string",
             "description": "Names whose videos these are: it follows from issuer and subject of the account.",
             "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$",
+        })
+    }
+}
+
+impl JsonSchema for TraceId {
+    fn schema_name() -> Cow<'static, str> {
+        "TraceId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Names one trace, as W3C Trace Context does: what logs, manifest and webhooks know the upload by.",
+            "pattern": "^[0-9a-f]{32}$",
+            "examples": ["4bf92f3577b34da6a3ce929d0e0e4736"],
         })
     }
 }

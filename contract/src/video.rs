@@ -106,7 +106,7 @@ impl Video {
             dominant_color: None,
             poster_ms: None,
             problem,
-            passthrough: uploaded.passthrough,
+            passthrough: uploaded.passthrough.traced(id),
             urls: urls(id, None, uploaded.visibility, links),
         }
     }
@@ -174,7 +174,7 @@ impl Video {
             dominant_color: manifest.dominant_color.clone(),
             poster_ms: manifest.poster_ms,
             problem: manifest.rejected.as_ref().map(|because| because.code),
-            passthrough: manifest.passthrough.clone(),
+            passthrough: manifest.passthrough.clone().traced(*id),
             urls: if is_ready {
                 urls(*id, Some(&manifest.outputs), visibility, links)
             } else {

@@ -83,7 +83,7 @@ pub(crate) async fn send(
 /// A signed upload for a file that is described.
 async fn describe(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let body = json_body(request).await?;
-    let allowance = Allowance::of(call.caller, call.config);
+    let allowance = call.allowance();
     let wanted = parse_new_video(&body, &allowance)?;
     allowance.checked_type(&wanted.content_type)?;
     let fields = Fields { visibility: wanted.visibility, passthrough: wanted.passthrough };
@@ -147,7 +147,8 @@ async fn choose_poster(video: VideoId, time_ms: Option<u64>, call: &Call<'_>) ->
 /// `POST /api/upload-tokens`
 pub(crate) async fn mint(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
     let mint = parse_mint(&json_body(request).await?)?;
-    let token = token_of(mint, call.caller, call.config, platform::random(), platform::now_ms())?;
+    let mut token = token_of(mint, call.caller, call.config, platform::random(), platform::now_ms())?;
+    token.trace_id = call.trace_id;
     let text = call.config.upload_keys.sign(&token).ok_or_else(|| {
         Problem::because(Code::NotFound, "There are no upload tokens here: UPLOAD_TOKEN_SECRETS is not set.")
     })?;

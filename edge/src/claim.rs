@@ -22,6 +22,14 @@ const TRIES: usize = 8;
 /// # Errors
 /// `token_used_up` if the caller's token makes no further video; `busy` if all that it has left are being uploaded.
 pub(crate) async fn next_video(call: &Call<'_>) -> Result<VideoId, Problem> {
+    let video = an_id(call).await?;
+    if let Some(trace_id) = call.trace_id {
+        platform::log_trace(call.request_id, video, trace_id);
+    }
+    Ok(video)
+}
+
+async fn an_id(call: &Call<'_>) -> Result<VideoId, Problem> {
     let Some(token) = &call.caller.token else {
         return Ok(VideoId::new(platform::now_ms(), platform::random()));
     };

@@ -315,6 +315,7 @@ fn completion_url(key: &Key, video: VideoId, upload_id: &str, call: &Call<'_>) -
         visibility: None,
         external_id: None,
         metadata: BTreeMap::new(),
+        trace_id: None,
         only: Some(video),
     };
     let token = config.upload_keys.sign(&token).ok_or_else(|| {
@@ -328,7 +329,7 @@ fn completion_url(key: &Key, video: VideoId, upload_id: &str, call: &Call<'_>) -
 
 /// A permission for the next upload of this caller.
 async fn granted(name: &str, content_type: &str, call: &Call<'_>) -> Result<(Grant, Allowance), Problem> {
-    let allowance = Allowance::of(call.caller, call.config);
+    let allowance = call.allowance();
     let content_type = declared_type(content_type, name);
     // What is wrong with the file is said before an id is taken for it.
     allowance.checked_type(content_type)?;

@@ -3,9 +3,9 @@
 use crate::config::Config;
 
 const METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS";
-/// What Uppy's clients and a page's own `fetch` send.
-const HEADERS: &str =
-    "authorization, content-type, accept, prefer, uppy-auth-token, uppy-credentials-params, last-event-id";
+/// What Uppy's clients, a page's own `fetch` and what traces it send.
+const HEADERS: &str = "authorization, content-type, accept, prefer, uppy-auth-token, uppy-credentials-params, last-event-id, \
+     traceparent, tracestate";
 
 /// The headers that an API answer to this origin needs. The origin is repeated, never `*`: credentials travel.
 pub(crate) fn api_headers(config: &Config, origin: Option<&str>) -> Vec<(&'static str, String)> {

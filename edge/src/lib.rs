@@ -37,7 +37,7 @@ use std::future::Future as _;
 use std::task::{self, Poll, Waker};
 
 use futures_util::future::{LocalBoxFuture, ready};
-use glimpse_contract::{Code, Problem};
+use glimpse_contract::{Code, Problem, TRACEPARENT, TraceId};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
@@ -50,6 +50,7 @@ use deliver::proof::Proof;
 use platform::{Limiter, Request};
 use reply::Reply;
 use route::Route;
+use upload::Allowance;
 
 /// What every handler needs that answers somebody who has proven who they are.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +58,17 @@ pub(crate) struct Call<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) config: &'static Config,
     pub(crate) request_id: &'a str,
+    /// The trace that the request is part of, where something begins that can be part of one.
+    pub(crate) trace_id: Option<TraceId>,
+}
+
+impl Call<'_> {
+    /// What this caller may upload.
+    pub(crate) fn allowance(&self) -> Allowance {
+        let mut allowance = Allowance::of(self.caller, self.config);
+        allowance.passthrough.trace_id = self.trace_id.or(allowance.passthrough.trace_id);
+        allowance
+    }
 }
 
 /// When somebody who was too fast may try again, in seconds: the period of the limits in wrangler.toml.
@@ -211,7 +223,11 @@ async fn handle(route: Route, request: Request, asked: Asked<'_>) -> Result<Repl
     {
         return Err(Problem::new(Code::Busy));
     }
-    let call = &Call { caller: &caller, config, request_id };
+    let trace_id = begins_something(&route)
+        .then(|| platform::header(&request, TRACEPARENT))
+        .flatten()
+        .and_then(|header| TraceId::from_traceparent(&header));
+    let call = &Call { caller: &caller, config, request_id, trace_id };
     for_caller(&route, &request, query, call).await
 }
 
@@ -297,6 +313,11 @@ fn limiter(route: &Route) -> Option<Limiter> {
         Route::SignPart { .. } | Route::SignParts { .. } | Route::Presign => Some(Limiter::Parts),
         _ => None,
     }
+}
+
+/// Whether an upload, or the permission for one, begins with it: then the trace goes along.
+fn begins_something(route: &Route) -> bool {
+    matches!(route, Route::Presign) || limiter(route) == Some(Limiter::Grants)
 }
 
 /// Path and query as they stand on the wire; the `Host` is not looked at.

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::Bytes;
-use glimpse_contract::{Json, object};
+use glimpse_contract::{Json, TraceId, VideoId, object};
 use thiserror::Error;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -78,6 +78,13 @@ pub(crate) fn log_error(event: &str, request_id: &str, detail: &str) {
     let line =
         object! { "level" => "error", "event" => event, "request_id" => request_id, "detail" => detail };
     worker::console_error!("{line}");
+}
+
+/// A line in the log that ties a request to the trace that it came with, and to the video that it begins.
+pub(crate) fn log_trace(request_id: &str, video: VideoId, trace_id: TraceId) {
+    let line = object! { "level" => "info", "event" => "traced", "request_id" => request_id, "video" => video,
+    "trace_id" => trace_id };
+    worker::console_log!("{line}");
 }
 
 /// The body of a request to another server.

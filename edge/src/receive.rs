@@ -36,7 +36,7 @@ pub(crate) async fn raw(
 ) -> Result<Reply, Problem> {
     let length = platform::header(request, "content-length").and_then(|text| text.parse::<u64>().ok());
     let stream = platform::body_stream(request).ok_or_else(|| Problem::new(Code::Empty))?;
-    let allowance = Allowance::of(call.caller, call.config);
+    let allowance = call.allowance();
     let Some(length) = length else {
         let mut pipe = Pipe::open(name, content_type, &Fields::default(), allowance, call).await?;
         let mut chunks = Chunks::of(&stream).map_err(|_| broken_off())?;
@@ -105,8 +105,7 @@ async fn take(mut form: multer::Multipart<'static>, call: &Call<'_>) -> Result<G
             continue;
         };
         let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
-        let allowance = Allowance::of(call.caller, call.config);
-        let mut pipe = Pipe::open(&name, &content_type, &fields, allowance, call).await?;
+        let mut pipe = Pipe::open(&name, &content_type, &fields, call.allowance(), call).await?;
         loop {
             match field.chunk().await {
                 Ok(Some(chunk)) => pipe.push(&chunk).await?,

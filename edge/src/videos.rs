@@ -148,7 +148,7 @@ impl OwnedCall {
     }
 
     fn borrow(&self) -> Call<'_> {
-        Call { caller: &self.caller, config: self.config, request_id: &self.request_id }
+        Call { caller: &self.caller, config: self.config, request_id: &self.request_id, trace_id: None }
     }
 }
 

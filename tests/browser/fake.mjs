@@ -70,7 +70,8 @@ export async function startFake(dist) {
     const id = randomBytes(13).toString("hex");
     const video = {
       id, name, bytes, state: "processing", content_type: "video/mp4", created_at: new Date().toISOString(), width: null,
-      height: null, duration_ms: null, has_audio: null, thumbhash: null, dominant_color: null, problem: null, urls: urlsOf(id), ...more,
+      height: null, duration_ms: null, has_audio: null, thumbhash: null, dominant_color: null, problem: null,
+      trace_id: randomBytes(16).toString("hex"), urls: urlsOf(id), ...more,
     };
     return video;
   }

@@ -262,6 +262,8 @@ async function story() {
     const refused = page.cardNamed(tab, "not really.mp4");
     await page.expectState(refused, "rejected", READY_MS);
     await page.expectReason(refused, /not a video/i);
+    const { trace_id } = await page.listed(tab, "not really.mp4");
+    page.expectEqual(await page.copiedLink(tab, refused, "trace"), trace_id, "the trace id for a mail to support");
     await page.photograph(tab, shots, "rejected", PHONE);
   });
 

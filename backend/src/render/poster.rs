@@ -4,7 +4,7 @@
 //! to be found and replaced here.
 
 use bytes::Bytes;
-use glimpse_contract::{Key, Kind, MANIFEST_VERSION, Manifest, Output, Poster, Variant, VideoId};
+use glimpse_contract::{Key, Kind, MANIFEST_VERSION, Manifest, Output, Poster, TraceId, Variant, VideoId};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -33,8 +33,10 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
         video: VideoId,
         time_ms: Option<u64>,
         deadline: Instant,
+        traced: &mut Option<TraceId>,
     ) -> Result<Poster, Refusal> {
         let manifest = self.manifest(video).await?;
+        *traced = Some(manifest.passthrough.trace(video));
         if let Some(time_ms) = time_ms {
             check_moment("time", time_ms, manifest.source.duration_ms)?;
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use glimpse_contract::{Key, Kind, Manifest, Output, State};
+use glimpse_contract::{Key, Kind, Manifest, Output, State, TraceId};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
@@ -32,6 +32,8 @@ pub struct Ended<T> {
     pub tainted: bool,
     /// What was read of the source.
     pub counts: Counts,
+    /// The trace that the upload is part of; `None` if nothing could be asked about it.
+    pub trace_id: Option<TraceId>,
 }
 
 impl<S: Store> Workshop<S> {
@@ -50,7 +52,7 @@ impl<S: Store> Workshop<S> {
             }
             other => other,
         };
-        Ended { result, tainted, counts: progress.counts }
+        Ended { result, tainted, counts: progress.counts, trace_id: progress.passthrough.trace_id }
     }
 
     async fn survey(
@@ -111,7 +113,8 @@ impl<S: Store> Workshop<S> {
             }
             other => other,
         };
-        Ended { result, tainted, counts: counts.and(reader.counts()) }
+        let trace_id = task.draft.passthrough.trace_id;
+        Ended { result, tainted, counts: counts.and(reader.counts()), trace_id }
     }
 
     async fn make_part(

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use glimpse_contract::Key;
+use glimpse_contract::{Key, TRACEPARENT};
 use http::HeaderValue;
 use serde_json::Value;
 use thiserror::Error;
@@ -153,7 +153,7 @@ impl<S: Store> Mailroom<S> {
         let names = self.endpoints.iter().map(|endpoint| endpoint.name.as_str());
         let names = names.chain(self.topic.as_ref().map(|_| TOPIC));
         let notices: Vec<_> = names.map(|name| news.to(name).to_message()).collect();
-        info!(metric = "outcome", video = %news.video, kind = news.kind.as_str(), notices = notices.len(), "spread");
+        info!(metric = "outcome", video = %news.video, trace_id = %news.trace_id, kind = news.kind.as_str(), notices = notices.len(), "spread");
         let sent = join_all(notices.iter().map(|notice| self.queue.send(notice))).await;
         Ok(sent.into_iter().collect::<Result<(), _>>()?)
     }
@@ -181,7 +181,8 @@ impl<S: Store> Mailroom<S> {
         match (topic, endpoint) {
             (Some(topic), _) => {
                 topic.publish(Words::of(notice).as_mail()).await?;
-                info!(metric = "topic_told", video = %notice.video, kind = notice.kind.as_str(), "published");
+                info!(metric = "topic_told", video = %notice.video, trace_id = notice.trace_id.map(display),
+                    kind = notice.kind.as_str(), "published");
                 metrics::emit(&metrics::of_notice(Told::Delivered));
                 Ok(())
             }
@@ -198,13 +199,14 @@ impl<S: Store> Mailroom<S> {
         let now_secs = (self.now_ms)() / 1000;
         let signed = sign::sign(&id, now_secs, notice.body.as_bytes(), &endpoint.secrets);
         let body = Bytes::copy_from_slice(notice.body.as_bytes());
-        let letter = Letter { url: &endpoint.url, headers: headers(&signed), body };
+        let letter = Letter { url: &endpoint.url, headers: headers(&signed, &notice.traceparent()), body };
         let started = Instant::now();
         let answer = self.poster.post(letter, self.reach, ANSWER_LIMIT).await;
         let ms = started.elapsed().as_millis() as u64;
         let status = answer.as_ref().map(|answer| answer.status).ok();
         info!(
-            metric = "webhook", id, endpoint = endpoint.name, video = %notice.video, kind = notice.kind.as_str(),
+            metric = "webhook", id, endpoint = endpoint.name, video = %notice.video,
+            trace_id = notice.trace_id.map(display), kind = notice.kind.as_str(),
             receives, status, ms, "posted"
         );
         let answer = answer?;
@@ -229,7 +231,7 @@ impl<'a> Message<'a> {
     }
 }
 
-fn headers(signed: &Signed) -> Vec<(&'static str, HeaderValue)> {
+fn headers(signed: &Signed, traceparent: &str) -> Vec<(&'static str, HeaderValue)> {
     let text =
         |text: &str| HeaderValue::from_str(text).expect("ids, numbers, base64 and hexadecimal are ASCII");
     vec![
@@ -239,5 +241,6 @@ fn headers(signed: &Signed) -> Vec<(&'static str, HeaderValue)> {
         ("webhook-timestamp", text(&signed.timestamp)),
         ("webhook-signature", text(&signed.standard)),
         (SIGNATURE_HEADER, text(&signed.plain)),
+        (TRACEPARENT, text(traceparent)),
     ]
 }

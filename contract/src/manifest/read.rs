@@ -25,6 +25,7 @@ impl Passthrough {
         Self {
             external_id: json.get("external_id").text().map(str::to_owned),
             metadata: json.get("metadata").text_map().unwrap_or_default(),
+            trace_id: json.get("trace_id").text().and_then(|text| text.parse().ok()),
         }
     }
 
@@ -35,6 +36,9 @@ impl Passthrough {
         }
         if !self.metadata.is_empty() {
             json.put("metadata", (&self.metadata).into());
+        }
+        if let Some(trace) = self.trace_id {
+            json.put("trace_id", trace.into());
         }
     }
 }
@@ -158,6 +162,7 @@ mod tests {
 
     use super::*;
     use crate::id::{Owner, VideoId};
+    use crate::trace::TraceId;
 
     fn tree(value: &impl Serialize) -> Json {
         Json::read(&serde_json::to_vec(value).unwrap()).unwrap()
@@ -207,7 +212,8 @@ mod tests {
     fn passthrough(text: &str, flag: bool) -> Passthrough {
         let metadata =
             if flag { BTreeMap::from([(text.to_owned(), text.to_owned())]) } else { BTreeMap::new() };
-        Passthrough { external_id: flag.then(|| text.to_owned()), metadata }
+        let trace_id = flag.then(|| TraceId::of(VideoId::new(1, [2; 10])));
+        Passthrough { external_id: flag.then(|| text.to_owned()), metadata, trace_id }
     }
 
     proptest! {

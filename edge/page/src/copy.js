@@ -76,6 +76,12 @@ function chip(face, label, name, text) {
   return button;
 }
 
+/** The id by which whoever runs this site finds the upload in the logs, to be copied into a mail. */
+export function traceOf(video) {
+  const button = chip("Copy", `Copy the trace id of ${video.name}`, "trace", () => video.trace_id);
+  return h("div", { class: "trace soft" }, h("span", {}, "Trace"), h("code", {}, video.trace_id), button);
+}
+
 /** How long a link to a private video is good for, in seconds. */
 const LIVES = [["an hour", 3600], ["a day", 86_400], ["a week", 604_800], ["a year", 31_536_000]];
 

@@ -1,7 +1,7 @@
 // Decides what an uploaded video looks like: processing, slow, ready, rejected, failed.
 
 import { action, actions, age, reason, redraw, setBody, setMedia, setState, stand } from "./card.js";
-import { copyButtons } from "./copy.js";
+import { copyButtons, traceOf } from "./copy.js";
 import { h } from "./dom.js";
 import { bytes } from "./format.js";
 import { sayOrigin } from "./origin.js";
@@ -40,7 +40,7 @@ function showWorking(card, video, frame, remove) {
 function showStuck(card, video, title, message, { recheck, remove }) {
   setMedia(card, stand("film"));
   const again = actions(action("Check again", video.name, "recheck", recheck, "button small"));
-  setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), again], remove });
+  setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), traceOf(video), again], remove });
 }
 
 const SLOW = "Its pictures take longer than usual. The upload is safe: they appear here once they are made.";
@@ -52,6 +52,7 @@ const SLOW = "Its pictures take longer than usual. The upload is safe: they appe
  */
 export function showVideo(card, video, options = {}) {
   card.dataset.video = video.id;
+  card.dataset.trace = video.trace_id;
   redraw(card, () => drawVideo(card, video, options));
 }
 
@@ -63,7 +64,7 @@ function drawVideo(card, video, { slow = false, frame, recheck, remove, choose }
     setState(card, "rejected");
     setMedia(card, stand("film"));
     const { title, message } = video.problem ?? { title: "Refused", message: "No pictures can be made of this file." };
-    setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message)], remove });
+    setBody(card, { name: video.name, meta: meta(video), rest: [reason(title, message), traceOf(video)], remove });
   } else if (video.state === "failed") {
     setState(card, "failed");
     const message = `${video.problem?.message ?? "Something went wrong on our side."} It will be tried again; nothing is lost.`;

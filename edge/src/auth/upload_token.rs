@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Json, Owner, Passthrough, VideoId, Visibility, WrongMember, limits, object};
+use glimpse_contract::{Json, Owner, Passthrough, TraceId, VideoId, Visibility, WrongMember, limits, object};
 use sha2::{Digest as _, Sha256};
 
 use super::token::{TokenError, UnverifiedToken, sign_hs256_by, verify_hs256};
@@ -63,6 +63,8 @@ pub struct UploadToken {
     pub external_id: Option<String>,
     /// The customer's own fields; they come back in the manifest.
     pub metadata: BTreeMap<String, String>,
+    /// The trace that its uploads are part of, unless they say another.
+    pub trace_id: Option<TraceId>,
     /// Set where it is only good for what one video still needs: made by this deployment itself.
     pub only: Option<VideoId>,
 }
@@ -111,12 +113,14 @@ impl UploadToken {
             "visibility",
             "external_id",
             "metadata",
+            "trace_id",
             "only",
         ];
         if json.unknown_member(KNOWN).is_some() {
             return Err(WrongMember { name: "", should: "one of the known members" });
         }
         let only = json.text_if("only")?.map(|text| text.parse());
+        let trace_id = json.text_if("trace_id")?.map(|text| text.parse());
         Ok(Self {
             iss: json.text_at("iss")?,
             sub: json.text_at("sub")?,
@@ -130,6 +134,9 @@ impl UploadToken {
             visibility: visibility(json)?,
             external_id: json.text_if("external_id")?,
             metadata: metadata(json)?,
+            trace_id: trace_id
+                .transpose()
+                .map_err(|_| WrongMember { name: "trace_id", should: "a trace id" })?,
             only: only.transpose().map_err(|_| WrongMember { name: "only", should: "a video" })?,
         })
     }
@@ -212,7 +219,11 @@ impl UploadToken {
 
     /// What comes back in the manifest of each of its videos.
     pub fn passthrough(&self) -> Passthrough {
-        Passthrough { external_id: self.external_id.clone(), metadata: self.metadata.clone() }
+        Passthrough {
+            external_id: self.external_id.clone(),
+            metadata: self.metadata.clone(),
+            trace_id: self.trace_id,
+        }
     }
 
     /// Whose videos it makes.
@@ -287,6 +298,7 @@ pub(crate) mod tests {
             visibility: None,
             external_id: None,
             metadata: BTreeMap::new(),
+            trace_id: None,
             only: None,
         }
     }

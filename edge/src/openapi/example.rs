@@ -82,7 +82,7 @@ fn caller() -> Caller {
 }
 
 fn passthrough() -> Passthrough {
-    Passthrough { external_id: Some("order 7".into()), metadata: BTreeMap::new() }
+    Passthrough { external_id: Some("order 7".into()), ..Passthrough::default() }
 }
 
 fn grant() -> Grant {

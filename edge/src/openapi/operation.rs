@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::Code;
+use glimpse_contract::{Code, TRACEPARENT};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -147,6 +147,13 @@ impl Operation {
     /// A header of the request that may be left out.
     pub(super) fn header(self, name: &'static str, text: &'static str, schema: Value) -> Self {
         self.with("header", name, false, text, schema)
+    }
+
+    /// Something begins with it that can be part of a trace.
+    pub(super) fn traced(self) -> Self {
+        let text = "The trace that the upload becomes part of, as W3C Trace Context spells it: the video's `trace_id`. One that is \
+                    malformed is passed over.";
+        self.header(TRACEPARENT, text, json!({ "type": "string" }))
     }
 
     fn with(

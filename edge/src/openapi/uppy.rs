@@ -37,6 +37,7 @@ fn params() -> Operation {
         .needs("filename", "The file's name.", shape::matching(shape::NAME))
         .query("size", "Its length in bytes. Needed only where the storage takes no forms.", shape::text())
         .query("type", "Its media type; if it is left out, what its name's ending stands for.", shape::text())
+        .traced()
         .answers::<Form>(200, "The form.", &example::form())
         .problems(&FILE)
 }
@@ -50,6 +51,7 @@ fn create() -> Operation {
     };
     Operation::new("POST", "/s3/multipart", "createMultipart", TAG)
         .says("Begin an upload in parts", "")
+        .traced()
         .takes::<Creation>(
             json!({ "filename": "clip.mp4", "type": "video/mp4", "metadata": { "name": "clip.mp4" } }),
         )
@@ -139,6 +141,7 @@ fn presign() -> Operation {
             "For Uppy v6's `signRequest`: PUT a file or a part, POST to begin or finish an upload in parts, GET its parts, \
              DELETE it. The key of a new upload is the edge's to choose.",
         )
+        .traced()
         .takes::<SignRequest>(json!({ "method": "PUT", "key": "6f9619ff-8b86-d011-b42d-00cf4fc964ff-clip.mp4",
             "contentType": "video/mp4", "size": 7_340_032 }))
         .answers::<Signed>(200, "The request.", &signed)

@@ -56,6 +56,7 @@ fn create() -> Operation {
         )
         .query("name", "The file's name, where the body is the file itself.", shape::text())
         .header("prefer", "`wait=30`: the answer comes when the pictures are there, after 30 s at the latest.", shape::text())
+        .traced()
         .takes::<NewVideo>(json!({ "name": "clip.mp4", "size": 7_340_032, "type": "video/mp4", "external_id": "order 7" }))
         .takes_bytes("multipart/form-data", json!({
             "type": "object",
@@ -89,6 +90,7 @@ fn sent(operation: Operation) -> Operation {
              to 100 MB on its Free and Pro plans.",
         )
         .header("prefer", "`wait=30`: the answer comes when the pictures are there, after 30 s at the latest.", shape::text())
+        .traced()
         .takes_bytes("video/*", json!({}))
         .answers::<Received>(201, "The video.", &Received { video: example::processing() })
         .sends("location", "Where the video is shown.")
@@ -219,6 +221,7 @@ fn mint() -> Operation {
             "Permission to upload, for whoever holds it",
             "The holder may upload what the token says, below `url`, and nothing else. All members may be left out.",
         )
+        .traced()
         .takes::<Mint>(json!({ "max_bytes": 100_000_000, "types": ["video/mp4"], "videos": 1, "expires_in": 3600 }))
         .or_nothing()
         .answers::<Minted>(201, "The token.", &minted)

@@ -65,7 +65,8 @@ impl Fields {
         }
         self.passthrough.check().map_err(|why| bad(format!("{why}.")))?;
         allowance.visibility = self.visibility.unwrap_or(allowance.visibility);
-        allowance.passthrough = self.passthrough.clone();
+        let trace_id = allowance.passthrough.trace_id;
+        allowance.passthrough = Passthrough { trace_id, ..self.passthrough.clone() };
         Ok(allowance)
     }
 }

@@ -91,6 +91,7 @@ pub fn token_of(
         visibility: mint.visibility,
         external_id: mint.external_id,
         metadata: mint.metadata,
+        trace_id: None,
         only: None,
     };
     token.check_claims().map_err(bad)?;

@@ -50,7 +50,11 @@ impl NewVideo {
             content_type: json.text_at("type")?,
             checksum_sha256: json.text_if("checksum_sha256")?,
             visibility: visibility(json)?,
-            passthrough: Passthrough { external_id: json.text_if("external_id")?, metadata: metadata(json)? },
+            passthrough: Passthrough {
+                external_id: json.text_if("external_id")?,
+                metadata: metadata(json)?,
+                trace_id: None,
+            },
         })
     }
 }

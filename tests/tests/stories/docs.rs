@@ -129,7 +129,7 @@ async fn holder_token(stack: &Stack, person: &str) -> String {
 #[tokio::test]
 async fn a_shell_does_as_the_docs_say() {
     let stack = Stack::start(Options::default()).await;
-    for (document, videos) in [("docs/uploads.md", 3), ("README.md", 2)] {
+    for (document, videos) in [("docs/uploads.md", 4), ("README.md", 2)] {
         let folder = TempDir::new().unwrap();
         clip_in(&folder);
         let script: String = snippets(document)
@@ -156,6 +156,8 @@ async fn a_shell_does_as_the_docs_say() {
         if document == "docs/uploads.md" {
             assert!(text.contains("event: ready"), "the events were watched to their end: {text}");
             assert!(text.contains("/u/eyJ"), "a token was made: {text}");
+            let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+            assert_eq!(listed.iter().filter(|video| video["trace_id"] == trace).count(), 1, "{text}");
         }
     }
 }

@@ -28,6 +28,7 @@ mod render;
 #[expect(unreachable_pub, reason = "it is written for a crate of the reader's own")]
 mod snippet;
 mod tokens;
+mod trace;
 mod upload;
 mod uppy;
 mod watch;

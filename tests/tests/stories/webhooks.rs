@@ -22,13 +22,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(90);
-const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// The secret of an endpoint.
+pub(crate) const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A request that a receiver was sent.
 #[derive(Debug, Clone)]
-struct Heard {
-    headers: BTreeMap<String, String>,
+pub(crate) struct Heard {
+    pub(crate) headers: BTreeMap<String, String>,
     body: String,
 }
 
@@ -37,19 +38,19 @@ impl Heard {
         &self.headers["webhook-id"]
     }
 
-    fn event(&self) -> Value {
+    pub(crate) fn event(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         self.event()["type"].as_str().unwrap().to_owned()
     }
 }
 
 /// Somebody's server for webhooks.
 #[derive(Debug, Clone)]
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     heard: Arc<Mutex<Vec<Heard>>>,
 }
 
@@ -72,7 +73,7 @@ impl Receiver {
         Self { url, heard }
     }
 
-    async fn ok() -> Self {
+    pub(crate) async fn ok() -> Self {
         Self::new(|_| StatusCode::NO_CONTENT.into_response()).await
     }
 
@@ -81,7 +82,7 @@ impl Receiver {
     }
 
     /// Waits until it has heard so many times.
-    async fn hears(&self, times: usize) -> Vec<Heard> {
+    pub(crate) async fn hears(&self, times: usize) -> Vec<Heard> {
         eventually("a webhook", LIMIT, || async {
             let heard = self.heard();
             (heard.len() >= times).then_some(heard)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use e2e::person::Person;
 use e2e::stack::{Options, Stack};
 use e2e::{eventually, media};
+use glimpse_local::Config;
 use glimpse_local::lambda::{Invocation, Outcome};
 use glimpse_local::s3::fault::{Fault, FaultKind};
 use glimpse_local::workflow::{Event, Record};
@@ -71,7 +72,13 @@ async fn said(ann: &Person, video: &str) -> Value {
 
 #[tokio::test]
 async fn a_workflow_and_the_queue_make_the_same_pictures_and_twins_begin_nothing() {
-    let stack = stack(&[]).await;
+    let change = |config: &mut Config| {
+        for function in config.workflow.iter_mut().flat_map(|workflow| workflow.functions.values_mut()) {
+            function.env.insert("METRICS_NAMESPACE".into(), "Glimpse/here".into());
+        }
+    };
+    let workflow = Some(BTreeMap::new());
+    let stack = Stack::start(Options { workflow, change: Some(change), ..Options::default() }).await;
     let ann = Person::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(8, "640x360")).await;
     let shown = said(&ann, &video).await;
@@ -89,6 +96,21 @@ async fn a_workflow_and_the_queue_make_the_same_pictures_and_twins_begin_nothing
         .map(|step| stack.cloud.step(step).unwrap().invocations());
     assert!(steps.iter().all(|step| step.len() == 1), "each step once");
     let by_steps = effort(&stack, &video, &steps).await;
+    let lines = steps.iter().flatten().flat_map(|invocation| &invocation.lines);
+    let lines: Vec<Value> = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of =
+        |name: &str| lines.iter().filter(|line| line["metric"] == "step" && line["step"] == name).count();
+    for step in ["probe", "poster", "animation", "storyboard", "publish"] {
+        assert_eq!(of(step), 1, "a line of {step}: {lines:?}");
+        let record = lines.iter().find(|line| line["Function"] == step).unwrap();
+        assert_eq!((&record["Outcome"], &record["video"]), (&json!("done"), &json!(video)), "{record}");
+        assert!(record["StepMs"].is_u64() && record["BytesRead"].is_u64() == (step != "publish"), "{record}");
+    }
+    let about = lines.iter().filter(|line| line["video"] == *video);
+    assert!(
+        about.clone().count() >= 10 && about.clone().all(|line| line["trace_id"] == shown["trace_id"]),
+        "{lines:?}"
+    );
 
     // A twin of the event, and a stranger to it, change nothing (E1).
     let before = record.events.len();
