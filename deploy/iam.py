@@ -3,12 +3,13 @@
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 
 Policies in, an answer with its reason out. What is not understood is an error, never a yes: a new operator or element in
-template.yaml has to be taught here first. One account; no permission boundaries, no organisation.
+template.yaml has to be taught here first. One account, no organisation.
 """
 
 import re
+from functools import cache
 
-ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 
 def listed(value) -> list:
@@ -17,8 +18,13 @@ def listed(value) -> list:
 
 def matches(pattern: str, text: str, fold: bool = False) -> bool:
     """IAM's wildcards: `*` is any text, slashes included, `?` one character."""
+    return compiled(pattern, fold).fullmatch(text) is not None
+
+
+@cache
+def compiled(pattern: str, fold: bool) -> re.Pattern:
     expression = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern)
-    return re.fullmatch(expression, text, re.DOTALL | (re.IGNORECASE if fold else 0)) is not None
+    return re.compile(expression, re.DOTALL | (re.IGNORECASE if fold else 0))
 
 
 def number(test):
@@ -34,37 +40,59 @@ OPERATORS = {
     "NumericLessThan": number(lambda found, wanted: found < wanted),
     "NumericGreaterThan": number(lambda found, wanted: found > wanted),
 }
+# None of the values may be it, and a key that the call does not have is none of them.
+NEGATIONS = {"StringNotEquals": "StringEquals", "StringNotLike": "StringLike", "ArnNotEquals": "ArnEquals",
+             "ArnNotLike": "ArnLike"}
+
+
+def is_known(operator: str) -> bool:
+    return operator == "Null" or operator.removesuffix("IfExists") in OPERATORS | NEGATIONS
 
 
 def holds(condition: dict, context: dict[str, str]) -> bool:
     """Every operator and key has to hold, by one of its values. A key that the call does not have holds for `…IfExists`
-    alone."""
+    and negations alone. Keys are the same in any case of letters."""
+    context = {key.lower(): value for key, value in context.items()}
     for name, keys in condition.items():
         operator = name.removesuffix("IfExists")
-        if operator not in OPERATORS:
+        if not is_known(name):
             raise ValueError(f"the operator {name} is not known here")
         for key, values in keys.items():
-            found = context.get(key)
-            if found is None:
-                if name.endswith("IfExists"):
-                    continue
-                return False
-            if not any(OPERATORS[operator](str(value), found) for value in listed(values)):
+            found, values = context.get(key.lower()), [str(value) for value in listed(values)]
+            if operator == "Null":
+                good = any((value.lower() == "true") == (found is None) for value in values)
+            elif operator in NEGATIONS:
+                good = found is None or not any(OPERATORS[NEGATIONS[operator]](value, found) for value in values)
+            elif found is None:
+                good = name.endswith("IfExists")
+            else:
+                good = any(OPERATORS[operator](value, found) for value in values)
+            if not good:
                 return False
     return True
 
 
 def speaks_of(statement: dict, action: str, resource: str) -> bool:
-    return any(matches(wanted, action, fold=True) for wanted in listed(statement["Action"])) and any(
-        matches(wanted, resource) for wanted in listed(statement["Resource"]))
+    def is_meant(element: str, text: str, fold: bool) -> bool:
+        if element in statement:
+            return any(matches(wanted, text, fold) for wanted in listed(statement[element]))
+        return not any(matches(wanted, text, fold) for wanted in listed(statement[f"Not{element}"]))
+
+    return is_meant("Action", action, True) and is_meant("Resource", resource, False)
 
 
-def is_named(principal, who: str) -> bool:
-    """Whether a resource's policy speaks to `who`: the ARN of a user or role, or the name of a service."""
-    if principal == "*":
-        return True
-    names = [name for kind in principal.values() for name in listed(kind)]
-    return "*" in names or who in names
+def is_named(statement: dict, who: str) -> bool:
+    """Whether a resource's statement speaks to `who`: the ARN of a user or role, or the name of a service. An account that
+    is named is denied what it is denied; what it is allowed, its users and roles are only by policies of their own."""
+    principal = statement.get("Principal", statement.get("NotPrincipal"))
+    if principal != "*":
+        names = {name for kind in principal.values() for name in listed(kind)}
+        account = who.split(":")[4] if who.startswith("arn:") else None
+        of_account = account and statement["Effect"] == "Deny" and names & {account, f"{who.split(':iam:')[0]}:iam::{account}:root"}
+        found = "*" in names or who in names or bool(of_account)
+    else:
+        found = True
+    return found == ("Principal" in statement)
 
 
 class Decision:
@@ -86,21 +114,21 @@ def statements(policy: dict) -> list[dict]:
 def decide(who: str, action: str, resource: str, context: dict[str, str], identity: list[dict], of_resource: list[dict],
            gates: list[dict] = ()) -> Decision:
     """`identity` are the caller's own policies, `of_resource` those of what is asked for, and `gates` those that have to
-    allow the call besides, each of them: an endpoint's."""
+    allow the call besides, each of them: an endpoint's, a permissions boundary."""
     context = {"aws:PrincipalArn": who, "aws:SecureTransport": "true", "s3:TlsVersion": "1.3"} | context
     said = []
     for policy in identity:
         said += [statement for statement in statements(policy)]
     for policy in of_resource:
-        said += [statement for statement in statements(policy) if is_named(statement["Principal"], who)]
+        said += [statement for statement in statements(policy) if is_named(statement, who)]
     said = [s for s in said if speaks_of(s, action, resource) and holds(s.get("Condition", {}), context)]
     denied = [s.get("Sid", "?") for s in said if s["Effect"] == "Deny"]
     if denied:
         return Decision(False, f"denied by {denied[0]}")
     for gate in gates:
-        open_for = [s for s in statements(gate) if is_named(s["Principal"], who) and speaks_of(s, action, resource)
+        open_for = [s for s in statements(gate) if is_named(s, who) and speaks_of(s, action, resource)
                     and holds(s.get("Condition", {}), context)]
         if not open_for or any(s["Effect"] == "Deny" for s in open_for):
-            return Decision(False, "the network's endpoint lets it not through")
+            return Decision(False, f"not let through by {gate.get('Id', 'the endpoint of the network')}")
     allowed = [s.get("Sid", "?") for s in said if s["Effect"] == "Allow"]
     return Decision(bool(allowed), f"allowed by {allowed[0]}" if allowed else "allowed by nothing")

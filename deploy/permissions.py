@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import iam
-from stack import ACCOUNT, REGION, Stack
+from stack import Stack
 
 OWNER, OTHER = "a" * 22, "B" * 22
 VIDEO = "7" * 26
@@ -26,7 +26,10 @@ EVERYBODY = PRINCIPALS | TELLERS | STEPS | ENGINES
 LAMBDAS = ("preview", "render", "reconcile")
 DECODERS = ("preview", "render", "probe", "poster", "animation", "storyboard")
 OUTCOMES = (f"{MEDIA}/manifest.json", f"{MEDIA}/failure.json")
-BY_BUCKET = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:s3:::glimpse-{ACCOUNT}-{REGION}"}
+# Whoever is let in by somebody's slip: nobody of this account.
+STRANGER = "arn:aws:iam::999999999999:user/stranger"
+# What stands in braces is filled in by the stack that is judged: `Stack.place`.
+BY_BUCKET = {"aws:SourceAccount": "{account}", "aws:SourceArn": "arn:{partition}:s3:::{bucket}"}
 BY_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
 
 # who, what, of which object (or queue, function, "bucket"), with what else the call says.
@@ -92,19 +95,28 @@ DENIED = [
     ("reconcile", "sqs:ReceiveMessage", "UploadQueue", {}),
     ("reconcile", "sqs:SendMessage", "UploadQueue", {"aws:SecureTransport": "false"}),
     # Another bucket's events, and our bucket's name in another account.
-    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET | {"aws:SourceArn": "arn:aws:s3:::other"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET | {"aws:SourceArn": "arn:{partition}:s3:::other"}),
     ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET | {"aws:SourceAccount": "999999999999"}),
     ("s3.amazonaws.com", "sqs:SendMessage", "DeadLetters", BY_BUCKET),
     # The decoders' own code: no network of its own making, no other role, no log but its own.
     ("preview", "ec2:CreateNetworkInterface", "*",
-     {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:glimpse-preview"}),
+     {"lambda:SourceFunctionArn": "arn:{partition}:lambda:{region}:{account}:function:{stack}-preview"}),
     ("render", "ec2:DescribeSubnets", "*",
-     {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:glimpse-render"}),
+     {"lambda:SourceFunctionArn": "arn:{partition}:lambda:{region}:{account}:function:{stack}-render"}),
     *[(who, action, "*", {}) for who in PRINCIPALS for action in (
         "sts:AssumeRole", "iam:PassRole", "iam:CreateAccessKey", "secretsmanager:GetSecretValue", "ssm:GetParameter",
         "kms:Decrypt", "s3:ListAllMyBuckets", "s3:CreateBucket", "logs:CreateLogGroup", "ec2:RunInstances")],
     ("preview", "logs:PutLogEvents", "render-log", {}),
     ("edge", "logs:PutLogEvents", "preview-log", {}),
+    # Strangers.
+    *[(STRANGER, action, key, {}) for key in (UPLOAD, f"{MEDIA}/thumbnail.jpg") for action in (
+        "s3:GetObject", "s3:PutObject", "s3:DeleteObject")],
+    *[(STRANGER, action, "bucket", {}) for action in ("s3:ListBucket", "s3:PutBucketPolicy", "s3:GetBucketPolicy")],
+    *[(STRANGER, action, queue, {}) for queue in ("UploadQueue", "DeadLetters") for action in (
+        "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:PurgeQueue")],
+    *[(STRANGER, action, function, context) for function in ("Preview", "Render", "Reconcile") for action, context in (
+        ("lambda:InvokeFunction", {}), ("lambda:InvokeFunction", {"lambda:InvokedViaFunctionUrl": "true"}),
+        ("lambda:InvokeFunctionUrl", {"lambda:FunctionUrlAuthType": "NONE"}), ("lambda:InvokeFunctionUrl", BY_URL))],
 ]
 # Where others are told of outcomes, besides.
 TELLING = {"WebhookUrls": "https://app.example/hooks", "WebhookSecrets": "whsec_made-up", "VideoTopic": "yes",
@@ -136,15 +148,16 @@ DENIED_TELLING = [
       for action in ("SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "PurgeQueue")],
     *[(who, "sns:Publish", "Videos", {}) for who in ("edge", "preview", "render", "reconcile")],
     ("notify", "sqs:SendMessage", "NotifyQueue", {"aws:SecureTransport": "false"}),
-    ("s3.amazonaws.com", "sqs:SendMessage", "NotifyQueue", BY_BUCKET | {"aws:SourceArn": "arn:aws:s3:::other"}),
+    ("s3.amazonaws.com", "sqs:SendMessage", "NotifyQueue", BY_BUCKET | {"aws:SourceArn": "arn:{partition}:s3:::other"}),
     ("s3.amazonaws.com", "sqs:SendMessage", "NotifyQueue", BY_BUCKET | {"aws:SourceAccount": "999999999999"}),
     ("s3.amazonaws.com", "sqs:SendMessage", "NotifyDeadLetters", BY_BUCKET),
+    *[(STRANGER, f"sqs:{action}", "NotifyQueue", {}) for action in ("SendMessage", "ReceiveMessage", "DeleteMessage")],
 ]
 
 # Where uploads are a state machine's, besides.
 ENGINE = {"Workflow": "stepfunctions", "Backfill": "yes"}
 STAGED, REPORT = f"work/{VIDEO}/thumbnail.jpg", "backfill/x/SUCCEEDED_0.json"
-BY_RULE = {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/glimpse-uploads"}
+BY_RULE = {"aws:SourceArn": "arn:{partition}:events:{region}:{account}:rule/{stack}-uploads"}
 ALLOWED_ENGINE = [
     *[("video", "lambda:InvokeFunction", name, {}) for name in ("Probe", "Poster", "Animation", "Storyboard", "Publish")],
     ("rule", "states:StartExecution", "BeginWorkflow", {}),
@@ -184,7 +197,7 @@ DENIED_ENGINE = [
     *[(who, "s3:ListBucket", "bucket", context) for who in STEPS for context in (
         {}, *({"s3:prefix": prefix} for prefix in ("", "uploads/", f"uploads/{OWNER}/", "media/", f"media/{VIDEO}/", "work/", "slots/")))],
     *[(who, "s3:GetObject", SLOT, {}) for who in STEPS],
-    *[(who, "ec2:CreateNetworkInterface", "*", {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:glimpse-{who}"})
+    *[(who, "ec2:CreateNetworkInterface", "*", {"lambda:SourceFunctionArn": f"arn:{{partition}}:lambda:{{region}}:{{account}}:function:{{stack}}-{who}"})
       for who in STEPS],
     # Nobody begins what is another's to begin.
     *[(who, "states:StartExecution", machine, {}) for machine, whose in (
@@ -197,9 +210,29 @@ DENIED_ENGINE = [
     ("backfill", "s3:PutObject", f"{MEDIA}/manifest.json", {}),
     ("backfill", "s3:ListBucket", "bucket", {"s3:prefix": "media/"}),
     ("backfill", "s3:ListBucket", "bucket", {}),
-    ("events.amazonaws.com", "sqs:SendMessage", "DeadLetters", {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/other"}),
+    ("events.amazonaws.com", "sqs:SendMessage", "DeadLetters", {"aws:SourceArn": "arn:{partition}:events:{region}:{account}:rule/other"}),
     ("events.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_RULE),
 ]
+
+
+def rows(stack: Stack) -> tuple[list[tuple], list[tuple]]:
+    """What has to be allowed and what to be denied, by the parts that a stack has."""
+
+    def is_there(who: str, action: str, of: str, context: dict[str, str]) -> bool:
+        if who == "events.amazonaws.com":
+            return "UploadsRule" in stack.resources
+        names = [EVERYBODY[who]] if who in EVERYBODY else []
+        if of.endswith("-log"):
+            names.append(f"{of.removesuffix('-log').capitalize()}Log")
+        elif of not in ("*", "bucket") and not action.startswith("s3:"):
+            names.append(of.removesuffix("-execution"))
+        return all(name in stack.resources for name in names)
+
+    def needs(row: tuple) -> bool:
+        return is_there(*row) and ("Vpc" in stack.resources or not row[1].startswith("ec2:"))
+
+    return ([row for row in ALLOWED + ALLOWED_TELLING + ALLOWED_ENGINE if needs(row)],
+            [row for row in DENIED + DENIED_TELLING + DENIED_ENGINE if is_there(*row)])
 
 
 class Judge:
@@ -208,9 +241,6 @@ class Judge:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.bucket = stack.named("Bucket", "Arn")
-        self.of_bucket = [p["PolicyDocument"] for p in stack.of_type("AWS::S3::BucketPolicy").values()]
-        self.of_queues = [p["PolicyDocument"] for p in stack.of_type("AWS::SQS::QueuePolicy").values()]
-        self.endpoints = stack.of_type("AWS::EC2::VPCEndpoint").values()
         self.logs = {name.removesuffix("Log").lower(): stack.named(name, "Arn")
                      for name in stack.of_type("AWS::Logs::LogGroup")}
         # Which statement let something through, so that one that nobody needs is found.
@@ -229,20 +259,23 @@ class Judge:
         return self.stack.named(of) if action.startswith("sns:") else self.stack.named(of, "Arn")
 
     def decide(self, who: str, action: str, of: str, context: dict[str, str]) -> iam.Decision:
+        context = {key: value.format(**self.stack.place) for key, value in context.items()}
+        decision = self.ask(who, action, self.resource(action, of), context)
+        if decision.allowed:
+            self.used[who].add(f"{decision.why.removeprefix('allowed by ')} {action}")
+        return decision
+
+    def ask(self, who: str, action: str, arn: str, context: dict[str, str]) -> iam.Decision:
+        """The same of what has an ARN."""
         name = EVERYBODY.get(who)
         service = action.split(":")[0]
         # Inside the network there is no other way to a service than its endpoint. (What Lambda does for the function, to
         # take its messages and write its log, goes not through its network.)
-        inside = who in DECODERS and service == "s3"
-        gates = [endpoint["PolicyDocument"] for endpoint in self.endpoints
-                 if inside and endpoint["ServiceName"].endswith(f".{service}")]
-        decision = iam.decide(
-            self.stack.named(name, "Arn") if name else who, action, self.resource(action, of), context,
-            self.stack.policies_of(name) if name else [],
-            {"s3": self.of_bucket, "sqs": self.of_queues}.get(service, []), gates)
-        if decision.allowed:
-            self.used[who].add(f"{decision.why.removeprefix('allowed by ')} {action}")
-        return decision
+        gates = self.stack.ways_to(service) if who in DECODERS and service == "s3" else []
+        return iam.decide(
+            self.stack.named(name, "Arn") if name else who, action, arn, context,
+            self.stack.policies_of(name) if name else [], self.stack.policies_for(service),
+            gates + (self.stack.boundaries_of(name) if name else []))
 
     def grants(self, who: str) -> set[str]:
         """Every action of every statement that allows something, by the statement's name."""

@@ -66,6 +66,7 @@ class Stack:
     def __init__(self, **parameters: str) -> None:
         template = yaml_parse(TEMPLATE.read_text())
         parameters = SAID | parameters
+        self.pseudo = PSEUDO
         self.parameters = {}
         for name, about in template["Parameters"].items():
             if name not in parameters and "Default" not in about:
@@ -121,8 +122,8 @@ class Stack:
         return self.filled[name]
 
     def named(self, name: str, which: str | None = None):
-        if name in PSEUDO:
-            return PSEUDO[name]
+        if name in self.pseudo:
+            return self.pseudo[name]
         if name == "AWS::NoValue":
             return ABSENT
         if name in self.parameters:
@@ -181,7 +182,28 @@ class Stack:
     def of_type(self, kind: str) -> dict[str, dict]:
         return {name: self.properties(name) for name, about in self.resources.items() if about["Type"] == kind}
 
+    @property
+    def place(self) -> dict[str, str]:
+        """Where it is and what it is called."""
+        pseudo = {name.removeprefix("AWS::"): value for name, value in self.pseudo.items()}
+        return {"account": pseudo["AccountId"], "region": pseudo["Region"], "partition": pseudo["Partition"],
+                "stack": pseudo["StackName"], "bucket": self.named("Bucket")}
+
     def policies_of(self, name: str) -> list[dict]:
-        """The inline policies of a role or user."""
+        """The policies of a role or user."""
         properties = self.properties(name)
         return [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+
+    def boundaries_of(self, name: str) -> list[dict]:
+        """What limits the policies of a role or user."""
+        return []
+
+    def policies_for(self, service: str) -> list[dict]:
+        """The policies of a service's resources."""
+        kind = {"s3": "AWS::S3::BucketPolicy", "sqs": "AWS::SQS::QueuePolicy"}.get(service)
+        return [about["PolicyDocument"] for about in self.of_type(kind).values()] if kind else []
+
+    def ways_to(self, service: str) -> list[dict]:
+        """What limits the way to a service out of the functions' own network, if they have one."""
+        return [about["PolicyDocument"] for about in self.of_type("AWS::EC2::VPCEndpoint").values()
+                if about["ServiceName"].endswith(f".{service}")]

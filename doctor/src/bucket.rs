@@ -13,7 +13,7 @@ use crate::{CLIP, Found, Visit, clock, ill};
 const METHODS: [Method; 2] = [Method::PUT, Method::POST];
 
 async fn ask(visit: &Visit<'_>, question: Question<'_>) -> Result<Answer, Finding> {
-    visit.web.ask(question).await.map_err(|why| Finding { ill: Ill::BucketUnreachable, seen: why })
+    visit.web.ask(question).await.map_err(|why| Finding::new(Ill::BucketUnreachable, why))
 }
 
 /// Whether somebody answers at the bucket's address, and what time it is there.

@@ -103,6 +103,12 @@ ills! {
         "Set RENDER_URL of the Worker to the stack's output RenderUrl."
     RenderRefused "render_refused" "The function that makes pictures on demand does not answer the Worker."
         "`npx wrangler tail` says what it answered: 403 means that the Worker's key may not call it or RENDER_URL is in another region than S3_REGION; else `aws logs tail /aws/lambda/STACK-render --since 15m`."
+    RoleTooNarrow "role_too_narrow" "A part may not do what it has to."
+        "Run the command that stands with it: it puts back what the stack's template says, or takes away what denies. To deploy again does not, since CloudFormation compares templates and not what is in force."
+    RoleTooWide "role_too_wide" "Somebody may do what he must not."
+        "Run the command that stands with it: it takes away what was added, or puts back what the stack's template says. To deploy again does not, since CloudFormation compares templates and not what is in force."
+    RolesUnseen "roles_unseen" "The roles could not be looked at by these credentials, which says nothing about the deployment."
+        "Say the right `--stack`, `--region` and AWS_PROFILE, or give yourself the actions that are named: all of them only read."
     NotDeleted "not_deleted" "A video cannot be deleted."
         "Give the Worker's user the policy of template.yaml (`EdgeUser`) again: deleting, listing and writing `media/`."
 }

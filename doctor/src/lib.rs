@@ -2,7 +2,7 @@
 //!
 //! A walk signs in, uploads a video of three kilobytes as a browser would, waits for its pictures, asks for them as a viewer
 //! would, and deletes it again, also after a step has failed. It knows Glimpse by its wire alone, and neither Cloudflare's
-//! nor AWS's side needs to be asked with credentials.
+//! nor AWS's side needs to be asked with credentials. Whoever has some can have the roles looked at first: `roles`.
 
 mod bucket;
 mod clock;
@@ -12,6 +12,7 @@ mod engine;
 mod http;
 pub mod ill;
 pub mod report;
+pub mod roles;
 
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl std::fmt::Debug for Settings {
 type Found<T> = Result<(T, String), Finding>;
 
 fn ill<T>(ill: Ill, seen: impl Into<String>) -> Found<T> {
-    Err(Finding { ill, seen: seen.into() })
+    Err(Finding::new(ill, seen))
 }
 
 /// Somebody who looks.
@@ -81,7 +82,7 @@ struct Visit<'a> {
 impl Visit<'_> {
     /// Asks the edge as nobody in particular.
     async fn look(&self, question: Question<'_>) -> Result<Answer, Finding> {
-        self.web.ask(question).await.map_err(|why| Finding { ill: Ill::Unreachable, seen: why })
+        self.web.ask(question).await.map_err(|why| Finding::new(Ill::Unreachable, why))
     }
 
     /// Asks the API as whoever looks.

@@ -56,7 +56,7 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
     }
     stage.hand_over_secrets(&outputs)?;
     println!("\n{origin} is deployed.");
-    look(project, &plan::doctor(&settings, origin))
+    look(project, &settings, origin)
 }
 
 /// `cargo xtask destroy`.
@@ -80,20 +80,23 @@ pub(crate) fn destroy(project: &Project, arguments: &[String]) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Looks whether what was deployed works, if somebody is named as whom.
-fn look(project: &Project, action: &Action) -> Result<ExitCode> {
+/// Looks whether what was deployed works, if somebody is named as whom; else at the roles alone.
+fn look(project: &Project, settings: &Settings, origin: &str) -> Result<ExitCode> {
+    let whole = plan::doctor(settings, origin);
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !is_set("GLIMPSE_TOKEN") && !is_set("GLIMPSE_COOKIE") {
-        println!(
-            "Whether it works, the doctor says. It needs to be somebody: a bearer token of your issuer in GLIMPSE_TOKEN, or, \
-             where people only sign in with a browser, somebody's session cookie (name=value) in GLIMPSE_COOKIE. Then:\n\n    {}",
-            action.line()
-        );
-        return Ok(ExitCode::SUCCESS);
-    }
+    let is_somebody = is_set("GLIMPSE_TOKEN") || is_set("GLIMPSE_COOKIE");
+    let action = if is_somebody { whole.clone() } else { plan::roles(settings) };
     run::heading(&action.what);
     let arguments: Vec<String> = action.words.iter().skip(3).cloned().collect();
-    doctor::run(project, &arguments)
+    let code = doctor::run(project, &arguments)?;
+    if !is_somebody {
+        println!(
+            "\nWhether it works, the doctor says. It needs to be somebody: a bearer token of your issuer in GLIMPSE_TOKEN, or, \
+             where people only sign in with a browser, somebody's session cookie (name=value) in GLIMPSE_COOKIE. Then:\n\n    {}",
+            whole.line()
+        );
+    }
+    Ok(code)
 }
 
 fn text<'a>(document: &'a Value, name: &str) -> &'a str {

@@ -1,23 +1,87 @@
 //! Decides how a deployment is looked at: by the doctor's own program, which is built first; without an address, that of
-//! `cargo xtask dev`, as whom it prints a token for.
+//! `cargo xtask dev`, as whom it prints a token for. A stack's roles are read by `deploy/account`, which has credentials,
+//! and told by the doctor, which has none.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::project::Project;
 use crate::run::{self, Step};
+use crate::setup::{self, Task};
 
 /// Where `cargo xtask dev` answers.
 const LOCAL: &str = "http://localhost:8787";
 
+/// Where a stack is if nobody says it, as for `deploy`.
+pub(crate) const REGION: &str = "eu-central-1";
+
+/// Whose roles are looked at.
+#[derive(Debug, PartialEq, Eq)]
+struct Stack {
+    name: String,
+    region: String,
+}
+
+impl Stack {
+    /// The stack that is named, if one is, and the other arguments.
+    fn take(arguments: &[String]) -> Result<(Option<Self>, Vec<String>)> {
+        let (mut name, mut region, mut others) = (None, None, Vec::new());
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let (word, value) = match argument.split_once('=') {
+                Some((word, value)) => (word, Some(value)),
+                None => (argument.as_str(), None),
+            };
+            let place = match word {
+                "--stack" => &mut name,
+                "--region" => &mut region,
+                _ => {
+                    others.push(argument.clone());
+                    continue;
+                }
+            };
+            let value = value.or_else(|| arguments.next().map(String::as_str));
+            let value = value.filter(|value| !value.is_empty() && !value.starts_with('-'));
+            *place = Some(value.with_context(|| format!("{word} needs a value"))?.to_owned());
+        }
+        match (name, region) {
+            (Some(name), region) => {
+                Ok((Some(Self { name, region: region.unwrap_or_else(|| REGION.to_owned()) }), others))
+            }
+            (None, Some(_)) => bail!("--region is that of a stack: say --stack, too"),
+            (None, None) => Ok((None, others)),
+        }
+    }
+
+    /// A file with what is found. Only this reads credentials.
+    fn read(&self, project: &Project) -> Result<PathBuf> {
+        let python = setup::python_for(project, Task::Deploying)?;
+        let mut command = Command::new(python);
+        command.arg(project.path("deploy/account")).arg("roles");
+        let found = run::capture(command.args(["--region", &self.region, "--stack", &self.name]))?;
+        let file = project.target.join("roles.json");
+        fs::create_dir_all(&project.target)?;
+        fs::write(&file, found).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+}
+
 /// `cargo xtask doctor`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let (stack, arguments) = Stack::take(arguments)?;
     let names =
         |word: &str| arguments.iter().any(|said| said == word || said.starts_with(&format!("{word}=")));
     let mut command = program(project)?;
-    command.args(arguments);
-    if !names("--edge") && !names("--help") && !names("-h") {
+    command.args(&arguments);
+    let is_help = names("--help") || names("-h");
+    if let Some(stack) = stack.as_ref().filter(|_| !is_help) {
+        command.arg("--roles").arg(stack.read(project)?);
+    }
+    // A stack without an address are its roles alone.
+    if stack.is_none() && !names("--edge") && !is_help {
         command.args(["--edge", LOCAL]);
         if !names("--token") {
             command.env("GLIMPSE_TOKEN", local_token(project)?);
@@ -46,4 +110,26 @@ fn build(project: &Project, title: &str, package: &str) -> Result<()> {
         project.cargo().args(["build", "--package", package, "--bins"]),
         "Correct what the compiler says above, then start this again.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(text: &str) -> Result<(Option<Stack>, Vec<String>)> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        Stack::take(&words)
+    }
+
+    #[test]
+    fn a_stack_is_for_xtask_and_the_rest_for_the_doctor() {
+        let (stack, others) = take("--edge https://a --stack mine --json --region=us-east-1").unwrap();
+        assert_eq!(stack, Some(Stack { name: "mine".into(), region: "us-east-1".into() }));
+        assert_eq!(others, ["--edge", "https://a", "--json"]);
+        assert_eq!(take("--stack=mine").unwrap().0.unwrap().region, REGION);
+        assert_eq!(take("--edge https://a").unwrap(), (None, vec!["--edge".into(), "https://a".into()]));
+        for wrong in ["--stack", "--stack --json", "--stack=", "--region us-east-1"] {
+            assert!(take(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -43,6 +43,7 @@ cargo xtask VERB
                         [--new-key]
   doctor [--edge URL]   walk the whole path with a tiny video and name the first thing that is wrong; without an address,
                         that of `dev`. [--origin URL]… [--wait SECS] [--json]; GLIMPSE_TOKEN is a bearer token
+                        [--stack NAME [--region REGION]]: the roles too, by your credentials of AWS; alone, only they
   destroy               take it down; [--stack NAME] [--region REGION] [--delete-videos] [--dry-run]
   setup                 install or build what is missing for developing and testing; quick when nothing is
   help                  this text

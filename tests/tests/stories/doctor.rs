@@ -2,7 +2,7 @@
 //!
 //! Every ill of `glimpse_doctor::ill` is made on purpose here, but for those that this S3 and this edge do not have, or not
 //! at every pace of the machine: their judges have tables of their own (`not_enforced`, `replaceable`, `not_conditional`,
-//! `no_picture`, `limited`).
+//! `no_picture`, `limited`), and but for those of the roles, which `deploy/tampered.py` makes.
 
 use std::fs;
 use std::path::PathBuf;

@@ -175,9 +175,16 @@ pub(super) fn after(settings: &Settings, origin: &str, outputs: &Outputs) -> Vec
     vec![worker]
 }
 
-/// Whether it works, for every site that may upload.
+/// Whether its roles are what they have to be.
+pub(super) fn roles(settings: &Settings) -> Action {
+    let (stack, region) = (settings.stack.as_str(), settings.region.as_str());
+    Action::new("who may do what?", ["cargo", "xtask", "doctor", "--stack", stack, "--region", region])
+}
+
+/// Whether it works, for every site that may upload; and its roles.
 pub(super) fn doctor(settings: &Settings, origin: &str) -> Action {
     let mut action = Action::new("does it work?", ["cargo", "xtask", "doctor", "--edge", origin]);
+    action.words.extend(roles(settings).words.into_iter().skip(3));
     for site in settings.origin.iter().chain(&settings.allowed) {
         action.words.extend(["--origin".to_owned(), site.clone()]);
     }
@@ -270,8 +277,10 @@ mod tests {
         let said = settings("--origin https://v.example --allow-origin https://a.example");
         assert_eq!(
             doctor(&said, "https://v.example").line(),
-            "cargo xtask doctor --edge https://v.example --origin https://v.example --origin https://a.example"
+            "cargo xtask doctor --edge https://v.example --stack glimpse --region eu-central-1 \
+             --origin https://v.example --origin https://a.example"
         );
+        assert_eq!(roles(&said).line(), "cargo xtask doctor --stack glimpse --region eu-central-1");
     }
 
     #[test]

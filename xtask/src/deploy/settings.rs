@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::doctor;
 use crate::package::Arch;
 
 /// What was said.
@@ -32,7 +33,7 @@ impl Settings {
             origin: None,
             allowed: Vec::new(),
             stack: "glimpse".into(),
-            region: "eu-central-1".into(),
+            region: doctor::REGION.into(),
             arch: Arch::Arm,
             parameters: Vec::new(),
             new_key: false,

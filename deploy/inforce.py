@@ -1,0 +1,338 @@
+"""Decides what of a deployed stack is read, and how: its template, and the policies that are in force, by whoever looks.
+
+Nothing is changed. What may not be read is kept with the action that is missing, and is taken for what the template says.
+"""
+
+import json
+import re
+import shlex
+
+import boto3
+from botocore.exceptions import ClientError
+
+import iam
+from stack import Stack
+
+# By which codes AWS's services refuse, and say that something is not there.
+REFUSALS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException", "UnauthorizedOperation"}
+ABSENCES = {"NoSuchEntity", "NoSuchBucketPolicy", "ResourceNotFoundException"}
+
+
+class Unseen(Exception):
+    """Something that may not be read."""
+
+
+class Deployed(Stack):
+    """A stack by its template as CloudFormation keeps it, with the account's own names filled in."""
+
+    def __init__(self, template: dict, parameters: dict[str, str], physical: dict[str, str], pseudo: dict[str, str]) -> None:
+        self.pseudo, self.physical, self.plain = pseudo, physical, template
+        kinds = {name: about["Type"] for name, about in template["Parameters"].items()}
+        self.parameters = {name: value.split(",") if kinds.get(name) == "CommaDelimitedList" else value
+                           for name, value in parameters.items()}
+        self.conditions = template.get("Conditions", {})
+        self.resources = {name: about for name, about in template["Resources"].items()
+                          if "Condition" not in about or self.is_met(about["Condition"])}
+        self.filled = {}
+
+    def named(self, name: str, which: str | None = None):
+        if name in self.pseudo or name == "AWS::NoValue" or name in self.parameters:
+            return super().named(name)
+        known, kind = self.physical.get(name, f"{name}-id"), self.resources[name]["Type"]
+        if which is None or known.startswith("arn:"):
+            return known
+        return self.arn(kind, known) if which == "Arn" else f"{which}-of-{known}"
+
+    def arn(self, kind: str, known: str) -> str:
+        partition, region, account = (self.pseudo[f"AWS::{name}"] for name in ("Partition", "Region", "AccountId"))
+        at, of = f"arn:{partition}", f"{region}:{account}"
+        return {
+            "AWS::S3::Bucket": f"{at}:s3:::{known}",
+            "AWS::SQS::Queue": f"{at}:sqs:{of}:{known.rsplit('/', 1)[-1]}",
+            "AWS::IAM::Role": f"{at}:iam::{account}:role/{known}",
+            "AWS::IAM::User": f"{at}:iam::{account}:user/{known}",
+            "AWS::Lambda::Function": f"{at}:lambda:{of}:function:{known}",
+            "AWS::Logs::LogGroup": f"{at}:logs:{of}:log-group:{known}:*",
+        }.get(kind, f"{at}:unknown:{of}:{known}")
+
+    def kind(self, name: str) -> str:
+        return "user" if self.resources[name]["Type"] == "AWS::IAM::User" else "role"
+
+    def principals(self) -> list[str]:
+        return [*self.of_type("AWS::IAM::User"), *self.of_type("AWS::IAM::Role")]
+
+    def queue_policies(self) -> dict[str, dict]:
+        """The policy of each queue that has one, by the queue's logical name."""
+        urls = {self.named(name): name for name in self.of_type("AWS::SQS::Queue")}
+        return {urls[url]: about["PolicyDocument"] for about in self.of_type("AWS::SQS::QueuePolicy").values()
+                for url in about["Queues"]}
+
+
+class Reader:
+    """Asks, and keeps what it was not let see."""
+
+    def __init__(self, session: boto3.Session, region: str) -> None:
+        self.session, self.region, self.unseen = session, region, []
+        self.clients = {}
+
+    def ask(self, service: str, operation: str, **said):
+        """The answer, all of its pages; None if there is no such thing."""
+        if service not in self.clients:
+            self.clients[service] = self.session.client(service, region_name=self.region)
+        client = self.clients[service]
+        try:
+            if client.can_paginate(operation):
+                return client.get_paginator(operation).paginate(**said).build_full_result()
+            return getattr(client, operation)(**said)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in ABSENCES or code.endswith("NonExistentQueue"):
+                return None
+            if code in REFUSALS:
+                action = f"{service}:{error.operation_name}"
+                of = next((value for value in said.values() if isinstance(value, str)), "*")
+                self.unseen.append(f"{action} of {of}")
+                raise Unseen(action) from error
+            raise
+
+    def deployed(self, stack: str) -> Deployed:
+        [about] = self.ask("cloudformation", "describe_stacks", StackName=stack)["Stacks"]
+        template = self.ask("cloudformation", "get_template", StackName=stack, TemplateStage="Processed")["TemplateBody"]
+        made = self.ask("cloudformation", "list_stack_resources", StackName=stack)["StackResourceSummaries"]
+        _, partition, _, region, account, _ = about["StackId"].split(":", 5)
+        pseudo = {"AWS::AccountId": account, "AWS::Region": region, "AWS::Partition": partition,
+                  "AWS::StackName": about["StackName"], "AWS::StackId": about["StackId"], "AWS::URLSuffix": "amazonaws.com"}
+        parameters = {one["ParameterKey"]: one.get("ResolvedValue", one["ParameterValue"]) for one in about.get("Parameters", [])}
+        physical = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in made if "PhysicalResourceId" in one}
+        return Deployed(template if isinstance(template, dict) else json.loads(template), parameters, physical, pseudo)
+
+
+class Document:
+    """A policy, what people call it, and the command that makes it what it has to be: that puts back what the template
+    says, or takes away what it knows nothing of. `about` is the ARN of the only thing that it speaks of."""
+
+    def __init__(self, label: str, text: dict, cure: str, about: str | None = None) -> None:
+        self.label, self.text, self.cure, self.about = label, text, cure, about
+
+    def statements(self) -> list[dict]:
+        """Each named after where it stands."""
+        found = [dict(statement) for statement in iam.listed(self.text["Statement"])]
+        for number, statement in enumerate(found, 1):
+            statement["Sid"] = f"{self.label}, statement {statement.get('Sid') or number}"
+        return found
+
+    def readable(self, trusting: bool) -> dict:
+        """As the evaluator takes it, with what it does not know decided: to whoever trusts nobody, a condition that is not
+        known holds where something is allowed; to whoever is trusting, not. Where something is denied it never does."""
+        statements = []
+        for statement in self.statements():
+            if doubts(statement):
+                if trusting or statement["Effect"] == "Deny":
+                    continue
+                statement = believed(statement)
+            if "NotResource" not in statement:
+                # To trust somebody is to speak of the role itself.
+                statement.setdefault("Resource", "*")
+            if self.about is not None:
+                # A queue's policy speaks of that queue, whatever else it names.
+                if not iam.speaks_of(statement | {"Action": "*"}, "any", self.about):
+                    continue
+                statement.pop("NotResource", None)
+                statement["Resource"] = self.about
+            statements.append(statement)
+        return {"Version": "2012-10-17", "Id": self.label, "Statement": statements}
+
+    def remarks(self) -> list[str]:
+        """What of it is not judged."""
+        return [f"{statement['Sid']}: {doubt}" for statement in self.statements() if (doubt := doubts(statement))]
+
+
+def doubts(statement: dict) -> str | None:
+    """What of a statement the evaluator does not know."""
+    if strange := sorted(statement.keys() - iam.ELEMENTS):
+        return f"{strange[0]} is not judged"
+    if strange := [name for name in statement.get("Condition", {}) if not iam.is_known(name)]:
+        return f"the condition {strange[0]} is not judged"
+    return "variables are not judged" if "${" in json.dumps(statement) else None
+
+
+def believed(statement: dict) -> dict:
+    """The statement without the limits that are not known."""
+    kept = {name: value for name, value in statement.items() if name in iam.ELEMENTS and name != "Condition"}
+    kept = json.loads(re.sub(r"\$\{[^}]*\}", "*", json.dumps(kept)))
+    conditions = {name: keys for name, keys in statement.get("Condition", {}).items()
+                  if iam.is_known(name) and "${" not in json.dumps(keys)}
+    return kept | {"Condition": conditions}
+
+
+class Policies:
+    """The policies of a stack's principals and resources: at first what its template says, then what was read."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        self.deployed = deployed
+        # Who was looked at, and who is not there.
+        self.seen: list[str] = []
+        self.gone: list[str] = []
+        self.identity = {name: self.inline_of_template(name) for name in deployed.principals()}
+        self.limits: dict[str, list[Document]] = {}
+        self.trusts = {name: self.trust(name, about["AssumeRolePolicyDocument"])
+                       for name, about in deployed.of_type("AWS::IAM::Role").items()}
+        self.ways = {name: [self.way(name, about["PolicyDocument"])]
+                     for name, about in deployed.of_type("AWS::EC2::VPCEndpoint").items()}
+        buckets = {deployed.named(name): name for name in deployed.of_type("AWS::S3::Bucket")}
+        self.of = {"s3": {buckets[about["Bucket"]]: [self.bucket(about["Bucket"], about["PolicyDocument"])]
+                          for about in deployed.of_type("AWS::S3::BucketPolicy").values()},
+                   "sqs": {name: [self.queue(name, text)] for name, text in deployed.queue_policies().items()}, "lambda": {}}
+
+    def inline_of_template(self, name: str) -> list[Document]:
+        kind, known = self.deployed.kind(name), self.deployed.named(name)
+        return [Document(inline_label(about["PolicyName"], known), about["PolicyDocument"],
+                         f"aws iam put-{kind}-policy --{kind}-name {known} --policy-name {about['PolicyName']} "
+                         f"--policy-document {quoted(about['PolicyDocument'])}")
+                for about in self.deployed.properties(name).get("Policies", [])]
+
+    def trust(self, name: str, text: dict) -> Document:
+        known = self.deployed.named(name)
+        return Document(f"the trust policy of {known}", text,
+                        f"aws iam update-assume-role-policy --role-name {known} --policy-document {quoted(text)}")
+
+    def way(self, name: str, text: dict) -> Document:
+        known = self.deployed.named(name)
+        return Document(f"the policy of the endpoint {known}", text,
+                        f"aws ec2 modify-vpc-endpoint --vpc-endpoint-id {known} --policy-document {quoted(text)}")
+
+    @staticmethod
+    def bucket(known: str, text: dict) -> Document:
+        return Document(f"the policy of the bucket {known}", text,
+                        f"aws s3api put-bucket-policy --bucket {known} --policy {quoted(text)}")
+
+    def queue(self, name: str, text: dict) -> Document:
+        url = self.deployed.named(name)
+        return Document(f"the policy of the queue {url.rsplit('/', 1)[-1]}", text,
+                        f"aws sqs set-queue-attributes --queue-url {url} --attributes {quoted({'Policy': json.dumps(text)})}",
+                        self.deployed.named(name, "Arn"))
+
+    def documents(self) -> list[Document]:
+        """All of them."""
+        groups = [*self.identity.values(), *self.limits.values(), *self.ways.values(), self.trusts.values(),
+                  *(documents for by_name in self.of.values() for documents in by_name.values())]
+        return [document for group in groups for document in group]
+
+    def read(self, reader: Reader) -> None:
+        """Takes what is in force. What may not be read stays as it is, a principal's with all that is his: half of what
+        somebody may is no picture of him."""
+        parts = [(self.read_principal, name) for name in self.identity]
+        for read, kind in ((self.read_bucket, "AWS::S3::Bucket"), (self.read_queue, "AWS::SQS::Queue"),
+                           (self.read_function, "AWS::Lambda::Function"), (self.read_way, "AWS::EC2::VPCEndpoint")):
+            parts += [(read, name) for name in self.deployed.of_type(kind)]
+        for read, name in parts:
+            try:
+                read(reader, name)
+            except Unseen:
+                pass
+
+    def read_principal(self, reader: Reader, name: str) -> None:
+        kind, known = self.deployed.kind(name), self.deployed.named(name)
+        found = reader.ask("iam", f"get_{kind}", **{f"{kind.capitalize()}Name": known})
+        if found is None:
+            self.gone.append(known)
+            return
+        about, flag = found[kind.capitalize()], f"--{kind}-name {known}"
+        documents = inline(reader, kind, known, lambda one: f"aws iam delete-{kind}-policy {flag} --policy-name {one}")
+        documents += managed(reader, kind, known, lambda arn: f"aws iam detach-{kind}-policy {flag} --policy-arn {arn}")
+        groups = reader.ask("iam", "list_groups_for_user", UserName=known)["Groups"] if kind == "user" else []
+        for group in (group["GroupName"] for group in groups):
+            for read in (inline, managed):
+                documents += read(reader, "group", group,
+                                  lambda _, group=group: f"aws iam remove-user-from-group {flag} --group-name {group}")
+        limits = []
+        if arn := about.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"):
+            limits.append(Document(f"the permissions boundary {arn} of {known}", everybody(of_policy(reader, arn)),
+                                   f"aws iam delete-{kind}-permissions-boundary {flag}"))
+        self.identity[name], self.limits[name] = documents, limits
+        self.seen.append(name)
+        if kind == "role":
+            self.trusts[name] = self.trust(name, about["AssumeRolePolicyDocument"])
+
+    def read_bucket(self, reader: Reader, name: str) -> None:
+        known = self.deployed.named(name)
+        found = reader.ask("s3", "get_bucket_policy", Bucket=known)
+        self.of["s3"][name] = [self.bucket(known, json.loads(found["Policy"]))] if found else []
+
+    def read_queue(self, reader: Reader, name: str) -> None:
+        found = reader.ask("sqs", "get_queue_attributes", QueueUrl=self.deployed.named(name), AttributeNames=["Policy"]) or {}
+        text = found.get("Attributes", {}).get("Policy")
+        self.of["sqs"][name] = [self.queue(name, json.loads(text))] if text else []
+
+    def read_function(self, reader: Reader, name: str) -> None:
+        known = self.deployed.named(name)
+        found = reader.ask("lambda", "get_policy", FunctionName=known)
+        removal = f"aws lambda remove-permission --function-name {known} --statement-id"
+        self.of["lambda"][name] = [Document(f"the policy of the function {known}", json.loads(found["Policy"]), removal)] if found else []
+
+    def read_way(self, reader: Reader, name: str) -> None:
+        found = reader.ask("ec2", "describe_vpc_endpoints", VpcEndpointIds=[self.deployed.named(name)])["VpcEndpoints"]
+        self.ways[name] = [self.way(name, json.loads(about["PolicyDocument"])) for about in found]
+
+
+class View:
+    """Policies as `permissions.Judge` takes a stack. `trusting` and not: see `Document.readable`."""
+
+    def __init__(self, policies: Policies, trusting: bool, has_ways: bool) -> None:
+        self.policies, self.trusting, self.has_ways = policies, trusting, has_ways
+        deployed = policies.deployed
+        self.resources, self.named, self.place, self.of_type = deployed.resources, deployed.named, deployed.place, deployed.of_type
+        self.read: dict[str, dict] = {}
+
+    def readable(self, documents: list[Document]) -> list[dict]:
+        for document in documents:
+            if document.label not in self.read:
+                self.read[document.label] = document.readable(self.trusting)
+        return [self.read[document.label] for document in documents]
+
+    def policies_of(self, name: str) -> list[dict]:
+        return self.readable(self.policies.identity[name])
+
+    def boundaries_of(self, name: str) -> list[dict]:
+        return self.readable(self.policies.limits.get(name, []))
+
+    def policies_for(self, service: str) -> list[dict]:
+        return self.readable([one for documents in self.policies.of.get(service, {}).values() for one in documents])
+
+    def ways_to(self, service: str) -> list[dict]:
+        wanted = [documents for name, documents in self.policies.ways.items()
+                  if self.policies.deployed.properties(name)["ServiceName"].endswith(f".{service}")]
+        return self.readable([one for documents in wanted for one in documents]) if self.has_ways else []
+
+
+def inline(reader: Reader, kind: str, known: str, removal) -> list[Document]:
+    """The policies that stand in a user, role or group."""
+    field = f"{kind.capitalize()}Name"
+    names = reader.ask("iam", f"list_{kind}_policies", **{field: known})["PolicyNames"]
+    read = {name: reader.ask("iam", f"get_{kind}_policy", **{field: known, "PolicyName": name}) for name in names}
+    return [Document(inline_label(name, known), about["PolicyDocument"], removal(name)) for name, about in read.items() if about]
+
+
+def managed(reader: Reader, kind: str, known: str, removal) -> list[Document]:
+    """The policies that are attached to one."""
+    attached = reader.ask("iam", f"list_attached_{kind}_policies", **{f"{kind.capitalize()}Name": known})["AttachedPolicies"]
+    return [Document(f"the policy {about['PolicyName']} attached to {known}", of_policy(reader, about["PolicyArn"]),
+                     removal(about["PolicyArn"])) for about in attached]
+
+
+def of_policy(reader: Reader, arn: str) -> dict:
+    version = reader.ask("iam", "get_policy", PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    return reader.ask("iam", "get_policy_version", PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+
+
+def inline_label(name: str, known: str) -> str:
+    return f"the inline policy {name} of {known}"
+
+
+def quoted(document: dict) -> str:
+    return shlex.quote(json.dumps(document, separators=(",", ":")))
+
+
+def everybody(document: dict) -> dict:
+    """A boundary as a gate: it names nobody, and speaks to whom it limits."""
+    return document | {"Statement": [statement | {"Principal": "*"} for statement in iam.listed(document["Statement"])]}

@@ -1,0 +1,332 @@
+"""Deploys the stack's roles to moto, changes them beside CloudFormation in each way that somebody might, and looks whether
+`deploy/account roles` names what was changed and only that, and whether the commands that it names mend it.
+"""
+
+import json
+import logging
+import os
+import shlex
+import warnings
+from collections.abc import Callable
+
+import boto3
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+import iam as evaluate
+import rights
+from inforce import Deployed, Policies, Reader
+from mocked import artefacts, for_moto
+from permissions import ENGINE, TELLING
+from rights import NARROW, WIDE
+from stack import REGION, SAID, STACK, TEMPLATE, Stack
+
+ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+OUTSIDER = "arn:aws:iam::111122223333:root"
+MANAGED = "arn:aws:iam::aws:policy/{}"
+
+
+class Account:
+    """moto's, with the stack in it as CloudFormation would have made it."""
+
+    def __init__(self, parameters: dict[str, str]) -> None:
+        self.stack, self.session, self.clients = Stack(**parameters), boto3.Session(), {}
+        self.asked: set[str] = set()
+        self.iam, self.s3, self.sqs, self.functions, self.ec2 = (
+            boto3.client(name) for name in ("iam", "s3", "sqs", "lambda", "ec2"))
+        artefacts()
+        boto3.client("cloudformation").create_stack(
+            StackName=STACK, TemplateBody=for_moto(self.stack), Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (SAID | parameters).items()])
+        self.deployed: Deployed = self.reader().deployed(STACK)
+        self.wanted = Policies(self.deployed)
+        # What moto forgets or writes as nobody else does.
+        self.put_user()
+        for name in self.deployed.of_type("AWS::IAM::Role"):
+            for about in self.deployed.properties(name)["Policies"]:
+                self.put_role(name, about["PolicyName"])
+        self.put_bucket()
+        for name in self.wanted.of["sqs"]:
+            self.put_queue(name)
+        self.put_way()
+
+    def reader(self, refused: str = "") -> Reader:
+        """Somebody who may read everything but one thing."""
+        account = self
+
+        class Seeing(Reader):
+            def ask(self, service: str, operation: str, **said):
+                account.asked.add(f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}")
+                if operation == "get_template":
+                    # moto was given it without what it does not make.
+                    return {"TemplateBody": account.stack.plain}
+                return super().ask(service, operation, **said)
+
+        reader = Seeing(self.session, REGION)
+        # To make one takes longer than to ask.
+        reader.clients = self.clients
+        if refused:
+            reader.clients = dict(self.clients)
+            service, operation = refused.split(":")
+
+            def refuse(**_):
+                raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, operation)
+
+            reader.clients[service] = self.session.client(service)
+            reader.clients[service].meta.events.register(f"before-call.{service}.{operation}", refuse)
+        return reader
+
+    def look(self, refused: str = "") -> dict:
+        return rights.look(self.reader(refused), STACK)
+
+    def named(self, name: str) -> str:
+        return self.deployed.named(name)
+
+    def put_user(self, change: Callable[[dict], None] = lambda _: None) -> None:
+        [document] = self.wanted.identity["EdgeUser"]
+        self.iam.put_user_policy(UserName=self.named("EdgeUser"), PolicyName="edge", PolicyDocument=changed(document.text, change))
+
+    def put_role(self, name: str, policy: str, change: Callable[[dict], None] = lambda _: None) -> None:
+        [text] = [one.text for one in self.wanted.identity[name] if f" {policy} of" in one.label]
+        self.iam.put_role_policy(RoleName=self.named(name), PolicyName=policy, PolicyDocument=changed(text, change))
+
+    def put_trust(self, name: str, change: Callable[[dict], None] = lambda _: None) -> None:
+        text = changed(self.wanted.trusts[name].text, change)
+        self.iam.update_assume_role_policy(RoleName=self.named(name), PolicyDocument=text)
+
+    def put_bucket(self, change: Callable[[dict], None] = lambda _: None) -> None:
+        [document] = self.wanted.of["s3"]["Bucket"]
+        self.s3.put_bucket_policy(Bucket=self.named("Bucket"), Policy=changed(document.text, change))
+
+    def put_queue(self, name: str, change: Callable[[dict], None] = lambda _: None) -> None:
+        [document] = self.wanted.of["sqs"][name]
+        self.sqs.set_queue_attributes(QueueUrl=self.named(name), Attributes={"Policy": changed(document.text, change)})
+
+    def put_way(self, change: Callable[[dict], None] = lambda _: None) -> None:
+        for name, [document] in self.wanted.ways.items():
+            self.ec2.modify_vpc_endpoint(VpcEndpointId=self.named(name), PolicyDocument=changed(document.text, change))
+
+
+def changed(text: dict, change: Callable[[dict], None]) -> str:
+    """The text of a policy after `change` to its statements."""
+    text = json.loads(json.dumps(text))
+    change(text["Statement"])
+    return json.dumps(text)
+
+
+def without_conditions(statements: list[dict]) -> None:
+    for one in statements:
+        one.pop("Condition", None)
+
+
+def without(sid: str) -> Callable[[list], None]:
+    return lambda statements: statements.remove(next(one for one in statements if one.get("Sid") == sid))
+
+
+def statement(action: str | list[str], resource: str, **more) -> Callable[[list], None]:
+    return lambda statements: statements.append({"Effect": "Allow", "Action": action, "Resource": resource} | more)
+
+
+def trusting(principal) -> Callable[[list], None]:
+    return lambda statements: statements.append({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal})
+
+
+class Hand:
+    """Whoever changes something beside CloudFormation."""
+
+    def __init__(self, at: Account) -> None:
+        self.at, self.iam, self.preview, self.edge = at, at.iam, at.named("PreviewRole"), at.named("EdgeUser")
+        self.bucket, self.function = f"arn:aws:s3:::{at.named('Bucket')}", at.named("Render")
+
+    def attach(self, name: str) -> Callable[[], None]:
+        return lambda: self.iam.attach_role_policy(RoleName=self.preview, PolicyArn=MANAGED.format(name))
+
+    def inline(self, effect: str, action: str, resource: str, **more) -> Callable[[], None]:
+        text = {"Version": "2012-10-17", "Statement": {"Effect": effect, "Action": action, "Resource": resource} | more}
+        return lambda: self.iam.put_role_policy(RoleName=self.preview, PolicyName="more", PolicyDocument=json.dumps(text))
+
+    def drop(self) -> None:
+        self.iam.delete_role_policy(RoleName=self.preview, PolicyName="more")
+
+    def group(self) -> None:
+        self.iam.create_group(GroupName="staff")
+        self.iam.put_group_policy(GroupName="staff", PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
+        self.iam.add_user_to_group(GroupName="staff", UserName=self.edge)
+
+    def boundary(self, action: str) -> Callable[[], None]:
+        text = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
+        arn = self.iam.create_policy(PolicyName=f"limit-{action[:2]}", PolicyDocument=json.dumps(text))["Policy"]["Arn"]
+        return lambda: self.iam.put_role_permissions_boundary(RoleName=self.preview, PermissionsBoundary=arn)
+
+    def unlimited(self) -> None:
+        self.iam.delete_role_permissions_boundary(RoleName=self.preview)
+
+    def principals(self) -> list[tuple]:
+        """What somebody did, how, and what has to be found: ill, whom, and words of it."""
+        at, iam, preview, edge, all_of_it = self.at, self.iam, self.preview, self.edge, f"{self.bucket}/*"
+        more = "by the inline policy more of"
+        by_address = {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}
+        return [
+            ("attaches AdministratorAccess", self.attach("AdministratorAccess"), WIDE, preview, "AdministratorAccess attached to"),
+            ("attaches what says what it does not allow", self.attach("PowerUserAccess"), WIDE, preview, "PowerUserAccess"),
+            ("attaches what is long", self.attach("ReadOnlyAccess"), WIDE, preview, "ReadOnlyAccess"),
+            ("allows s3:* by a second policy", self.inline("Allow", "s3:*", all_of_it), WIDE, preview, more),
+            ("allows what no list names", self.inline("Allow", "dynamodb:PutItem", "*"), WIDE, preview, "dynamodb:PutItem"),
+            ("allows it under a condition that is not judged", self.inline("Allow", "s3:DeleteObject", all_of_it, Condition=by_address),
+             WIDE, preview, more),
+            ("allows it by a variable", self.inline("Allow", "s3:DeleteObject", f"{self.bucket}/${{aws:PrincipalTag/team}}/*"), WIDE,
+             preview, more),
+            ("puts the user into a group", self.group, WIDE, edge, "the inline policy all of staff"),
+            ("widens the template's own policy", lambda: at.put_role("PreviewRole", "preview", statement("s3:*", all_of_it)), WIDE,
+             preview, "the inline policy preview of"),
+            ("takes the conditions out of it", lambda: at.put_role("PreviewRole", "preview", without_conditions), WIDE, preview,
+             "AskWhetherOneIsThere"),
+            ("removes it", lambda: iam.delete_role_policy(RoleName=preview, PolicyName="preview"), NARROW, preview, "is not in force"),
+            ("removes a statement of the edge's", lambda: at.put_user(without("UploadInParts")), NARROW, edge,
+             "UploadInParts, is not in force"),
+            ("denies", self.inline("Deny", "s3:PutObject", "*"), NARROW, preview, "denied by the inline policy more of"),
+            ("sets a limit", self.boundary("ec2:*"), NARROW, preview, "not let through by the permissions boundary"),
+            ("lets the function's code change its network", lambda: at.put_role("PreviewRole", "network", without("TheCodeDoesNot")),
+             WIDE, preview, "TheCodeDoesNot, a denial, is not in force"),
+            ("trusts everybody", lambda: at.put_trust("PreviewRole", trusting("*")), WIDE, "anybody", f"the trust policy of {preview}"),
+            ("trusts another account", lambda: at.put_trust("PreviewRole", trusting({"AWS": OUTSIDER})), WIDE, OUTSIDER,
+             f"the trust policy of {preview}"),
+            ("trusts Lambda no more",
+             lambda: at.put_trust("RenderRole", lambda all: all[0].update(Principal={"Service": "ec2.amazonaws.com"})), NARROW,
+             "lambda.amazonaws.com", "the trust policy of"),
+        ]
+
+    def resources(self) -> list[tuple]:
+        """The same of what is asked for."""
+        at, objects, url = self.at, f"{self.bucket}/*", self.at.named("UploadQueue")
+        public = {"StatementId": "open", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"}
+        return [
+            ("lets everybody read the bucket", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal="*", Sid="Open")),
+             WIDE, "a stranger", "statement Open"),
+            ("lets another account read it", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal={"AWS": OUTSIDER})),
+             WIDE, OUTSIDER, "the policy of the bucket"),
+            ("takes plain text", lambda: at.put_bucket(without("NothingInPlainText")), WIDE, self.edge, "SecureTransport=false"),
+            ("lets functions replace uploads, if a policy of theirs does", lambda: at.put_bucket(without("LambdasLeaveUploadsAlone")),
+             WIDE, "whoever is allowed otherwise", "LambdasLeaveUploadsAlone, a denial, is not in force"),
+            ("removes the bucket's policy", lambda: at.s3.delete_bucket_policy(Bucket=at.named("Bucket")), WIDE, self.edge,
+             "the policy of the bucket"),
+            ("removes the queue's policy", lambda: at.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""}), NARROW,
+             "s3.amazonaws.com", "EventsOfTheBucket, is not in force"),
+            ("lets everybody send to the queue",
+             lambda: at.put_queue("UploadQueue", statement("sqs:SendMessage", "*", Principal={"AWS": "*"}, Sid="Open")), WIDE,
+             "a stranger", "statement Open"),
+            ("opens the function's URL", lambda: at.functions.add_permission(FunctionName=self.function, **public), WIDE, "a stranger",
+             f"the policy of the function {self.function}"),
+            ("opens the network", lambda: at.put_way(statement("*", "*", Principal="*")), WIDE, "the network of the functions",
+             "the policy of the endpoint"),
+            ("closes the network", lambda: at.put_way(lambda all: all[0].update(Action="s3:GetObject")), NARROW, self.preview,
+             "the policy of the endpoint"),
+        ]
+
+    def harmless(self) -> list[tuple]:
+        """What somebody did, how it is done and undone, and what is remarked."""
+        at, objects, mine = self.at, f"{self.bucket}/*", {"AWS": "arn:aws:iam::123456789012:role/x"}
+        return [
+            ("sets a limit that lets everything through", self.boundary("*"), self.unlimited, ""),
+            ("denies under a condition that is not judged",
+             self.inline("Deny", "s3:PutObject", "*", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}), self.drop,
+             "the condition IpAddress is not judged"),
+            ("allows once more what is allowed", self.inline("Allow", "s3:GetObject", f"{self.bucket}/uploads/*"), self.drop, ""),
+            ("lets another role of the account read", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal=mine)),
+             at.put_bucket, ""),
+        ]
+
+
+def carry_out(command: str) -> None:
+    """What the command line of AWS would do."""
+    program, service, operation, *options = shlex.split(command)
+    said = {"".join(part.capitalize() for part in name.removeprefix("--").split("-")): value
+            for name, value in zip(options[::2], options[1::2], strict=True)}
+    if "Attributes" in said:
+        said["Attributes"] = json.loads(said["Attributes"])
+    client = boto3.client({"s3api": "s3"}.get(service, service))
+    if program != "aws":
+        raise ValueError(command)
+    getattr(client, operation.replace("-", "_"))(**said)
+
+
+def evaluator(report) -> None:
+    """What others write into policies, and template.yaml does not."""
+    allow = {"Sid": "it", "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+
+    def allows(action: str = "s3:GetObject", context: dict | None = None, **more) -> bool:
+        policy = {"Version": "2012-10-17", "Statement": [{key: value for key, value in (allow | more).items() if value}]}
+        return evaluate.decide("arn:aws:iam::1:role/x", action, "arn:aws:s3:::b/k", context or {}, [policy], []).allowed
+
+    said = {
+        "NotAction": (allows("s3:PutObject", Action=None, NotAction="s3:Get*"), allows(Action=None, NotAction="S3:get*")),
+        "NotResource": (allows(Resource=None, NotResource="arn:aws:s3:::c/*"), allows(Resource=None, NotResource="*")),
+        "Null": (allows(Condition={"Null": {"a": "true"}}), allows(Condition={"Null": {"a": "false"}})),
+        "a negation": (allows(Condition={"StringNotLike": {"A": ["x*", "y*"]}}, context={"a": "z"}),
+                       allows(Condition={"StringNotLike": {"A": ["x*", "y*"]}}, context={"a": "yes"})),
+        "a negation without the key": (allows(Condition={"ArnNotEquals": {"a": "x"}}), allows(Condition={"ArnEquals": {"a": "x"}})),
+        "NotPrincipal": (evaluate.is_named({"Effect": "Deny", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/y"}}, "arn:aws:iam::1:role/x"),
+                         evaluate.is_named({"Effect": "Deny", "NotPrincipal": {"AWS": "arn:aws:iam::1:role/x"}}, "arn:aws:iam::1:role/x")),
+        "an account": (evaluate.is_named({"Effect": "Deny", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x"),
+                       evaluate.is_named({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x")),
+    }
+    wrong = [name for name, answers in said.items() if answers != (True, False)]
+    report.check(not wrong, "the evaluator knows what others write", ", ".join(wrong))
+
+
+def check(report) -> None:
+    evaluator(report)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        os.environ[name] = "made-up"
+    os.environ["AWS_DEFAULT_REGION"] = REGION
+    warnings.simplefilter("ignore")
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
+    for variant, parameters in {"queue": {}, "open": {"Network": "open", "BucketName": "elsewhere"}, "telling": TELLING,
+                                "backfill": {"Backfill": "yes"}, "engine": TELLING | ENGINE}.items():
+        with mock_aws():
+            found = Account(parameters).look()
+            # It keeps an element of its own in a function's policy.
+            remarks = [remark for remark in found["remarks"] if not remark.endswith("FunctionName is not judged")]
+            report.check(not found["findings"] and not found["unseen"] and not remarks and "glimpse-edge" in found["looked"],
+                         f"roles, {variant}: nothing is found where nothing was changed", str(found["findings"] or found["unseen"] or remarks or ""))
+    with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
+        at = Account({})
+        hand = Hand(at)
+        for what, do, ill, whom, words in hand.principals() + hand.resources():
+            do()
+            found = at.look()["findings"]
+            first = next(iter(found), {"ill": "", "seen": ""})
+            good = first["ill"] == ill and whom in first["seen"].split(" may ")[0] and words in " ".join(one["seen"] for one in found)
+            report.check(good, f"roles: somebody {what}", str(first["seen"] if good else found)[:1000])
+            for command in {one["cure"] for one in found}:
+                carry_out(command)
+            left = at.look()["findings"]
+            report.check(not left, "roles: and the commands that stand with it mend it", str(left or "")[:1000])
+        for what, do, undo, remark in hand.harmless():
+            do()
+            found = at.look()
+            undo()
+            report.check(not found["findings"] and remark in str(found["remarks"]), f"roles: nothing is wrong where somebody {what}",
+                         str(found["findings"] or "")[:1000])
+        unseen(report, at)
+        docs = (TEMPLATE.parent / "docs/operating.md").read_text()
+        reads = [action for action in sorted(at.asked) if action.split(":")[1].startswith(("Get", "List", "Describe"))]
+        named = [action for action in reads if f"`{action}`" in docs or f"`{action.split(':')[1]}`" in docs]
+        report.check(len(reads) > 15 and named == reads and len(reads) == len(at.asked),
+                     "roles: all of it is read, by actions that docs/operating.md names", " ".join(at.asked - set(named)))
+
+
+def unseen(report, at: Account) -> None:
+    """Whoever may not look hears which right is missing, and of nothing that is wrong."""
+    iam, preview = at.iam, at.named("PreviewRole")
+    iam.attach_role_policy(RoleName=preview, PolicyArn=MANAGED.format("AdministratorAccess"))
+    for refused in ("iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:GetPolicyVersion",
+                    "cloudformation:DescribeStacks", "cloudformation:ListStackResources"):
+        found = at.look(refused)
+        named = all(one.startswith(f"{refused} of ") for one in found["unseen"])
+        report.check(found["unseen"] and named and not found["findings"], f"roles: {refused} is missing, and is said to be",
+                     str(found)[:300])
+    iam.detach_role_policy(RoleName=preview, PolicyArn=MANAGED.format("AdministratorAccess"))
+    for refused in ("s3:GetBucketPolicy", "sqs:GetQueueAttributes", "lambda:GetPolicy", "ec2:DescribeVpcEndpoints", "iam:GetUser"):
+        found = at.look(refused)
+        report.check(found["unseen"] and not found["findings"], f"roles: so is {refused}", str(found)[:300])
