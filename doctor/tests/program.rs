@@ -32,3 +32,35 @@ fn the_exit_code_says_whether_it_looked_and_what_it_found() {
     assert_eq!(lost.status.code(), Some(2));
     assert!(String::from_utf8(lost.stderr).unwrap().contains("is no origin"));
 }
+
+#[test]
+fn roles_are_told_first_and_one_that_is_too_narrow_ends_the_look() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("roles.json");
+    let file = file.to_str().unwrap();
+    let look = |findings: &str, unseen: &str, arguments: &[&str]| {
+        let text =
+            format!(r#"{{"looked": ["r"], "findings": [{findings}], "unseen": [{unseen}], "remarks": []}}"#);
+        std::fs::write(file, text).unwrap();
+        let found = doctor(&[&["--roles", file], arguments].concat());
+        (String::from_utf8(found.stdout).unwrap(), found.status.code())
+    };
+    let found =
+        |ill: &str| format!(r#"{{"ill": "{ill}", "seen": "r may x", "more": 0, "cure": "aws iam y"}}"#);
+
+    let (text, code) = look(&found("role_too_narrow"), "", &["--edge", &nobody]);
+    assert!(text.starts_with("FAILED  roles ") && !text.contains("unreachable"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+    let (text, code) = look(&found("role_too_wide"), "", &["--edge", &nobody]);
+    assert!(text.starts_with("FAILED  roles ") && text.contains("FAILED  edge "), "{text}");
+    assert!(text.ends_with("`roles` is the first thing that is wrong.\n"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+
+    assert_eq!(look("", "", &[]).1, Some(0), "the roles alone");
+    let (text, code) = look("", r#""iam:GetRole of r""#, &[]);
+    assert!(text.starts_with("UNSEEN  roles ") && text.contains("iam:GetRole of r"), "{text}");
+    assert_eq!(code, Some(2), "{text}");
+    assert_eq!(doctor(&["--roles", "/nowhere/at-all"]).status.code(), Some(2));
+}
