@@ -309,11 +309,21 @@ def check(report) -> None:
             report.check(not found["findings"] and remark in str(found["remarks"]), f"roles: nothing is wrong where somebody {what}",
                          str(found["findings"] or "")[:1000])
         unseen(report, at)
+        remove(at, "RenderRole")
+        [found] = at.look()["findings"]
+        report.check(found["ill"] == NARROW and found["cure"] is None and found["seen"].startswith(f"{at.named('RenderRole')} is not there"),
+                     "roles: somebody removes a role", str(found))
         docs = (TEMPLATE.parent / "docs/operating.md").read_text()
         reads = [action for action in sorted(at.asked) if action.split(":")[1].startswith(("Get", "List", "Describe"))]
         named = [action for action in reads if f"`{action}`" in docs or f"`{action.split(':')[1]}`" in docs]
         report.check(len(reads) > 15 and named == reads and len(reads) == len(at.asked),
                      "roles: all of it is read, by actions that docs/operating.md names", " ".join(at.asked - set(named)))
+
+
+def remove(at: Account, name: str) -> None:
+    for policy in at.iam.list_role_policies(RoleName=at.named(name))["PolicyNames"]:
+        at.iam.delete_role_policy(RoleName=at.named(name), PolicyName=policy)
+    at.iam.delete_role(RoleName=at.named(name))
 
 
 def unseen(report, at: Account) -> None:

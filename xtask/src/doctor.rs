@@ -18,6 +18,9 @@ const LOCAL: &str = "http://localhost:8787";
 /// Where a stack is if nobody says it, as for `deploy`.
 pub(crate) const REGION: &str = "eu-central-1";
 
+/// What the doctor ends with if it could not look.
+pub(crate) const COULD_NOT_LOOK: u8 = 2;
+
 /// Whose roles are looked at.
 #[derive(Debug, PartialEq, Eq)]
 struct Stack {
