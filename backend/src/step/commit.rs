@@ -190,7 +190,8 @@ impl<S: Store> Publisher<S> {
         let (content_type, name) = (head.content_type, decode_name(&head.name));
         let visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
         let source = Source { bytes: head.bytes, content_type, name, ..Source::default() };
-        About { video, owner, source, visibility: Some(visibility), passthrough: head.passthrough }
+        let passthrough = head.passthrough.traced(video);
+        About { video, owner, source, visibility: Some(visibility), passthrough }
     }
 
     /// Removes what was staged. What is left goes by the bucket's own rule.
