@@ -22,6 +22,8 @@ STEPS = {"probe": "ProbeRole", "poster": "PictureRole", "animation": "PictureRol
          "publish": "PublishRole"}
 ENGINES = {"video": "VideoWorkflowRole", "begin": "BeginWorkflowRole", "rule": "UploadsRuleRole",
            "backfill": "BackfillWorkflowRole"}
+# Those of them that ask the bucket themselves.
+READERS = {"backfill": ENGINES["backfill"]}
 EVERYBODY = PRINCIPALS | TELLERS | STEPS | ENGINES
 LAMBDAS = ("preview", "render", "reconcile")
 DECODERS = ("preview", "render", "probe", "poster", "animation", "storyboard")

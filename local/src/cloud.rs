@@ -18,7 +18,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::{Config, FunctionSettings, FunctionUrlSettings, S3Settings, WorkflowSettings};
+use crate::config::{
+    BackfillSettings, Config, FunctionSettings, FunctionUrlSettings, S3Settings, WorkflowSettings,
+};
 use crate::event::s3_event;
 use crate::function_url::FunctionUrl;
 use crate::lambda::{Function, Invocation};
@@ -30,8 +32,8 @@ use crate::s3::{Created, Front, Outlet, Store, Watched};
 use crate::services::{Published, Services};
 use crate::sqs::Endpoint;
 use crate::stop::told;
-use crate::workflow::{DefinitionError, Record, Workflows, bridge_event};
-use crate::world::Entropy;
+use crate::workflow::{Backfill, Bucket, DefinitionError, Record, Workflows, bridge_event};
+use crate::world::{Clock, Entropy};
 
 /// How long open connections may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -102,6 +104,7 @@ pub struct Cloud {
     reconcile: Option<Function>,
     notify: Option<Function>,
     workflows: Option<Workflows>,
+    backfill: Option<Backfill>,
     watchdog: Watchdog,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
@@ -115,7 +118,7 @@ impl Cloud {
     /// A port that is taken, a folder that cannot be used, a binary that is not there: each says what to do.
     pub async fn start(config: Config) -> Result<Self, CloudError> {
         let Config { data, listen, s3: settings, queue, function, render, notify, .. } = config;
-        let Config { reconcile, workflow, clock, entropy, .. } = config;
+        let Config { reconcile, workflow, backfill, clock, entropy, .. } = config;
         let others = render.iter().map(|render| &render.function).chain(&reconcile);
         let others = others.chain(notify.iter().filter_map(|notify| notify.function.as_ref()));
         let steps = workflow.iter().flat_map(|workflow| workflow.functions.values());
@@ -189,6 +192,7 @@ impl Cloud {
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
         }
         let (function, notify) = (function.map(start), notify_function.map(start));
+        let backfill = ready(backfill.zip(function.clone()), address, &settings, (&clock, &entropy))?;
         let notices = services.as_ref().map(Services::queue);
         let mappings = [(Some(&queue), &function), (notices, &notify)]
             .into_iter()
@@ -208,6 +212,7 @@ impl Cloud {
             reconcile: on_schedule,
             notify,
             workflows,
+            backfill,
             watchdog,
             stop,
             servers,
@@ -282,6 +287,11 @@ impl Cloud {
         self.workflows.as_ref()?.function(name)
     }
 
+    /// Runs a backfill to its end; none, if the configuration named none, or no function that it could call.
+    pub async fn backfill(&self, input: serde_json::Value) -> Option<Record> {
+        Some(self.backfill.as_ref()?.run(input).await)
+    }
+
     /// What was published to the topic so far, oldest first.
     pub fn published(&self) -> Vec<Published> {
         self.services.as_ref().map(Services::published).unwrap_or_default()
@@ -342,6 +352,19 @@ fn opened(
 ) -> Result<Workflows, DefinitionError> {
     let functions = functions.into_iter().map(|(name, function)| (name, start(function))).collect();
     Workflows::open(&definitions, functions, entropy.clone())
+}
+
+/// The backfill that is named, if there is the function that it calls.
+fn ready(
+    named: Option<(BackfillSettings, Function)>,
+    address: SocketAddr,
+    settings: &S3Settings,
+    (clock, entropy): (&Clock, &Entropy),
+) -> Result<Option<Backfill>, DefinitionError> {
+    let Some((BackfillSettings { definition, max_keys }, preview)) = named else { return Ok(None) };
+    let (settings, clock) = (settings.clone(), clock.clone());
+    let bucket = Bucket { address, settings, role: "glimpse-backfill".into(), max_keys, clock };
+    Backfill::open(&definition, bucket, preview, entropy.clone()).map(Some)
 }
 
 async fn bound(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudError> {

@@ -43,6 +43,8 @@ pub struct Config {
     pub notify: Option<NotifySettings>,
     /// The state machine that uploads go to instead of to the queue.
     pub workflow: Option<WorkflowSettings>,
+    /// The state machine that makes what a bucket's videos have not, by the function that the queue wakes.
+    pub backfill: Option<BackfillSettings>,
     /// The wall clock.
     pub clock: Clock,
     /// Where random names come from.
@@ -62,6 +64,7 @@ impl Config {
             reconcile: None,
             notify: None,
             workflow: None,
+            backfill: None,
             clock: Clock::system(),
             entropy: Entropy::system(),
         }
@@ -189,6 +192,15 @@ impl WorkflowSettings {
         });
         Self { definitions: definitions.into(), functions: functions.into() }
     }
+}
+
+/// The state machine of a backfill, which runs when it is asked for.
+#[derive(Debug, Clone)]
+pub struct BackfillSettings {
+    /// The file of its definition.
+    pub definition: PathBuf,
+    /// How many names it asks the bucket for at once; the engine asks for 1000, as many as S3 gives.
+    pub max_keys: u32,
 }
 
 /// A queue between others and a function, in the words of SQS.

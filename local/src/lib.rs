@@ -24,7 +24,7 @@ pub mod world;
 
 pub use cloud::{Addresses, Cloud, CloudError};
 pub use config::{
-    Config, FunctionSettings, FunctionUrlSettings, NotifySettings, QueueSettings, S3Settings,
-    WorkflowSettings,
+    BackfillSettings, Config, FunctionSettings, FunctionUrlSettings, NotifySettings, QueueSettings,
+    S3Settings, WorkflowSettings,
 };
 pub use services::Published;

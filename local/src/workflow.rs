@@ -3,6 +3,8 @@
 //! The states language: <https://states-language.net/spec.html>, with JSONPath; Distributed Map:
 //! <https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html>.
 
+mod backfill;
+mod bucket;
 mod definition;
 mod engine;
 mod map;
@@ -10,6 +12,8 @@ mod path;
 mod retry;
 mod tasks;
 
+pub(crate) use backfill::Backfill;
+pub(crate) use bucket::Bucket;
 pub use definition::{DefinitionError, Machine};
 pub use engine::{Event, Execution, Fault, Tasks, Wait};
 pub(crate) use tasks::Workflows;

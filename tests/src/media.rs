@@ -19,17 +19,36 @@ pub fn clip(seconds: u32, size: &str) -> Vec<u8> {
     fs::read(path).expect("ffmpeg has written it")
 }
 
-/// The same as a file.
+/// A WebM of so many seconds with a moving picture in VP9, without sound.
+///
+/// # Panics
+/// If ffmpeg does not make it.
+pub fn webm(seconds: u32, size: &str) -> Vec<u8> {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("clip.webm");
+    let video = format!("testsrc2=duration={seconds}:size={size}:rate=30");
+    let vp9 = ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-pix_fmt", "yuv420p"];
+    ffmpeg(&[&["-f", "lavfi", "-i", &video], &vp9[..]].concat(), &path);
+    fs::read(path).expect("ffmpeg has written it")
+}
+
+/// The same as [`clip`] as a file.
 ///
 /// # Panics
 /// If ffmpeg does not make it.
 pub fn make(seconds: u32, size: &str, path: &Path) {
     let video = format!("testsrc2=duration={seconds}:size={size}:rate=30");
     let audio = format!("sine=frequency=440:duration={seconds}");
+    let sources = ["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio];
+    let h264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "60"];
+    let rest = ["-c:a", "aac", "-shortest", "-movflags", "+faststart"];
+    ffmpeg(&[&sources[..], &h264[..], &rest[..]].concat(), path);
+}
+
+fn ffmpeg(arguments: &[&str], path: &Path) {
     let output = Command::new(named("GLIMPSE_REFERENCE_FFMPEG"))
-        .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio])
-        .args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "60"])
-        .args(["-c:a", "aac", "-shortest", "-movflags", "+faststart"])
+        .args(["-nostdin", "-v", "error", "-y"])
+        .args(arguments)
         .arg(path)
         .output()
         .expect("ffmpeg starts");

@@ -13,7 +13,9 @@ use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
 use glimpse_local::world::Clock;
-use glimpse_local::{Cloud, Config, FunctionSettings, FunctionUrlSettings, NotifySettings, WorkflowSettings};
+use glimpse_local::{
+    BackfillSettings, Cloud, Config, FunctionSettings, FunctionUrlSettings, NotifySettings, WorkflowSettings,
+};
 use tempfile::TempDir;
 
 use crate::{keys, named};
@@ -142,6 +144,9 @@ impl Stack {
             }
             config.workflow = options.workflow.map(|broken| workflow(&broken, folder.path(), &function));
             config.function = Some(function);
+            // Few names at once: what is listed has more than one page.
+            let definition = named("GLIMPSE_ROOT").join("workflow/backfill.asl.json");
+            config.backfill = Some(BackfillSettings { definition, max_keys: 4 });
             config.render = Some(render);
         }
         if let Some(change) = options.change {

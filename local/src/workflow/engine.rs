@@ -122,6 +122,13 @@ impl Execution {
             .unwrap_or_else(|_| Err(Fault::new("States.Timeout", "the execution took too long")))
     }
 
+    /// A name that no other has, by the same chance.
+    pub(crate) fn name(&self) -> String {
+        let digit =
+            |_| char::from_digit(((self.chance)() * 15.0) as u32, 16).expect("a chance is from 0 to 1");
+        (0..32).map(digit).collect()
+    }
+
     pub(crate) fn tasks(&self) -> &Arc<dyn Tasks> {
         &self.tasks
     }

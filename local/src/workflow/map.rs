@@ -12,11 +12,12 @@ use super::path;
 /// The most child executions that run at once, if nothing is said,
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html>.
 const MOST_AT_ONCE: usize = 10_000;
+/// How a batch ends that was not begun any more.
+const NOT_BEGUN: &str = "Aborted";
 
 /// How one batch ended.
 struct Ended {
     input: Value,
-    items: usize,
     result: Result<Value, Fault>,
 }
 
@@ -33,9 +34,8 @@ impl Execution {
         };
         let tolerated = number(&map.tolerated_failure_percentage_path)?;
         let batch_input = fill(&map.item_batcher.batch_input)?;
-        let listed = self.tasks().call(&map.item_reader.resource, fill(&map.item_reader.parameters)?).await;
-        let listed = listed.map_err(|fault| Fault::new("States.ItemReaderFailed", fault.cause))?;
-        let items = listed["Contents"].as_array().cloned().unwrap_or_default();
+        let listed = self.listed(&map.item_reader.resource, fill(&map.item_reader.parameters)?).await;
+        let items = listed.map_err(|fault| Fault::new("States.ItemReaderFailed", fault.cause))?;
 
         let (total, failed) = (items.len(), AtomicUsize::new(0));
         let is_over = || failed.load(Ordering::Relaxed) * 100 > total * tolerated as usize;
@@ -46,14 +46,14 @@ impl Execution {
             let (failed, is_over) = (&failed, &is_over);
             async move {
                 if is_over() {
-                    let fault = Fault::new("Aborted", "too many failed before it");
-                    return Ended { input: child, items, result: Err(fault) };
+                    let fault = Fault::new(NOT_BEGUN, "too many failed before it");
+                    return Ended { input: child, result: Err(fault) };
                 }
                 let result = self.machine(&map.item_processor, child.clone()).await;
                 if result.is_err() {
                     failed.fetch_add(items, Ordering::Relaxed);
                 }
-                Ended { input: child, items, result }
+                Ended { input: child, result }
             }
         });
         let ended: Vec<Ended> = futures::stream::iter(children).buffer_unordered(at_once).collect().await;
@@ -65,26 +65,65 @@ impl Execution {
         Ok(json!({ "ResultWriterDetails": details }))
     }
 
-    /// Writes what became of the batches: those that did, those that failed, and where both are.
+    /// Everything that is there, page by page.
+    async fn listed(&self, resource: &str, mut parameters: Value) -> Result<Vec<Value>, Fault> {
+        let mut items = Vec::new();
+        loop {
+            let page = self.tasks().call(resource, parameters.clone()).await?;
+            items.extend(page["Contents"].as_array().cloned().unwrap_or_default());
+            match &page["NextContinuationToken"] {
+                Value::Null => return Ok(items),
+                token => parameters["ContinuationToken"] = token.clone(),
+            }
+        }
+    }
+
+    /// Writes what became of the batches, a file for each way to end, and a manifest that says where those are,
+    /// <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html>.
     async fn write(&self, map: &Map, place: &Value, ended: &[Ended]) -> Result<Value, Fault> {
         let (bucket, prefix) = (&place["Bucket"], place["Prefix"].as_str().unwrap_or_default());
-        let of = |wanted: bool| -> Vec<Value> {
-            let those = ended.iter().filter(|ended| ended.result.is_ok() == wanted);
-            those
-                .map(|ended| match &ended.result {
-                    Ok(output) => json!({ "Status": "SUCCEEDED", "Input": ended.input.to_string(), "Output": output.to_string() }),
-                    Err(fault) => json!({
-                        "Status": "FAILED", "Input": ended.input.to_string(), "Error": fault.error, "Cause": fault.cause,
-                        "Items": ended.items,
-                    }),
-                })
-                .collect()
-        };
-        for (name, list) in [("SUCCEEDED_0.json", of(true)), ("FAILED_0.json", of(false))] {
-            let parameters = json!({ "Bucket": bucket, "Key": format!("{prefix}/{name}"), "Body": list });
+        let folder = format!("{prefix}/{}", self.name());
+        let put = async |name: &str, body: &Value| {
+            let key = format!("{folder}/{name}");
+            let parameters = json!({ "Bucket": bucket, "Key": key, "Body": body });
             let written = self.tasks().call(&map.result_writer.resource, parameters).await;
             written.map_err(|fault| Fault::new("States.ResultWriterFailed", fault.cause))?;
+            Ok(key)
+        };
+        let mut files = json!({});
+        for status in ["FAILED", "PENDING", "SUCCEEDED"] {
+            let list: Vec<Value> =
+                ended.iter().filter(|ended| ended.status() == status).map(Ended::document).collect();
+            files[status] = json!([]);
+            if !list.is_empty() {
+                let body = Value::Array(list);
+                let key = put(&format!("{status}_0.json"), &body).await?;
+                files[status] = json!([{ "Key": key, "Size": body.to_string().len() }]);
+            }
         }
-        Ok(json!({ "Bucket": bucket, "Key": format!("{prefix}/manifest.json") }))
+        let manifest = json!({ "DestinationBucket": bucket, "ResultFiles": files });
+        Ok(json!({ "Bucket": bucket, "Key": put("manifest.json", &manifest).await? }))
+    }
+}
+
+impl Ended {
+    fn status(&self) -> &'static str {
+        match &self.result {
+            Ok(_) => "SUCCEEDED",
+            Err(fault) if fault.error == NOT_BEGUN => "PENDING",
+            Err(_) => "FAILED",
+        }
+    }
+
+    fn document(&self) -> Value {
+        let mut document = json!({ "Status": self.status(), "Input": self.input.to_string() });
+        match &self.result {
+            Ok(output) => document["Output"] = output.to_string().into(),
+            Err(fault) => {
+                document["Error"] = fault.error.as_str().into();
+                document["Cause"] = fault.cause.as_str().into();
+            }
+        }
+        document
     }
 }

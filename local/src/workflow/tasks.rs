@@ -16,15 +16,15 @@ use crate::lambda::{Function, Outcome};
 use crate::s3::Created;
 use crate::world::Entropy;
 
-const INVOKE: &str = "arn:aws:states:::lambda:invoke";
+pub(super) const INVOKE: &str = "arn:aws:states:::lambda:invoke";
 const START: &str = "arn:aws:states:::states:startExecution";
 
-/// An execution of an upload's workflow.
+/// An execution of an upload's workflow, or of a backfill.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Its name, by which its twins are known.
     pub name: String,
-    /// What it was given: an event of EventBridge.
+    /// What it was given: an upload's, an event of EventBridge.
     pub input: Value,
     /// Its result; none while it runs.
     pub result: Option<Result<Value, Fault>>,
@@ -119,10 +119,7 @@ impl Workflows {
     }
 
     fn execution(&self) -> Execution {
-        let wait: Wait = Arc::new(|_| Box::pin(tokio::task::yield_now()));
-        let entropy = self.0.entropy.clone();
-        let chance = move || f64::from(u8::from_str_radix(&entropy.name()[..2], 16).unwrap_or(0)) / 255.0;
-        Execution::new(Arc::new(self.clone()), wait, chance)
+        execution(Arc::new(self.clone()), &self.0.entropy)
     }
 
     /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>: a name is used once.
@@ -162,17 +159,30 @@ impl Workflows {
 
     async fn invoke(&self, parameters: &Value) -> Result<Value, Fault> {
         let name = parameters["FunctionName"].as_str().unwrap_or_default();
-        let Some(function) = self.function(name) else {
-            return Err(Fault::new("Lambda.ResourceNotFoundException", name));
-        };
-        match function.invoke(parameters["Payload"].to_string()).await {
-            Outcome::Success(bytes) => {
-                let payload: Value = serde_json::from_slice(&bytes).map_err(Fault::runtime)?;
-                Ok(json!({ "ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200 }))
-            }
-            Outcome::Failure { kind, payload } => Err(Fault::new(kind, String::from_utf8_lossy(&payload))),
-            Outcome::Running => Err(Fault::new("Lambda.ServiceException", "it did not come to an end")),
+        match self.function(name) {
+            Some(function) => invoke(function, parameters).await,
+            None => Err(Fault::new("Lambda.ResourceNotFoundException", name)),
         }
+    }
+}
+
+/// An execution that waits for nothing before it tries again.
+pub(super) fn execution(tasks: Arc<dyn Tasks>, entropy: &Entropy) -> Execution {
+    let wait: Wait = Arc::new(|_| Box::pin(tokio::task::yield_now()));
+    let entropy = entropy.clone();
+    let chance = move || f64::from(u8::from_str_radix(&entropy.name()[..2], 16).unwrap_or(0)) / 255.0;
+    Execution::new(tasks, wait, chance)
+}
+
+/// Calls a function, <https://docs.aws.amazon.com/step-functions/latest/dg/connect-lambda.html>.
+pub(super) async fn invoke(function: &Function, parameters: &Value) -> Result<Value, Fault> {
+    match function.invoke(parameters["Payload"].to_string()).await {
+        Outcome::Success(bytes) => {
+            let payload: Value = serde_json::from_slice(&bytes).map_err(Fault::runtime)?;
+            Ok(json!({ "ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200 }))
+        }
+        Outcome::Failure { kind, payload } => Err(Fault::new(kind, String::from_utf8_lossy(&payload))),
+        Outcome::Running => Err(Fault::new("Lambda.ServiceException", "it did not come to an end")),
     }
 }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "what a story measured is shown with --nocapture")]
 
 mod abuse;
+mod backfill;
 mod browser;
 mod companion;
 mod crowd;

@@ -1,0 +1,153 @@
+//! Decides how a state machine asks S3, as its role: requests that are signed, over HTTP, and their answers in the words of
+//! the states.
+//!
+//! <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html>.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
+use aws_sigv4::sign::v4::SigningParams;
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::engine::Fault;
+use crate::config::S3Settings;
+use crate::world::Clock;
+
+/// RFC 3986's unreserved characters stay.
+const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const IN_PATH: &AsciiSet = &IN_QUERY.remove(b'/');
+
+/// The bucket as a role sees it.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) address: SocketAddr,
+    /// The one key pair.
+    pub(crate) settings: S3Settings,
+    /// The role's name, its session token.
+    pub(crate) role: String,
+    /// How many names are asked for at once.
+    pub(crate) max_keys: u32,
+    pub(crate) clock: Clock,
+}
+
+/// A page of a listing, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default)]
+    contents: Vec<Listed>,
+    #[serde(default)]
+    next_continuation_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    key: String,
+    #[serde(rename = "ETag")]
+    etag: String,
+    last_modified: String,
+    size: u64,
+}
+
+impl Listed {
+    /// As a batch holds it.
+    fn item(self) -> Result<Value, Fault> {
+        let modified: Timestamp = self.last_modified.parse().map_err(failed)?;
+        Ok(
+            json!({ "Key": self.key, "Etag": self.etag, "LastModified": modified.as_second(), "Size": self.size,
+            "StorageClass": "STANDARD" }),
+        )
+    }
+}
+
+impl Bucket {
+    /// A page of names.
+    pub(super) async fn list(&self, parameters: &Value) -> Result<Value, Fault> {
+        let mut query = vec![("list-type", "2".to_owned()), ("max-keys", self.max_keys.to_string())];
+        for (name, member) in [("prefix", "Prefix"), ("continuation-token", "ContinuationToken")] {
+            query.extend(parameters[member].as_str().map(|value| (name, value.to_owned())));
+        }
+        let pair = |(name, value): &(_, String)| format!("{name}={}", utf8_percent_encode(value, IN_QUERY));
+        let query: Vec<String> = query.iter().map(pair).collect();
+        let answer =
+            self.ask(Method::GET, parameters, &format!("?{}", query.join("&")), Bytes::new()).await?;
+        let page: Page = quick_xml::de::from_reader(&*answer).map_err(failed)?;
+        let items: Result<Vec<Value>, Fault> = page.contents.into_iter().map(Listed::item).collect();
+        Ok(json!({ "Contents": items?, "NextContinuationToken": page.next_continuation_token }))
+    }
+
+    /// Puts an object whose body is a document.
+    pub(super) async fn put(&self, parameters: &Value) -> Result<Value, Fault> {
+        let key = parameters["Key"].as_str().unwrap_or_default();
+        let key = utf8_percent_encode(key, IN_PATH).to_string();
+        self.ask(Method::PUT, parameters, &format!("/{key}"), parameters["Body"].to_string().into()).await?;
+        Ok(json!({}))
+    }
+
+    async fn ask(&self, method: Method, parameters: &Value, rest: &str, body: Bytes) -> Result<Bytes, Fault> {
+        let target = format!("/{}{rest}", parameters["Bucket"].as_str().unwrap_or_default());
+        let request = self.signed(method, &target, body)?;
+        let stream = TcpStream::connect(self.address).await.map_err(failed)?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let connection = tokio::spawn(connection);
+        let answer = sender.send_request(request).await.map_err(failed)?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(failed)?.to_bytes();
+        connection.abort();
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(failed(format!("{status}: {}", String::from_utf8_lossy(&body))))
+    }
+
+    fn signed(&self, method: Method, target: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Fault> {
+        let Self { address, settings, role, clock, .. } = self;
+        let (id, secret) = (&settings.access_key_id, &settings.secret_access_key);
+        let identity = Credentials::new(id, secret, Some(role.clone()), None, "role").into();
+        let mut how = SigningSettings::default();
+        how.percent_encoding_mode = PercentEncodingMode::Single;
+        how.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        how.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        let signing = SigningParams::builder()
+            .identity(&identity)
+            .region(&settings.region)
+            .name("s3")
+            .time(SystemTime::from(clock.now()))
+            .settings(how)
+            .build()
+            .map_err(failed)?
+            .into();
+        let url = format!("http://{address}{target}");
+        let signable = SignableRequest::new(method.as_str(), url, [].into_iter(), SignableBody::Bytes(&body))
+            .map_err(failed)?;
+        let (instructions, _) = sign(signable, &signing).map_err(failed)?.into_parts();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(header::HOST, address.to_string())
+            .body(Full::new(body))
+            .map_err(failed)?;
+        instructions.apply_to_request_http1x(&mut request);
+        Ok(request)
+    }
+}
+
+/// As the engine calls what S3 refused.
+fn failed(cause: impl std::fmt::Display) -> Fault {
+    Fault::new("S3.S3Exception", cause)
+}
