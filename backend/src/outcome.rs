@@ -15,6 +15,8 @@ pub struct Evidence {
     pub seen: Option<Seen>,
     /// Whether the child's time ended because the whole job's did.
     pub job_deadline: bool,
+    /// Whether the child's time was what something is worth that can be done without.
+    pub extra: bool,
     /// How long the child was at work.
     pub took: Duration,
     /// How long the storage let it wait in that time, summed over its connections.
@@ -40,7 +42,8 @@ pub fn of_child(error: &ProcessError, evidence: Evidence, refusal: Code) -> JobE
         ProcessError::TimedOut { .. } if evidence.job_deadline => {
             JobError::internal("the invocation's time ended before the work did")
         }
-        ProcessError::TimedOut { .. } if evidence.waited > evidence.took / 2 => {
+        // So short a time proves nothing against the storage, and nothing is lost with it.
+        ProcessError::TimedOut { .. } if !evidence.extra && evidence.waited > evidence.took / 2 => {
             JobError::upstream("most of the time was spent waiting for S3")
         }
         ProcessError::TimedOut { .. } => JobError::Refused(Code::TimedOut),
@@ -113,6 +116,7 @@ mod tests {
             Evidence { took: Duration::from_mins(1), waited: Duration::from_secs(50), ..Evidence::default() };
         let busy =
             Evidence { took: Duration::from_mins(1), waited: Duration::from_secs(5), ..Evidence::default() };
+        let hasty = Evidence { extra: true, ..slow.clone() };
         let late = Evidence { job_deadline: true, ..Evidence::default() };
         let seen = |seen| Evidence { seen: Some(seen), ..Evidence::default() };
         for (error, evidence, code, permanent) in [
@@ -145,6 +149,7 @@ mod tests {
             (crashed(9), Evidence::default(), Code::Internal, false),
             (timed_out(), busy, Code::TimedOut, true),
             (timed_out(), slow, Code::Upstream, false),
+            (timed_out(), hasty, Code::TimedOut, true),
             (timed_out(), late, Code::Internal, false),
             (ProcessError::NotFound, Evidence::default(), Code::NoDecoder, false),
             (ProcessError::PermissionDenied, Evidence::default(), Code::NoDecoder, false),

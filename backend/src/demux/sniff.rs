@@ -152,8 +152,10 @@ fn is_gif(head: &[u8]) -> bool {
     (head.starts_with(b"GIF89a") || head.starts_with(b"GIF87a")) && head.len() >= 13
 }
 
-/// A pack header (MPEG-1 or 2) and, if it is in sight, another start code after it.
+/// A pack header (MPEG-1 or 2) and, if it is in sight, another start code after it. Recorders of Hikvision's cameras write
+/// 40 bytes of their own before it.
 fn is_program_stream(head: &[u8]) -> bool {
+    let head = if head.starts_with(b"IMKH") { head.get(40..).unwrap_or_default() } else { head };
     if !head.starts_with(&[0, 0, 1, 0xba]) {
         return false;
     }
@@ -236,6 +238,9 @@ mod tests {
         check(b"GIF89a\x01\0\x01\0\0\0\0", Ok(Container::Gif));
         check(b"\0\0\x01\xba\x44\0\x04\0\x04\x01\0\x01\x89\xf8\0\0\x01\xbb", Ok(Container::Mpeg));
         check(b"\0\0\x01\xba\x21\0\x01\0\x01\x80\0\x01\0\0\x01\xbb", Ok(Container::Mpeg));
+        let recorder =
+            [&b"IMKH"[..], &[0; 36], b"\0\0\x01\xba\x44\0\x04\0\x04\x01\0\x01\x89\xf8\0\0\x01\xbb"];
+        check(&recorder.concat(), Ok(Container::Mpeg));
         check(b"\0\0\x01\xb3\x14\0\xf0\x14\0\xc8\x20\xa0", Ok(Container::Mpegvideo));
         check(&packets(188, 0), Ok(Container::Mpegts));
         check(&packets(192, 4), Ok(Container::Mpegts));
@@ -266,6 +271,7 @@ mod tests {
             b"\xff\xd8\xff\xe0\0\x10JFIF",
             b"%PDF-1.7",
             b"\x7fELF\x02\x01\x01",
+            b"IMKH and what else may follow",
             b"FLV\x02\x05\0\0\0\x09",
             b"FLV\x01\xff\0\0\0\x09",
             b"\0\0\0\x02ftypmp42\0\0\0\0",

@@ -223,6 +223,7 @@ impl Studio {
         let evidence = Evidence {
             seen: relay.and_then(Relay::seen),
             job_deadline: self.deadlines.invocation < own,
+            extra: matches!(worth, Worth::Extra(until) if until <= own),
             took: started.elapsed(),
             waited: feed.map_or(Duration::ZERO, Feed::waited).saturating_sub(before),
         };

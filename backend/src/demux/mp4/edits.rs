@@ -4,9 +4,6 @@ use super::super::known::Fault;
 use super::boxes::Fields;
 use super::index::Shown;
 
-/// The most rows that are read: no camera writes more than a handful.
-const MAX_ROWS: usize = 256;
-
 /// All of the media, from when it begins on.
 const ALL: Shown = Shown { from: 0, until: i64::MAX, at: 0, to_picture: false };
 
@@ -29,7 +26,7 @@ pub(super) fn read(
     };
     let mut shown: Option<Shown> = None;
     let mut at = 0_i64;
-    for _ in 0..(rows as usize).min(MAX_ROWS) {
+    for _ in 0..rows {
         let length = fields.sized(version);
         let from =
             if version == 1 { fields.u64().map(u64::cast_signed) } else { fields.i32().map(i64::from) };
@@ -74,6 +71,18 @@ mod tests {
         body
     }
 
+    /// A second, cut into a thousand pieces that follow one another.
+    const PIECES: [(u32, i32); 1000] = {
+        let mut rows = [(1, 0); 1000];
+        let (mut place, mut from) = (0, 0);
+        while place < rows.len() {
+            rows[place].1 = from;
+            from += 90;
+            place += 1;
+        }
+        rows
+    };
+
     #[test]
     fn knows_what_is_shown() {
         for (rows, expected) in [
@@ -86,6 +95,8 @@ mod tests {
             (&[(0, 2000)], Some((2000, i64::MAX, 0))),
             (&[(500, -1)], Some((0, i64::MAX, 45_000))),
             (&[(1000, 0), (1000, 0)], None),
+            // Editors write a row for each picture.
+            (&PIECES, Some((0, 90_000, 0))),
             (&[(1000, 180_000), (1000, 0)], None),
             (&[(1000, 0), (1000, 180_000)], None),
         ] {

@@ -32,7 +32,7 @@ pub(super) struct Layout {
 /// Finds `moov`, and has it fetched.
 ///
 /// # Errors
-/// What is missing; [`Code::Truncated`] if there is no movie.
+/// What is missing; [`Code::Truncated`] if there is no movie, [`Code::NotAVideo`] if there are still pictures in its place.
 pub(super) fn find(known: &Known) -> Result<Layout, Fault> {
     let mut before = Vec::new();
     let mut at = 0;
@@ -46,7 +46,7 @@ pub(super) fn find(known: &Known) -> Result<Layout, Fault> {
         }
         let rest = known.total().saturating_sub(at);
         let Some(head) = head_at(known, at, if rest <= TAIL { rest } else { PEEK })? else {
-            return Err(Fault::Refused(Code::Truncated));
+            return Err(Fault::Refused(if is_still(&before) { Code::NotAVideo } else { Code::Truncated }));
         };
         let body = at + head.own..at.saturating_add(head.size).min(known.total());
         if &head.kind == b"moov" {
@@ -60,6 +60,12 @@ pub(super) fn find(known: &Known) -> Result<Layout, Fault> {
         at = body.end;
     }
     Err(Fault::Foreign("too many boxes"))
+}
+
+/// Whether these outermost boxes are those of an image (HEIC, AVIF): what a film has in `moov` they have in `meta`, ISO
+/// 23008-12, 10.
+fn is_still(boxes: &[(Kind, Range<u64>)]) -> bool {
+    boxes.iter().any(|(kind, _)| kind == b"meta") && !boxes.iter().any(|(kind, _)| kind == b"moof")
 }
 
 /// The head of the box that begins at `at`; nothing where the file ends, or where no box can begin.

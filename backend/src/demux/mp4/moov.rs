@@ -5,6 +5,7 @@ use glimpse_contract::{Code, limits};
 use super::super::known::Fault;
 use super::boxes::{Fields, child, children};
 use super::entry::{self, Entry, Picture};
+use super::tables;
 
 /// The most sample descriptions of a track that are read.
 const MAX_DESCRIPTIONS: usize = 64;
@@ -93,8 +94,9 @@ pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
     let has_audio = traks.iter().any(|trak| trak.is_audio);
     let chapters: Vec<u32> = traks.iter().flat_map(|trak| trak.chapters.clone()).collect();
     traks.retain(|trak| trak.is_video && !chapters.contains(&trak.id));
-    // Stable: tracks that are not enabled come after all that are.
-    traks.sort_by_key(|trak| !trak.enabled);
+    let extends = child(moov, *b"mvex").map(read_extends);
+    // Stable: tracks in which there is nothing come last, unless fragments fill them; before them those that are not enabled.
+    traks.sort_by_key(|trak| (extends.is_none() && tables::is_without_samples(trak.stbl), !trak.enabled));
     let mut first = None;
     for trak in traks {
         let (entries, pictures, trouble) = descriptions(&trak);
@@ -111,7 +113,6 @@ pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
             }
         }
         let matrix = combine(trak.matrix, movie_matrix);
-        let extends = child(moov, *b"mvex").map(read_extends);
         return Ok(Movie { timescale, chosen: trak, entries, pictures, matrix, has_audio, length, extends });
     }
     refused(first.unwrap_or(Code::NoVideoStream))
@@ -270,6 +271,7 @@ mod tests {
         width: u16,
         chapters: u32,
         elsewhere: bool,
+        samples: u32,
     }
 
     const FILM: Brief = Brief {
@@ -279,6 +281,7 @@ mod tests {
         width: 160,
         chapters: 0,
         elsewhere: false,
+        samples: 1,
     };
 
     fn trak(out: &mut Vec<u8>, id: u32, brief: &Brief) {
@@ -332,6 +335,10 @@ mod tests {
                                 });
                             }
                         });
+                        write(out, *b"stsz", |out| {
+                            out.extend([0, 0, 0, 0, 0, 0, 0, 1]);
+                            out.extend(brief.samples.to_be_bytes());
+                        });
                     });
                 });
             });
@@ -354,11 +361,15 @@ mod tests {
         const LARGE: Brief = Brief { width: 8193, ..FILM };
         const ELSEWHERE: Brief = Brief { elsewhere: true, ..FILM };
         const CHAPTERED: Brief = Brief { chapters: 1, ..FILM };
+        const VOID: Brief = Brief { samples: 0, ..FILM };
         for (briefs, expected) in [
             (&[FILM][..], Ok(1)),
             (&[SOUND, TEXT, FILM], Ok(3)),
             (&[OFF, FILM], Ok(2)),
             (&[OFF, SOUND], Ok(1)),
+            (&[VOID, FILM], Ok(2)),
+            (&[VOID, OFF], Ok(2)),
+            (&[OFF, VOID, SOUND], Ok(1)),
             (&[STILLS, FILM], Ok(2)),
             (&[LOCKED, FILM], Ok(2)),
             // The first one holds the pictures of the second one's chapters.

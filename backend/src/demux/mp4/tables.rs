@@ -86,6 +86,11 @@ fn sizes(stbl: &[u8]) -> Option<(Sizes<'_>, usize)> {
     Some((Sizes::Each(fields.0, bits), count.min(fields.0.len().saturating_mul(8) / bits)))
 }
 
+/// Whether the tables of a track name not one sample.
+pub(super) fn is_without_samples(stbl: &[u8]) -> bool {
+    sizes(stbl).is_none_or(|(_, count)| count == 0)
+}
+
 /// Where chunks begin: ISO 14496-12, 8.7.5.
 struct Chunks<'a> {
     bytes: &'a [u8],
