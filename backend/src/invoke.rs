@@ -90,7 +90,8 @@ pub(crate) fn log(job: &Job, report: &Report) {
     let counts = report.counts;
     let why = report.result.as_ref().err().map(ToString::to_string);
     info!(
-        metric = "job", video = %job.video, trace_id = report.trace_id.map(display), owner = %job.owner, state, code = code.map(Code::as_str), why,
+        metric = "job", video = %job.video, trace_id = report.trace_id.map(display), owner = %job.owner, state,
+        code = code.map(Code::as_str), why,
         source_bytes = job.bytes, requests = counts.requests, read_bytes = counts.bytes,
         round_trips = counts.round_trips, waited_ms = counts.waited.as_millis() as u64, index_ms, look_ms,
         encode_ms, publish_ms,

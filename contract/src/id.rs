@@ -150,6 +150,7 @@ impl FromStr for Owner {
     }
 }
 
+/// Lets a name travel as its text.
 macro_rules! as_text {
     ($name:ty) => {
         impl Serialize for $name {
@@ -165,6 +166,7 @@ macro_rules! as_text {
         }
     };
 }
+pub(crate) use as_text;
 as_text!(VideoId);
 as_text!(Owner);
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::id::{ParseIdError, VideoId};
+use crate::id::{ParseIdError, VideoId, as_text};
 
 /// The header by which a trace is handed on, <https://www.w3.org/TR/trace-context/#traceparent-header>.
 pub const TRACEPARENT: &str = "traceparent";
@@ -89,17 +89,7 @@ impl FromStr for TraceId {
     }
 }
 
-impl Serialize for TraceId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TraceId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(TraceId);
 
 #[cfg(test)]
 mod tests {
