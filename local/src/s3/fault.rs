@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use http::Method;
 
 /// How long the bytes before a cut have to reach whoever reads them: a broken connection drops what lies unread.
@@ -83,8 +83,11 @@ where
     E: Into<s3s::StdError>,
 {
     let mut left = usize::try_from(after_bytes).unwrap_or(usize::MAX);
-    body.then(move |data| {
-        let data = data.map_err(Into::into).map(|data| {
+    // A body that comes in one piece ends before more than the cut is asked of it: its end is a cut, too.
+    let pieces = body.map(|data| data.map(Some).map_err(Into::into));
+    pieces.chain(stream::once(std::future::ready(Ok(None)))).then(move |data: Result<_, s3s::StdError>| {
+        let data = data.map(|data: Option<Bytes>| {
+            let data = data?;
             let now = data.len().min(left);
             left -= now;
             (now > 0 || data.is_empty()).then(|| data.slice(..now))
