@@ -376,6 +376,55 @@ fn a_moment_of_a_large_fragmented_film_is_found_in_few_rounds() {
 }
 
 #[test]
+fn a_recording_of_a_stream_begins_with_its_first_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    // The stream has run for a day and more: of films that are read whole, and of those that are not.
+    let late = "-output_ts_offset 100000";
+    let flags = format!(
+        "{late} -avoid_negative_ts disabled -use_editlist 0 -movflags +frag_discont+frag_keyframe+default_base_moof"
+    );
+    let pictures = format!("{PICTURES} {SOUND} {H264}");
+    let segments = make(folder.path(), "s.m3u8", &format!("{pictures} {late} -hls_segment_type fmp4"));
+    let segments: Vec<_> = ["init.mp4", "s0.m4s", "s1.m4s", "s2.m4s"]
+        .map(|name| std::fs::read(segments.with_file_name(name)).unwrap())
+        .concat();
+    let joined = folder.path().join("segments.mp4");
+    std::fs::write(&joined, segments).unwrap();
+    for (file, seconds) in [
+        (joined, 6),
+        (make(folder.path(), "cut_out.mp4", &format!("{pictures} {late}")), 6),
+        (make(folder.path(), "small.mp4", &format!("{pictures} {flags}+empty_moov")), 6),
+        (make(folder.path(), "listed.mp4", &format!("{pictures} {flags}+delay_moov -use_editlist 1")), 6),
+        (make_large(folder.path(), "index_behind.mp4", &format!("{flags}+empty_moov")), 48),
+        (make_large(folder.path(), "no_index.mp4", &format!("{flags}+empty_moov+skip_trailer")), 48),
+        (make_large(folder.path(), "index_ahead.mp4", &format!("{flags}+empty_moov+global_sidx")), 48),
+    ] {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let packets = packets(&file, "v:0");
+        let mut driver = Driver::new(std::fs::read(&file).unwrap());
+        let movie = driver.ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+        let second = i64::from(movie.track().timescale);
+        let begin = packets.iter().map(|packet| packet.pts).min().unwrap();
+        assert!(begin > 99_999 * second, "{name}: begins at {begin} ticks of {second}");
+        let length = movie.track().duration;
+        assert!((length - seconds * second).abs() < second / 5, "{name}: {length} ticks of {second}");
+        let wants: Vec<_> =
+            (0..6).map(|place| Want { from: place * length / 6, until: 0, aim: Aim::Exact }).collect();
+        let runs = driver.ask(|known| movie.runs(known, &wants)).unwrap();
+        for (want, run) in wants.iter().zip(&runs) {
+            let found: Vec<_> = run.iter().map(|sample| sample.offset).collect();
+            let shown = run.last().unwrap();
+            assert!((shown.pts - want.from).abs() <= second / 10, "{name}: {} for {}", shown.pts, want.from);
+            // Sound may begin some milliseconds before the pictures, and is then when the film begins.
+            let zero = begin - second / 5..=begin + second / 10;
+            let packet = packets.iter().find(|packet| packet.offset == shown.offset).unwrap();
+            assert!(zero.contains(&(packet.pts - shown.pts)), "{name}: {shown:?} is {packet:?}");
+            assert!(run[0].key && found.len() < 50, "{name}: {} samples", found.len());
+        }
+    }
+}
+
+#[test]
 fn every_good_file_is_read_as_ffprobe_reads_it() {
     let Some(folder) = media() else { return };
     for file in files(&folder.join("good")) {

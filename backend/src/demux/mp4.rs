@@ -97,7 +97,7 @@ fn rate(count: usize, ticks: i64, timescale: u32) -> f64 {
 /// The samples of a file whose tables tell all of them.
 fn progressive(known: &Known, movie: &moov::Movie<'_>) -> Result<Found, Fault> {
     let chosen = &movie.chosen;
-    let shown = edits::read(chosen.elst, chosen.timescale, movie.timescale, false)?;
+    let shown = edits::read(chosen.elst, chosen.timescale, (movie.timescale, movie.wait), false)?;
     let read = tables::read(chosen.stbl, &movie.entries, known.total())?;
     all(
         Run { index: read.index, clock: 0, last: read.last, count: read.count, ticks: read.ticks },

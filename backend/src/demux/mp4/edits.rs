@@ -7,7 +7,44 @@ use super::index::Shown;
 /// All of the media, from when it begins on.
 const ALL: Shown = Shown { from: 0, until: i64::MAX, at: 0, to_picture: false };
 
-/// Reads the body of an `elst`. Lengths in it are in ticks of the movie, times in those of the track.
+/// From how many seconds before the first picture on a film counts as a piece with the clock of a longer one. A shorter wait
+/// is one: every player waits so long, too.
+pub(super) const LATE_SECS: u64 = 10;
+
+/// How long nothing is shown of a track before its first edit, in ticks of the movie. A film of which every track has such
+/// a wait begins after the shortest: it was cut out of a longer one, with its clock.
+pub(super) fn wait(elst: Option<&[u8]>) -> u64 {
+    rows(elst)
+        .into_iter()
+        .flatten()
+        .take_while(|row| row.from < 0)
+        .fold(0, |sum, row| sum.saturating_add(row.length))
+}
+
+/// A row of the list.
+struct Row {
+    /// Ticks of the movie.
+    length: u64,
+    /// Ticks of the track; less than 0 where nothing is shown.
+    from: i64,
+}
+
+/// The rows of a list, as far as it goes; nothing if there is none.
+fn rows(elst: Option<&[u8]>) -> Option<impl Iterator<Item = Row>> {
+    let mut fields = Fields(elst?);
+    let (version, _) = fields.full()?;
+    let mut left = fields.u32()?;
+    Some(std::iter::from_fn(move || {
+        left = left.checked_sub(1)?;
+        let length = fields.sized(version)?;
+        let from = if version == 1 { fields.u64()?.cast_signed() } else { fields.i32()?.into() };
+        let _rate = fields.u32()?;
+        Some(Row { length, from })
+    }))
+}
+
+/// Reads the body of an `elst`. Lengths in it are in ticks of the movie, times in those of the track. What all tracks
+/// wait for is left out.
 ///
 /// Like ffmpeg, the first picture that is shown is shown at the edit's beginning, even if the edit begins within it;
 /// and in fragments (`fragmented`), whose end is not known when the list is written, only the beginning counts.
@@ -17,20 +54,13 @@ const ALL: Shown = Shown { from: 0, until: i64::MAX, at: 0, to_picture: false };
 pub(super) fn read(
     elst: Option<&[u8]>,
     timescale: u32,
-    movie: u32,
+    (movie, waited): (u32, u64),
     fragmented: bool,
 ) -> Result<Shown, Fault> {
-    let Some(mut fields) = elst.map(Fields) else { return Ok(ALL) };
-    let Some(((version, _), rows)) = fields.full().and_then(|full| Some((full, fields.u32()?))) else {
-        return Ok(ALL);
-    };
+    let Some(rows) = rows(elst) else { return Ok(ALL) };
     let mut shown: Option<Shown> = None;
-    let mut at = 0_i64;
-    for _ in 0..rows {
-        let length = fields.sized(version);
-        let from =
-            if version == 1 { fields.u64().map(u64::cast_signed) } else { fields.i32().map(i64::from) };
-        let (Some(length), Some(from), Some(_rate)) = (length, from, fields.u32()) else { break };
+    let mut at = -rescale(waited, timescale, movie);
+    for Row { length, from } in rows {
         let length = rescale(length, timescale, movie);
         if from < 0 {
             if shown.is_none() {
@@ -40,14 +70,14 @@ pub(super) fn read(
         }
         let until = if length == 0 || fragmented { i64::MAX } else { from.saturating_add(length) };
         match &mut shown {
-            None => shown = Some(Shown { from, until, at, to_picture: !fragmented }),
+            None => shown = Some(Shown { from, until, at: at.max(0), to_picture: !fragmented }),
             // The next piece of the same stretch, as near as the two time scales can say.
             Some(before) if from.abs_diff(before.until) <= 1 => before.until = until,
             Some(_) if length == 0 => {}
             Some(_) => return Err(Fault::Foreign("an edit list of several stretches")),
         }
     }
-    Ok(shown.unwrap_or(Shown { at, ..ALL }))
+    Ok(shown.unwrap_or(Shown { at: at.max(0), ..ALL }))
 }
 
 /// Ticks of one scale in those of another, rounded to the nearest.
@@ -100,8 +130,17 @@ mod tests {
             (&[(1000, 180_000), (1000, 0)], None),
             (&[(1000, 0), (1000, 180_000)], None),
         ] {
-            let shown = read(Some(&list(rows)), 90_000, 1000, false).ok();
+            let shown = read(Some(&list(rows)), 90_000, (1000, 0), false).ok();
             assert_eq!(shown.map(|shown| (shown.from, shown.until, shown.at)), expected, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn what_all_tracks_wait_for_is_left_out() {
+        let rows = &[(500, -1), (100, -1), (1000, 3000), (9, -1)];
+        assert_eq!((wait(Some(&list(rows))), wait(Some(&list(&rows[2..]))), wait(None)), (600, 0, 0));
+        for (waited, at) in [(0, 54_000), (500, 9000), (600, 0), (u64::MAX, 0)] {
+            assert_eq!(read(Some(&list(rows)), 90_000, (1000, waited), false).unwrap().at, at, "{waited}");
         }
     }
 
@@ -109,8 +148,8 @@ mod tests {
     fn a_list_that_is_cut_off_or_absurd_is_survived() {
         let mut body = list(&[(1000, 0)]);
         body[4..8].fill(0xff);
-        assert_eq!(read(Some(&body), 90_000, 0, false).unwrap().from, 0);
-        assert_eq!(read(Some(&body[..7]), 90_000, 1000, false), Ok(ALL));
+        assert_eq!(read(Some(&body), 90_000, (0, 0), false).unwrap().from, 0);
+        assert_eq!(read(Some(&body[..7]), 90_000, (1000, 0), false), Ok(ALL));
         assert_eq!(rescale(u64::MAX, u32::MAX, 0), i64::MAX);
     }
 }

@@ -33,18 +33,24 @@ pub(super) struct Run {
 
 /// When the fragment's first sample of the shown track is decoded, if it has any and says so.
 pub(super) fn begins(moof: &[u8], context: &Context) -> Option<i64> {
-    children(moof).filter(|(kind, _)| kind == b"traf").find_map(|(_, traf)| {
+    let (_, time) = begin(moof).find(|(track, _)| *track == context.track)?;
+    i64::try_from(time).ok()
+}
+
+/// The tracks of a fragment that say when their first sample is decoded, and when, in ticks of their own.
+pub(super) fn begin(moof: &[u8]) -> impl Iterator<Item = (u32, u64)> {
+    children(moof).filter(|(kind, _)| kind == b"traf").filter_map(|(_, traf)| {
         let mut fields = Fields(child(traf, *b"tfhd")?);
         fields.full()?;
-        (fields.u32()? == context.track).then(|| decode_time(traf))?
+        Some((fields.u32()?, decode_time(traf)?))
     })
 }
 
 /// ISO 14496-12, 8.8.12.
-fn decode_time(traf: &[u8]) -> Option<i64> {
+fn decode_time(traf: &[u8]) -> Option<u64> {
     let mut fields = Fields(child(traf, *b"tfdt")?);
     let (version, _) = fields.full()?;
-    i64::try_from(fields.sized(version)?).ok()
+    fields.sized(version)
 }
 
 /// Appends the samples of the fragment with this body, whose box begins at `start`.
@@ -59,7 +65,7 @@ pub(super) fn read(moof: &[u8], start: u64, context: &Context, run: &mut Run) ->
             continue;
         };
         let is_shown = header.defaults.track == context.track;
-        if let Some(time) = decode_time(traf).filter(|_| is_shown) {
+        if let Some(time) = decode_time(traf).filter(|_| is_shown).and_then(|time| i64::try_from(time).ok()) {
             run.clock = time;
         }
         let mut offset = header.base;

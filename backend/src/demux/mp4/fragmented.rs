@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use super::super::known::{Fault, Known};
-use super::fragment::{Context, Run};
+use super::fragment::{self, Context, Run};
 use super::hints::{self, Hint};
+use super::index::Shown;
 use super::layout::{Layout, PEEK, head_at};
 use super::moov::{Extends, Movie};
 use super::seek::{self, Fragments, MAX_LOOK};
@@ -43,12 +44,16 @@ pub(super) fn read(
         entries: movie.entries.clone(),
         total,
     };
-    let shown = edits::read(chosen.elst, timescale, movie.timescale, true)?;
+    let mut shown = edits::read(chosen.elst, timescale, (movie.timescale, movie.wait), true)?;
     let read = tables::read(chosen.stbl, &movie.entries, total)?;
     let mut before =
         Run { index: read.index, clock: read.ticks, last: read.last, count: read.count, ticks: read.ticks };
     if total <= WHOLE {
+        let is_bare = before.count == 0;
         seek::walk(known, first, &context, &mut before, Some(i64::MAX), MAX_BOXES)?;
+        if is_bare {
+            shown.from = begin(known, first, movie, &before, shown)?;
+        }
         return all(before, shown, chosen).map(Some);
     }
     let ahead = layout.before.iter().filter(|(kind, _)| kind == b"sidx").map(|(_, place)| place.clone());
@@ -56,8 +61,12 @@ pub(super) fn read(
     let indexed = hints::segments(known, &segments, chosen.id, timescale)?;
     let mut start = before.clone();
     seek::walk(known, first, &context, &mut start, None, MAX_BETWEEN)?;
+    if before.count == 0 {
+        shown.from = begin(known, first, movie, &start, shown)?;
+    }
     let fps = rate(start.count, start.ticks, timescale);
-    let mut told = edits::rescale(extends.length.max(movie.length), timescale, movie.timescale);
+    let told = extends.length.max(movie.length).saturating_sub(movie.wait);
+    let mut told = edits::rescale(told, timescale, movie.timescale);
     told = told.max(i64::try_from(chosen.length).unwrap_or(i64::MAX));
     let own = Hint { offset: first, time: before.clock };
     let (hints, complete, until) = match indexed {
@@ -67,6 +76,24 @@ pub(super) fn read(
     let last_tick = until.saturating_sub(shown.from).saturating_add(shown.at);
     let samples = Samples::Fragments(Box::new(Fragments { context, hints, complete, before, shown, until }));
     Ok(Some(Found { samples, last_tick, fps }))
+}
+
+/// Where in the media the film begins whose first fragments are in `run`: where its edit list says, or later. What is
+/// recorded of a stream keeps the stream's clock (`tfdt`, ISO 14496-12, 8.8.12), which may have begun days ago: it is
+/// 0 when the first of the tracks begins.
+fn begin(known: &Known, first: u64, movie: &Movie<'_>, run: &Run, shown: Shown) -> Result<i64, Fault> {
+    let Some(own) = run.index.samples().map(|sample| sample.dts).min() else { return Ok(shown.from) };
+    let Some(head) = head_at(known, first, PEEK)? else { return Ok(shown.from) };
+    let moof = known.bytes(first + head.own..first.saturating_add(head.size).min(known.total()))?;
+    let others = fragment::begin(&moof).filter(|(track, _)| *track != movie.chosen.id);
+    let zero = others.fold(own, |zero, (track, time)| {
+        let clock = movie.clocks.iter().find(|(id, _)| *id == track);
+        clock.map_or(zero, |(_, scale)| zero.min(edits::rescale(time, movie.chosen.timescale, *scale)))
+    });
+    let late = i64::from(movie.chosen.timescale).saturating_mul(edits::LATE_SECS.cast_signed());
+    // Some lists count the stream's clock in.
+    let is_late = zero >= late && shown.from < zero;
+    Ok(if is_late { shown.from.saturating_add(zero) } else { shown.from })
 }
 
 /// Where the first fragment begins, and the segment indexes before it.

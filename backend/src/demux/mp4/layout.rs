@@ -46,7 +46,11 @@ pub(super) fn find(known: &Known) -> Result<Layout, Fault> {
         }
         let rest = known.total().saturating_sub(at);
         let Some(head) = head_at(known, at, if rest <= TAIL { rest } else { PEEK })? else {
-            return Err(Fault::Refused(if is_still(&before) { Code::NotAVideo } else { Code::Truncated }));
+            return Err(Fault::Refused(if is_still(known, &before)? {
+                Code::NotAVideo
+            } else {
+                Code::Truncated
+            }));
         };
         let body = at + head.own..at.saturating_add(head.size).min(known.total());
         if &head.kind == b"moov" {
@@ -62,10 +66,18 @@ pub(super) fn find(known: &Known) -> Result<Layout, Fault> {
     Err(Fault::Foreign("too many boxes"))
 }
 
-/// Whether these outermost boxes are those of an image (HEIC, AVIF): what a film has in `moov` they have in `meta`, ISO
-/// 23008-12, 10.
-fn is_still(boxes: &[(Kind, Range<u64>)]) -> bool {
-    boxes.iter().any(|(kind, _)| kind == b"meta") && !boxes.iter().any(|(kind, _)| kind == b"moof")
+/// Whether these outermost boxes are those of an image (HEIC, AVIF): what a film has in `moov` they have in a `meta` of
+/// pictures, ISO 14496-12, 8.11.1 and ISO 23008-12, 6.2. A film may have a `meta`, too: of its tags.
+fn is_still(known: &Known, boxes: &[(Kind, Range<u64>)]) -> Result<bool, Fault> {
+    for (_, place) in boxes.iter().filter(|(kind, _)| kind == b"meta") {
+        let begin = known.bytes(place.start..place.end.min(place.start + PEEK))?;
+        // Behind its own head and version stands its handler.
+        let handler = begin.get(12..).and_then(|children| boxes::child(children, *b"hdlr"));
+        if handler.and_then(|body| body.get(8..12)) == Some(b"pict") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The head of the box that begins at `at`; nothing where the file ends, or where no box can begin.

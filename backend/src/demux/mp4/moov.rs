@@ -4,6 +4,7 @@ use glimpse_contract::{Code, limits};
 
 use super::super::known::Fault;
 use super::boxes::{Fields, child, children};
+use super::edits;
 use super::entry::{self, Entry, Picture};
 use super::tables;
 
@@ -19,6 +20,8 @@ pub(super) struct Movie<'a> {
     /// Ticks a second of the movie; not 0.
     pub(super) timescale: u32,
     pub(super) chosen: Trak<'a>,
+    /// Every track's number and ticks a second.
+    pub(super) clocks: Vec<(u32, u32)>,
     /// What each sample description became: its place among `pictures`.
     pub(super) entries: Vec<Option<u16>>,
     /// At least one.
@@ -27,6 +30,8 @@ pub(super) struct Movie<'a> {
     pub(super) has_audio: bool,
     /// Length in ticks of the movie, as its header says; 0 if not told.
     pub(super) length: u64,
+    /// How long nothing is shown or heard of any track, in ticks of the movie; 0 where that is a pause, not a clock.
+    pub(super) wait: u64,
     /// What is said of fragments, if there can be any.
     pub(super) extends: Option<Extends>,
 }
@@ -87,12 +92,16 @@ pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
     }
     let (timescale, length, movie_matrix) =
         child(moov, *b"mvhd").and_then(movie_header).unwrap_or((1, 0, IDENTITY));
-    if length / u64::from(timescale) > limits::MAX_DURATION_MS / 1000 {
+    let mut traks: Vec<_> = bodies.into_iter().filter_map(read_trak).collect();
+    let heard = traks.iter().filter(|trak| trak.is_video || trak.is_audio);
+    let wait = heard.map(|trak| edits::wait(trak.elst)).min().unwrap_or(0);
+    let wait = if wait / u64::from(timescale) >= edits::LATE_SECS { wait } else { 0 };
+    if length.saturating_sub(wait) / u64::from(timescale) > limits::MAX_DURATION_MS / 1000 {
         return refused(Code::TooLong);
     }
-    let mut traks: Vec<_> = bodies.into_iter().filter_map(read_trak).collect();
     let has_audio = traks.iter().any(|trak| trak.is_audio);
     let chapters: Vec<u32> = traks.iter().flat_map(|trak| trak.chapters.clone()).collect();
+    let clocks = traks.iter().map(|trak| (trak.id, trak.timescale)).collect();
     traks.retain(|trak| trak.is_video && !chapters.contains(&trak.id));
     let extends = child(moov, *b"mvex").map(read_extends);
     // Stable: tracks in which there is nothing come last, unless fragments fill them; before them those that are not enabled.
@@ -113,7 +122,18 @@ pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
             }
         }
         let matrix = combine(trak.matrix, movie_matrix);
-        return Ok(Movie { timescale, chosen: trak, entries, pictures, matrix, has_audio, length, extends });
+        return Ok(Movie {
+            timescale,
+            chosen: trak,
+            clocks,
+            entries,
+            pictures,
+            matrix,
+            has_audio,
+            length,
+            wait,
+            extends,
+        });
     }
     refused(first.unwrap_or(Code::NoVideoStream))
 }
