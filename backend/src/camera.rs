@@ -83,7 +83,9 @@ impl<S: Store> Cameras for Rental<S> {
             match Digested::open(studio.clone(), Arc::clone(&reader), known, container).await {
                 Ok(digested) => Ok(Way::Digested(Box::new(digested))),
                 Err(Stop::Job(error)) => Err(error),
-                Err(Stop::Foreign(_)) => relayed(&studio, &reader, self.random).await,
+                Err(Stop::Foreign(_)) => {
+                    relayed(&studio, &reader, self.random, manifest.source.duration_ms).await
+                }
             }
         };
         let way = in_time(deadline, open).await?;
@@ -106,11 +108,12 @@ async fn relayed<S: Store>(
     studio: &Studio,
     reader: &Arc<Reader<S>>,
     random: fn() -> [u8; 16],
+    length_ms: u64,
 ) -> Result<Way<S>, JobError> {
     let (_, container) = reader.begin().await?;
     let relay = Relay::open(Arc::clone(reader.store()), relay::Source::of(reader), random())
         .map_err(JobError::internal)?;
-    Ok(Way::Relayed(Box::new(Relayed::open(studio.clone(), relay, container).await?)))
+    Ok(Way::Relayed(Box::new(Relayed::open(studio.clone(), relay, container, Some(length_ms)).await?)))
 }
 
 async fn in_time<T>(
@@ -137,7 +140,9 @@ impl<S: Store> Lens<S> {
             match taken {
                 Ok(frames) => return Ok(frames),
                 Err(Stop::Job(error)) => return Err(error),
-                Err(Stop::Foreign(_)) => *way = relayed(&self.studio, &self.reader, self.random).await?,
+                Err(Stop::Foreign(_)) => {
+                    *way = relayed(&self.studio, &self.reader, self.random, self.duration_ms).await?;
+                }
             }
         }
         match (&*way, what) {

@@ -271,7 +271,7 @@ impl<S: Store> Workshop<S> {
         tracing::debug!(why, "read by ffmpeg");
         let relay = Relay::open(Arc::clone(&self.store), relay::Source::of(reader), (self.random)())
             .map_err(JobError::internal)?;
-        let relayed = Relayed::open(studio, relay, container).await?;
+        let relayed = Relayed::open(studio, relay, container, None).await?;
         progress.timings.probed = (self.now_ms)();
         progress.steps_ms[0] = millis(started);
         describe(&mut progress.source, &relayed.info);

@@ -12,11 +12,14 @@ mod range;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use glimpse_contract::Key;
 use http::header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{Method, Request, Response, StatusCode};
@@ -100,11 +103,24 @@ impl State {
     }
 }
 
+/// How the source's bytes are read for our own use.
+struct Own(Box<dyn Fn(Range<u64>) -> Reading + Send + Sync>);
+
+type Reading = BoxFuture<'static, Result<Bytes, StoreError>>;
+
+impl std::fmt::Debug for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Own")
+    }
+}
+
 /// The loopback reader of one source. Dropping it closes the listener and every connection.
 #[derive(Debug)]
 pub struct Relay {
     url: String,
     path: String,
+    total: u64,
+    own: Own,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
@@ -122,10 +138,29 @@ impl Relay {
         let listener = socket.listen(16)?;
         let path = format!("/{:032x}", u128::from_be_bytes(secret));
         let url = format!("http://{}{path}", listener.local_addr()?);
-        let state = Arc::new(State::new(source.bytes));
+        let total = source.bytes;
+        let state = Arc::new(State::new(total));
         let shared = Arc::new(Shared { store, source, path: path.clone(), state: Arc::clone(&state) });
-        let task = tokio::spawn(accept(listener, shared));
-        Ok(Self { url, path, state, task })
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        let own = Own(Box::new(move |range| {
+            let Shared { store, source, state, .. } = &*shared;
+            let opened = body::open(Arc::clone(store), source.clone(), range, Arc::clone(state));
+            async move { Ok(opened.await?.collect().await?.to_bytes()) }.boxed()
+        }));
+        Ok(Self { url, path, total, own, state, task })
+    }
+
+    /// How long the source is, in bytes.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Some of its bytes, read as a decoder's are: counted, and kept where those are.
+    ///
+    /// # Errors
+    /// The storage failed, which is noted as well.
+    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() { Ok(Bytes::new()) } else { (self.own.0)(range).await }
     }
 
     /// The address to hand to a decoder.

@@ -161,9 +161,9 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
     list.extend(confined(input, "-codec_whitelist:v", format!("{},{COVERS}", DECODERS.join(","))));
     list.extend(words("-of json=compact=1 -show_entries"));
     list.push(
-        "format=duration,nb_streams:\
+        "format=start_time,duration,nb_streams:\
          stream=index,codec_type,codec_name,codec_tag_string,width,height,sample_aspect_ratio,color_space,\
-         color_transfer,field_order,avg_frame_rate,r_frame_rate,duration:\
+         color_transfer,field_order,avg_frame_rate,r_frame_rate,duration,nb_frames:\
          stream_disposition=attached_pic,still_image,default:stream_tags=rotate,enc_key_id:\
          stream_side_data=side_data_type,rotation:packet=stream_index:packet_side_data=side_data_type"
             .into(),
@@ -171,6 +171,36 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
     list.extend(words("-read_intervals"));
     list.push(format!("%+#{PACKETS_PROBED}"));
     list.push(input.url().to_owned());
+    list
+}
+
+/// ffprobe: when the last packets of a stream are shown, those from the last keyframe that can be found on.
+///
+/// Later than any end that is let through, so that every demuxer goes as far as it can.
+pub fn last_packets(input: Input<'_>, stream: u32, start_ms: u64) -> Vec<String> {
+    let far = start_ms.saturating_add(limits::MAX_DURATION_MS);
+    let mut list = packets(input, stream);
+    list.extend(["packet=pts_time,dts_time,duration_time", "-read_intervals"].map(str::to_owned));
+    list.push(format!("{}%", seconds(far)));
+    list.push(input.url().to_owned());
+    list
+}
+
+/// ffprobe: how many packets a stream has.
+pub fn count_packets(input: Input<'_>, stream: u32) -> Vec<String> {
+    let mut list = packets(input, stream);
+    list.extend(["stream=nb_read_packets", "-count_packets"].map(str::to_owned));
+    list.push(input.url().to_owned());
+    list
+}
+
+fn packets(input: Input<'_>, stream: u32) -> Vec<String> {
+    let mut list: Vec<String> = words("-hide_banner -v error -max_alloc").collect();
+    list.push(MAX_ALLOC_BYTES.to_string());
+    list.extend(confined(input, "-codec_whitelist:v", format!("{},{COVERS}", DECODERS.join(","))));
+    list.extend(words("-of json=compact=1 -select_streams"));
+    list.push(stream.to_string());
+    list.extend(words("-show_entries"));
     list
 }
 

@@ -1,7 +1,9 @@
 //! Decides how a video is seen whose container ffmpeg reads: by seeks through the relay, a child a look.
 
+mod length;
 mod poster;
 mod reel;
+mod tags;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -38,12 +40,21 @@ pub struct Relayed {
 }
 
 impl Relayed {
-    /// Asks what there is to be seen.
+    /// Asks what there is to be seen. `length_ms` is its length if that was found out before.
     ///
     /// # Errors
     /// What ends the job.
-    pub async fn open(studio: Studio, relay: Relay, container: Container) -> Result<Self, JobError> {
-        let info = studio.probe(Feed::Relay(&relay, container)).await?;
+    pub async fn open(
+        studio: Studio,
+        relay: Relay,
+        container: Container,
+        length_ms: Option<u64>,
+    ) -> Result<Self, JobError> {
+        let mut info = studio.probe(Feed::Relay(&relay, container)).await?;
+        info.duration_ms = match length_ms {
+            Some(length_ms) => length_ms,
+            None => length::measure(&studio, &relay, container, &info).await?,
+        };
         let tone_map = studio.can_map_tones(&info).await;
         Ok(Self { studio, relay, container, info, tone_map })
     }

@@ -21,6 +21,9 @@ use crate::size::Size;
 /// The largest report of ffprobe: a thousand streams fit.
 const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
 
+/// How much longer one pass over all of a source may take than looks at a few of its moments: a third of a minute.
+const SWEEP_EXTRAS: u32 = 5;
+
 /// When a job has to be done.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
@@ -62,7 +65,8 @@ pub enum Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn input(self) -> Input<'a> {
+    /// What a child is told to read.
+    pub fn input(self) -> Input<'a> {
         match self {
             Self::Digest(_) => Input::Digest,
             Self::Relay(relay, container) => Input::Relay(container, relay.url()),
@@ -115,6 +119,26 @@ impl Studio {
         }
     }
 
+    /// What ffprobe says to this.
+    ///
+    /// # Errors
+    /// As [`Studio::decode`].
+    pub async fn report(
+        &self,
+        feed: Feed<'_>,
+        arguments: &[String],
+        worth: Worth,
+    ) -> Result<Bytes, JobError> {
+        let limits = (MAX_REPORT_BYTES, worth);
+        let (result, evidence) =
+            self.run(&self.tools.ffprobe, arguments, Some(feed), Output::Whole, limits).await;
+        outcome::of_storage(evidence.seen.clone())?;
+        match result {
+            Ok(finished) => Ok(finished.stdout),
+            Err(error) => Err(outcome::of_child(&error, evidence, Code::Truncated)),
+        }
+    }
+
     /// Whether this ffmpeg can map tones; asked only for a source that needs it.
     pub async fn can_map_tones(&self, info: &MediaInfo) -> bool {
         if info.transfer == Transfer::Sdr {
@@ -127,6 +151,11 @@ impl Studio {
             let text = String::from_utf8_lossy(&finished.stdout);
             [" zscale ", " tonemap "].iter().all(|filter| text.contains(filter))
         })
+    }
+
+    /// The worth of one pass over all of a source that begins now and can be done without.
+    pub fn sweep(&self) -> Worth {
+        Worth::Extra(Instant::now() + SWEEP_EXTRAS * self.deadlines.extra)
     }
 
     /// The worth of looks that a step begins now and can do without.

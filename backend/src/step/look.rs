@@ -90,7 +90,7 @@ impl<S: Store> Workshop<S> {
             Err(Stop::Job(error)) => Err(error),
             Err(Stop::Foreign(why)) => {
                 tracing::debug!(why, "read by ffmpeg");
-                let relayed = Relayed::open(studio, self.relay(reader)?, container).await?;
+                let relayed = Relayed::open(studio, self.relay(reader)?, container, None).await?;
                 progress.counts = progress.counts.and(relayed.counts());
                 Ok((relayed.info, true, false))
             }
@@ -175,7 +175,8 @@ impl<S: Store> Workshop<S> {
                 Err(Stop::Foreign(why)) => tracing::debug!(why, "read by ffmpeg"),
             }
         }
-        let relayed = Relayed::open(studio, self.relay(reader)?, container).await?;
+        let length_ms = Some(task.draft.source.duration_ms);
+        let relayed = Relayed::open(studio, self.relay(reader)?, container, length_ms).await?;
         let part = relayed.part(kind).await;
         *counts = counts.and(relayed.counts());
         part
