@@ -151,8 +151,12 @@ fn exact_groups(track: &Track, moments: &[i64], pixels: u64) -> Option<Vec<Vec<i
             ticks as f64 / f64::from(track.timescale) * rate + 1.0
         })
         .sum();
-    (frames * pixels as f64 <= EXACT_PIXELS as f64)
-        .then(|| groups.into_iter().map(|(_, group)| group).collect())
+    is_affordable(frames, pixels).then(|| groups.into_iter().map(|(_, group)| group).collect())
+}
+
+/// Whether so many frames of so many pixels may be decoded to look at very moments.
+pub fn is_affordable(frames: f64, pixels: u64) -> bool {
+    frames * pixels as f64 <= EXACT_PIXELS as f64
 }
 
 /// The stretches of the moving preview at `fps` frames a second. Its snippets begin where tiles of the storyboard are,

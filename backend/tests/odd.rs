@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use glimpse_backend::job::Done;
+use glimpse_backend::size::Size;
 use glimpse_backend::step::Found;
 use glimpse_contract::Code;
-use support::{Scene, make};
+use support::{Scene, make, pixels_in};
 use tokio::time::Instant;
 
 fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
@@ -38,7 +40,7 @@ async fn a_still_picture_is_no_damaged_film_and_the_other_way_round() {
 
 /// Sixty seconds with a keyframe each second; the right half tells the time by its brightness.
 const CLOCK: &str = "-f lavfi -i testsrc2=s=192x108:r=10:d=60,format=yuv420p,\
-     geq=lum='if(lt(X,96),lum(X,Y),20+T*3.5)':cb='if(lt(X,96),cb(X,Y),128)':cr='if(lt(X,96),cr(X,Y),128)' -g 10";
+     geq=lum='if(lt(X,96),lum(X,Y),20+T*3.5)':cb='if(lt(X,48),cb(X,Y),128)':cr='if(lt(X,48),cr(X,Y),128)' -g 10";
 
 /// The first part of a file, in hundredths.
 fn cut(bytes: &[u8], percent: usize) -> Vec<u8> {
@@ -88,4 +90,64 @@ async fn what_tells_no_length_or_a_false_one_is_as_long_as_it_is() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Which moment each tile of a storyboard of [`CLOCK`] shows, in seconds.
+fn moments(folder: &Path, scene: &Scene) -> Vec<f64> {
+    let tile = Size { width: 192, height: 108 };
+    let (columns, rows) = (5, 10);
+    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
+    let pixels = pixels_in(folder, &scene.output("storyboard.webp"), sheet);
+    let moment = |place: u32| {
+        let (left, top) = (place % columns * tile.width, place / columns * tile.height);
+        let at = |x: u32, y: u32| f64::from(pixels[((top + y) * sheet.width + left + x) as usize * 3]);
+        let sum: f64 = (120..170).flat_map(|x| (20..90).map(move |y| (x, y))).map(|(x, y)| at(x, y)).sum();
+        (sum / 3500.0 * 219.0 / 255.0 + 16.0 - 20.0) / 3.5
+    };
+    (0..columns * rows).map(moment).collect()
+}
+
+/// Every tile shows its own moment, whatever there is no index of, and all that can be decoded has tiles.
+#[tokio::test]
+async fn what_has_no_index_has_tiles_of_all_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{CLOCK} {codec}"));
+    let mut wrong = Vec::new();
+    for (name, bytes) in [
+        ("an AVI that was cut off", cut(&film("a.avi", "-c:v mpeg4 -q:v 4"), 70)),
+        ("an FLV that was cut off", cut(&film("a.flv", "-c:v flv -q:v 4"), 70)),
+        ("a WMV that was cut off", cut(&film("a.wmv", "-c:v wmv2 -q:v 4"), 70)),
+        ("a bare MPEG-2 stream", film("a.m2v", "-c:v mpeg2video -r 25 -g 25 -q:v 4")),
+        ("a transport stream", film("a.ts", "-c:v mpeg2video -r 25 -g 25 -q:v 4 -output_ts_offset 3600")),
+        ("a program stream", film("a.mpg", "-c:v mpeg2video -r 25 -g 25 -q:v 4")),
+        // One keyframe each twelve seconds: what lies between is decoded.
+        ("an AVI of few keyframes", film("b.avi", "-c:v mpeg4 -q:v 4 -g 120 -sc_threshold 1000000000")),
+    ] {
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let length = scene.manifest().unwrap().source.duration_ms as f64 / 1000.0;
+        // A keyframe a second; pictures of a stream without times have those of the next keyframe.
+        let late = if name.contains("bare") { 3.0 } else { 2.0 };
+        for (place, shown) in moments(folder.path(), &scene).into_iter().enumerate() {
+            let middle = length * (place as f64 + 0.5) / 50.0;
+            if !(middle - late..=middle + 1.0).contains(&shown) {
+                wrong.push(format!("{name}: tile {place} of {middle:.1} s shows {shown:.1} s"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn what_has_no_index_is_not_read_over_and_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = "-f lavfi -i testsrc2=s=480x270:r=10:d=60,noise=alls=40:allf=t -c:v flv -q:v 8 -g 10";
+    let bytes = cut(&make(folder.path(), "noisy.flv", film), 90);
+    let length = bytes.len() as u64;
+    assert!(length > 17 * 1024 * 1024, "{length} bytes are few");
+    let scene = Scene::new(bytes);
+    let report = scene.run().await;
+    assert_eq!(report.result, Ok(Done::Ready));
+    assert!(report.counts.bytes < 2 * length, "{:?} of {length} bytes", report.counts);
+    assert!(report.counts.requests < 40, "{:?}", report.counts);
 }

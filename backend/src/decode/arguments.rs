@@ -30,6 +30,8 @@ const PACKETS_PROBED: u32 = 32;
 pub enum Seek {
     /// From the first frame.
     Start,
+    /// From where the file begins, which may be before the first frame that is looked at.
+    All,
     /// From the keyframe before this moment: fast. Milliseconds.
     Keyframe(u64),
     /// From this very moment: everything from the keyframe on is decoded for it. Milliseconds.
@@ -310,7 +312,7 @@ pub fn decode(
         list.extend(words("-skip_frame nokey"));
     }
     match frames.seek {
-        Seek::Start => {}
+        Seek::Start | Seek::All => {}
         Seek::Keyframe(ms) => list.extend(["-noaccurate_seek".into(), "-ss".into(), seconds(ms)]),
         Seek::Exact(ms) => list.extend(["-ss".into(), seconds(ms.saturating_sub(run_up_ms))]),
     }
@@ -321,7 +323,11 @@ pub fn decode(
     }
     if let Some(fps) = frames.fps {
         // Thinned out before anything is computed; from zero, wherever the seek landed.
-        let _ = write!(chain, "setpts=PTS-STARTPTS,fps={fps:.3},");
+        let _ = if frames.seek == Seek::All {
+            write!(chain, "fps={fps:.6}:start_time=0,")
+        } else {
+            write!(chain, "setpts=PTS-STARTPTS,fps={fps:.3},")
+        };
     }
     chain += &filters(info, tone_map, frames.size, Care::Full, "");
     writing(&mut list, chain, frames.count);

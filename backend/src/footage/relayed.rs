@@ -1,29 +1,25 @@
-//! Decides how a video is seen whose container ffmpeg reads: by seeks through the relay, a child a look.
+//! Decides how a video is seen whose container ffmpeg reads: through the relay, a child a look.
 
+mod board;
 mod length;
 mod poster;
 mod reel;
 mod tags;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
 use glimpse_contract::{Code, Kind, limits};
 
 use super::studio::{Feed, Studio, Worth};
-use super::{Footage, Frame, Part, Tiles, rate};
+use super::{Footage, Part, rate};
 use crate::decode::arguments::{self, Frames, Seek};
 use crate::demux::sniff::Container;
 use crate::error::JobError;
 use crate::outcome;
-use crate::picture::{colour, storyboard};
-use crate::plan;
+use crate::picture::colour;
 use crate::probe::MediaInfo;
 use crate::relay::Relay;
 use crate::size::Size;
 use crate::source::Counts;
-
-/// A source up to this length is decoded as a whole for its storyboard, in milliseconds: cheaper than fifty seeks.
-const WHOLE_BOARD_MS: u64 = 30_000;
 
 /// How much before its end a video is decoded for its last picture, in milliseconds.
 const END_MS: u64 = 1_000;
@@ -71,7 +67,7 @@ impl Relayed {
     pub async fn footage(&self) -> Result<Footage, JobError> {
         let poster = poster::choose(self).await?;
         let reel = reel::reel(self, Some(&poster)).await?;
-        let tiles = self.tiles(Some(&poster)).await?;
+        let tiles = board::tiles(self, Some(&poster)).await?;
         outcome::of_storage(self.relay.seen())?;
         // A seek lands on a keyframe that does not say when it is shown.
         Ok(Footage { info: self.info.clone(), poster, poster_ms: None, reel, tiles })
@@ -85,7 +81,7 @@ impl Relayed {
         let part = match kind {
             Kind::Thumbnail => Part::Poster(poster::choose(self).await?, None),
             Kind::Animated => Part::Reel(reel::reel(self, None).await?),
-            Kind::Storyboard => Part::Tiles(self.tiles(None).await?),
+            Kind::Storyboard => Part::Tiles(board::tiles(self, None).await?),
         };
         outcome::of_storage(self.relay.seen())?;
         Ok(part)
@@ -162,65 +158,6 @@ impl Relayed {
     /// The worth of looks that begin now and can be done without.
     pub(super) fn extra(&self) -> Worth {
         self.studio.extra()
-    }
-
-    /// The storyboard; of the poster where nothing of it can be looked at.
-    async fn tiles(&self, poster: Option<&Frame>) -> Result<Tiles, JobError> {
-        let size = storyboard::tile_size(self.info.shown.fitted(limits::THUMBNAIL_WIDTH));
-        let duration_ms = self.info.duration_ms;
-        let count = plan::tiles(duration_ms);
-        let frames = if duration_ms == 0 {
-            Vec::new()
-        } else if duration_ms <= WHOLE_BOARD_MS {
-            let fps = count as f64 * 1000.0 / duration_ms as f64;
-            let frames = Frames {
-                seek: Seek::Start,
-                keyframes_only: false,
-                fps: Some(fps),
-                count: count as u32,
-                size,
-            };
-            outcome::of_a_look(self.decode(&frames, self.extra()).await)?.unwrap_or_default()
-        } else {
-            self.seeks(count, size).await?
-        };
-        let found = frames.iter().find(|frame| !frame.is_empty()).cloned();
-        let mut last = match (found, poster) {
-            (Some(frame), _) => frame,
-            (None, Some(poster)) => colour::shrink(&poster.rgb, poster.size, size).into(),
-            (None, None) => {
-                let poster = poster::choose(self).await?;
-                colour::shrink(&poster.rgb, poster.size, size).into()
-            }
-        };
-        // A moment that could not be looked at in time is like the one before it.
-        let frames = (0..count)
-            .map(|place| {
-                if let Some(frame) = frames.get(place).filter(|frame| !frame.is_empty()) {
-                    last = frame.clone();
-                }
-                last.clone()
-            })
-            .collect();
-        Ok(Tiles { frames, size })
-    }
-
-    /// One keyframe for each tile, empty where there is none, as far as time allows.
-    async fn seeks(&self, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
-        let worth = self.extra();
-        let middle = |place: usize| self.info.duration_ms * (2 * place as u64 + 1) / (2 * count as u64);
-        let looks: Vec<Frames> = (0..count)
-            .map(|place| Seek::Keyframe(middle(place)))
-            .map(|seek| Frames { seek, keyframes_only: true, fps: None, count: 1, size })
-            .collect();
-        futures::stream::iter(looks)
-            .map(|frames| async move {
-                let look = outcome::of_a_look(self.decode(&frames, worth).await)?;
-                Ok(look.unwrap_or_default().into_iter().next().unwrap_or_default())
-            })
-            .buffered(2)
-            .try_collect()
-            .await
     }
 
     /// Frames a second of a preview that may have at most the default's.

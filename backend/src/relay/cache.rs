@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 /// A source up to this length is kept as a whole.
-const WHOLE_BYTES: u64 = 16 * 1024 * 1024;
+const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
 /// How much is kept of the beginning, and of the end, of a larger one: an index of hours of video fits.
 const END_BYTES: u64 = 4 * 1024 * 1024;
 /// The most that is handed out at once.

@@ -92,10 +92,10 @@ async fn what_passed_by_is_not_fetched_again() {
 
 #[tokio::test]
 async fn the_middle_of_a_large_source_is_fetched_as_often_as_it_is_asked_for() {
-    let scene = scene(20 * 1024 * 1024);
+    let scene = scene(70 * 1024 * 1024);
     let path = scene.relay.secret_path();
     for _ in 0..2 {
-        for range in ["bytes=0-999", "bytes=10000000-10000999", "bytes=20971000-"] {
+        for range in ["bytes=0-999", "bytes=10000000-10000999", "bytes=73400000-"] {
             let first: usize = range["bytes=".len()..range.find('-').unwrap()].parse().unwrap();
             let (_, body) = ask(&scene.relay, "GET", path, Some(range)).await;
             assert_eq!(body, scene.bytes[first..first + body.len()], "{range}");
