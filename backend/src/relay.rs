@@ -14,18 +14,18 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use glimpse_contract::Key;
 use http::header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, BodyStream, Empty, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -75,6 +75,8 @@ struct State {
     waited_us: AtomicU64,
     seen: Mutex<Option<Seen>>,
     cache: Mutex<Cache>,
+    /// What decoders find before the source.
+    before: OnceLock<Bytes>,
 }
 
 impl State {
@@ -85,6 +87,7 @@ impl State {
             waited_us: AtomicU64::new(0),
             seen: Mutex::new(None),
             cache: Mutex::new(Cache::new(total)),
+            before: OnceLock::new(),
         }
     }
 
@@ -153,6 +156,11 @@ impl Relay {
     /// How long the source is, in bytes.
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Lets decoders find these bytes before the source from now on, once: a header that it lacks.
+    pub fn put_before(&self, bytes: Bytes) {
+        self.state.before.get_or_init(|| bytes);
     }
 
     /// Some of its bytes, read as a decoder's are: counted, and kept where those are.
@@ -238,7 +246,9 @@ async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> An
         answer.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let total = shared.source.bytes;
+    let before = shared.state.before.get().cloned().unwrap_or_default();
+    let lead = before.len() as u64;
+    let total = lead + shared.source.bytes;
     let (status, range) = match Asked::parse(request.headers().get(RANGE), total) {
         Asked::All => (StatusCode::OK, 0..total),
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
@@ -261,8 +271,9 @@ async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> An
     let body = if head_only || range.is_empty() {
         nothing()
     } else {
-        let store = Arc::clone(&shared.store);
-        match body::open(store, shared.source.clone(), range, Arc::clone(&shared.state)).await {
+        let before = before.slice(range.start.min(lead) as usize..range.end.min(lead) as usize);
+        let range = range.start.saturating_sub(lead)..range.end.saturating_sub(lead);
+        match opened(shared, before, range).await {
             Ok(body) => body,
             Err(StoreError::Gone) => return empty(StatusCode::NOT_FOUND),
             Err(StoreError::Changed) => return empty(StatusCode::PRECONDITION_FAILED),
@@ -270,6 +281,25 @@ async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> An
         }
     };
     builder.body(body).unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+/// These bytes, and then those of the source.
+async fn opened<S: Store>(
+    shared: &Shared<S>,
+    before: Bytes,
+    range: Range<u64>,
+) -> Result<UnsyncBoxBody<Bytes, StoreError>, StoreError> {
+    let body = if range.is_empty() {
+        nothing()
+    } else {
+        let store = Arc::clone(&shared.store);
+        body::open(store, shared.source.clone(), range, Arc::clone(&shared.state)).await?
+    };
+    if before.is_empty() {
+        return Ok(body);
+    }
+    let first = futures::stream::once(std::future::ready(Ok(Frame::data(before))));
+    Ok(StreamBody::new(first.chain(BodyStream::new(body))).boxed_unsync())
 }
 
 fn nothing() -> UnsyncBoxBody<Bytes, StoreError> {

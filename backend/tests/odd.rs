@@ -6,11 +6,12 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use glimpse_backend::config::Tools;
 use glimpse_backend::job::Done;
 use glimpse_backend::size::Size;
 use glimpse_backend::step::Found;
 use glimpse_contract::Code;
-use support::{Scene, make, pixels_in};
+use support::{Scene, installed, make, pixels_in, tools};
 use tokio::time::Instant;
 
 fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
@@ -150,4 +151,33 @@ async fn what_has_no_index_is_not_read_over_and_over() {
     assert_eq!(report.result, Ok(Done::Ready));
     assert!(report.counts.bytes < 2 * length, "{:?} of {length} bytes", report.counts);
     assert!(report.counts.requests < 40, "{:?}", report.counts);
+}
+
+/// A small build of ffprobe knows H.264 in a program stream by the map alone, which some muxers leave out.
+#[tokio::test]
+async fn h264_in_a_program_stream_without_a_map_is_known_by_its_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    // As that build answers at first; of what it is asked later it sees what it is given.
+    let unknown = r#"{"streams": [{"index": 0, "codec_type": "video", "codec_name": "unknown"}], "format": {"nb_streams": 1}}"#;
+    let probe = tools().ffprobe;
+    let script = format!(
+        "#!/bin/sh\nif [ ! -e {at}/asked ]; then : > {at}/asked; echo '{unknown}'; exit 0; fi\nexec {} \"$@\"\n",
+        probe.display()
+    );
+    for (name, codec) in
+        [("a.vob", "-c:v libx264 -preset ultrafast -f vob"), ("a.mpg", "-c:v libx264 -bf 2 -f mpeg")]
+    {
+        let bytes = make(folder.path(), name, &format!("{CLOCK} {codec}"));
+        assert!(!bytes.windows(4).any(|word| word == [0, 0, 1, 0xbc]), "{name} has a map");
+        let _ = std::fs::remove_file(folder.path().join("asked"));
+        let ffprobe = installed(folder.path(), script.as_bytes());
+        let scene = Scene::with_tools(bytes, Tools { ffprobe, ..tools() });
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let source = scene.manifest().unwrap().source;
+        assert_eq!((source.codec.as_str(), source.width), ("h264", 192), "{name}");
+        assert!((58_000..=61_000).contains(&source.duration_ms), "{name}: {} ms", source.duration_ms);
+        let last = moments(folder.path(), &scene)[49];
+        assert!((55.0..61.0).contains(&last), "{name}: the last tile is of {last:.1} s");
+    }
 }

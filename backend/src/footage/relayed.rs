@@ -2,6 +2,7 @@
 
 mod board;
 mod length;
+mod map;
 mod poster;
 mod reel;
 mod tags;
@@ -46,7 +47,7 @@ impl Relayed {
         container: Container,
         length_ms: Option<u64>,
     ) -> Result<Self, JobError> {
-        let mut info = studio.probe(Feed::Relay(&relay, container)).await?;
+        let mut info = probed(&studio, &relay, container).await?;
         info.duration_ms = match length_ms {
             Some(length_ms) => length_ms,
             None => length::measure(&studio, &relay, container, &info).await?,
@@ -164,4 +165,20 @@ impl Relayed {
     pub(super) fn rate(&self) -> f64 {
         rate(self.info.fps, limits::ANIMATED_FPS)
     }
+}
+
+/// What ffprobe finds in a source; in a program stream that lacks its map, with one put before it.
+async fn probed(studio: &Studio, relay: &Relay, container: Container) -> Result<MediaInfo, JobError> {
+    let found = studio.probe(Feed::Relay(relay, container)).await;
+    let Err(JobError::Refused(Code::NoVideoStream | Code::UnsupportedCodec | Code::Truncated)) = found else {
+        return found;
+    };
+    if container != Container::Mpeg {
+        return found;
+    }
+    let head = relay.read(0..relay.total().min(map::HEAD_BYTES)).await;
+    outcome::of_storage(relay.seen())?;
+    let Some(map) = head.ok().and_then(|head| map::missing(&head)) else { return found };
+    relay.put_before(map.into());
+    studio.probe(Feed::Relay(relay, container)).await.or(found)
 }

@@ -73,6 +73,24 @@ async fn serves_all_and_parts() {
 }
 
 #[tokio::test]
+async fn what_is_put_before_the_source_is_found_there() {
+    let scene = scene(1000);
+    scene.relay.put_before(Bytes::from_static(b"header"));
+    let whole = [b"header", &scene.bytes[..]].concat();
+    for (range, expected) in [
+        (None, 0..1006),
+        (Some("bytes=2-4"), 2..5),
+        (Some("bytes=4-7"), 4..8),
+        (Some("bytes=1000-"), 1000..1006),
+    ] {
+        let (head, body) = ask(&scene.relay, "GET", scene.relay.secret_path(), range).await;
+        assert!(head.contains(&format!("content-length: {}", expected.len())), "{head}");
+        assert_eq!(body, whole[expected], "{range:?}");
+    }
+    assert_eq!(scene.relay.read(0..3).await.unwrap(), scene.bytes[..3]);
+}
+
+#[tokio::test]
 async fn what_passed_by_is_not_fetched_again() {
     let scene = scene(1_000_000);
     let path = scene.relay.secret_path();
