@@ -19,7 +19,7 @@ use crate::relay::Relay;
 /// How much is read of the end for its last tag: at first, and if there is none in it.
 const TAIL_BYTES: [u64; 2] = [256 * 1024, 4 * 1024 * 1024];
 /// A source up to this length is read as a whole for its packets to be counted.
-const COUNTED_BYTES: u64 = 256 * 1024 * 1024;
+const COUNTED_BYTES: u64 = 1024 * 1024 * 1024;
 /// A start up to this is what muxers leave for reordering, in milliseconds.
 const EARLY_MS: u64 = 2_000;
 
