@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::demux::known::{Fault, Known};
 use super::demux::movie::{Aim, Movie, Sample, Want};
 use super::demux::sniff::{SNIFF_BYTES, sniff as sniffed};
-use super::demux::{matroska as mkv, mp4 as mov, reference};
+use super::demux::{flv as flash, matroska as mkv, mp4 as mov, reference};
 use super::digest::{digests, ranges};
 use super::plan;
 
@@ -30,6 +30,12 @@ pub(crate) fn matroska(bytes: &[u8]) {
     mkv::survive(bytes);
 }
 
+/// Any bytes as a Flash video, read whole and searched.
+pub(crate) fn flv(bytes: &[u8]) {
+    drive(flash::open, bytes);
+    drive(flash::open_searching, bytes);
+}
+
 /// Any bytes as the beginning of a file.
 pub(crate) fn sniff(bytes: &[u8]) {
     let head = Bytes::copy_from_slice(&bytes[..bytes.len().min(SNIFF_BYTES)]);
@@ -49,6 +55,7 @@ pub(crate) fn sniff(bytes: &[u8]) {
 pub(crate) fn digest(bytes: &[u8]) {
     drive_digest(mov::open, bytes);
     drive_digest(mkv::open, bytes);
+    drive_digest(flash::open, bytes);
 }
 
 /// Plans, fetches and makes digests, and reads those again.
@@ -143,7 +150,11 @@ pub(crate) fn drive<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: 
     }
 }
 
-fn ask<T>(source: &Bytes, known: &mut Known, question: impl Fn(&Known) -> Result<T, Fault>) -> Option<T> {
+pub(crate) fn ask<T>(
+    source: &Bytes,
+    known: &mut Known,
+    question: impl Fn(&Known) -> Result<T, Fault>,
+) -> Option<T> {
     for _ in 0..MAX_ROUNDS {
         let ranges = match question(known) {
             Ok(answer) => return Some(answer),

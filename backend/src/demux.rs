@@ -1,5 +1,7 @@
 //! Decides what a file is and where its pictures lie, by its bytes alone: containers are read in safe Rust.
 
+pub mod flv;
+mod index;
 pub mod known;
 pub mod matroska;
 pub mod movie;

@@ -150,8 +150,13 @@ fn f10_any_matroska_is_survived() {
 }
 
 #[test]
+fn f10_any_flash_video_is_survived() {
+    run(drive::flv, &["flv"], &["flv.dict"], 6);
+}
+
+#[test]
 fn any_film_becomes_a_digest_that_can_be_read() {
-    run(drive::digest, &["mp4", "matroska"], &["mp4.dict", "matroska.dict"], 4);
+    run(drive::digest, &["mp4", "matroska", "flv"], &["mp4.dict", "matroska.dict", "flv.dict"], 4);
 }
 
 #[test]

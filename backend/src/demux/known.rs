@@ -26,6 +26,19 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// What is missing for several questions at once: in order, and nothing twice.
+    pub fn all_missing(mut gaps: Vec<Range<u64>>) -> Self {
+        gaps.sort_by_key(|gap| gap.start);
+        let mut merged: Vec<Range<u64>> = Vec::with_capacity(gaps.len());
+        for gap in gaps {
+            match merged.last_mut() {
+                Some(last) if gap.start <= last.end => last.end = last.end.max(gap.end),
+                _ => merged.push(gap),
+            }
+        }
+        Self::Missing(merged)
+    }
+
     /// One range that is missing.
     pub fn missing(range: Range<u64>) -> Self {
         Self::Missing(vec![range])

@@ -11,7 +11,7 @@ mod entry;
 mod fragment;
 mod fragmented;
 mod hints;
-mod index;
+
 mod layout;
 mod moov;
 mod seek;
@@ -21,8 +21,8 @@ use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
 use self::fragment::Run;
-use self::index::{Index, Shown};
 use self::seek::Fragments;
+use super::index::{Index, Shown};
 use super::known::{Fault, Known};
 use super::movie::{Movie, Sample, Track, Want};
 
@@ -79,6 +79,29 @@ pub fn open(known: &Known) -> Result<Mp4, Fault> {
         keyframes,
     };
     Ok(Mp4 { track, samples })
+}
+
+/// A sample entry for pictures of this size whose decoder is configured by this record (of `avcC`, `hvcC` or `av1C`); none
+/// if that is damaged.
+pub(super) fn sample_entry(codec: &str, [width, height]: [u16; 2], record: &[u8]) -> Option<Bytes> {
+    let (kind, configuration) = match codec {
+        "h264" => (*b"avc1", *b"avcC"),
+        "hevc" => (*b"hvc1", *b"hvcC"),
+        "av1" => (*b"av01", *b"av1C"),
+        _ => return None,
+    };
+    let mut body = [0; 78];
+    body[7] = 1;
+    body[24..26].copy_from_slice(&width.to_be_bytes());
+    body[26..28].copy_from_slice(&height.to_be_bytes());
+    // 72 dots an inch, one frame a sample, 24 bits, no colour table: ISO 14496-12, 12.1.3.
+    (body[29], body[33], body[41], body[75], body[76], body[77]) = (0x48, 0x48, 1, 24, 0xff, 0xff);
+    let mut body = body.to_vec();
+    boxes::write(&mut body, configuration, |out| out.extend_from_slice(record));
+    let entry::Entry::Known(picture) = entry::read(kind, &body, &[true]) else { return None };
+    let bytes = picture.to_bytes();
+    // What is damaged is left out of an entry.
+    bytes.windows(4).any(|word| word == configuration).then_some(bytes)
 }
 
 /// The samples of a file, and what follows from them.
@@ -152,6 +175,6 @@ impl Movie for Mp4 {
                 Err(fault) => return Err(fault),
             }
         }
-        if missing.is_empty() { Ok(runs) } else { Err(layout::all_missing(missing)) }
+        if missing.is_empty() { Ok(runs) } else { Err(Fault::all_missing(missing)) }
     }
 }

@@ -18,7 +18,7 @@ use crate::decode::arguments::{self, Care};
 use crate::demux::known::{Fault, Known};
 use crate::demux::movie::{Movie, Sample, Want};
 use crate::demux::sniff::Container;
-use crate::demux::{matroska, mp4};
+use crate::demux::{flv, matroska, mp4};
 use crate::digest::{self, Digest, Shot, mux};
 use crate::error::JobError;
 use crate::outcome;
@@ -66,6 +66,7 @@ impl<S: Store> Digested<S> {
         let movie: Box<dyn Movie> = match container {
             Container::Mov => Box::new(reader.ask(&mut known, mp4::open).await?),
             Container::Matroska => Box::new(reader.ask(&mut known, matroska::open).await?),
+            Container::Flv => Box::new(reader.ask(&mut known, flv::open).await?),
             _ => return Err(Stop::Foreign("its container is not read here")),
         };
         if plan::millis(movie.track(), movie.track().duration) > limits::MAX_DURATION_MS {

@@ -5,7 +5,6 @@ mod length;
 mod map;
 mod poster;
 mod reel;
-mod tags;
 
 use bytes::Bytes;
 use glimpse_contract::{Code, Kind, limits};

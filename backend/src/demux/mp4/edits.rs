@@ -1,8 +1,8 @@
 //! Decides which part of a track is shown, and when, by its edit list: ISO 14496-12, 8.6.6.
 
+use super::super::index::Shown;
 use super::super::known::Fault;
 use super::boxes::Fields;
-use super::index::Shown;
 
 /// All of the media, from when it begins on.
 const ALL: Shown = Shown { from: 0, until: i64::MAX, at: 0, to_picture: false };

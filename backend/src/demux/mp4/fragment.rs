@@ -1,9 +1,9 @@
 //! Decides where the samples of one movie fragment lie and when they are shown: ISO 14496-12, 8.8.
 
+use super::super::index::{Index, MAX_SAMPLES};
 use super::super::known::Fault;
 use super::super::movie::Sample;
 use super::boxes::{Fields, child, children};
-use super::index::{Index, MAX_SAMPLES};
 use super::moov::Defaults;
 
 /// What every fragment of a file is read with.

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
+use super::super::index::Shown;
 use super::super::known::{Fault, Known};
 use super::fragment::{self, Context, Run};
 use super::hints::{self, Hint};
-use super::index::Shown;
 use super::layout::{Layout, PEEK, head_at};
 use super::moov::{Extends, Movie};
 use super::seek::{self, Fragments, MAX_LOOK};

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::known::{Fault, Known};
 use super::boxes::{self, Fields, child, children};
 use super::edits::rescale;
-use super::layout::{MAX_INDEX, all_missing};
+use super::layout::MAX_INDEX;
 
 /// A place where a fragment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) fn segments(
         }
     }
     if !missing.is_empty() {
-        return Err(all_missing(missing));
+        return Err(Fault::all_missing(missing));
     }
     hints.extend(inner.iter().flat_map(|index| &index.hints));
     let (inner_end, inner_until) = ends(&inner);

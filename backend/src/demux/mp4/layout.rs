@@ -95,16 +95,3 @@ pub(super) fn head_at(known: &Known, at: u64, ahead: u64) -> Result<Option<Head>
         Err(fault) => Err(fault),
     }
 }
-
-/// What is missing for several questions at once: in order, and nothing twice.
-pub(super) fn all_missing(mut gaps: Vec<Range<u64>>) -> Fault {
-    gaps.sort_by_key(|gap| gap.start);
-    let mut merged: Vec<Range<u64>> = Vec::with_capacity(gaps.len());
-    for gap in gaps {
-        match merged.last_mut() {
-            Some(last) if gap.start <= last.end => last.end = last.end.max(gap.end),
-            _ => merged.push(gap),
-        }
-    }
-    Fault::Missing(merged)
-}

@@ -1,13 +1,13 @@
 //! Decides which fragments a moment lies in, where the file is too large to read all of them: by the hints of an
 //! index, or by looking for a fragment where one should be.
 
+use super::super::index::Shown;
 use super::super::known::{Fault, Known};
 use super::super::movie::{Aim, Sample, Want};
 use super::boxes::HEAD_BYTES;
 use super::fragment::{self, Context, Run};
 use super::hints::Hint;
-use super::index::Shown;
-use super::layout::{PEEK, all_missing, head_at};
+use super::layout::{PEEK, head_at};
 
 /// The longest fragment head that is read.
 const MAX_HEAD: u64 = 8 * 1024 * 1024;
@@ -124,7 +124,7 @@ impl Fragments {
             .filter(|hint| !known.gaps(hint.offset..hint.offset + HEAD_BYTES).is_empty())
             .flat_map(|hint| known.gaps(hint.offset..hint.offset.saturating_add(PEEK)))
             .collect();
-        if missing.is_empty() { Ok(()) } else { Err(all_missing(missing)) }
+        if missing.is_empty() { Ok(()) } else { Err(Fault::all_missing(missing)) }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Decides where the samples of a track lie and when they are shown, by the tables of `stbl`: ISO 14496-12, 8.6
 //! and 8.7. No table costs more than the bytes it has and the samples that the file has room for.
 
+use super::super::index::{Index, MAX_SAMPLES};
 use super::super::known::Fault;
 use super::super::movie::Sample;
 use super::boxes::{Fields, Kind, child, children};
-use super::index::{Index, MAX_SAMPLES};
 
 /// A list of runs, each of as many samples as its first number says.
 struct Runs<'a> {

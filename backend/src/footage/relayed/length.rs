@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use super::tags;
 use crate::decode::arguments;
+use crate::demux::flv::tag;
 use crate::demux::sniff::Container;
 use crate::error::JobError;
 use crate::footage::studio::{Feed, Studio};
@@ -112,7 +112,7 @@ async fn last_tag(relay: &Relay, info: &MediaInfo) -> Result<Option<u64>, JobErr
             outcome::of_storage(relay.seen())?;
             return Ok(None);
         };
-        if let Some(last) = tags::last_picture(&tail) {
+        if let Some(last) = tag::last_picture(&tail) {
             let length = last.saturating_sub(info.start_ms);
             // One that ends before it starts began to count anew on the way.
             return Ok((length > 0).then(|| length + lasting(1, info.fps)));

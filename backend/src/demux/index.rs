@@ -1,6 +1,6 @@
 //! Decides which samples a moment needs, out of a list of all that are known, in decoding order.
 
-use super::super::movie::{Aim, Sample, Want};
+use super::movie::{Aim, Sample, Want};
 
 /// The most samples that are indexed: 18 hours at 60 frames a second. Kept in columns of 26 bytes a sample.
 pub(super) const MAX_SAMPLES: usize = 4_000_000;
@@ -64,6 +64,23 @@ impl Index {
 
     pub(super) fn has_keys(&self) -> bool {
         !self.keys.is_empty()
+    }
+
+    /// Pictures a second, of so many ticks a second; 0 if there are too few.
+    pub(super) fn rate(&self, timescale: u32) -> f64 {
+        let (Some(first), Some(last)) = (self.dts.first(), self.dts.last()) else { return 0.0 };
+        let ticks = last.saturating_sub(*first);
+        if ticks > 0 { (self.len() - 1) as f64 * f64::from(timescale) / ticks as f64 } else { 0.0 }
+    }
+
+    /// When the first keyframe is shown.
+    pub(super) fn first_key(&self) -> Option<i64> {
+        self.keys.first().map(|place| self.pts(*place as usize))
+    }
+
+    /// When the last picture is decoded.
+    pub(super) fn last_dts(&self) -> Option<i64> {
+        self.dts.last().copied()
     }
 
     /// See [`Index::least_shift`].

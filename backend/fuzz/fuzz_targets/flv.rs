@@ -1,0 +1,18 @@
+//! Any bytes as a Flash video.
+#![no_main]
+#![allow(dead_code)]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../src"]
+mod engine {
+    pub mod demux;
+    pub mod digest;
+    pub mod plan;
+}
+use engine::{demux, digest, plan};
+
+#[path = "../drive.rs"]
+mod drive;
+
+fuzz_target!(|bytes: &[u8]| drive::flv(bytes));
