@@ -43,6 +43,9 @@ pub struct MediaInfo {
     pub frames: u64,
     /// Frames a second on average; 0 if not known.
     pub fps: f64,
+    /// How long its first pictures are shown, each, in milliseconds; 0 if they do not say. Of a stream without times this is
+    /// the rate that its own headers tell.
+    pub picture_ms: f64,
     /// Whether its pictures are made of two fields.
     pub interlaced: bool,
     /// Whether there is sound.
@@ -170,9 +173,18 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
         start_ms: millis(&report.format.start_time).unwrap_or(0),
         frames: stream.nb_frames.parse().unwrap_or(0),
         fps: rate(&stream.avg_frame_rate).or_else(|| rate(&stream.r_frame_rate)).unwrap_or(0.0),
+        picture_ms: picture_ms(stream.index, &report.packets),
         interlaced: matches!(stream.field_order.as_str(), "tt" | "bb" | "tb" | "bt"),
         has_audio: report.streams.iter().any(|stream| stream.codec_type == "audio"),
     })
+}
+
+/// The mean of what the packets of a stream say.
+fn picture_ms(stream: u32, packets: &[Packet]) -> f64 {
+    let own = packets.iter().filter(|packet| packet.stream_index == stream);
+    let secs: Vec<f64> = own.filter_map(|packet| packet.duration_time.parse().ok()).collect();
+    let mean = secs.iter().sum::<f64>() * 1000.0 / secs.len() as f64;
+    if mean.is_finite() && mean > 0.0 { mean } else { 0.0 }
 }
 
 /// Reads ffprobe's report of the last packets of one stream: when the last of its pictures ends, in milliseconds.
@@ -276,6 +288,7 @@ mod tests {
                 start_ms: 0,
                 frames: 0,
                 fps: 24.0,
+                picture_ms: 0.0,
                 interlaced: false,
                 has_audio: false,
             }
@@ -354,6 +367,22 @@ mod tests {
         let info =
             plain(&json!({"duration": "N/A", "avg_frame_rate": "0/0", "r_frame_rate": "90000/1"})).unwrap();
         assert_eq!((info.duration_ms, info.fps), (0, 0.0));
+    }
+
+    #[test]
+    fn pictures_say_how_long_they_are_shown() {
+        let packet = |stream: u32, duration: &str| json!({"stream_index": stream, "duration_time": duration});
+        for (packets, expected) in [
+            (vec![], 0.0),
+            (vec![packet(0, "0.040000"), packet(1, "7.0"), packet(0, "0.060000"), packet(0, "N/A")], 50.0),
+            (vec![packet(0, "nan"), packet(0, "0.040000")], 0.0),
+            (vec![packet(0, "-1")], 0.0),
+        ] {
+            let stream = json!({"codec_type": "video", "codec_name": "h264", "width": 64, "height": 36});
+            let report = json!({"streams": [stream], "packets": packets}).to_string();
+            let found = read(report.as_bytes()).unwrap().picture_ms;
+            assert!((found - expected).abs() < 1e-9, "{found} ms of {packets:?}");
+        }
     }
 
     #[test]

@@ -167,7 +167,7 @@ pub fn probe(input: Input<'_>) -> Vec<String> {
          stream=index,codec_type,codec_name,codec_tag_string,width,height,sample_aspect_ratio,color_space,\
          color_transfer,field_order,avg_frame_rate,r_frame_rate,duration,nb_frames:\
          stream_disposition=attached_pic,still_image,default:stream_tags=rotate,enc_key_id:\
-         stream_side_data=side_data_type,rotation:packet=stream_index:packet_side_data=side_data_type"
+         stream_side_data=side_data_type,rotation:packet=stream_index,duration_time:packet_side_data=side_data_type"
             .into(),
     );
     list.extend(words("-read_intervals"));

@@ -47,6 +47,7 @@ impl Relayed {
         length_ms: Option<u64>,
     ) -> Result<Self, JobError> {
         let mut info = probed(&studio, &relay, container).await?;
+        info.fps = length::rate(container, &info);
         info.duration_ms = match length_ms {
             Some(length_ms) => length_ms,
             None => length::measure(&studio, &relay, container, &info).await?,

@@ -63,6 +63,12 @@ fn about(one: u64, other: u64) -> bool {
     one.abs_diff(other) <= (one / 50).max(500)
 }
 
+/// Frames a second. Of a bare stream ffprobe's averages are its demuxer's guess.
+pub(super) fn rate(container: Container, info: &MediaInfo) -> f64 {
+    let is_bare = container == Container::Mpegvideo && info.picture_ms > 0.0;
+    if is_bare { 1000.0 / info.picture_ms } else { info.fps }
+}
+
 /// How long so many frames last, in milliseconds.
 fn lasting(frames: u64, fps: f64) -> u64 {
     if fps > 0.0 { (frames as f64 * 1000.0 / fps) as u64 } else { 0 }
@@ -89,7 +95,7 @@ pub(super) async fn measure(
         Doubt::Count if relay.total() <= COUNTED_BYTES => {
             let words = arguments::count_packets(feed.input(), info.stream);
             let report = ask(studio, feed, &words).await?;
-            report.and_then(|report| probe::count(&report)).map(|count| lasting(count, info.fps))
+            report.and_then(|report| probe::count(&report)).map(|count| lasting(count, rate(container, info)))
         }
         // One that is larger would take too long.
         Doubt::None | Doubt::Count => None,
