@@ -3,8 +3,6 @@
 //! Nothing that a user chose is among them. ffmpeg only decodes and makes smaller: what comes out is raw frames. It
 //! reads either a digest, a small file of our own making on standard input, or the relay's one address.
 
-use std::fmt::Write as _;
-
 use glimpse_contract::limits;
 
 use crate::decode::codecs::DECODERS;
@@ -321,17 +319,26 @@ pub fn decode(
     if let (Seek::Exact(ms), 1..) = (frames.seek, run_up_ms) {
         chain = format!("trim=start={},", seconds(ms.min(run_up_ms)));
     }
-    if let Some(fps) = frames.fps {
-        // Thinned out before anything is computed; from zero, wherever the seek landed.
-        let _ = if frames.seek == Seek::All {
-            write!(chain, "fps={fps:.6}:start_time=0,")
-        } else {
-            write!(chain, "setpts=PTS-STARTPTS,fps={fps:.3},")
-        };
-    }
+    let (before, behind) = frames.fps.map(|fps| paced(info, fps, frames.seek)).unwrap_or_default();
+    chain += &before;
     chain += &filters(info, tone_map, frames.size, Care::Full, "");
+    chain += &behind;
     writing(&mut list, chain, frames.count);
     list
+}
+
+/// What makes `fps` frames a second, before and behind all that is computed: frames are left out before it and repeated
+/// behind it. From zero, wherever the seek landed.
+fn paced(info: &MediaInfo, fps: f64, seek: Seek) -> (String, String) {
+    let from_zero = if seek == Seek::All { ":start_time=0" } else { "" };
+    let start = if seek == Seek::All { "" } else { "setpts=PTS-STARTPTS," };
+    // Two fields may count as two pictures.
+    let own = if info.interlaced { info.fps / 2.0 } else { info.fps };
+    if own <= 0.0 || fps <= own {
+        return (format!("{start}fps={fps:.6}{from_zero},"), String::new());
+    }
+    let before = if info.interlaced { format!("fps={own:.6}{from_zero},") } else { String::new() };
+    (format!("{start}{before}"), format!(",fps={fps:.6}{from_zero}"))
 }
 
 fn seconds(ms: u64) -> String {

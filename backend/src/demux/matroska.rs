@@ -22,8 +22,6 @@ mod search;
 mod track;
 mod video;
 
-use std::ops::Range;
-
 use glimpse_contract::{Code, limits};
 
 use self::clock::Clock;
@@ -322,17 +320,9 @@ fn survive_within(bytes: &[u8], limits: Limits) {
 fn merged<T>(result: Result<T, Fault>) -> Result<T, Fault> {
     let Err(Fault::Missing(mut ranges)) = result else { return result };
     ranges.retain(|range| range.start < range.end);
-    ranges.sort_unstable_by_key(|range| range.start);
-    let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    if merged.is_empty() {
+    if ranges.is_empty() {
         // Nothing that could be read would help.
         return Err(Fault::Refused(Code::Truncated));
     }
-    Err(Fault::Missing(merged))
+    Err(Fault::all_missing(ranges))
 }

@@ -82,7 +82,7 @@ fn decodes_a_snippet_like_this() {
     let line = line(&decode(Container::Mpegts, URL, &info(), false, &snippet));
     assert!(line.contains("-f mpegts -ss 0.000 -i"), "{line}");
     assert!(
-        line.contains("-vf trim=start=0.500,setpts=PTS-STARTPTS,fps=15.000,scale=640:360:flags=bicubic,"),
+        line.contains("-vf trim=start=0.500,setpts=PTS-STARTPTS,fps=15.000000,scale=640:360:flags=bicubic,"),
         "{line}"
     );
     assert!(line.contains("-frames:v 15") && !line.contains("drefs"), "{line}");
@@ -164,4 +164,25 @@ fn f1_f2_every_read_is_confined() {
             );
         }
     }
+}
+
+#[test]
+fn frames_are_left_out_before_the_work_and_repeated_behind_it() {
+    let chain = |interlaced, fps, seek| {
+        let info = MediaInfo { interlaced, fps: 30.0, ..info() };
+        let list = decode(Container::Mpegts, URL, &info, false, &Frames { seek, fps: Some(fps), ..frames() });
+        let at = list.iter().position(|word| word == "-vf").unwrap();
+        list[at + 1].replace("scale=640:360:flags=bicubic", "SCALE").replace("setsar=1,format=rgb24", "RGB")
+    };
+    let (thin, thick) =
+        ("setpts=PTS-STARTPTS,fps=2.000000,SCALE,RGB", "setpts=PTS-STARTPTS,SCALE,RGB,fps=48.000000");
+    assert_eq!(chain(false, 2.0, Seek::Start), thin);
+    assert_eq!(chain(false, 48.0, Seek::Start), thick);
+    let deinterlaced = "estdif=mode=frame:deint=interlaced,SCALE,RGB";
+    assert_eq!(
+        chain(true, 48.0, Seek::Start),
+        format!("setpts=PTS-STARTPTS,fps=15.000000,{deinterlaced},fps=48.000000")
+    );
+    let swept = format!("fps=15.000000:start_time=0,{deinterlaced},fps=48.000000:start_time=0");
+    assert_eq!(chain(true, 48.0, Seek::All), swept);
 }
