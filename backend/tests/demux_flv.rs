@@ -233,9 +233,20 @@ fn what_is_not_read_here_is_left_to_the_relay() {
     let mut sizeless = whole.clone();
     let at = sizeless.windows(5).position(|word| word == b"width").unwrap();
     sizeless[at] = b'W';
-    for (name, film) in
-        [("Sorenson", old), ("sound", sound), ("no size", sizeless), ("a head", whole[..13].to_vec())]
-    {
+    // Behind the film the tags of another one: its decoder would have to be configured anew.
+    let other = make(folder.path(), "other.flv", &format!("-f lavfi -i testsrc2=s=64x36:d=1 {H264}"));
+    let joined = [&whole[..], &other[13..]].concat();
+    let mut damaged = whole.clone();
+    let at = damaged.windows(5).position(|five| five == b"\x17\0\0\0\0").unwrap();
+    damaged[at + 5] = 9;
+    for (name, film) in [
+        ("another configuration", joined),
+        ("a damaged one", damaged),
+        ("Sorenson", old),
+        ("sound", sound),
+        ("no size", sizeless),
+        ("a head", whole[..13].to_vec()),
+    ] {
         let source = Bytes::from(film);
         let mut known = Known::new(source.len() as u64);
         known.learn(0, &source);

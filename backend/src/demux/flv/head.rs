@@ -4,7 +4,7 @@ use bytes::Bytes;
 use glimpse_contract::limits;
 
 use super::Place;
-use super::find::{Seen, look};
+use super::find::{AHEAD, Seen, look};
 use super::tag::{HEAD_BYTES, Kind, Picture};
 use crate::demux::known::{Fault, Known};
 
@@ -42,7 +42,7 @@ pub(super) fn read(known: &Known) -> Result<Head, Fault> {
     let (mut at, mut zero) = (FIRST, None);
     let (mut has_audio, mut script, mut configuration) = (false, Script::default(), None);
     for _ in 0..MAX_TAGS {
-        let Some(Seen { tag, picture }) = look(known, at, super::find::AHEAD)? else { break };
+        let Some(Seen { tag, picture }) = look(known, at, AHEAD)? else { break };
         let body = at + HEAD_BYTES as u64;
         let time = tag.time_ms.cast_signed();
         // What only configures has any time, often none.
@@ -125,7 +125,8 @@ mod tests {
         let mut odd = Script::default();
         odd.read(&[fact("width", f64::NAN), fact("height", 720.0), fact("framerate", -1.0)].concat());
         assert_eq!((odd.size(), odd.fps()), (None, 0.0));
-        odd.read(b"\0\x05width\0\x40");
-        assert_eq!(Script::default().size(), None);
+        let mut cut = Script::default();
+        cut.read(&[&fact("height", 720.0)[..], b"\0\x05width\0\x40"].concat());
+        assert_eq!((cut.size(), cut.height), (None, Some(720.0)));
     }
 }
