@@ -9,7 +9,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::demux::known::{Fault, Known};
-use crate::demux::movie::{Sample, Track};
+use crate::demux::movie::{Sample, Track, UPRIGHT};
 use crate::demux::reference;
 
 /// Ticks a second of a digest, and so of a slot.
@@ -198,8 +198,6 @@ fn full(out: &mut BytesMut, kind: [u8; 4], version: u8, flags: u32, fill: impl F
     });
 }
 
-const UNITY: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
-
 /// What a digest's header is about.
 struct Plan<'a> {
     track: &'a Track,
@@ -220,7 +218,7 @@ fn movie(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
         }
         out.put_u16(0x100);
         out.put_bytes(0, 10);
-        for number in UNITY {
+        for number in UPRIGHT {
             out.put_i32(number);
         }
         out.put_bytes(0, 24);
@@ -361,7 +359,7 @@ mod tests {
             codec: "h264",
             timescale: 1000,
             entries: vec![Bytes::from_static(b"\0\0\0\x08avc1")],
-            matrix: UNITY,
+            matrix: UPRIGHT,
             display: [0; 2],
             duration: 0,
             fps: 0.0,

@@ -15,7 +15,7 @@ use self::find::{Finder, Stop};
 use self::tag::Kind;
 use super::index::{Index, Shown};
 use super::known::{Fault, Known};
-use super::movie::{Movie, Sample, Track, Want};
+use super::movie::{Movie, Sample, Track, UPRIGHT, Want};
 use super::mp4;
 
 /// Ticks a second: a tag's time is in milliseconds.
@@ -26,8 +26,6 @@ const WHOLE: u64 = 8 * 1024 * 1024;
 const TAILS: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
 /// How long a picture is shown where nothing tells, in milliseconds.
 const PICTURE_MS: i64 = 40;
-/// A matrix that changes nothing: ISO 14496-12, 8.3.2.
-const IDENTITY: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
 /// A file whose head was read.
 #[derive(Debug)]
@@ -111,7 +109,7 @@ fn open_within(known: &Known, whole: u64) -> Result<Flv, Fault> {
         codec,
         timescale: TIMESCALE,
         entries: vec![entry],
-        matrix: IDENTITY,
+        matrix: UPRIGHT,
         display: [0; 2],
         duration,
         fps,

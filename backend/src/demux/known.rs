@@ -25,6 +25,21 @@ pub enum Fault {
     Foreign(&'static str),
 }
 
+/// Keeps what is missing apart from the rest, so that all of it is asked for at once.
+///
+/// # Errors
+/// Any other fault.
+pub fn held<T>(result: Result<T, Fault>, missing: &mut Vec<Range<u64>>) -> Result<Option<T>, Fault> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Fault::Missing(ranges)) => {
+            missing.extend(ranges);
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
 impl Fault {
     /// What is missing for several questions at once: in order, and nothing twice.
     pub fn all_missing(mut gaps: Vec<Range<u64>>) -> Self {

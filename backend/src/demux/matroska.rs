@@ -31,7 +31,7 @@ use self::find::Finder;
 use self::header::Head;
 use self::index::Index;
 use self::resync::Place;
-use super::known::{Fault, Known};
+use super::known::{Fault, Known, held};
 use super::movie::{Aim, Movie, Sample, Track, Want};
 
 /// How large files may be to be read through.
@@ -100,9 +100,9 @@ fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
 
     // All that is still missing is asked for at once.
     let mut missing = Vec::new();
-    let opening = find::held(opening::read(known, reader, first, chosen.has_audio), &mut missing)?;
+    let opening = held(opening::read(known, reader, first, chosen.has_audio), &mut missing)?;
     let tail = match (&index, declared) {
-        (None, None) => find::held(tail(known, reader, first), &mut missing)?.flatten(),
+        (None, None) => held(tail(known, reader, first), &mut missing)?.flatten(),
         _ => None,
     };
     let Some(opening) = opening.filter(|_| missing.is_empty()) else { return Err(Fault::Missing(missing)) };
@@ -252,7 +252,7 @@ impl Matroska {
         let mut runs = vec![Vec::new(); wants.len()];
         let mut lost = Vec::new();
         for (place, want) in wants.iter().enumerate() {
-            match find::held(finder.by_cues(want), &mut missing)? {
+            match held(finder.by_cues(want), &mut missing)? {
                 Some(Some(run)) => runs[place] = run,
                 Some(None) => lost.push(place),
                 None => {}
@@ -260,7 +260,7 @@ impl Matroska {
         }
         let searched: Vec<Want> = lost.iter().filter_map(|place| wants.get(*place).copied()).collect();
         if !searched.is_empty()
-            && let Some(found) = find::held(finder.by_search(&searched), &mut missing)?
+            && let Some(found) = held(finder.by_search(&searched), &mut missing)?
         {
             for (place, run) in lost.into_iter().zip(found) {
                 runs[place] = run;

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use super::known::{Fault, Known};
 
+/// A matrix that changes nothing: ISO 14496-12, 8.3.2.
+pub const UPRIGHT: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
+
 /// What is known of the video track that is shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Track {

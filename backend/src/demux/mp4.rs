@@ -11,7 +11,6 @@ mod entry;
 mod fragment;
 mod fragmented;
 mod hints;
-
 mod layout;
 mod moov;
 mod seek;
@@ -23,7 +22,7 @@ use glimpse_contract::{Code, limits};
 use self::fragment::Run;
 use self::seek::Fragments;
 use super::index::{Index, Shown};
-use super::known::{Fault, Known};
+use super::known::{Fault, Known, held};
 use super::movie::{Movie, Sample, Track, Want};
 
 /// A file of this family whose index was read.
@@ -169,11 +168,7 @@ impl Movie for Mp4 {
         let mut look = seek::MAX_LOOK;
         let (mut runs, mut missing) = (Vec::with_capacity(wants.len()), Vec::new());
         for want in wants {
-            match fragments.run(known, *want, &mut look) {
-                Ok(run) => runs.push(run),
-                Err(Fault::Missing(gaps)) => missing.extend(gaps),
-                Err(fault) => return Err(fault),
-            }
+            runs.extend(held(fragments.run(known, *want, &mut look), &mut missing)?);
         }
         if missing.is_empty() { Ok(runs) } else { Err(Fault::all_missing(missing)) }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Place;
 use super::tag::{HEAD_BYTES, Kind, LOOK_BYTES, Picture, Tag, tags};
 use crate::demux::index::{Index, Shown};
-use crate::demux::known::{Fault, Known};
+use crate::demux::known::{Fault, Known, held};
 use crate::demux::movie::{Aim, Sample, Want};
 
 /// How much is fetched to read on.
@@ -100,11 +100,7 @@ impl Finder {
         let (mut runs, mut missing) = (Vec::with_capacity(wants.len()), Vec::new());
         let mut left = MAX_LOOK;
         for want in wants {
-            match self.run(known, *want, budget, &mut left) {
-                Ok(run) => runs.push(run),
-                Err(Fault::Missing(gaps)) => missing.extend(gaps),
-                Err(fault) => return Err(fault),
-            }
+            runs.extend(held(self.run(known, *want, budget, &mut left), &mut missing)?);
         }
         if !missing.is_empty() {
             return Err(Fault::all_missing(missing));
@@ -133,9 +129,12 @@ impl Finder {
             let mut index = self.gather(known, place, stop)?;
             index.place(self.shown, self.picture);
             let samples = index.run(want);
-            let is_late = samples.first().is_none_or(|key| key.pts > want.from);
-            let is_first = place.at <= self.first.at;
-            if !is_late || (is_near && !samples.is_empty()) || is_first || (is_near && back > 0) {
+            let is_found = if is_near {
+                !samples.is_empty() || back > 0
+            } else {
+                samples.first().is_some_and(|key| key.pts <= want.from)
+            };
+            if is_found || place.at <= self.first.at {
                 return Ok(samples);
             }
         }
@@ -172,15 +171,14 @@ impl Finder {
     /// What is missing; [`Fault::Foreign`] where the decoder would have to be configured anew.
     pub(super) fn gather(&self, known: &Known, from: Place, stop: Stop) -> Result<Index, Fault> {
         let (mut index, mut at) = (Index::default(), from.at);
-        let most = match stop {
-            Stop::End => u64::MAX,
-            Stop::Keyframe(_, most) => most,
-            Stop::Moment(_) => MAX_STRETCH,
-        };
         loop {
             let come = at - from.at;
-            if come > most && !(matches!(stop, Stop::Keyframe(..)) && index.has_keys() && come <= MAX_STRETCH)
-            {
+            let most = match stop {
+                Stop::End => u64::MAX,
+                Stop::Keyframe(_, budget) if !index.has_keys() => budget,
+                Stop::Keyframe(..) | Stop::Moment(_) => MAX_STRETCH,
+            };
+            if come > most {
                 break;
             }
             let Some(Seen { tag, picture }) = look(known, at, (come / 2).clamp(AHEAD, MAX_AHEAD))? else {

@@ -1,7 +1,7 @@
 //! Decides where tags lie in a Flash video and what pictures are in them. Pure.
 //!
 //! Each tag has its time, and repeats its size behind itself, so that tags are found from any place on. Adobe Flash Video
-//! File Format Specification 10.1, annex E; HEVC, AV1 and VP9 by Enhanced RTMP v1,
+//! File Format Specification 10.1, annex E; HEVC and AV1 by Enhanced RTMP v1,
 //! <https://veovera.org/docs/enhanced/enhanced-rtmp-v1>.
 
 /// Type, size, time and stream of a tag.

@@ -173,18 +173,6 @@ impl Finder<'_> {
     }
 }
 
-/// Keeps what is missing apart from the rest, so that all of it is asked for at once.
-pub(super) fn held<T>(result: Result<T, Fault>, missing: &mut Vec<Range<u64>>) -> Result<Option<T>, Fault> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(Fault::Missing(ranges)) => {
-            missing.extend(ranges);
-            Ok(None)
-        }
-        Err(other) => Err(other),
-    }
-}
-
 /// The part of `bytes` that `part` of `whole` has.
 pub(super) fn share(part: i64, whole: i64, bytes: u64) -> u64 {
     if part <= 0 || whole <= 0 {

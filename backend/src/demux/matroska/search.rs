@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use super::cluster::{Step, Walk};
-use super::find::{CLUSTER_HEAD, Finder, MAX_STRETCH, MIN_KEYFRAME, MIN_MORE, held, share};
+use super::find::{CLUSTER_HEAD, Finder, MAX_STRETCH, MIN_KEYFRAME, MIN_MORE, share};
 use super::resync::{self, Found, Place};
 use super::run::Run;
-use crate::demux::known::Fault;
+use crate::demux::known::{Fault, held};
 use crate::demux::movie::{Aim, Sample, Want};
 
 /// The most that is read to find keyframes for all wants together: what a job has room for beside its decoder.

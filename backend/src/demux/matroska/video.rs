@@ -3,9 +3,7 @@
 
 use super::ebml::{children, float, uint};
 use super::id;
-
-/// The plain matrix of a track header, ISO 14496-12, 8.3.2.
-pub(super) const UPRIGHT: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
+use crate::demux::movie::UPRIGHT;
 
 /// What `Video` says.
 #[derive(Debug, Clone, PartialEq, Default)]

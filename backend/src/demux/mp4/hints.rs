@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::super::known::{Fault, Known};
+use super::super::known::{Fault, Known, held};
 use super::boxes::{self, Fields, child, children};
 use super::edits::rescale;
 use super::layout::MAX_INDEX;
@@ -56,11 +56,7 @@ pub(super) fn segments(
     let (mut end, mut until) = ends(&read);
     let (mut missing, mut inner) = (Vec::new(), Vec::new());
     for place in read.iter().flat_map(|index| &index.nested).take(MAX_NESTED) {
-        match nested(known, place, timescale) {
-            Ok(index) => inner.extend(index),
-            Err(Fault::Missing(gaps)) => missing.extend(gaps),
-            Err(fault) => return Err(fault),
-        }
+        inner.extend(held(nested(known, place, timescale), &mut missing)?.flatten());
     }
     if !missing.is_empty() {
         return Err(Fault::all_missing(missing));

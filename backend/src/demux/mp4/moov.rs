@@ -3,6 +3,7 @@
 use glimpse_contract::{Code, limits};
 
 use super::super::known::Fault;
+use super::super::movie::UPRIGHT;
 use super::boxes::{Fields, child, children};
 use super::edits;
 use super::entry::{self, Entry, Picture};
@@ -10,9 +11,6 @@ use super::tables;
 
 /// The most sample descriptions of a track that are read.
 const MAX_DESCRIPTIONS: usize = 64;
-
-/// A matrix that changes nothing: ISO 14496-12, 8.3.2.
-const IDENTITY: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
 /// The movie, read as far as one track needs it.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
         return refused(Code::TooManyStreams);
     }
     let (timescale, length, movie_matrix) =
-        child(moov, *b"mvhd").and_then(movie_header).unwrap_or((1, 0, IDENTITY));
+        child(moov, *b"mvhd").and_then(movie_header).unwrap_or((1, 0, UPRIGHT));
     let mut traks: Vec<_> = bodies.into_iter().filter_map(read_trak).collect();
     let heard = traks.iter().filter(|trak| trak.is_video || trak.is_audio);
     let wait = heard.map(|trak| edits::wait(trak.elst)).min().unwrap_or(0);
@@ -143,7 +141,7 @@ fn movie_header(body: &[u8]) -> Option<(u32, u64, [i32; 9])> {
     let mut fields = Fields(body);
     let (timescale, length) = clock(&mut fields)?;
     fields.take(16)?;
-    Some((timescale, length, read_matrix(&mut fields).unwrap_or(IDENTITY)))
+    Some((timescale, length, read_matrix(&mut fields).unwrap_or(UPRIGHT)))
 }
 
 /// Time scale and length as both headers have them, from the beginning on. All ones mean an unknown length.
@@ -162,7 +160,7 @@ fn read_matrix(fields: &mut Fields<'_>) -> Option<[i32; 9]> {
         *number = fields.i32()?;
     }
     // Some writers leave it empty.
-    Some(if matrix.iter().all(|number| *number == 0) { IDENTITY } else { matrix })
+    Some(if matrix.iter().all(|number| *number == 0) { UPRIGHT } else { matrix })
 }
 
 /// The track's matrix, and the movie's after it. The last column has 30 bits after the point, the others 16.
@@ -185,7 +183,7 @@ fn read_trak(body: &[u8]) -> Option<Trak<'_>> {
     fields.take(if version == 1 { 16 } else { 8 })?;
     let id = fields.u32()?;
     fields.take(if version == 1 { 28 } else { 24 })?;
-    let matrix = read_matrix(&mut fields).unwrap_or(IDENTITY);
+    let matrix = read_matrix(&mut fields).unwrap_or(UPRIGHT);
     let display = [fields.u32().unwrap_or(0), fields.u32().unwrap_or(0)];
     let mdia = child(body, *b"mdia")?;
     let handler = child(mdia, *b"hdlr").and_then(|body| body.get(8..12));
@@ -430,8 +428,8 @@ mod tests {
     #[test]
     fn matrices_are_put_together() {
         let turn = [0, 0x1_0000, 0, -0x1_0000, 0, 0, 0, 0, 0x4000_0000];
-        assert_eq!(combine(turn, IDENTITY), turn);
-        assert_eq!(combine(IDENTITY, turn), turn);
+        assert_eq!(combine(turn, UPRIGHT), turn);
+        assert_eq!(combine(UPRIGHT, turn), turn);
         assert_eq!(combine(turn, turn), [-0x1_0000, 0, 0, 0, -0x1_0000, 0, 0, 0, 0x4000_0000]);
         assert_eq!(combine([i32::MIN; 9], [i32::MIN; 9]).len(), 9);
     }

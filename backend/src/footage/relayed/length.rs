@@ -95,7 +95,7 @@ pub(super) async fn measure(
         Doubt::Count if relay.total() <= COUNTED_BYTES => {
             let words = arguments::count_packets(feed.input(), info.stream);
             let report = ask(studio, feed, &words).await?;
-            report.and_then(|report| probe::count(&report)).map(|count| lasting(count, rate(container, info)))
+            report.and_then(|report| probe::count(&report)).map(|count| lasting(count, info.fps))
         }
         // One that is larger would take too long.
         Doubt::None | Doubt::Count => None,
