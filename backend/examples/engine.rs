@@ -160,7 +160,7 @@ fn tools() -> anyhow::Result<Tools> {
         let wanted = std::env::var(name).unwrap_or_else(|_| default.to_owned());
         resolve(&wanted, &path).with_context(|| format!("{name} names no program"))
     };
-    Ok(Tools { ffmpeg: find("GLIMPSE_FFMPEG", "ffmpeg")?, ffprobe: find("GLIMPSE_FFPROBE", "ffprobe")? })
+    Ok(Tools::new(find("GLIMPSE_FFMPEG", "ffmpeg")?, find("GLIMPSE_FFPROBE", "ffprobe")?, None))
 }
 
 /// CPU in seconds that this process, or its children, took.
@@ -233,6 +233,7 @@ async fn main() -> anyhow::Result<()> {
         received_ms: 0,
         message: None,
         receives: 1,
+        sent_ms: 0,
     };
     let head = Head { etag: job.etag.clone(), bytes, content_type: "video/mp4".into(), ..Head::default() };
     let store = Arc::new(Bucket {

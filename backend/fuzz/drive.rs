@@ -13,6 +13,10 @@ use super::plan;
 const HEAD: usize = 48;
 /// No file of a fuzzer's size needs more.
 const MAX_ROUNDS: usize = 3000;
+/// The most steps that one round of one question may take, and the most for each byte of the file and each want: each
+/// byte is a sample, is indexed, and is looked at again for what is wanted.
+const STEPS: u64 = 2_000;
+const STEPS_PER_BYTE: u64 = 16;
 
 /// Any bytes as an MP4.
 pub(crate) fn mp4(bytes: &[u8]) {
@@ -124,7 +128,7 @@ pub(crate) fn drive<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: 
     let source = Bytes::copy_from_slice(bytes);
     let mut known = Known::new(source.len() as u64);
     known.learn(0, &source.slice(..source.len().min(HEAD)));
-    let Some(movie) = ask(&source, &mut known, open) else { return };
+    let Some(movie) = ask_within(1, &source, &mut known, open) else { return };
     let track = movie.track();
     assert!(track.timescale > 0 && track.duration >= 0 && track.fps >= 0.0 && track.fps.is_finite());
     assert!(!track.entries.is_empty());
@@ -138,7 +142,9 @@ pub(crate) fn drive<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: 
             wants.extend([Aim::Keyframe, Aim::Exact].map(|aim| Want { from, until, aim }));
         }
     }
-    let Some(runs) = ask(&source, &mut known, |known| movie.runs(known, &wants)) else { return };
+    let questions = wants.len() as u64;
+    let runs = ask_within(questions, &source, &mut known, |known| movie.runs(known, &wants));
+    let Some(runs) = runs else { return };
     assert_eq!(runs.len(), wants.len());
     for (run, want) in runs.iter().zip(&wants) {
         assert!(run.first().is_none_or(|sample| sample.key), "begins without a keyframe: {want:?}");
@@ -148,6 +154,23 @@ pub(crate) fn drive<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: 
             assert!(usize::from(sample.entry) < track.entries.len());
         }
     }
+}
+
+/// As [`ask`], of so many wants, and holds each round to its steps: what a file costs follows from its bytes.
+fn ask_within<T>(
+    wants: u64,
+    source: &Bytes,
+    known: &mut Known,
+    question: impl Fn(&Known) -> Result<T, Fault>,
+) -> Option<T> {
+    ask(source, known, |known| {
+        let before = known.budget().used();
+        let answer = question(known);
+        let steps = known.budget().used() - before;
+        let most = wants * (STEPS + STEPS_PER_BYTE * source.len() as u64);
+        assert!(steps <= most, "{steps} steps of {} bytes and {wants} wants", source.len());
+        answer
+    })
 }
 
 pub(crate) fn ask<T>(

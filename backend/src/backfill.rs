@@ -69,6 +69,55 @@ struct Tally {
     ignored: u32,
 }
 
+/// Records every video of a batch that has no outcome as failed: what was left when each was tried by itself.
+pub async fn give_up<S: Store>(workshop: &Workshop<S>, batch: &Value) -> Answer {
+    let result = match read(batch) {
+        Ok((batch, before_ms)) => given_up(workshop, &batch, before_ms).await,
+        Err(error) => Err(error),
+    };
+    Answer { result, tainted: false }
+}
+
+async fn given_up<S: Store>(
+    workshop: &Workshop<S>,
+    batch: &Batch,
+    before_ms: u64,
+) -> Result<Value, JobError> {
+    let (mut tally, mut failed) = (Tally::default(), Vec::new());
+    for item in &batch.items {
+        let Some(job) = job_of(item) else {
+            tally.ignored += 1;
+            continue;
+        };
+        match standing(workshop, &job).await? {
+            Some(over) if stays(&over, before_ms) => {
+                tally.kept += 1;
+                continue;
+            }
+            // The older outcome is better than none.
+            Some(_) => {}
+            None => workshop.record_failure(&job, Code::Internal).await?,
+        }
+        failed.push(job.video.to_string());
+    }
+    info!(
+        metric = "backfill_given_up",
+        kept = tally.kept,
+        ignored = tally.ignored,
+        failed = failed.len(),
+        "backfill"
+    );
+    if failed.is_empty() {
+        return serde_json::to_value(tally).map_err(JobError::internal);
+    }
+    Err(JobError::internal(format!("failed: {}", failed.join(" "))))
+}
+
+/// Whether the outcome that there is stays.
+fn stays(over: &Standing, before_ms: u64) -> bool {
+    over.manifest.is_deleted() || over.manifest.timings.committed >= before_ms
+}
+
 /// Works through a batch until `deadline`.
 pub async fn answer<S: Store>(workshop: &Workshop<S>, batch: &Value, deadline: Instant) -> Answer {
     let (batch, before_ms) = match read(batch) {
@@ -124,8 +173,7 @@ async fn due<S: Store>(
         Ok(standing) => standing,
         Err(error) => return (Err(error), false),
     };
-    let stays = |over: &Standing| over.manifest.is_deleted() || over.manifest.timings.committed >= before_ms;
-    if standing.as_ref().is_some_and(stays) {
+    if standing.as_ref().is_some_and(|over| stays(over, before_ms)) {
         return (Ok(Done::Already), false);
     }
     let report = Box::pin(workshop.run_over(job, standing.as_ref(), deadline)).await;
@@ -169,5 +217,6 @@ fn job_of(item: &Item) -> Option<Job> {
         received_ms: item.last_modified.saturating_mul(1000),
         message: None,
         receives: 1,
+        sent_ms: 0,
     })
 }

@@ -74,14 +74,16 @@ impl<S: Store> Cameras for Rental<S> {
         };
         // Another object under the same key is not the video that the manifest is about.
         if head.etag != manifest.source.etag {
-            return Err(JobError::Refused(Code::SourceGone));
+            return Err(JobError::Superseded);
         }
+        let source = &manifest.source;
+        let shown = Size { width: source.width, height: source.height };
         let studio = Studio::new(&self.tools, &self.patience, deadline);
         let reader = Arc::new(Reader::new(Arc::clone(&self.store), key, head.etag, head.bytes));
         let open = async {
             let (known, container) = reader.begin().await?;
             match Digested::open(studio.clone(), Arc::clone(&reader), known, container).await {
-                Ok(digested) => Ok(Way::Digested(Box::new(digested))),
+                Ok(digested) => Ok(Way::Digested(Box::new(digested.shown_in(shown)))),
                 Err(Stop::Job(error)) => Err(error),
                 Err(Stop::Foreign(_)) => {
                     relayed(&studio, &reader, self.random, manifest.source.duration_ms).await
@@ -89,10 +91,9 @@ impl<S: Store> Cameras for Rental<S> {
             }
         };
         let way = in_time(deadline, open).await?;
-        let source = &manifest.source;
         Ok(Lens {
             way: Mutex::new(way),
-            shown: Size { width: source.width, height: source.height },
+            shown,
             fps: source.fps,
             poster_ms: manifest.poster_ms,
             duration_ms: source.duration_ms,
@@ -131,11 +132,12 @@ impl<S: Store> Lens<S> {
         if let Way::Digested(digested) = &mut *way {
             let taken = match what {
                 What::Still(at_ms) => digested.still(at_ms, size).await.map(|frame| vec![frame]),
-                What::Best => {
-                    let at_ms = self.poster_ms.unwrap_or(self.duration_ms / 3);
-                    digested.still(at_ms, size).await.map(|frame| vec![frame])
-                }
-                What::Moving(span, fps) => digested.moving(span, size, fps).await,
+                What::Best => match self.poster_ms {
+                    Some(poster_ms) => digested.poster(poster_ms, size).await.map(|frame| vec![frame]),
+                    // Chosen by ffmpeg's way, which chooses the same again.
+                    None => Err(Stop::Foreign("the moment of its poster is not known")),
+                },
+                What::Moving(span, fps) => digested.moving(span, self.poster_ms, size, fps).await,
             };
             match taken {
                 Ok(frames) => return Ok(frames),

@@ -12,6 +12,8 @@ use crate::store::s3::Place;
 const FFMPEG: &str = "/opt/bin/ffmpeg";
 /// Where ffprobe lies in the layer.
 const FFPROBE: &str = "/opt/bin/ffprobe";
+/// The memory of a function by default, in MiB: `PreviewMemory` of template.yaml.
+const MEMORY_MIB: u64 = 1769;
 /// How many times the queue delivers a message before it gives it up; `maxReceiveCount` of its redrive policy.
 const MAX_RECEIVES: u32 = 5;
 
@@ -31,13 +33,24 @@ pub struct Config {
     pub max_receives: u32,
 }
 
-/// Where the programs lie. Absolute, since a child is started with an empty environment.
+/// Where the programs lie, and what they may use. Paths are absolute, since a child is started with an empty environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tools {
     /// The path of ffmpeg.
     pub ffmpeg: PathBuf,
     /// The path of ffprobe.
     pub ffprobe: PathBuf,
+    /// How much memory there is for all of a job, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Tools {
+    /// These programs, and the memory that a value of `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` names in MiB; the default
+    /// function's where there is none.
+    pub fn new(ffmpeg: PathBuf, ffprobe: PathBuf, memory_mib: Option<&str>) -> Self {
+        let memory_mib = memory_mib.and_then(|text| text.parse::<u64>().ok()).unwrap_or(MEMORY_MIB);
+        Self { ffmpeg, ffprobe, memory_bytes: memory_mib.saturating_mul(1024 * 1024) }
+    }
 }
 
 impl Config {
@@ -63,8 +76,8 @@ impl Config {
             // A layer that is missing is told of every video (`no_decoder`): a start that fails is seen by nobody but the log.
             resolve(&wanted, &search).unwrap_or_else(|| wanted.into())
         };
-        let tools =
-            Tools { ffmpeg: tool("GLIMPSE_FFMPEG", FFMPEG), ffprobe: tool("GLIMPSE_FFPROBE", FFPROBE) };
+        let (ffmpeg, ffprobe) = (tool("GLIMPSE_FFMPEG", FFMPEG), tool("GLIMPSE_FFPROBE", FFPROBE));
+        let tools = Tools::new(ffmpeg, ffprobe, get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref());
 
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
@@ -112,6 +125,23 @@ pub(crate) fn place(lookup: impl Fn(&str) -> Option<String>, errors: &mut Vec<St
     Place { region, credentials, endpoint, bucket }
 }
 
+/// `S3_ON_DEMAND_TAG`: the tag of a picture that is made on demand, `name=value`; none if it is not set.
+///
+/// # Errors
+/// It is no tag.
+pub fn on_demand_tag(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<String>, ConfigErrors> {
+    let Some(tag) = lookup("S3_ON_DEMAND_TAG").filter(|value| !value.is_empty()) else { return Ok(None) };
+    // What needs no escape in the header's query string.
+    let is_word = |word: &str| {
+        (1..=100).contains(&word.len())
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    match tag.split_once('=') {
+        Some((name, value)) if is_word(name) && is_word(value) => Ok(Some(tag)),
+        _ => Err(ConfigErrors(vec!["S3_ON_DEMAND_TAG is not name=value".to_owned()])),
+    }
+}
+
 /// Whether that is an origin, http or https, and nothing more.
 pub(crate) fn is_endpoint(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
@@ -140,6 +170,16 @@ pub fn resolve(wanted: &str, search: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_tag_is_a_name_and_a_value() {
+        let read = |text: &str| on_demand_tag(|_| Some(text.to_owned())).map_err(|error| error.to_string());
+        assert_eq!(read("glimpse=on-demand"), Ok(Some("glimpse=on-demand".into())));
+        assert_eq!(read(""), Ok(None));
+        for wrong in ["glimpse", "=x", "a=", "a=b&c=d", "a=b=c", "a=ü", "a b=c"] {
+            assert!(read(wrong).is_err_and(|error| !error.contains(wrong)), "{wrong}");
+        }
+    }
+
     const GOOD: &[(&str, &str)] = &[
         ("AWS_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -165,6 +205,14 @@ mod tests {
             ("glimpse", 5, None)
         );
         assert_eq!(config.tools.ffprobe, Path::new("/bin/sh"), "a bare name is looked up");
+    }
+
+    #[test]
+    fn the_memory_is_that_of_the_function() {
+        for (said, mib) in [("3538", 3538), ("", 1769), ("much", 1769)] {
+            let config = with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", said)]).unwrap();
+            assert_eq!(config.tools.memory_bytes, mib * 1024 * 1024, "{said}");
+        }
     }
 
     #[test]

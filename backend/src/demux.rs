@@ -1,5 +1,6 @@
 //! Decides what a file is and where its pictures lie, by its bytes alone: containers are read in safe Rust.
 
+pub mod budget;
 pub mod flv;
 mod index;
 pub mod known;

@@ -6,11 +6,16 @@
 //! exactly one frame a slot, the right one, and where a frame cannot be decoded its neighbour, so that the frames that
 //! come back are known by their number. ISO 14496-12 says how the boxes are laid out.
 
+pub mod frame_size;
+mod packed;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
+use glimpse_contract::limits;
 
 use crate::demux::known::{Fault, Known};
 use crate::demux::movie::{Sample, Track, UPRIGHT};
 use crate::demux::reference;
+use crate::size::Size;
 
 /// Ticks a second of a digest, and so of a slot.
 const TICKS: u32 = 1000;
@@ -47,10 +52,10 @@ pub fn digests(track: &Track, known: &Known, shots: &[Shot]) -> Result<Vec<Diges
     if !missing.is_empty() {
         return Err(Fault::Missing(missing));
     }
-    let nal_length = nal_length_of(track);
+    let nal_length = track.nal_length();
     let mut bodies = Vec::with_capacity(shots.len());
-    for shot in shots {
-        bodies.push((shot, known.bytes(range_of(&shot.sample))?));
+    for shot in unpacked(track, known, shots)? {
+        bodies.push((shot, body(track, known.bytes(range_of(&shot.sample))?)));
     }
     let layer = |bytes: &Bytes| reference::sub_layer(track.codec, bytes, nal_length);
     let top = bodies.iter().map(|(_, bytes)| layer(bytes)).max().unwrap_or(0);
@@ -62,21 +67,74 @@ pub fn digests(track: &Track, known: &Known, shots: &[Shot]) -> Result<Vec<Diges
     for (shot, bytes) in bodies {
         match groups.last_mut() {
             Some(group) if !shot.cut || reference::begins_anew(track.codec, &bytes, nal_length) => {
-                group.push(*shot);
+                group.push(shot);
             }
-            _ => groups.push(vec![*shot]),
+            _ => groups.push(vec![shot]),
         }
     }
     groups.iter().map(|group| mux(track, known, group)).collect()
 }
 
-/// Whether a stretch of these begins with a picture that surely is no keyframe, as far as their bytes are known.
+/// The bytes of a sample with what stands before them.
+fn body(track: &Track, bytes: Bytes) -> Bytes {
+    if track.prefix.is_empty() { bytes } else { [&track.prefix[..], &bytes].concat().into() }
+}
+
+/// The samples with one picture each, where B-pictures of MPEG-4 part 2 are packed into the sample of the picture that they
+/// refer to.
+fn unpacked(track: &Track, known: &Known, shots: &[Shot]) -> Result<Vec<Shot>, Fault> {
+    if track.codec != "mpeg4" {
+        return Ok(shots.to_vec());
+    }
+    let mut all = Vec::with_capacity(shots.len());
+    for stretch in shots.chunk_by(|_, next| !next.cut) {
+        let mut bodies = Vec::with_capacity(stretch.len());
+        for shot in stretch {
+            bodies.push((*shot, known.bytes(range_of(&shot.sample))?));
+        }
+        all.extend(packed::split(&bodies, &track.prefix));
+    }
+    Ok(all)
+}
+
+/// Whether one of these is called a keyframe that surely is none, or begins a stretch as one, as far as their bytes are
+/// known.
 pub fn begins_amiss(track: &Track, known: &Known, shots: &[Shot]) -> bool {
-    let nal_length = nal_length_of(track);
-    shots.iter().filter(|shot| shot.cut).any(|shot| {
-        let bytes = known.available(range_of(&shot.sample));
+    let nal_length = track.nal_length();
+    // Where pictures are renewed bit by bit, decoding begins with what is no keyframe: that was found out before.
+    let begins = |shot: &&Shot| !track.gradual && (shot.sample.key || shot.cut);
+    shots.iter().filter(begins).any(|shot| {
+        let bytes = body(track, known.available(range_of(&shot.sample)));
         reference::is_no_keyframe(track.codec, &bytes, nal_length)
     })
+}
+
+/// The size that pictures of a track are shown in whose keyframes have several: the largest, and of those the one that
+/// most have. None where all have one. Keyframes that are not known yet do not count.
+pub fn main_size<'a>(
+    track: &Track,
+    known: &Known,
+    shots: impl IntoIterator<Item = &'a Shot>,
+) -> Option<Size> {
+    let mut counts: Vec<(Size, usize)> = Vec::new();
+    for Shot { sample, .. } in shots.into_iter().filter(|shot| shot.sample.key) {
+        let bytes = known.available(range_of(sample));
+        let size =
+            if bytes.is_empty() { None } else { frame_size::of(track, sample.entry, &body(track, bytes)) };
+        // What is larger is not decoded.
+        let size = size.filter(|Size { width, height }| {
+            (*width).max(*height) <= limits::MAX_DIMENSION
+                && u64::from(*width) * u64::from(*height) <= limits::MAX_PIXELS
+        });
+        match (size, counts.iter_mut().find(|(known, _)| Some(*known) == size)) {
+            (Some(_), Some((_, count))) => *count += 1,
+            (Some(size), None) => counts.push((size, 1)),
+            (None, _) => {}
+        }
+    }
+    // Of several the last one counts: here that which comes first in the film.
+    let largest = counts.iter().rev().max_by_key(|(size, count)| (size.frame_bytes(), *count));
+    if counts.len() > 1 { largest.map(|(size, _)| *size) } else { None }
 }
 
 /// Makes a digest of these samples, which are in decoding order.
@@ -88,16 +146,13 @@ pub fn mux(track: &Track, known: &Known, shots: &[Shot]) -> Result<Digest, Fault
     if !missing.is_empty() {
         return Err(Fault::Missing(missing));
     }
+    let nal_length = track.nal_length();
     let mut bodies = Vec::with_capacity(shots.len());
     for shot in shots {
-        let bytes = known.bytes(range_of(&shot.sample))?;
-        bodies.push(if shot.cut {
-            reference::spliced(track.codec, bytes, nal_length_of(track))
-        } else {
-            bytes
-        });
+        let bytes = body(track, known.bytes(range_of(&shot.sample))?);
+        bodies.push(if shot.cut { reference::spliced(track.codec, bytes, nal_length) } else { bytes });
     }
-    let lengths: Vec<u32> = bodies.iter().map(|body| (track.prefix.len() + body.len()) as u32).collect();
+    let lengths: Vec<u32> = bodies.iter().map(|body| body.len() as u32).collect();
     let times = times(shots);
     let shown = shots.iter().filter(|shot| shot.shown).count() as u32;
 
@@ -118,7 +173,6 @@ pub fn mux(track: &Track, known: &Known, shots: &[Shot]) -> Result<Digest, Fault
     out.extend_from_slice(b"mdat");
     out.put_u64(data + 16);
     for body in &bodies {
-        out.extend_from_slice(&track.prefix);
         out.extend_from_slice(body);
     }
     Ok(Digest { bytes: out.freeze(), slots: shown })
@@ -169,17 +223,6 @@ fn settle(times: &mut [i64], waiting: &mut Vec<usize>, slot: i64) {
     for (place, rank) in waiting.drain(..).zip(0_i64..) {
         times[place] = slot * i64::from(TICKS) - BEFORE + rank.min(BEFORE - 1);
     }
-}
-
-/// How many bytes the length of a NAL unit takes: `lengthSizeMinusOne` of ISO 14496-15, 5.3.3 and 8.3.3.
-fn nal_length_of(track: &Track) -> usize {
-    let of = |configuration: [u8; 4], at: usize| {
-        track.entries.iter().find_map(|entry| {
-            let place = entry.windows(4).position(|word| word == configuration)?;
-            entry.get(place + 4 + at).map(|byte| usize::from(byte & 3) + 1)
-        })
-    };
-    of(*b"avcC", 4).or_else(|| of(*b"hvcC", 21)).unwrap_or(4)
 }
 
 fn boxed(out: &mut BytesMut, kind: [u8; 4], fill: impl FnOnce(&mut BytesMut)) {
@@ -362,10 +405,15 @@ mod tests {
             matrix: UPRIGHT,
             display: [0; 2],
             duration: 0,
+            picture_begin: 0,
+            picture_end: 0,
             fps: 0.0,
             prefix: Bytes::from_static(b"PP"),
             has_audio: false,
             keyframes: None,
+            gradual: false,
+            crop: None,
+            dolby_vision: None,
         };
         let mut known = Known::new(10);
         let first = Shot {

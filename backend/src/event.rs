@@ -29,6 +29,8 @@ pub struct Job {
     pub message: Option<String>,
     /// How many times that message was delivered, this time included; 1 if invoked directly.
     pub receives: u32,
+    /// When that message was sent, in Unix milliseconds; 0 if nothing says so.
+    pub sent_ms: u64,
 }
 
 /// What an invocation asks for.
@@ -79,7 +81,7 @@ const MAX_DEPTH: u32 = 3;
 /// Reads an invocation's payload. `bucket` is ours: an event of another one is ignored.
 pub fn read(payload: &Value, bucket: &str) -> Intake {
     let mut intake = Intake::default();
-    let carrier = Carrier { message: None, receives: 1 };
+    let carrier = Carrier { message: None, receives: 1, sent_ms: 0 };
     envelope(payload, bucket, &carrier, MAX_DEPTH, &mut intake);
     intake
 }
@@ -87,6 +89,7 @@ pub fn read(payload: &Value, bucket: &str) -> Intake {
 struct Carrier {
     message: Option<String>,
     receives: u32,
+    sent_ms: u64,
 }
 
 fn envelope(value: &Value, bucket: &str, carrier: &Carrier, depth: u32, intake: &mut Intake) {
@@ -131,12 +134,12 @@ fn record(value: &Value, bucket: &str, carrier: &Carrier, depth: u32, intake: &m
                 intake.malformed.push((None, "a message without an id"));
                 return;
             };
-            let receives = value
-                .pointer("/attributes/ApproximateReceiveCount")
-                .and_then(Value::as_str)
-                .and_then(|count| count.parse().ok())
-                .unwrap_or(1);
-            let carrier = Carrier { message: Some(message.to_owned()), receives };
+            let number = |path: &str| value.pointer(path).and_then(Value::as_str);
+            let receives = number("/attributes/ApproximateReceiveCount");
+            let receives = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
+            let sent_ms = number("/attributes/SentTimestamp");
+            let sent_ms = sent_ms.and_then(|ms| ms.parse().ok()).unwrap_or(0);
+            let carrier = Carrier { message: Some(message.to_owned()), receives, sent_ms };
             inner(value.get("body").and_then(Value::as_str), bucket, &carrier, depth, intake);
         }
         Some("aws:sns") => {
@@ -229,6 +232,7 @@ fn accept(found: Found<'_>, bucket: &str, carrier: &Carrier, intake: &mut Intake
         received_ms,
         message: carrier.message.clone(),
         receives: carrier.receives,
+        sent_ms: carrier.sent_ms,
     });
 }
 
@@ -309,6 +313,7 @@ mod tests {
             received_ms: 1_700_000_000_123,
             message: None,
             receives: 1,
+            sent_ms: 0,
         }
     }
 
@@ -322,7 +327,7 @@ mod tests {
     fn reads_several_records_of_one_message() {
         let body = json!({"Records": [s3(&key()), s3(&key())]}).to_string();
         let intake = read(&sqs(&[&body]), "glimpse");
-        let expected = Job { message: Some("m0".into()), receives: 3, ..job() };
+        let expected = Job { message: Some("m0".into()), receives: 3, sent_ms: 1_545_082_649_183, ..job() };
         assert_eq!(
             intake,
             Intake { queued: true, jobs: vec![expected.clone(), expected], ..Intake::default() }

@@ -29,6 +29,9 @@ pub async fn invoke<S: Store>(
     deadline: Instant,
 ) -> Answer {
     if let Some(batch) = payload.get("backfill") {
+        if payload.get("give_up") == Some(&Value::Bool(true)) {
+            return backfill::give_up(workshop, batch).await;
+        }
         return Box::pin(backfill::answer(workshop, batch, deadline)).await;
     }
     let intake = event::read(payload, bucket);

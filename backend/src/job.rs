@@ -9,17 +9,18 @@ use glimpse_contract::{
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
+use crate::attempt::{self, Lease};
 use crate::config::Tools;
 use crate::error::JobError;
 use crate::event::Job;
 use crate::footage::Footage;
-use crate::footage::digested::Digested;
+use crate::footage::digested::{Digested, codec_name};
 use crate::footage::relayed::Relayed;
 use crate::footage::studio::Studio;
 use crate::patience::Patience;
 use crate::picture::album::{self, Album};
 use crate::picture::colour;
-use crate::probe::{MediaInfo, Transfer};
+use crate::probe::MediaInfo;
 use crate::publish::{self, FailureNote, Standing};
 use crate::relay::{self, Relay};
 use crate::source::{Counts, Reader, Stop};
@@ -79,6 +80,8 @@ pub(crate) struct Progress {
     pub(crate) timings: Timings,
     pub(crate) counts: Counts,
     steps_ms: [u64; 4],
+    /// The record of the last attempt, while it works.
+    lease: Option<Lease>,
 }
 
 impl Progress {
@@ -109,6 +112,11 @@ impl<S: Store> Workshop<S> {
         progress.timings.received = job.received_ms;
         let mut tainted = false;
         let made = self.make(job, over, invocation, &mut progress).await;
+        let lease = progress.lease.take();
+        let is_recorded = lease.is_some();
+        if let Some(lease) = lease {
+            lease.end().await;
+        }
         let result = match made {
             Ok(done) => Ok(done),
             Err(JobError::Superseded) => Ok(Done::Superseded),
@@ -118,6 +126,9 @@ impl<S: Store> Workshop<S> {
             }
             Err(error @ JobError::Transient { .. }) => Err(error),
         };
+        if is_recorded && result.is_ok() {
+            attempt::forget(&*self.store, job.video).await;
+        }
         if let Err(error) = &result
             && job.message.is_some()
             && (job.receives >= self.max_receives || error.code().is_operators())
@@ -137,6 +148,10 @@ impl<S: Store> Workshop<S> {
         progress: &mut Progress,
     ) -> Result<Done, JobError> {
         let Some(head) = self.begin(job, over, progress).await? else { return Ok(Done::Already) };
+        if attempt::is_duplicate(&*self.store, job).await? {
+            return Ok(Done::Already);
+        }
+        progress.lease = self.record(job, progress, invocation).await?;
         let mut started = Instant::now();
         let seen = timeout_at(invocation, Box::pin(self.see(job, &head, invocation, progress))).await;
         let footage =
@@ -265,7 +280,12 @@ impl<S: Store> Workshop<S> {
         };
         let why = match digested {
             Ok(footage) => return Ok(footage),
-            Err(Stop::Job(error)) => return Err(error),
+            Err(Stop::Job(error)) => {
+                if error == JobError::Refused(Code::UnsupportedCodec) {
+                    progress.source.codec = codec_name(reader, container).await.unwrap_or_default();
+                }
+                return Err(error);
+            }
             Err(Stop::Foreign(why)) => why,
         };
         tracing::debug!(why, "read by ffmpeg");
@@ -298,7 +318,55 @@ impl<S: Store> Workshop<S> {
         Ok(if first { Done::Rejected(code) } else { Done::Already })
     }
 
+    /// Records the attempt before the file is opened: from here on the file may get this function killed.
+    async fn record(
+        &self,
+        job: &Job,
+        progress: &Progress,
+        invocation: Instant,
+    ) -> Result<Option<Lease>, JobError> {
+        let Some(attempt) = attempt::of(job, (self.now_ms)()) else { return Ok(None) };
+        if job.receives >= self.max_receives {
+            let note = self.note(job, progress, Code::Internal);
+            return attempt::record_last(&self.store, note, attempt, self.now_ms, invocation).await;
+        }
+        if job.receives > 1 {
+            attempt::record(&*self.store, job.video, &attempt).await?;
+        }
+        Ok(None)
+    }
+
+    /// Writes down that a video failed of which nothing else is known.
+    pub(crate) async fn record_failure(&self, job: &Job, code: Code) -> Result<(), JobError> {
+        let mut progress = Progress::default();
+        match self.store.head(&job.key).await {
+            Ok(head) => {
+                progress.passthrough = head.passthrough.clone().traced(job.video);
+                progress.visibility =
+                    head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
+                progress.source = source_of(&head);
+            }
+            // Deleted meanwhile: nobody waits for it.
+            Err(StoreError::Gone) => return Ok(()),
+            Err(error) => return Err(JobError::storage(error)),
+        }
+        publish::failure(&*self.store, &self.note(job, &progress, code)).await
+    }
+
     async fn give_up(&self, job: &Job, progress: &Progress, code: Code) {
+        // One that was deleted meanwhile leaves no note.
+        if matches!(self.is_done(job.video).await, Ok(true)) {
+            return;
+        }
+        let note = self.note(job, progress, code);
+        let attempt = attempt::of(job, (self.now_ms)());
+        if let Err(error) = publish::failure_of(&*self.store, &note, attempt.as_ref()).await {
+            // The message goes to the dead letters all the same, and the log is all that is left to tell.
+            tracing::error!(video = %job.video, %error, "the last failure could not be written down");
+        }
+    }
+
+    fn note(&self, job: &Job, progress: &Progress, code: Code) -> FailureNote {
         let failure = Failure {
             version: MANIFEST_VERSION,
             video: job.video,
@@ -309,11 +377,7 @@ impl<S: Store> Workshop<S> {
         };
         let Source { name, bytes, content_type, .. } = progress.source.clone();
         let visibility = progress.is_asked().then_some(progress.visibility);
-        let note = FailureNote { failure, name, bytes, content_type, visibility };
-        if let Err(error) = publish::failure(&*self.store, &note).await {
-            // The message goes to the dead letters all the same, and the log is all that is left to tell.
-            tracing::error!(video = %job.video, %error, "the last failure could not be written down");
-        }
+        FailureNote { failure, name, bytes, content_type, visibility }
     }
 }
 
@@ -359,7 +423,7 @@ pub(crate) fn describe(source: &mut Source, info: &MediaInfo) {
     source.duration_ms = info.duration_ms;
     source.fps = info.fps;
     source.rotation = info.rotation;
-    source.hdr = info.transfer != Transfer::Sdr;
+    source.hdr = info.is_hdr();
     source.has_audio = info.has_audio;
 }
 

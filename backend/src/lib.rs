@@ -1,5 +1,6 @@
 //! Decides how an uploaded video becomes its pictures and who hears of it: everything of the Lambdas but their `main`.
 
+mod attempt;
 pub mod aws;
 pub mod backfill;
 pub mod camera;

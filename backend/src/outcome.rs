@@ -47,8 +47,11 @@ pub fn of_child(error: &ProcessError, evidence: Evidence, refusal: Code) -> JobE
             JobError::upstream("most of the time was spent waiting for S3")
         }
         ProcessError::TimedOut { .. } => JobError::Refused(Code::TimedOut),
-        // Nobody but the kernel, short of memory, sends this one: another environment may have more.
-        ProcessError::Crashed { signal: 9, .. } => JobError::internal("the decoder was killed from outside"),
+        // Nobody but the kernel, short of memory, sends this one, and would again: memory is the same at every try.
+        ProcessError::Crashed { signal: 9, .. } => JobError::Refused(Code::TooMuchMemory),
+        ProcessError::Crashed { tail, .. } if is_short_of_memory(tail) => {
+            JobError::Refused(Code::TooMuchMemory)
+        }
         ProcessError::Crashed { .. } => JobError::Crashed(error.to_string()),
         ProcessError::Failed { tail, .. } if tail.contains("not on whitelist") => {
             JobError::Refused(Code::UnsupportedCodec)
@@ -70,6 +73,8 @@ pub fn refined(code: Code, tail: &str) -> Code {
         Code::TooManyStreams
     } else if is_too_large(tail) {
         Code::TooManyPixels
+    } else if is_short_of_memory(tail) {
+        Code::TooMuchMemory
     } else {
         code
     }
@@ -92,6 +97,11 @@ pub fn of_a_look<T>(result: Result<T, JobError>) -> Result<Result<T, Code>, JobE
 fn is_too_large(tail: &str) -> bool {
     tail.contains("exceeds specified max pixel count")
         || tail.lines().any(|line| line.contains("Picture size ") && line.contains(" is invalid"))
+}
+
+/// What C's library says of an allocation that failed, of a block or of a thread's stack.
+pub fn is_short_of_memory(tail: &str) -> bool {
+    ["Cannot allocate memory", "error code: -11 ("].iter().any(|words| tail.contains(words))
 }
 
 #[cfg(test)]
@@ -146,7 +156,14 @@ mod tests {
             (crashed(11), seen(Seen::Trouble("503".into())), Code::Upstream, false),
             (crashed(11), Evidence::default(), Code::DecoderCrash, true),
             (crashed(6), Evidence::default(), Code::DecoderCrash, true),
-            (crashed(9), Evidence::default(), Code::Internal, false),
+            (crashed(9), Evidence::default(), Code::TooMuchMemory, true),
+            (failed("Error: Cannot allocate memory"), Evidence::default(), Code::TooMuchMemory, true),
+            (
+                failed("Task finished with error code: -11 (Resource temporarily unavailable)"),
+                Evidence::default(),
+                Code::TooMuchMemory,
+                true,
+            ),
             (timed_out(), busy, Code::TimedOut, true),
             (timed_out(), slow, Code::Upstream, false),
             (timed_out(), hasty, Code::TimedOut, true),

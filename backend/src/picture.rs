@@ -6,6 +6,7 @@ pub mod colour;
 pub mod fit;
 pub mod gif;
 pub mod icc;
+pub mod ipt;
 pub mod jpeg;
 pub mod palette;
 pub mod png;

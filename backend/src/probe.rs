@@ -4,6 +4,7 @@ use glimpse_contract::{Code, limits};
 use serde::Deserialize;
 
 use crate::decode::codecs::CODECS;
+use crate::demux::movie::Crop;
 use crate::size::Size;
 
 /// How light is coded.
@@ -16,6 +17,18 @@ pub enum Transfer {
     Pq,
     /// ARIB STD-B67.
     Hlg,
+}
+
+/// Which of the numbers that describe a video's colors no conversion here knows: its pixels are then read as its size
+/// suggests, as players do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unsupported {
+    /// That of its matrix.
+    pub matrix: bool,
+    /// That of its transfer function.
+    pub transfer: bool,
+    /// Those of its primaries.
+    pub primaries: bool,
 }
 
 /// What is known about a file that may be decoded.
@@ -33,8 +46,12 @@ pub struct MediaInfo {
     pub rotation: u32,
     /// Whether it says which matrix its colours have.
     pub has_matrix: bool,
+    /// Which of its color tags cannot be used.
+    pub unsupported: Unsupported,
     /// How light is coded.
     pub transfer: Transfer,
+    /// The Dolby Vision profile of its pixels, if they need one to be read: 5, or 10 without a compatible base layer.
+    pub dolby_vision_profile: Option<u8>,
     /// Length in milliseconds; 0 if not known.
     pub duration_ms: u64,
     /// The time of its first packet in milliseconds; 0 if not known.
@@ -50,6 +67,79 @@ pub struct MediaInfo {
     pub interlaced: bool,
     /// Whether there is sound.
     pub has_audio: bool,
+    /// The part of a coded picture that is shown, if that is not all of it.
+    pub crop: Option<Crop>,
+}
+
+impl MediaInfo {
+    /// Shows only this part of a coded picture, which is as much smaller than before as it is smaller than that.
+    pub fn cut(&mut self, crop: Crop) {
+        let is_turned = matches!(self.rotation, 90 | 270);
+        let part = |shown: u32, crop: u32, coded: u32| {
+            let coded = u64::from(coded.max(1));
+            let part = (u64::from(shown) * u64::from(crop) + coded / 2) / coded;
+            u32::try_from(part).unwrap_or(u32::MAX).max(1)
+        };
+        let Size { width, height } = self.shown;
+        let coded = self.coded;
+        self.shown = if is_turned {
+            Size {
+                width: part(width, crop.height, coded.height),
+                height: part(height, crop.width, coded.width),
+            }
+        } else {
+            Size {
+                width: part(width, crop.width, coded.width),
+                height: part(height, crop.height, coded.height),
+            }
+        };
+        self.crop = Some(crop);
+    }
+}
+
+impl MediaInfo {
+    /// Whether its light is coded for brighter screens than common ones.
+    pub fn is_hdr(&self) -> bool {
+        self.transfer != Transfer::Sdr || self.is_ipt()
+    }
+
+    /// Whether its planes are those of Dolby Vision's IPT-PQ-c2.
+    pub fn is_ipt(&self) -> bool {
+        matches!(self.dolby_vision_profile, Some(5 | 10))
+    }
+}
+
+impl MediaInfo {
+    /// Its sides as coded and with the shape of its pixels, before it is turned.
+    pub fn upright(&self) -> Size {
+        let Size { width, height } = self.shown;
+        if matches!(self.rotation, 90 | 270) { Size { width: height, height: width } } else { self.shown }
+    }
+
+    /// The size in which pictures are shown that are coded in another size than the first: of the same shape of pixels, and
+    /// turned alike.
+    pub fn shown_of(&self, coded: Size) -> Size {
+        let width = scaled(coded.width, self.upright().width, self.coded.width);
+        let size = Size { width, height: coded.height };
+        if matches!(self.rotation, 90 | 270) { Size { width: size.height, height: size.width } } else { size }
+    }
+
+    /// Shows the video in this size, as if the first picture had it.
+    pub fn show_in(&mut self, shown: Size) {
+        if self.shown == shown {
+            return;
+        }
+        let before = self.upright().width;
+        self.shown = shown;
+        let Size { width, height } = self.upright();
+        self.coded = Size { width: scaled(width, self.coded.width, before), height };
+    }
+}
+
+/// `side` times `to` divided by `from`, rounded, at least one.
+fn scaled(side: u32, to: u32, from: u32) -> u32 {
+    let from = u64::from(from.max(1));
+    u32::try_from((u64::from(side) * u64::from(to) + from / 2) / from).unwrap_or(u32::MAX).max(1)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,9 +167,11 @@ struct Stream {
     codec_tag_string: String,
     width: u32,
     height: u32,
+    pix_fmt: String,
     sample_aspect_ratio: String,
     color_space: String,
     color_transfer: String,
+    color_primaries: String,
     field_order: String,
     avg_frame_rate: String,
     r_frame_rate: String,
@@ -95,6 +187,8 @@ struct Stream {
 #[serde(default)]
 struct Disposition {
     attached_pic: u32,
+    still_image: u32,
+    default: u32,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,8 +200,11 @@ struct Tags {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct SideData {
-    side_data_type: String,
+    #[serde(rename = "side_data_type")]
+    kind: String,
     rotation: Option<f64>,
+    dv_profile: Option<u8>,
+    dv_bl_signal_compatibility_id: Option<u8>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,12 +227,18 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
     if report.format.nb_streams.max(report.streams.len()) > limits::MAX_STREAMS {
         return Err(Code::TooManyStreams);
     }
-    let mut pictures = report
+    // The stream that players show: one whose codec is known, which is flagged as default (in QuickTime, which is
+    // enabled), and no cover beside a film; of equal ones the first.
+    let rank = |stream: &&Stream| {
+        let is_cover = stream.disposition.still_image == 1 || stream.codec_name == "mjpeg";
+        (!is_known(stream), stream.disposition.default == 0, is_cover)
+    };
+    let stream = report
         .streams
         .iter()
-        .filter(|stream| stream.codec_type == "video" && stream.disposition.attached_pic == 0);
-    let first = pictures.next().ok_or(Code::NoVideoStream)?;
-    let stream = std::iter::once(first).chain(pictures).find(|stream| is_known(stream)).unwrap_or(first);
+        .filter(|stream| stream.codec_type == "video" && stream.disposition.attached_pic == 0)
+        .min_by_key(rank)
+        .ok_or(Code::NoVideoStream)?;
 
     if is_encrypted(stream, &report.packets) {
         return Err(Code::Encrypted);
@@ -163,7 +266,13 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
         coded,
         shown: shown(coded, &stream.sample_aspect_ratio, rotation),
         rotation,
-        has_matrix: !matches!(stream.color_space.as_str(), "" | "unknown" | "unspecified" | "reserved"),
+        has_matrix: MATRICES.contains(&stream.color_space.as_str()) && !is_yuv_called_rgb(stream),
+        unsupported: Unsupported {
+            matrix: is_yuv_called_rgb(stream) || is_foreign(&stream.color_space, MATRICES),
+            transfer: is_foreign(&stream.color_transfer, TRANSFERS),
+            primaries: is_foreign(&stream.color_primaries, PRIMARIES),
+        },
+        dolby_vision_profile: dolby_vision_profile(stream),
         transfer: match stream.color_transfer.as_str() {
             "smpte2084" => Transfer::Pq,
             "arib-std-b67" => Transfer::Hlg,
@@ -176,7 +285,62 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
         picture_ms: picture_ms(stream.index, &report.packets),
         interlaced: matches!(stream.field_order.as_str(), "tt" | "bb" | "tb" | "bt"),
         has_audio: report.streams.iter().any(|stream| stream.codec_type == "audio"),
+        crop: None,
     })
+}
+
+/// The matrices that ffmpeg's scaler converts, by ffprobe's names.
+const MATRICES: &[&str] = &["gbr", "bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc"];
+/// The transfer functions that it takes.
+const TRANSFERS: &[&str] = &[
+    "bt709",
+    "bt470m",
+    "bt470bg",
+    "gamma22",
+    "gamma28",
+    "smpte170m",
+    "smpte240m",
+    "linear",
+    "iec61966-2-1",
+    "bt2020-10",
+    "bt2020-12",
+    "smpte2084",
+    "smpte428",
+    "arib-std-b67",
+];
+/// The primaries that it takes.
+const PRIMARIES: &[&str] = &[
+    "bt709",
+    "bt470m",
+    "bt470bg",
+    "smpte170m",
+    "smpte240m",
+    "film",
+    "bt2020",
+    "smpte428",
+    "smpte431",
+    "smpte432",
+    "ebu3213",
+];
+
+/// Whether a name says something that is not on the list.
+fn is_foreign(name: &str, list: &[&str]) -> bool {
+    !matches!(name, "" | "unknown" | "unspecified") && !list.contains(&name)
+}
+
+/// Whether its planes are brightness and two colors, although its matrix is that of red, green and blue.
+fn is_yuv_called_rgb(stream: &Stream) -> bool {
+    stream.color_space == "gbr" && stream.pix_fmt.starts_with("yuv")
+}
+
+/// The profile of pixels that are no common `Y'CbCr`: those of ETSI GS CCM 001 without a compatible base layer.
+fn dolby_vision_profile(stream: &Stream) -> Option<u8> {
+    let side = stream.side_data_list.iter().find(|side| side.dv_profile.is_some())?;
+    match (side.dv_profile?, side.dv_bl_signal_compatibility_id.unwrap_or(0)) {
+        (5, _) => Some(5),
+        (10, 0) => Some(10),
+        _ => None,
+    }
 }
 
 /// The mean of what the packets of a stream say.
@@ -219,7 +383,7 @@ fn is_encrypted(stream: &Stream, packets: &[Packet]) -> bool {
         || stream.codec_tag_string == "encv"
         || packets.iter().any(|packet| {
             packet.stream_index == stream.index
-                && packet.side_data_list.iter().any(|side| side.side_data_type == "Encryption info")
+                && packet.side_data_list.iter().any(|side| side.kind == "Encryption info")
         })
 }
 
@@ -283,7 +447,9 @@ mod tests {
                 shown: Size { width: 1080, height: 1920 },
                 rotation: 90,
                 has_matrix: true,
+                unsupported: Unsupported::default(),
                 transfer: Transfer::Hlg,
+                dolby_vision_profile: None,
                 duration_ms: 1666,
                 start_ms: 0,
                 frames: 0,
@@ -291,6 +457,7 @@ mod tests {
                 picture_ms: 0.0,
                 interlaced: false,
                 has_audio: false,
+                crop: None,
             }
         );
     }
@@ -386,13 +553,53 @@ mod tests {
     }
 
     #[test]
-    fn f5_takes_the_first_picture_that_can_be_decoded() {
-        let report = json!({"streams": [
-            {"index": 0, "codec_type": "video", "codec_name": "mjpeg", "width": 9, "height": 9, "disposition": {"attached_pic": 1}},
-            {"index": 1, "codec_type": "video", "codec_name": "bmp", "width": 9, "height": 9},
-            {"index": 2, "codec_type": "video", "codec_name": "vp9", "width": 64, "height": 36},
-        ]});
-        assert_eq!(read(report.to_string().as_bytes()).unwrap().stream, 2);
+    fn f5_takes_the_stream_that_players_show() {
+        let stream = |codec: &str, default: u32, more: &Value| {
+            let mut stream = json!({"codec_type": "video", "codec_name": codec, "width": 64, "height": 36});
+            stream["disposition"] = json!({"default": default});
+            for (name, value) in more.as_object().unwrap() {
+                stream["disposition"][name] = value.clone();
+            }
+            stream
+        };
+        let plain = json!({});
+        for (name, mut streams, expected) in [
+            ("what can be decoded", vec![stream("bmp", 1, &plain), stream("vp9", 0, &plain)], 1),
+            (
+                "no picture of a song",
+                vec![stream("mjpeg", 1, &json!({"attached_pic": 1})), stream("vp9", 0, &plain)],
+                1,
+            ),
+            ("the default", vec![stream("h264", 0, &plain), stream("h264", 1, &plain)], 1),
+            ("no cover beside a film", vec![stream("mjpeg", 1, &plain), stream("h264", 1, &plain)], 1),
+            ("a cover that is the default", vec![stream("h264", 0, &plain), stream("mjpeg", 1, &plain)], 1),
+            ("no still", vec![stream("h264", 0, &json!({"still_image": 1})), stream("h264", 0, &plain)], 1),
+            ("the first", vec![stream("h264", 0, &plain), stream("h264", 0, &plain)], 0),
+        ] {
+            for (index, stream) in streams.iter_mut().enumerate() {
+                stream["index"] = json!(index);
+            }
+            assert_eq!(
+                read(json!({"streams": streams}).to_string().as_bytes()).unwrap().stream,
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_cut_out_is_shown_in_its_shape() {
+        let crop = Crop { left: 0, top: 40, width: 640, height: 400 };
+        for (changes, shown) in [
+            (json!({}), (640, 400)),
+            (json!({"sample_aspect_ratio": "4:3"}), (853, 400)),
+            (json!({"side_data_list": [{"rotation": 90}]}), (400, 640)),
+        ] {
+            let mut info = plain(&changes).unwrap();
+            info.cut(crop);
+            assert_eq!((info.shown.width, info.shown.height), shown, "{changes}");
+            assert_eq!((info.coded, info.crop), (Size { width: 640, height: 480 }, Some(crop)));
+        }
     }
 
     proptest! {

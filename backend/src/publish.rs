@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use glimpse_contract::{Failure, Key, Manifest, Output, VideoId, Visibility};
+use glimpse_contract::{Attempt, Failure, Key, Manifest, Output, VideoId, Visibility};
 use serde::{Deserialize, Serialize};
 
 use crate::error::JobError;
@@ -138,6 +138,33 @@ pub async fn commit_over<S: Store>(
 /// # Errors
 /// The storage failed at this too.
 pub async fn failure<S: Store>(store: &S, note: &FailureNote) -> Result<(), JobError> {
-    let json = Bytes::from(serde_json::to_vec(note).map_err(JobError::internal)?);
+    failure_of(store, note, None).await
+}
+
+/// As [`failure`], with the attempt that failed.
+///
+/// # Errors
+/// The storage failed at this too.
+pub async fn failure_of<S: Store>(
+    store: &S,
+    note: &FailureNote,
+    attempt: Option<&Attempt>,
+) -> Result<(), JobError> {
+    let json = failure_json(note, attempt)?;
     store.put_failure(&Key::Failure(note.failure.video), json).await.map_err(JobError::storage)
+}
+
+/// What `failure.json` holds.
+///
+/// # Errors
+/// It cannot be written as JSON, which plain data can.
+pub(crate) fn failure_json(note: &FailureNote, attempt: Option<&Attempt>) -> Result<Bytes, JobError> {
+    #[derive(Serialize)]
+    struct Noted<'a> {
+        #[serde(flatten)]
+        note: &'a FailureNote,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempt: Option<&'a Attempt>,
+    }
+    serde_json::to_vec(&Noted { note, attempt }).map(Bytes::from).map_err(JobError::internal)
 }

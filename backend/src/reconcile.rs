@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::attempt;
 use crate::error::JobError;
 use crate::metrics;
 use crate::store::{Store, StoreError};
@@ -180,7 +181,8 @@ impl<S: Store, U: Uploads, O: Outbox> Patrol<S, U, O> {
                 Err(error) => return Err(JobError::upstream(error)),
             }
         }
-        Ok(true)
+        // A message that is being retried comes again by itself.
+        Ok(!attempt::is_retried(&self.store, upload.video, (self.now_ms)()).await?)
     }
 }
 

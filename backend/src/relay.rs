@@ -77,6 +77,8 @@ struct State {
     cache: Mutex<Cache>,
     /// What decoders find before the source.
     before: OnceLock<Bytes>,
+    /// How many bytes of the source's beginning decoders do not find.
+    skipped: OnceLock<u64>,
 }
 
 impl State {
@@ -88,6 +90,7 @@ impl State {
             seen: Mutex::new(None),
             cache: Mutex::new(Cache::new(total)),
             before: OnceLock::new(),
+            skipped: OnceLock::new(),
         }
     }
 
@@ -163,6 +166,11 @@ impl Relay {
         self.state.before.get_or_init(|| bytes);
     }
 
+    /// Lets decoders find the source without these bytes of its beginning from now on, once: what is no part of it.
+    pub fn skip(&self, bytes: u64) {
+        self.state.skipped.get_or_init(|| bytes);
+    }
+
     /// Some of its bytes, read as a decoder's are: counted, and kept where those are.
     ///
     /// # Errors
@@ -174,6 +182,11 @@ impl Relay {
     /// The address to hand to a decoder.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The address of a part of the source, to hand to a decoder as if it were all of it.
+    pub fn url_of(&self, part: &Range<u64>) -> String {
+        format!("{}-{}-{}", self.url, part.start, part.end)
     }
 
     /// The part of the address that must not be logged.
@@ -237,9 +250,13 @@ async fn serve<S: Store>(stream: TcpStream, shared: Arc<Shared<S>>) {
 type Answer = Response<UnsyncBoxBody<Bytes, StoreError>>;
 
 async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> Answer {
-    if request.uri().path() != shared.path || request.uri().query().is_some() {
-        return empty(StatusCode::NOT_FOUND);
-    }
+    let skipped = shared.state.skipped.get().copied().unwrap_or(0).min(shared.source.bytes);
+    let part = match request.uri().path().strip_prefix(&shared.path) {
+        Some("") => Some(skipped..shared.source.bytes),
+        Some(part) => part_of(part, shared.source.bytes),
+        None => None,
+    };
+    let (Some(part), None) = (part, request.uri().query()) else { return empty(StatusCode::NOT_FOUND) };
     let head_only = *request.method() == Method::HEAD;
     if !head_only && *request.method() != Method::GET {
         let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
@@ -248,7 +265,7 @@ async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> An
     }
     let before = shared.state.before.get().cloned().unwrap_or_default();
     let lead = before.len() as u64;
-    let total = lead + shared.source.bytes;
+    let total = lead + part.end - part.start;
     let (status, range) = match Asked::parse(request.headers().get(RANGE), total) {
         Asked::All => (StatusCode::OK, 0..total),
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
@@ -272,7 +289,8 @@ async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> An
         nothing()
     } else {
         let before = before.slice(range.start.min(lead) as usize..range.end.min(lead) as usize);
-        let range = range.start.saturating_sub(lead)..range.end.saturating_sub(lead);
+        let offset = |at: u64| part.start + at.saturating_sub(lead);
+        let range = offset(range.start)..offset(range.end);
         match opened(shared, before, range).await {
             Ok(body) => body,
             Err(StoreError::Gone) => return empty(StatusCode::NOT_FOUND),
@@ -281,6 +299,13 @@ async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> An
         }
     };
     builder.body(body).unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+/// The part that an address ends with, as [`Relay::url_of`] writes it.
+fn part_of(text: &str, total: u64) -> Option<Range<u64>> {
+    let (start, end) = text.strip_prefix('-')?.split_once('-')?;
+    let (start, end) = (start.parse().ok()?, end.parse().ok()?);
+    (start < end && end <= total).then_some(start..end)
 }
 
 /// These bytes, and then those of the source.

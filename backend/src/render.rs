@@ -6,8 +6,10 @@
 
 pub mod http;
 mod poster;
+mod refusal;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use glimpse_contract::{
@@ -31,6 +33,8 @@ use crate::store::{Store, StoreError};
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 /// The largest picture that is made, in bytes: what the edge serves.
 const MAX_PICTURE_BYTES: usize = 32 * 1024 * 1024;
+/// How long before its end the work on a picture stops, so that it is still written down that it took too long.
+const REMEMBERED_IN: Duration = Duration::from_millis(500);
 /// How often a write that meets another one (409) is tried.
 const WRITE_ATTEMPTS: u32 = 5;
 /// How far a clock may be behind that made an id, in milliseconds.
@@ -192,25 +196,33 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
         traced: &mut Option<TraceId>,
     ) -> Result<Stored, Refusal> {
         let key = Key::Output(video, variant);
-        let (manifest, stored) = tokio::join!(self.manifest(video), self.stored(&key, "found"));
+        let (manifest, stored, refused) =
+            tokio::join!(self.manifest(video), self.stored(&key, "found"), self.refused(video, variant));
         let manifest = manifest?;
         *traced = Some(manifest.passthrough.trace(video));
         if let Some(stored) = stored? {
             return Ok(stored);
         }
         check_time(variant, manifest.source.duration_ms)?;
-        let camera = self.cameras.open(&manifest, deadline).await?;
-        let bytes = if let Some(still) = variant.still() {
-            take_still(&camera, still, variant.format()).await?
-        } else if let Some(moving) = variant.moving() {
-            take_moving(&camera, moving, variant.format()).await?
-        } else {
-            // A storyboard exists before anybody asks, or never will.
-            return Err(Problem::new(Code::NotFound).into());
-        };
-        if bytes.len() > MAX_PICTURE_BYTES {
-            return Err(JobError::internal("the picture is larger than any that is served").into());
+        check_pixels(variant, &manifest)?;
+        if let Some(note) = refused.filter(|note| note.counts(&manifest, (self.now_ms)())) {
+            return Err(note.problem().into());
         }
+        // Whether the source is there, and may be read, is asked each time; what it shows is not.
+        let camera = self.cameras.open(&manifest, deadline).await?;
+        let until = deadline.checked_sub(REMEMBERED_IN).filter(|until| *until > Instant::now());
+        let late = |_| match until {
+            Some(_) => Err(JobError::Refused(Code::TimedOut).into()),
+            None => Err(JobError::internal("the invocation's time ended").into()),
+        };
+        let made = timeout_at(until.unwrap_or(deadline), take(&camera, variant)).await;
+        let bytes = match made.unwrap_or_else(late) {
+            Ok(bytes) => bytes,
+            Err(refusal) => {
+                self.remember(video, variant, manifest.visibility, &refusal).await;
+                return Err(refusal);
+            }
+        };
         self.write(&key, variant, &manifest, bytes).await
     }
 
@@ -284,12 +296,47 @@ fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
     }
 }
 
+/// Refuses a PNG that is too large to be made and served each time.
+fn check_pixels(variant: Variant, manifest: &Manifest) -> Result<(), Problem> {
+    let Some(still) = variant.still().filter(|_| variant.format() == Format::Png) else { return Ok(()) };
+    let shown = Size { width: manifest.source.width, height: manifest.source.height };
+    let Size { width, height } = fit::still(shown, &still).size;
+    if u64::from(width) * u64::from(height) <= limits::MAX_PNG_PIXELS {
+        return Ok(());
+    }
+    let detail = format!(
+        "A PNG of {width}x{height} is too large: at most {} pixels, as 3840x2160 has. Ask for a smaller one, or for \
+         JPEG or WebP.",
+        limits::MAX_PNG_PIXELS
+    );
+    Err(Problem::because(Code::BadParameter, detail))
+}
+
 fn check_moment(name: &str, at_ms: u64, duration_ms: u64) -> Result<(), Problem> {
     if duration_ms == 0 || at_ms <= duration_ms {
         return Ok(());
     }
     let detail = format!("The parameter `{name}` lies behind the end of the video.");
     Err(Problem::because(Code::BadParameter, detail))
+}
+
+async fn take<C: Camera>(camera: &C, variant: Variant) -> Result<Bytes, Refusal> {
+    let bytes = if let Some(still) = variant.still() {
+        take_still(camera, still, variant.format()).await?
+    } else if let Some(moving) = variant.moving() {
+        take_moving(camera, moving, variant.format()).await?
+    } else {
+        // A storyboard exists before anybody asks, or never will.
+        return Err(Problem::new(Code::NotFound).into());
+    };
+    if bytes.len() > MAX_PICTURE_BYTES {
+        let detail = format!(
+            "The picture has {} bytes, and at most {MAX_PICTURE_BYTES} are served: ask for a smaller one.",
+            bytes.len()
+        );
+        return Err(Problem::because(Code::BadParameter, detail).into());
+    }
+    Ok(bytes)
 }
 
 async fn take_still<C: Camera>(camera: &C, still: Still, format: Format) -> Result<Bytes, Refusal> {

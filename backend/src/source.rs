@@ -17,7 +17,7 @@ use crate::error::JobError;
 use crate::store::{Store, StoreError};
 
 /// What is read of every source before anything is known of it: the index of most short videos is in it.
-const FIRST_BYTES: u64 = 64 * 1024;
+pub(crate) const FIRST_BYTES: u64 = 64 * 1024;
 /// A source up to this length is read as a whole: one request instead of three.
 const SMALL_BYTES: u64 = 1024 * 1024;
 /// A gap up to this length between two wanted ranges is read along: a request costs more than it.
@@ -187,7 +187,10 @@ impl<S: Store> Reader<S> {
                 Err(Fault::Missing(ranges)) => self.fetch(known, &ranges).await?,
                 Err(Fault::Refused(code)) => return Err(JobError::Refused(code).into()),
                 Err(Fault::Foreign(why)) => return Err(Stop::Foreign(why)),
+                Err(Fault::Late) => return Err(late().into()),
             }
+            // Bytes that are there at once leave no moment in which the job's own deadline is looked at.
+            tokio::task::yield_now().await;
         }
         Err(Stop::Foreign("it asks for more again and again"))
     }
@@ -228,6 +231,11 @@ impl<S: Store> Reader<S> {
         }
         Ok(())
     }
+}
+
+/// What it means that the deadline of a job passed while a demuxer was at work.
+pub fn late() -> JobError {
+    JobError::internal("the invocation's time ended while the file was read")
 }
 
 /// Ranges that are on their way.

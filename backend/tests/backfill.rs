@@ -139,3 +139,32 @@ async fn put(scene: &Scene, name: &str, bytes: &'static str) {
     let put = scene.workshop.store.put_output(&key, Bytes::from(bytes), "image/jpeg", Visibility::Signed);
     put.await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_batch_is_recorded_as_failed() {
+    let give_up = async |scene: &Scene, items: &[Value], before: &str| {
+        let batch = json!({"Items": items, "BatchInput": {"before": before}});
+        let payload = json!({"backfill": batch, "give_up": true});
+        let deadline = Instant::now() + Duration::from_mins(5);
+        let answer = invoke(&scene.workshop, "glimpse", &payload, deadline).await;
+        answer.result.map_err(|error| (error.code(), error.to_string()))
+    };
+    let scene = Scene::new(clip());
+    let (code, why) = give_up(&scene, &[item(&scene)], "").await.unwrap_err();
+    assert!(code == Code::Internal && why.contains(&scene.job.video.to_string()), "{why}");
+    let note = scene.workshop.store.get(&Key::Failure(scene.job.video)).unwrap();
+    let note: Value = serde_json::from_slice(&note.bytes).unwrap();
+    assert_eq!(
+        (&note["code"], &note["name"], &note["visibility"]),
+        (&json!("internal"), &json!("Ski trip é.mp4"), &json!("signed"))
+    );
+    assert_eq!(scene.manifest(), None);
+
+    scene.run().await;
+    scene.workshop.store.delete(&Key::Failure(scene.job.video));
+    let foreign = json!({"Key": "uploads/holiday.mp4", "ETag": "\"x\"", "Size": 1, "LastModified": 1});
+    assert_eq!(give_up(&scene, &[item(&scene), foreign], "").await, Ok(tally(0, 0, 1, 1)));
+    assert_eq!(give_up(&scene, &[item(&scene)], BEFORE).await, Ok(tally(0, 0, 1, 0)));
+    assert!(give_up(&scene, &[item(&scene)], AFTER).await.is_err(), "its outcome is still the older one");
+    assert_eq!(scene.workshop.store.get(&Key::Failure(scene.job.video)), None, "which is better than none");
+}

@@ -102,6 +102,13 @@ async fn f14_f15_a_flood_is_bounded() {
         ("yes | head -c 3000000 >&2; exit 1", Code::Truncated),
         ("exit 0", Code::Truncated),
         ("echo 'Picture size 65535x65535 is invalid' >&2; exit 1", Code::TooManyPixels),
+        (
+            "echo 'Error submitting packet to decoder: Cannot allocate memory' >&2; exit 1",
+            Code::TooMuchMemory,
+        ),
+        ("echo 'Error submitting packet to decoder: Cannot allocate memory' >&2", Code::TooMuchMemory),
+        // As the kernel does where memory is over.
+        ("kill -9 $$", Code::TooMuchMemory),
     ] {
         let scene = scene(&folder, script);
         let started = Instant::now();

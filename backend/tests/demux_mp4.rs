@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
+use edits::with_edits;
 use glimpse_backend::demux::known::{Fault, Known};
 use glimpse_backend::demux::movie::{Aim, Movie, Sample, Want};
 use glimpse_backend::demux::mp4::{self, Mp4};
+use glimpse_backend::demux::sniff::{Container, sniff};
 use glimpse_backend::{demux, digest, plan};
 use glimpse_contract::Code;
 use proptest::prelude::*;
@@ -18,6 +20,8 @@ use serde_json::Value;
 #[expect(dead_code, reason = "other targets' parts")]
 #[path = "../fuzz/drive.rs"]
 mod drive;
+#[path = "support/edits.rs"]
+mod edits;
 
 /// What a job may spend on finding out, with 64 KiB read before anything is asked.
 const HEAD: u64 = 64 * 1024;
@@ -171,10 +175,11 @@ fn check(file: &Path, stream: &str) -> (Driver, Mp4) {
         .max()
         .unwrap();
     let frame = f64::from(track.timescale) / rate;
-    let near = |ticks: i64| (track.duration - ticks).abs() as f64 <= frame * 1.01;
+    let near = |ticks: i64| (track.picture_end - ticks).abs() as f64 <= frame * 1.01;
     let length = report["duration_ts"].as_i64().unwrap();
-    assert!(near(end) || near(length), "{name}: {} ticks, neither {end} nor {length}", track.duration);
-    compare(&name, &samples, &list, track.duration);
+    assert!(near(end) || near(length), "{name}: {} ticks, neither {end} nor {length}", track.picture_end);
+    assert!(track.duration >= track.picture_end, "{name}");
+    compare(&name, &samples, &list, track.picture_end);
     if let Some(keyframes) = &track.keyframes {
         let shown = samples.iter().filter(|sample| sample.key && (0..track.duration).contains(&sample.pts));
         assert_eq!(*keyframes, shown.map(|sample| sample.pts).collect::<Vec<_>>(), "{name}");
@@ -372,6 +377,197 @@ fn a_moment_of_a_large_fragmented_film_is_found_in_few_rounds() {
             driver.source.len(),
         );
         assert!(near_rounds <= most_near && driver.rounds <= most_exact, "{name}");
+    }
+}
+
+#[test]
+fn stretches_of_an_edit_list_are_shown_one_after_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=10";
+    for (name, codec) in [("closed.mov", H264), ("open.mov", OPEN)] {
+        // A movie counts milliseconds, this track 12,800 ticks a second.
+        let options = "-video_track_timescale 12800 -use_editlist 0";
+        let path = make(folder.path(), name, &format!("{pictures} {codec} {options}"));
+        let media = packets(&path, "v:0");
+        let film = std::fs::read(&path).unwrap();
+        let second = 12_800;
+        for rows in [
+            &[(2000, 6 * second), (2000, second), (1000, 4 * second)][..],
+            &[(1000, -1), (2000, 6 * second), (3000, second)],
+            &[(1000, 2 * second), (1000, 2 * second), (1000, 9 * second)],
+            &[(1000, second), (2000, -1), (3000, 5 * second)],
+        ] {
+            // When each picture is shown, and where it lies.
+            let (mut shown, mut begin) = (Vec::new(), 0);
+            for (length, from) in rows {
+                let (length, from) = (i64::from(*length) * i64::from(second) / 1000, i64::from(*from));
+                let inside = media.iter().filter(|packet| (from..from + length).contains(&packet.pts));
+                if from >= 0 {
+                    shown.extend(inside.map(|packet| (packet.pts - from + begin, packet.offset, packet.key)));
+                }
+                begin += length;
+            }
+            shown.sort_unstable();
+            let mut driver = Driver::new(with_edits(&film, rows));
+            let movie = driver.ask(mp4::open).unwrap();
+            let end = movie.track().duration;
+            assert!((end - begin).abs() <= 512, "{name} {rows:?}: {end} ticks");
+            let keys = shown.iter().filter(|(_, _, key)| *key).map(|(pts, _, _)| *pts);
+            assert_eq!(movie.track().keyframes, Some(keys.collect()), "{name} {rows:?}: keyframes");
+            // Each moment by itself, and all of them at once.
+            for place in 0..60 {
+                let at = end * place / 60;
+                let want = Want { from: at, until: at, aim: Aim::Exact };
+                let run = movie.runs(&driver.known, &[want]).unwrap().remove(0);
+                let found = run.iter().filter(|sample| (0..=at).contains(&sample.pts));
+                let found = found.max_by_key(|sample| sample.pts).or(run.last()).unwrap();
+                let expected = shown.iter().rev().find(|(pts, _, _)| *pts <= at).unwrap_or(&shown[0]);
+                assert_eq!(found.offset, expected.1, "{name} {rows:?}: at {at}");
+                assert!(run[0].key, "{name} {rows:?}: at {at}");
+            }
+            let all = Want { from: 0, until: end, aim: Aim::Exact };
+            let mut run = movie.runs(&driver.known, &[all]).unwrap().remove(0);
+            assert!(run[0].key && run.is_sorted_by_key(|sample| sample.dts));
+            run.retain(|sample| (0..end).contains(&sample.pts));
+            run.sort_by_key(|sample| sample.pts);
+            let found: Vec<_> = run.iter().map(|sample| (sample.pts, sample.offset)).collect();
+            let expected: Vec<_> = shown.iter().map(|(pts, offset, _)| (*pts, *offset)).collect();
+            assert_eq!(found, expected, "{name} {rows:?}");
+        }
+    }
+}
+
+#[test]
+fn a_film_behind_other_boxes_is_read() {
+    let films = corpus();
+    let film = &films.iter().find(|(name, _)| name == "fragments.mp4").unwrap().1;
+    let whole: Vec<_> = Driver::new(film.clone()).ask(mp4::open).unwrap().samples().unwrap().collect();
+    for kind in
+        ["uuid", "prft", "emsg", "pdin", "meta", "udta", "free", "skip", "wide", "styp", "sidx", "mdat"]
+    {
+        // A list of brands is never long.
+        for size in [16_u32, 64, if kind == "styp" { 4096 } else { 100_000 }] {
+            let before = [&size.to_be_bytes()[..], kind.as_bytes(), &vec![0; size as usize - 8]].concat();
+            for count in [1, 3] {
+                let film = [&before.repeat(count)[..], film].concat();
+                let name = format!("{count} of {size} bytes of {kind}");
+                let head = &film[..film.len().min(4096)];
+                assert_eq!(sniff(head, film.len() as u64), Ok(Container::Mov), "{name}");
+                let found =
+                    Driver::new(film).ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+                assert_eq!(found.samples().unwrap().count(), whole.len(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_film_cut_within_its_index_is_truncated() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |rest: &str| format!("{PICTURES} {SOUND} {H264} {rest} -movflags +faststart");
+    for (name, arguments) in
+        [("pictures_first.mp4", with("")), ("sound_first.mp4", with("-map 1:a -map 0:v"))]
+    {
+        let film = std::fs::read(make(folder.path(), name, &arguments)).unwrap();
+        let moov = film.windows(4).position(|letters| letters == b"moov").unwrap() - 4;
+        let size = u32::from_be_bytes(film[moov..moov + 4].try_into().unwrap()) as usize;
+        for end in (moov + 8..moov + size).step_by(3) {
+            let found = Driver::new(film[..end].to_vec()).ask(mp4::open).map(|movie| movie.track().duration);
+            assert_eq!(found, Err(Fault::Refused(Code::Truncated)), "{name}: {end} bytes");
+        }
+    }
+}
+
+/// The film with a box of `size` bytes before one of its fragments, as if it had been changed without its index, and its
+/// packets.
+fn with_stale_index(film: &[u8], packets: &[Packet], size: usize, fragment: usize) -> (Vec<u8>, Vec<Packet>) {
+    let fragments = film.windows(8).enumerate().filter(|(_, word)| word[4..] == *b"moof" && word[0] == 0);
+    let place = fragments.map(|(place, _)| place).nth(fragment).unwrap();
+    let free = [&(size as u32).to_be_bytes()[..], b"free", &vec![0; size - 8]].concat();
+    let moved = |packet: &Packet| {
+        let by = if packet.offset >= place as u64 { size as u64 } else { 0 };
+        Packet { offset: packet.offset + by, ..*packet }
+    };
+    ([&film[..place], &free, &film[place..]].concat(), packets.iter().map(moved).collect())
+}
+
+/// Asks for tiles and stills all over a large film, and compares each with what the packets say.
+fn check_moments(name: &str, film: Vec<u8>, packets: &[Packet]) {
+    let mut driver = Driver::new(film);
+    let movie = driver.ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+    let track = movie.track();
+    let (second, end) = (i64::from(track.timescale), track.duration);
+    let expected = packets.iter().map(|packet| packet.pts + packet.duration).max().unwrap();
+    assert!((end - expected).abs() <= second / 10, "{name}: {end} ticks, not {expected}");
+    assert!(close(track.fps, 25.0, 0.02), "{name}: {} frames a second", track.fps);
+    let open = driver.rounds;
+    let tiles = (0..100).map(|tile| (2 * tile + 1) * end / 200);
+    let near: Vec<_> = tiles.map(|from| Want { from, until: 0, aim: Aim::Keyframe }).collect();
+    driver.rounds = 0;
+    let runs = driver.ask(|known| movie.runs(known, &near)).unwrap();
+    let tile_rounds = driver.rounds;
+    for (want, run) in near.iter().zip(&runs) {
+        let key = run.first().unwrap_or_else(|| panic!("{name}: nothing for {want:?}"));
+        let packet = packets.iter().find(|packet| packet.offset == key.offset).unwrap();
+        assert!(packet.key && packet.pts == key.pts, "{name}: {key:?} is {packet:?}");
+        assert!((key.pts - want.from).abs() <= 12 * second, "{name}: {} for {}", key.pts, want.from);
+    }
+    let stills: Vec<_> = (0..20).map(|place| place * end / 20 + second / 3).collect();
+    let exact: Vec<_> = stills.iter().map(|from| Want { from: *from, until: 0, aim: Aim::Exact }).collect();
+    driver.rounds = 0;
+    let runs = driver.ask(|known| movie.runs(known, &exact)).unwrap();
+    for (want, run) in exact.iter().zip(&runs) {
+        let found: Vec<_> = run.iter().map(|sample| sample.offset).collect();
+        assert_eq!(found, needed(packets, want.from, want.until), "{name}: {want:?}");
+    }
+    eprintln!(
+        "{name:24} open {open}, tiles {tile_rounds}, stills {} rounds, {} of {} bytes, {} steps",
+        driver.rounds,
+        driver.known.held(),
+        driver.source.len(),
+        driver.known.budget().used()
+    );
+    // A job asks 24 times for each.
+    assert!(open <= 8 && tile_rounds <= 16 && driver.rounds <= 20, "{name}");
+}
+
+#[test]
+fn a_stale_index_of_a_fragmented_film_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = "-movflags +frag_keyframe+empty_moov+default_base_moof";
+    for (name, flags) in [
+        ("index_behind.mp4", base.to_owned()),
+        ("index_ahead.mp4", format!("{base}+global_sidx+skip_trailer")),
+        ("both.mp4", format!("{base}+global_sidx")),
+    ] {
+        let path = make_large(folder.path(), name, &flags);
+        let packets = packets(&path, "v:0");
+        let film = std::fs::read(&path).unwrap();
+        check_moments(name, film.clone(), &packets);
+        for (size, fragment) in [(8, 0), (1000, 0), (70_000, 0), (1000, 12)] {
+            let (film, packets) = with_stale_index(&film, &packets, size, fragment);
+            check_moments(&format!("{size} more before {fragment}, {name}"), film, &packets);
+        }
+    }
+}
+
+#[test]
+fn a_film_with_a_fragment_for_each_picture_is_found_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=60";
+    let codec = "-c:v libx264 -preset ultrafast -qp 16 -g 250 -bf 0 -x264-params scenecut=0";
+    let minute = make(folder.path(), "minute.mp4", &format!("{pictures} {codec}"));
+    let base = "-movflags +frag_every_frame+empty_moov+default_base_moof";
+    for (name, flags) in [
+        ("index_behind.mp4", base.to_owned()),
+        ("no_index.mp4", format!("{base}+skip_trailer")),
+        ("index_ahead.mp4", format!("{base}+global_sidx+skip_trailer")),
+    ] {
+        let looped = format!("-stream_loop 19 -i {} -c copy {flags}", minute.display());
+        let path = make(folder.path(), name, &looped);
+        let film = std::fs::read(&path).unwrap();
+        assert!(film.len() > 8 * 1024 * 1024, "{name}: {} bytes are few", film.len());
+        check_moments(name, film, &packets(&path, "v:0"));
     }
 }
 

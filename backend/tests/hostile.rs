@@ -108,11 +108,12 @@ async fn f7_a_picture_that_changes_its_size_on_the_way_is_shown_in_one() {
     let webm = make(at, "both.webm", &joined);
     let mpeg2 = "-c:v mpeg2video -q:v 4";
     let ts = [film("a.ts", "red", "160x96", mpeg2), film("b.ts", "blue", "960x576", mpeg2)].concat();
-    for (name, bytes) in [("both.webm", webm), ("both.ts", ts)] {
+    // Where the headers of its keyframes are read, a film is as large as its largest pictures; else as its first.
+    for (name, bytes, size) in [("both.webm", webm, (960, 576)), ("both.ts", ts, (160, 96))] {
         let scene = Scene::new(bytes);
         assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
         let source = scene.manifest().unwrap().source;
-        assert_eq!((source.width, source.height), (160, 96), "{name}");
+        assert_eq!((source.width, source.height), size, "{name}");
         let sheet = facts(Format::Jpg, &scene.output("storyboard.jpg")).unwrap().size;
         let pixels = pixels_in(at, &scene.output("storyboard.jpg"), sheet);
         let pixel = |x: u32, y: u32| {
@@ -150,4 +151,34 @@ async fn f16_no_word_of_a_client_reaches_a_program() {
         assert_eq!(Arc::strong_count(&scene.workshop.store), 1);
         assert_eq!(scene.run().await.result, Ok(Done::Rejected(expected)), "{words}");
     }
+}
+
+#[tokio::test]
+async fn f8_a_film_of_more_samples_than_bytes_is_rejected() {
+    let folder = tempfile::tempdir().unwrap();
+    let fragments = "-movflags +frag_keyframe+empty_moov+default_base_moof";
+    let film = format!("-f lavfi -i testsrc=s=96x64:r=10:d=2 -c:v libx264 -g 10 {fragments}");
+    let film = make(folder.path(), "a.mp4", &film);
+    let first = film.windows(4).position(|letters| letters == b"moof").unwrap() - 4;
+    let words =
+        |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|number| number.to_be_bytes()).collect() };
+    // Each run of 20 bytes stands for 86,400 samples of a byte each, all of them at the same place.
+    let with_runs_of = |track: u32| {
+        let runs = boxed(*b"trun", &words(&[1, 86_400, 8])).repeat(160_000);
+        let header = boxed(*b"tfhd", &words(&[0x02_0018, track, 1, 1]));
+        let track = boxed(*b"traf", &[header, runs].concat());
+        let fragment = boxed(*b"moof", &[boxed(*b"mfhd", &words(&[0, 1])), track].concat());
+        [&film[..first], &fragment, &film[first..]].concat()
+    };
+    let alone = Scene::new(film.clone());
+    assert_eq!(alone.run().await.result, Ok(Done::Ready));
+    // Those of a track that is not shown cost nothing and change nothing.
+    let of_another = Scene::new(with_runs_of(2));
+    assert_eq!(of_another.run().await.result, Ok(Done::Ready));
+    let length = |scene: &Scene| scene.manifest().unwrap().source.duration_ms;
+    assert_eq!(length(&of_another), length(&alone));
+    assert_eq!(of_another.output("storyboard.webp"), alone.output("storyboard.webp"));
+    // Those of the shown track are more than the file can hold.
+    let of_the_shown = Scene::new(with_runs_of(1));
+    assert_eq!(of_the_shown.run().await.result, Ok(Done::Rejected(Code::TimedOut)));
 }

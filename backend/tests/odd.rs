@@ -11,6 +11,7 @@ use glimpse_backend::job::Done;
 use glimpse_backend::size::Size;
 use glimpse_backend::step::Found;
 use glimpse_contract::Code;
+use support::edits::with_edits;
 use support::{Scene, installed, make, pixels_in, tools};
 use tokio::time::Instant;
 
@@ -133,6 +134,45 @@ async fn what_has_no_index_has_tiles_of_all_of_it() {
             let middle = length * (place as f64 + 0.5) / 50.0;
             if !(middle - late..=middle + 1.0).contains(&shown) {
                 wrong.push(format!("{name}: tile {place} of {middle:.1} s shows {shown:.1} s"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A film that is put together from stretches, and one that begins late: each tile shows what players show then.
+#[tokio::test]
+async fn tiles_of_an_edited_film_show_their_own_moments() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = 12_800;
+    let codec = "-c:v libx264 -preset ultrafast -bf 2 -g 30 -video_track_timescale 12800";
+    let film = make(folder.path(), "a.mov", &format!("{CLOCK} {codec}"));
+    // The first picture is shown two pictures after it is decoded.
+    let media = |at: i32| at * second + 2560;
+    let several = with_edits(&film, &[(20_000, media(35)), (20_000, media(5)), (10_000, media(50))]);
+    let later = format!("-itsoffset 6 -i {}", folder.path().join("a.mov").display());
+    let late = format!("{later} -f lavfi -i sine=d=66 -map 0:v -map 1:a -c:v copy -c:a aac");
+    let late = make(folder.path(), "late.mp4", &late);
+    let edited = |at: f64| match at {
+        at if at < 20.0 => 35.0 + at,
+        at if at < 40.0 => at - 15.0,
+        at => at + 10.0,
+    };
+    let mut wrong = Vec::new();
+    for (name, bytes, length, shown_at) in [
+        ("several stretches", several, 50.0, &edited as &dyn Fn(f64) -> f64),
+        ("a late beginning", late, 66.0, &|at: f64| (at - 6.0).max(0.0)),
+    ] {
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let source = scene.manifest().unwrap().source;
+        assert!((source.duration_ms as f64 / 1000.0 - length).abs() < 0.2, "{name}: {source:?}");
+        assert_eq!(source.container, "mov", "{name}");
+        for (place, shown) in moments(folder.path(), &scene).into_iter().enumerate() {
+            let expected = shown_at(length * (place as f64 + 0.5) / 50.0);
+            // The time is read off a tile's brightness, to within a second.
+            if (shown - expected).abs() > 1.5 {
+                wrong.push(format!("{name}: tile {place} of {expected:.1} s shows {shown:.1} s"));
             }
         }
     }

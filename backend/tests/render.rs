@@ -61,6 +61,8 @@ struct Inner {
     stills: Mutex<Vec<(Option<u64>, Size)>>,
     reels: Mutex<Vec<Reel>>,
     fails: Mutex<Option<JobError>>,
+    /// Why no frame can be taken.
+    takes_none: Mutex<Option<JobError>>,
     /// Everybody waits here with a frame, so that all write at once.
     meet: Mutex<Option<Arc<Barrier>>>,
     /// Each frame is another one.
@@ -103,6 +105,10 @@ impl Camera for Studio {
         let meet = self.0.meet.lock().unwrap().clone();
         if let Some(barrier) = meet {
             barrier.wait().await;
+        }
+        let failure = self.0.takes_none.lock().unwrap().clone();
+        if let Some(error) = failure {
+            return Err(error);
         }
         let blue = if self.0.is_restless.load(Ordering::Relaxed) { count * 20 } else { 128 };
         Ok((frame(size, blue), size))
@@ -365,6 +371,87 @@ async fn what_goes_wrong_with_the_source_has_its_code_and_leaves_nothing() {
     let made = scene.picture(name).await;
     *scene.studio.0.fails.lock().unwrap() = Some(JobError::Refused(Code::SourceGone));
     assert_eq!(scene.picture(name).await, made);
+}
+
+/// Work that cannot succeed is done once: for a day, or until the video's pictures are made again.
+#[tokio::test]
+async fn a_picture_that_cannot_be_made_is_not_tried_again() {
+    let name = "thumbnail-time_1.jpg";
+    for (error, status, code, hours) in [
+        (JobError::Refused(Code::Truncated), 422, "truncated", 23),
+        (JobError::Crashed("signal 11".into()), 422, "decoder_crash", 23),
+        (JobError::Refused(Code::TimedOut), 422, "timed_out", 0),
+    ] {
+        let scene = Scene::ready().await;
+        *scene.studio.0.takes_none.lock().unwrap() = Some(error);
+        assert_eq!(scene.refused(name).await, (status, code.into()));
+        assert_eq!(scene.pictures(), [format!("{name}.refused.json")]);
+        *scene.studio.0.takes_none.lock().unwrap() = None;
+        for _ in 0..3 {
+            assert_eq!(scene.refused(name).await, (status, code.into()), "{code} is remembered");
+        }
+        assert_eq!(scene.opened(), 1, "{code}");
+        scene.picture("thumbnail-time_2.jpg").await;
+        let later =
+            |now_ms| Darkroom { store: Arc::clone(&scene.room.store), cameras: scene.studio.clone(), now_ms };
+        let path = format!("/{}/{name}", video());
+        if hours > 0 {
+            let soon = later(|| GRANTED_MS + 23 * 3_600_000);
+            assert_eq!(answer(&soon, &path).await.response["statusCode"], status);
+        }
+        let next_day = later(|| GRANTED_MS + 25 * 3_600_000);
+        assert_eq!(answer(&next_day, &path).await.response["statusCode"], 200, "{code} a day later");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_that_passes_is_not_remembered() {
+    let scene = Scene::ready().await;
+    let name = "thumbnail-time_1.jpg";
+    for error in [
+        JobError::upstream("503"),
+        JobError::internal("no memory"),
+        JobError::Superseded,
+        JobError::Refused(Code::SourceGone),
+    ] {
+        *scene.studio.0.takes_none.lock().unwrap() = Some(error);
+        scene.refused(name).await;
+    }
+    assert_eq!(scene.pictures(), Vec::<String>::new());
+    *scene.studio.0.takes_none.lock().unwrap() = None;
+    scene.picture(name).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_void_when_the_video_is_made_again() {
+    let scene = Scene::ready().await;
+    let name = "thumbnail-time_1.jpg";
+    *scene.studio.0.takes_none.lock().unwrap() = Some(JobError::Refused(Code::Truncated));
+    scene.refused(name).await;
+    *scene.studio.0.takes_none.lock().unwrap() = None;
+    let timings = Timings { committed: GRANTED_MS + 2_000, ..Timings::default() };
+    let json = serde_json::to_vec(&Manifest { timings, ..manifest() }).unwrap();
+    let (head, _) = scene.room.store.whole(&Key::Manifest(video()), 1 << 20).await.unwrap();
+    scene.room.store.replace_manifest(&Key::Manifest(video()), json.into(), &head.etag).await.unwrap();
+    scene.picture(name).await;
+}
+
+/// It is refused by its size alone, before the source is opened, and says what may be asked for.
+#[tokio::test]
+async fn a_png_of_too_many_pixels_is_refused() {
+    let square = Source { width: 7680, height: 7680, duration_ms: 8_000, ..Source::default() };
+    let scene = Scene::with(&Manifest { source: square, ..manifest() }).await;
+    for name in ["thumbnail-width_3840.png", "thumbnail-width_3840-height_3840-fit_mode_pad.png"] {
+        let answer = scene.answer(name).await.response;
+        let body = answer["body"].as_str().unwrap();
+        assert_eq!(answer["statusCode"], 400, "{answer}");
+        assert!(body.contains("bad_parameter") && body.contains("8294400 pixels"), "{body}");
+    }
+    assert_eq!((scene.opened(), scene.pictures()), (0, Vec::new()));
+    let wide = Source { width: 7680, height: 4320, duration_ms: 8_000, ..Source::default() };
+    let scene = Scene::with(&Manifest { source: wide, ..manifest() }).await;
+    scene.answer("thumbnail-width_3840.png").await;
+    assert_eq!(scene.pictures(), ["thumbnail-width_3840.png"]);
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use glimpse_backend::error::JobError;
 use glimpse_backend::job::Done;
 use glimpse_backend::store::StoreError;
 use glimpse_backend::store::memory::Fault;
-use glimpse_contract::{Code, Failure, Grant, Key, State, Variant, Visibility};
-use support::{Scene, installed, make, tools};
+use glimpse_contract::{Attempt, Code, Failure, Grant, Json, Key, State, Variant, Visibility};
+use support::{Scene, installed, instead_of_ffmpeg, make, tools};
 
 fn clip() -> Vec<u8> {
     let arguments = "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p";
@@ -266,4 +266,100 @@ async fn e12_the_last_failure_is_written_down_and_a_later_success_outranks_it() 
     scene.workshop.store.heal();
     assert_eq!(scene.run().await.result, Ok(Done::Ready));
     assert_eq!(scene.manifest().unwrap().state, State::Ready);
+}
+
+/// What is recorded of the last failure, and of the attempt that it is of; as the edge reads it.
+fn failed(scene: &Scene) -> Option<(Failure, Attempt)> {
+    let object = scene.workshop.store.get(&Key::Failure(scene.job.video))?;
+    let json = Json::read(&object.bytes).unwrap();
+    Some((Failure::of_json(&json).unwrap(), Attempt::of_failure(&json).unwrap()))
+}
+
+/// Begins a job whose decoder never ends, and drops it once `is_recorded`: what a kill looks like from outside.
+async fn killed(scene: &Scene, is_recorded: impl Fn(&Scene) -> bool) {
+    let run = scene.run();
+    tokio::pin!(run);
+    while !is_recorded(scene) {
+        tokio::select! {
+            report = &mut run => panic!("it ends: {report:?}"),
+            () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn e12_a_killed_last_attempt_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = Scene::with_tools(clip(), instead_of_ffmpeg(folder.path(), "exec sleep 600"));
+    scene.job.receives = scene.workshop.max_receives;
+    killed(&scene, |scene| failed(scene).is_some()).await;
+    let now_ms = (scene.workshop.now_ms)();
+    let (failure, attempt) = failed(&scene).unwrap();
+    assert_eq!((failure.code, failure.video), (Code::Internal, scene.job.video));
+    assert_eq!((attempt.message.as_str(), attempt.number), ("m", 5));
+    assert!(attempt.is_running(now_ms) && !attempt.is_running(now_ms + 30_000), "{attempt:?}");
+    assert!((5 * 60_000..6 * 60_000).contains(&(attempt.ends_at - now_ms)), "{attempt:?}");
+    assert_eq!(scene.manifest(), None);
+
+    // Whoever sends it again gets the pictures: the manifest outranks the note, whatever its lease says.
+    scene.workshop.tools = tools();
+    scene.job.receives = 1;
+    assert_eq!(scene.run().await.result, Ok(Done::Ready));
+    assert_eq!(scene.manifest().unwrap().state, State::Ready);
+}
+
+#[tokio::test]
+async fn e12_a_last_attempt_that_ends_says_how() {
+    let mut good = Scene::new(clip());
+    good.job.receives = good.workshop.max_receives;
+    assert_eq!(good.run().await.result, Ok(Done::Ready));
+    assert_eq!(good.manifest().unwrap().state, State::Ready);
+    assert_eq!(failed(&good), None, "nothing is left of the record");
+
+    let [(_, bytes), _] = large();
+    let mut bad = Scene::new(bytes);
+    bad.job.receives = bad.workshop.max_receives;
+    fail_later_reads(&bad);
+    assert!(bad.run().await.result.is_err());
+    let (failure, attempt) = failed(&bad).unwrap();
+    assert_eq!((failure.code, attempt.ends_at), (Code::Upstream, 0), "it counts at once");
+    assert!(!attempt.is_running((bad.workshop.now_ms)()));
+    assert_eq!(attempt.message, "m");
+}
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_recorded_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = Scene::with_tools(clip(), instead_of_ffmpeg(folder.path(), "exec sleep 600"));
+    scene.job.receives = scene.workshop.max_receives;
+    scene.workshop.store.fail_next_create(trouble());
+    let result = scene.run().await.result;
+    assert!(matches!(&result, Err(JobError::Transient { code: Code::Upstream, .. })), "{result:?}");
+    assert_eq!(failed(&scene).unwrap().0.code, Code::Upstream);
+}
+
+#[tokio::test]
+async fn a_duplicate_message_stops_where_another_is_retried() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut scene = Scene::with_tools(clip(), instead_of_ffmpeg(folder.path(), "exec sleep 600"));
+    let now_ms = (scene.workshop.now_ms)();
+    let key = Key::Attempt(scene.job.video);
+    scene.job.receives = 2;
+    scene.job.sent_ms = now_ms - 60_000;
+    killed(&scene, |scene| scene.workshop.store.get(&key).is_some()).await;
+    assert_eq!(failed(&scene), None, "more attempts follow");
+
+    scene.workshop.tools = tools();
+    let own = scene.job.message.replace("duplicate".into());
+    assert_eq!(scene.run().await.result, Ok(Done::Already), "the other message comes again");
+    assert_eq!(scene.manifest(), None);
+    scene.job.sent_ms = now_ms + 1;
+    assert_eq!(scene.run().await.result, Ok(Done::Ready), "a message that is sent later is no duplicate");
+
+    // The attempt of the first message again.
+    scene.workshop.store.delete(&Key::Manifest(scene.job.video));
+    scene.workshop.store.delete(&key);
+    scene.job.message = own;
+    scene.job.sent_ms = now_ms - 60_000;
+    assert_eq!(scene.run().await.result, Ok(Done::Ready), "nor is the message itself");
 }

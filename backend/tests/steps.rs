@@ -102,6 +102,13 @@ fn outcome(scene: &Scene) -> (Vec<(String, bytes::Bytes)>, Option<Manifest>) {
 #[tokio::test]
 async fn the_pictures_are_the_same_by_steps_and_by_one_pass() {
     let h264 = "-c:v libx264 -pix_fmt yuv420p";
+    let mut films: Vec<(&str, Vec<u8>)> = Vec::new();
+    // Pictures of several sizes, several sample entries, and a preview that is black but for the moment of the poster.
+    if let Some(folder) = support::media() {
+        for name in ["resize-ramp.webm", "resize-vp8.webm", "two-entries.mp4", "flash.mp4"] {
+            films.push((name, std::fs::read(folder.join("bugs").join(name)).unwrap()));
+        }
+    }
     for (name, arguments) in [
         ("short.mp4", format!("-f lavfi -i testsrc=s=96x64:r=10:d=0.5 {h264}")),
         ("wide.mp4", format!("-f lavfi -i testsrc2=s=1280x720:r=25:d=9 -g 25 {h264} -preset ultrafast")),
@@ -117,7 +124,9 @@ async fn the_pictures_are_the_same_by_steps_and_by_one_pass() {
         ("old.avi", "-f lavfi -i testsrc=s=160x120:r=10:d=2 -c:v mpeg4".into()),
         ("long.avi", "-f lavfi -i testsrc=s=64x48:r=5:d=40 -c:v mpeg4 -g 10".into()),
     ] {
-        let bytes = film(name, &arguments);
+        films.push((name, film(name, &arguments)));
+    }
+    for (name, bytes) in films {
         let (whole, steps) = (Scene::new(bytes.clone()), Scene::new(bytes));
         assert_eq!(whole.run().await.result, Ok(Done::Ready), "{name}");
         assert_eq!(in_steps(&steps).await, Done::Ready, "{name}");

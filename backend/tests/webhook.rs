@@ -274,6 +274,56 @@ async fn an_outcome_that_cannot_be_read_yet_is_told_later() {
     assert_eq!(desk.sent.lock().unwrap().len(), 2);
 }
 
+/// S3's word of what lies under that key now.
+fn written_now(room: &Mailroom<Memory>, key: &Key) -> String {
+    let etag = room.store.get(key).unwrap().head.etag;
+    written(key).replace("\"e\"", &etag)
+}
+
+#[tokio::test]
+async fn a_failure_is_told_once_its_attempt_is_over() {
+    let (room, desk) = room("https://app.example/", SECRET);
+    let key = Key::Failure(VIDEO.parse().unwrap());
+    let note = |ends_at: u64| {
+        let attempt = json!({ "message": "m", "number": 5, "started_at": 1, "lease_expires_at": 0, "ends_at": ends_at });
+        let note = json!({
+            "version": 1, "video": VIDEO, "owner": Owner::of("i", "s"), "code": "internal", "failed_at": 1,
+            "name": "a.mp4", "bytes": 7, "content_type": "video/mp4", "visibility": "public", "attempt": attempt,
+        });
+        Bytes::from(note.to_string())
+    };
+    let sent = || desk.sent.lock().unwrap().len();
+    // The function may still make it.
+    room.store.put_failure(&key, note(NOW_MS + 60_001)).await.unwrap();
+    let word = written_now(&room, &key);
+    assert!(deliver_text(&room, word.clone(), 1).await, "it comes again");
+    assert_eq!(*desk.hidden.lock().unwrap(), [("receipt of m".to_owned(), 61)], "when its time is over");
+    assert_eq!(sent(), 0);
+    // It renewed its lease: the newer note has an event of its own.
+    room.store.put_failure(&key, note(NOW_MS + 60_000)).await.unwrap();
+    assert!(!deliver_text(&room, word.clone(), 2).await);
+    assert_eq!(sent(), 0);
+    // It made it.
+    let manifest = rejected(&room).await;
+    assert!(!deliver_text(&room, written_now(&room, &key), 2).await);
+    assert_eq!(sent(), 0, "the manifest's event tells");
+    assert!(!deliver_text(&room, manifest, 1).await);
+    assert_eq!(sent(), 1);
+    room.store.delete(&Key::Manifest(VIDEO.parse().unwrap()));
+    // It was killed.
+    room.store.put_failure(&key, note(NOW_MS)).await.unwrap();
+    assert!(!deliver_text(&room, written_now(&room, &key), 2).await);
+    let body: Value = serde_json::from_str(&desk.sent.lock().unwrap()[1].body).unwrap();
+    assert_eq!(
+        (&body["type"], &body["data"]["problem"]["code"]),
+        (&"video.failed".into(), &"internal".into())
+    );
+    // It failed by itself.
+    room.store.put_failure(&key, note(0)).await.unwrap();
+    assert!(!deliver_text(&room, written_now(&room, &key), 1).await);
+    assert_eq!(sent(), 3);
+}
+
 fn letter(url: &http::Uri) -> Letter<'_> {
     Letter { url, headers: Vec::new(), body: Bytes::from_static(b"{}") }
 }

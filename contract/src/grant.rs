@@ -36,7 +36,7 @@ pub struct Grant {
     pub video: VideoId,
     /// The file's name as the user has it, for display only; at most [`limits::MAX_NAME_BYTES`] bytes.
     pub name: String,
-    /// The declared media type, one of [`limits::UPLOAD_TYPES`].
+    /// The media type that is signed: one of [`limits::UPLOAD_TYPES`], or [`limits::UNKNOWN_TYPE`].
     pub content_type: String,
     /// Who may see the pictures.
     pub visibility: Visibility,
@@ -93,8 +93,29 @@ impl Passthrough {
     }
 }
 
-/// A file's name as header text: cut to [`limits::MAX_NAME_BYTES`] at a character's edge, control characters
-/// dropped, everything but unreserved characters percent-encoded.
+/// The longest ending of a name that is kept when the name is cut, in bytes with its dot.
+const MAX_ENDING_BYTES: usize = 17;
+
+/// A file's name without control characters, in at most [`limits::MAX_NAME_BYTES`]: a longer one is cut between two
+/// characters, before its ending.
+///
+/// ```
+/// # use glimpse_contract::short_name;
+/// assert_eq!(short_name("Ski\n trip.mp4"), "Ski trip.mp4");
+/// assert_eq!(short_name(&("x".repeat(300) + ".mp4")), "x".repeat(251) + ".mp4");
+/// ```
+pub fn short_name(name: &str) -> String {
+    let clean: String = name.chars().filter(|c| !c.is_control()).collect();
+    if clean.len() <= limits::MAX_NAME_BYTES {
+        return clean;
+    }
+    let ending = clean.rfind('.').map_or("", |dot| &clean[dot..]);
+    let ending = if ending.len() <= MAX_ENDING_BYTES { ending } else { "" };
+    let stem = &clean[..clean.floor_char_boundary(limits::MAX_NAME_BYTES - ending.len())];
+    [stem, ending].concat()
+}
+
+/// A file's name as header text: shortened by [`short_name`], everything but unreserved characters percent-encoded.
 ///
 /// ```
 /// # use glimpse_contract::{decode_name, encode_name};
@@ -102,9 +123,7 @@ impl Passthrough {
 /// assert_eq!(decode_name(&encode_name("\u{1f3bf}\n.mp4")), "\u{1f3bf}.mp4");
 /// ```
 pub fn encode_name(name: &str) -> String {
-    let clean: String = name.chars().filter(|c| !c.is_control()).collect();
-    let end = clean.floor_char_boundary(limits::MAX_NAME_BYTES);
-    utf8_percent_encode(&clean[..end], NAME_ESCAPES).to_string()
+    utf8_percent_encode(&short_name(name), NAME_ESCAPES).to_string()
 }
 
 /// The name behind [`encode_name`]'s text; what is not UTF-8 is replaced, control characters are dropped.
@@ -123,6 +142,13 @@ mod tests {
     fn a_long_name_is_cut_between_characters() {
         let long = "é".repeat(200);
         assert_eq!(decode_name(&encode_name(&long)), "é".repeat(127));
+        let cut = |name: &str| decode_name(&encode_name(name));
+        assert_eq!(cut(&(long.clone() + ".mov")), "é".repeat(125) + ".mov", "it keeps its ending");
+        assert_eq!(cut(&(long.clone() + ".webm")), "é".repeat(125) + ".webm");
+        let exact = "x".repeat(251) + ".mp4";
+        assert_eq!(cut(&exact), exact);
+        assert_eq!(cut(&format!("{long}.no ending but a sentence")).len(), 254);
+        assert_eq!(cut(&(".".to_owned() + &long)).len(), 255);
     }
 
     fn grant(name: String, passthrough: Passthrough) -> Grant {
@@ -179,11 +205,12 @@ mod tests {
         }
 
         #[test]
-        fn a_name_survives_and_is_safe_in_a_header(name in "\\PC{0,60}") {
+        fn a_name_survives_and_is_safe_in_a_header(name in "\\PC{0,60}|\\PC{60,120}\\.[a-z0-9]{2,4}") {
+            prop_assert!(short_name(&name).len() <= limits::MAX_NAME_BYTES);
+            prop_assert!(name.len() > limits::MAX_NAME_BYTES || short_name(&name) == name);
             let text = encode_name(&name);
             prop_assert!(text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\{}&".contains(&b)), "{}", text);
-            let kept = &name[..name.floor_char_boundary(limits::MAX_NAME_BYTES)];
-            prop_assert_eq!(decode_name(&text), kept);
+            prop_assert_eq!(decode_name(&text), short_name(&name));
         }
 
         #[test]

@@ -1,4 +1,5 @@
-//! Decides how JSON is read and written where every byte of code counts: as one tree, read strictly.
+//! Decides how JSON is read and written where every byte of code counts: as one tree. Documents that something is decided
+//! by are read strictly, requests of clients as leniently as JSON allows.
 //!
 //! The Worker's limit is its size, and each struct that serde derives for it costs two to four kilobytes; the tree costs
 //! as much once. Fractions are read and never written, since writing them takes tables of ten kilobytes.
@@ -6,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,7 +22,7 @@ pub enum Json {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number without sign or fraction.
+    /// A number without sign or fraction, however it is written: `3`, `3.0` or `3e0`.
     Whole(u64),
     /// Any other number. It is written as `null`.
     Fraction(f64),
@@ -29,7 +30,7 @@ pub enum Json {
     Text(String),
     /// An array.
     List(Vec<Json>),
-    /// An object: its members in their order, no name twice.
+    /// An object: its members in their order, no name twice unless it was read leniently.
     Object(Vec<(String, Json)>),
 }
 
@@ -68,10 +69,23 @@ impl Json {
         serde_json::from_slice(text).ok()
     }
 
+    /// Reads the body of a request, as other readers of JSON do: of members with one name the last counts, an object may
+    /// have any number of members, a byte order mark is left out, and half of a surrogate pair becomes U+FFFD. `None` if
+    /// it is no document.
+    pub fn read_lenient(text: &[u8]) -> Option<Self> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let mut text = text.to_vec();
+        replace_lone_surrogates(&mut text);
+        let mut deserializer = serde_json::Deserializer::from_slice(&text);
+        let json = Tree { is_strict: false }.deserialize(&mut deserializer).ok()?;
+        deserializer.end().ok()?;
+        Some(json)
+    }
+
     /// The member of that name of an object; `Null` if there is none, or this is no object.
     pub fn get(&self, name: &str) -> &Self {
         static NULL: Json = Json::Null;
-        self.members().iter().find(|(known, _)| known == name).map_or(&NULL, |(_, value)| value)
+        self.members().iter().rev().find(|(known, _)| known == name).map_or(&NULL, |(_, value)| value)
     }
 
     /// Adds a member to an object that does not have it yet.
@@ -232,11 +246,49 @@ impl Serialize for Json {
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree)
+        Tree { is_strict: true }.deserialize(deserializer)
     }
 }
 
-struct Tree;
+/// Replaces `\ud800` to `\udfff` by `\ufffd` wherever it is not one of a pair: JSON allows it, and no text can hold it.
+fn replace_lone_surrogates(text: &mut [u8]) {
+    let unit = |text: &[u8], at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut at = 0;
+    while at < text.len() {
+        if text[at] != b'\\' {
+            at += 1;
+            continue;
+        }
+        match (unit(text, at), unit(text, at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
+            (Some(0xd800..=0xdfff), _) => {
+                text[at + 2..at + 6].copy_from_slice(b"fffd");
+                at += 6;
+            }
+            // Also the second character of an escape such as `\\`, which begins none.
+            _ => at += 2,
+        }
+    }
+}
+
+/// The largest whole number up to which every one has a double of its own: 2 to the power of 53.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+#[derive(Clone, Copy)]
+struct Tree {
+    is_strict: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
 impl<'de> Visitor<'de> for Tree {
     type Value = Json;
@@ -262,7 +314,8 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-        Ok(Json::Fraction(number))
+        let is_whole = (0.0..=MAX_EXACT).contains(&number) && number.fract() == 0.0;
+        Ok(if is_whole { Json::Whole(number as u64) } else { Json::Fraction(number) })
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
@@ -271,7 +324,7 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Json::List(list))
@@ -280,10 +333,12 @@ impl<'de> Visitor<'de> for Tree {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut members: Vec<(String, Json)> = Vec::new();
         while let Some(Name(name)) = map.next_key()? {
-            if members.len() == MAX_MEMBERS || members.iter().any(|(known, _)| *known == name) {
+            let is_refused =
+                || members.len() == MAX_MEMBERS || members.iter().any(|(known, _)| *known == name);
+            if self.is_strict && is_refused() {
                 return Err(A::Error::custom("a name comes twice, or too many names"));
             }
-            members.push((name, map.next_value()?));
+            members.push((name, map.next_value_seed(self)?));
         }
         Ok(Json::Object(members))
     }
@@ -336,6 +391,65 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_read_as_leniently_as_json_allows() {
+        let read = |text: &str| Json::read_lenient(text.as_bytes()).unwrap_or_else(|| panic!("{text:.60}"));
+        assert_eq!(read("\u{feff}{\"a\":1}").get("a").whole(), Some(1));
+        let twice = read(r#"{"a":1,"b":{"c":1,"c":2},"a":3}"#);
+        assert_eq!((twice.get("a").whole(), twice.get("b").get("c").whole()), (Some(3), Some(2)));
+        assert_eq!(read(r#"{"a":"x","a":"y"}"#).text_map().unwrap()["a"], "y");
+        let wide: Vec<_> = (0..5_000).map(|place| format!("\"{place}\":1")).collect();
+        assert_eq!(read(&format!("{{{}}}", wide.join(","))).members().len(), 5_000);
+        for (text, expected) in [
+            (r#""\ud83d.mp4""#, "\u{fffd}.mp4"),
+            (r#""a\uDFFFb""#, "a\u{fffd}b"),
+            (r#""\ud83c\udfbf \ud83c\ud83c\udfbf""#, "\u{1f3bf} \u{fffd}\u{1f3bf}"),
+            (r#""\ud83c\n\\ud83c""#, "\u{fffd}\n\\ud83c"),
+            (r#""\\\ud800""#, "\\\u{fffd}"),
+        ] {
+            assert_eq!(read(text).text(), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "{",
+            "{}x",
+            "{a:1}",
+            "\"\\ud8\"",
+            "\"\\ud800",
+            "01",
+            "'a'",
+            "\u{feff}\u{feff}1",
+            "\"\\",
+            "\"\\u",
+        ] {
+            assert_eq!(Json::read_lenient(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Json::read_lenient(b"\"\xff\""), None, "no UTF-8");
+        assert_eq!(Json::read(br#""\ud800""#), None, "two texts must not become one where it matters");
+        assert_eq!(Json::read("\u{feff}1".as_bytes()), None);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        let whole = |text: &str| Json::read(text.as_bytes()).unwrap().whole();
+        for (text, number) in [
+            ("3.0", Some(3)),
+            ("3e2", Some(300)),
+            ("-0.0", Some(0)),
+            ("-0", Some(0)),
+            ("9007199254740992.0", Some(9_007_199_254_740_992)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("3.5", None),
+            ("-3.0", None),
+            ("-3", None),
+            ("1e300", None),
+        ] {
+            assert_eq!(whole(text), number, "{text}");
+        }
+        assert_eq!(Json::read(b"3.0").unwrap().to_string(), "3");
+    }
+
+    #[test]
     fn a_member_of_another_type_is_no_absent_one() {
         let json =
             Json::read(br#"{"text":"a","number":5,"no":null,"less":-1,"part":1.5,"list":["a",1]}"#).unwrap();
@@ -357,6 +471,8 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(text in "\\PC{0,60}|[\\[\\]{}:,\"0-9eE.+-]{0,60}") {
             let strict = Json::read(text.as_bytes());
+            let request = Json::read_lenient(text.as_bytes());
+            prop_assert!(strict.is_none() || request == strict);
             let lenient = serde_json::from_str::<serde_json::Value>(&text).ok();
             // Whatever is read here, others read too; what is written is read again.
             prop_assert!(strict.is_none() || lenient.is_some());

@@ -35,13 +35,20 @@ pub enum Key {
     Manifest(VideoId),
     /// `media/{video}/failure.json`: the last try failed; a later manifest outranks it.
     Failure(VideoId),
+    /// `media/{video}/attempt.json`: a later delivery of the upload has begun; nothing of it is shown.
+    Attempt(VideoId),
     /// `media/{video}/poster.json`: the owner chose another poster.
     Poster(VideoId),
     /// `media/{video}/{variant}.{ext}`: a picture, or the table of a storyboard.
     Output(VideoId, Variant),
+    /// `media/{video}/{variant}.{ext}.refused.json`: why a picture on demand cannot be made.
+    Refusal(VideoId, Variant),
     /// `work/{video}/{variant}.{ext}`: a picture that one step of a workflow has made, until another one publishes it.
     Staged(VideoId, Variant),
 }
+
+/// What the key of a refusal ends with, after that of the picture.
+const REFUSED: &str = ".refused.json";
 
 impl Key {
     /// What every source's key begins with; S3 sends events for this prefix only.
@@ -73,8 +80,12 @@ impl fmt::Display for Key {
             Self::Slot { owner, video } => write!(f, "{}{owner}/{video}", Self::SLOTS),
             Self::Manifest(video) => write!(f, "{}{video}/manifest.json", Self::MEDIA),
             Self::Failure(video) => write!(f, "{}{video}/failure.json", Self::MEDIA),
+            Self::Attempt(video) => write!(f, "{}{video}/attempt.json", Self::MEDIA),
             Self::Poster(video) => write!(f, "{}{video}/poster.json", Self::MEDIA),
             Self::Output(video, variant) => write!(f, "{}{video}/{}", Self::MEDIA, variant.file_name()),
+            Self::Refusal(video, variant) => {
+                write!(f, "{}{video}/{}{REFUSED}", Self::MEDIA, variant.file_name())
+            }
             Self::Staged(video, variant) => write!(f, "{}{video}/{}", Self::WORK, variant.file_name()),
         }
     }
@@ -103,9 +114,13 @@ impl FromStr for Key {
         let rest = text.strip_prefix(Self::MEDIA).ok_or(ParseKeyError)?;
         let (video, name) = rest.split_once('/').ok_or(ParseKeyError)?;
         let video = video.parse().map_err(|_| ParseKeyError)?;
+        if let Some(name) = name.strip_suffix(REFUSED) {
+            return Ok(Self::Refusal(video, Variant::from_file_name(name).ok_or(ParseKeyError)?));
+        }
         Ok(match name {
             "manifest.json" => Self::Manifest(video),
             "failure.json" => Self::Failure(video),
+            "attempt.json" => Self::Attempt(video),
             "poster.json" => Self::Poster(video),
             _ => Self::Output(video, Variant::from_file_name(name).ok_or(ParseKeyError)?),
         })
@@ -127,10 +142,12 @@ mod tests {
             Key::Slot { owner: Owner::of("iss", "sub"), video: video() },
             Key::Manifest(video()),
             Key::Failure(video()),
+            Key::Attempt(video()),
             Key::Poster(video()),
         ];
         keys.extend(Variant::DEFAULTS.map(|variant| Key::Output(video(), variant)));
         keys.extend(Variant::DEFAULTS.map(|variant| Key::Staged(video(), variant)));
+        keys.extend(Variant::DEFAULTS.map(|variant| Key::Refusal(video(), variant)));
         for key in keys {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
@@ -144,6 +161,8 @@ mod tests {
         let key = Key::Output(video(), Variant::from_file_name(name).unwrap());
         assert_eq!(key.to_string(), format!("media/{}/{name}", video()));
         assert_eq!(key.to_string().parse(), Ok(key));
+        let key = Key::Refusal(video(), Variant::from_file_name(name).unwrap());
+        assert_eq!(key.to_string(), format!("media/{}/{name}.refused.json", video()));
         assert!(Key::uploads_of(&Owner::of("iss", "sub")).ends_with('/'));
     }
 
@@ -162,6 +181,8 @@ mod tests {
             format!("uploads/{owner}/{video}%00"),
             format!("media/{video}"),
             format!("media/{video}/thumbnail.exe"),
+            format!("media/{video}/thumbnail.exe.refused.json"),
+            format!("media/{video}/manifest.json.refused.json"),
             format!("media/{video}/thumbnail-width_640.jpg"),
             format!("media/{video}/a/manifest.json"),
             format!("Media/{video}/manifest.json"),

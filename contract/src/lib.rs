@@ -7,7 +7,8 @@
 //! 2. The browser sends the bytes to [`Key::Source`]. S3 writes an event.
 //! 3. The backend reads the event, makes the [`Variant::DEFAULTS`] and writes each under [`Key::Output`].
 //! 4. The [`Manifest`] is written last and only once (`If-None-Match: *`): it commits the video as ready or
-//!    rejected. A [`Failure`] says that the last try failed for a reason that may pass.
+//!    rejected. A [`Failure`] says that the last try failed for a reason that may pass; with an [`Attempt`] that runs, it
+//!    does not count yet.
 //! 5. The edge reads manifest and outputs and answers. Whatever goes wrong reaches a client as a [`Problem`].
 #![deny(missing_docs)]
 
@@ -26,14 +27,15 @@ mod variant;
 pub mod video;
 
 pub use grant::{
-    Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_TRACE_ID, META_VISIBILITY, decode_name, encode_name,
+    Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_TRACE_ID, META_VISIBILITY, decode_name,
+    encode_name, short_name,
 };
 pub use id::{Owner, ParseIdError, VideoId};
 pub use json::{Json, WrongMember};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
-    Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause, Source, State,
-    Timings, Visibility,
+    Attempt, Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause,
+    Source, State, Timings, Visibility,
 };
 pub use moment::iso_date;
 pub use problem::{Code, Problem};

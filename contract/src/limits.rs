@@ -12,6 +12,9 @@ pub const MIN_SIDE: u32 = 8;
 /// The widest and highest still picture that may be asked for, in pixels: the width of what is sold as 4K. Raw, the
 /// largest takes 44 MB.
 pub const MAX_THUMBNAIL_SIDE: u32 = 3_840;
+/// The most pixels of a PNG that may be asked for, 3840x2160: it grows with every pixel, whatever the picture shows. Raw,
+/// so many take 25 MB, and no picture of more than 32 MiB is served.
+pub const MAX_PNG_PIXELS: u64 = 3_840 * 2_160;
 /// The widest and highest moving picture that may be asked for, in pixels, as at Mux,
 /// <https://www.mux.com/docs/guides/get-images-from-a-video>.
 pub const MAX_ANIMATED_SIDE: u32 = 640;
@@ -100,6 +103,68 @@ pub const UPLOAD_TYPES: &[&str] = &[
     "video/x-msvideo",
 ];
 
+/// The type of a file about which neither its uploader nor its name says anything that is known here.
+pub const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// Types of one kind of file: browsers and operating systems do not agree on their names.
+const SAME_TYPES: &[&[&str]] = &[
+    &["application/ogg", "video/ogg"],
+    &["application/vnd.ms-asf", "video/x-ms-asf"],
+    &["video/avi", "video/divx", "video/msvideo", "video/x-msvideo"],
+    &["video/matroska", "video/x-matroska"],
+    &["video/mp2t", "video/vnd.dlna.mpeg-tts"],
+];
+
+/// A media type without its parameters (`video/webm;codecs=vp9`), in lower case.
+///
+/// ```
+/// # use glimpse_contract::limits::bare_type;
+/// assert_eq!(bare_type(" Video/WebM; codecs=\"vp9\""), "video/webm");
+/// ```
+pub fn bare_type(declared: &str) -> String {
+    declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Whether a browser would run a file of this type, or one that it might take for it: such a type is never signed,
+/// whatever the file is called. The type is one of [`bare_type`].
+///
+/// ```
+/// # use glimpse_contract::limits::is_active_type;
+/// assert!(is_active_type("text/html") && is_active_type("image/svg+xml") && !is_active_type("video/mp4"));
+/// ```
+pub fn is_active_type(bare: &str) -> bool {
+    const PARTS: &[&str] =
+        &["html", "xml", "svg", "script", "css", "wasm", "flash", "java", "rfc822", "multipart/"];
+    PARTS.iter().any(|part| bare.contains(part))
+}
+
+/// The type that an upload is signed with: the declared one if it is one of [`UPLOAD_TYPES`], else what the file's name
+/// stands for, else [`UNKNOWN_TYPE`]. What the file really is, its bytes tell the backend.
+///
+/// ```
+/// # use glimpse_contract::limits::resolve_type;
+/// assert_eq!(resolve_type("video/webm;codecs=vp9", "a.mp4"), "video/webm");
+/// assert_eq!(resolve_type("video/vnd.avi", "a.avi"), "video/x-msvideo");
+/// assert_eq!(resolve_type("", "1000012345"), "application/octet-stream");
+/// ```
+pub fn resolve_type(declared: &str, name: &str) -> &'static str {
+    let bare = bare_type(declared);
+    match UPLOAD_TYPES.binary_search(&bare.as_str()) {
+        Ok(place) => UPLOAD_TYPES[place],
+        Err(_) => type_of_name(name).unwrap_or(UNKNOWN_TYPE),
+    }
+}
+
+/// Whether two types are names of one kind of file.
+///
+/// ```
+/// # use glimpse_contract::limits::is_same_type;
+/// assert!(is_same_type("video/avi", "video/x-msvideo") && !is_same_type("video/mp4", "video/webm"));
+/// ```
+pub fn is_same_type(a: &str, b: &str) -> bool {
+    a == b || SAME_TYPES.iter().any(|names| names.contains(&a) && names.contains(&b))
+}
+
 /// The type that a file's name stands for, where nobody says one: by its ending, in any case.
 ///
 /// ```
@@ -108,7 +173,7 @@ pub const UPLOAD_TYPES: &[&str] = &[
 /// assert_eq!(type_of_name("notes.txt"), None);
 /// ```
 pub fn type_of_name(name: &str) -> Option<&'static str> {
-    let (_, ending) = name.rsplit_once('.')?;
+    let (_, ending) = name.trim_end().rsplit_once('.')?;
     Some(match ending.to_ascii_lowercase().as_str() {
         "mp4" => "video/mp4",
         "m4v" => "video/x-m4v",
@@ -137,7 +202,7 @@ mod tests {
     #[test]
     fn no_upload_type_can_run_in_a_browser() {
         for kind in UPLOAD_TYPES {
-            assert!(!kind.contains("html") && !kind.contains("svg") && !kind.contains("xml"), "{kind}");
+            assert!(!is_active_type(kind), "{kind}");
             assert!(kind.is_ascii() && *kind == kind.to_lowercase(), "{kind}");
         }
         assert!(UPLOAD_TYPES.is_sorted(), "sorted, so that it can be searched");
@@ -145,6 +210,47 @@ mod tests {
         {
             let kind = type_of_name(&format!("a.b.{ending}")).unwrap();
             assert!(UPLOAD_TYPES.contains(&kind), "{ending} is {kind}");
+        }
+        assert!(!is_active_type(UNKNOWN_TYPE));
+        assert!(SAME_TYPES.iter().flat_map(|names| names.iter()).all(|kind| UPLOAD_TYPES.contains(kind)));
+    }
+
+    #[test]
+    fn a_type_that_a_browser_runs_is_active() {
+        for kind in "text/html application/xhtml+xml image/svg+xml text/xml application/xml application/rss+xml \
+                     text/javascript application/javascript application/ecmascript application/x-javascript text/css \
+                     application/wasm application/x-shockwave-flash message/rfc822 multipart/related \
+                     application/java-archive text/vbscript"
+            .split_whitespace()
+        {
+            assert!(is_active_type(kind), "{kind}");
+        }
+    }
+
+    /// What real browsers and clients declare.
+    #[test]
+    fn a_type_is_resolved_by_what_is_known() {
+        for (declared, name, resolved) in [
+            ("video/mp4", "a.webm", "video/mp4"),
+            ("Video/WebM; codecs=\"vp9, opus\"", "a", "video/webm"),
+            ("", "IMG_1.MOV", "video/quicktime"),
+            ("null", "a.mkv", "video/x-matroska"),
+            ("undefined", "a.MP4 ", "video/mp4"),
+            ("video/vnd.avi", "a.avi", "video/x-msvideo"),
+            ("application/mp4", "a.mp4", "video/mp4"),
+            ("application/mp4", "a", UNKNOWN_TYPE),
+            ("text/vnd.trolltech.linguist", "00001.ts", "video/mp2t"),
+            ("audio/ogg", "a.ogg", "video/ogg"),
+            ("audio/ogg", "a", UNKNOWN_TYPE),
+            ("video/*", "a.m4v", "video/x-m4v"),
+            ("video/*", "1000012345", UNKNOWN_TYPE),
+            ("application/octet-stream", "a.gif", "image/gif"),
+            ("application/x-www-form-urlencoded", "a.flv", "video/x-flv"),
+            ("video/mp4\r\nx: y", "a", UNKNOWN_TYPE),
+            ("", "a.html", UNKNOWN_TYPE),
+            ("", "", UNKNOWN_TYPE),
+        ] {
+            assert_eq!(resolve_type(declared, name), resolved, "{declared} {name}");
         }
     }
 }

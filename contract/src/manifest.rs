@@ -267,9 +267,45 @@ pub struct Failure {
     pub passthrough: Passthrough,
 }
 
+/// One delivery of a video to a function, as it is recorded before the function opens the file: as
+/// `media/{video}/attempt.json` from the second delivery on, and as the member `attempt` of a [`Failure`]. A function that
+/// is killed writes nothing, so the record of its last delivery is the failure.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The id of the queue's message.
+    pub message: String,
+    /// Which delivery of that message it is, from 1.
+    pub number: u32,
+    /// When it began, in Unix milliseconds.
+    pub started_at: u64,
+    /// The failure does not count before this moment, in Unix milliseconds. The function moves it while it works; 0 once
+    /// the attempt has ended.
+    #[serde(default)]
+    pub lease_expires_at: u64,
+    /// The function does not run any more after this moment, in Unix milliseconds; 0 once the attempt has ended.
+    #[serde(default)]
+    pub ends_at: u64,
+}
+
+impl Attempt {
+    /// Whether the function still reports that it works: the failure does not count yet.
+    pub fn is_running(&self, now_ms: u64) -> bool {
+        now_ms < self.lease_expires_at.min(self.ends_at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_runs_until_its_lease_or_its_time_ends() {
+        let attempt = |lease_expires_at, ends_at| Attempt { lease_expires_at, ends_at, ..Attempt::default() };
+        assert!(attempt(20, 30).is_running(19));
+        assert!(!attempt(20, 30).is_running(20));
+        assert!(!attempt(40, 30).is_running(30));
+        assert!(!attempt(0, 0).is_running(0));
+    }
 
     fn ready() -> Manifest {
         Manifest {

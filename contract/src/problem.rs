@@ -64,6 +64,7 @@ codes! {
     NoVideoStream "no_video_stream" 422 "No picture" "The file has no video track."
     UnsupportedCodec "unsupported_codec" 422 "Unsupported codec" "The video is in a format that cannot be decoded here."
     TooManyPixels "too_many_pixels" 422 "Too many pixels" "The picture is larger than 8K."
+    TooMuchMemory "too_much_memory" 422 "Needs too much memory" "The video needs more memory to decode than this service has."
     TooManyStreams "too_many_streams" 422 "Too many streams" "The file has more tracks than any real video."
     TooLong "too_long" 422 "Too long" "The video is longer than is allowed here."
     Truncated "truncated" 422 "Incomplete file" "The file is damaged or incomplete: no frame of it can be shown."

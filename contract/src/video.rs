@@ -8,6 +8,7 @@ use crate::manifest::{Failure, Manifest, Output, Passthrough, State, Visibility}
 use crate::moment::iso_date;
 use crate::object;
 use crate::problem::Code;
+use crate::trace::TraceId;
 use crate::variant::{Variant, revision_of_etag};
 
 /// A video, as the API shows it to its owner and webhooks tell of it.
@@ -116,11 +117,25 @@ impl Video {
         self.state
     }
 
+    /// What the holder of an upload token is told: how far it has come, and nothing about the file or its pictures. Whoever
+    /// has the token can compute the ids of all its videos.
+    pub fn status_json(&self) -> Json {
+        object! { "id" => self.id, "state" => self.state, "problem" => self.problem_json() }
+    }
+
+    /// The trace that it is part of.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.passthrough.trace_id
+    }
+
+    fn problem_json(&self) -> Option<Json> {
+        self.problem.map(|code| {
+            object! { "code" => code.as_str(), "title" => code.title(), "message" => code.message() }
+        })
+    }
+
     /// As the API answers it.
     pub fn to_json(&self) -> Json {
-        let problem = self.problem.map(|code| {
-            object! { "code" => code.as_str(), "title" => code.title(), "message" => code.message() }
-        });
         let mut json = object! {
             "id" => self.id,
             "state" => self.state,
@@ -136,7 +151,7 @@ impl Video {
             "thumbhash" => self.thumbhash.as_deref(),
             "dominant_color" => self.dominant_color.as_deref(),
             "poster_ms" => self.poster_ms,
-            "problem" => problem,
+            "problem" => self.problem_json(),
         };
         self.passthrough.put_into(&mut json);
         json.put("urls", (&self.urls).into());
@@ -272,6 +287,10 @@ mod tests {
         let video = serde_json::to_value(Video::from_manifest(&manifest, links()).to_json()).unwrap();
         assert_eq!(video["state"], "rejected");
         assert_eq!(video["problem"]["message"], Code::NotAVideo.message());
+        let status = serde_json::to_value(Video::from_manifest(&manifest, links()).status_json()).unwrap();
+        let names: Vec<_> = status.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, ["id", "problem", "state"]);
+        assert_eq!((&status["state"], &status["problem"]), (&video["state"], &video["problem"]));
         assert_eq!(video["urls"].as_object().unwrap().len(), 0);
     }
 

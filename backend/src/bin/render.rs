@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use glimpse_backend::camera::Rental;
-use glimpse_backend::config::Config;
+use glimpse_backend::config::{self, Config};
 use glimpse_backend::lambda::{self, Ending};
 use glimpse_backend::patience::Patience;
 use glimpse_backend::render::Darkroom;
@@ -17,8 +17,10 @@ const MARGIN: Duration = Duration::from_secs(2);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     lambda::log();
-    let config = Config::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
-    let store = Arc::new(S3::new(&config.place));
+    let lookup = |name: &str| std::env::var(name).ok();
+    let config = Config::from_lookup(lookup).context("cannot start")?;
+    let tag = config::on_demand_tag(lookup).context("cannot start")?;
+    let store = Arc::new(S3::new(&config.place).with_on_demand_tag(tag));
     let cameras = Rental {
         store: Arc::clone(&store),
         tools: config.tools.clone(),

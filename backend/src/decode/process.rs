@@ -22,9 +22,9 @@ use tokio::time::{Instant, timeout_at};
 const STDERR_BYTES: usize = 64 * 1024;
 /// Open files: three pipes, the loopback connections, and what the C library needs.
 const MAX_OPEN_FILES: u64 = 64;
-/// Address space. Threads reserve far more than they use (8 MiB of stack and a 64 MiB arena each), so a tight limit
-/// here kills honest files; this one only ends a runaway. What a single block may be, `-max_alloc` says.
-const MAX_ADDRESS_BYTES: u64 = 6 * 1024 * 1024 * 1024;
+/// How much more address space a child may have than memory: each thread reserves 8 MiB of stack and an arena of 64 MiB,
+/// of which it uses little, and programs and libraries are mapped.
+const MORE_ADDRESS_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// What a child is given to live on.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,8 @@ pub struct Limits {
     pub deadline: Instant,
     /// The most that it may write to standard output; more kills it.
     pub max_stdout: usize,
+    /// How much memory it may have: what it could write to, in bytes. It meets the limit as an allocation that fails.
+    pub memory_bytes: u64,
 }
 
 /// What becomes of a child's standard output.
@@ -132,7 +134,7 @@ pub async fn run(
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut group = Group(pid);
     if let Some(pid) = pid {
-        restrict(pid, limits.deadline.saturating_duration_since(Instant::now()));
+        restrict(pid, limits.deadline.saturating_duration_since(Instant::now()), limits.memory_bytes);
     }
 
     let mut stdout = Vec::new();
@@ -190,7 +192,7 @@ fn spawn(program: &Path, arguments: &[String], with_stdin: bool) -> Result<Child
 }
 
 /// Limits that hold from a moment after the start: a child has not met a byte of its input by then.
-fn restrict(pid: Pid, time: Duration) {
+fn restrict(pid: Pid, time: Duration, memory_bytes: u64) {
     // Two threads may burn a second each a second; a little more, so that the wall clock is the one that speaks.
     let cpu_secs = time.as_secs().saturating_mul(2) + 10;
     for (resource, amount) in [
@@ -199,7 +201,9 @@ fn restrict(pid: Pid, time: Duration) {
         (Resource::Fsize, 0),
         (Resource::Core, 0),
         (Resource::Nofile, MAX_OPEN_FILES),
-        (Resource::As, MAX_ADDRESS_BYTES),
+        (Resource::Data, memory_bytes),
+        // Where the kernel does not count all of that (before 4.7), this ends a runaway.
+        (Resource::As, memory_bytes.saturating_add(MORE_ADDRESS_BYTES)),
     ] {
         // A system that refuses (some sandboxes do) still leaves the deadline and the group kill.
         let _ = prlimit(Some(pid), resource, Rlimit { current: Some(amount), maximum: Some(amount) });
@@ -271,8 +275,10 @@ fn printable(bytes: &[u8], secret: &str) -> String {
 mod tests {
     use super::*;
 
+    const MEMORY: u64 = 256 * 1024 * 1024;
+
     async fn shell(script: &str, stdin: Option<&str>, within: Duration) -> Result<Finished, ProcessError> {
-        let limits = Limits { deadline: Instant::now() + within, max_stdout: 1 << 20 };
+        let limits = Limits { deadline: Instant::now() + within, max_stdout: 1 << 20, memory_bytes: MEMORY };
         let arguments = ["-c".to_owned(), script.to_owned()];
         let stdin = stdin.map(|text| Bytes::copy_from_slice(text.as_bytes()));
         run(Path::new("/bin/sh"), &arguments, stdin, Output::Whole, limits, "/secret").await
@@ -310,7 +316,7 @@ mod tests {
         assert!(matches!(crashed, ProcessError::Crashed { signal: 11, .. }), "{crashed:?}");
         let burnt = shell("kill -XCPU $$", None, SOON).await.unwrap_err();
         assert!(matches!(burnt, ProcessError::TimedOut { .. }), "{burnt:?}");
-        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 10 };
+        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 10, memory_bytes: MEMORY };
         let absent =
             run(Path::new("/nowhere/ffmpeg"), &[], None, Output::Whole, limits, "").await.unwrap_err();
         assert!(matches!(absent, ProcessError::NotFound), "{absent:?}");
@@ -323,7 +329,7 @@ mod tests {
         // The grandchild holds the pipe open: only killing the group lets the output end.
         let started = Instant::now();
         let error =
-            shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(300)).await.unwrap_err();
+            shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(1500)).await.unwrap_err();
         let ProcessError::TimedOut { stdout } = error else { panic!("{error:?}") };
         assert!(started.elapsed() < Duration::from_secs(10));
         let group: i32 = String::from_utf8(stdout.to_vec()).unwrap().trim().parse().unwrap();
@@ -347,6 +353,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn f9_a_child_cannot_take_more_memory_than_it_may() {
+        // A variable twice as long each time; a shell that cannot have it gives up.
+        let greedy = "sleep 0.2; a=xxxxxxxxxxxxxxxx; while :; do a=$a$a; done";
+        let error = shell(greedy, None, SOON).await.unwrap_err();
+        assert!(matches!(error, ProcessError::Failed { .. } | ProcessError::Crashed { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
     async fn f15_complaints_are_bounded_and_harmless() {
         let script = r"head -c 300000 /dev/zero | tr '\0' x >&2; printf '\033[31mred\007\000 http://127.0.0.1/secret end\n' >&2";
         let tail = shell(script, None, SOON).await.unwrap().tail;
@@ -356,7 +370,7 @@ mod tests {
 
     #[tokio::test]
     async fn output_can_be_handed_on_in_pieces() {
-        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 100 };
+        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 100, memory_bytes: MEMORY };
         let arguments = ["-c".to_owned(), "printf abcdefgh".to_owned()];
         let (to, mut from) = mpsc::channel(1);
         let output = Output::Pieces(3, to);

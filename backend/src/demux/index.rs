@@ -1,9 +1,42 @@
 //! Decides which samples a moment needs, out of a list of all that are known, in decoding order.
 
+use glimpse_contract::Code;
+
+use super::budget::{Budget, LOOKUP, SAMPLE};
+use super::known::{Fault, Known};
 use super::movie::{Aim, Sample, Want};
+use super::reference::{Access, access};
 
 /// The most samples that are indexed: 18 hours at 60 frames a second. Kept in columns of 26 bytes a sample.
 pub(super) const MAX_SAMPLES: usize = 4_000_000;
+/// The most samples of a run: of pictures of 5,000 pixels more are not decoded at once. Where a moment needs more, the
+/// keyframe before it stands for it.
+const MAX_RUN: usize = 1 << 19;
+/// The fewest bytes of a file in which so many samples can be real ones: 16 for each.
+const MAX_SAMPLES_BYTES: u64 = 16 * MAX_SAMPLES as u64;
+
+/// The most samples that are indexed of a file of `total` bytes: each has one at least.
+pub(super) fn most_samples(total: u64) -> usize {
+    usize::try_from(total).unwrap_or(MAX_SAMPLES).min(MAX_SAMPLES)
+}
+
+/// Why a file of `total` bytes with more samples than are indexed is not read here. One that has no room for so many
+/// describes the same bytes again and again, which would keep every reader busy.
+pub(super) fn too_many_samples(total: u64) -> Fault {
+    if total < MAX_SAMPLES_BYTES {
+        Fault::Refused(Code::TimedOut)
+    } else {
+        Fault::Foreign("more samples than are indexed")
+    }
+}
+
+/// Up to so many bytes of samples are read to find the keyframes among them.
+pub(super) const VERIFIED_WHOLE: u64 = 32 * 1024 * 1024;
+/// Of more, the largest samples of each of so many parts of the film, and so many bytes of each: parameter sets and
+/// messages stand before the first slice.
+const VERIFIED_PARTS: i64 = 200;
+const VERIFIED_OF_PART: usize = 2;
+pub(super) const VERIFIED_HEAD: u64 = 4 * 1024;
 
 /// Samples in decoding order. Times are those of the track until [`Index::place`] was called.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +51,8 @@ pub(super) struct Index {
     keys: Vec<u32>,
     /// The places of keyframes among them that are shown later than every one before: searched by time.
     sorted: Vec<u32>,
+    /// Recovery points, and the places of the first pictures after them that are right; ascending.
+    gradual: Vec<(u32, u32)>,
     /// How much earlier than it is decoded a picture is shown at most, as a negative number, or 0.
     least_shift: i64,
     /// When the first picture is shown, and when nothing more is.
@@ -125,10 +160,122 @@ impl Index {
         self.keys = keys;
     }
 
-    /// Takes no picture but the first keyframe for one.
-    pub(super) fn keep_first_key(&mut self) {
-        self.keys.truncate(1);
+    /// The keyframes as the coded pictures tell them: of all of them, or of those that are large for their surroundings
+    /// where that would be too much to read. The first picture counts as one where there is no other.
+    ///
+    /// # Errors
+    /// What is missing of them.
+    pub(super) fn verify(&mut self, known: &Known, codec: &str, nal_length: usize) -> Result<(), Fault> {
+        known.budget().spend(self.len() as u64 * LOOKUP)?;
+        let all: u64 = self.sizes.iter().map(|size| u64::from(*size)).sum();
+        let is_small = all <= VERIFIED_WHOLE;
+        let places: Vec<usize> = if is_small { (0..self.len()).collect() } else { self.large_ones() };
+        let range = |place: usize| {
+            let (offset, size) = (self.offsets[place], u64::from(self.sizes[place]));
+            offset..offset.saturating_add(if is_small { size } else { size.min(VERIFIED_HEAD) })
+        };
+        let missing: Vec<_> = places.iter().flat_map(|place| known.gaps(range(*place))).collect();
+        if !missing.is_empty() {
+            return Err(Fault::all_missing(missing));
+        }
+        let (mut keys, mut gradual) = (Vec::new(), Vec::new());
+        // Counts of recovery points are of reference pictures: where pictures are reordered, up to three are shown for each.
+        let pace = if self.shifts.iter().any(|shift| *shift != self.shifts[0]) { 3 } else { 1 };
+        for place in places {
+            match access(codec, &known.available(range(place)), nal_length) {
+                Access::Point => keys.push(place as u32),
+                Access::Gradual(count) => {
+                    let right = (place as u64).saturating_add(u64::from(count) * pace);
+                    if right < self.len() as u64 {
+                        gradual.push((place as u32, right as u32));
+                    }
+                }
+                // A picture that says nothing is what the index calls it.
+                Access::Unknown if self.keys.binary_search(&(place as u32)).is_ok() => {
+                    keys.push(place as u32);
+                }
+                Access::Dependent | Access::Unknown => {}
+            }
+        }
+        self.keys = keys;
+        self.gradual = gradual;
+        self.begin_somewhere();
         self.sort_keys();
+        Ok(())
+    }
+
+    /// As [`Index::verify`], of the sample at the place `first` and those behind it that are called keyframes: those of a
+    /// fragment.
+    ///
+    /// # Errors
+    /// What is missing of them.
+    pub(super) fn verify_from(
+        &mut self,
+        first: usize,
+        known: &Known,
+        codec: &str,
+        nal_length: usize,
+    ) -> Result<(), Fault> {
+        let called = self.keys.split_off(self.keys.partition_point(|key| (*key as usize) < first));
+        let head = |place: u32| {
+            let (offset, size) = (self.offsets[place as usize], u64::from(self.sizes[place as usize]));
+            offset..offset.saturating_add(size.min(VERIFIED_HEAD))
+        };
+        let begin = (first < self.len()).then_some(first as u32).filter(|begin| !called.contains(begin));
+        let places: Vec<u32> = begin.into_iter().chain(called.iter().copied()).collect();
+        let missing: Vec<_> = places.iter().flat_map(|place| known.gaps(head(*place))).collect();
+        if !missing.is_empty() {
+            return Err(Fault::all_missing(missing));
+        }
+        let is_key = |place: &u32| match access(codec, &known.available(head(*place)), nal_length) {
+            Access::Point => true,
+            Access::Dependent => false,
+            // Where nothing better is at hand, what follows a recovery point is about right.
+            Access::Gradual(_) | Access::Unknown => called.contains(place),
+        };
+        let keys: Vec<u32> = places.into_iter().filter(is_key).collect();
+        self.keys.extend(keys);
+        Ok(())
+    }
+
+    /// Has the first picture count as a keyframe where no other does: decoding has to begin somewhere.
+    pub(super) fn begin_somewhere(&mut self) {
+        if self.keys.is_empty() && !self.is_empty() {
+            self.keys.push(0);
+        }
+    }
+
+    /// Whether pictures are renewed bit by bit, and keyframes are rare.
+    pub(super) fn is_gradual(&self) -> bool {
+        !self.gradual.is_empty()
+    }
+
+    /// The places of the samples that are the largest for a while, and of those that are called keyframes if those are few;
+    /// ascending. Keyframes are among them.
+    fn large_ones(&self) -> Vec<usize> {
+        let (first, last) = (self.dts.first().copied().unwrap_or(0), self.dts.last().copied().unwrap_or(0));
+        let step = ((last - first) / VERIFIED_PARTS + 1).max(1);
+        let mut places = vec![0];
+        let mut at = 0;
+        while at < self.len() {
+            let part = (self.dts[at] - first) / step;
+            let end = at + self.dts[at..].partition_point(|dts| (dts - first) / step <= part);
+            let mut part: Vec<usize> = (at..end).collect();
+            part.sort_by_key(|place| std::cmp::Reverse(self.sizes[*place]));
+            places.extend(part.iter().take(VERIFIED_OF_PART));
+            at = end;
+        }
+        if self.keys.len() <= VERIFIED_PARTS as usize * VERIFIED_OF_PART {
+            places.extend(self.keys.iter().map(|key| *key as usize));
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// When the first picture is shown, in ticks.
+    pub(super) fn begin(&self) -> i64 {
+        self.begin
     }
 
     /// When nothing more is shown, in ticks.
@@ -177,18 +324,23 @@ impl Index {
 
     /// The samples of a want, in decoding order, beginning with a keyframe. See [`Aim`].
     /// Where no keyframe is ever shown, every aim is exact.
-    pub(super) fn run(&self, want: Want) -> Vec<Sample> {
+    ///
+    /// # Errors
+    /// Why there is no budget left.
+    pub(super) fn run(&self, want: Want, budget: &Budget) -> Result<Vec<Sample>, Fault> {
         let from = want.from.clamp(self.begin, self.end.saturating_sub(1).max(self.begin));
         let length = want.until.saturating_sub(want.from).max(0);
         if want.aim == Aim::Keyframe
             && let Some((key, pts)) = self.shown_key(from)
         {
-            return self.stretch(key, pts, pts.saturating_add(length).min(self.end.max(pts)));
+            return self.stretch(key, pts, pts.saturating_add(length).min(self.end.max(pts)), budget);
         }
         let before = self.sorted.partition_point(|place| self.pts(*place as usize) <= from);
-        let Some(key) = self.sorted.get(before.saturating_sub(1)) else { return Vec::new() };
+        let Some(key) = self.sorted.get(before.saturating_sub(1)) else { return Ok(Vec::new()) };
         let until = if length == 0 { from } else { want.until.min(self.end) };
-        self.stretch(*key as usize, from, until)
+        let right = self.gradual.partition_point(|(_, right)| self.pts(*right as usize) <= from);
+        let recovery = right.checked_sub(1).and_then(|place| self.gradual.get(place)).map(|(point, _)| point);
+        self.stretch((*key).max(*recovery.unwrap_or(key)) as usize, from, until, budget)
     }
 
     /// The last keyframe shown at or before `from`, else the first that is shown.
@@ -205,12 +357,17 @@ impl Index {
     /// The samples from the keyframe at the place `key` on that are needed to show `from..until`; if that is empty,
     /// the picture that is shown at `from`. What follows the keyframe but is shown before it may need what came
     /// before it (an open GOP), and is not among them.
-    fn stretch(&self, key: usize, from: i64, until: i64) -> Vec<Sample> {
+    fn stretch(&self, key: usize, from: i64, until: i64, budget: &Budget) -> Result<Vec<Sample>, Fault> {
         let floor = self.pts(key);
         let from = from.max(floor);
         let bound = until.max(from.saturating_add(1));
         // Nothing is shown earlier than `least_shift` after it is decoded.
         let stop = self.dts.partition_point(|dts| dts.saturating_add(self.least_shift) < bound).max(key + 1);
+        if stop - key > MAX_RUN {
+            budget.spend(LOOKUP)?;
+            return Ok(self.sample(key, true).into_iter().collect());
+        }
+        budget.spend(LOOKUP + (stop - key) as u64 * SAMPLE)?;
         let wanted = |place: &usize| *place == key || self.pts(*place) > floor;
         let first = (key..stop).filter(wanted).map(|place| self.pts(place)).filter(|pts| *pts <= from).max();
         let first = first.unwrap_or(floor);
@@ -218,12 +375,160 @@ impl Index {
         let last = (key..stop).rev().find(|place| wanted(place) && shown.contains(&self.pts(*place)));
         let mut keys =
             self.keys.iter().skip(self.keys.partition_point(|place| (*place as usize) < key)).peekable();
-        (key..=last.unwrap_or(key))
-            .filter_map(|place| {
-                let is_key = keys.next_if(|key| **key as usize == place).is_some();
-                if wanted(&place) { self.sample(place, is_key) } else { None }
-            })
-            .collect()
+        let samples = (key..=last.unwrap_or(key)).filter_map(|place| {
+            let is_key = keys.next_if(|key| **key as usize == place).is_some();
+            if wanted(&place) { self.sample(place, is_key) } else { None }
+        });
+        Ok(samples.collect())
+    }
+}
+
+/// Stretches of a track that are shown one after another, in another order than that of the media or with parts left
+/// out. Each is an index of its own, of the samples that it needs.
+#[derive(Debug, Clone)]
+pub(super) struct Edited {
+    /// All samples, not placed.
+    media: Index,
+    stretches: Vec<Shown>,
+    /// How long the last sample is shown.
+    last: i64,
+    /// By when they begin to be shown; at least one.
+    parts: Vec<Index>,
+}
+
+impl Edited {
+    /// # Errors
+    /// Why there are more samples than are indexed, or why there is no budget left.
+    pub(super) fn new(media: Index, stretches: Vec<Shown>, last: i64, known: &Known) -> Result<Self, Fault> {
+        let mut edited = Self { media, stretches, last, parts: Vec::new() };
+        edited.cut(known.budget(), most_samples(known.total()))?;
+        if edited.parts.is_empty() {
+            return Err(Fault::Refused(Code::Truncated));
+        }
+        Ok(edited)
+    }
+
+    /// Makes the parts, of at most so many samples.
+    fn cut(&mut self, budget: &Budget, most: usize) -> Result<(), Fault> {
+        self.media.sort_keys();
+        let mut count = 0;
+        self.parts.clear();
+        for shown in &self.stretches {
+            let range = self.media.needed(*shown);
+            count += range.len();
+            if count > most {
+                return Err(Fault::Foreign("an edit list that repeats more than there is"));
+            }
+            budget.spend(range.len() as u64 * SAMPLE)?;
+            let part = self.media.part(range, *shown, self.last);
+            // Nothing of the media lies in such a stretch.
+            if !part.is_empty() && part.begin < part.end {
+                self.parts.push(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Index::has_keys`].
+    pub(super) fn has_keys(&self) -> bool {
+        self.media.has_keys()
+    }
+
+    /// See [`Index::begin`].
+    pub(super) fn begin(&self) -> i64 {
+        self.parts.first().map_or(0, Index::begin)
+    }
+
+    /// See [`Index::end`].
+    pub(super) fn end(&self) -> i64 {
+        self.parts.last().map_or(0, Index::end)
+    }
+
+    /// See [`Index::key_times`].
+    pub(super) fn key_times(&self) -> Vec<i64> {
+        let mut times: Vec<i64> = self.parts.iter().flat_map(Index::key_times).collect();
+        times.sort_unstable();
+        times
+    }
+
+    /// See [`Index::verify`].
+    ///
+    /// # Errors
+    /// What is missing, or why there is no budget left.
+    pub(super) fn verify(&mut self, known: &Known, codec: &str, nal_length: usize) -> Result<(), Fault> {
+        self.media.verify(known, codec, nal_length)?;
+        let mut edited = self.clone();
+        // The same stretches may need more samples now: where those are too many, what was there is better than nothing.
+        match edited.cut(known.budget(), MAX_SAMPLES) {
+            Ok(()) => *self = edited,
+            Err(Fault::Foreign(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// The samples of a want, in decoding order. Where it reaches over several stretches, what each needs follows what the
+    /// one before needs. Samples that are never shown have times below 0, or none that is ever reached.
+    ///
+    /// # Errors
+    /// Why there is no budget left.
+    pub(super) fn run(&self, want: Want, budget: &Budget) -> Result<Vec<Sample>, Fault> {
+        let first = self.parts.partition_point(|part| part.begin <= want.from).saturating_sub(1);
+        let mut run: Vec<Sample> = Vec::new();
+        for (place, part) in self.parts.iter().enumerate().skip(first) {
+            let want = if place == first {
+                want
+            } else {
+                // How far the first one came from the moment that was wanted, the others come, too.
+                let until = match want.aim {
+                    Aim::Keyframe => {
+                        let key = run.first().filter(|key| key.pts >= 0);
+                        let begin = key.map_or(want.from, |key| key.pts);
+                        begin.saturating_add(want.until.saturating_sub(want.from))
+                    }
+                    Aim::Exact => want.until,
+                };
+                if until <= part.begin || run.len() > MAX_RUN {
+                    break;
+                }
+                Want { from: part.begin, until, aim: Aim::Exact }
+            };
+            let decoded = run.last().map_or(i64::MIN, |sample| sample.dts);
+            // What is shown when the stretch is over, others need, and it is not shown itself.
+            let hidden = |pts: i64| if pts < part.end { pts } else { i64::MAX };
+            let samples = part.run(want, budget)?.into_iter();
+            run.extend(samples.map(|sample| Sample {
+                dts: sample.dts.max(decoded),
+                pts: hidden(sample.pts),
+                ..sample
+            }));
+        }
+        Ok(run)
+    }
+}
+
+impl Index {
+    /// The places of the samples that a stretch of the media needs: from the keyframe before it on. Keys are sorted.
+    fn needed(&self, shown: Shown) -> std::ops::Range<usize> {
+        let before = self.sorted.partition_point(|place| self.pts(*place as usize) <= shown.from);
+        let key = self.sorted.get(before.saturating_sub(1)).map_or(0, |place| *place as usize);
+        let stop = self.dts.partition_point(|dts| dts.saturating_add(self.least_shift) < shown.until);
+        key..stop.max(key)
+    }
+
+    /// An index of some of the samples, placed.
+    fn part(&self, range: std::ops::Range<usize>, shown: Shown, last: i64) -> Self {
+        let mut part = Self::default();
+        let first = self.keys.partition_point(|key| (*key as usize) < range.start);
+        let mut keys = self.keys.iter().skip(first).peekable();
+        for place in range {
+            let key = keys.next_if(|key| **key as usize == place).is_some();
+            if let Some(sample) = self.sample(place, key) {
+                part.push(sample);
+            }
+        }
+        part.place(shown, last);
+        part
     }
 }
 
@@ -246,7 +551,8 @@ mod tests {
     }
 
     fn run(index: &Index, from: i64, until: i64, aim: Aim) -> Vec<i64> {
-        index.run(Want { from, until, aim }).iter().map(|sample| sample.pts).collect()
+        let run = index.run(Want { from, until, aim }, &Budget::of(0)).unwrap();
+        run.iter().map(|sample| sample.pts).collect()
     }
 
     /// Two groups, the second one open: what is shown at 4 and 5 comes after its keyframe and needs the first.
@@ -262,6 +568,74 @@ mod tests {
         (7, false),
         (8, false),
     ];
+
+    /// A film of VP8: so many samples of 40,000 bytes, every fiftieth a keyframe of 60,000; the index calls these keyframes.
+    fn film(count: u32, called: impl Fn(u32) -> bool) -> Index {
+        let mut index = Index::default();
+        for place in 0..count {
+            let size = if place % 50 == 0 { 60_000 } else { 40_000 };
+            let time = i64::from(place);
+            let offset = u64::from(place) * 60_000;
+            index.push(Sample { offset, size, dts: time, pts: time, key: called(place), entry: 0 });
+        }
+        index.place(ALL, 1);
+        index
+    }
+
+    /// Verifies its keyframes; returns how many bytes that took.
+    fn verified(index: &mut Index) -> u64 {
+        let mut known = Known::new(index.len() as u64 * 60_000);
+        loop {
+            let Err(fault) = index.verify(&known, "vp8", 0) else { return known.held() };
+            let Fault::Missing(ranges) = fault else { panic!("{fault:?}") };
+            for range in ranges {
+                let byte = |at: u64| u8::from(!at.is_multiple_of(50 * 60_000));
+                let bytes: Vec<u8> = range.clone().map(byte).collect();
+                known.learn(range.start, &bytes.into());
+            }
+        }
+    }
+
+    #[test]
+    fn keyframes_are_found_by_their_bytes() {
+        let right: Vec<i64> = (0..400).step_by(50).collect();
+        for called in [|_: u32| true, |_| false, |place| place % 50 == 3, |place| place == 0] {
+            let mut index = film(400, called);
+            verified(&mut index);
+            assert_eq!(index.key_times(), right);
+            assert_eq!(run(&index, 120, 0, Aim::Keyframe), [100]);
+        }
+    }
+
+    #[test]
+    fn keyframes_of_a_large_film_are_among_the_large_samples() {
+        let right: Vec<i64> = (0..5000).step_by(50).collect();
+        for called in [|_: u32| true, |_| false, |place| place % 50 == 3, |place| place == 0] {
+            let mut index = film(5000, called);
+            let bytes = verified(&mut index);
+            assert_eq!(index.key_times(), right);
+            assert!(bytes < 3 << 20, "{bytes} bytes of 200 MB");
+        }
+    }
+
+    #[test]
+    fn a_film_without_a_keyframe_begins_somewhere() {
+        let mut index = film(3, |_| false);
+        for offset in &mut index.offsets {
+            *offset += 1;
+        }
+        verified(&mut index);
+        assert_eq!(index.key_times(), [0]);
+    }
+
+    #[test]
+    fn what_is_renewed_bit_by_bit_is_decoded_from_the_recovery_point_before() {
+        let mut index = film(400, |place| place == 0);
+        index.gradual = vec![(50, 60), (100, 110), (150, 160)];
+        assert_eq!(run(&index, 105, 0, Aim::Exact), (50..=105).collect::<Vec<_>>());
+        assert_eq!(run(&index, 110, 0, Aim::Exact), (100..=110).collect::<Vec<_>>());
+        assert_eq!(run(&index, 59, 0, Aim::Exact), (0..=59).collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_want_gets_what_it_needs_and_no_more() {

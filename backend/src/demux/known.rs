@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use glimpse_contract::Code;
 use thiserror::Error;
+
+use super::budget::{BYTES_PER_STEP, Budget, LOOKUP};
 
 /// Why a demuxer has no answer, by what happens next.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -23,6 +26,9 @@ pub enum Fault {
     /// It may be a good file, but one that this demuxer does not take: ffmpeg reads it through the relay.
     #[error("left to the relay: {0}")]
     Foreign(&'static str),
+    /// The deadline of the work has passed: another try may have more time.
+    #[error("the deadline has passed")]
+    Late,
 }
 
 /// Keeps what is missing apart from the rest, so that all of it is asked for at once.
@@ -66,12 +72,39 @@ pub struct Known {
     total: u64,
     /// By where they begin; they neither overlap nor touch an equal start.
     pieces: BTreeMap<u64, Bytes>,
+    /// What reading them may take.
+    budget: Budget,
 }
 
 impl Known {
     /// Nothing of a source of this length.
     pub fn new(total: u64) -> Self {
-        Self { total, pieces: BTreeMap::new() }
+        Self { total, pieces: BTreeMap::new(), budget: Budget::of(total) }
+    }
+
+    /// Nothing of the same source, with the same budget.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { pieces: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// What reading the source may take, and what it took.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Ends all reading of the source at a moment.
+    pub fn end_at(&mut self, deadline: Instant) {
+        self.budget.end_at(deadline);
+    }
+
+    /// An answer, unless it took more than the budget: work that came to its end without steps has found anything or
+    /// nothing.
+    ///
+    /// # Errors
+    /// That of `answer`, or why there is no budget left.
+    pub(super) fn within_budget<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        self.budget.check().and(answer)
     }
 
     /// The length of the source in bytes.
@@ -126,10 +159,15 @@ impl Known {
     /// These bytes, whole. A copy is made only where they come in several pieces.
     ///
     /// # Errors
-    /// [`Fault::Missing`] with what is not known of them; [`Code::Truncated`] if the source ends before they do.
+    /// [`Fault::Missing`] with what is not known of them; [`Code::Truncated`] if the source ends before they do; why there
+    /// is no budget left.
     pub fn bytes(&self, range: Range<u64>) -> Result<Bytes, Fault> {
+        self.budget.spend(LOOKUP)?;
         if range.end > self.total || range.start > range.end {
             return Err(Fault::Refused(Code::Truncated));
+        }
+        if let Some(bytes) = self.within_a_piece(&range) {
+            return Ok(bytes);
         }
         let gaps = self.gaps(range.clone());
         if !gaps.is_empty() {
@@ -140,22 +178,46 @@ impl Known {
 
     /// As many of the bytes from `range.start` on as are known without a gap, at most up to `range.end`.
     pub fn available(&self, range: Range<u64>) -> Bytes {
+        self.budget.charge(LOOKUP);
         let end = range.end.min(self.total);
         if range.start >= end {
             return Bytes::new();
+        }
+        if let Some(bytes) = self.within_a_piece(&(range.start..end)) {
+            return bytes;
         }
         let end = self.gaps(range.start..end).first().map_or(end, |gap| gap.start);
         self.gather(range.start..end)
     }
 
-    fn gather(&self, range: Range<u64>) -> Bytes {
-        let first = self.pieces.range(..=range.start).next_back();
-        if let Some((start, piece)) = first
-            && range.end <= start + piece.len() as u64
-        {
-            return piece.slice((range.start - start) as usize..(range.end - start) as usize);
+    /// Copies the bytes from `at` on, as far as they are known without a gap, and says how many those are.
+    pub(super) fn peek(&self, at: u64, into: &mut [u8]) -> usize {
+        self.budget.charge(LOOKUP);
+        let mut filled = 0;
+        while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = at.saturating_add(filled as u64);
+            let Some((start, piece)) = self.pieces.range(..=at).next_back() else { break };
+            let Some(bytes) = piece.get((at - start) as usize..).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            let length = bytes.len().min(rest.len());
+            rest[..length].copy_from_slice(&bytes[..length]);
+            filled += length;
         }
+        filled
+    }
+
+    /// These bytes, if one piece has all of them.
+    fn within_a_piece(&self, range: &Range<u64>) -> Option<Bytes> {
+        let (start, piece) = self.pieces.range(..=range.start).next_back()?;
+        let (from, to) = ((range.start - start) as usize, (range.end - start) as usize);
+        (to <= piece.len() && from < to).then(|| piece.slice(from..to))
+    }
+
+    fn gather(&self, range: Range<u64>) -> Bytes {
+        self.budget.charge((range.end - range.start) / BYTES_PER_STEP);
         let mut all = BytesMut::with_capacity((range.end - range.start) as usize);
+        let first = self.pieces.range(..=range.start).next_back();
         let from = first.map_or(range.start, |(start, _)| *start);
         for (start, piece) in self.pieces.range(from..range.end) {
             let low = range.start.max(*start);

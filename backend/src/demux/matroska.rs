@@ -22,17 +22,23 @@ mod search;
 mod track;
 mod video;
 
+use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
 use self::clock::Clock;
 use self::cluster::{Reader, Step, Walk};
+use self::codec::Codec;
 use self::cues::Cue;
 use self::find::Finder;
 use self::header::Head;
-use self::index::Index;
+use self::index::{Index, Judge};
+use self::opening::Opening;
 use self::resync::Place;
+use self::track::Chosen;
+use super::budget::PARSED_PER_STEP;
+use super::index::{VERIFIED_HEAD, VERIFIED_WHOLE};
 use super::known::{Fault, Known, held};
-use super::movie::{Aim, Movie, Sample, Track, Want};
+use super::movie::{Aim, Movie, Sample, Track, Want, nal_length};
 
 /// How large files may be to be read through.
 #[derive(Debug, Clone, Copy)]
@@ -46,13 +52,17 @@ struct Limits {
 const LIMITS: Limits = Limits { known: 1 << 20, asked: 8 << 20 };
 /// How much of a file's end is looked at for its last cluster, one after another.
 const TAILS: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
+/// Where so much time follows the last cue, in seconds, it is looked whether pictures do: in so many bytes.
+const LONG_GOP: i64 = 15;
+const AFTER_LAST_CUE: u64 = 2 << 20;
 /// Cues that stand farther apart than this on average are no index, in seconds.
 const MAX_CUE_DISTANCE: i64 = 30;
 
 /// A file whose head was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Matroska {
     track: Track,
+    codec: Codec,
     reader: Reader,
     patience: usize,
     keyframe: u64,
@@ -67,11 +77,21 @@ pub struct Matroska {
 /// # Errors
 /// What is missing, or why the file is refused or left to the relay.
 pub fn open(known: &Known) -> Result<Matroska, Fault> {
-    merged(open_within(known, LIMITS))
+    merged(known, open_within(known, LIMITS))
+}
+
+/// The codec of the first track of pictures: of a file that is refused for it.
+///
+/// # Errors
+/// What is missing.
+pub fn codec_name(known: &Known) -> Result<Option<String>, Fault> {
+    Ok(track::codec_name(&merged(known, header::read(known))?.tracks))
 }
 
 fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
     let head = header::read(known)?;
+    let parsed = head.info.len() + head.tracks.len() + head.cues.as_ref().map_or(0, Bytes::len);
+    known.budget().spend(parsed as u64 / PARSED_PER_STEP)?;
     let chosen = track::choose(&head.tracks)?;
     let info = Info::read(&head.info);
     let clock = Clock::new(info.scale);
@@ -79,33 +99,46 @@ fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
     if declared.is_some_and(|ticks| is_too_long(&clock, ticks)) {
         return Err(Fault::Refused(Code::TooLong));
     }
-    let entries = vec![entry::write(&chosen)?];
+    // Whether it has what its codec needs; how its frames are laid out, their bytes will tell.
+    let mut entries = vec![entry::write(&chosen, false).or_else(|_| entry::write(&chosen, true))?];
     let frame_ticks = clock.nanoseconds(i128::from(chosen.default_duration));
-    let codec = Some(chosen.codec).filter(|_| chosen.prefix.is_empty());
-    let mut reader = Reader { track: chosen.number, codec, clock, frame_ticks, end: head.segment.end };
+    let mut reader = Reader {
+        track: chosen.number,
+        codec: Some(chosen.codec).filter(|_| chosen.prefix.is_empty()),
+        nal_length: nal_length(&entries),
+        verifies: false,
+        clock,
+        frame_ticks,
+        end: head.segment.end,
+    };
 
     let mut cues = match &head.cues {
         Some(body) => cues::read(body, &head.segment, chosen.number, &clock),
         None => Vec::new(),
     };
     let first = first_cluster(&head, &cues)?;
-    let is_small = reader.end - first <= limits.known;
     if !is_index(&cues, &clock, declared) {
         cues.clear();
     }
-    let mut index = None;
-    if is_small || (cues.is_empty() && reader.end - first <= limits.asked) {
-        index = Some(Index::read(known, reader, first)?);
+    let reads_all =
+        reader.end - first <= limits.known || (cues.is_empty() && reader.end - first <= limits.asked);
+    if reads_all {
+        let gaps = known.gaps(first..reader.end);
+        if !gaps.is_empty() {
+            return Err(Fault::Missing(gaps));
+        }
     }
 
-    // All that is still missing is asked for at once.
-    let mut missing = Vec::new();
-    let opening = held(opening::read(known, reader, first, chosen.has_audio), &mut missing)?;
-    let tail = match (&index, declared) {
-        (None, None) => held(tail(known, reader, first), &mut missing)?.flatten(),
-        _ => None,
-    };
-    let Some(opening) = opening.filter(|_| missing.is_empty()) else { return Err(Fault::Missing(missing)) };
+    let cue = cues.last().filter(|_| !reads_all);
+    let Ends { opening, tail, last } = ends(known, reader, first, &chosen, (cue, declared, reads_all))?;
+    if let Some(entry) = entry_of_frames(known, &chosen, &opening, reader.nal_length)? {
+        entries = vec![entry];
+        reader.nal_length = nal_length(&entries);
+    }
+    // No frame is called a keyframe, not even the first: that is for the frames to say.
+    reader.verifies = !opening.frames.is_empty() && opening.frames.iter().all(|frame| !frame.is_key);
+    let judge = Judge { codec: chosen.codec, prefix: &chosen.prefix, nal_length: reader.nal_length };
+    let mut index = if reads_all { Some(Index::read(known, reader, first, &judge)?) } else { None };
 
     let origin = opening.origin;
     reader.clock.origin = origin;
@@ -117,20 +150,21 @@ fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
     }
     let duration = match (declared, &index) {
         (Some(declared), _) => net(declared, origin, &cues, index.as_ref()),
-        (None, Some(index)) => index.end(frame_ticks),
+        (None, Some(index)) => index.end(frame_ticks).max(index.latest),
         (None, None) => tail.map_or(0, |tail| tail.time - origin),
     }
     .max(0);
     if is_too_long(&reader.clock, duration) {
         return Err(Fault::Refused(Code::TooLong));
     }
+    let last_picture = index.as_ref().map(|index| index.end(frame_ticks)).or(last.map(|time| time - origin));
+    let picture_end = last_picture.map_or(duration, |end| end.clamp(0, duration));
     let frames = index.as_ref().map_or(&opening.frames, |index| &index.frames);
     let declared_rate = 1e9 / chosen.default_duration as f64;
     let fps = if declared_rate <= 1000.0 { declared_rate } else { opening::rate(frames, clock.timescale) };
     let keyframes = match &index {
         Some(index) => Some(index.keys.iter().map(|(time, _)| *time).collect()),
-        None if cues.is_empty() => None,
-        None => Some(cues.iter().map(|cue| cue.time).collect()),
+        None => (!cues.is_empty()).then(|| cues.iter().map(|cue| cue.time).collect()),
     };
     let first_time = opening.frames.first().map_or(0, |frame| frame.pts - origin);
     Ok(Matroska {
@@ -141,11 +175,17 @@ fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
             matrix: chosen.video.matrix(),
             display: [0; 2],
             duration,
+            picture_begin: first_time.clamp(0, picture_end),
+            picture_end,
             fps,
             prefix: chosen.prefix,
             has_audio: chosen.has_audio,
             keyframes,
+            gradual: index.as_ref().is_some_and(|index| !index.gradual.is_empty()),
+            crop: chosen.video.crop(),
+            dolby_vision: chosen.dolby_vision,
         },
+        codec: chosen.codec,
         reader,
         patience: chosen.codec.patience(),
         keyframe: opening.frames.iter().find(|frame| frame.is_key).map_or(0, |frame| u64::from(frame.size)),
@@ -154,6 +194,56 @@ fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
         first: Place { at: first, time: first_time },
         end: Place { at: tail.map_or(head.segment.end, |tail| tail.at), time: duration },
     })
+}
+
+/// What the beginning and the end of a file tell.
+struct Ends {
+    opening: Opening,
+    /// The last cluster, where no length is declared.
+    tail: Option<Place>,
+    /// When the last picture ends, where sound goes on behind it.
+    last: Option<i64>,
+}
+
+/// Reads the first frames of a file, and its end where that is needed. All that is missing for them is asked for at once.
+fn ends(
+    known: &Known,
+    reader: Reader,
+    first: u64,
+    chosen: &Chosen,
+    (cue, declared, reads_all): (Option<&Cue>, Option<i64>, bool),
+) -> Result<Ends, Fault> {
+    let mut missing = Vec::new();
+    let opening = held(opening::read(known, reader, first, chosen.has_audio), &mut missing)?;
+    let tail = if reads_all || declared.is_some() {
+        None
+    } else {
+        held(tail(known, reader, first), &mut missing)?.flatten()
+    };
+    let long = reader.clock.seconds(LONG_GOP);
+    let last = match cue {
+        Some(cue) if declared.is_some_and(|end| end - cue.time > long) => {
+            held(last_picture(known, reader, cue), &mut missing)?.flatten()
+        }
+        _ => None,
+    };
+    let opening = opening.filter(|_| missing.is_empty()).ok_or(Fault::Missing(missing))?;
+    Ok(Ends { opening, tail, last })
+}
+
+/// The sample entry of a track whose frames tell how their NAL units are laid out; none if they have no such units.
+fn entry_of_frames(
+    known: &Known,
+    chosen: &Chosen,
+    opening: &Opening,
+    nal_length: usize,
+) -> Result<Option<Bytes>, Fault> {
+    let is_of_units = matches!(chosen.codec, Codec::H264 | Codec::Hevc);
+    let Some(frame) = opening.frames.first().filter(|_| is_of_units) else { return Ok(None) };
+    let head = known.available(frame.offset..frame.offset + u64::from(frame.size).min(VERIFIED_HEAD));
+    let head = [&chosen.prefix[..], &head].concat();
+    let size = u64::from(frame.size) + chosen.prefix.len() as u64;
+    entry::write(chosen, entry::has_start_codes(&head, size, nal_length)).map(Some)
 }
 
 fn is_too_long(clock: &Clock, ticks: i64) -> bool {
@@ -201,6 +291,25 @@ fn net(declared: i64, origin: i64, cues: &[Cue], index: Option<&Index>) -> i64 {
     if last.is_some_and(|last| last + origin > declared) { declared } else { declared - origin }
 }
 
+/// When the last picture of a file ends, whose sound goes on long after its last cue; none if that is not soon after it.
+fn last_picture(known: &Known, reader: Reader, cue: &Cue) -> Result<Option<i64>, Fault> {
+    let until = cue.cluster.saturating_add(AFTER_LAST_CUE).min(reader.end);
+    let gaps = known.gaps(cue.cluster..until);
+    if !gaps.is_empty() {
+        return Err(Fault::Missing(gaps));
+    }
+    let mut walk = Walk::new(known, reader, cue.cluster);
+    let (mut end, mut at) = (None, cue.cluster);
+    while let Step::Frame(frame) = walk.next() {
+        if frame.offset >= until {
+            break;
+        }
+        end = end.max(Some(frame.pts.saturating_add(reader.frame_ticks.max(1))));
+        at = frame.offset;
+    }
+    Ok(end.filter(|_| until == reader.end || at < cue.cluster + AFTER_LAST_CUE / 2))
+}
+
 /// The last cluster of a file, and the time at which its last frame ends.
 fn tail(known: &Known, reader: Reader, first: u64) -> Result<Option<Place>, Fault> {
     for length in TAILS {
@@ -215,6 +324,7 @@ fn tail(known: &Known, reader: Reader, first: u64) -> Result<Option<Place>, Faul
             while let Step::Frame(frame) = walk.next() {
                 end = end.max(frame.pts.saturating_add(reader.frame_ticks.max(1)));
             }
+            end = end.max(walk.latest());
             return Ok(Some(Place { at: place.at, time: end }));
         }
         if from == first {
@@ -229,11 +339,33 @@ impl Movie for Matroska {
         &self.track
     }
 
+    fn verified(&self, known: &Known) -> Result<Option<Box<dyn Movie>>, Fault> {
+        if self.index.is_some() {
+            // Its keyframes are those of the frames.
+            return Ok(None);
+        }
+        let mut movie = self.clone();
+        if self.reader.end - self.first.at <= VERIFIED_WHOLE {
+            let Track { prefix, .. } = &self.track;
+            let judge = Judge { codec: self.codec, prefix, nal_length: self.reader.nal_length };
+            let index = Index::read(known, self.reader, self.first.at, &judge)?;
+            movie.track.keyframes = Some(index.keys.iter().map(|(time, _)| *time).collect());
+            movie.track.gradual = !index.gradual.is_empty();
+            movie.index = Some(index);
+        } else {
+            // Cues still tell where clusters are.
+            movie.reader.verifies = true;
+            movie.track.keyframes = None;
+        }
+        Ok(Some(Box::new(movie)))
+    }
+
     fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
         if let Some(index) = &self.index {
-            return Ok(wants.iter().map(|want| index.run(want, self.patience)).collect());
+            let budget = known.budget();
+            return wants.iter().map(|want| index.run(want, self.patience, budget)).collect();
         }
-        merged(self.find(known, wants))
+        merged(known, self.find(known, wants))
     }
 }
 
@@ -281,11 +413,11 @@ pub fn survive(bytes: &[u8]) {
 
 fn survive_within(bytes: &[u8], limits: Limits) {
     const ROUNDS: usize = 64;
-    let source = bytes::Bytes::copy_from_slice(bytes);
+    let source = Bytes::copy_from_slice(bytes);
     let mut known = Known::new(source.len() as u64);
     known.learn(0, &source.slice(..source.len().min(4096)));
     for _ in 0..ROUNDS {
-        let answer = merged(open_within(&known, limits)).and_then(|movie| {
+        let answer = merged(&known, open_within(&known, limits)).and_then(|movie| {
             let length = movie.track().duration;
             let want = |aim, from: i64, long: i64| Want { from, until: from.saturating_add(long), aim };
             let runs = movie.runs(
@@ -316,8 +448,9 @@ fn survive_within(bytes: &[u8], limits: Limits) {
     panic!("more than {ROUNDS} round trips");
 }
 
-/// Makes missing ranges ascend without touching each other.
-fn merged<T>(result: Result<T, Fault>) -> Result<T, Fault> {
+/// Makes missing ranges ascend without touching each other. Without a budget no answer is believed.
+fn merged<T>(known: &Known, result: Result<T, Fault>) -> Result<T, Fault> {
+    let result = known.within_budget(result);
     let Err(Fault::Missing(mut ranges)) = result else { return result };
     ranges.retain(|range| range.start < range.end);
     if ranges.is_empty() {

@@ -22,8 +22,12 @@ pub struct Track {
     /// Width and height that `tkhd` says, as 16.16 numbers, before the matrix is applied; 0 where nothing is said. A
     /// QuickTime file without a `pasp` tells the shape of its pixels by them alone.
     pub display: [u32; 2],
-    /// Length as shown, in ticks; 0 if it cannot be told.
+    /// Length as players show it, in ticks: that of the longest track that is played; 0 if it cannot be told.
     pub duration: i64,
+    /// When the first picture is shown, in ticks: later than 0 where sound comes before it.
+    pub picture_begin: i64,
+    /// When the last picture ends, in ticks; not after `duration`, and `duration` where it cannot be told.
+    pub picture_end: i64,
     /// Frames a second on average; 0 if it cannot be told.
     pub fps: f64,
     /// Bytes that stand before those of every sample (Matroska's header stripping).
@@ -32,6 +36,72 @@ pub struct Track {
     pub has_audio: bool,
     /// Where keyframes are shown, in ticks, ascending, if the index tells all of them.
     pub keyframes: Option<Vec<i64>>,
+    /// Whether pictures are renewed bit by bit (periodic intra refresh), so that no picture in the middle of the film can
+    /// be decoded alone.
+    pub gradual: bool,
+    /// The part of a coded picture that is shown, if that is not all of it.
+    pub crop: Option<Crop>,
+    /// The Dolby Vision configuration, if there is one.
+    pub dolby_vision: Option<DolbyVision>,
+}
+
+/// A part of a coded picture, in pixels. Neither side is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crop {
+    /// Pixels left of it.
+    pub left: u32,
+    /// Pixels above it.
+    pub top: u32,
+    /// Its width.
+    pub width: u32,
+    /// Its height.
+    pub height: u32,
+}
+
+/// What a Dolby Vision configuration record says: Dolby Vision Streams within the ISO Base Media File Format, 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DolbyVision {
+    /// The profile: 5 is a base layer in IPT-PQ, which no other decoder shows right.
+    pub profile: u8,
+    /// As what the base layer can be shown (`dv_bl_signal_compatibility_id`): 0 as nothing, 1 as HDR10, 2 as SDR, 4 as HLG.
+    pub compatibility: u8,
+}
+
+impl DolbyVision {
+    /// Reads a `dvcC`, `dvvC` or `dvwC`.
+    pub fn read(record: &[u8]) -> Option<Self> {
+        let [major, _, profile, _, compatibility, ..] = record else { return None };
+        let found = Self { profile: profile >> 1, compatibility: compatibility >> 4 };
+        (*major > 0 && *major < 4).then_some(found)
+    }
+
+    /// The profile, if pixels of its base layer are no common ones: ETSI GS CCM 001.
+    pub fn of_other_planes(self) -> Option<u8> {
+        match (self.profile, self.compatibility) {
+            (5, _) => Some(5),
+            (10, 0) => Some(10),
+            _ => None,
+        }
+    }
+}
+
+impl Track {
+    /// How many bytes the length of a NAL unit takes; see [`nal_length`].
+    pub fn nal_length(&self) -> usize {
+        nal_length(&self.entries)
+    }
+}
+
+/// How many bytes the length of a NAL unit takes: `lengthSizeMinusOne` of ISO 14496-15, 5.3.3 and 8.3.3. None (0) where no
+/// entry has such a record: units stand behind start codes.
+pub fn nal_length(entries: &[Bytes]) -> usize {
+    let of = |configuration: [u8; 4], at: usize| {
+        entries.iter().find_map(|entry| {
+            let place = entry.windows(4).position(|word| word == configuration)?;
+            entry.get(place + 4 + at).map(|byte| usize::from(byte & 3) + 1)
+        })
+    };
+    of(*b"avcC", 4).or_else(|| of(*b"hvcC", 21)).unwrap_or(0)
 }
 
 /// One coded picture. Times are in ticks of the track, with the edit list applied: 0 is the first moment shown.
@@ -43,7 +113,7 @@ pub struct Sample {
     pub size: u32,
     /// When it is decoded.
     pub dts: i64,
-    /// When it is shown. Below 0: never, but others may need it.
+    /// When it is shown. Below 0, or the last there is: never, but others may need it.
     pub pts: i64,
     /// Whether decoding can begin with it.
     pub key: bool,
@@ -83,9 +153,12 @@ pub trait Movie: Send + Sync + std::fmt::Debug {
     /// What is missing for all of the wants together, or why the file cannot be read on.
     fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault>;
 
-    /// Takes no picture but the first for a keyframe from now on: the index was found to call others so that are none.
-    /// Whether that can be done.
-    fn distrust_keyframes(&mut self) -> bool {
-        false
+    /// The same movie with keyframes as the coded pictures themselves tell them, because the index was found to call others
+    /// so that are none. None if that cannot be done.
+    ///
+    /// # Errors
+    /// What is missing for it.
+    fn verified(&self, _known: &Known) -> Result<Option<Box<dyn Movie>>, Fault> {
+        Ok(None)
     }
 }

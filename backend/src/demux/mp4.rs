@@ -20,22 +20,25 @@ use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
 use self::fragment::Run;
-use self::seek::Fragments;
-use super::index::{Index, Shown};
+use self::seek::{Fragments, Search};
+use super::budget::PARSED_PER_STEP;
+use super::index::{Edited, Index, Shown};
 use super::known::{Fault, Known, held};
 use super::movie::{Movie, Sample, Track, Want};
 
 /// A file of this family whose index was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mp4 {
     track: Track,
     samples: Samples,
 }
 
 /// What is known of the samples.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Samples {
-    All(Index),
+    All(Box<Index>),
+    /// Stretches of them that an edit list puts together.
+    Edited(Box<Edited>),
     /// So many that they are looked up when they are wanted.
     Fragments(Box<Fragments>),
 }
@@ -45,39 +48,93 @@ enum Samples {
 /// # Errors
 /// What is missing, or why the file is refused or left to the relay.
 pub fn open(known: &Known) -> Result<Mp4, Fault> {
+    known.within_budget(read(known))
+}
+
+fn read(known: &Known) -> Result<Mp4, Fault> {
     let layout = layout::find(known)?;
     let moov = known.bytes(layout.moov.clone())?;
-    let movie = moov::read(&moov)?;
+    known.budget().spend(moov.len() as u64 / PARSED_PER_STEP)?;
+    let movie = moov::read(&moov, layout.is_cut)?;
     let found = match &movie.extends {
         Some(extends) => fragmented::read(known, &layout, &movie, extends)?,
         None => None,
     };
-    let Found { samples, last_tick, fps } = match found {
+    let Found { samples, last_tick, sound_tick, fps } = match found {
         Some(found) => found,
         None => progressive(known, &movie)?,
     };
     let timescale = movie.chosen.timescale;
-    let duration = last_tick.max(0);
+    let picture_end = last_tick.max(0);
+    // A clock of sound that jumps to where no film is let through is not believed.
+    let longest =
+        i64::try_from(limits::MAX_DURATION_MS / 1000).unwrap_or(i64::MAX).saturating_mul(timescale.into());
+    let duration = if sound_tick > longest { picture_end } else { picture_end.max(sound_tick) };
     if duration / i64::from(timescale) > (limits::MAX_DURATION_MS / 1000).cast_signed() {
         return Err(Fault::Refused(Code::TooLong));
     }
     let keyframes = match &samples {
         Samples::All(index) => Some(index.key_times()),
+        Samples::Edited(edited) => Some(edited.key_times()),
         Samples::Fragments(_) => None,
     };
-    let track = Track {
+    let picture_begin = match &samples {
+        Samples::All(index) => index.begin(),
+        Samples::Edited(edited) => edited.begin(),
+        Samples::Fragments(fragments) => fragments.shown.at,
+    };
+    let first = movie.pictures.first();
+    let crop = first.and_then(|picture| picture.crop);
+    let mut track = Track {
         codec: movie.pictures.first().map_or("", |picture| picture.codec),
         timescale,
         entries: movie.pictures.iter().map(entry::Picture::to_bytes).collect(),
         matrix: movie.matrix,
         display: movie.chosen.display,
         duration,
+        picture_begin: picture_begin.clamp(0, picture_end),
+        picture_end,
         fps,
         prefix: Bytes::new(),
         has_audio: movie.has_audio,
         keyframes,
+        gradual: false,
+        crop,
+        dolby_vision: first.and_then(|picture| picture.dolby_vision),
     };
-    Ok(Mp4 { track, samples })
+    let is_whole = |first: &entry::Picture| {
+        track.display == [first.width, first.height].map(|side| u32::from(side) << 16)
+    };
+    if let (Some(crop), Some(first)) = (crop, first.filter(|first| !is_whole(first))) {
+        // The header of a track has the size of what is shown (QuickTime File Format, "Track header"): of the whole picture it
+        // is so much larger. Some writers leave there the size of the whole picture.
+        let whole = |side: u32, all: u16, shown: u32| {
+            u32::try_from(u64::from(side) * u64::from(all) / u64::from(shown)).unwrap_or(side)
+        };
+        let [width, height] = track.display;
+        track.display = [whole(width, first.width, crop.width), whole(height, first.height, crop.height)];
+    }
+    let mut movie = Mp4 { track, samples };
+    let has_keys = match &movie.samples {
+        Samples::All(index) => index.has_keys(),
+        Samples::Edited(edited) => edited.has_keys(),
+        Samples::Fragments(_) => true,
+    };
+    if !has_keys {
+        movie = movie.with_keyframes_of_pictures(known)?;
+    }
+    Ok(movie)
+}
+
+/// The codec of the first track of pictures: of a file that is refused for it.
+///
+/// # Errors
+/// What is missing.
+pub fn codec_name(known: &Known) -> Result<Option<String>, Fault> {
+    let layout = layout::find(known)?;
+    let moov = known.bytes(layout.moov)?;
+    known.budget().spend(moov.len() as u64 / PARSED_PER_STEP)?;
+    Ok(moov::codec_name(&moov))
 }
 
 /// A sample entry for pictures of this size whose decoder is configured by this record (of `avcC`, `hvcC` or `av1C`); none
@@ -106,8 +163,9 @@ pub(super) fn sample_entry(codec: &str, [width, height]: [u16; 2], record: &[u8]
 /// The samples of a file, and what follows from them.
 struct Found {
     samples: Samples,
-    /// When nothing more is shown, in ticks.
+    /// When nothing more is shown, and when nothing more is heard, in ticks.
     last_tick: i64,
+    sound_tick: i64,
     fps: f64,
 }
 
@@ -120,30 +178,73 @@ fn rate(count: usize, ticks: i64, timescale: u32) -> f64 {
 fn progressive(known: &Known, movie: &moov::Movie<'_>) -> Result<Found, Fault> {
     let chosen = &movie.chosen;
     let shown = edits::read(chosen.elst, chosen.timescale, (movie.timescale, movie.wait), false)?;
-    let read = tables::read(chosen.stbl, &movie.entries, known.total())?;
-    all(
+    let read = tables::read(chosen.stbl, &movie.entries, known)?;
+    // What was cut off is as long as its pictures.
+    let sound_tick = if read.cut { 0 } else { sound(movie, known.total()) };
+    let found = all(
         Run { index: read.index, clock: 0, last: read.last, count: read.count, ticks: read.ticks },
-        shown,
+        &shown,
         chosen,
-    )
+        known,
+    )?;
+    Ok(Found { sound_tick, ..found })
 }
 
-fn all(run: Run, shown: Shown, chosen: &moov::Trak<'_>) -> Result<Found, Fault> {
+/// When nothing more is heard, in ticks of the shown track; not later than the movie says that it ends.
+fn sound(movie: &moov::Movie<'_>, total: u64) -> i64 {
+    let to = movie.chosen.timescale;
+    let end = |trak: &moov::Trak<'_>| {
+        let ticks = tables::ticks(trak.stbl, total)?;
+        let end = edits::end(trak.elst, trak.timescale, (movie.timescale, movie.wait), ticks);
+        Some(edits::rescale(u64::try_from(end).unwrap_or(0), to, trak.timescale))
+    };
+    let told = edits::rescale(movie.length.saturating_sub(movie.wait), to, movie.timescale);
+    let last = movie.heard.iter().filter_map(end).max().unwrap_or(0);
+    if told > 0 { last.min(told) } else { last }
+}
+
+fn all(run: Run, shown: &[Shown], chosen: &moov::Trak<'_>, known: &Known) -> Result<Found, Fault> {
     let Run { mut index, last, count, ticks, .. } = run;
     if index.is_empty() {
         return Err(Fault::Refused(Code::Truncated));
     }
-    index.place(shown, last);
     let fps = rate(count, ticks, chosen.timescale);
-    Ok(Found { last_tick: index.end(), samples: Samples::All(index), fps })
+    if let [only] = shown {
+        index.place(*only, last);
+        return Ok(Found {
+            last_tick: index.end(),
+            samples: Samples::All(Box::new(index)),
+            sound_tick: 0,
+            fps,
+        });
+    }
+    let edited = Edited::new(index, shown.to_vec(), last, known)?;
+    Ok(Found { last_tick: edited.end(), samples: Samples::Edited(Box::new(edited)), sound_tick: 0, fps })
 }
 
 impl Mp4 {
+    /// The same with keyframes as the coded pictures tell them.
+    fn with_keyframes_of_pictures(mut self, known: &Known) -> Result<Self, Fault> {
+        match &mut self.samples {
+            Samples::All(index) => {
+                index.verify(known, self.track.codec, self.track.nal_length())?;
+                self.track.keyframes = Some(index.key_times());
+                self.track.gradual = index.is_gradual();
+            }
+            Samples::Edited(edited) => {
+                edited.verify(known, self.track.codec, self.track.nal_length())?;
+                self.track.keyframes = Some(edited.key_times());
+            }
+            Samples::Fragments(fragments) => fragments.context.verifies = true,
+        }
+        Ok(self)
+    }
+
     /// Every sample, in decoding order, if all are known.
     pub fn samples(&self) -> Option<impl Iterator<Item = Sample>> {
         match &self.samples {
             Samples::All(index) => Some(index.samples()),
-            Samples::Fragments(_) => None,
+            Samples::Edited(_) | Samples::Fragments(_) => None,
         }
     }
 }
@@ -153,23 +254,25 @@ impl Movie for Mp4 {
         &self.track
     }
 
-    fn distrust_keyframes(&mut self) -> bool {
-        let Samples::All(index) = &mut self.samples else { return false };
-        index.keep_first_key();
-        self.track.keyframes = Some(index.key_times());
-        true
+    fn verified(&self, known: &Known) -> Result<Option<Box<dyn Movie>>, Fault> {
+        self.clone().with_keyframes_of_pictures(known).map(|movie| Some(Box::new(movie) as Box<dyn Movie>))
     }
 
     fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
         let fragments = match &self.samples {
-            Samples::All(index) => return Ok(wants.iter().map(|want| index.run(*want)).collect()),
+            Samples::All(index) => {
+                return wants.iter().map(|want| index.run(*want, known.budget())).collect();
+            }
+            Samples::Edited(edited) => {
+                return wants.iter().map(|want| edited.run(*want, known.budget())).collect();
+            }
             Samples::Fragments(fragments) => fragments,
         };
-        let mut look = seek::MAX_LOOK;
+        let (mut search, mut last) = (Search::default(), None);
         let (mut runs, mut missing) = (Vec::with_capacity(wants.len()), Vec::new());
         for want in wants {
-            runs.extend(held(fragments.run(known, *want, &mut look), &mut missing)?);
+            runs.extend(held(fragments.run(known, *want, &mut search, &mut last), &mut missing)?);
         }
-        if missing.is_empty() { Ok(runs) } else { Err(Fault::all_missing(missing)) }
+        known.within_budget(if missing.is_empty() { Ok(runs) } else { Err(Fault::all_missing(missing)) })
     }
 }

@@ -84,28 +84,244 @@ pub fn spliced(codec: &str, sample: Bytes, nal_length: usize) -> Bytes {
     spliced.freeze()
 }
 
+/// Whether decoding can begin with a coded picture, as its own bytes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// A random access point: decoding can begin with it.
+    Point,
+    /// A recovery point: pictures are right from so many pictures after it on (periodic intra refresh).
+    Gradual(u32),
+    /// It refers to other pictures.
+    Dependent,
+    /// The bytes do not say.
+    Unknown,
+}
+
 /// Whether a picture that the index calls a keyframe surely is none: decoding cannot begin with it. Some cameras mark
-/// every n-th picture.
+/// every n-th picture, and some muxers mark all of them.
 pub fn is_no_keyframe(codec: &str, sample: &[u8], nal_length: usize) -> bool {
+    matches!(access(codec, sample, nal_length), Access::Dependent | Access::Gradual(_))
+}
+
+/// Whether decoding can begin with a picture. `sample` is all of it or its beginning.
+pub fn access(codec: &str, sample: &[u8], nal_length: usize) -> Access {
+    let of = |is_point: bool| if is_point { Access::Point } else { Access::Dependent };
     match codec {
+        "h264" => h264_access(sample, nal_length),
+        "hevc" => hevc_access(sample, nal_length),
+        "av1" => av1_access(sample),
+        // RFC 6386, 9.1: the first bit of the frame tag.
+        "vp8" => sample.first().map_or(Access::Unknown, |byte| of(byte & 1 == 0)),
+        // VP9 bitstream specification, 6.2: `show_existing_frame` and `frame_type` are 0. Profile 3 has one more bit before
+        // them.
+        "vp9" => sample.first().map_or(Access::Unknown, |byte| match byte {
+            byte if byte >> 6 != 2 => Access::Unknown,
+            byte if byte & 0x30 == 0x30 => of(byte & 0b110 == 0),
+            byte => of(byte & 0b1100 == 0),
+        }),
         // ITU-T H.263, 5.1: bit 9 of PTYPE says whether the picture refers to others; with an extended PTYPE (source
         // format 7) it stands elsewhere.
-        "h263" => sample.get(4).is_some_and(|byte| (byte >> 2) & 7 != 7 && byte & 2 != 0),
+        "h263" => match sample.get(4) {
+            Some(byte) if (byte >> 2) & 7 != 7 => of(byte & 2 == 0),
+            _ => Access::Unknown,
+        },
         "mpeg4" => {
-            after(sample, [0, 0, 1, 0xb6]).and_then(|rest| rest.first()).is_some_and(|byte| byte >> 6 != 0)
+            let header = after(sample, [0, 0, 1, 0xb6]).and_then(|rest| rest.first());
+            header.map_or(Access::Unknown, |byte| of(byte >> 6 == 0))
         }
         "mpeg1video" | "mpeg2video" => {
-            let header = after(sample, [0, 0, 1, 0]);
-            header.and_then(|rest| rest.get(1)).is_some_and(|byte| (byte >> 3) & 7 != 1)
+            let header = after(sample, [0, 0, 1, 0]).and_then(|rest| rest.get(1));
+            header.map_or(Access::Unknown, |byte| of((byte >> 3) & 7 == 1))
         }
-        // RFC 6386, 9.1: the first bit of the frame tag.
-        "vp8" => sample.first().is_some_and(|byte| byte & 1 == 1),
-        // ITU-T H.265, table 7-1: types 16 to 23 are random access points.
-        "hevc" => all_slices(sample, nal_length, |unit| {
-            let kind = (unit.first()? >> 1) & 63;
-            (kind < 32).then_some(!(16..=23).contains(&kind))
-        }),
-        _ => false,
+        // Every picture is coded by itself.
+        "mjpeg" | "prores" | "dnxhd" => Access::Point,
+        _ => Access::Unknown,
+    }
+}
+
+/// ITU-T H.264: an IDR picture (7.4.1.2.4), or one with a recovery point SEI message (D.2.8). The first slice tells: the
+/// second field of an intra picture may refer to the first.
+fn h264_access(sample: &[u8], nal_length: usize) -> Access {
+    let (mut recovery, mut is_intra) = (None, None);
+    for unit in units_and_rest(sample, nal_length) {
+        match unit.first().map(|byte| byte & 31) {
+            Some(5) => return Access::Point,
+            Some(6) => recovery = recovery.or_else(|| recovery_point(unit.get(1..)?, false)),
+            Some(1 | 2) if is_intra.is_none() => {
+                // Slice types 2, 4, 7 and 9 are I and SI: table 7-6.
+                is_intra = unit.get(1..).and_then(|header| {
+                    let header = unescaped(header, SLICE_HEAD);
+                    let mut bits = Bits::new(&header);
+                    bits.ue()?;
+                    Some(matches!(bits.ue()? % 5, 2 | 4))
+                });
+            }
+            _ => {}
+        }
+    }
+    match (is_intra, recovery) {
+        (Some(_), Some(count)) if count > 0 => Access::Gradual(count),
+        (Some(true), Some(_)) => Access::Point,
+        (Some(false), _) => Access::Dependent,
+        // An intra picture that says nothing may do, where the container says so.
+        _ => Access::Unknown,
+    }
+}
+
+/// ITU-T H.265, table 7-1: types 16 to 23 are intra random access points; the recovery point SEI message is that of D.2.8.
+fn hevc_access(sample: &[u8], nal_length: usize) -> Access {
+    const PREFIX_SEI: u8 = 39;
+    let (mut recovery, mut is_dependent) = (None, false);
+    for unit in units_and_rest(sample, nal_length) {
+        match unit.first().map(|byte| (byte >> 1) & 63) {
+            Some(16..=23) => return Access::Point,
+            Some(0..=15) => is_dependent = true,
+            Some(PREFIX_SEI) => {
+                recovery = recovery.or_else(|| recovery_point(unit.get(2..)?, true));
+            }
+            _ => {}
+        }
+    }
+    match recovery {
+        _ if !is_dependent => Access::Unknown,
+        Some(count) if count > 0 => Access::Gradual(count),
+        _ => Access::Dependent,
+    }
+}
+
+/// AV1 bitstream specification, 5.3 to 5.9: the first frame of a temporal unit.
+fn av1_access(sample: &[u8]) -> Access {
+    const SEQUENCE_HEADER: u8 = 1;
+    const FRAME_HEADER: u8 = 3;
+    const FRAME: u8 = 6;
+    let mut rest = sample;
+    while let Some((head, mut body)) = rest.split_first() {
+        let kind = head >> 3 & 15;
+        if head & 4 != 0 {
+            body = body.get(1..).unwrap_or_default();
+        }
+        let mut size = body.len();
+        if head & 2 != 0 {
+            let Some((value, length)) = leb128(body) else { return Access::Unknown };
+            body = body.get(length..).unwrap_or_default();
+            size = usize::try_from(value).unwrap_or(usize::MAX);
+        }
+        match (kind, body.first()) {
+            // `reduced_still_picture_header`: every frame is a keyframe.
+            (SEQUENCE_HEADER, Some(byte)) if byte & 8 != 0 => return Access::Point,
+            (FRAME_HEADER | FRAME, Some(byte)) => {
+                let (shows_existing, frame_type, is_shown) =
+                    (byte & 0x80 != 0, byte >> 5 & 3, byte & 0x10 != 0);
+                return match (shows_existing, frame_type) {
+                    (false, 0) if is_shown => Access::Point,
+                    // A keyframe that is shown later: what follows may refer to pictures before it.
+                    (false, 0) => Access::Unknown,
+                    _ => Access::Dependent,
+                };
+            }
+            _ => {}
+        }
+        rest = body.get(size..).unwrap_or_default();
+    }
+    Access::Unknown
+}
+
+/// A number of seven bits a byte, and how many bytes it takes: AV1 bitstream specification, 4.10.5.
+fn leb128(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for (place, byte) in bytes.iter().take(8).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((value, place + 1));
+        }
+    }
+    None
+}
+
+/// How many bytes of a slice header hold its type, and how many of an SEI message are read.
+const SLICE_HEAD: usize = 16;
+const SEI_BYTES: usize = 4096;
+
+/// How many pictures after this one are not right yet, if an SEI message says so: ITU-T H.264 and H.265, 7.3.2.3.1 and
+/// D.1.8.
+fn recovery_point(message: &[u8], is_signed: bool) -> Option<u32> {
+    const RECOVERY_POINT: u32 = 6;
+    let bytes = unescaped(message, SEI_BYTES);
+    let mut rest = &bytes[..];
+    let number = |rest: &mut &[u8]| {
+        let mut sum = 0_u32;
+        loop {
+            let (byte, others) = rest.split_first()?;
+            *rest = others;
+            sum = sum.saturating_add(u32::from(*byte));
+            if *byte != 0xff {
+                return Some(sum);
+            }
+        }
+    };
+    loop {
+        let (kind, size) = (number(&mut rest)?, number(&mut rest)? as usize);
+        if kind == RECOVERY_POINT {
+            let mut bits = Bits::new(rest.get(..size.min(rest.len()))?);
+            return if is_signed { bits.se() } else { bits.ue() };
+        }
+        rest = rest.get(size..)?;
+    }
+}
+
+/// The first bytes of a NAL unit without emulation prevention: ITU-T H.264, 7.4.1.1.
+fn unescaped(bytes: &[u8], most: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(most.min(bytes.len()));
+    let mut zeros = 0;
+    for byte in bytes.iter().take(most) {
+        if zeros >= 2 && *byte == 3 {
+            zeros = 0;
+            continue;
+        }
+        zeros = if *byte == 0 { zeros + 1 } else { 0 };
+        out.push(*byte);
+    }
+    out
+}
+
+/// Bits of a header, the highest first.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Bits<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    fn bit(&mut self) -> Option<u32> {
+        let byte = self.bytes.get(self.at / 8)?;
+        let bit = byte >> (7 - self.at % 8) & 1;
+        self.at += 1;
+        Some(bit.into())
+    }
+
+    /// An Exp-Golomb number: ITU-T H.264, 9.1.
+    fn ue(&mut self) -> Option<u32> {
+        let mut zeros = 0;
+        while self.bit()? == 0 {
+            zeros += 1;
+            if zeros > 31 {
+                return None;
+            }
+        }
+        let mut value = 1_u32;
+        for _ in 0..zeros {
+            value = value << 1 | self.bit()?;
+        }
+        Some(value - 1)
+    }
+
+    /// A signed one, where it is not below 0; else 0.
+    fn se(&mut self) -> Option<u32> {
+        let number = self.ue()?;
+        Some(if number % 2 == 1 { number.div_ceil(2) } else { 0 })
     }
 }
 
@@ -115,16 +331,52 @@ fn all_slices(sample: &[u8], nal_length: usize, judge: impl Fn(&[u8]) -> Option<
     slices.peek().is_some() && slices.all(|disposable| disposable)
 }
 
-/// The NAL units of a sample, each behind its length: ISO 14496-15, 4.3.3. One that is cut off is left out.
-fn units(mut sample: &[u8], nal_length: usize) -> impl Iterator<Item = &[u8]> {
+/// The NAL units of a sample, each behind its length: ISO 14496-15, 4.3.3. One that is cut off is left out. Where the
+/// length takes no bytes, they stand behind start codes: ITU-T H.264, annex B.
+fn units(sample: &[u8], nal_length: usize) -> impl Iterator<Item = &[u8]> {
+    split(sample, nal_length, false)
+}
+
+/// As [`units`], and the beginning of one that is cut off.
+fn units_and_rest(sample: &[u8], nal_length: usize) -> impl Iterator<Item = &[u8]> {
+    split(sample, nal_length, true)
+}
+
+fn split(mut sample: &[u8], nal_length: usize, keeps_rest: bool) -> impl Iterator<Item = &[u8]> {
+    // Some muxers keep the record of a stream with lengths, and the start codes: a length of 1, and then one beyond the end.
+    let second =
+        sample.get(5..9).map_or(0, |bytes| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
+    let has_start_codes = nal_length == 4 && sample.starts_with(&[0, 0, 0, 1]) && second > sample.len();
+    let nal_length = if has_start_codes { 0 } else { nal_length };
+    if nal_length == 0 {
+        sample = start_code(sample).and_then(|at| sample.get(at + 3..)).unwrap_or_default();
+    }
     std::iter::from_fn(move || {
+        if nal_length == 0 {
+            if sample.is_empty() {
+                return None;
+            }
+            let end = start_code(sample).unwrap_or(sample.len());
+            let (unit, rest) = sample.split_at(end);
+            sample = rest.get(3..).unwrap_or_default();
+            // A start code of four bytes begins with a zero, and zeros may follow a unit.
+            let length = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            return unit.get(..length);
+        }
         let (length, rest) = sample.split_at_checked(nal_length)?;
         let length = length.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
-        let (unit, rest) = rest.split_at_checked(length)?;
+        let Some((unit, rest)) = rest.split_at_checked(length) else {
+            sample = &[];
+            return Some(rest).filter(|rest| keeps_rest && !rest.is_empty());
+        };
         sample = rest;
-        // Without a length there would be no end.
-        (nal_length > 0).then_some(unit)
+        Some(unit)
     })
+}
+
+/// Where the next start code begins.
+fn start_code(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(3).position(|word| word == [0, 0, 1])
 }
 
 /// What follows the first of these codes, looked for where headers are.
@@ -184,10 +436,91 @@ mod tests {
             ("vp8", vec![0], false),
             ("hevc", sample(&[&[1 << 1, 1]]), true),
             ("hevc", sample(&[&[21 << 1, 1]]), false),
-            ("h264", sample(&[&[0x41, 1]]), false),
+            ("h264", sample(&[&[6, 5, 1, 0, 0x80], &P_SLICE]), true),
+            ("h264", sample(&[&I_SLICE]), false),
+            ("h264", sample(&[&I_SLICE, &P_SLICE]), false),
+            ("h264", sample(&[&[6, 5, 1, 0, 0x80]]), false),
+            ("vp9", vec![0x86], true),
+            ("vp9", vec![0x82], false),
+            ("vp9", vec![0x88], true),
+            ("av1", vec![0x12, 0, 0x32, 1, 0x30], true),
+            ("av1", vec![0x12, 0, 0x32, 1, 0x10], false),
+            ("av1", vec![0x12, 0, 0x1a, 1, 0x80], true),
         ] {
             assert_eq!(is_no_keyframe(codec, &bytes, 4), lie, "{codec} {bytes:?}");
         }
+    }
+
+    /// `first_mb_in_slice` 0, and a slice type of 5 or 7.
+    const P_SLICE: [u8; 3] = [0x41, 0b1001_1000, 0x80];
+    const I_SLICE: [u8; 3] = [0x41, 0b1000_1000, 0x80];
+    /// A recovery point SEI message with a count of 0, and one with a count of 19.
+    const RECOVERY: [u8; 5] = [6, 6, 1, 0b1110_0000, 0x80];
+    const REFRESH: [u8; 6] = [6, 6, 2, 0b0000_1010, 0b0100_0000, 0x80];
+
+    #[test]
+    fn a_random_access_point_is_known_by_its_own_bytes() {
+        let annex_b =
+            |units: &[&[u8]]| units.iter().flat_map(|unit| [&[0, 0, 0, 1], *unit].concat()).collect();
+        let long = [&[6, 5, 0xff, 0x01][..], &[7; 256], &[6, 1, 0x80, 0x80]].concat();
+        for (name, codec, bytes, nal_length, expected) in [
+            (
+                "IDR behind parameter sets",
+                "h264",
+                sample(&[&[0x67, 1], &[0x68, 1], &[0x65, 1]]),
+                4,
+                Access::Point,
+            ),
+            ("the same, cut off in its slice", "h264", vec![0, 0, 0, 9, 0x65, 1], 4, Access::Point),
+            (
+                "IDR behind start codes",
+                "h264",
+                annex_b(&[&[9, 0xf0], &[0x67, 1], &[0x65, 1]]),
+                0,
+                Access::Point,
+            ),
+            (
+                "the same with a record",
+                "h264",
+                annex_b(&[&[9, 0xf0], &[0x67, 1], &[0x65, 1]]),
+                4,
+                Access::Point,
+            ),
+            ("P behind start codes", "h264", annex_b(&[&[9, 0xf0], &P_SLICE]), 0, Access::Dependent),
+            ("I of an open group", "h264", sample(&[&RECOVERY, &I_SLICE]), 4, Access::Point),
+            ("its two fields", "h264", sample(&[&RECOVERY, &I_SLICE, &P_SLICE]), 4, Access::Point),
+            ("the message behind another one", "h264", sample(&[&long, &I_SLICE]), 4, Access::Point),
+            ("intra refresh", "h264", sample(&[&REFRESH, &P_SLICE]), 4, Access::Gradual(19)),
+            ("an I picture that says nothing", "h264", sample(&[&I_SLICE]), 4, Access::Unknown),
+            (
+                "intra refresh of HEVC",
+                "hevc",
+                sample(&[&[78, 1, 6, 1, 0b0010_0000], &[2, 1]]),
+                4,
+                Access::Gradual(2),
+            ),
+            ("TRAIL_R of HEVC", "hevc", sample(&[&[2, 1]]), 4, Access::Dependent),
+            ("no slice of HEVC", "hevc", sample(&[&[78, 1, 1, 1, 0]]), 4, Access::Unknown),
+            ("a keyframe of AV1", "av1", vec![0x12, 0, 0x0a, 2, 0, 0, 0x32, 1, 0x10], 4, Access::Point),
+            ("one that is shown later", "av1", vec![0x12, 0, 0x32, 1, 0x00], 4, Access::Unknown),
+            ("an intra-only frame of AV1", "av1", vec![0x12, 0, 0x32, 1, 0x50], 4, Access::Dependent),
+            ("a still of AV1", "av1", vec![0x0a, 1, 0x18, 0x32, 1, 0x20], 4, Access::Point),
+            ("with an extension and without sizes", "av1", vec![0x34, 0, 0x30], 4, Access::Dependent),
+            ("a keyframe of VP9's profile 3", "vp9", vec![0xb0], 4, Access::Point),
+            ("no frame of VP9", "vp9", vec![0x02], 4, Access::Unknown),
+            ("motion JPEG", "mjpeg", vec![], 4, Access::Point),
+            ("what is not looked into", "vp6", vec![0x80], 4, Access::Unknown),
+        ] {
+            assert_eq!(access(codec, &bytes, nal_length), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn units_behind_start_codes_end_before_the_next_one() {
+        let bytes = [0, 0, 0, 1, 9, 0xf0, 0, 0, 1, 0x67, 7, 0, 0, 0, 0, 1, 0x65, 8, 9];
+        let found: Vec<&[u8]> = units(&bytes, 0).collect();
+        assert_eq!(found, [&[9, 0xf0][..], &[0x67, 7], &[0x65, 8, 9]]);
+        assert_eq!(units(&[1, 2, 3], 0).count(), 0);
     }
 
     #[test]
@@ -212,7 +545,7 @@ mod tests {
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..64), length in 0_usize..5) {
             for codec in ["h264", "hevc", "mpeg2video", "mpeg4", "av1"] {
                 let _ = (is_disposable(codec, &bytes, length, 1), sub_layer(codec, &bytes, length));
-                let _ = begins_anew(codec, &bytes, length);
+                let _ = (begins_anew(codec, &bytes, length), access(codec, &bytes, length));
             }
         }
     }

@@ -19,7 +19,7 @@ pub enum Container {
     Avi,
     /// Flash video.
     Flv,
-    /// MPEG transport stream, 188 or 192 bytes a packet.
+    /// MPEG transport stream, 188, 192 or 204 bytes a packet.
     Mpegts,
     /// MPEG program stream.
     Mpeg,
@@ -91,7 +91,7 @@ pub fn sniff(head: &[u8], total_bytes: u64) -> Result<Container, Code> {
         (Container::Gif, is_gif(head)),
         (Container::Mpeg, is_program_stream(head)),
         (Container::Mpegvideo, is_sequence(head)),
-        (Container::Mpegts, is_transport_stream(head)),
+        (Container::Mpegts, packets(head).is_some()),
     ];
     checks.into_iter().find(|(_, found)| *found).map(|(container, _)| container).ok_or(Code::NotAVideo)
 }
@@ -104,23 +104,53 @@ const ASF_HEADER: [u8; 16] =
 const FIRST_BOXES: [&[u8; 4]; 10] =
     [b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot", b"moof", b"styp", b"sidx"];
 
+/// Boxes that may stand before one of those: what a stream's server, a camera or an editor says of the file. Registered
+/// at <https://mp4ra.org/registered-types/boxes>.
+const BEFORE_BOXES: [&[u8; 4]; 10] =
+    [b"uuid", b"prft", b"emsg", b"pdin", b"meta", b"udta", b"ssix", b"mfra", b"imda", b"PICT"];
+/// The most boxes that are looked over for one that a file of this family has.
+const MAX_BEFORE: usize = 64;
+
+/// A box that a file of this family has, after others that may stand before it as far as they are in sight.
 fn is_mov(head: &[u8], total_bytes: u64) -> bool {
-    let (Some(size), Some(kind)) = (big_endian(head, 0, 4), head.get(4..8)) else { return false };
-    if !FIRST_BOXES.iter().any(|known| known.as_slice() == kind) {
-        return false;
+    let mut at = 0_u64;
+    for _ in 0..MAX_BEFORE {
+        let rest = usize::try_from(at).ok().and_then(|at| head.get(at..)).filter(|rest| rest.len() >= 8);
+        let Some(rest) = rest else {
+            // What comes is out of sight: everything before it was of this family.
+            return at > 0 && at < total_bytes;
+        };
+        let room = total_bytes.saturating_sub(at);
+        let Some((size, kind)) = box_head(rest, room) else { return false };
+        if FIRST_BOXES.iter().any(|known| known.as_slice() == kind) {
+            return is_first_box(kind, size, room);
+        }
+        if !BEFORE_BOXES.iter().any(|known| known.as_slice() == kind) || size < 8 || size > room {
+            return false;
+        }
+        at = at.saturating_add(size);
     }
+    false
+}
+
+/// The size and the letters of the box that these bytes begin with.
+fn box_head(bytes: &[u8], room: u64) -> Option<(u64, &[u8])> {
     // ISO 14496-12, 4.2: 1 means that 64 bits of size follow, 0 that the box reaches to the end of the file.
-    let size = match size {
-        0 => total_bytes,
-        1 => big_endian(head, 8, 8).unwrap_or(0),
+    let size = match big_endian(bytes, 0, 4)? {
+        0 => room,
+        1 => big_endian(bytes, 8, 8).unwrap_or(0),
         size => size,
     };
+    Some((size, bytes.get(4..8)?))
+}
+
+fn is_first_box(kind: &[u8], size: u64, room: u64) -> bool {
     match kind {
         // Brand and version, and a list that no real file makes long.
-        b"ftyp" | b"styp" => (16..=4096).contains(&size) && size <= total_bytes,
+        b"ftyp" | b"styp" => (16..=4096).contains(&size) && size <= room,
         // A file that was cut off in its media data or index is still one of this family.
-        b"mdat" | b"moov" => size >= 8,
-        _ => size >= 8 && size <= total_bytes,
+        b"mdat" | b"moov" | b"moof" => size >= 8,
+        _ => size >= 8 && size <= room,
     }
 }
 
@@ -175,22 +205,41 @@ fn is_sequence(head: &[u8]) -> bool {
         && head.get(10).is_some_and(|byte| byte & 0x20 != 0)
 }
 
-/// Sync bytes at the distance of a packet, from an early offset, at least five of them or all that fit.
-fn is_transport_stream(head: &[u8]) -> bool {
+/// Packets of a transport stream among some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packets {
+    /// Where the first one's sync byte is.
+    pub start: usize,
+    /// How far they lie apart: 188 bytes, four more with a time before each (AVCHD), 16 more with check bytes behind
+    /// each (DVB, as some receivers record it).
+    pub length: usize,
+}
+
+/// The sync byte of a transport packet, ISO 13818-1, 2.4.3.2.
+pub const SYNC: u8 = 0x47;
+
+/// Sync bytes at the distance of a packet: five of them or all that fit where they begin within the first packet, and
+/// twelve where something else comes before them.
+pub fn packets(head: &[u8]) -> Option<Packets> {
+    const LENGTHS: [usize; 3] = [188, 192, 204];
     const SYNCS: usize = 5;
-    [188, 192].into_iter().any(|packet: usize| {
-        (0..packet).any(|start| {
-            let mut seen = 0;
-            for byte in head.iter().skip(start).step_by(packet).take(SYNCS) {
-                if *byte != 0x47 {
-                    return false;
-                }
-                seen += 1;
+    const SYNCS_BEHIND_OTHERS: usize = 12;
+    for (start, _) in head.iter().enumerate().filter(|(_, byte)| **byte == SYNC) {
+        for length in LENGTHS {
+            let wanted = if start < length { SYNCS } else { SYNCS_BEHIND_OTHERS };
+            let seen = head.iter().skip(start).step_by(length).take(wanted).take_while(|byte| **byte == SYNC);
+            let least = if start < length {
+                // Three in a row at this distance do not happen in text; a file of one or two packets has no picture.
+                wanted.min((head.len() - start).div_ceil(length)).max(3)
+            } else {
+                wanted
+            };
+            if seen.count() >= least {
+                return Some(Packets { start, length });
             }
-            // Three in a row at this distance do not happen in text; a file of one or two packets has no picture.
-            seen >= SYNCS.min(head.len().saturating_sub(start).div_ceil(packet)).max(3)
-        })
-    })
+        }
+    }
+    None
 }
 
 fn big_endian(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
@@ -213,12 +262,23 @@ mod tests {
         assert_eq!(sniff(head, head.len() as u64), expected, "{}", head.escape_ascii());
     }
 
-    fn packets(size: usize, lead: usize) -> Vec<u8> {
-        let mut bytes = vec![0_u8; size * 8];
+    fn stream(size: usize, lead: usize) -> Vec<u8> {
+        let mut bytes = vec![0_u8; lead + size * 12];
         for start in (lead..bytes.len()).step_by(size) {
-            bytes[start] = 0x47;
+            bytes[start] = SYNC;
         }
         bytes
+    }
+
+    #[test]
+    fn packets_are_found_behind_other_bytes() {
+        for (length, start) in [(188, 0), (192, 4), (204, 0), (188, 1083), (192, 5000), (204, 40_000)] {
+            let found = packets(&stream(length, start));
+            assert_eq!(found, Some(Packets { start, length }), "{length} {start}");
+        }
+        // Some of them, by chance, are no stream.
+        let few = &stream(188, 1083)[..1083 + 188 * 9];
+        assert_eq!(packets(few), None);
     }
 
     #[test]
@@ -228,6 +288,18 @@ mod tests {
         check(b"\0\0\0\x08wide\0\0\0\x10mdat12345678", Ok(Container::Mov));
         check(b"\0\0\0\x01mdat\0\0\0\0\x00\xff\0\0", Ok(Container::Mov));
         check(b"\0\0\0\x00mdat12345678", Ok(Container::Mov));
+        for before in BEFORE_BOXES {
+            let first = [&b"\0\0\0\x18"[..], before, &[7; 16]].concat();
+            let large = [&b"\0\0\0\x01"[..], before, b"\0\0\0\0\0\0\0\x18", &[7; 8]].concat();
+            check(&[&first[..], b"\0\0\0\x10ftypisom\0\0\0\0"].concat(), Ok(Container::Mov));
+            check(&[&first[..], &large, b"\0\0\0\x08free", b"\0\0\0\x10moov"].concat(), Ok(Container::Mov));
+            // What follows a long one is not in sight.
+            let long = [&b"\0\0\x20\0"[..], before, &[7; 4088]].concat();
+            assert_eq!(sniff(&long, 1 << 20), Ok(Container::Mov));
+            assert_eq!(sniff(&long, 8192), Err(Code::NotAVideo), "nothing follows");
+            check(&[&first[..], b"\x89PNG\r\n\x1a\n"].concat(), Err(Code::NotAVideo));
+            check(&[&b"\xff\0\0\x18"[..], before, &[7; 16]].concat(), Err(Code::NotAVideo));
+        }
         check(b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x1f\x42\x82\x84webm", Ok(Container::Matroska));
         check(b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska", Ok(Container::Matroska));
         check(b"RIFF\0\0\0\0AVI LIST", Ok(Container::Avi));
@@ -242,9 +314,11 @@ mod tests {
             [&b"IMKH"[..], &[0; 36], b"\0\0\x01\xba\x44\0\x04\0\x04\x01\0\x01\x89\xf8\0\0\x01\xbb"];
         check(&recorder.concat(), Ok(Container::Mpeg));
         check(b"\0\0\x01\xb3\x14\0\xf0\x14\0\xc8\x20\xa0", Ok(Container::Mpegvideo));
-        check(&packets(188, 0), Ok(Container::Mpegts));
-        check(&packets(192, 4), Ok(Container::Mpegts));
-        check(&packets(188, 90), Ok(Container::Mpegts));
+        check(&stream(188, 0), Ok(Container::Mpegts));
+        check(&stream(192, 4), Ok(Container::Mpegts));
+        check(&stream(188, 90), Ok(Container::Mpegts));
+        check(&stream(204, 0), Ok(Container::Mpegts));
+        check(&stream(188, 1083), Ok(Container::Mpegts));
     }
 
     #[test]
@@ -304,7 +378,7 @@ mod tests {
 
         #[test]
         fn text_is_never_a_video(text in "[ -~\n\t]{1,2000}") {
-            // Five `G` at the distance of a transport packet would do it, and no text has them by chance.
+            // A row of `G` at the distance of a transport packet would do it, and no text has it by chance.
             prop_assert!(sniff(text.as_bytes(), text.len() as u64).is_err());
         }
     }

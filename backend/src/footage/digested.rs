@@ -13,20 +13,20 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::sift::{self, Sifted};
-use super::studio::{Feed, Studio, Worth};
+use super::studio::{Feed, Shape, Studio, Worth};
 use crate::decode::arguments::{self, Care};
 use crate::demux::known::{Fault, Known};
-use crate::demux::movie::{Movie, Sample, Want};
+use crate::demux::movie::{DolbyVision, Movie, Sample, Want};
 use crate::demux::sniff::Container;
 use crate::demux::{flv, matroska, mp4};
-use crate::digest::{self, Digest, Shot, mux};
+use crate::digest::{self, Digest, Shot, frame_size, mux};
 use crate::error::JobError;
 use crate::outcome;
 use crate::picture::score;
 use crate::plan::{self, Layout, Stretch};
 use crate::probe::MediaInfo;
 use crate::size::Size;
-use crate::source::{Reader, Stop};
+use crate::source::{self, Reader, Stop};
 use crate::store::Store;
 
 /// Frames that may wait to be looked at: their maker is to go on meanwhile, and memory is to stay small.
@@ -50,6 +50,8 @@ pub struct Digested<S> {
     known: Known,
     movie: Box<dyn Movie>,
     info: Option<(MediaInfo, bool)>,
+    /// The size in which the video is shown, where that is known without its first picture.
+    shown: Option<Size>,
 }
 
 impl<S: Store> Digested<S> {
@@ -63,6 +65,7 @@ impl<S: Store> Digested<S> {
         mut known: Known,
         container: Container,
     ) -> Result<Self, Stop> {
+        known.end_at(studio.deadlines.invocation.into_std());
         let movie: Box<dyn Movie> = match container {
             Container::Mov => Box::new(reader.ask(&mut known, mp4::open).await?),
             Container::Matroska => Box::new(reader.ask(&mut known, matroska::open).await?),
@@ -72,7 +75,14 @@ impl<S: Store> Digested<S> {
         if plan::millis(movie.track(), movie.track().duration) > limits::MAX_DURATION_MS {
             return Err(JobError::Refused(Code::TooLong).into());
         }
-        Ok(Self { studio, reader, known, movie, info: None })
+        Ok(Self { studio, reader, known, movie, info: None, shown: None })
+    }
+
+    /// Shows every picture in this size, whatever the first one has: pictures of another shape get black edges.
+    #[must_use]
+    pub fn shown_in(mut self, size: Size) -> Self {
+        self.shown = Some(size);
+        self
     }
 
     /// The picture shown at a moment, in this size.
@@ -81,20 +91,36 @@ impl<S: Store> Digested<S> {
     /// As [`Digested::footage`]; [`Code::Truncated`] if there is none.
     pub async fn still(&mut self, at_ms: u64, size: Size) -> Result<Bytes, Stop> {
         let stretch = plan::moment(self.movie.track(), at_ms);
+        self.picture(stretch, size).await
+    }
+
+    /// The poster, by its moment as it was stored, in this size.
+    ///
+    /// # Errors
+    /// As [`Digested::still`].
+    pub async fn poster(&mut self, poster_ms: u64, size: Size) -> Result<Bytes, Stop> {
+        let stretch = plan::stored_moment(self.movie.track(), poster_ms);
+        self.picture(stretch, size).await
+    }
+
+    async fn picture(&mut self, stretch: Stretch, size: Size) -> Result<Bytes, Stop> {
         let (_, frames) = self.exact(&[stretch], size, |_| Care::Full).await?;
         frames.into_iter().next().ok_or(Stop::Job(JobError::Refused(Code::Truncated)))
     }
 
-    /// The pictures of a span of time, or of snippets over the whole video, in this size.
+    /// The pictures of a span of time, or of snippets over the whole video, in this size; of the moment of the poster where
+    /// the snippets show nothing.
     ///
     /// # Errors
     /// As [`Digested::footage`]; [`Code::Truncated`] if there are none.
     pub async fn moving(
         &mut self,
         span: Option<(u64, u64)>,
+        poster_ms: Option<u64>,
         size: Size,
         fps: f64,
     ) -> Result<Vec<Bytes>, Stop> {
+        self.doubt_keyframes().await?;
         let pixels = self.coded_pixels();
         let track = self.movie.track();
         let stretches = match span {
@@ -103,7 +129,15 @@ impl<S: Store> Digested<S> {
         };
         let glance = |info: &MediaInfo| Care::glance(info, size, false);
         let (layout, frames) = self.exact(&stretches, size, glance).await?;
-        let list = chosen(&layout, &frames, size);
+        let mut list = chosen(&layout, &frames, size);
+        if let Some(poster_ms) = poster_ms.filter(|_| span.is_none() && are_blank(&list, size)) {
+            let stretch = plan::snippet(self.movie.track(), poster_ms, fps);
+            let (layout, frames) = self.exact(&[stretch], size, glance).await?;
+            let around = chosen(&layout, &frames, size);
+            if !are_blank(&around, size) {
+                list = around;
+            }
+        }
         if list.is_empty() { Err(JobError::Refused(Code::Truncated).into()) } else { Ok(list) }
     }
 
@@ -116,7 +150,7 @@ impl<S: Store> Digested<S> {
     ) -> Result<(Layout, Vec<Bytes>), Stop> {
         let mut layout = self.layout(stretches).await?;
         self.fetch(&layout).await?;
-        if self.begins_amiss(&self.known, &layout) && self.movie.distrust_keyframes() {
+        if self.begins_amiss(&self.known, &layout) && self.verify_keyframes().await? {
             layout = self.layout(stretches).await?;
             self.fetch(&layout).await?;
         }
@@ -127,6 +161,25 @@ impl<S: Store> Digested<S> {
         Ok((layout, frames))
     }
 
+    /// Takes the coded pictures' word for which of them are keyframes. Whether that can be done.
+    async fn verify_keyframes(&mut self) -> Result<bool, Stop> {
+        let (movie, reader) = (&self.movie, &self.reader);
+        let Some(verified) = reader.ask(&mut self.known, |known| movie.verified(known)).await? else {
+            return Ok(false);
+        };
+        self.movie = verified;
+        Ok(true)
+    }
+
+    /// Does so where the index names so few keyframes that it may have left out most. Whether there are others then.
+    async fn doubt_keyframes(&mut self) -> Result<bool, Stop> {
+        if !plan::has_few_keyframes(self.movie.track(), self.coded_pixels()) {
+            return Ok(false);
+        }
+        let before = self.movie.track().keyframes.clone();
+        Ok(self.verify_keyframes().await? && self.movie.track().keyframes != before)
+    }
+
     /// The stretches of the storyboard, and where each tile's is.
     fn board(&self) -> (Vec<Stretch>, Vec<(usize, usize)>) {
         let track = self.movie.track();
@@ -134,7 +187,7 @@ impl<S: Store> Digested<S> {
         let Some(alternatives) = plan::alternatives(track, &board) else { return (board, places) };
         let wants: Vec<Want> = alternatives.iter().flatten().map(|stretch| stretch.want).collect();
         // Only an index that lists every picture tells how large they are without another look at the file.
-        match self.movie.runs(&Known::new(self.known.total()), &wants) {
+        match self.movie.runs(&self.known.emptied(), &wants) {
             Ok(runs) => (plan::lightest(alternatives, &runs), places),
             Err(_) => (board, places),
         }
@@ -148,6 +201,11 @@ impl<S: Store> Digested<S> {
         let pixels = self.coded_pixels();
         let runs = self.runs(stretches).await?;
         let mut layout = thinned(stretches, runs, pixels);
+        // It may be the index that names too few keyframes.
+        if plan::is_too_much(&layout, pixels) && self.doubt_keyframes().await? {
+            let runs = self.runs(stretches).await?;
+            layout = thinned(stretches, runs, pixels);
+        }
         if plan::is_too_much(&layout, pixels) {
             let near: Vec<Stretch> = stretches.iter().map(plan::near).collect();
             let runs = self.runs(&near).await?;
@@ -175,6 +233,7 @@ impl<S: Store> Digested<S> {
             Fault::Refused(code) => JobError::Refused(code).into(),
             Fault::Foreign(why) => Stop::Foreign(why),
             Fault::Missing(_) => JobError::internal("a sample was not fetched").into(),
+            Fault::Late => source::late().into(),
         })
     }
 
@@ -191,6 +250,14 @@ impl<S: Store> Digested<S> {
         info.duration_ms = plan::millis(track, track.duration);
         info.fps = track.fps;
         info.has_audio = track.has_audio;
+        // Its configuration is no part of a digest.
+        info.dolby_vision_profile = track.dolby_vision.and_then(DolbyVision::of_other_planes);
+        if let Some(crop) = track.crop {
+            info.cut(crop);
+        }
+        if let Some(shown) = self.shown {
+            info.show_in(shown);
+        }
         let tone_map = self.studio.can_map_tones(&info).await;
         Ok(self.info.insert((info, tone_map)).clone())
     }
@@ -232,8 +299,8 @@ impl<S: Store> Digested<S> {
         for digest in digests {
             let arguments = arguments::digest(info, tone_map, &matrix, (size, digest.slots), care);
             let (own, mut frames) = mpsc::channel(1);
-            let what = (size, digest.slots);
-            let decode = self.studio.decode(Feed::Digest(&digest.bytes), &arguments, what, worth, own);
+            let shape = Shape::of(info, size, digest.slots);
+            let decode = self.studio.decode(Feed::Digest(&digest.bytes), &arguments, shape, worth, own);
             let pass = async {
                 let mut passed = 0;
                 while let Some(frame) = frames.recv().await {
@@ -271,14 +338,33 @@ impl<S: Store> Digested<S> {
         refusal.map_or(Ok(()), |code| Err(JobError::Refused(code)))
     }
 
+    /// Shows the pictures of these keyframes in one size, if they have several. Whether that is another size than before.
+    async fn settle_size(&mut self, first: Option<&Shot>, size: Option<Size>) -> Result<bool, Stop> {
+        let is_open = self.shown.is_none() && self.movie.track().crop.is_none();
+        let Some(coded) = size.filter(|_| is_open) else { return Ok(false) };
+        let (info, _) = self.probe(first).await?;
+        let shown = info.shown_of(coded);
+        self.shown = Some(shown);
+        self.info = None;
+        Ok(shown != info.shown)
+    }
+
     /// Pixels of a coded picture, as its sample entry says: ISO 14496-12, 12.1.3.
     fn coded_pixels(&self) -> u64 {
-        let side = |entry: &Bytes, at: usize| {
-            entry.get(at..at + 2).map_or(0, |two| u64::from(two[0]) << 8 | u64::from(two[1]))
-        };
-        let entries = self.movie.track().entries.iter();
-        entries.map(|entry| side(entry, 32) * side(entry, 34)).max().unwrap_or(0).max(1)
+        let sizes = self.movie.track().entries.iter().filter_map(frame_size::of_entry);
+        sizes.map(|Size { width, height }| u64::from(width) * u64::from(height)).max().unwrap_or(1)
     }
+}
+
+/// The codec of a source that is refused for it, if its container names it.
+pub async fn codec_name<S: Store>(reader: &Reader<S>, container: Container) -> Option<String> {
+    let (mut known, _) = reader.begin().await.ok()?;
+    let name = match container {
+        Container::Mov => reader.ask(&mut known, mp4::codec_name).await,
+        Container::Matroska => reader.ask(&mut known, matroska::codec_name).await,
+        _ => return None,
+    };
+    name.ok().flatten()
 }
 
 /// The layout of these stretches; where that is too much for a digest, of fewer.
@@ -310,6 +396,11 @@ fn chosen(layout: &Layout, frames: &[Bytes], size: Size) -> Vec<Bytes> {
     };
     let good: Vec<Bytes> = snippets.iter().filter(shows).flatten().cloned().collect();
     if good.is_empty() { snippets.into_iter().flatten().collect() } else { good }
+}
+
+/// Whether there is nothing to be seen in any of these frames.
+fn are_blank(frames: &[Bytes], size: Size) -> bool {
+    frames.iter().all(|frame| score::score(frame, size.width).blank)
 }
 
 fn resized(frame: &Bytes, from: Size, to: Size) -> Bytes {

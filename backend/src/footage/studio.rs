@@ -1,25 +1,35 @@
 //! Decides how one job's frames are decoded: each child with its clock, judged by what was seen.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use glimpse_contract::Code;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::config::Tools;
 use crate::decode::arguments::{self, Input};
-use crate::decode::process::{self, Limits, Output, ProcessError};
+use crate::decode::process::{self, Finished, Limits, Output, ProcessError};
 use crate::demux::sniff::Container;
 use crate::error::JobError;
 use crate::outcome::{self, Evidence};
 use crate::patience::Patience;
+use crate::picture::{ipt, score};
 use crate::probe::{self, MediaInfo, Transfer};
 use crate::relay::Relay;
 use crate::size::Size;
 
 /// The largest report of ffprobe: a thousand streams fit.
 const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many jobs' worth of memory there has to be: two children work at once, and their pictures are kept and encoded
+/// beside them.
+const MEMORY_SHARES: u64 = 3;
+/// Less than this no child can work with, in bytes: half of it are the stacks that its threads reserve.
+const LEAST_MEMORY_BYTES: u64 = 192 * 1024 * 1024;
 
 /// How much longer one pass over all of a source may take than looks at a few of its moments: a third of a minute.
 const SWEEP_EXTRAS: u32 = 5;
@@ -46,6 +56,37 @@ pub enum Worth {
     Extra(Instant),
 }
 
+/// What frames come out of a decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Their size.
+    pub size: Size,
+    /// At most how many.
+    pub count: u32,
+    /// Whether they are Dolby Vision's planes, of which common colors are made here.
+    ipt: bool,
+}
+
+impl Shape {
+    /// That many frames of this size.
+    pub fn of(info: &MediaInfo, size: Size, count: u32) -> Self {
+        Self { size, count, ipt: info.is_ipt() }
+    }
+
+    /// Bytes of a frame as the decoder writes it.
+    fn bytes(self) -> usize {
+        if self.ipt { self.size.frame_bytes() / 3 * ipt::PIXEL_BYTES } else { self.size.frame_bytes() }
+    }
+
+    /// A frame in `rgb24`.
+    async fn rgb(self, frame: Bytes) -> Result<Bytes, JobError> {
+        if !self.ipt {
+            return Ok(frame);
+        }
+        spawn_blocking(move || ipt::to_rgb(&frame, self.size)).await.map_err(JobError::internal)
+    }
+}
+
 /// One job's tools and clocks.
 #[derive(Debug, Clone)]
 pub struct Studio {
@@ -53,6 +94,8 @@ pub struct Studio {
     pub tools: Tools,
     /// When to end.
     pub deadlines: Deadlines,
+    /// Whether a decoder of this job has reported an error.
+    errors: Arc<AtomicBool>,
 }
 
 /// What a child reads.
@@ -97,7 +140,13 @@ impl Studio {
     pub fn new(tools: &Tools, patience: &Patience, invocation: Instant) -> Self {
         let Patience { child, extra, job } = *patience;
         let deadlines = Deadlines { invocation, budget: Instant::now() + job, child, extra };
-        Self { tools: tools.clone(), deadlines }
+        Self { tools: tools.clone(), deadlines, errors: Arc::default() }
+    }
+
+    /// Whether this frame is only what a decoder puts in the place of pixels that it has not got. A film may be as gray: it
+    /// takes an error to tell.
+    pub fn is_concealed(&self, frame: &[u8]) -> bool {
+        self.errors.load(Ordering::Relaxed) && score::is_concealment(frame)
     }
 
     /// Asks ffprobe what there is to be seen.
@@ -163,7 +212,7 @@ impl Studio {
         Worth::Extra(Instant::now() + self.deadlines.extra)
     }
 
-    /// Decodes raw `rgb24` frames of this size, at most `count`, and hands each to `to` as it comes. There may be none:
+    /// Decodes raw `rgb24` frames of this shape, and hands each to `to` as it comes. There may be none:
     /// an exit code proves nothing, what came out is looked at. Returns how many there were.
     ///
     /// # Errors
@@ -173,17 +222,18 @@ impl Studio {
         &self,
         feed: Feed<'_>,
         arguments: &[String],
-        (size, count): (Size, u32),
+        shape: Shape,
         worth: Worth,
         to: mpsc::Sender<Bytes>,
     ) -> Result<u32, JobError> {
-        let bytes = size.frame_bytes();
+        let bytes = shape.bytes();
         let (own, mut frames) = mpsc::channel(1);
         let output = Output::Pieces(bytes, own);
-        let max = bytes * count as usize;
+        let max = bytes * shape.count as usize;
         let pass = async {
             let mut passed = 0;
             while let Some(frame) = frames.recv().await {
+                let Ok(frame) = shape.rgb(frame).await else { break };
                 // Whoever is gone has seen enough.
                 if to.send(frame).await.is_err() {
                     break;
@@ -197,7 +247,15 @@ impl Studio {
         let ((result, evidence), passed) = tokio::join!(run, pass);
         // What broke a read also ends a stream early, as if it were all there is.
         outcome::of_storage(evidence.seen.clone())?;
+        if let Ok(Finished { tail, .. }) | Err(ProcessError::Failed { tail, .. }) = &result
+            && !tail.trim().is_empty()
+        {
+            self.errors.store(true, Ordering::Relaxed);
+        }
         match result {
+            Ok(finished) if passed == 0 && outcome::is_short_of_memory(&finished.tail) => {
+                Err(JobError::Refused(Code::TooMuchMemory))
+            }
             Ok(_) => Ok(passed),
             Err(ProcessError::Failed { .. }) if passed > 0 => Ok(passed),
             Err(ProcessError::TimedOut { .. }) if passed > 0 && !evidence.job_deadline => Ok(passed),
@@ -214,7 +272,7 @@ impl Studio {
         &self,
         feed: Feed<'_>,
         arguments: &[String],
-        what: (Size, u32),
+        shape: Shape,
         worth: Worth,
     ) -> Result<Vec<Bytes>, JobError> {
         let (to, mut from) = mpsc::channel(1);
@@ -225,7 +283,7 @@ impl Studio {
             }
             list
         };
-        let (passed, list) = tokio::join!(self.decode(feed, arguments, what, worth, to), gather);
+        let (passed, list) = tokio::join!(self.decode(feed, arguments, shape, worth, to), gather);
         passed.map(|_| list)
     }
 
@@ -236,7 +294,7 @@ impl Studio {
         feed: Option<Feed<'_>>,
         output: Output,
         (max_stdout, worth): (usize, Worth),
-    ) -> (Result<process::Finished, ProcessError>, Evidence) {
+    ) -> (Result<Finished, ProcessError>, Evidence) {
         let started = Instant::now();
         let relay = feed.and_then(Feed::relay);
         let before = feed.map_or(Duration::ZERO, Feed::waited);
@@ -245,7 +303,8 @@ impl Studio {
             Worth::Needed => own,
             Worth::Extra(until) => own.min(until),
         };
-        let limits = Limits { deadline: own.min(self.deadlines.invocation), max_stdout };
+        let memory_bytes = (self.tools.memory_bytes / MEMORY_SHARES).max(LEAST_MEMORY_BYTES);
+        let limits = Limits { deadline: own.min(self.deadlines.invocation), max_stdout, memory_bytes };
         let secret = relay.map_or("", Relay::secret_path);
         let stdin = feed.and_then(Feed::stdin);
         let result = process::run(program, arguments, stdin, output, limits, secret).await;

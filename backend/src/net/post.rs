@@ -90,8 +90,8 @@ pub struct Letter<'a> {
 pub struct Answer {
     /// The status. A redirect is a status like any other.
     pub status: u16,
-    /// How long the other side wants to be left alone, in seconds, if it says so in seconds.
-    pub retry_after_secs: Option<u64>,
+    /// Its `Retry-After`, as it was sent.
+    pub retry_after: Option<String>,
     /// The beginning of the body.
     pub body: Bytes,
 }
@@ -252,7 +252,7 @@ where
     let mut answer = Box::pin(async move {
         let mut response = sender.send_request(request).await?;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after_secs = retry_after.and_then(|text| text.trim().parse().ok());
+        let retry_after = retry_after.map(str::to_owned);
         let mut body = BytesMut::new();
         // The status is the answer: what becomes of the body behind it changes nothing.
         while let Some(Ok(frame)) = response.body_mut().frame().await {
@@ -262,7 +262,7 @@ where
                 break;
             }
         }
-        Ok(Answer { status: response.status().as_u16(), retry_after_secs, body: body.freeze() })
+        Ok(Answer { status: response.status().as_u16(), retry_after, body: body.freeze() })
     });
     tokio::select! {
         answer = &mut answer => answer,

@@ -51,8 +51,31 @@ pub fn score(frame: &[u8], width: u32) -> Score {
         - 1.2 * ((card - CARD) / (1.0 - CARD)).clamp(0.0, 1.0);
     let [low, high] = seen.ends();
     let blank = deviation < BLANK_DEVIATION || (mean < DARK && high < LIT) || (mean > BRIGHT && low > SHADE);
+    // A frame of which a decoder has filled in everything is worth less than any that was coded.
+    let value = if blank && is_concealment(frame) { CONCEALED } else { value };
     Score { value, blank }
 }
+
+/// Whether a raw `rgb24` frame looks like what decoders put in the place of pixels that they have not got: nearly all of it
+/// is the middle gray of YCbCr, or its green of nothing but zeros. A film may look so, too.
+pub fn is_concealment(frame: &[u8]) -> bool {
+    let near = |channel: u8, level: u8| channel.abs_diff(level) <= FILLED_DEVIATION;
+    let filled = |pixel: &[u8]| match *pixel {
+        [red, green, blue] => {
+            FILLED.iter().any(|fill| near(red, fill[0]) && near(green, fill[1]) && near(blue, fill[2]))
+        }
+        _ => false,
+    };
+    let count = frame.len() / 3;
+    count > 0 && frame.chunks_exact(3).filter(|pixel| filled(pixel)).count() > count / 16 * 15
+}
+
+/// 128, 128, 128 in limited and in full range; 0, 0, 0 by the matrices of BT.601 and BT.709.
+const FILLED: [[u8; 3]; 4] = [[130; 3], [128; 3], [0, 135, 0], [0, 77, 0]];
+/// How far from those a pixel may be.
+const FILLED_DEVIATION: u8 = 2;
+/// The value of a frame that was filled in.
+const CONCEALED: f64 = -2.0;
 
 struct Picture<'a> {
     frame: &'a [u8],
@@ -187,6 +210,24 @@ mod tests {
             assert!(bad.blank, "{name}");
             assert!(bad.value < good.value, "{name}");
         }
+    }
+
+    /// 130 of limited range, 128 of full range, and a green of zeros by both matrices.
+    #[test]
+    fn a_filled_in_frame_is_the_worst_of_all() {
+        for fill in [[130; 3], [128; 3], [129; 3], [0, 135, 0], [1, 77, 0]] {
+            let frame = bytes(&vec![fill.map(f64::from); WIDTH * HEIGHT]);
+            assert!(is_concealment(&frame), "{fill:?}");
+            assert!(score(&frame, WIDTH as u32).value < score(&flat(0), 64).value, "{fill:?}");
+        }
+        for other in [[125; 3], [135; 3], [130, 130, 120], [0, 160, 0], [0; 3], [255; 3]] {
+            assert!(!is_concealment(&bytes(&vec![other.map(f64::from); WIDTH * HEIGHT])), "{other:?}");
+        }
+        assert!(!is_concealment(&[]) && !is_concealment(&bytes(&scene())));
+        // A strip of pixels that were decoded is something to be seen.
+        let mut torn = vec![[130.0; 3]; WIDTH * HEIGHT];
+        torn[..WIDTH * HEIGHT / 10].copy_from_slice(&scene()[..WIDTH * HEIGHT / 10]);
+        assert!(!is_concealment(&bytes(&torn)));
     }
 
     #[test]

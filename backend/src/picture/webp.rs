@@ -48,6 +48,9 @@ fn picture(
     let mut config = WebPConfig::new().map_err(|()| refused("no configuration of this version"))?;
     config.quality = quality.clamp(0.0, 100.0);
     config.method = method;
+    // Pixels that are not shown keep their colors: VP8's loop filter reaches across the edge of a block, so whatever
+    // libwebp would write there instead is seen as lines along the edges of the blocks that are shown.
+    config.exact = 1;
     let encoded = Encoder::new(pixels, layout, u32::from(width), u32::from(height))
         .encode_advanced(&config)
         .map_err(|error| refused(&format!("{error:?}")))?;

@@ -56,17 +56,30 @@ pub fn lay(stretches: &[Stretch], runs: Vec<Vec<Sample>>) -> Layout {
             layout.picks.push(Vec::new());
             continue;
         };
-        // What is shown before the keyframe refers to what is not there.
-        run.retain(|sample| sample.pts >= key.pts);
-        let base = if stretch.want.aim == Aim::Keyframe { key.pts } else { 0 };
+        // What is shown before the keyframe refers to what is not there. What is never shown may be needed.
+        run.retain(|sample| sample.pts >= key.pts || sample.pts < 0);
+        let base = match stretch.want.aim {
+            // Where no keyframe is shown, the very moment was looked for.
+            Aim::Keyframe => {
+                if key.pts >= 0 {
+                    key.pts
+                } else {
+                    stretch.want.from
+                }
+            }
+            Aim::Exact => 0,
+        };
         let mut order: Vec<usize> = (0..run.len()).collect();
         order.sort_by_key(|place| run[*place].pts);
+        // Before the first picture is shown, it stands for what is to come; only where none is ever shown, another one.
+        let hidden = order.partition_point(|place| run[*place].pts < 0);
+        let least = if hidden < order.len() { hidden + 1 } else { 1 };
         let shown_at: Vec<usize> = stretch
             .moments
             .iter()
             .map(|moment| {
                 let after = order.partition_point(|place| run[*place].pts <= moment + base);
-                order[after.max(1) - 1]
+                order[after.max(least) - 1]
             })
             .collect();
         if let ([only], 1) = (shown_at.as_slice(), stretch.moments.len())
@@ -75,7 +88,10 @@ pub fn lay(stretches: &[Stretch], runs: Vec<Vec<Sample>>) -> Layout {
             layout.picks.push(vec![*pick]);
             continue;
         }
-        let shown: Vec<bool> = (0..run.len()).map(|place| shown_at.contains(&place)).collect();
+        let mut shown = vec![false; run.len()];
+        for place in &shown_at {
+            shown[*place] = true;
+        }
         // Slots are numbered in the order in which they are shown.
         let mut number = vec![0; run.len()];
         for place in order.iter().filter(|place| shown[**place]) {
@@ -97,19 +113,39 @@ pub fn lay(stretches: &[Stretch], runs: Vec<Vec<Sample>>) -> Layout {
 fn needed(run: &[Sample], shown: &[bool]) -> Vec<Shot> {
     let mut shots = Vec::with_capacity(run.len());
     let mut pending = Vec::new();
+    // When the earliest of the pictures is shown that are wanted from each place on.
+    let mut earliest: Vec<i64> = run
+        .iter()
+        .zip(shown)
+        .rev()
+        .scan(i64::MAX, |earliest, (sample, shown)| {
+            *earliest = if *shown { sample.pts.min(*earliest) } else { *earliest };
+            Some(*earliest)
+        })
+        .collect();
+    earliest.reverse();
     // Whether nothing that is shown from here on stands before this keyframe: pictures of an open group do, and refer to
     // what was before it.
-    let closed = |place: usize| {
-        let rest = run[place..].iter().zip(&shown[place..]);
-        rest.filter(|(_, shown)| **shown).all(|(sample, _)| sample.pts >= run[place].pts)
-    };
+    let closed = |place: usize| earliest[place] >= run[place].pts;
+    let (mut cut, mut met_shown, mut met_over) = (false, false, false);
     for (place, (sample, shown)) in run.iter().zip(shown).enumerate() {
         if sample.key && closed(place) {
+            // Another stretch of an edit list begins: with what is never shown, behind what is shown no more, or with what
+            // stands earlier in the file.
+            let before = place.checked_sub(1).map(|before| run[before].offset);
+            let is_earlier = before.is_some_and(|before| sample.offset < before);
+            if met_over || met_shown && sample.pts < 0 || is_earlier {
+                (cut, met_shown, met_over) = (true, false, false);
+            }
             pending.clear();
         }
-        pending.push(Shot { sample: *sample, shown: *shown, cut: false });
+        met_over |= sample.pts == i64::MAX;
+        met_shown |= sample.pts >= 0;
+        let is_first = pending.is_empty();
+        pending.push(Shot { sample: *sample, shown: *shown, cut: cut && is_first });
         if *shown {
             shots.append(&mut pending);
+            cut = false;
         }
     }
     if let Some(first) = shots.first_mut() {
@@ -131,6 +167,43 @@ mod tests {
 
     fn sample(offset: u64, pts: i64, key: bool) -> Sample {
         Sample { offset, size: 1, dts: 0, pts, key, entry: 0 }
+    }
+
+    #[test]
+    fn stretches_of_an_edit_list_are_decoded_apart() {
+        // I P B of which P is shown no more, then a stretch whose keyframe is never shown.
+        let run = vec![
+            sample(10, 0, true),
+            sample(11, i64::MAX, false),
+            sample(12, 1, false),
+            sample(3, -5, true),
+            sample(4, 2, false),
+        ];
+        let want = Want { from: 0, until: 3, aim: Aim::Exact };
+        let layout = lay(&[Stretch { want, moments: vec![0, 1, 2] }], vec![run]);
+        let picked: Vec<i64> = layout.picks[0].iter().map(|pick| pick.pts).collect();
+        assert_eq!(picked, [0, 1, 2]);
+        let shots: Vec<_> =
+            layout.shots.iter().map(|shot| (shot.sample.offset, shot.shown, shot.cut)).collect();
+        assert_eq!(
+            shots,
+            [(10, true, true), (11, false, false), (12, true, false), (3, false, true), (4, true, false)]
+        );
+        // Before the first picture is shown, it is that one and none that is never shown.
+        let late = vec![sample(1, -1, true), sample(2, 9, false), sample(3, 12, false)];
+        let layout = lay(&[Stretch { want, moments: vec![0, 10] }], vec![late]);
+        assert_eq!(layout.picks[0].iter().map(|pick| pick.pts).collect::<Vec<_>>(), [9, 9]);
+    }
+
+    #[test]
+    fn many_keyframes_are_laid_out_in_one_pass() {
+        // Work for each pair of these would take minutes.
+        let count = 300_000;
+        let run: Vec<Sample> = (0..count).map(|place| sample(place as u64, place, true)).collect();
+        let moments: Vec<i64> = (0..1000).map(|place| place * count / 1000).collect();
+        let want = Want { from: 0, until: count, aim: Aim::Exact };
+        let layout = lay(&[Stretch { want, moments }], vec![run]);
+        assert_eq!(layout.shots.len(), 1000);
     }
 
     #[test]

@@ -93,6 +93,28 @@ async fn an_upload_that_nothing_became_of_is_queued_again() {
     assert_eq!((tally.looked, tally.queued, tally.busy), (4, 2, false));
 }
 
+/// Row E5: what was given up is not queued again, nor what is being retried.
+#[tokio::test]
+async fn a_message_that_is_retried_gets_no_second_one() {
+    let mut fake = Fake::new();
+    let store = Memory::default();
+    let given_up = fake.add("ann", HOUR_MS);
+    let retried = fake.add("ann", HOUR_MS);
+    let forgotten = fake.add("ann", HOUR_MS);
+    let attempt = |started_at: u64| {
+        let attempt = json!({ "message": "m", "number": 3, "started_at": started_at });
+        Bytes::from(attempt.to_string())
+    };
+    let leased =
+        json!({ "code": "internal", "attempt": { "lease_expires_at": NOW_MS + 1, "ends_at": NOW_MS + 2 } });
+    store.put_failure(&Key::Failure(given_up), leased.to_string().into()).await.unwrap();
+    store.put_failure(&Key::Attempt(retried), attempt(NOW_MS - HOUR_MS)).await.unwrap();
+    store.put_failure(&Key::Attempt(forgotten), attempt(NOW_MS - 25 * HOUR_MS)).await.unwrap();
+    let tally = run(&fake, store).await.unwrap();
+    assert_eq!(fake.videos(), [forgotten], "a message that does not come for a day is lost");
+    assert_eq!((tally.looked, tally.queued), (3, 1));
+}
+
 #[tokio::test]
 async fn a_message_is_an_event_of_that_very_object() {
     let mut fake = Fake::new();

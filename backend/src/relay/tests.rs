@@ -91,6 +91,31 @@ async fn what_is_put_before_the_source_is_found_there() {
 }
 
 #[tokio::test]
+async fn a_part_is_found_as_if_it_were_the_whole() {
+    let scene = scene(1000);
+    scene.relay.skip(100);
+    let path = scene.relay.secret_path();
+    let part = scene.relay.url_of(&(300..700));
+    let part = &part[part.find(path).unwrap()..];
+    for (path, range, total, expected) in [
+        (path, None, 900, 100..1000),
+        (path, Some("bytes=10-19"), 900, 110..120),
+        (part, None, 400, 300..700),
+        (part, Some("bytes=100-"), 400, 400..700),
+        (part, Some("bytes=-10"), 400, 690..700),
+    ] {
+        let (head, body) = ask(&scene.relay, "GET", path, range).await;
+        assert_eq!(body, scene.bytes[expected], "{path} {range:?}");
+        assert!(range.is_none() || head.contains(&format!("/{total}\r\n")), "{head}");
+    }
+    for wrong in ["-0-1001", "-5-5", "-9-3", "-0", "-a-b", "x"] {
+        let (head, _) = ask(&scene.relay, "GET", &format!("{path}{wrong}"), None).await;
+        assert!(head.starts_with("http/1.1 404"), "{wrong}: {head}");
+    }
+    assert_eq!(scene.relay.read(0..3).await.unwrap(), scene.bytes[..3], "its own reads see all of it");
+}
+
+#[tokio::test]
 async fn what_passed_by_is_not_fetched_again() {
     let scene = scene(1_000_000);
     let path = scene.relay.secret_path();

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use glimpse_contract::{Key, Kind, Manifest, Output, State, TraceId};
+use glimpse_contract::{Code, Key, Kind, Manifest, Output, Source, State, TraceId};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Face, Found, Made, Task};
 use crate::error::JobError;
 use crate::event::Job;
-use crate::footage::digested::Digested;
+use crate::footage::digested::{Digested, codec_name};
 use crate::footage::relayed::Relayed;
 use crate::footage::studio::Studio;
 use crate::footage::{Frame, Part};
@@ -20,6 +20,7 @@ use crate::picture::album::{self, Album};
 use crate::picture::colour;
 use crate::probe::MediaInfo;
 use crate::relay::{self, Relay};
+use crate::size::Size;
 use crate::source::{Counts, Reader, Stop};
 use crate::store::Store;
 
@@ -87,7 +88,12 @@ impl<S: Store> Workshop<S> {
         };
         match surveyed {
             Ok((info, amiss)) => Ok((info, false, amiss)),
-            Err(Stop::Job(error)) => Err(error),
+            Err(Stop::Job(error)) => {
+                if error == JobError::Refused(Code::UnsupportedCodec) {
+                    progress.source.codec = codec_name(reader, container).await.unwrap_or_default();
+                }
+                Err(error)
+            }
             Err(Stop::Foreign(why)) => {
                 tracing::debug!(why, "read by ffmpeg");
                 let relayed = Relayed::open(studio, self.relay(reader)?, container, None).await?;
@@ -165,7 +171,10 @@ impl<S: Store> Workshop<S> {
         let (known, container) = reader.begin().await?;
         if !task.by_relay {
             let seen = match Digested::open(studio.clone(), Arc::clone(reader), known, container).await {
-                Ok(mut digested) => digested.part(kind, task.amiss).await,
+                Ok(digested) => {
+                    let Source { width, height, .. } = task.draft.source;
+                    digested.shown_in(Size { width, height }).part(kind, task.amiss).await
+                }
                 Err(stop) => Err(stop),
             };
             match seen {

@@ -40,6 +40,8 @@ const PREFIX_OF_METADATA: &str = "x-amz-meta-";
 pub struct S3 {
     client: Client,
     bucket: String,
+    /// The tags of what is made on demand, by which the bucket's lifecycle rule knows it; none: no tags.
+    on_demand_tag: Option<String>,
 }
 
 /// Where a bucket is, and who asks for it. Its `Debug` shows no secret.
@@ -80,7 +82,13 @@ impl S3 {
         if let Some(endpoint) = &place.endpoint {
             builder = builder.endpoint_url(endpoint).force_path_style(true);
         }
-        Self { client: Client::from_conf(builder.build()), bucket: place.bucket.clone() }
+        Self { client: Client::from_conf(builder.build()), bucket: place.bucket.clone(), on_demand_tag: None }
+    }
+
+    /// The same with tags for what is made on demand, as a query string.
+    #[must_use]
+    pub fn with_on_demand_tag(self, tag: Option<String>) -> Self {
+        Self { on_demand_tag: tag, ..self }
     }
 
     /// The meaning of a read that failed. To a role that may not list the bucket S3 answers 403 for what is not there, so
@@ -201,6 +209,7 @@ impl Store for S3 {
         visibility: Visibility,
     ) -> Result<String, StoreError> {
         let request = self.output(key, bytes, content_type, visibility).if_none_match("*");
+        let request = request.set_tagging(self.on_demand_tag.clone());
         let answer = request.send().await.map_err(|error| classify(&error, StoreError::Lost))?;
         Ok(answer.e_tag().unwrap_or_default().to_owned())
     }
@@ -331,9 +340,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_client_cannot_print_its_secret() {
-        let place = Place {
+    fn place(endpoint: &str) -> Place {
+        Place {
             region: "us-east-1".into(),
             credentials: aws_credential_types::Credentials::new(
                 "AKIDEXAMPLE",
@@ -342,9 +350,56 @@ mod tests {
                 None,
                 "test",
             ),
-            endpoint: Some("http://127.0.0.1:9000".into()),
+            endpoint: Some(endpoint.into()),
             bucket: "glimpse".into(),
-        };
+        }
+    }
+
+    /// A server that takes one request and returns its head.
+    async fn one_request() -> (String, tokio::task::JoinHandle<String>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let head = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+                assert_ne!(connection.read_buf(&mut head).await.unwrap(), 0, "the head is whole");
+            }
+            let answer = b"HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            connection.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&head).to_lowercase()
+        });
+        (endpoint, head)
+    }
+
+    #[tokio::test]
+    async fn only_what_is_made_on_demand_has_the_tag() {
+        let key: Key = "media/7yegr1n5zz040g2081040g2081/thumbnail-width_200.jpg".parse().unwrap();
+        for (tag, is_on_demand, expected) in [
+            (Some("glimpse=on-demand"), true, true),
+            (Some("glimpse=on-demand"), false, false),
+            (None, true, false),
+        ] {
+            let (endpoint, head) = one_request().await;
+            let store = S3::new(&place(&endpoint)).with_on_demand_tag(tag.map(str::to_owned));
+            let (bytes, kind) = (Bytes::from_static(b"x"), "image/jpeg");
+            let etag = if is_on_demand {
+                store.create_output(&key, bytes, kind, Visibility::Public).await
+            } else {
+                store.put_output(&key, bytes, kind, Visibility::Public).await
+            };
+            assert_eq!(etag.unwrap(), "\"e\"");
+            let head = head.await.unwrap();
+            let is_tagged = head.contains("x-amz-tagging: glimpse=on-demand\r\n");
+            assert_eq!(is_tagged, expected, "{tag:?} {is_on_demand}: {head}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_print_its_secret() {
+        let place = place("http://127.0.0.1:9000");
         let text = format!("{:?} {place:?}", S3::new(&place));
         assert!(text.contains("glimpse") && !text.contains("very-secret"), "{text}");
     }

@@ -17,12 +17,17 @@ pub enum Intake {
 }
 
 /// An object that says what has become of a video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Its manifest.
     Manifest(VideoId),
     /// The note of its last failure.
-    Failure(VideoId),
+    Failure {
+        /// Which video.
+        video: VideoId,
+        /// The ETag of the note that the event is about, without quotes; none if the event does not say it.
+        etag: Option<String>,
+    },
 }
 
 /// Reads a message's text; none if it is nothing that is known here. `bucket` is ours.
@@ -47,7 +52,10 @@ fn outcome(record: &Value, bucket: &str) -> Option<Outcome> {
     }
     match form_decoded(text("/s3/object/key")?)?.parse() {
         Ok(Key::Manifest(video)) => Some(Outcome::Manifest(video)),
-        Ok(Key::Failure(video)) => Some(Outcome::Failure(video)),
+        Ok(Key::Failure(video)) => {
+            let etag = text("/s3/object/eTag").map(|etag| etag.trim_matches('"').to_owned());
+            Some(Outcome::Failure { video, etag })
+        }
         _ => None,
     }
 }
@@ -79,7 +87,8 @@ mod tests {
             assert_eq!(read, Some(Intake::Written(vec![Outcome::Manifest(video())])), "{name}");
         }
         let failure = event("ObjectCreated:Put", "glimpse", &Key::Failure(video()).to_string());
-        assert_eq!(read(&failure, "glimpse"), Some(Intake::Written(vec![Outcome::Failure(video())])));
+        let expected = Outcome::Failure { video: video(), etag: Some("e".into()) };
+        assert_eq!(read(&failure, "glimpse"), Some(Intake::Written(vec![expected])));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use glimpse_contract::{Key, TRACEPARENT};
+use glimpse_contract::{Attempt, Key, TRACEPARENT, VideoId};
 use http::HeaderValue;
 use serde_json::Value;
 use thiserror::Error;
@@ -20,8 +20,9 @@ use tracing::{error, info, warn};
 use super::endpoint::Endpoint;
 use super::intake::{self, Intake, Outcome};
 use super::mail::Words;
-use super::schedule::{MAX_TRIES, pause_secs};
+use super::schedule::{MAX_TRIES, pause_secs, retry_after_secs};
 use super::sign::{self, SIGNATURE_HEADER, Signed};
+use crate::attempt;
 use crate::aws::CallError;
 use crate::aws::sns::Topic;
 use crate::aws::sqs::Queue;
@@ -30,7 +31,7 @@ use crate::event::BatchResponse;
 use crate::metrics::{self, Told};
 use crate::net::post::{Letter, PostError, Poster, Reach};
 use crate::notice::{News, Notice};
-use crate::store::{Store, StoreError};
+use crate::store::{Head, Store, StoreError};
 
 /// How long a receiver may take, connection and answer together: as Standard Webhooks recommends.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -81,6 +82,8 @@ enum Untold {
     Malformed,
     #[error("the invocation's time ended")]
     Late,
+    #[error("the last attempt may still be running")]
+    Early { secs: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the outcome cannot be read: {0}")]
@@ -109,10 +112,18 @@ impl<S: Store> Mailroom<S> {
         serde_json::to_value(BatchResponse::of(failed)).map_err(JobError::internal)
     }
 
-    /// Does what one message asks for. Its id, if that failed: then it is hidden until its next try.
+    /// Does what one message asks for. Its id, if that failed or is too early: then it is hidden until its next try.
     async fn settle<'a>(&self, message: &Message<'a>, deadline: Instant) -> Option<&'a str> {
         let done = timeout_at(deadline, self.handle(message)).await.unwrap_or(Err(Untold::Late));
         let Err(why) = done else { return None };
+        if let Untold::Early { secs } = why {
+            info!(metric = "outcome_pending", message = message.id, secs, "a failure counts later");
+            if let Err(error) = self.queue.hide(message.receipt, secs).await {
+                // It comes back after the queue's own time instead, and is judged again then.
+                warn!(message = message.id, %error, "its next delivery is not at the right time");
+            }
+            return Some(message.id);
+        }
         let retry_after = match &why {
             Untold::Refused { retry_after_secs, .. } => *retry_after_secs,
             _ => None,
@@ -146,7 +157,7 @@ impl<S: Store> Mailroom<S> {
 
     /// Leaves a notice for everybody: from then on each is told by itself, and always the same.
     async fn spread(&self, outcome: Outcome) -> Result<(), Untold> {
-        let Some(news) = self.news(outcome).await? else {
+        let Some(news) = self.news(&outcome).await? else {
             info!(metric = "outcome_gone", ?outcome, "there is nothing to tell any more");
             return Ok(());
         };
@@ -158,21 +169,59 @@ impl<S: Store> Mailroom<S> {
         Ok(sent.into_iter().collect::<Result<(), _>>()?)
     }
 
-    /// What an outcome tells; nothing if it is gone.
-    async fn news(&self, outcome: Outcome) -> Result<Option<News>, Untold> {
-        let key = match outcome {
-            Outcome::Manifest(video) => Key::Manifest(video),
-            Outcome::Failure(video) => Key::Failure(video),
-        };
-        let json = match self.store.whole(&key, MAX_OUTCOME_BYTES).await {
-            Ok((_, json)) => json,
-            Err(StoreError::Gone) => return Ok(None),
+    /// What an outcome tells; nothing if it is gone, or another one has taken its place.
+    async fn news(&self, outcome: &Outcome) -> Result<Option<News>, Untold> {
+        match outcome {
+            Outcome::Manifest(video) => {
+                let Some((_, json)) = self.document(&Key::Manifest(*video)).await? else { return Ok(None) };
+                Ok(Some(News::of_manifest(&serde_json::from_slice(&json)?, &self.public_url)))
+            }
+            Outcome::Failure { video, etag } => {
+                let Some((head, json)) = self.document(&Key::Failure(*video)).await? else { return Ok(None) };
+                if let Some(attempt) = attempt::of_note(&json)
+                    && !self.counts(*video, &attempt, etag.as_deref(), &head).await?
+                {
+                    return Ok(None);
+                }
+                Ok(Some(News::of_failure(&serde_json::from_slice(&json)?, &self.public_url)))
+            }
+        }
+    }
+
+    /// Whether the failure of an attempt counts: a function that is killed leaves a note that it wrote before it began.
+    async fn counts(
+        &self,
+        video: VideoId,
+        attempt: &Attempt,
+        etag: Option<&str>,
+        head: &Head,
+    ) -> Result<bool, Untold> {
+        // The note that has replaced the one of this event has an event of its own.
+        if etag.is_some_and(|etag| etag != head.etag.trim_matches('"')) {
+            return Ok(false);
+        }
+        if attempt.ends_at == 0 {
+            return Ok(true);
+        }
+        // So has the manifest.
+        match self.store.head(&Key::Manifest(video)).await {
+            Ok(_) => return Ok(false),
+            Err(StoreError::Gone) => {}
             Err(error) => return Err(error.into()),
-        };
-        Ok(Some(match outcome {
-            Outcome::Manifest(_) => News::of_manifest(&serde_json::from_slice(&json)?, &self.public_url),
-            Outcome::Failure(_) => News::of_failure(&serde_json::from_slice(&json)?, &self.public_url),
-        }))
+        }
+        let left_ms = attempt.ends_at.saturating_sub((self.now_ms)());
+        if left_ms > 0 {
+            return Err(Untold::Early { secs: left_ms.div_ceil(1000) });
+        }
+        Ok(true)
+    }
+
+    async fn document(&self, key: &Key) -> Result<Option<(Head, Bytes)>, StoreError> {
+        match self.store.whole(key, MAX_OUTCOME_BYTES).await {
+            Ok(found) => Ok(Some(found)),
+            Err(StoreError::Gone) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn tell(&self, notice: &Notice, receives: u32) -> Result<(), Untold> {
@@ -214,7 +263,9 @@ impl<S: Store> Mailroom<S> {
             metrics::emit(&metrics::of_notice(Told::Delivered));
             return Ok(());
         }
-        Err(Untold::Refused { status: answer.status, retry_after_secs: answer.retry_after_secs })
+        let now_secs = (self.now_ms)() / 1000;
+        let retry_after_secs = answer.retry_after.and_then(|text| retry_after_secs(&text, now_secs));
+        Err(Untold::Refused { status: answer.status, retry_after_secs })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Decides when a webhook that was not taken is tried again: after pauses that grow, for a day. Pure.
 
+use std::time::UNIX_EPOCH;
+
 /// The pauses between one try and the next, in seconds. Together they are a day; the number of tries, one more, is the
 /// notify queue's `maxReceiveCount`.
 pub const PAUSES_SECS: [u64; 10] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 30_000];
@@ -9,6 +11,19 @@ pub const MAX_TRIES: u32 = PAUSES_SECS.len() as u32 + 1;
 
 /// The longest that a receiver may put us off by `Retry-After`, in seconds.
 const MAX_RETRY_AFTER_SECS: u64 = 3_600;
+
+/// In how many seconds a receiver's `Retry-After` wants the next try: RFC 9110 section 10.2.3 has seconds, or a date in one of
+/// three formats. A date in the past is now; anything else is no wish.
+pub fn retry_after_secs(text: &str, now_secs: u64) -> Option<u64> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are a long time.
+        return Some(text.parse().unwrap_or(u64::MAX));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let date_secs = date.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Some(date_secs.saturating_sub(now_secs))
+}
 
 /// For how long, in seconds, a message is hidden whose `receives`th delivery failed. A tenth at the most comes on top,
 /// by `dice`, so that messages that failed together do not come back together.
@@ -31,6 +46,34 @@ mod tests {
         assert!((86_400..90_000).contains(&day), "{day}");
         assert!(PAUSES_SECS.iter().all(|pause| pause + pause / 10 <= MAX_HIDDEN_SECS));
         assert_eq!(MAX_TRIES, 11);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
+        // 1994-11-06T08:49:37Z, the example of RFC 9110 section 5.6.7.
+        const NOW: u64 = 784_111_777 - 90;
+        for (text, expected) in [
+            ("120", Some(120)),
+            (" 120 ", Some(120)),
+            ("0", Some(0)),
+            ("99999999999999999999", Some(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(90)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(90)),
+            ("Sun Nov  6 08:49:37 1994", Some(90)),
+            ("Sun, 06 Nov 1994 08:48:07 GMT", Some(0)),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Fri, 06 Nov 2099 08:49:37 GMT", Some(4_097_638_177 - NOW)),
+            ("", None),
+            ("-1", None),
+            ("+5", None),
+            ("1.5", None),
+            ("soon", None),
+            ("1994-11-06T08:49:37Z", None),
+            ("Sun, 06 Nov 1994 08:49:37 +0200", None),
+            ("Sun, 31 Feb 1994 08:49:37 GMT", None),
+        ] {
+            assert_eq!(retry_after_secs(text, NOW), expected, "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part of it")]
 #![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
 
+pub(crate) mod edits;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 
 /// The programs: named by the environment (`cargo xtask test` names the layer's), or wherever PATH has them.
 pub(crate) fn tools() -> Tools {
-    Tools { ffmpeg: find("GLIMPSE_FFMPEG", "ffmpeg"), ffprobe: find("GLIMPSE_FFPROBE", "ffprobe") }
+    Tools::new(find("GLIMPSE_FFMPEG", "ffmpeg"), find("GLIMPSE_FFPROBE", "ffprobe"), None)
 }
 
 /// The ffmpeg that makes the tests' media and looks at pictures. It is a whole one: a layer's has no encoder for video.
@@ -88,6 +90,7 @@ impl Scene {
             received_ms: 1_700_000_000_500,
             message: Some("m".into()),
             receives: 1,
+            sent_ms: 0,
         };
         let workshop = Workshop {
             store,
@@ -118,7 +121,7 @@ impl Scene {
 /// The true ffprobe beside an ffmpeg that does this instead.
 pub(crate) fn instead_of_ffmpeg(folder: &Path, script: &str) -> Tools {
     let ffmpeg = installed(folder, format!("#!/bin/sh\n{script}\n").as_bytes());
-    Tools { ffmpeg, ffprobe: tools().ffprobe }
+    Tools { ffmpeg, ..tools() }
 }
 
 /// A program of these bytes.

@@ -1,7 +1,7 @@
 //! Decides how the edge reads what the backend wrote: out of [`Json`], as serde's own way does at four times the size.
 
 use super::{
-    Failure, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause, Source, State, Timings,
+    Attempt, Failure, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause, Source, State, Timings,
     Visibility,
 };
 use crate::json::Json;
@@ -153,6 +153,20 @@ impl Failure {
     }
 }
 
+impl Attempt {
+    /// Reads the member `attempt` of the note of a failed try; `None` if it has none.
+    pub fn of_failure(json: &Json) -> Option<Self> {
+        let json = json.get("attempt");
+        Some(Self {
+            message: json.get("message").text()?.to_owned(),
+            number: small(json, "number"),
+            started_at: number(json, "started_at"),
+            lease_expires_at: number(json, "lease_expires_at"),
+            ends_at: number(json, "ends_at"),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -235,6 +249,15 @@ mod tests {
                 passthrough: manifest.passthrough.clone(),
             };
             prop_assert_eq!(Failure::of_json(&tree(&failure)), Some(failure));
+            let attempt = Attempt {
+                message: text.clone(),
+                number,
+                started_at: u64::from(number) + 1,
+                lease_expires_at: u64::from(number) + 2,
+                ends_at: u64::from(number) + 3,
+            };
+            let note = BTreeMap::from([("attempt", &attempt)]);
+            prop_assert_eq!(Attempt::of_failure(&tree(&note)), Some(attempt));
             let poster = Poster {
                 version: 1,
                 video: manifest.video,

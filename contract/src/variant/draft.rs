@@ -123,12 +123,12 @@ impl Draft {
 
 fn moment(value: &str) -> Result<u64, &'static str> {
     let ms = number::seconds(value).filter(|ms| *ms <= limits::MAX_DURATION_MS);
-    ms.ok_or("must be seconds from 0 to 86400, with at most three decimals")
+    ms.ok_or("must be seconds from 0 to 86400, such as 1.5")
 }
 
 fn end(value: &str) -> Result<u64, &'static str> {
     let ms = number::seconds(value).filter(|ms| *ms <= limits::MAX_DURATION_MS + limits::MAX_SPAN_MS);
-    ms.ok_or("must be seconds from 0 to 86410, with at most three decimals")
+    ms.ok_or("must be seconds from 0 to 86410, such as 1.5")
 }
 
 pub(super) fn side(kind: Kind, value: &str) -> Result<u32, &'static str> {

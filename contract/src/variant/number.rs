@@ -15,18 +15,18 @@ pub(super) fn within(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
     range.contains(&number).then_some(number)
 }
 
-/// Seconds with at most three decimals, in milliseconds.
+/// The most decimals that are read: JavaScript writes no number of seconds with more.
+const MAX_DECIMALS: usize = 32;
+
+/// Seconds in milliseconds, rounded: players send the time as it is in their clock.
 pub(super) fn seconds(text: &str) -> Option<u64> {
-    let (seconds, fraction) = match text.split_once('.') {
-        None => (text, 0),
-        Some((seconds, fraction)) => {
-            let is_fraction =
-                (1..=3).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
-            let padded = format!("{fraction:0<3}");
-            (seconds, padded.parse::<u64>().ok().filter(|_| is_fraction)?)
-        }
-    };
-    whole(seconds)?.checked_mul(1000)?.checked_add(fraction)
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_fraction =
+        (1..=MAX_DECIMALS).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let digit =
+        |place| fraction.as_bytes().get(place).map_or(0, |byte: &u8| u64::from(byte.wrapping_sub(b'0')));
+    let ms = digit(0) * 100 + digit(1) * 10 + digit(2) + u64::from(digit(3) >= 5);
+    whole(seconds).filter(|_| is_fraction)?.checked_mul(1000)?.checked_add(ms)
 }
 
 /// Milliseconds as seconds, without zeros at the end.
@@ -70,7 +70,15 @@ mod tests {
             ("1.", None),
             ("01", None),
             ("00", None),
-            ("1.0005", None),
+            ("1.0005", Some(1001)),
+            ("1.00049999", Some(1000)),
+            ("12.3456789", Some(12_346)),
+            ("0.30000000000000004", Some(300)),
+            ("0.9996", Some(1000)),
+            ("0.00000123456789012345678", Some(0)),
+            ("1.000000000000000000000000000000001", None),
+            ("1.0005x", None),
+            ("1.000-", None),
             ("+1", None),
             ("-1", None),
             ("1e3", None),
@@ -95,6 +103,7 @@ mod tests {
             ("8m", Some(480_000)),
             ("1h", Some(3_600_000)),
             ("1h2m3.5s", Some(3_723_500)),
+            ("1m2.3456s", Some(62_346)),
             ("90s", Some(90_000)),
             ("0s", Some(0)),
             ("", None),

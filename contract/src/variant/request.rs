@@ -1,7 +1,7 @@
 //! Decides which picture the raw bytes of a URL ask for. Nothing is decoded or normalised before it is checked.
 
 use super::draft::{BadParameter, Draft};
-use super::{Kind, Variant, stream};
+use super::{Format, Kind, Variant, stream};
 use crate::id::VideoId;
 
 /// How many characters of an ETag a URL carries as its revision.
@@ -32,6 +32,8 @@ pub struct PictureRequest {
     pub variant: Variant,
     /// The revision that the URL fixes, if it does. A picture that is fixed by a time has none.
     pub revision: Option<String>,
+    /// Whether a storyboard's table names the sheet in WebP instead of JPEG: Mux's `format=webp`.
+    pub has_webp_sheet: bool,
 }
 
 /// What a path names.
@@ -56,11 +58,22 @@ impl PictureRequest {
         let (video, file) = path.strip_prefix('/')?.split_once('/')?;
         let video = video.parse().ok()?;
         let query = query.unwrap_or_default();
+        let mut has_webp_sheet = false;
         let read = match named(file)? {
             File::Own(kind, format) => {
                 let mut draft = Draft::default();
-                each(query, |name, value| draft.set(kind, name, value))
-                    .and_then(|revision| Ok((draft.settle(kind, format)?, revision)))
+                let mut set = |name: &str, value: &str| {
+                    if name != "format" || !matches!(format, Format::Vtt | Format::Json) {
+                        return draft.set(kind, name, value);
+                    }
+                    has_webp_sheet = match value {
+                        "jpg" => false,
+                        "webp" => true,
+                        _ => return Err("must be jpg or webp: the format of the sheet"),
+                    };
+                    Ok(())
+                };
+                each(query, &mut set).and_then(|revision| Ok((draft.settle(kind, format)?, revision)))
             }
             File::Stream(kind, format) => {
                 let mut asked = stream::Asked::default();
@@ -73,12 +86,16 @@ impl PictureRequest {
             video,
             variant,
             revision: revision.filter(|_| !variant.is_fixed()),
+            has_webp_sheet,
         }))
     }
 
     /// The path and query of this request in canonical form: one text, and one cache entry, a picture.
     pub fn canonical(&self) -> String {
         let mut query = self.variant.query();
+        if self.has_webp_sheet {
+            query.push_str("format=webp");
+        }
         if let Some(revision) = &self.revision {
             let joint = if query.is_empty() { "" } else { "&" };
             query.extend([joint, "v=", revision]);

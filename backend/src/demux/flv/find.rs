@@ -5,11 +5,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::Place;
 use super::tag::{HEAD_BYTES, Kind, LOOK_BYTES, Picture, Tag, tags};
-use crate::demux::index::{Index, Shown};
+use super::{Place, SCANNED_PER_STEP};
+use crate::demux::budget::SAMPLE;
+use crate::demux::index::{Index, Shown, VERIFIED_HEAD};
 use crate::demux::known::{Fault, Known, held};
 use crate::demux::movie::{Aim, Sample, Want};
+use crate::demux::reference::{Access, access};
 
 /// How much is fetched to read on.
 pub(super) const AHEAD: u64 = 256 * 1024;
@@ -78,8 +80,13 @@ pub(super) enum Stop {
 }
 
 /// A file in which moments are looked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Finder {
+    pub(super) codec: &'static str,
+    /// How many bytes the length of a NAL unit takes.
+    pub(super) nal_length: usize,
+    /// Whether pictures are keyframes only if their own bytes say so.
+    pub(super) verifies: bool,
     pub(super) shown: Shown,
     pub(super) first: Place,
     /// The last picture, and when nothing more is shown.
@@ -128,7 +135,7 @@ impl Finder {
             let place = self.locate(known, from.saturating_sub(earlier), left)?;
             let mut index = self.gather(known, place, stop)?;
             index.place(self.shown, self.picture);
-            let samples = index.run(want);
+            let samples = index.run(want, known.budget())?;
             let is_found = if is_near {
                 !samples.is_empty() || back > 0
             } else {
@@ -197,6 +204,8 @@ impl Finder {
                     let dts = tag.time_ms.cast_signed();
                     let (offset, size) = (body + at as u64, (tag.size - at) as u32);
                     let pts = dts.saturating_add(shift.into());
+                    known.budget().spend(SAMPLE)?;
+                    let key = if self.verifies { self.is_key(known, offset, size, key)? } else { key };
                     index.push(Sample { offset, size, dts, pts, key, entry: 0 });
                     if is_enough(&index, stop) {
                         break;
@@ -210,6 +219,18 @@ impl Finder {
     }
 }
 
+impl Finder {
+    /// Whether a picture that the file calls a keyframe, or not, is one.
+    fn is_key(&self, known: &Known, offset: u64, size: u32, called: bool) -> Result<bool, Fault> {
+        let head = known.bytes(offset..offset + u64::from(size).min(VERIFIED_HEAD))?;
+        Ok(match access(self.codec, &head, self.nal_length) {
+            Access::Point => true,
+            Access::Dependent => false,
+            Access::Gradual(_) | Access::Unknown => called,
+        })
+    }
+}
+
 /// The first picture that begins in `from..to`, if there is one within reach. `left` is how many bytes may still be looked
 /// through.
 fn next(known: &Known, from: u64, to: u64, left: &mut u64) -> Result<Option<Place>, Fault> {
@@ -218,6 +239,7 @@ fn next(known: &Known, from: u64, to: u64, left: &mut u64) -> Result<Option<Plac
         let bytes = known.bytes(from..end)?;
         let found = tags(&bytes).find(|(_, tag)| tag.kind == Kind::Video);
         let cost = found.map_or(bytes.len(), |(at, _)| at) as u64;
+        known.budget().spend(cost / SCANNED_PER_STEP)?;
         *left = left.checked_sub(cost).ok_or(Fault::Foreign("tags that are hard to find"))?;
         if let Some((at, tag)) = found {
             let place = Place { at: from + at as u64, time: tag.time_ms.cast_signed() };

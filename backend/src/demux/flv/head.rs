@@ -1,15 +1,18 @@
 //! Decides what a Flash video tells before its first picture: what its decoder needs, and what its script says.
 
 use bytes::Bytes;
-use glimpse_contract::limits;
+use glimpse_contract::{Code, limits};
 
-use super::Place;
 use super::find::{AHEAD, Seen, look};
-use super::tag::{HEAD_BYTES, Kind, Picture};
+use super::tag::{HEAD_BYTES, Kind, LOOK_BYTES, Picture, Tag};
+use super::{Place, SCANNED_PER_STEP};
 use crate::demux::known::{Fault, Known};
 
 /// Where the first tag begins: behind the header, and the size of the tag before it, of which there is none.
 const FIRST: u64 = 13;
+/// Where the header says what is in the file, and the bit of pictures.
+const FLAGS: u64 = 4;
+const VIDEO_FLAG: u8 = 1;
 /// The most tags and bytes that are walked over to the first picture.
 const MAX_TAGS: usize = 4096;
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -37,12 +40,20 @@ pub(super) struct Head {
 /// Reads as far as to the first keyframe.
 ///
 /// # Errors
-/// What is missing; [`Fault::Foreign`] where the relay has to read the file.
+/// What is missing; [`Code::Truncated`] where the file ends before the pictures that its header promises;
+/// [`Fault::Foreign`] where the relay has to read the file.
 pub(super) fn read(known: &Known) -> Result<Head, Fault> {
     let (mut at, mut zero) = (FIRST, None);
-    let (mut has_audio, mut script, mut configuration) = (false, Script::default(), None);
+    let (mut has_audio, mut has_video) = (false, false);
+    let (mut script, mut configuration) = (Script::default(), None);
     for _ in 0..MAX_TAGS {
-        let Some(Seen { tag, picture }) = look(known, at, AHEAD)? else { break };
+        let Some(Seen { tag, picture }) = look(known, at, AHEAD)? else {
+            if !has_video && is_promised(known)? && is_end(known, at)? {
+                return Err(Fault::Refused(Code::Truncated));
+            }
+            break;
+        };
+        has_video |= tag.kind == Kind::Video;
         let body = at + HEAD_BYTES as u64;
         let time = tag.time_ms.cast_signed();
         // What only configures has any time, often none.
@@ -52,6 +63,7 @@ pub(super) fn read(known: &Known) -> Result<Head, Fault> {
         match (tag.kind, picture) {
             (Kind::Sound, _) => has_audio = true,
             (Kind::Script, _) if tag.size <= MAX_SCRIPT => {
+                known.budget().spend(tag.size as u64 / SCANNED_PER_STEP)?;
                 script.read(&known.bytes(body..body + tag.size as u64)?);
             }
             (_, Picture::Configuration(codec, from)) => {
@@ -74,6 +86,26 @@ pub(super) fn read(known: &Known) -> Result<Head, Fault> {
         }
     }
     Err(Fault::Foreign("no configured picture at the beginning"))
+}
+
+/// Whether the header says that there are pictures.
+fn is_promised(known: &Known) -> Result<bool, Fault> {
+    let flags = known.bytes(FLAGS..FLAGS + 1)?;
+    Ok(flags.first().is_some_and(|flags| flags & VIDEO_FLAG != 0))
+}
+
+/// Whether the file ends at `at` or within the tag that begins there. Of a tag of pictures as much may be there as ffmpeg
+/// can show, if its codec is not read here.
+fn is_end(known: &Known, at: u64) -> Result<bool, Fault> {
+    let end = at.saturating_add((HEAD_BYTES + LOOK_BYTES) as u64).min(known.total());
+    if at >= end {
+        return Ok(true);
+    }
+    let bytes = known.bytes(at..end)?;
+    let Some(tag) = Tag::read(&bytes) else { return Ok(bytes.len() < HEAD_BYTES) };
+    let is_foreign = tag.kind == Kind::Video
+        && Picture::read(bytes.get(HEAD_BYTES..).unwrap_or_default()) == Picture::Foreign;
+    Ok(!is_foreign && at + (HEAD_BYTES + tag.size) as u64 > known.total())
 }
 
 /// Facts of the script: numbers by their names, in AMF 0.

@@ -36,6 +36,11 @@ impl Clock {
         self.nanoseconds(i128::from(units) * i128::from(self.scale))
     }
 
+    /// So many seconds.
+    pub(super) fn seconds(&self, seconds: i64) -> i64 {
+        seconds.saturating_mul(self.timescale.into())
+    }
+
     /// A stretch in nanoseconds.
     pub(super) fn nanoseconds(&self, nanoseconds: i128) -> i64 {
         let ticks = nanoseconds

@@ -8,7 +8,10 @@ use super::clock::Clock;
 use super::codec::Codec;
 use super::ebml::{self, Element, Seen, uint};
 use super::id;
+use crate::demux::budget::SAMPLE;
+use crate::demux::index::VERIFIED_HEAD;
 use crate::demux::known::Known;
+use crate::demux::reference::{Access, access};
 
 /// The longest head of a block that is read: its lacing with the largest numbers.
 const MAX_BLOCK_HEAD: u64 = 64 << 10;
@@ -48,6 +51,10 @@ pub(super) struct Reader {
     pub(super) track: u64,
     /// The codec, if the bytes of a frame begin as its own do: then they tell keyframes.
     pub(super) codec: Option<Codec>,
+    /// How many bytes the length of a NAL unit takes.
+    pub(super) nal_length: usize,
+    /// Whether frames are keyframes only if their own bytes say so: those have to be known.
+    pub(super) verifies: bool,
     /// How times become ticks.
     pub(super) clock: Clock,
     /// Ticks from one frame to the next where several share a block; 0 if not known.
@@ -68,6 +75,8 @@ pub(super) struct Walk<'a> {
     laced: VecDeque<Frame>,
     /// The earliest time of any track's block that was met.
     earliest: Option<i64>,
+    /// The latest one.
+    latest: i64,
     others: bool,
 }
 
@@ -84,12 +93,26 @@ struct Cluster {
 impl<'a> Walk<'a> {
     /// Walks on from the header of a cluster, or of anything that stands beside one.
     pub(super) fn new(known: &'a Known, reader: Reader, at: u64) -> Self {
-        Self { known, reader, at, cluster: None, laced: VecDeque::new(), earliest: None, others: false }
+        Self {
+            known,
+            reader,
+            at,
+            cluster: None,
+            laced: VecDeque::new(),
+            earliest: None,
+            latest: 0,
+            others: false,
+        }
     }
 
     /// The earliest time of a block of any track that was met.
     pub(super) fn earliest(&self) -> Option<i64> {
         self.earliest
+    }
+
+    /// The latest time of a block of any track that was met.
+    pub(super) fn latest(&self) -> i64 {
+        self.latest
     }
 
     /// Whether a block of another track was met.
@@ -311,6 +334,7 @@ impl<'a> Walk<'a> {
         let units = cluster.timestamp.saturating_add(i64::from(header.relative));
         let pts = self.reader.clock.ticks(units);
         self.earliest = Some(self.earliest.map_or(pts, |earliest| earliest.min(pts)));
+        self.latest = self.latest.max(pts);
         self.others |= header.track != self.reader.track;
         pts
     }
@@ -346,6 +370,7 @@ impl<'a> Walk<'a> {
             }
         }
         let places = places.unwrap_or_default();
+        self.known.budget().charge(places.len() as u64 * SAMPLE);
         // A block has at most 256 frames.
         let count = i64::try_from(places.len()).unwrap_or(1).max(1);
         let known_step = if block.duration > 0 { block.duration / count } else { self.reader.frame_ticks };
@@ -355,7 +380,12 @@ impl<'a> Walk<'a> {
         for (start, size) in places {
             let first = bytes.get(usize::try_from(start).unwrap_or(usize::MAX));
             let told = first.and_then(|first| self.reader.codec.and_then(|codec| codec.is_key(*first)));
-            let is_key = told.unwrap_or(marked);
+            let mut is_key = told.unwrap_or(marked);
+            if self.reader.verifies
+                && let Some(codec) = self.reader.codec
+            {
+                is_key = self.is_key(codec, block.body + start, size, is_key)?;
+            }
             if let Ok(size) = u32::try_from(size)
                 && size > 0
             {
@@ -364,6 +394,23 @@ impl<'a> Walk<'a> {
             pts = pts.saturating_add(step);
         }
         Ok(())
+    }
+}
+
+impl Walk<'_> {
+    /// Whether a frame that is called a keyframe, or not, is one by its own bytes.
+    fn is_key(&self, codec: Codec, start: u64, size: u64, called: bool) -> Result<bool, Step> {
+        let wanted = size.min(VERIFIED_HEAD);
+        let head = self.known.available(start..start + wanted);
+        if (head.len() as u64) < wanted {
+            return Err(Step::Gap(start + head.len() as u64));
+        }
+        Ok(match access(codec.name(), &head, self.reader.nal_length) {
+            Access::Point => true,
+            Access::Dependent => false,
+            // Where nothing better is at hand, what follows a recovery point is about right.
+            Access::Gradual(_) | Access::Unknown => called,
+        })
     }
 }
 

@@ -89,6 +89,21 @@ impl Codec {
     }
 }
 
+/// The name of the codec of a `CodecID`, for whoever is told that it cannot be decoded: as ffmpeg calls it, or the ID itself.
+pub(super) fn name(codec_id: &[u8]) -> Option<String> {
+    let known = match codec_id {
+        b"V_MPEGI/ISO/VVC" => "vvc",
+        codec_id => Codec::of(codec_id).name(),
+    };
+    if !known.is_empty() {
+        return Some(known.to_owned());
+    }
+    let is_printed =
+        !codec_id.is_empty() && codec_id.len() <= 64 && codec_id.iter().all(u8::is_ascii_graphic);
+    let text = String::from_utf8_lossy(codec_id);
+    is_printed.then(|| text.strip_prefix("V_").unwrap_or(&text).to_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +117,14 @@ mod tests {
         }
         assert_eq!(Codec::of(b"V_FFV1"), Codec::Unknown);
         assert_eq!(Codec::of(b""), Codec::Unknown);
+        for (id, expected) in [
+            (&b"V_MPEGI/ISO/VVC"[..], Some("vvc")),
+            (b"V_VP9", Some("vp9")),
+            (b"V_FFV1", Some("ffv1")),
+            (b"", None),
+            (b"V_\xff", None),
+        ] {
+            assert_eq!(name(id).as_deref(), expected);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::demux::known::{Fault, Known};
 
 /// The longest header of an element: four bytes of ID, eight of size (RFC 8794, 5 and 6).
-const MAX_HEADER: u64 = 12;
+const MAX_HEADER: usize = 12;
 
 /// An element in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +42,16 @@ pub(super) enum Seen {
 
 /// Looks at the element whose header begins at `at`, in a parent that ends at `limit`.
 pub(super) fn look(known: &Known, at: u64, limit: u64) -> Seen {
-    if at >= limit {
+    // Every walk ends where there is no budget left, and then its answer counts for nothing.
+    if at >= limit || known.budget().is_over() {
         return Seen::End;
     }
-    let end = at.saturating_add(MAX_HEADER).min(limit);
-    let bytes = known.available(at..end);
-    match header(&bytes) {
+    let mut bytes = [0; MAX_HEADER];
+    let most = (limit.min(known.total()).saturating_sub(at)).min(MAX_HEADER as u64) as usize;
+    let length = known.peek(at, &mut bytes[..most]);
+    match header(&bytes[..length]) {
         Header::Whole { id, length, size } => Seen::Element(Element { id, body: at + length as u64, size }),
-        Header::Short if (bytes.len() as u64) < end - at => Seen::Gap(at + bytes.len() as u64),
+        Header::Short if length < most => Seen::Gap(at + length as u64),
         Header::Short | Header::Bad => Seen::Damaged,
     }
 }

@@ -9,12 +9,12 @@ use super::track::Chosen;
 use super::video::Colour;
 use crate::demux::known::Fault;
 
-/// The sample entry of a track, whole.
+/// The sample entry of a track, whole. `has_start_codes` says whether the NAL units of its frames stand behind those.
 ///
 /// # Errors
 /// [`Fault::Foreign`] where the file lacks what the entry needs.
-pub(super) fn write(track: &Chosen) -> Result<Bytes, Fault> {
-    let (name, configuration) = configuration(track)?;
+pub(super) fn write(track: &Chosen, has_start_codes: bool) -> Result<Bytes, Fault> {
+    let (name, configuration) = configuration(track, has_start_codes)?;
     let video = &track.video;
     let mut body = vec![0, 0, 0, 0, 0, 0, 0, 1];
     body.extend([0; 16]);
@@ -39,12 +39,25 @@ pub(super) fn write(track: &Chosen) -> Result<Bytes, Fault> {
 }
 
 /// The entry's name, and the box that configures the decoder, if there is one.
-fn configuration(track: &Chosen) -> Result<([u8; 4], Vec<u8>), Fault> {
+fn configuration(track: &Chosen, has_start_codes: bool) -> Result<([u8; 4], Vec<u8>), Fault> {
     let private = &track.private[..];
     Ok(match track.codec {
+        // Decoders take what has no record as a stream of start codes. Its parameter sets stand before its keyframes, too, as
+        // annex B of ITU-T H.264 and H.265 has it.
+        Codec::H264 if has_start_codes => (*b"avc1", global(&parameter_sets(private, 5, false))),
+        Codec::Hevc if has_start_codes => (*b"hvc1", global(&parameter_sets(private, 22, true))),
         // AVCDecoderConfigurationRecord and its successor, both version 1; early writers left HEVC's at 0.
         Codec::H264 if private.len() >= 7 && private[0] == 1 => (*b"avc1", boxed(*b"avcC", private)),
-        Codec::Hevc if private.len() >= 23 && private[0] <= 1 => (*b"hvc1", boxed(*b"hvcC", private)),
+        Codec::Hevc if private.len() >= 23 && private[0] <= 1 && !begins_with_start_code(private) => {
+            (*b"hvc1", boxed(*b"hvcC", private))
+        }
+        // A record without parameter sets, with lengths of four bytes: each keyframe has its own.
+        Codec::H264 if private.is_empty() => (*b"avc1", boxed(*b"avcC", &[1, 100, 0, 40, 0xff, 0xe0, 0])),
+        Codec::Hevc if private.is_empty() => {
+            let mut record = [0; 23];
+            (record[0], record[21]) = (1, 3);
+            (*b"hvc1", boxed(*b"hvcC", &record))
+        }
         Codec::H264 | Codec::Hevc => return Err(Fault::Foreign("no configuration record")),
         Codec::Vp8 => (*b"vp08", boxed(*b"vpcC", &vpcc(track, &[]))),
         Codec::Vp9 => (*b"vp09", boxed(*b"vpcC", &vpcc(track, private))),
@@ -56,6 +69,68 @@ fn configuration(track: &Chosen) -> Result<([u8; 4], Vec<u8>), Fault> {
         Codec::Mjpeg => (*b"jpeg", Vec::new()),
         Codec::Foreign | Codec::Unknown => return Err(Fault::Foreign("no sample entry")),
     })
+}
+
+/// Whether NAL units stand behind start codes, by the beginning of a frame: ITU-T H.264, annex B. One that begins like a
+/// start code may also be a length of `nal_length` bytes.
+pub(super) fn has_start_codes(frame: &[u8], size: u64, nal_length: usize) -> bool {
+    if !begins_with_start_code(frame) || nal_length == 0 {
+        return begins_with_start_code(frame);
+    }
+    // By lengths, the second unit would reach over the end.
+    let number = |at: usize| {
+        let bytes = frame.get(at..at + nal_length)?;
+        Some(bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let first = number(0).unwrap_or(0);
+    let behind = first.saturating_add(nal_length as u64);
+    if behind >= size {
+        return behind > size;
+    }
+    let second = usize::try_from(behind).ok().and_then(number);
+    second.is_some_and(|second| behind.saturating_add(nal_length as u64).saturating_add(second) > size)
+}
+
+fn begins_with_start_code(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])
+}
+
+/// What decoders take as it is: ffmpeg's own box.
+fn global(private: &[u8]) -> Vec<u8> {
+    if private.is_empty() { Vec::new() } else { boxed(*b"glbl", private) }
+}
+
+/// The parameter sets of a configuration behind start codes: as they are, or out of a record whose lists begin at `at`. Those
+/// of HEVC have a list for each type of unit.
+fn parameter_sets(private: &[u8], at: usize, is_hevc: bool) -> Vec<u8> {
+    if begins_with_start_code(private) {
+        return private.to_vec();
+    }
+    let mut sets = Vec::new();
+    let mut rest = private.get(at..).unwrap_or_default();
+    let mut take = |count: usize| {
+        let (taken, others) = rest.split_at_checked(count)?;
+        rest = others;
+        Some(taken)
+    };
+    let mut read = || {
+        let lists = if is_hevc { take(1)?[0] } else { 2 };
+        for list in 0..lists {
+            let units = match take(if is_hevc { 3 } else { 1 })? {
+                [_, high, low] => usize::from(*high) << 8 | usize::from(*low),
+                [count] => usize::from(if list == 0 { count & 31 } else { *count }),
+                _ => return None,
+            };
+            for _ in 0..units {
+                let [high, low] = take(2)? else { return None };
+                let unit = take(usize::from(*high) << 8 | usize::from(*low))?;
+                sets.extend([&[0, 0, 0, 1], unit].concat());
+            }
+        }
+        Some(())
+    };
+    let _ = read();
+    sets
 }
 
 /// VPCodecConfigurationRecord. Matroska's private data of VP9 are features of an ID, a length and a value each:
@@ -156,8 +231,13 @@ mod tests {
     use super::*;
     use crate::demux::matroska::video::{self, Video};
 
-    fn entry(codec: Codec, private: &'static [u8], video: Video) -> Result<Bytes, Fault> {
-        write(&Chosen {
+    fn framed(
+        codec: Codec,
+        private: &'static [u8],
+        video: Video,
+        has_start_codes: bool,
+    ) -> Result<Bytes, Fault> {
+        let track = Chosen {
             number: 1,
             codec,
             private: Bytes::from_static(private),
@@ -165,7 +245,13 @@ mod tests {
             video,
             prefix: Bytes::new(),
             has_audio: false,
-        })
+            dolby_vision: None,
+        };
+        write(&track, has_start_codes)
+    }
+
+    fn entry(codec: Codec, private: &'static [u8], video: Video) -> Result<Bytes, Fault> {
+        framed(codec, private, video, false)
     }
 
     /// The body of the box of that name among the children of an entry.
@@ -185,8 +271,7 @@ mod tests {
     fn what_has_no_configuration_is_left_to_the_relay() {
         for codec in [Codec::H264, Codec::Hevc] {
             for private in [
-                &b""[..],
-                b"\x01\x64\0",
+                &b"\x01\x64\0"[..],
                 b"\0\0\0\x01\x67\x64\0\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\0\0\x03\0\x10",
             ] {
                 assert_eq!(
@@ -194,6 +279,46 @@ mod tests {
                     Err(Fault::Foreign("no configuration record"))
                 );
             }
+        }
+    }
+
+    #[test]
+    fn frames_behind_start_codes_need_no_record() {
+        let sets = b"\0\0\0\x01\x67\x42\x01\0\0\0\x01\x68";
+        let record = b"\x01\x42\0\x1e\xff\xe1\0\x03\x67\x42\x01\x01\0\x01\x68";
+        let hevc = b"\x01\x01\x60\0\0\0\x90\0\0\0\0\0\x5d\xf0\0\xfc\xfd\xf8\xf8\0\0\x0f\x02\
+            \xa1\0\x01\0\x02\x42\x01\xa2\0\x01\0\x01\x44";
+        for (codec, private, expected) in [
+            (Codec::H264, &b""[..], None),
+            (Codec::H264, sets, Some(&sets[..])),
+            (Codec::H264, record, Some(sets)),
+            (Codec::H264, &record[..9], None),
+            (Codec::Hevc, b"", None),
+            (Codec::Hevc, hevc, Some(b"\0\0\0\x01\x42\x01\0\0\0\x01\x44")),
+        ] {
+            let entry = framed(codec, private, Video::default(), true).unwrap();
+            assert_eq!(child(&entry, *b"glbl").as_deref(), expected, "{codec:?} {private:?}");
+            assert!(child(&entry, *b"avcC").is_none() && child(&entry, *b"hvcC").is_none());
+        }
+        // Lengths without a record: parameter sets are in the stream.
+        assert!(child(&entry(Codec::H264, b"", Video::default()).unwrap(), *b"avcC").is_some());
+        assert!(child(&entry(Codec::Hevc, b"", Video::default()).unwrap(), *b"hvcC").is_some());
+    }
+
+    #[test]
+    fn start_codes_are_told_from_lengths() {
+        for (frame, size, nal_length, expected) in [
+            (&b"\0\0\0\x01\x09\xf0\0\0\0\x01\x67"[..], 11, 4, true),
+            (b"\0\0\x01\x67\x42\0\0\x01\x68", 9, 4, true),
+            (b"\0\0\0\x01\x09\xf0\0\0", 400, 0, true),
+            (b"\0\0\0\x02\x09\xf0\0\0", 400, 4, false),
+            // A unit of one byte, and one of 300.
+            (b"\0\0\0\x01\x0a\0\0\0\x02\x09\xf0", 11, 4, false),
+            (b"\0\0\x01\x2c\x65\x88", 304, 4, false),
+            (b"\x65", 1, 4, false),
+            (b"", 0, 0, false),
+        ] {
+            assert_eq!(has_start_codes(frame, size, nal_length), expected, "{frame:?}");
         }
     }
 

@@ -28,9 +28,14 @@ pub(super) const TRACK_ENTRY: u32 = 0xAE;
 pub(super) const TRACK_NUMBER: u32 = 0xD7;
 pub(super) const TRACK_TYPE: u32 = 0x83;
 pub(super) const FLAG_ENABLED: u32 = 0xB9;
+pub(super) const FLAG_DEFAULT: u32 = 0x88;
 pub(super) const DEFAULT_DURATION: u32 = 0x0023_E383;
 pub(super) const CODEC_ID: u32 = 0x86;
 pub(super) const CODEC_PRIVATE: u32 = 0x63A2;
+
+pub(super) const BLOCK_ADDITION_MAPPING: u32 = 0x41E4;
+pub(super) const BLOCK_ADD_ID_TYPE: u32 = 0x41E7;
+pub(super) const BLOCK_ADD_ID_EXTRA_DATA: u32 = 0x41ED;
 
 pub(super) const VIDEO: u32 = 0xE0;
 pub(super) const FLAG_INTERLACED: u32 = 0x9A;

@@ -4,6 +4,7 @@
 use super::cluster::{Reader, Walk};
 use super::ebml::{self, Seen};
 use super::id;
+use crate::demux::budget::BYTES_PER_STEP;
 use crate::demux::known::Known;
 
 /// The ID of a cluster as it stands in a file.
@@ -35,12 +36,17 @@ pub(super) fn first(known: &Known, reader: Reader, from: u64, to: u64) -> Found 
     let bytes = known.available(from..to);
     let mut next = 0;
     while let Some(found) = find(&bytes, next) {
+        known.budget().charge((found - next) as u64 / BYTES_PER_STEP);
+        if known.budget().is_over() {
+            return Found::Nothing;
+        }
         match verify(known, reader, from + found as u64) {
             Ok(Some(place)) => return Found::Cluster(place),
             Ok(None) => next = found + 1,
             Err(gap) => return Found::Gap(gap),
         }
     }
+    known.budget().charge((bytes.len() - next.min(bytes.len())) as u64 / BYTES_PER_STEP);
     let end = from.saturating_add(bytes.len() as u64);
     if end < to { Found::Gap(end) } else { Found::Nothing }
 }
@@ -48,6 +54,7 @@ pub(super) fn first(known: &Known, reader: Reader, from: u64, to: u64) -> Found 
 /// The last cluster that begins in `from..to`, of which all is known.
 pub(super) fn last(known: &Known, reader: Reader, from: u64, to: u64) -> Option<Place> {
     let bytes = known.available(from..to.min(reader.end));
+    known.budget().charge(bytes.len() as u64 / BYTES_PER_STEP);
     let mut end = bytes.len();
     while let Some(found) = bytes.get(..end)?.windows(CLUSTER.len()).rposition(|window| window == CLUSTER) {
         if let Ok(Some(place)) = verify(known, reader, from + found as u64) {

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use super::codec::Codec;
+use super::codec::{self, Codec};
 use super::ebml::{children, text, uint};
 use super::id;
 use super::video::{self, Video};
 use crate::demux::known::Fault;
+use crate::demux::movie::DolbyVision;
 
 /// `TrackType` of pictures and of sound.
 const VIDEO: u64 = 1;
@@ -34,6 +35,8 @@ pub(super) struct Chosen {
     pub(super) prefix: Bytes,
     /// Whether there is sound beside it.
     pub(super) has_audio: bool,
+    /// Its Dolby Vision configuration, if there is one.
+    pub(super) dolby_vision: Option<DolbyVision>,
 }
 
 #[derive(Debug, Default)]
@@ -41,11 +44,13 @@ struct Entry {
     number: u64,
     kind: u64,
     is_disabled: bool,
+    is_no_default: bool,
     codec_id: Vec<u8>,
     private: Bytes,
     default_duration: u64,
     video: Video,
     encodings: Vec<Encoding>,
+    dolby_vision: Option<DolbyVision>,
 }
 
 #[derive(Debug)]
@@ -56,7 +61,9 @@ struct Encoding {
     settings: Bytes,
 }
 
-/// Chooses the first enabled picture track whose codec is known, as `probe::read` does.
+/// Chooses the picture track that players show, as `probe::read` does: one whose codec is known, which is enabled, which is
+/// flagged as default, and no cover beside a film; of equal ones the first. `FlagForced` is about subtitles (RFC 9559,
+/// 5.1.4.1.6).
 ///
 /// # Errors
 /// Why the file is refused, or left to the relay.
@@ -69,13 +76,14 @@ pub(super) fn choose(tracks: &Bytes) -> Result<Chosen, Fault> {
         entries.push(entry(tracks, body)?);
     }
     let has_audio = entries.iter().any(|entry| entry.kind == AUDIO);
-    let pictures = || entries.iter().filter(|entry| entry.kind == VIDEO);
-    let is_known = |entry: &&Entry| Codec::of(&entry.codec_id) != Codec::Unknown;
-    let shown = pictures()
-        .filter(|entry| !entry.is_disabled)
-        .find(is_known)
-        .or_else(|| pictures().find(is_known))
-        .or_else(|| pictures().next())
+    let rank = |entry: &&Entry| {
+        let codec = Codec::of(&entry.codec_id);
+        (codec == Codec::Unknown, entry.is_disabled, entry.is_no_default, codec == Codec::Mjpeg)
+    };
+    let shown = entries
+        .iter()
+        .filter(|entry| entry.kind == VIDEO)
+        .min_by_key(rank)
         .ok_or(Fault::Refused(Code::NoVideoStream))?;
 
     if shown.encodings.iter().any(|encoding| encoding.is_encryption) {
@@ -99,7 +107,15 @@ pub(super) fn choose(tracks: &Bytes) -> Result<Chosen, Fault> {
         video: shown.video.clone(),
         prefix,
         has_audio,
+        dolby_vision: shown.dolby_vision,
     })
+}
+
+/// The codec of the first track of pictures, as its `CodecID` names it.
+pub(super) fn codec_name(tracks: &Bytes) -> Option<String> {
+    let bodies = children(tracks).filter(|(id, _)| *id == id::TRACK_ENTRY).take(limits::MAX_STREAMS);
+    let first = bodies.filter_map(|(_, body)| entry(tracks, body).ok()).find(|entry| entry.kind == VIDEO)?;
+    codec::name(&first.codec_id)
 }
 
 fn check_size(video: &Video) -> Result<(), Fault> {
@@ -143,10 +159,12 @@ fn entry(tracks: &Bytes, body: &[u8]) -> Result<Entry, Fault> {
             id::TRACK_NUMBER => entry.number = uint(body),
             id::TRACK_TYPE => entry.kind = uint(body),
             id::FLAG_ENABLED => entry.is_disabled = !body.is_empty() && uint(body) == 0,
+            id::FLAG_DEFAULT => entry.is_no_default = !body.is_empty() && uint(body) == 0,
             id::CODEC_ID => entry.codec_id = text(body).to_vec(),
             id::CODEC_PRIVATE => entry.private = tracks.slice_ref(body),
             id::DEFAULT_DURATION => entry.default_duration = uint(body),
             id::VIDEO => entry.video = video::read(body),
+            id::BLOCK_ADDITION_MAPPING => entry.dolby_vision = entry.dolby_vision.or(dolby_vision(body)),
             id::CONTENT_ENCODINGS => {
                 for (_, body) in children(body).filter(|(id, _)| *id == id::CONTENT_ENCODING) {
                     if entry.encodings.len() >= 8 {
@@ -159,6 +177,15 @@ fn entry(tracks: &Bytes, body: &[u8]) -> Result<Entry, Fault> {
         }
     }
     Ok(entry)
+}
+
+/// The configuration of Dolby Vision in the body of a `BlockAdditionMapping`: its type is the four letters of the box in
+/// MP4 (Matroska, "Block Addition Mapping", 4.1 to 4.3).
+fn dolby_vision(body: &[u8]) -> Option<DolbyVision> {
+    let of = |wanted| children(body).find(|(id, _)| *id == wanted).map(|(_, body)| body);
+    let kind = u32::try_from(uint(of(id::BLOCK_ADD_ID_TYPE)?)).ok()?.to_be_bytes();
+    let is_dolby_vision = [*b"dvcC", *b"dvvC", *b"dvwC"].contains(&kind);
+    of(id::BLOCK_ADD_ID_EXTRA_DATA).filter(|_| is_dolby_vision).and_then(DolbyVision::read)
 }
 
 fn encoding(tracks: &Bytes, body: &[u8]) -> Encoding {
@@ -228,6 +255,52 @@ mod tests {
         ] {
             assert_eq!(chosen(&tracks).map(|_| ()), Err(expected));
         }
+    }
+
+    #[test]
+    fn the_track_that_players_show_is_chosen() {
+        let off = element(id::FLAG_ENABLED, &[0]);
+        let no_default = element(id::FLAG_DEFAULT, &[0]);
+        let numbered = |number: u8, codec: &str, more: &[u8]| {
+            track(1, codec, &[&element(id::TRACK_NUMBER, &[number])[..], more].concat())
+        };
+        let film = |number| numbered(number, "V_VP9", &[]);
+        for (name, tracks, expected) in [
+            ("the first", vec![film(1), film(2)], 1),
+            ("the default", vec![numbered(1, "V_VP8", &no_default), film(2)], 2),
+            ("the default behind a cover", vec![numbered(1, "V_MJPEG", &no_default), film(2)], 2),
+            ("no cover beside a film", vec![numbered(1, "V_MJPEG", &[]), film(2)], 2),
+            (
+                "a cover that is the default",
+                vec![numbered(1, "V_VP9", &no_default), numbered(2, "V_MJPEG", &[])],
+                2,
+            ),
+            ("what is enabled", vec![numbered(1, "V_VP8", &off), numbered(2, "V_VP8", &no_default)], 2),
+            ("what is known", vec![film(1), numbered(2, "V_FFV1", &[])], 1),
+            ("what is known and off", vec![numbered(1, "V_FFV1", &[]), numbered(2, "V_VP8", &off)], 2),
+            (
+                "none is the default",
+                vec![numbered(1, "V_VP8", &no_default), numbered(2, "V_VP8", &no_default)],
+                1,
+            ),
+        ] {
+            assert_eq!(chosen(&tracks).unwrap().number, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn dolby_vision_is_read_from_its_mapping() {
+        let mapping = |kind: &[u8; 4], record: &[u8]| {
+            let parts = [element(id::BLOCK_ADD_ID_TYPE, kind), element(id::BLOCK_ADD_ID_EXTRA_DATA, record)];
+            element(id::BLOCK_ADDITION_MAPPING, &parts.concat())
+        };
+        let record = [1, 0, 5 << 1, 0x0d, 0, 0];
+        let of = |more: &[u8]| chosen(&[track(1, "V_VP9", more)]).unwrap().dolby_vision;
+        let expected = Some(DolbyVision { profile: 5, compatibility: 0 });
+        assert_eq!(of(&mapping(b"dvcC", &record)), expected);
+        assert_eq!(of(&[mapping(b"hvcE", &record), mapping(b"dvvC", &record)].concat()), expected);
+        assert_eq!(of(&mapping(b"hvcE", &record)), None);
+        assert_eq!(of(&mapping(b"dvcC", &record[..3])), None);
     }
 
     #[test]

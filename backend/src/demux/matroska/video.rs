@@ -3,7 +3,7 @@
 
 use super::ebml::{children, float, uint};
 use super::id;
-use crate::demux::movie::UPRIGHT;
+use crate::demux::movie::{Crop, UPRIGHT};
 
 /// What `Video` says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -86,6 +86,17 @@ impl Video {
             _ => (1, 1),
         };
         Some(reduced(height * display_width * wide, width * display_height * high))
+    }
+
+    /// The part of a picture that is shown, if that is not all: RFC 9559, 5.1.4.1.28.8 to 5.1.4.1.28.11.
+    pub(super) fn crop(&self) -> Option<Crop> {
+        let [left, right, top, bottom] = self.crop;
+        let width = self.width.checked_sub(left + right).filter(|width| *width > 0)?;
+        let height = self.height.checked_sub(top + bottom).filter(|height| *height > 0)?;
+        let is_all = (width, height) == (self.width, self.height);
+        // None of them has more than 16 bits.
+        let [left, top, width, height] = [left, top, width, height].map(|side| side as u32);
+        (!is_all).then_some(Crop { left, top, width, height })
     }
 
     /// The body of a `fiel` box (QuickTime File Format, "Field handling"), if the order of fields is known.
@@ -217,6 +228,19 @@ mod tests {
             (Video { display: [720, 288], stereo: 3, ..plain() }, Some((1, 1))),
         ] {
             assert_eq!(video.pixel_shape(), expected, "{video:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cropped_is_not_shown() {
+        let crop = |left, top, width, height| Some(Crop { left, top, width, height });
+        for (sides, expected) in [
+            ([0, 0, 0, 0], None),
+            ([8, 16, 2, 4], crop(8, 2, 696, 570)),
+            ([0, 0, 0, 576], None),
+            ([400, 400, 0, 0], None),
+        ] {
+            assert_eq!(Video { crop: sides, ..plain() }.crop(), expected, "{sides:?}");
         }
     }
 

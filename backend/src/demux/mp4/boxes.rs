@@ -32,13 +32,19 @@ pub(super) fn head(bytes: &[u8], room: u64) -> Option<Head> {
 
 /// The boxes in `bytes`, each with its body. One that claims to be longer than there is room is cut.
 pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+    marked_children(bytes).map(|(kind, body, _)| (kind, body))
+}
+
+/// As [`children`], and whether each is whole.
+pub(super) fn marked_children(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8], bool)> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let head = head(rest, rest.len() as u64)?;
-        let size = usize::try_from(head.size).unwrap_or(usize::MAX).min(rest.len());
+        let claimed = usize::try_from(head.size).unwrap_or(usize::MAX);
+        let size = claimed.min(rest.len());
         let body = rest.get(head.own as usize..size)?;
         rest = rest.get(size..)?;
-        Some((head.kind, body))
+        Some((head.kind, body, size == claimed))
     })
 }
 

@@ -11,7 +11,7 @@ const LETTERS: &[(&str, &[&[u8; 4]])] = &[
     ("hevc", &[b"hvc1", b"hev1", b"dvh1", b"dvhe"]),
     ("vp8", &[b"vp08", b"VP80"]),
     ("vp9", &[b"vp09", b"VP90"]),
-    ("av1", &[b"av01"]),
+    ("av1", &[b"av01", b"dav1"]),
     ("mpeg4", &[b"mp4v", b"DIVX", b"XVID", b"xvid", b"divx", b"DX50", b"3IV2", b"FMP4"]),
     ("mpeg1video", &[b"mpeg", b"m1v1", b"m1v ", b"mp1v"]),
     (
@@ -56,6 +56,36 @@ pub(super) fn by_letters(kind: Kind) -> Option<&'static str> {
     LETTERS.iter().find(|(_, letters)| letters.contains(&&kind)).map(|(codec, _)| *codec)
 }
 
+/// The name of what a sample entry of these letters holds, for whoever is told that it cannot be decoded: as ffmpeg calls it,
+/// or the letters themselves.
+pub(super) fn name(kind: Kind) -> Option<String> {
+    let known = match &kind {
+        b"vvc1" | b"vvi1" => Some("vvc"),
+        b"evc1" => Some("evc"),
+        b"apv1" => Some("apv"),
+        b"lvc1" => Some("lcevc"),
+        _ => by_letters(kind),
+    };
+    let letters = || {
+        let is_printed = kind.iter().all(|letter| letter.is_ascii_graphic() || *letter == b' ');
+        let text = String::from_utf8_lossy(&kind).trim().to_lowercase();
+        (is_printed && !text.is_empty()).then_some(text)
+    };
+    known.map(str::to_owned).or_else(letters)
+}
+
+/// The letters of the same codec without Dolby Vision, which every demuxer and decoder knows; the others stay as they are.
+pub(super) fn plain(kind: Kind) -> Kind {
+    match &kind {
+        b"dvh1" => *b"hvc1",
+        b"dvhe" => *b"hev1",
+        b"dva1" => *b"avc1",
+        b"dvav" => *b"avc3",
+        b"dav1" => *b"av01",
+        _ => kind,
+    }
+}
+
 /// The codec of an `mp4v` by the object type in its descriptor: ISO 14496-1, table 5, and mp4ra.org.
 pub(super) fn by_object_type(object_type: u8) -> Option<&'static str> {
     Some(match object_type {
@@ -84,6 +114,15 @@ mod tests {
                 assert_eq!(by_letters(**kind), Some(*codec));
             }
         }
+        for kind in [*b"dvh1", *b"dvhe", *b"dva1", *b"dvav", *b"dav1"] {
+            assert_ne!(plain(kind), kind);
+            assert_eq!(by_letters(plain(kind)), by_letters(kind));
+        }
+        assert_eq!(plain(*b"hvc1"), *b"hvc1");
+        for (kind, expected) in [(b"vvc1", Some("vvc")), (b"vvi1", Some("vvc")), (b"hvc1", Some("hevc"))] {
+            assert_eq!(name(*kind).as_deref(), expected);
+        }
+        assert_eq!((name(*b"PNG ").as_deref(), name([0, 1, 2, 3])), (Some("png"), None));
         assert_eq!(by_letters(*b"encv"), None);
         assert_eq!(by_letters(*b"png "), None);
         assert_eq!(by_object_type(0x6d), None);

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::boxes::{Fields, Kind, children, write};
 use super::codec;
+use crate::demux::movie::{Crop, DolbyVision};
 
 /// The longest codec configuration that is passed on, in bytes: parameter sets of real encoders stay under 1 KiB.
 const MAX_CONFIGURATION: usize = 64 * 1024;
@@ -28,6 +29,9 @@ pub(super) struct Picture {
     pub(super) codec: &'static str,
     pub(super) width: u16,
     pub(super) height: u16,
+    /// The part that is shown, if that is not all.
+    pub(super) crop: Option<Crop>,
+    pub(super) dolby_vision: Option<DolbyVision>,
     kind: Kind,
     depth: u16,
     /// The boxes inside, as they are written.
@@ -73,9 +77,12 @@ fn read_picture(kind: Kind, body: &[u8], here: &[bool]) -> Option<Entry> {
     fields.take(2)?;
 
     let mut codec = codec::by_letters(kind);
-    let mut inside = Vec::new();
+    let (mut inside, mut crop, mut dolby_vision) = (Vec::new(), None, None);
     for (kind, body) in children(fields.0).take(64) {
         match &kind {
+            // It is cut out here, since demuxers differ in whether they do it.
+            b"clap" => crop = clean_aperture(body, width, height),
+            b"dvcC" | b"dvvC" | b"dvwC" => dolby_vision = dolby_vision.or(DolbyVision::read(body)),
             b"sinf" => return Some(Entry::Encrypted),
             b"esds" => {
                 if let Some((object_type, configuration)) = descriptor(body) {
@@ -103,7 +110,34 @@ fn read_picture(kind: Kind, body: &[u8], here: &[bool]) -> Option<Entry> {
         return Some(Entry::Elsewhere);
     }
     let depth = if depth == 32 { 32 } else { 24 };
-    Some(Entry::Known(Picture { codec: codec?, width, height, kind, depth, inside }))
+    let kind = codec::plain(kind);
+    Some(Entry::Known(Picture { codec: codec?, width, height, crop, dolby_vision, kind, depth, inside }))
+}
+
+/// The part of a picture of this size that a `clap` shows: ISO 14496-12, 12.1.4. Its centre is so far from the picture's;
+/// fractions of pixels are rounded to the outside.
+fn clean_aperture(body: &[u8], width: u16, height: u16) -> Option<Crop> {
+    let mut fields = Fields(body);
+    let mut numbers = [(0_i64, 1_i64); 4];
+    for number in &mut numbers {
+        *number = (fields.i32()?.into(), fields.i32()?.into());
+    }
+    let [across, down, right, below] = numbers;
+    // From where on, and how far, along one side of so many pixels.
+    let along = |(size, of): (i64, i64), (apart, of_apart): (i64, i64), all: u16| {
+        if size <= 0 || of <= 0 || of_apart <= 0 {
+            return None;
+        }
+        let (size, apart) = (size as f64 / of as f64, apart as f64 / of_apart as f64);
+        let first = f64::from(all) / 2.0 + apart - size / 2.0;
+        let (from, to) = ((first + 0.001).floor(), (first + size - 0.001).ceil());
+        let is_inside = from >= 0.0 && to <= f64::from(all) && to > from;
+        is_inside.then_some((from as u32, (to - from) as u32))
+    };
+    let ((left, width_shown), (top, height_shown)) =
+        (along(across, right, width)?, along(down, below, height)?);
+    let is_all = (width_shown, height_shown) == (width.into(), height.into());
+    (!is_all).then_some(Crop { left, top, width: width_shown, height: height_shown })
 }
 
 /// What of a box inside a sample entry is passed on as it is.
@@ -296,6 +330,61 @@ mod tests {
             let built = picture.to_bytes();
             assert_eq!(child(inside(&built), *b"esds"), Some(descriptor.as_slice()));
         }
+    }
+
+    #[test]
+    fn a_clean_aperture_is_read_and_not_passed_on() {
+        let clap =
+            |numbers: [i32; 8]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>();
+        let crop = |left, top, width, height| Some(Crop { left, top, width, height });
+        for (numbers, expected) in [
+            ([160, 1, 90, 1, 0, 1, 0, 1], None),
+            ([120, 1, 80, 1, 0, 1, 0, 1], crop(20, 5, 120, 80)),
+            ([120, 1, 80, 1, -20, 1, 5, 1], crop(0, 10, 120, 80)),
+            ([240, 2, 88, 1, 0, 1, -1, 1], crop(20, 0, 120, 88)),
+            // Half pixels of both sides.
+            ([159, 1, 89, 1, 0, 1, 0, 1], None),
+            ([157, 1, 90, 1, 1, 2, 0, 1], crop(2, 0, 157, 90)),
+            // More than there is, nothing, and no numbers.
+            ([200, 1, 90, 1, 0, 1, 0, 1], None),
+            ([120, 1, 90, 1, 40, 1, 0, 1], None),
+            ([0, 1, 90, 1, 0, 1, 0, 1], None),
+            ([120, 0, 90, 1, 0, 1, 0, 1], None),
+        ] {
+            let body = entry(160, &[(*b"avcC", AVC), (*b"clap", &clap(numbers))]);
+            let Entry::Known(picture) = read(*b"avc1", &body, &[true]) else { panic!() };
+            assert_eq!(picture.crop, expected, "{numbers:?}");
+            assert!(child(inside(&picture.to_bytes()), *b"clap").is_none());
+        }
+        let Entry::Known(picture) = read(*b"avc1", &entry(160, &[(*b"clap", &[0; 31])]), &[]) else {
+            panic!()
+        };
+        assert_eq!(picture.crop, None);
+    }
+
+    #[test]
+    fn dolby_vision_is_read_and_its_base_layer_is_decoded() {
+        let record = |profile: u8, compatibility: u8| {
+            [&[1, 0, profile << 1, 0x0d, compatibility << 4][..], &[0; 19]].concat()
+        };
+        for (kind, configuration, codec, plain) in [
+            (*b"dvh1", (*b"dvcC", record(5, 0)), "hevc", *b"hvc1"),
+            (*b"dvhe", (*b"dvvC", record(8, 4)), "hevc", *b"hev1"),
+            (*b"hvc1", (*b"dvvC", record(8, 1)), "hevc", *b"hvc1"),
+            (*b"dav1", (*b"dvvC", record(10, 0)), "av1", *b"av01"),
+            (*b"dva1", (*b"dvcC", record(9, 2)), "h264", *b"avc1"),
+            (*b"dvav", (*b"dvcC", record(9, 2)), "h264", *b"avc3"),
+        ] {
+            let (box_kind, body) = &configuration;
+            let Entry::Known(picture) = read(kind, &entry(160, &[(*box_kind, body)]), &[]) else { panic!() };
+            let expected = DolbyVision { profile: body[2] >> 1, compatibility: body[4] >> 4 };
+            assert_eq!((picture.codec, picture.dolby_vision), (codec, Some(expected)));
+            assert_eq!(picture.to_bytes()[4..8], plain);
+        }
+        let Entry::Known(picture) = read(*b"dvh1", &entry(160, &[(*b"dvcC", &[1, 0])]), &[]) else {
+            panic!()
+        };
+        assert_eq!(picture.dolby_vision, None);
     }
 
     #[test]

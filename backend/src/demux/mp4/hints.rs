@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::super::budget::PARSED_PER_STEP;
 use super::super::known::{Fault, Known, held};
 use super::boxes::{self, Fields, child, children};
 use super::edits::rescale;
@@ -47,6 +48,7 @@ pub(super) fn segments(
     let mut read = Vec::new();
     for place in boxes {
         let bytes = known.bytes(place.clone())?;
+        known.budget().spend(bytes.len() as u64 / PARSED_PER_STEP)?;
         read.extend(segment_index(&bytes, place.start, timescale, known.total()));
     }
     // Each track may have an index of its own.
@@ -82,6 +84,7 @@ fn nested(known: &Known, place: &Range<u64>, timescale: u32) -> Result<Option<Se
     };
     let end = place.start.saturating_add(head.size).min(place.end);
     let bytes = known.bytes(place.start..end)?;
+    known.budget().spend(bytes.len() as u64 / PARSED_PER_STEP)?;
     Ok(segment_index(&bytes, place.start, timescale, known.total()))
 }
 
@@ -131,6 +134,7 @@ pub(super) fn random_access(known: &Known, track: u32) -> Result<Option<Vec<Hint
         return Ok(None);
     }
     let bytes = known.bytes(total - length..total)?;
+    known.budget().spend(bytes.len() as u64 / PARSED_PER_STEP)?;
     let Some(mfra) = child(&bytes, *b"mfra") else { return Ok(None) };
     let mut tables = children(mfra).filter(|(kind, _)| kind == b"tfra");
     let mut hints = tables.find_map(|(_, body)| access_points(body, track, total)).unwrap_or_default();

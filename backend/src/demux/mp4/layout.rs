@@ -25,6 +25,8 @@ const FRONT: u64 = 64 * 1024;
 pub(super) struct Layout {
     /// The body of `moov`.
     pub(super) moov: Range<u64>,
+    /// Whether the file ends before it does.
+    pub(super) is_cut: bool,
     /// The outermost boxes that were seen before it, which a fragmented file may have its index among.
     pub(super) before: Vec<(Kind, Range<u64>)>,
 }
@@ -58,7 +60,8 @@ pub(super) fn find(known: &Known) -> Result<Layout, Fault> {
                 return Err(Fault::Foreign("a larger index than is read"));
             }
             known.bytes(body.clone())?;
-            return Ok(Layout { moov: body, before });
+            let is_cut = at.saturating_add(head.size) > known.total();
+            return Ok(Layout { moov: body, is_cut, before });
         }
         before.push((head.kind, at..body.end));
         at = body.end;

@@ -4,7 +4,8 @@ use glimpse_contract::{Code, limits};
 
 use super::super::known::Fault;
 use super::super::movie::UPRIGHT;
-use super::boxes::{Fields, child, children};
+use super::boxes::{Fields, child, children, marked_children};
+use super::codec;
 use super::edits;
 use super::entry::{self, Entry, Picture};
 use super::tables;
@@ -26,6 +27,8 @@ pub(super) struct Movie<'a> {
     pub(super) pictures: Vec<Picture>,
     pub(super) matrix: [i32; 9],
     pub(super) has_audio: bool,
+    /// The tracks of sound that are played.
+    pub(super) heard: Vec<Trak<'a>>,
     /// Length in ticks of the movie, as its header says; 0 if not told.
     pub(super) length: u64,
     /// How long nothing is shown or heard of any track, in ticks of the movie; 0 where that is a pause, not a clock.
@@ -55,9 +58,14 @@ pub(super) struct Defaults {
 
 /// One track.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of a header")]
 pub(super) struct Trak<'a> {
     pub(super) id: u32,
     enabled: bool,
+    /// Whether it is part of the movie, as QuickTime says: not of its poster or preview alone.
+    is_in_movie: bool,
+    /// Whether it is there for another track: its thumbnails, its alpha or depth.
+    is_auxiliary: bool,
     is_video: bool,
     is_audio: bool,
     matrix: [i32; 9],
@@ -75,11 +83,22 @@ pub(super) struct Trak<'a> {
     here: Vec<bool>,
 }
 
-/// Reads the body of `moov`.
+impl Trak<'_> {
+    /// Whether its first sample description is of JPEG pictures.
+    fn is_motion_jpeg(&self) -> bool {
+        let body = child(self.stbl, *b"stsd").and_then(|body| body.get(8..)).unwrap_or_default();
+        let first = children(body).next();
+        first.is_some_and(|(kind, _)| codec::by_letters(kind) == Some("mjpeg"))
+    }
+}
+
+/// Reads the body of `moov`. Of a file that ends within it (`is_cut`) what is not there may have been a video track, or
+/// what describes its samples.
 ///
 /// # Errors
 /// Why the file is refused, or left to the relay.
-pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
+pub(super) fn read(moov: &[u8], is_cut: bool) -> Result<Movie<'_>, Fault> {
+    let is_cut = is_cut || marked_children(moov).any(|(kind, _, is_whole)| kind == *b"trak" && !is_whole);
     let refused = |code| Err(Fault::Refused(code));
     if child(moov, *b"cmov").is_some() {
         return Err(Fault::Foreign("a compressed index"));
@@ -100,13 +119,20 @@ pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
     let has_audio = traks.iter().any(|trak| trak.is_audio);
     let chapters: Vec<u32> = traks.iter().flat_map(|trak| trak.chapters.clone()).collect();
     let clocks = traks.iter().map(|trak| (trak.id, trak.timescale)).collect();
+    let heard = traks.iter().filter(|trak| trak.is_audio && trak.enabled).cloned().collect();
     traks.retain(|trak| trak.is_video && !chapters.contains(&trak.id));
     let extends = child(moov, *b"mvex").map(read_extends);
-    // Stable: tracks in which there is nothing come last, unless fragments fill them; before them those that are not enabled.
-    traks.sort_by_key(|trak| (extends.is_none() && tables::is_without_samples(trak.stbl), !trak.enabled));
+    // Stable: of equal ones the first. Tracks in which there is nothing come last, unless fragments fill them; before them
+    // those that are not enabled, those that are there for others, and covers beside a film.
+    traks.sort_by_key(|trak| {
+        let count = tables::sample_count(trak.stbl);
+        let is_empty = extends.is_none() && count == 0;
+        let is_cover = trak.is_motion_jpeg() || extends.is_none() && count == 1;
+        (is_empty, !trak.enabled, trak.is_auxiliary, is_cover, !trak.is_in_movie)
+    });
     let mut first = None;
     for trak in traks {
-        let (entries, pictures, trouble) = descriptions(&trak);
+        let (entries, pictures, trouble) = descriptions(&trak, is_cut);
         if pictures.is_empty() {
             first = first.or(Some(trouble));
             continue;
@@ -128,12 +154,21 @@ pub(super) fn read(moov: &[u8]) -> Result<Movie<'_>, Fault> {
             pictures,
             matrix,
             has_audio,
+            heard,
             length,
             wait,
             extends,
         });
     }
-    refused(first.unwrap_or(Code::NoVideoStream))
+    refused(first.unwrap_or(if is_cut { Code::Truncated } else { Code::NoVideoStream }))
+}
+
+/// The codec of the first track of pictures, as its sample entry names it.
+pub(super) fn codec_name(moov: &[u8]) -> Option<String> {
+    let traks = children(moov).filter(|(kind, _)| kind == b"trak").take(limits::MAX_STREAMS);
+    let trak = traks.filter_map(|(_, body)| read_trak(body)).find(|trak| trak.is_video)?;
+    let body = child(trak.stbl, *b"stsd").and_then(|body| body.get(8..))?;
+    children(body).next().and_then(|(kind, _)| codec::name(kind))
 }
 
 /// Time scale, length and matrix of the movie: ISO 14496-12, 8.2.2.
@@ -190,9 +225,15 @@ fn read_trak(body: &[u8]) -> Option<Trak<'_>> {
     let (timescale, length) =
         child(mdia, *b"mdhd").and_then(|body| clock(&mut Fields(body))).unwrap_or((1, 0));
     let minf = child(mdia, *b"minf").unwrap_or_default();
+    let tref = child(body, *b"tref").unwrap_or_default();
     Some(Trak {
         id,
         enabled: flags & 1 != 0,
+        is_in_movie: flags & 2 != 0,
+        // ISO 14496-12, 8.3.3: it describes another track, or is its thumbnails or an auxiliary picture.
+        is_auxiliary: [*b"cdsc", *b"thmb", *b"auxl", *b"vdep"]
+            .iter()
+            .any(|kind| child(tref, *kind).is_some()),
         is_video: handler == Some(b"vide"),
         is_audio: handler == Some(b"soun"),
         matrix,
@@ -201,10 +242,7 @@ fn read_trak(body: &[u8]) -> Option<Trak<'_>> {
         length,
         elst: child(body, *b"edts").and_then(|edts| child(edts, *b"elst")),
         stbl: child(minf, *b"stbl").unwrap_or_default(),
-        chapters: child(body, *b"tref")
-            .and_then(|tref| child(tref, *b"chap"))
-            .map(numbers)
-            .unwrap_or_default(),
+        chapters: child(tref, *b"chap").map(numbers).unwrap_or_default(),
         here: child(minf, *b"dinf")
             .and_then(|dinf| child(dinf, *b"dref"))
             .map(references)
@@ -225,12 +263,18 @@ fn references(body: &[u8]) -> Vec<bool> {
         .collect()
 }
 
-/// What became of a track's sample descriptions, and why none can be decoded if so.
-fn descriptions(trak: &Trak<'_>) -> (Vec<Option<u16>>, Vec<Picture>, Code) {
+/// What became of a track's sample descriptions, and why none can be decoded if so. `is_cut` says whether the file ends
+/// within the movie.
+fn descriptions(trak: &Trak<'_>, is_cut: bool) -> (Vec<Option<u16>>, Vec<Picture>, Code) {
     let body = child(trak.stbl, *b"stsd").and_then(|body| body.get(8..)).unwrap_or_default();
     let (mut entries, mut pictures, mut trouble) = (Vec::new(), Vec::<Picture>::new(), None);
-    for (kind, body) in children(body).take(MAX_DESCRIPTIONS) {
+    for (kind, body, is_whole) in marked_children(body).take(MAX_DESCRIPTIONS) {
         let place = match entry::read(kind, body, &trak.here) {
+            // Its codec, or what its decoder is configured with, was to come.
+            Entry::Known(_) | Entry::Unknown if is_cut && !is_whole => {
+                trouble = trouble.or(Some(Code::Truncated));
+                None
+            }
             // One track has one decoder.
             Entry::Known(picture) if pictures.first().is_none_or(|first| first.codec == picture.codec) => {
                 pictures.push(picture);
@@ -253,7 +297,8 @@ fn descriptions(trak: &Trak<'_>) -> (Vec<Option<u16>>, Vec<Picture>, Code) {
         };
         entries.push(place);
     }
-    (entries, pictures, trouble.unwrap_or(Code::UnsupportedCodec))
+    let nothing = if is_cut { Code::Truncated } else { Code::UnsupportedCodec };
+    (entries, pictures, trouble.unwrap_or(nothing))
 }
 
 fn read_extends(mvex: &[u8]) -> Extends {
@@ -281,31 +326,34 @@ mod tests {
     use super::super::boxes::{Kind, write};
     use super::*;
 
-    /// A track in short: its number, whether it is enabled, its handler, its sample entries, and what else it has.
+    /// A track in short: its number, the flags of its header, its handler, its sample entries, and what else it has.
     struct Brief {
-        enabled: bool,
+        /// 1 enabled, 2 in the movie.
+        flags: u32,
         handler: Kind,
         letters: &'static [&'static Kind],
         width: u16,
         chapters: u32,
+        describes: u32,
         elsewhere: bool,
         samples: u32,
     }
 
     const FILM: Brief = Brief {
-        enabled: true,
+        flags: 3,
         handler: *b"vide",
         letters: &[b"avc1"],
         width: 160,
         chapters: 0,
+        describes: 0,
         elsewhere: false,
-        samples: 1,
+        samples: 2,
     };
 
     fn trak(out: &mut Vec<u8>, id: u32, brief: &Brief) {
         write(out, *b"trak", |out| {
             write(out, *b"tkhd", |out| {
-                out.extend(u32::from(brief.enabled).to_be_bytes());
+                out.extend(brief.flags.to_be_bytes());
                 out.extend([0; 8]);
                 out.extend(id.to_be_bytes());
                 out.extend([0; 24]);
@@ -315,11 +363,13 @@ mod tests {
                 }
                 out.extend([0, 160, 0, 0, 0, 90, 0, 0]);
             });
-            if brief.chapters > 0 {
-                write(out, *b"tref", |out| {
-                    write(out, *b"chap", |out| out.extend(brief.chapters.to_be_bytes()));
-                });
-            }
+            write(out, *b"tref", |out| {
+                for (kind, id) in [(*b"chap", brief.chapters), (*b"cdsc", brief.describes)] {
+                    if id > 0 {
+                        write(out, kind, |out| out.extend(id.to_be_bytes()));
+                    }
+                }
+            });
             write(out, *b"mdia", |out| {
                 write(out, *b"mdhd", |out| {
                     out.extend([0; 12]);
@@ -373,7 +423,11 @@ mod tests {
     fn takes_the_first_track_that_can_be_shown() {
         const SOUND: Brief = Brief { handler: *b"soun", letters: &[b"mp4a"], ..FILM };
         const TEXT: Brief = Brief { handler: *b"text", letters: &[b"text"], ..FILM };
-        const OFF: Brief = Brief { enabled: false, ..FILM };
+        const OFF: Brief = Brief { flags: 2, ..FILM };
+        const ALONE: Brief = Brief { flags: 1, ..FILM };
+        const COVER: Brief = Brief { samples: 1, ..FILM };
+        const MOTION_JPEG: Brief = Brief { letters: &[b"jpeg"], ..FILM };
+        const ABOUT: Brief = Brief { describes: 2, ..FILM };
         const STILLS: Brief = Brief { letters: &[b"png "], ..FILM };
         const LOCKED: Brief = Brief { letters: &[b"encv"], ..FILM };
         const LARGE: Brief = Brief { width: 8193, ..FILM };
@@ -385,6 +439,15 @@ mod tests {
             (&[SOUND, TEXT, FILM], Ok(3)),
             (&[OFF, FILM], Ok(2)),
             (&[OFF, SOUND], Ok(1)),
+            (&[OFF, OFF], Ok(1)),
+            (&[ALONE, FILM], Ok(2)),
+            (&[ALONE, COVER], Ok(1)),
+            (&[COVER, FILM], Ok(2)),
+            (&[COVER, OFF], Ok(1)),
+            (&[MOTION_JPEG, SOUND, FILM], Ok(3)),
+            (&[MOTION_JPEG, OFF], Ok(1)),
+            (&[ABOUT, FILM], Ok(2)),
+            (&[ABOUT, OFF], Ok(1)),
             (&[VOID, FILM], Ok(2)),
             (&[VOID, OFF], Ok(2)),
             (&[OFF, VOID, SOUND], Ok(1)),
@@ -400,20 +463,51 @@ mod tests {
             (&[ELSEWHERE], Err(Code::Truncated)),
         ] {
             let bytes = movie(briefs);
-            let found = read(&bytes).map(|movie| movie.chosen.id);
+            let found = read(&bytes, false).map(|movie| movie.chosen.id);
             assert_eq!(found, expected.map_err(Fault::Refused), "{}", briefs.len());
         }
         let many: Vec<_> = (0..=limits::MAX_STREAMS).map(|_| FILM).collect();
-        assert_eq!(read(&movie(&many)).err(), Some(Fault::Refused(Code::TooManyStreams)));
+        assert_eq!(read(&movie(&many), false).err(), Some(Fault::Refused(Code::TooManyStreams)));
         let mut compressed = Vec::new();
         write(&mut compressed, *b"cmov", |_| ());
-        assert!(matches!(read(&compressed), Err(Fault::Foreign(_))));
+        assert!(matches!(read(&compressed, false), Err(Fault::Foreign(_))));
+    }
+
+    #[test]
+    fn a_movie_cut_before_its_video_is_known_is_truncated() {
+        const SOUND: Brief = Brief { handler: *b"soun", letters: &[b"mp4a"], ..FILM };
+        const STILLS: Brief = Brief { letters: &[b"png "], ..FILM };
+        for briefs in [&[SOUND, FILM][..], &[SOUND, STILLS], &[FILM]] {
+            let bytes = movie(briefs);
+            let end = bytes.windows(4).rposition(|word| word == b"stsz").unwrap();
+            for length in 0..end - 4 {
+                let found = read(&bytes[..length], true).map(|movie| movie.pictures.len());
+                // Once its codec is known, it is that which counts.
+                let is_told = length > end - 100;
+                assert!(found == Err(Fault::Refused(Code::Truncated)) || is_told, "{length}: {found:?}");
+            }
+        }
+        let bytes = movie(&[SOUND]);
+        assert_eq!(read(&bytes, false).err(), Some(Fault::Refused(Code::NoVideoStream)));
+        // The movie is whole, as it says itself, but what is in it is not.
+        let short = &bytes[..bytes.len() - 9];
+        assert_eq!(read(short, false).err(), Some(Fault::Refused(Code::Truncated)));
+    }
+
+    #[test]
+    fn names_the_codec_that_cannot_be_decoded() {
+        const VVC: Brief = Brief { letters: &[b"vvc1"], ..FILM };
+        const SOUND: Brief = Brief { handler: *b"soun", letters: &[b"mp4a"], ..FILM };
+        let bytes = movie(&[SOUND, VVC]);
+        assert_eq!(read(&bytes, false).err(), Some(Fault::Refused(Code::UnsupportedCodec)));
+        assert_eq!(codec_name(&bytes).as_deref(), Some("vvc"));
+        assert_eq!(codec_name(&movie(&[SOUND])), None);
     }
 
     #[test]
     fn says_what_a_track_says() {
         let bytes = movie(&[FILM, Brief { handler: *b"soun", letters: &[b"mp4a"], ..FILM }]);
-        let movie = read(&bytes).unwrap();
+        let movie = read(&bytes, false).unwrap();
         assert_eq!(movie.matrix, [0, 0x1_0000, 0, -0x1_0000, 0, 0, 0, 0, 0x4000_0000]);
         assert_eq!((movie.chosen.timescale, movie.chosen.display), (600, [160 << 16, 90 << 16]));
         assert!(movie.has_audio && movie.extends.is_none());
@@ -422,7 +516,7 @@ mod tests {
     #[test]
     fn samples_of_another_codec_have_no_entry() {
         let bytes = movie(&[Brief { letters: &[b"png ", b"avc1", b"jpeg", b"avc3"], ..FILM }]);
-        assert_eq!(read(&bytes).unwrap().entries, [None, Some(0), None, Some(1)]);
+        assert_eq!(read(&bytes, false).unwrap().entries, [None, Some(0), None, Some(1)]);
     }
 
     #[test]
@@ -451,7 +545,7 @@ mod tests {
             if expected.is_none() {
                 trak(&mut bytes, 1, &FILM);
             }
-            assert_eq!(read(&bytes).err(), expected, "{length}");
+            assert_eq!(read(&bytes, false).err(), expected, "{length}");
         }
     }
 }

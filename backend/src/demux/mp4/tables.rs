@@ -1,10 +1,14 @@
 //! Decides where the samples of a track lie and when they are shown, by the tables of `stbl`: ISO 14496-12, 8.6
 //! and 8.7. No table costs more than the bytes it has and the samples that the file has room for.
 
-use super::super::index::{Index, MAX_SAMPLES};
-use super::super::known::Fault;
+use super::super::budget::SAMPLE;
+use super::super::index::{Index, most_samples, too_many_samples};
+use super::super::known::{Fault, Known};
 use super::super::movie::Sample;
 use super::boxes::{Fields, Kind, child, children};
+
+/// How many samples are read between two looks at the budget.
+const BATCH: usize = 1024;
 
 /// A list of runs, each of as many samples as its first number says.
 struct Runs<'a> {
@@ -86,9 +90,26 @@ fn sizes(stbl: &[u8]) -> Option<(Sizes<'_>, usize)> {
     Some((Sizes::Each(fields.0, bits), count.min(fields.0.len().saturating_mul(8) / bits)))
 }
 
-/// Whether the tables of a track name not one sample.
-pub(super) fn is_without_samples(stbl: &[u8]) -> bool {
-    sizes(stbl).is_none_or(|(_, count)| count == 0)
+/// How many samples the tables of a track name.
+pub(super) fn sample_count(stbl: &[u8]) -> usize {
+    sizes(stbl).map_or(0, |(_, count)| count)
+}
+
+/// How long all samples of a track take, in ticks, by its tables alone; none if its last chunk is not in a file of `total`
+/// bytes.
+pub(super) fn ticks(stbl: &[u8], total: u64) -> Option<i64> {
+    let last = Chunks::new(stbl)?.iter().last()?;
+    let (mut left, mut ticks) = (sample_count(stbl) as u64, 0_i64);
+    let mut fields = Fields(child(stbl, *b"stts")?);
+    fields.full()?;
+    let rows = fields.u32()?;
+    for row in rows_of(fields.0, rows, 8).chunks_exact(8) {
+        let mut fields = Fields(row);
+        let (count, delta) = (u64::from(fields.u32()?).min(left), i64::from(fields.u32()?));
+        ticks = ticks.saturating_add(delta.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX)));
+        left -= count;
+    }
+    (last < total).then_some(ticks)
 }
 
 /// Where chunks begin: ISO 14496-12, 8.7.5.
@@ -229,14 +250,21 @@ pub(super) struct Read {
     pub(super) cut: bool,
 }
 
-/// Reads the tables. `entries` says what each sample description became, `total` where the file ends.
+/// Reads the tables. `entries` says what each sample description became.
 ///
 /// # Errors
-/// [`Fault::Foreign`] where there are more samples than are indexed.
-pub(super) fn read(stbl: &[u8], entries: &[Option<u16>], total: u64) -> Result<Read, Fault> {
+/// [`Fault::Foreign`] where there are more samples than are indexed; why there is no budget left.
+pub(super) fn read(stbl: &[u8], entries: &[Option<u16>], known: &Known) -> Result<Read, Fault> {
+    let total = known.total();
     let mut read = Read { index: Index::default(), last: 0, ticks: 0, count: 0, cut: false };
     let parts = (sizes(stbl), Chunks::new(stbl), Layout::new(stbl));
     let (Some((sizes, count)), Some(chunks), Some(mut layout)) = parts else { return Ok(read) };
+    // Of samples of one size no more are read than the file has room for: the others are not there.
+    let count = match &sizes {
+        Sizes::Same(size) => count
+            .min(usize::try_from(total / u64::from(*size).max(1)).unwrap_or(usize::MAX).saturating_add(1)),
+        Sizes::Each(..) => count,
+    };
     let Some(stts) = child(stbl, *b"stts") else { return Ok(read) };
     let (mut deltas, mut shifts) = (Runs::new(Some(stts)), Runs::new(child(stbl, *b"ctts")));
     let mut keys = Keys::new(stbl);
@@ -247,8 +275,11 @@ pub(super) fn read(stbl: &[u8], entries: &[Option<u16>], total: u64) -> Result<R
         let mut offset = start;
         for _ in 0..layout.per_chunk {
             let Some(size) = sizes.get(read.count).filter(|_| read.count < count) else { return Ok(read) };
-            if read.count >= MAX_SAMPLES {
-                return Err(Fault::Foreign("more samples than are indexed"));
+            if read.index.len() >= most_samples(total) {
+                return Err(too_many_samples(total));
+            }
+            if read.count.is_multiple_of(BATCH) {
+                known.budget().spend(BATCH as u64 * SAMPLE)?;
             }
             // A picture is at least one tick long, as ffmpeg has it where a table says less than nothing.
             let (delta, shift) = (i64::from(deltas.next()), i64::from(shifts.next_within().unwrap_or(0)));

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use super::{Digested, Look, chosen, resized, thinned};
+use super::{Digested, Look, are_blank, chosen, resized, thinned};
 use crate::decode::arguments::Care;
 use crate::demux::known::Known;
 use crate::digest::{self, Digest};
@@ -23,6 +23,9 @@ use crate::store::Store;
 
 /// Sources larger than this are decoded one child at a time: each 4K decoder takes a few hundred megabytes.
 const LARGE_PIXELS: u64 = 1920 * 1200;
+/// How often the default pictures are attempted: once more for keyframes that are none, and once for pictures of several
+/// sizes.
+const ATTEMPTS: usize = 3;
 /// How wide the pictures are among which the poster is chosen: enough to tell sharp ones.
 const SIFTED_WIDTH: u32 = 320;
 
@@ -42,6 +45,25 @@ pub(super) struct Candidate {
     /// In the poster's size.
     pub(super) rgb: Bytes,
     pub(super) at_ms: Option<u64>,
+}
+
+/// How an attempt at the default pictures ended.
+enum Attempt {
+    /// With them.
+    Done(Box<Footage>),
+    /// The keyframes are distrusted from now on: once more.
+    Amiss,
+    /// The size is another one from now on: once more.
+    Resized,
+}
+
+/// How a look at the tiles ended.
+enum Seen {
+    Tiles(Sifted, Option<Candidate>),
+    /// What begins a stretch is no keyframe.
+    Amiss,
+    /// Pictures have several sizes, of which this one counts.
+    Sizes(Option<Size>),
 }
 
 /// What is known once the first picture was looked at.
@@ -82,16 +104,21 @@ impl<S: Store> Digested<S> {
     /// # Errors
     /// [`Stop::Foreign`] if this is not the way to read the file; else what ends the job.
     pub async fn footage(&mut self) -> Result<Footage, Stop> {
-        // An index may call pictures keyframes that are none, which only their bytes tell.
-        if let Some(footage) = Box::pin(self.attempt(true)).await? {
-            return Ok(footage);
+        self.doubt_keyframes().await?;
+        // An index may call pictures keyframes that are none, which only their bytes tell, and pictures may have several
+        // sizes. Each is found once.
+        let mut wary = true;
+        for _ in 0..ATTEMPTS {
+            match Box::pin(self.attempt(wary)).await? {
+                Attempt::Done(footage) => return Ok(*footage),
+                Attempt::Amiss => wary = false,
+                Attempt::Resized => {}
+            }
         }
-        let again = Box::pin(self.attempt(false)).await?;
-        again.ok_or_else(|| JobError::internal("a second attempt ended like the first").into())
+        Err(JobError::internal("the last attempt ended like those before").into())
     }
 
-    /// None if this is to be tried again with the keyframes distrusted, which only a wary attempt ends with.
-    async fn attempt(&mut self, wary: bool) -> Result<Option<Footage>, Stop> {
+    async fn attempt(&mut self, wary: bool) -> Result<Attempt, Stop> {
         let Planned { tiles, places, reel, fps } = self.plan().await?;
         // All of it is one round trip. The preview's frames take longest to decode: that begins when those are here.
         let (tile_ranges, reel_ranges) = (digest::ranges(&tiles.shots), digest::ranges(&reel.shots));
@@ -103,25 +130,38 @@ impl<S: Store> Digested<S> {
         {
             delivery.arrive(&mut self.known).await?;
         }
-        if wary && self.begins_amiss(&self.known, &reel) && self.movie.distrust_keyframes() {
-            return Ok(None);
+        if wary && self.begins_amiss(&self.known, &reel) && self.verify_keyframes().await? {
+            return Ok(Attempt::Amiss);
         }
-        let (info, tone_map) = self.probe(reel.shots.first().or(tiles.shots.first())).await?;
+        let first = reel.shots.first().or(tiles.shots.first()).copied();
+        // Where the preview's pictures have several sizes, those of the tiles count before anything is decoded.
+        if self.size_of(&self.known, [&reel]).is_some()
+            && let Some(delivery) = delivery.take()
+        {
+            delivery.arrive(&mut self.known).await?;
+        }
+        self.settle_size(first.as_ref(), self.size_of(&self.known, [&reel, &tiles])).await?;
+        let (info, tone_map) = self.probe(first.as_ref()).await?;
         let scene = Scene::of(info, tone_map);
         let reel_digests = self.mux(&self.known, &reel.shots)?;
-        let mut known = std::mem::replace(&mut self.known, Known::new(self.reader.total()));
+        let emptied = self.known.emptied();
+        let mut known = std::mem::replace(&mut self.known, emptied);
 
         let see_tiles = async {
             if let Some(delivery) = delivery {
                 delivery.arrive(&mut known).await?;
             }
+            let size = self.size_of(&known, [&reel, &tiles]);
             known.keep_only(&tile_ranges);
             if wary && self.begins_amiss(&known, &tiles) {
-                return Ok(None);
+                return Ok(Seen::Amiss);
+            }
+            if self.shown.is_none() && size.is_some() && self.movie.track().crop.is_none() {
+                return Ok(Seen::Sizes(size));
             }
             let sifted = self.sifted(&known, &tiles, &scene, Worth::Needed).await?;
             let best = self.best_of(&known, &tiles, &sifted, &scene).await?;
-            Ok::<_, Stop>(Some((sifted, best)))
+            Ok::<_, Stop>(Seen::Tiles(sifted, best))
         };
         let see_reel = self.reel_frames(reel_digests, &scene);
         let (seen, frames) = if scene.is_large() {
@@ -131,18 +171,74 @@ impl<S: Store> Digested<S> {
             tokio::try_join!(see_tiles, see_reel)?
         };
         self.known = known;
-        let Some((sifted, mut best)) = seen else {
-            self.movie.distrust_keyframes();
-            return Ok(None);
+        let (sifted, mut best) = match seen {
+            Seen::Tiles(sifted, best) => (sifted, best),
+            Seen::Amiss => {
+                self.verify_keyframes().await?;
+                return Ok(Attempt::Amiss);
+            }
+            Seen::Sizes(size) => {
+                self.settle_size(first.as_ref(), size).await?;
+                return Ok(Attempt::Resized);
+            }
         };
         self.known.keep_only(&[]);
         if sifted.is_blank() {
             best = self.searched(best, &scene).await?;
         }
-        let Some(best) = best.or_else(|| first_of(&frames, scene.reel, scene.poster)) else {
-            return Err(JobError::Refused(Code::Truncated).into());
+        let best = self.sound(best.or_else(|| self.first_of(&reel, &frames, &scene)))?;
+        let mut shown = chosen(&reel, &frames, scene.reel);
+        if let Some(frames) = self.around_poster(&shown, &best, fps, &scene).await? {
+            shown = frames;
+        }
+        let reel = (shown, fps);
+        let footage = assemble(&scene, best, reel, (&tiles, &places, &sifted));
+        Ok(Attempt::Done(Box::new(footage)))
+    }
+
+    /// The size of the pictures of these layouts, if they have several, as far as they are known.
+    pub(super) fn size_of<'a>(
+        &self,
+        known: &Known,
+        layouts: impl IntoIterator<Item = &'a Layout>,
+    ) -> Option<Size> {
+        let shots = layouts.into_iter().flat_map(|layout| &layout.shots);
+        digest::main_size(self.movie.track(), known, shots)
+    }
+
+    /// A preview of the moment of the poster, where that shows something and all other snippets nothing.
+    pub(super) async fn around_poster(
+        &mut self,
+        frames: &[Bytes],
+        best: &Candidate,
+        fps: f64,
+        scene: &Scene,
+    ) -> Result<Option<Vec<Bytes>>, Stop> {
+        let Some(at_ms) = best.at_ms.filter(|_| !best.score.blank && are_blank(frames, scene.reel)) else {
+            return Ok(None);
         };
-        Ok(Some(assemble(&scene, best, (&reel, &frames, fps), (&tiles, &places, &sifted))))
+        let stretch = plan::snippet(self.movie.track(), at_ms, fps);
+        let layout = self.layout(&[stretch]).await?;
+        self.fetch(&layout).await?;
+        let digests = self.mux(&self.known, &layout.shots)?;
+        let care = Care::glance(&scene.info, scene.reel, false);
+        let look = self.see(scene.look(scene.reel, care, self.studio.extra()), digests).await;
+        let found = outcome::of_a_look(look)?.unwrap_or_default();
+        let found = chosen(&layout, &found, scene.reel);
+        Ok((!are_blank(&found, scene.reel)).then_some(found))
+    }
+
+    /// A poster that shows pixels of the file.
+    pub(super) fn sound(&self, best: Option<Candidate>) -> Result<Candidate, Stop> {
+        let best = best.filter(|best| !self.studio.is_concealed(&best.rgb));
+        best.ok_or(Stop::Job(JobError::Refused(Code::Truncated)))
+    }
+
+    /// The preview's first frame as the poster, where no tile could be decoded.
+    pub(super) fn first_of(&self, reel: &Layout, frames: &[Bytes], scene: &Scene) -> Option<Candidate> {
+        let rgb = resized(frames.first()?, scene.reel, scene.poster);
+        let score = score::score(&rgb, scene.poster.width);
+        Some(Candidate { score, rgb, at_ms: self.shown_ms(0, reel) })
     }
 
     /// The frames of the preview's digests.
@@ -224,18 +320,17 @@ impl<S: Store> Digested<S> {
     /// When the picture of a slot is shown, in milliseconds.
     fn shown_ms(&self, slot: u32, layout: &Layout) -> Option<u64> {
         let pick = layout.picks.iter().flatten().find(|pick| pick.slot == slot)?;
-        Some(plan::millis(self.movie.track(), pick.pts))
+        Some(plan::moment_ms(self.movie.track(), pick.pts))
     }
 }
 
 fn assemble(
     scene: &Scene,
     best: Candidate,
-    (reel, frames, fps): (&Layout, &[Bytes], f64),
+    (frames, fps): (Vec<Bytes>, f64),
     (tiles, places, sifted): (&Layout, &[(usize, usize)], &Sifted),
 ) -> Footage {
     let small = |size: Size| resized(&best.rgb, scene.poster, size);
-    let frames = chosen(reel, frames, scene.reel);
     let frames = if frames.is_empty() { vec![small(scene.reel)] } else { frames };
     let board = board_frames(tiles, places, sifted, &small(scene.tile));
     Footage {
@@ -266,10 +361,4 @@ pub(super) fn board_frames(
             frame
         })
         .collect()
-}
-
-/// The preview's first frame as the poster, where no tile could be decoded.
-pub(super) fn first_of(frames: &[Bytes], from: Size, to: Size) -> Option<Candidate> {
-    let rgb = resized(frames.first()?, from, to);
-    Some(Candidate { score: score::score(&rgb, to.width), rgb, at_ms: None })
 }

@@ -2,10 +2,10 @@
 //! each its part, to the same frames as a job that does all of it.
 
 use bytes::Bytes;
-use glimpse_contract::{Code, Kind};
+use glimpse_contract::Kind;
 
-use super::defaults::{Candidate, Planned, Scene, board_frames, first_of};
-use super::{Digested, chosen, resized};
+use super::defaults::{Candidate, Planned, Scene, board_frames};
+use super::{Digested, are_blank, chosen, resized};
 use crate::digest;
 use crate::error::JobError;
 use crate::footage::sift::Sifted;
@@ -22,17 +22,19 @@ impl<S: Store> Digested<S> {
     /// # Errors
     /// [`Stop::Foreign`] if this is not the way to read the file; else what ends the job.
     pub async fn survey(&mut self) -> Result<(MediaInfo, bool), Stop> {
+        let few = self.doubt_keyframes().await?;
         let mut planned = self.plan().await?;
         self.fetch_all(&planned).await?;
-        let mut amiss = self.begins_amiss(&self.known, &planned.reel) && self.movie.distrust_keyframes();
-        if !amiss && self.begins_amiss(&self.known, &planned.tiles) {
-            self.movie.distrust_keyframes();
-            amiss = true;
-        }
-        if amiss {
+        let wrong =
+            self.begins_amiss(&self.known, &planned.reel) || self.begins_amiss(&self.known, &planned.tiles);
+        let wrong = wrong && self.verify_keyframes().await?;
+        let amiss = few || wrong;
+        if wrong {
             planned = self.plan().await?;
             self.fetch_all(&planned).await?;
         }
+        let size = self.size_of(&self.known, [&planned.reel, &planned.tiles]);
+        self.settle_size(first(&planned).as_ref(), size).await?;
         let (info, _) = self.probe(first(&planned).as_ref()).await?;
         // What cannot be put into a digest is seen by another way, and that by all parts.
         self.mux(&self.known, &planned.reel.shots)?;
@@ -46,7 +48,7 @@ impl<S: Store> Digested<S> {
     /// As [`Digested::footage`].
     pub async fn part(&mut self, kind: Kind, amiss: bool) -> Result<(MediaInfo, Part), Stop> {
         if amiss {
-            self.movie.distrust_keyframes();
+            self.verify_keyframes().await?;
         }
         let planned = self.plan().await?;
         let mut ranges = match kind {
@@ -90,12 +92,11 @@ impl<S: Store> Digested<S> {
         if sifted.is_blank() {
             best = self.searched(best, scene).await?;
         }
-        if let Some(best) = best {
-            return Ok(best);
+        if best.is_some() {
+            return self.sound(best);
         }
         let frames = self.moments(&planned.reel, scene).await?;
-        let best = first_of(&frames, scene.reel, scene.poster);
-        best.ok_or(Stop::Job(JobError::Refused(Code::Truncated)))
+        self.sound(self.first_of(&planned.reel, &frames, scene))
     }
 
     /// The preview's frames, fetched and decoded.
@@ -108,11 +109,16 @@ impl<S: Store> Digested<S> {
     async fn reel(&mut self, planned: &Planned, scene: &Scene) -> Result<Reel, Stop> {
         let frames = self.moments(&planned.reel, scene).await?;
         let mut frames = chosen(&planned.reel, &frames, scene.reel);
-        if frames.is_empty() {
+        if are_blank(&frames, scene.reel) {
             self.fetch(&planned.tiles).await?;
             let sifted = self.tiles_of(&planned.tiles, scene).await?;
             let best = self.poster_of(planned, &sifted, scene).await?;
-            frames.push(resized(&best.rgb, scene.poster, scene.reel));
+            if let Some(around) = self.around_poster(&frames, &best, planned.fps, scene).await? {
+                frames = around;
+            }
+            if frames.is_empty() {
+                frames.push(resized(&best.rgb, scene.poster, scene.reel));
+            }
         }
         Ok(Reel { frames, size: scene.reel, fps: planned.fps })
     }

@@ -25,8 +25,6 @@ const WHOLE_MS: u64 = 30_000;
 const SEARCHED_BYTES: u64 = 256 * 1024 * 1024;
 /// A source up to this length is passed over although it may have an index.
 const INDEXED_BYTES: u64 = 64 * 1024 * 1024;
-/// What one look reads at the most where there is an index, itself read along.
-const LOOK_BYTES: u64 = 24 * 1024 * 1024;
 
 /// How the pictures are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +33,7 @@ enum Way {
     Sweep,
     /// By seeks.
     Seeks,
-    /// As a look near the end shows: by seeks if it reads little.
+    /// By seeks, which a look near the end has shown to be cheap (`pass`).
     Tried,
 }
 
@@ -87,7 +85,7 @@ pub(super) async fn tiles(source: &Relayed, poster: Option<&Frame>) -> Result<Ti
 
 /// All of a short source is decoded; what time does not allow is looked at by keyframes.
 async fn short(source: &Relayed, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
-    let mut frames = pass(source, count, size, Seek::Start, source.extra()).await?;
+    let mut frames = pass(source, count, size, Seek::Middles, source.extra()).await?;
     // The last pictures may be missing of any source.
     if frames.len() * 8 < count * 7 && way(source.container, source.relay.total()) == Way::Sweep {
         let keyframes = pass(source, count, size, Seek::All, source.extra()).await?;
@@ -97,23 +95,14 @@ async fn short(source: &Relayed, count: usize, size: Size) -> Result<Vec<Bytes>,
 }
 
 async fn long(source: &Relayed, count: usize, size: Size) -> Result<Vec<Bytes>, JobError> {
-    let by_seeks = match way(source.container, source.relay.total()) {
-        Way::Sweep => false,
-        Way::Seeks => true,
-        Way::Tried => {
-            let before = source.counts().bytes;
-            let last = seeks(source, count - 1..count, count, size).await?;
-            last.iter().any(|frame| !frame.is_empty()) && source.counts().bytes - before <= LOOK_BYTES
-        }
-    };
-    if by_seeks {
+    if way(source.container, source.relay.total()) != Way::Sweep {
         return seeks(source, 0..count, count, size).await;
     }
     let mut frames = pass(source, count, size, Seek::All, source.studio.sweep()).await?;
     // Keyframes far apart: many tiles are the same. What lies between is decoded where that is cheap.
     let distinct = 1 + frames.windows(2).filter(|pair| pair[0] != pair[1]).count();
     if distinct * 2 < count && is_cheap(source) {
-        let exact = pass(source, count, size, Seek::Start, source.extra()).await?;
+        let exact = pass(source, count, size, Seek::Middles, source.extra()).await?;
         if exact.len() > distinct {
             let rest = frames.split_off(frames.len().min(exact.len()));
             frames = exact.into_iter().chain(rest).collect();
@@ -122,7 +111,7 @@ async fn long(source: &Relayed, count: usize, size: Size) -> Result<Vec<Bytes>, 
     Ok(frames)
 }
 
-fn is_cheap(source: &Relayed) -> bool {
+pub(super) fn is_cheap(source: &Relayed) -> bool {
     let info = &source.info;
     let pixels = u64::from(info.coded.width) * u64::from(info.coded.height);
     let fps = if info.fps > 0.0 { info.fps } else { 30.0 };
@@ -130,7 +119,7 @@ fn is_cheap(source: &Relayed) -> bool {
 }
 
 /// The picture of each tile out of one pass, as far as it comes: that of its middle, or the keyframe before it.
-async fn pass(
+pub(super) async fn pass(
     source: &Relayed,
     count: usize,
     size: Size,

@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use crate::decode::arguments;
+use super::clock::Piece;
+use crate::decode::arguments::{self, Input};
 use crate::demux::flv::tag;
 use crate::demux::sniff::Container;
 use crate::error::JobError;
@@ -20,6 +21,10 @@ use crate::relay::Relay;
 const TAIL_BYTES: [u64; 2] = [256 * 1024, 4 * 1024 * 1024];
 /// A source up to this length is read as a whole for its packets to be counted.
 const COUNTED_BYTES: u64 = 1024 * 1024 * 1024;
+/// A joined stream up to this length, which the relay keeps, and of so many films is read again for its pictures to be
+/// counted.
+const RECOUNTED_BYTES: u64 = 64 * 1024 * 1024;
+const RECOUNTED_PIECES: usize = 20;
 /// A start up to this is what muxers leave for reordering, in milliseconds.
 const EARLY_MS: u64 = 2_000;
 
@@ -104,11 +109,38 @@ pub(super) async fn measure(
 }
 
 /// The length of what is told so long and found so long.
-fn settled(told: u64, found: Option<u64>) -> Result<u64, Code> {
+pub(super) fn settled(told: u64, found: Option<u64>) -> Result<u64, Code> {
     // Whoever jumps in its times to where no video is let through is not believed.
     let found = found.filter(|found| (1..=limits::MAX_DURATION_MS).contains(found));
     let length = found.filter(|found| !about(*found, told)).unwrap_or(told);
     if length > limits::MAX_DURATION_MS { Err(Code::TooLong) } else { Ok(length) }
+}
+
+/// How long each of these films is in which not every picture tells its time, and when it begins, as far as that can be
+/// counted.
+///
+/// # Errors
+/// What ends the job.
+pub(super) async fn recount(
+    studio: &Studio,
+    relay: &Relay,
+    info: &MediaInfo,
+    pieces: &mut [Piece],
+) -> Result<(), JobError> {
+    if relay.total() > RECOUNTED_BYTES || pieces.len() > RECOUNTED_PIECES {
+        return Ok(());
+    }
+    let mut start_ms = 0;
+    for piece in pieces {
+        let url = relay.url_of(&piece.bytes);
+        let words = arguments::count_packets(Input::Relay(Container::Mpeg, &url), info.stream);
+        let report = ask(studio, Feed::Relay(relay, Container::Mpeg), &words).await?;
+        let counted = report.and_then(|report| probe::count(&report)).map(|count| lasting(count, info.fps));
+        piece.start_ms = start_ms;
+        piece.length_ms = counted.filter(|length| *length > 0).unwrap_or(piece.length_ms);
+        start_ms += piece.length_ms;
+    }
+    Ok(())
 }
 
 async fn last_tag(relay: &Relay, info: &MediaInfo) -> Result<Option<u64>, JobError> {
@@ -131,7 +163,11 @@ async fn last_tag(relay: &Relay, info: &MediaInfo) -> Result<Option<u64>, JobErr
 }
 
 /// What ffprobe says, if it ends in time and well.
-async fn ask(studio: &Studio, feed: Feed<'_>, words: &[String]) -> Result<Option<Bytes>, JobError> {
+pub(super) async fn ask(
+    studio: &Studio,
+    feed: Feed<'_>,
+    words: &[String],
+) -> Result<Option<Bytes>, JobError> {
     Ok(outcome::of_a_look(studio.report(feed, words, studio.sweep()).await)?.ok())
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn choose_in(source: &Relayed, size: Size) -> Result<Frame, Job
         if best.is_blank() {
             // One keyframe for the whole of it, or a long black beginning: look at those very moments.
             let extra = source.extra();
-            let exact = PLACES_PERCENT.map(|percent| frames(Seek::Exact(at(percent)), false, None, 1));
+            let exact = PLACES_PERCENT.map(|percent| frames(source.exact(at(percent)), false, None, 1));
             look(source, &exact, extra, &mut best).await?;
             if best.is_blank() && info.duration_ms <= SEARCHED_MS {
                 let fps = f64::from(SEARCH_FRAMES) * 1000.0 / info.duration_ms as f64;
@@ -67,6 +67,7 @@ pub(super) async fn choose_in(source: &Relayed, size: Size) -> Result<Frame, Job
         look(source, &first, Worth::Needed, &mut best).await?;
     }
     match best.frame {
+        Some((_, rgb)) if source.studio.is_concealed(&rgb) => Err(JobError::Refused(Code::Truncated)),
         Some((_, rgb)) => Ok(Frame { rgb, size }),
         None => Err(JobError::Refused(best.refusal.unwrap_or(Code::Truncated))),
     }

@@ -91,7 +91,7 @@ async fn snippets(
         }
         let mut exact = Vec::new();
         if !slow {
-            let moment = frames(Seek::Exact(beginnings[place]));
+            let moment = frames(source.exact(beginnings[place]));
             let look = outcome::of_a_look(source.decode(&moment, extra).await)?;
             slow = look == Err(Code::TimedOut);
             exact = look.unwrap_or_default();

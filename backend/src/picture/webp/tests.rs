@@ -80,6 +80,53 @@ fn a_film_comes_back_in_its_time() {
     }
 }
 
+/// Blocks that stay beside blocks that are drawn: what is drawn next to them is as near to the film as what is drawn
+/// elsewhere, and what stays is not touched.
+#[test]
+fn block_edges_are_as_good_as_the_rest() {
+    const SIDE: usize = 16;
+    let size = Size { width: 320, height: 176 };
+    let (width, height) = (size.width as usize, size.height as usize);
+    let texture = |x: f64, y: f64| 120.0 + 60.0 * (x / 11.0).sin() + 50.0 * (y / 7.0 + x / 23.0).cos();
+    let frames: Vec<Vec<u8>> = (0..12)
+        .map(|time| {
+            let shift = f64::from(time) * 3.0;
+            let pixels = (0..width * height).flat_map(|at| {
+                let (x, y) = ((at % width) as f64, (at / width) as f64);
+                // Bright and dark spots that move over a ground that stays.
+                let spot = ((x - 40.0 - 2.0 * shift) / 60.0).floor() as i32 + (y / 50.0).floor() as i32;
+                let inside = (x - 2.0 * shift).rem_euclid(80.0) < 34.0 && y.rem_euclid(60.0) < 38.0;
+                let level = if inside {
+                    texture(2.0 * x - shift, y) * 0.5 + f64::from(spot & 1) * 110.0
+                } else {
+                    texture(x, y)
+                };
+                [level, 0.8 * level + 20.0, 0.6 * level + 60.0].map(|channel| channel.clamp(0.0, 255.0) as u8)
+            });
+            pixels.collect()
+        })
+        .collect();
+    let bytes = animation(&frames, size, 12.0, FINE).unwrap();
+    let (shown, _) = play(&bytes);
+    let (mut edges, mut inner) = ((0_u64, 0_u64), (0_u64, 0_u64));
+    for (shown, frame) in shown.iter().zip(&frames).skip(1) {
+        for (at, (one, other)) in shown.chunks_exact(3).zip(frame.chunks_exact(3)).enumerate() {
+            let (x, y) = (at % width % SIDE, at / width % SIDE);
+            let off: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+            let is_edge = matches!(x, 0 | 15) || matches!(y, 0 | 15);
+            let sum = if is_edge { &mut edges } else { &mut inner };
+            *sum = (sum.0 + off, sum.1 + 3);
+        }
+    }
+    let mean = |(sum, count): (u64, u64)| sum as f64 / count as f64;
+    let (edges, inner) = (mean(edges), mean(inner));
+    assert!(
+        edges < inner * 1.35 + 0.3,
+        "{edges:.2} at the edges, {inner:.2} elsewhere, {} bytes",
+        bytes.len()
+    );
+}
+
 #[test]
 fn what_does_not_change_is_stored_once() {
     let frames = vec![scene(SIZE, 1, false).remove(0); 30];

@@ -28,7 +28,15 @@ fn group(time: u8, flags: u8, data: &[u8], more: &[u8]) -> Vec<u8> {
 }
 
 fn reader(end: usize) -> Reader {
-    Reader { track: 1, codec: None, clock: Clock::new(0), frame_ticks: 40, end: end as u64 }
+    Reader {
+        track: 1,
+        codec: None,
+        nal_length: 4,
+        verifies: false,
+        clock: Clock::new(0),
+        frame_ticks: 40,
+        end: end as u64,
+    }
 }
 
 /// Time, keyness and bytes of every frame, and how the walk ended.

@@ -1,0 +1,65 @@
+//! What decoders put in the place of pixels that they have not got is no poster; a film that is as gray is one.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use glimpse_backend::job::Done;
+use glimpse_contract::Code;
+use support::{Scene, make};
+
+/// Zeros in the place of what follows the slice header of each IDR picture.
+fn damaged(mut film: Vec<u8>) -> Vec<u8> {
+    const HEADER: usize = 12;
+    let starts: Vec<usize> = film
+        .windows(5)
+        .enumerate()
+        .filter(|(_, bytes)| bytes[0] == 0 && bytes[4] & 0x1f == 5 && bytes[4] & 0x60 != 0)
+        .filter(|(at, bytes)| {
+            let length = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
+            // Behind a length as in MP4, or a start code.
+            bytes[..4] == [0, 0, 0, 1] || (length > 1000 && at + 4 + length <= film.len())
+        })
+        .map(|(at, _)| at)
+        .collect();
+    assert!(starts.len() > 10, "{} pictures", starts.len());
+    for (place, start) in starts.iter().enumerate() {
+        let is_length = film[start + 3] != 1 || film[start + 2] != 0;
+        let end = if is_length {
+            start + 4 + u32::from_be_bytes(film[*start..start + 4].try_into().unwrap()) as usize
+        } else {
+            // Up to what follows the picture, with its own start code and the chunk's header before it.
+            starts.get(place + 1).map_or(start + HEADER + 40, |next| next - 200)
+        };
+        if start + 4 + HEADER < end {
+            film[start + 4 + HEADER..end].fill(0);
+        }
+    }
+    film
+}
+
+#[tokio::test]
+async fn a_film_without_one_decoded_pixel_is_truncated() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, container) in [("film.mp4", "-movflags +faststart"), ("film.flv", ""), ("film.mkv", "")] {
+        let arguments =
+            format!("-f lavfi -i testsrc2=s=320x180:r=5:d=8 -c:v libx264 -pix_fmt yuv420p -g 1 {container}");
+        let whole = make(folder.path(), name, &arguments);
+        assert_eq!(Scene::new(whole.clone()).run().await.result, Ok(Done::Ready), "{name}");
+        let scene = Scene::new(damaged(whole));
+        assert_eq!(scene.run().await.result, Ok(Done::Rejected(Code::Truncated)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_film_that_is_gray_has_a_poster() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, color, codec) in [
+        ("gray.mp4", "0x828282", "-c:v libx264 -pix_fmt yuv420p"),
+        ("gray.avi", "0x828282", "-c:v mpeg4 -q:v 2"),
+        ("green.mp4", "0x008700", "-c:v libx264 -pix_fmt yuv420p"),
+    ] {
+        let film = make(folder.path(), name, &format!("-f lavfi -i color={color}:s=320x180:r=5:d=8 {codec}"));
+        assert_eq!(Scene::new(film).run().await.result, Ok(Done::Ready), "{name}");
+    }
+}

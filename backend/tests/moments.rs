@@ -1,0 +1,117 @@
+//! A moment that is stored finds its picture again: the poster of the manifest, a chosen poster, a clip, whatever the
+//! rate and the ticks of the film. Neighboring pictures are each other's negative, so that a picture too early shows.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use glimpse_backend::camera::{Lens, Rental};
+use glimpse_backend::job::Done;
+use glimpse_backend::render::{Camera as _, Cameras as _};
+use glimpse_backend::size::Size;
+use glimpse_backend::store::memory::Memory;
+use glimpse_contract::Manifest;
+use support::{Scene, make};
+use tokio::time::Instant;
+
+/// Mean difference of a channel up to which two pictures count as the same; negatives are a hundred apart.
+const SAME: f64 = 12.0;
+
+fn distance(one: &[u8], other: &[u8]) -> f64 {
+    assert_eq!(one.len(), other.len());
+    let sum: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+    sum as f64 / one.len().max(1) as f64
+}
+
+async fn camera(scene: &Scene, manifest: &Manifest) -> Lens<Memory> {
+    let cameras = Rental {
+        store: Arc::clone(&scene.workshop.store),
+        tools: scene.workshop.tools.clone(),
+        random: || [3; 16],
+        patience: scene.workshop.patience,
+    };
+    cameras.open(manifest, Instant::now() + Duration::from_mins(2)).await.unwrap()
+}
+
+/// What is wrong with the stills of a film's poster.
+async fn wrong(name: &str, bytes: Vec<u8>) -> Vec<String> {
+    let scene = Scene::new(bytes);
+    assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+    let manifest = scene.manifest().unwrap();
+    let size = Size { width: manifest.source.width, height: manifest.source.height }.fitted(320);
+    let folder = tempfile::tempdir().unwrap();
+    let poster = support::pixels_in(folder.path(), &scene.output("thumbnail.jpg"), size);
+    let ms = manifest.poster_ms.unwrap();
+    let mut wrong = Vec::new();
+    let mut check = |what: &str, frame: &[u8]| {
+        let off = distance(frame, &poster);
+        if off > SAME {
+            wrong.push(format!("{name}: {what} at {ms} ms is off by {off:.1}"));
+        }
+    };
+    check("a smaller poster", &camera(&scene, &manifest).await.still(None, size).await.unwrap().0);
+    check("the chosen poster", &camera(&scene, &manifest).await.still(Some(ms), size).await.unwrap().0);
+    let span = Some((ms, ms + 250));
+    check("a clip", &camera(&scene, &manifest).await.moving(span, size, 30.0).await.unwrap().0[0]);
+    wrong
+}
+
+#[tokio::test]
+async fn a_poster_is_the_same_picture_in_every_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = Vec::new();
+    for rate in ["24000/1001", "24", "30000/1001", "30", "60000/1001"] {
+        for (name, codec) in [
+            ("film.mp4", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 24"),
+            ("ticks.mov", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 7 -video_track_timescale 600"),
+            ("film.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M -g 24"),
+        ] {
+            let source =
+                format!("-f lavfi -i testsrc2=s=320x180:r={rate}:d=4 -vf negate=enable='mod(n\\,2)' {codec}");
+            found.extend(wrong(&format!("{name} at {rate}"), make(folder.path(), name, &source)).await);
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// With a cut at the poster, the picture before it is black.
+#[tokio::test]
+async fn a_poster_behind_a_cut_is_not_the_picture_before() {
+    let Some(folder) = support::media() else { return };
+    let bytes = std::fs::read(folder.join("bugs/scenes.mp4")).unwrap();
+    let found = wrong("scenes.mp4", bytes).await;
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// A film that is black but for a second: the preview shows that second, as the poster does, in every size.
+#[tokio::test]
+async fn a_preview_shows_what_the_poster_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    // Between two keyframes, and where no snippet is.
+    let made = make(
+        folder.path(),
+        "flash.mp4",
+        "-f lavfi -i testsrc2=s=320x180:r=10:d=40 -vf drawbox=t=fill:c=black:enable='not(between(t\\,12.3\\,13.5))' \
+         -c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 200",
+    );
+    let mut films = vec![("made", made)];
+    if let Some(folder) = support::media() {
+        films.push(("flash.mp4", std::fs::read(folder.join("bugs/flash.mp4")).unwrap()));
+    }
+    for (name, bytes) in films {
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let manifest = scene.manifest().unwrap();
+        let size = Size { width: manifest.source.width, height: manifest.source.height }.fitted(320);
+        let is_lit = |frame: &[u8]| !glimpse_backend::picture::score::score(frame, size.width).blank;
+        let poster = support::pixels_in(folder.path(), &scene.output("thumbnail.jpg"), size);
+        assert!(is_lit(&poster), "{name}: the poster");
+        let preview = support::pixels_in(folder.path(), &scene.output("animated.gif"), size);
+        assert!(is_lit(&preview), "{name}: the preview");
+        let (frames, _) = camera(&scene, &manifest).await.moving(None, size, 10.0).await.unwrap();
+        assert!(frames.iter().any(|frame| is_lit(frame)), "{name}: a preview on demand");
+    }
+}

@@ -1,0 +1,329 @@
+//! A track whose pictures have several sizes: every picture is the one of its moment, in the shape that it has, and the
+//! film is as large as its largest pictures. The upper half of each picture is as bright as its half second is late.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use glimpse_backend::camera::Rental;
+use glimpse_backend::job::Done;
+use glimpse_backend::render::{Camera as _, Cameras as _};
+use glimpse_backend::size::Size;
+use support::{Scene, make, reference};
+use tokio::time::Instant;
+
+/// How much brighter each half second is, of 219 levels.
+const STEP: u32 = 5;
+/// How far a brightness may be off.
+const NEAR: f64 = 4.0;
+
+/// A part of a film of this size, ten pictures a second, a keyframe every half second, that begins at a second.
+fn part(size: &str, begin: u32, seconds: u32) -> String {
+    format!(
+        "-f lavfi -i color=black:s={size}:r=10:d={seconds} \
+         -vf geq=lum='if(lt(Y\\,H/2)\\,20+{STEP}*floor((T+{begin})*2+0.01)\\,40+150*X/W)':cb=128:cr=128 -g 5"
+    )
+}
+
+/// The brightness of a half second as `rgb24` has it.
+fn level(half_seconds: u32) -> f64 {
+    f64::from(4 + STEP * half_seconds) * 255.0 / 219.0
+}
+
+/// How bright the middle of the upper half is, where pictures of every shape have something.
+fn seen(frame: &[u8], size: Size) -> f64 {
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut sum = 0;
+    let mut count = 0_u32;
+    for y in height * 30 / 100..height * 42 / 100 {
+        for x in width * 45 / 100..width * 55 / 100 {
+            sum += u64::from(frame[(y * width + x) * 3 + 1]);
+            count += 1;
+        }
+    }
+    sum as f64 / f64::from(count.max(1))
+}
+
+/// IVF files of one codec, one after the other.
+fn joined(parts: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = parts[0][..32].to_vec();
+    out[16..24].copy_from_slice(&[10, 0, 0, 0, 1, 0, 0, 0]);
+    let mut number = 0_u64;
+    for part in parts {
+        let mut at = 32;
+        while at + 12 <= part.len() {
+            let length = u32::from_le_bytes(part[at..at + 4].try_into().unwrap()) as usize;
+            out.extend(&part[at..at + 4]);
+            out.extend(number.to_le_bytes());
+            out.extend(&part[at + 12..at + 12 + length]);
+            number += 1;
+            at += 12 + length;
+        }
+    }
+    out
+}
+
+/// A film whose parts have these sizes, four seconds each.
+fn film(folder: &Path, codec: &str, sizes: &[&str]) -> Vec<u8> {
+    let (arguments, kind, container) = match codec {
+        "vp8" => ("-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M", "ivf", "webm"),
+        "vp9" => ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 2M", "ivf", "webm"),
+        "av1" => ("-c:v libaom-av1 -cpu-used 8 -usage realtime -b:v 2M", "ivf", "mp4"),
+        "h264.mkv" => ("-c:v libx264 -preset ultrafast -bf 0 -pix_fmt yuv420p", "h264", "mkv"),
+        "h264.mp4" => ("-c:v libx264 -preset ultrafast -bf 0 -pix_fmt yuv420p", "h264", "mp4"),
+        "h264.ts" => ("-c:v libx264 -preset ultrafast -bf 0 -pix_fmt yuv420p", "h264", "ts"),
+        "hevc" => (
+            "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -x265-params log-level=none:bframes=0:repeat-headers=1",
+            "hevc",
+            "mp4",
+        ),
+        "mjpeg" => ("-c:v mjpeg -q:v 3 -pix_fmt yuvj420p", "mjpeg", "mov"),
+        other => panic!("{other}"),
+    };
+    let parts: Vec<Vec<u8>> = (0..)
+        .zip(sizes)
+        .map(|(place, size)| {
+            make(folder, &format!("part{place}.{kind}"), &format!("{} {arguments}", part(size, place * 4, 4)))
+        })
+        .collect();
+    let bytes = if kind == "ivf" { joined(&parts) } else { parts.concat() };
+    let whole = format!("whole.{kind}");
+    std::fs::write(folder.join(&whole), bytes).unwrap();
+    let rate = if kind == "ivf" { "" } else { "-framerate 10" };
+    make(folder, &format!("film.{container}"), &format!("{rate} -i {} -c copy", folder.join(whole).display()))
+}
+
+/// All frames of an animation as `rgb24` of this size.
+fn frames_of(folder: &Path, name: &str, bytes: &[u8], size: Size) -> Vec<Vec<u8>> {
+    let file = folder.join(name);
+    std::fs::write(&file, bytes).unwrap();
+    let output = Command::new(reference("ffmpeg"))
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(&file)
+        .args(["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    output.stdout.chunks_exact(size.frame_bytes()).map(<[u8]>::to_vec).collect()
+}
+
+/// What is wrong with the pictures of a film of such parts, which is to be shown in `main`.
+async fn wrong(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<String> {
+    let scene = Scene::new(bytes);
+    assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+    let manifest = scene.manifest().unwrap();
+    let shown = Size { width: manifest.source.width, height: manifest.source.height };
+    let mut wrong = Vec::new();
+    if shown != main {
+        return vec![format!("{name} is {shown:?}")];
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (columns, rows) = (5, 10);
+    let tile = glimpse_backend::picture::storyboard::tile_size(shown.fitted(640));
+    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
+    let pixels = support::pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+    for place in 0..columns * rows {
+        let (left, top) = (place % columns * tile.width, place / columns * tile.height);
+        let line = |y: u32| {
+            let at = ((top + y) * sheet.width + left) as usize * 3;
+            &pixels[at..at + tile.width as usize * 3]
+        };
+        let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
+        let half_seconds = (2 * place + 1) * seconds * 2 / 100;
+        let off = (seen(&shown, tile) - level(half_seconds)).abs();
+        // A keyframe near the moment does as well.
+        let near = (seen(&shown, tile) - level(half_seconds.saturating_sub(1))).abs();
+        if off.min(near) > NEAR {
+            wrong.push(format!(
+                "{name}: tile {place} is {:.0}, not {:.0}",
+                seen(&shown, tile),
+                level(half_seconds)
+            ));
+        }
+    }
+    let reel = shown.fitted(320);
+    let frames = frames_of(folder.path(), "reel.gif", &scene.output("animated.gif"), reel);
+    let times: std::collections::BTreeSet<u32> =
+        frames.iter().map(|frame| (seen(frame, reel) / level(1) * 2.0).round() as u32).collect();
+    if times.len() < 8 {
+        wrong.push(format!("{name}: the preview shows {} moments", times.len()));
+    }
+    let cameras = Rental {
+        store: Arc::clone(&scene.workshop.store),
+        tools: scene.workshop.tools.clone(),
+        random: || [3; 16],
+        patience: scene.workshop.patience,
+    };
+    let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
+    let size = shown.fitted(200);
+    for half_seconds in (0..seconds * 2).step_by(3) {
+        let ms = u64::from(half_seconds) * 500 + 250;
+        let (frame, _) = camera.still(Some(ms), size).await.unwrap();
+        if (seen(&frame, size) - level(half_seconds)).abs() > NEAR {
+            wrong.push(format!(
+                "{name}: at {ms} ms is {:.0}, not {:.0}",
+                seen(&frame, size),
+                level(half_seconds)
+            ));
+        }
+    }
+    if let Some(ms) = manifest.poster_ms {
+        let poster = support::pixels_in(folder.path(), &scene.output("thumbnail.jpg"), size);
+        let off = (seen(&poster, size) - level((ms / 500) as u32)).abs();
+        if off > NEAR {
+            wrong.push(format!("{name}: the poster is not of {ms} ms"));
+        }
+    }
+    wrong
+}
+
+#[tokio::test]
+async fn pictures_of_several_sizes_are_those_of_their_moments() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = Vec::new();
+    for codec in ["vp8", "vp9", "av1", "h264.mkv", "h264.mp4", "hevc", "mjpeg"] {
+        let bytes = film(folder.path(), codec, &["160x90", "640x360", "320x180"]);
+        found.extend(wrong(codec, bytes, 12, Size { width: 640, height: 360 }).await);
+    }
+    // ffmpeg reads it by itself: it is as large as its first picture.
+    let bytes = film(folder.path(), "h264.ts", &["640x360", "160x90", "320x180"]);
+    found.extend(wrong("h264.ts", bytes, 12, Size { width: 640, height: 360 }).await);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// A phone that is turned while it records.
+#[tokio::test]
+async fn pictures_of_another_shape_get_black_edges() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = Vec::new();
+    for (codec, sizes, main) in [
+        ("vp8", ["320x180", "160x288"], Size { width: 320, height: 180 }),
+        ("h264.mkv", ["180x320", "640x360"], Size { width: 640, height: 360 }),
+        ("h264.mp4", ["320x240", "320x180"], Size { width: 320, height: 240 }),
+    ] {
+        let bytes = film(folder.path(), codec, &sizes);
+        found.extend(wrong(codec, bytes.clone(), 8, main).await);
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready));
+        let cameras = Rental {
+            store: Arc::clone(&scene.workshop.store),
+            tools: scene.workshop.tools.clone(),
+            random: || [3; 16],
+            patience: scene.workshop.patience,
+        };
+        let camera =
+            cameras.open(&scene.manifest().unwrap(), Instant::now() + Duration::from_mins(2)).await.unwrap();
+        for (place, text) in (0..).zip(sizes) {
+            let (frame, size) = camera.still(Some(place * 4000 + 2100), main).await.unwrap();
+            let (width, height) = text.split_once('x').unwrap();
+            let (width, height) = (width.parse::<u32>().unwrap(), height.parse::<u32>().unwrap());
+            // What is lit of the lower half, which is nowhere dark.
+            let row =
+                frame.chunks_exact(size.width as usize * 3).nth(size.height as usize * 60 / 100).unwrap();
+            let lit = row.chunks_exact(3).filter(|pixel| pixel[1] > 12).count() as u32;
+            let expected = (main.height * width / height).min(main.width);
+            if lit.abs_diff(expected) > 4 {
+                found.push(format!("{codec}: {text} is {lit} wide in {main:?}, not {expected}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Real ones, compared with every frame that a whole ffmpeg decodes.
+#[tokio::test]
+async fn tiles_of_bug_reports_are_of_their_moments() {
+    const SMALL: Size = Size { width: 64, height: 36 };
+    let Some(folder) = support::media() else { return };
+    let mut found = Vec::new();
+    for (name, main) in [("resize-vp8.webm", 640), ("resize-ramp.webm", 640), ("two-entries.mp4", 640)] {
+        let file = folder.join("bugs").join(name);
+        let raw = Command::new(reference("ffmpeg"))
+            .args(["-nostdin", "-v", "error", "-i"])
+            .arg(&file)
+            .args([
+                "-vf",
+                "scale=64:36:flags=area",
+                "-fps_mode",
+                "passthrough",
+                "-pix_fmt",
+                "rgb24",
+                "-f",
+                "rawvideo",
+                "-",
+            ])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let frames: Vec<&[u8]> = raw.stdout.chunks_exact(SMALL.frame_bytes()).collect();
+        let scene = Scene::new(std::fs::read(&file).unwrap());
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let manifest = scene.manifest().unwrap();
+        if manifest.source.width != main {
+            found.push(format!("{name} is {} wide", manifest.source.width));
+        }
+        let length = manifest.source.duration_ms as f64;
+        let ms_of = |place: usize| (place as f64) * length / frames.len() as f64;
+        // When the frame is shown that is most like a picture.
+        let shown_at = |picture: &[u8]| {
+            let off = |frame: &[u8]| -> u64 {
+                frame.iter().zip(picture).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
+            };
+            let best = (0..frames.len()).min_by_key(|place| off(frames[*place])).unwrap();
+            ms_of(best)
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let sheet = Size { width: 5 * SMALL.width, height: 10 * SMALL.height };
+        let pixels = support::pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+        for place in 0..50_u32 {
+            let (left, top) = (place % 5 * SMALL.width, place / 5 * SMALL.height);
+            let line = |y: u32| {
+                let at = ((top + y) * sheet.width + left) as usize * 3;
+                &pixels[at..at + SMALL.width as usize * 3]
+            };
+            let tile: Vec<u8> = (0..SMALL.height).flat_map(line).copied().collect();
+            let moment = length * f64::from(2 * place + 1) / 100.0;
+            let off = (shown_at(&tile) - moment).abs();
+            if off > 1_200.0 {
+                found.push(format!("{name}: tile {place} is {off:.0} ms off"));
+            }
+        }
+        let cameras = Rental {
+            store: Arc::clone(&scene.workshop.store),
+            tools: scene.workshop.tools.clone(),
+            random: || [3; 16],
+            patience: scene.workshop.patience,
+        };
+        let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
+        for percent in [3, 21, 38, 49, 51, 66, 83, 97] {
+            let ms = length * f64::from(percent) / 100.0;
+            let (still, _) = camera.still(Some(ms as u64), SMALL).await.unwrap();
+            let off = (shown_at(&still) - ms).abs();
+            if off > 100.0 {
+                found.push(format!("{name}: the still at {ms:.0} ms is {off:.0} ms off"));
+            }
+        }
+        let times: std::collections::BTreeSet<u64> = frames_of(
+            folder.path(),
+            "reel.gif",
+            &scene.output("animated.gif"),
+            Size { width: 320, height: 180 },
+        )
+        .iter()
+        .map(|frame| {
+            let small =
+                glimpse_backend::picture::colour::shrink(frame, Size { width: 320, height: 180 }, SMALL);
+            (shown_at(&small) / 500.0) as u64
+        })
+        .collect();
+        if times.len() < 8 {
+            found.push(format!("{name}: the preview shows {} half seconds", times.len()));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

@@ -1,0 +1,586 @@
+//! Pictures are of the moments that they say, whatever an index tells of keyframes, tracks and lengths. The films show their
+//! time by how bright they are.
+//! `GLIMPSE_MEDIA=/folder` names a folder with `bugs` in it: films of public bug reports.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use glimpse_backend::camera::Rental;
+use glimpse_backend::job::Done;
+use glimpse_backend::render::{Camera as _, Cameras as _};
+use glimpse_backend::size::Size;
+use glimpse_contract::Manifest;
+use support::{Scene, make, media, pixels_in};
+use tokio::time::Instant;
+
+/// How much brighter a film is at its end than at its beginning.
+const RISE: f64 = 210.0;
+
+/// Ten pictures a second of 192 by 108; the right half tells the time by its brightness: of a minute, or of the film.
+fn clock(secs: u32) -> String {
+    rising(secs, secs)
+}
+
+/// As [`clock`], as bright at its end as the film of so many seconds that it is part of is then.
+fn rising(secs: u32, of: u32) -> String {
+    let slope = RISE / f64::from(of);
+    format!(
+        "-f lavfi -i testsrc2=s=192x108:r=10:d={secs},format=yuv420p,\
+         geq=lum='if(lt(X,96),lum(X,Y),20+T*{slope})':cb='if(lt(X,48),cb(X,Y),128)':cr='if(lt(X,48),cr(X,Y),128)'"
+    )
+}
+
+/// Which part of its film a picture of this size shows.
+fn part(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -> f64 {
+    let Size { width, height } = size;
+    let at = |x: u32, y: u32| f64::from(rgb[(((top + y) * stride + left + x) * 3) as usize]);
+    let (xs, ys) = (width * 5 / 8..width * 7 / 8, height / 5..height * 4 / 5);
+    let count = f64::from((xs.end - xs.start) * (ys.end - ys.start));
+    let sum: f64 = xs.flat_map(|x| ys.clone().map(move |y| (x, y))).map(|(x, y)| at(x, y)).sum();
+    (sum / count * 219.0 / 255.0 + 16.0 - 20.0) / RISE
+}
+
+/// Which part of its film each tile of a storyboard shows.
+fn tiles(folder: &Path, scene: &Scene) -> Vec<f64> {
+    let (columns, rows) = (5, 10);
+    let tile = Size { width: 192, height: 108 };
+    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
+    let pixels = pixels_in(folder, &scene.output("storyboard.webp"), sheet);
+    let place = |place: u32| (place % columns * tile.width, place / columns * tile.height);
+    (0..columns * rows).map(|tile_place| part(&pixels, sheet.width, place(tile_place), tile)).collect()
+}
+
+/// Which part of its film a still of a moment shows.
+async fn still(scene: &Scene, manifest: &Manifest, ms: u64) -> Result<f64, String> {
+    let size = Size { width: 192, height: 108 };
+    picture(scene, manifest, ms).await.map(|rgb| part(&rgb, size.width, (0, 0), size))
+}
+
+/// The still of a moment, of 192 by 108.
+async fn picture(scene: &Scene, manifest: &Manifest, ms: u64) -> Result<Vec<u8>, String> {
+    let size = Size { width: 192, height: 108 };
+    let cameras = Rental {
+        store: Arc::clone(&scene.workshop.store),
+        tools: scene.workshop.tools.clone(),
+        random: || [3; 16],
+        patience: scene.workshop.patience,
+    };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let camera = cameras.open(manifest, deadline).await.map_err(|error| error.to_string())?;
+    let (rgb, found) = camera.still(Some(ms), size).await.map_err(|error| error.to_string())?;
+    assert_eq!(found, size);
+    Ok(rgb.to_vec())
+}
+
+/// How a film of so many seconds is expected to be shown.
+struct Expected {
+    secs: f64,
+    /// When its last picture begins.
+    last: f64,
+    /// How far a tile may be from its moment: before and behind.
+    near: (f64, f64),
+}
+
+/// What is wrong about the pictures of a film.
+async fn wrong(folder: &Path, name: &str, bytes: Vec<u8>, expected: &Expected) -> Vec<String> {
+    let scene = Scene::new(bytes);
+    let result = scene.run().await.result;
+    if result != Ok(Done::Ready) {
+        return vec![format!("{name}: {result:?}")];
+    }
+    let mut wrong = Vec::new();
+    let manifest = scene.manifest().unwrap();
+    let found = manifest.source.duration_ms as f64 / 1000.0;
+    if (found - expected.secs).abs() > 0.25 {
+        wrong.push(format!("{name}: {found} s instead of {}", expected.secs));
+    }
+    for (place, shown) in tiles(folder, &scene).into_iter().enumerate() {
+        let shown = shown * expected.secs;
+        let middle = (expected.secs * (place as f64 + 0.5) / 50.0).min(expected.last);
+        if !(middle - expected.near.0..=middle + expected.near.1).contains(&shown) {
+            wrong.push(format!("{name}: tile {place} of {middle:.1} s shows {shown:.1} s"));
+        }
+    }
+    for percent in [0, 13, 37, 50, 71, 96] {
+        let ms = (expected.secs * f64::from(percent) * 10.0) as u64;
+        let right = (ms as f64 / 1000.0).min(expected.last);
+        match still(&scene, &manifest, ms).await {
+            Ok(shown) if (shown * expected.secs - right).abs() < expected.secs / 75.0 => {}
+            Ok(shown) => {
+                wrong.push(format!("{name}: the still of {right:.1} s shows {:.1} s", shown * expected.secs));
+            }
+            Err(error) => wrong.push(format!("{name}: the still of {right:.1} s: {error}")),
+        }
+    }
+    wrong
+}
+
+/// Where the body of each box of this kind lies, wherever it stands in others.
+fn boxes(bytes: &[u8], kind: [u8; 4]) -> Vec<usize> {
+    bytes.windows(4).enumerate().filter(|(_, word)| *word == kind).map(|(at, _)| at + 4).collect()
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn put(bytes: &mut [u8], at: usize, number: u32) {
+    bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+}
+
+/// Without the list of keyframes: all are.
+fn without_list(mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = boxes(&bytes, *b"stss")[0];
+    bytes[at - 4..at].copy_from_slice(b"free");
+    bytes
+}
+
+/// With an empty list of keyframes.
+fn with_no_keys(mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = boxes(&bytes, *b"stss")[0];
+    put(&mut bytes, at + 4, 0);
+    bytes
+}
+
+/// With a list of the pictures behind the keyframes.
+fn with_wrong_keys(mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = boxes(&bytes, *b"stss")[0];
+    for row in 0..number(&bytes, at + 4) as usize {
+        let place = at + 8 + row * 4;
+        let key = number(&bytes, place);
+        put(&mut bytes, place, key + 3);
+    }
+    bytes
+}
+
+/// With these flags for all samples of all fragments: ISO 14496-12, 8.8.3.1.
+fn with_flags(mut bytes: Vec<u8>, flags: u32) -> Vec<u8> {
+    for at in boxes(&bytes, *b"trex") {
+        put(&mut bytes, at + 20, flags);
+    }
+    for at in boxes(&bytes, *b"tfhd") {
+        let has = number(&bytes, at);
+        let before: usize = [(0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)]
+            .iter()
+            .filter(|(bit, _)| has & bit != 0)
+            .map(|(_, length)| length)
+            .sum();
+        if has & 0x20 != 0 {
+            put(&mut bytes, at + 8 + before, flags);
+        }
+    }
+    for at in boxes(&bytes, *b"trun") {
+        let (has, count) = (number(&bytes, at), number(&bytes, at + 4));
+        let mut place = at + 8 + if has & 1 != 0 { 4 } else { 0 };
+        if has & 4 != 0 {
+            put(&mut bytes, place, flags);
+            place += 4;
+        }
+        for _ in 0..count {
+            place += [0x100, 0x200].iter().filter(|bit| has & **bit != 0).count() * 4;
+            if has & 0x400 != 0 {
+                put(&mut bytes, place, flags);
+                place += 4;
+            }
+            place += if has & 0x800 != 0 { 4 } else { 0 };
+        }
+    }
+    bytes
+}
+
+const SYNC: u32 = 0x0200_0000;
+const NO_SYNC: u32 = 0x0101_0000;
+
+/// A number of EBML, and how many bytes it takes.
+fn vint(bytes: &[u8]) -> (u64, usize) {
+    let length = bytes[0].leading_zeros() as usize + 1;
+    let value = bytes[..length].iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    (value & ((1 << (7 * length)) - 1), length)
+}
+
+/// A Matroska file in which all pictures are called keyframes, or none: a `SimpleBlock` by its flag, others by what they
+/// refer to.
+fn with_marks(mut bytes: Vec<u8>, all: bool) -> Vec<u8> {
+    let mut at = 0;
+    while at + 12 < bytes.len() {
+        let id_length = bytes[at].leading_zeros() as usize + 1;
+        let id = bytes[at..at + id_length].iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
+        let (size, length) = vint(&bytes[at + id_length..]);
+        let body = at + id_length + length;
+        match id {
+            // Segment, cluster and group: what is in them comes next.
+            0x1853_8067 | 0x1f43_b675 | 0xa0 => at = body,
+            0xa3 => {
+                bytes[body + 3] = bytes[body + 3] & 0x7f | u8::from(all) << 7;
+                at = body + size as usize;
+            }
+            // What it refers to becomes a void.
+            0xfb => {
+                if all {
+                    bytes[at] = 0xec;
+                }
+                at = body + size as usize;
+            }
+            _ => at = body + size as usize,
+        }
+    }
+    bytes
+}
+
+const X264: &str = "-c:v libx264 -preset ultrafast -bf 2 -g 20 -sc_threshold 0";
+
+#[tokio::test]
+async fn wrong_keyframes_of_an_index_change_no_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{} {codec}", clock(30)));
+    let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 300k -g 20";
+    let vp8 = "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 300k -g 20";
+    let av1 = "-c:v libaom-av1 -cpu-used 8 -usage realtime -b:v 300k -g 20";
+    let hevc = "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=20:scenecut=0 -tag:v hvc1";
+    let fragments = "-movflags frag_keyframe+empty_moov+default_base_moof";
+    let (h264, h264_vp9, h264_av1) = (film("a.mp4", X264), film("vp9.mp4", vp9), film("av1.mp4", av1));
+    let open = film("open.mp4", "-c:v libx264 -x264-params open-gop=1:keyint=20:bframes=2:scenecut=0");
+    let fragmented = film("f.mp4", &format!("{X264} {fragments}"));
+    let mkv = film("a.mkv", X264);
+    let cases = [
+        ("H.264, all", without_list(h264.clone())),
+        ("H.264, none", with_no_keys(h264.clone())),
+        ("H.264, others", with_wrong_keys(h264)),
+        ("H.264 of open groups, all", without_list(open.clone())),
+        ("H.264 of open groups, others", with_wrong_keys(open)),
+        ("HEVC, all", without_list(film("hevc.mp4", hevc))),
+        ("VP9, all", without_list(h264_vp9.clone())),
+        ("VP9, others", with_wrong_keys(h264_vp9)),
+        ("AV1, all", without_list(h264_av1.clone())),
+        ("AV1, others", with_wrong_keys(h264_av1)),
+        ("MPEG-4, all", without_list(film("mpeg4.mp4", "-c:v mpeg4 -q:v 3 -bf 2 -g 20"))),
+        ("fragments, all", with_flags(fragmented.clone(), SYNC)),
+        ("fragments, none", with_flags(fragmented, NO_SYNC)),
+        ("Matroska, all", with_marks(mkv.clone(), true)),
+        ("Matroska, none", with_marks(mkv, false)),
+        ("WebM of VP9, all", with_marks(film("vp9.webm", vp9), true)),
+        ("WebM of VP8, none", with_marks(film("vp8.webm", vp8), false)),
+        ("WebM of AV1, all", with_marks(film("av1.webm", av1), true)),
+        ("WebM of AV1, none", with_marks(film("av1n.webm", av1), false)),
+        ("Matroska of HEVC, all", with_marks(film("hevc.mkv", hevc.trim_end_matches("-tag:v hvc1")), true)),
+    ];
+    let expected = Expected { secs: 30.0, last: 29.9, near: (0.9, 0.5) };
+    let mut found = Vec::new();
+    for (name, bytes) in cases {
+        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Of films that are too large to be decoded as a whole, and some to be read as a whole, tiles are keyframes: the right ones.
+#[tokio::test]
+async fn large_films_with_wrong_keyframes_show_their_own_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = clock(60).replace("r=10", "r=15");
+    let film = |name: &str, codec: &str| {
+        let size = "scale=1280:720:flags=neighbor,noise=alls=8:allf=t";
+        make(
+            folder.path(),
+            name,
+            &format!("{clock},{size} -c:v libx264 -preset ultrafast -g 30 -sc_threshold 0 {codec}"),
+        )
+    };
+    let crf = "-crf 26";
+    let mp4 = film("a.mp4", crf);
+    let fragmented = film("f.mp4", &format!("{crf} -movflags frag_keyframe+empty_moov+default_base_moof"));
+    let mkv = film("a.mkv", crf);
+    assert!(
+        fragmented.len() > 9 << 20 && mkv.len() > 9 << 20,
+        "{} and {} bytes",
+        fragmented.len(),
+        mkv.len()
+    );
+    let cases = [
+        ("all", without_list(mp4.clone())),
+        ("none", with_no_keys(mp4.clone())),
+        ("others", with_wrong_keys(mp4)),
+        ("fragments, all", with_flags(fragmented.clone(), SYNC)),
+        ("fragments, none", with_flags(fragmented, NO_SYNC)),
+        ("Matroska, all", with_marks(mkv.clone(), true)),
+        ("Matroska, none", with_marks(mkv, false)),
+    ];
+    let size = Size { width: 192, height: 108 };
+    let frames = all_frames(&folder.path().join("a.mp4"), 0, "", size);
+    let mut found = Vec::new();
+    for (name, bytes) in cases {
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        // A tile is its own picture, or the keyframe up to two seconds before it; where the file has no index that holds, the
+        // next keyframe will do.
+        for (tile, frame) in nearest(folder.path(), &scene, &frames).into_iter().enumerate() {
+            let right = (tile * 900 + 450) / 50;
+            if !(right.saturating_sub(31)..=right + 31).contains(&frame) {
+                found.push(format!("{name}: tile {tile} is frame {frame} instead of {right}"));
+            }
+        }
+        let manifest = scene.manifest().unwrap();
+        for ms in [0, 17_300, 44_000, 59_900] {
+            let shown = picture(&scene, &manifest, ms).await.map(|rgb| closest(&rgb, &frames));
+            let right = ms as usize * 15 / 1000;
+            if !shown.as_ref().is_ok_and(|shown| shown.abs_diff(right) <= 1) {
+                found.push(format!("{name}: the still of frame {right} is {shown:?}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Intra refresh: no picture after the first stands alone.
+#[tokio::test]
+async fn what_is_renewed_bit_by_bit_is_shown_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let refresh = "-c:v libx264 -preset ultrafast -x264-params intra-refresh=1:keyint=20:bframes=0";
+    let mut found = Vec::new();
+    for name in ["a.mp4", "a.mkv", "a.flv"] {
+        let bytes = make(folder.path(), name, &format!("{} {refresh}", clock(40)));
+        let expected = Expected { secs: 40.0, last: 39.9, near: (0.9, 0.5) };
+        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Frames behind start codes, without a length, without an index.
+#[tokio::test]
+async fn matroska_of_an_elementary_stream_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let again = |name: &str, of: &str, words: &str| {
+        make(
+            folder.path(),
+            name,
+            &format!("-fflags +genpts -r 10 -i {} -c copy {words}", folder.path().join(of).display()),
+        )
+    };
+    let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{} {codec}", clock(30)));
+    film("a.h264", "-c:v libx264 -preset ultrafast -bf 0 -g 20 -sc_threshold 0");
+    film(
+        "a.h265",
+        "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=20:scenecut=0:bframes=0",
+    );
+    let h264 = again("live.mkv", "a.h264", "-live 1 -f matroska");
+    let hevc = again("live-hevc.mkv", "a.h265", "-live 1 -f matroska");
+    let cases = [
+        ("H.264", h264.clone()),
+        ("HEVC", hevc.clone()),
+        ("H.264 behind start codes", with_start_codes(h264.clone(), Private::Kept)),
+        ("H.264 behind start codes without a record", with_start_codes(h264.clone(), Private::Void)),
+        ("H.264 without a record", with_private(h264, Private::Void)),
+        ("HEVC behind start codes", with_start_codes(hevc.clone(), Private::Kept)),
+        ("HEVC behind start codes without a record", with_start_codes(hevc.clone(), Private::Void)),
+        ("HEVC without a record", with_private(hevc, Private::Void)),
+    ];
+    let expected = Expected { secs: 30.0, last: 29.9, near: (0.9, 0.5) };
+    let mut found = Vec::new();
+    for (name, bytes) in cases {
+        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// What becomes of a codec's configuration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Private {
+    Kept,
+    Void,
+}
+
+/// With or without the codec's configuration, which becomes a void.
+fn with_private(mut bytes: Vec<u8>, private: Private) -> Vec<u8> {
+    if private == Private::Void {
+        let at = bytes.windows(2).position(|id| id == [0x63, 0xa2]).unwrap();
+        let (size, length) = vint(&bytes[at + 2..]);
+        // Its ID has one byte less: the size takes it.
+        assert_eq!(length, 1);
+        bytes[at..at + 3].copy_from_slice(&[0xec, 0x40, size as u8]);
+    }
+    bytes
+}
+
+/// With lengths of NAL units replaced by start codes, both of four bytes.
+fn with_start_codes(bytes: Vec<u8>, private: Private) -> Vec<u8> {
+    let mut bytes = with_private(bytes, private);
+    let mut at = 0;
+    while at + 12 < bytes.len() {
+        let id_length = bytes[at].leading_zeros() as usize + 1;
+        let id = bytes[at..at + id_length].iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
+        let (size, length) = vint(&bytes[at + id_length..]);
+        let body = at + id_length + length;
+        if matches!(id, 0x1853_8067 | 0x1f43_b675 | 0xa0) {
+            at = body;
+            continue;
+        }
+        if matches!(id, 0xa1 | 0xa3) {
+            let (mut unit, end) = (body + 4, body + size as usize);
+            while unit + 4 < end {
+                let length = number(&bytes, unit) as usize;
+                put(&mut bytes, unit, 1);
+                unit += 4 + length;
+            }
+        }
+        at = body + size as usize;
+    }
+    bytes
+}
+
+/// Sound that goes on: the length is that of all that is played, and the last picture stays.
+#[tokio::test]
+async fn behind_the_last_picture_that_one_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let song = "-f lavfi -i sine=d=60 -c:a aac -b:a 32k";
+    let film = |name: &str, secs: u32, more: &str| {
+        make(folder.path(), name, &format!("{} {song} {X264} {more}", rising(secs, 60)))
+    };
+    let fragments = "-movflags frag_keyframe+empty_moov+default_base_moof -frag_duration 1000000";
+    let one = |name: &str| {
+        let picture = rising(12, 60).replace("d=12", "d=0.1");
+        make(folder.path(), name, &format!("{picture} {song} {X264}"))
+    };
+    let mut found = Vec::new();
+    for (name, bytes, last) in [
+        ("an MP4", film("a.mp4", 12, ""), 11.9),
+        ("a MOV", film("a.mov", 12, ""), 11.9),
+        ("fragments", film("f.mp4", 12, fragments), 11.9),
+        ("Matroska", film("a.mkv", 12, ""), 11.9),
+        ("Matroska of a stream", film("live.mkv", 12, "-live 1"), 11.9),
+        ("Flash video", film("a.flv", 12, ""), 11.9),
+        ("one picture in an MP4", one("one.mp4"), 0.0),
+        ("one picture in Matroska", one("one.mkv"), 0.0),
+    ] {
+        let expected = Expected { secs: 60.0, last, near: (0.9, 0.5) };
+        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// B-pictures that AVI packed into the pictures that they refer to, copied into other containers.
+#[tokio::test]
+async fn packed_pictures_are_taken_apart() {
+    let Some(media) = media() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let packed = media.join("bugs/packed.mkv");
+    let copy = |name: &str, words: &str| {
+        make(folder.path(), name, &format!("-i {} -c copy {words}", packed.display()))
+    };
+    for (name, bytes) in [("a.mkv", std::fs::read(&packed).unwrap()), ("a.mp4", copy("a.mp4", ""))] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, &bytes).unwrap();
+        let scene = Scene::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let found =
+            nearest(folder.path(), &scene, &all_frames(&file, 0, "", Size { width: 192, height: 108 }));
+        let count = found.iter().collect::<std::collections::BTreeSet<_>>().len();
+        assert!(count > 45 && found.is_sorted(), "{name}: {found:?}");
+        for (tile, frame) in found.into_iter().enumerate() {
+            let right = (tile as f64 + 0.5) * 301.0 / 50.0;
+            assert!((frame as f64 - right).abs() < 4.0, "{name}: tile {tile} of {right:.1} is frame {frame}");
+        }
+    }
+}
+
+/// Which frame of a full decode each tile of a storyboard shows.
+fn nearest(folder: &Path, scene: &Scene, frames: &[Vec<u8>]) -> Vec<usize> {
+    let (columns, rows) = (5, 10);
+    let tile = Size { width: 192, height: 108 };
+    let sheet = Size { width: columns * tile.width, height: rows * tile.height };
+    let pixels = pixels_in(folder, &scene.output("storyboard.webp"), sheet);
+    (0..columns * rows)
+        .map(|place| {
+            let (left, top) = (place % columns * tile.width, place / columns * tile.height);
+            let line = |y: u32| {
+                let at = ((top + y) * sheet.width + left) as usize * 3;
+                &pixels[at..at + tile.width as usize * 3]
+            };
+            let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
+            closest(&shown, frames)
+        })
+        .collect()
+}
+
+/// Which of these frames a picture is like most.
+fn closest(rgb: &[u8], frames: &[Vec<u8>]) -> usize {
+    let off = |frame: &[u8]| -> u64 {
+        frame.iter().zip(rgb).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
+    };
+    (0..frames.len()).min_by_key(|at| off(&frames[*at])).unwrap()
+}
+
+/// All frames of a stream of a file in this size.
+fn all_frames(file: &Path, stream: u32, crop: &str, size: Size) -> Vec<Vec<u8>> {
+    let Size { width, height } = size;
+    let output = std::process::Command::new(support::reference("ffmpeg"))
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(file)
+        .args(["-map", &format!("0:{stream}"), "-fps_mode", "passthrough"])
+        .args(["-vf", &format!("{crop}scale={width}:{height}:flags=bicubic")])
+        .args(["-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
+        .output()
+        .unwrap();
+    output.stdout.chunks_exact(size.frame_bytes()).map(<[u8]>::to_vec).collect()
+}
+
+/// What is expected of a film of a bug report.
+struct Reported {
+    name: &'static str,
+    /// The stream that is shown.
+    stream: u32,
+    secs: f64,
+    size: (u32, u32),
+    /// How many frames a tile may be off.
+    off: f64,
+}
+
+#[tokio::test]
+async fn films_of_bug_reports_show_their_own_moments() {
+    let Some(media) = media() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let film = |name, stream, secs, off| Reported { name, stream, secs, size: (320, 180), off };
+    let mut wrong = Vec::new();
+    for Reported { name, stream, secs, size, off } in [
+        film("h264-no-stss.mp4", 0, 20.0, 1.5),
+        film("h264-all-keys.mkv", 0, 20.0, 1.5),
+        film("annexb.mkv", 0, 30.0, 1.5),
+        film("cover-track.mkv", 1, 20.0, 1.5),
+        film("gdr.mp4", 0, 20.0, 1.5),
+        film("packed.mkv", 0, 10.0, 2.5),
+        film("clap.mov", 0, 3.0, 1.5),
+        film("still-song.mp4", 0, 180.0, 1.5),
+        // Tiles are keyframes, of which there is one a second.
+        film("audio-longer.mkv", 0, 60.0, 30.0),
+    ] {
+        let path = media.join("bugs").join(name);
+        let scene = Scene::new(std::fs::read(&path).unwrap());
+        let result = scene.run().await.result;
+        if result != Ok(Done::Ready) {
+            wrong.push(format!("{name}: {result:?}"));
+            continue;
+        }
+        let source = scene.manifest().unwrap().source;
+        if (source.width, source.height) != size {
+            wrong.push(format!("{name}: {}x{}", source.width, source.height));
+        }
+        if (source.duration_ms as f64 / 1000.0 - secs).abs() > 0.1 {
+            wrong.push(format!("{name}: {} ms", source.duration_ms));
+        }
+        let crop = if name == "clap.mov" { "crop=320:180," } else { "" };
+        let frames = all_frames(&path, stream, crop, Size { width: 192, height: 108 });
+        let found = nearest(folder.path(), &scene, &frames);
+        let last = frames.len() as f64 - 1.0;
+        for (tile, frame) in found.iter().enumerate() {
+            let right = ((tile as f64 + 0.5) * secs / 50.0 * 30.0).floor().min(last);
+            let off = if right < last { off } else { 0.0 };
+            if (*frame as f64 - right).abs() > off {
+                wrong.push(format!("{name}: tile {tile} is frame {frame} instead of {right}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
