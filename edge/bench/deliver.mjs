@@ -1,16 +1,17 @@
 // Decides how fast pictures are delivered beside a Worker that only does `cache.match`, and prints the commands.
 //
-// usage: cargo xtask bench deliver [--rounds N] [--seconds N] [--renders N] [--starts N] [--compare]
+// usage: cargo xtask bench deliver [--rounds N] [--seconds N] [--renders N] [--starts N] [--compare] [--smoke]
 //
 // Both Workers run in a `workerd serve` of their own, each with a cache beside it (edge/bench/cache.mjs). The bucket and
 // the functions are the local cloud's, in release. First the answers are compared; --compare ends there. Figures are
-// medians of interleaved rounds, ratios are medians of each round's own.
+// medians of interleaved rounds, ratios are medians of each round's own. --smoke does all of it with a film of a few
+// seconds and a few requests, and prints no figures: `cargo xtask test` runs it.
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { hour, minute } from "./film.mjs";
-import { commandLine, rounds } from "./load.mjs";
+import { films } from "./film.mjs";
+import { commandLine, rounds, smoke } from "./load.mjs";
 import { median, middle, percentile, ratios, short, table } from "./report.mjs";
 import { cpuSeconds, ourModules, stop, stopAll, worker } from "./servers.mjs";
 import { cacheServer, cloud, glimpse, matcher, posterByToken, uploaded } from "./stage.mjs";
@@ -22,9 +23,10 @@ const { values: options } = parseArgs({
     renders: { type: "string", default: "40" },
     starts: { type: "string", default: "11" },
     compare: { type: "boolean", default: false },
+    smoke: { type: "boolean", default: false },
   },
 });
-const FILM_SECONDS = 3600;
+const FILM_SECONDS = options.smoke ? 4 : 3600;
 
 const LIKE = ["content-type", "etag", "content-length"];
 
@@ -91,20 +93,38 @@ async function starts(sides, count) {
   return found;
 }
 
+/** Each measurement once and small. */
+async function smokeRun({ ours, theirs, cold, vars, video, path, etag, signed }) {
+  const requests = [{ path }, { path, headers: { "if-none-match": etag } }, { path: signed[0] }, { path: signed[1] }];
+  await smoke([...requests.flatMap((request) => [[ours, request], [theirs, request]]), [cold, { path }]]);
+  await renders(ours, video.id, 2);
+  await starts(await bareSides(ours, vars), 1);
+}
+
+/** What is started again and again: both Workers, with one cache between them. */
+async function bareSides(ours, vars) {
+  const cache = await cacheServer(false);
+  const bare = { modules: { "cache.js": join(import.meta.dirname, "rivals/cache.js") }, vars: { ORIGIN: ours.url }, cache };
+  const whole = { modules: ourModules(), vars: { ...vars, PUBLIC_URL: "https://video.example" }, cache };
+  return { glimpse: whole, "cache.match": bare };
+}
+
 async function main() {
+  // Before any server runs: it may take minutes, in which a connection that is kept open would be closed.
+  const [film, part] = films(options.smoke ? null : join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench"));
   const vars = await cloud();
   const ours = await glimpse("glimpse", vars);
   const theirs = await matcher(ours);
   const cold = await glimpse("glimpse without a cache", vars, { forgetful: true });
-  const film = hour(join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench"));
   const began = performance.now();
   const video = await uploaded(ours, film);
-  console.log(`an hour of 1080p was uploaded and had its pictures after ${short((performance.now() - began) / 1000)} s`);
+  const after = options.smoke ? "" : ` after ${short((performance.now() - began) / 1000)} s`;
+  console.log(`${options.smoke ? "a short film" : "an hour of 1080p"} was uploaded and had its pictures${after}`);
   const poster = ({ urls }) => new URL(urls["thumbnail.webp"]).pathname + new URL(urls["thumbnail.webp"]).search;
   const path = poster(video);
   const { etag, bytes } = await compare(ours, theirs, path, [...LIKE, "cache-control"]);
   console.log(`the answers are alike: bytes, type, ETag, lifetime, 304; ${path.split("?")[0]} has ${bytes} bytes`);
-  const secret = await uploaded(ours, minute(join(process.env.GLIMPSE_TOOLS_DIR, "engine-bench")), "signed");
+  const secret = await uploaded(ours, part, "signed");
   const signed = [poster(secret), await posterByToken(ours, secret)];
   // What is left of a token's life is less at every answer.
   for (const link of signed) {
@@ -114,6 +134,7 @@ async function main() {
     console.log(`and of ${link.split("?")[0]} by a token, which has ${bytes} bytes`);
   }
   if (options.compare) return;
+  if (options.smoke) return smokeRun({ ours, theirs, cold, vars, video, path, etag, signed });
 
   const [count, seconds] = [Number(options.rounds), Number(options.seconds)];
   console.log(`$ workerd serve config.capnp; ${commandLine({ path }, seconds)}; ${count} rounds`);
@@ -141,10 +162,7 @@ async function main() {
     [["a still of a random moment, 320 wide", took.length, short(percentile(took, 50)), short(percentile(took, 99))]],
   );
 
-  const cache = await cacheServer(false);
-  const bare = { modules: { "cache.js": join(import.meta.dirname, "rivals/cache.js") }, vars: { ORIGIN: ours.url }, cache };
-  const whole = { modules: ourModules(), vars: { ...vars, PUBLIC_URL: "https://video.example" }, cache };
-  const begun = await starts({ glimpse: whole, "cache.match": bare }, Number(options.starts));
+  const begun = await starts(await bareSides(ours, vars), Number(options.starts));
   const middleOf = (all, name) => short(median(all.map((one) => one[name])));
   const started = Object.entries(begun).map(([name, all]) => [name, middleOf(all, "ms"), middleOf(all, "cpuMs")]);
   table(["`workerd serve` to the first answer", "ms", "CPU ms"], started);

@@ -1,10 +1,11 @@
 // Decides how fast the Worker verifies and signs beside other ways to the same answers, and prints the commands.
 //
-// usage: cargo xtask bench edge [--rounds N] [--seconds N] [--compare]
+// usage: cargo xtask bench edge [--rounds N] [--seconds N] [--compare] [--smoke]
 //
 // Each side runs in one process: ours and a JavaScript Worker (WebCrypto, aws4fetch) in `workerd serve`, Companion on
 // Node.js, which asks nobody for a token. First their answers are compared; --compare ends there. Figures are medians of
-// interleaved rounds, ratios are medians of each round's own.
+// interleaved rounds, ratios are medians of each round's own. --smoke sends a few requests of each kind and prints no
+// figures: `cargo xtask test` runs it, so that a change of the API that this program does not follow is noticed.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -12,7 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 
-import { commandLine, rounds } from "./load.mjs";
+import { commandLine, rounds, smoke } from "./load.mjs";
 import { middle, ratios, short, table } from "./report.mjs";
 import { ROOT, freePort, ourModules, start, stopAll, temporaryFolder, worker } from "./servers.mjs";
 import { AUDIENCE, ISSUER, SECRET, checkSignature, owner, rsaToken, secretToken } from "./tokens.mjs";
@@ -31,6 +32,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "7" },
     seconds: { type: "string", default: "3" },
     compare: { type: "boolean", default: false },
+    smoke: { type: "boolean", default: false },
   },
 });
 
@@ -79,6 +81,8 @@ function shape(value) {
     return Object.fromEntries(names.map((name) => [name, shape(value[name])]));
   }
   if (typeof value !== "string") return value;
+  // A trace follows from the id.
+  if (/^[0-9a-f]{32}$/.test(value)) return "TRACE";
   return value
     .replace(/[0-7][0-9a-hjkmnp-tv-z]{25}/g, "ID")
     .replace(/20\d\d-\d\d-\d\dT[\d:.]+Z/g, "TIME")
@@ -166,6 +170,14 @@ async function main() {
     ["RS256, an upload", 1, upload, null],
     ["RS256, a part", 1, part, null],
   ];
+  if (options.smoke) {
+    const each = kinds.flatMap(([, place, request, companionRequest]) => [
+      [ours[place], request(tokens[place])],
+      [theirs[place], request(tokens[place])],
+      ...(companionRequest ? [[node, companionRequest]] : []),
+    ]);
+    return smoke(each);
+  }
   console.log(`$ workerd serve config.capnp; ${commandLine(upload(""), seconds)}; ${count} rounds`);
   const [rows, better] = [[], []];
   for (const [what, place, request, companionRequest] of kinds) {

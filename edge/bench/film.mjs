@@ -1,9 +1,11 @@
-// Decides which film the pictures are of: an hour of 1080p H.264, of which one minute is encoded and the rest copied; made
-// once and kept with the engine's films.
+// Decides which films the pictures are of: an hour of 1080p H.264, of which one minute is encoded and the rest copied; made
+// once and kept with the engine's films. For a smoke run, a few seconds of a small picture.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
+
+import { temporaryFolder } from "./servers.mjs";
 
 const X264 = "-c:v libx264 -preset veryfast -b:v 5M -maxrate 6M -bufsize 10M -g 60 -pix_fmt yuv420p -movflags +faststart";
 
@@ -18,13 +20,15 @@ function made(folder, name, args) {
   return path;
 }
 
-/** The path of its first minute. `backend/bench` makes its own under the same names, which is as good. */
-export function minute(folder) {
-  return made(folder, "h264-60s.mp4", ["-f", "lavfi", "-i", "mandelbrot=s=1920x1080:r=30", "-t", "60", ...X264.split(" ")]);
-}
-
-/** The path of the film. */
-export function hour(folder) {
+/** The paths of the hour and of its first minute in `folder`; without a folder, of two short films. */
+export function films(folder) {
+  const source = (size, seconds) => ["-f", "lavfi", "-i", `mandelbrot=s=${size}:r=30`, "-t", `${seconds}`, ...X264.split(" ")];
+  if (!folder) {
+    const place = temporaryFolder();
+    return [made(place, "long.mp4", source("320x180", 4)), made(place, "short.mp4", source("320x180", 2))];
+  }
+  // `backend/bench` makes its own minute under the same name, which is as good.
+  const minute = made(folder, "h264-60s.mp4", source("1920x1080", 60));
   const copy = "-c copy -movflags +faststart".split(" ");
-  return made(folder, "h264-60min.mp4", ["-stream_loop", "59", "-i", minute(folder), ...copy]);
+  return [made(folder, "h264-60min.mp4", ["-stream_loop", "59", "-i", minute, ...copy]), minute];
 }

@@ -35,6 +35,21 @@ export async function load(server, { method = "GET", path, headers = {}, body = 
   };
 }
 
+/** How many requests of each kind a smoke run sends. */
+const FEW = 8;
+
+/** Sends a few requests of each `[server, request]`, without wrk and without figures. Every answer has to be a good one. */
+export async function smoke(each) {
+  for (const [server, { method = "GET", path, headers = {}, body }] of each) {
+    for (let number = 0; number < FEW; number++) {
+      const answer = await fetch(server.url + path, { method, headers, body: body || undefined });
+      await answer.arrayBuffer();
+      if (answer.status >= 400) throw new Error(`${server.name} ${method} ${path}: ${answer.status}`);
+    }
+  }
+  console.log(`smoke: ${each.length} kinds of requests, ${FEW} of each, all answered; no figures`);
+}
+
 /**
  * Rounds in which every side is loaded once, one after the other, so that what else the machine does hits all alike.
  * `sides` is `{name: [server, request]}`; answers `{name: [measurement of each round]}`.

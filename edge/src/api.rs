@@ -15,7 +15,9 @@ use crate::platform::{self, Request};
 use crate::receive;
 use crate::reply::Reply;
 use crate::storage;
-use crate::upload::{Allowance, Fields, grant, parse_mint, parse_new_video, presign_upload, shown, token_of};
+use crate::upload::{
+    Allowance, Fields, boundary, grant, parse_mint, parse_new_video, presign_upload, shown, token_of,
+};
 use crate::videos;
 
 /// The longest JSON body that is read, in bytes.
@@ -52,9 +54,9 @@ pub(crate) async fn create(request: &Request, query: &str, call: &Call<'_>) -> R
     match bare.as_str() {
         "application/json" => describe(request, call).await,
         "multipart/form-data" => {
-            let boundary = multer::parse_boundary(&content_type)
-                .map_err(|_| Problem::because(Code::BadParameter, "The form does not say its boundary."))?;
-            receive::form(request, boundary, call).await
+            let boundary = boundary(&content_type)
+                .ok_or_else(|| Problem::because(Code::BadParameter, "The form does not say its boundary."))?;
+            receive::form(request, &boundary, call).await
         }
         _ => send(request, None, query, call).await,
     }
@@ -85,7 +87,7 @@ async fn describe(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> 
     let body = json_body(request).await?;
     let allowance = call.allowance();
     let wanted = parse_new_video(&body, &allowance)?;
-    allowance.checked_type(&wanted.content_type)?;
+    allowance.resolve_type(&wanted.content_type, &wanted.name)?;
     let fields = Fields { visibility: wanted.visibility, passthrough: wanted.passthrough };
     let allowance = fields.apply(allowance, call.caller)?;
     let id = claim::next_video(call).await?;
@@ -101,13 +103,16 @@ async fn describe(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> 
         visibility: Some(grant.visibility),
     };
     let video = Video::granted(id, uploaded, &Links::new(call.config, platform::now_ms()));
-    Ok(Reply::json(201, &object! { "video" => video.to_json(), "upload" => upload.to_json() })
-        .with("location", format!("/api/videos/{id}")))
+    Ok(Reply::json(
+        201,
+        &object! { "video" => videos::begun_json_for(&video, call.caller), "upload" => upload.to_json() },
+    )
+    .with("location", format!("/api/videos/{id}")))
 }
 
 /// `PUT /api/videos/{video}/poster`: another frame becomes the poster.
 pub(crate) async fn set_poster(video: VideoId, request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
-    let json = Json::read(&json_body(request).await?).filter(Json::is_object).unwrap_or_default();
+    let json = Json::read_lenient(&json_body(request).await?).filter(Json::is_object).unwrap_or_default();
     let bad = |detail: String| Err(Problem::because(Code::BadParameter, detail));
     if let Some(name) = json.unknown_member(&["time"]) {
         return bad(format!("The parameter `{}` is not known here.", shown(name)));
@@ -176,9 +181,9 @@ pub(crate) async fn mint_delivery(
 }
 
 async fn json_body(request: &Request) -> Result<Vec<u8>, Problem> {
-    platform::body(request, MAX_BODY_BYTES).await.ok_or_else(|| {
-        Problem::because(Code::TooLarge, "The body must be JSON of at most 64 KiB with its length.")
-    })
+    platform::body(request, MAX_BODY_BYTES)
+        .await
+        .ok_or_else(|| Problem::because(Code::TooLarge, "The body must be JSON of at most 64 KiB."))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::storage;
 use crate::upload::{Choice, choose};
 
 /// How long an id stays taken although nothing is uploaded, in seconds: as long as a signed upload may live.
-const LEASE_SECS: u64 = glimpse_contract::limits::MAX_UPLOAD_EXPIRES_SECS;
+pub(crate) const LEASE_SECS: u64 = glimpse_contract::limits::MAX_UPLOAD_EXPIRES_SECS;
 /// How many ids are tried before somebody is asked to come again.
 const TRIES: usize = 8;
 

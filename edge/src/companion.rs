@@ -9,14 +9,16 @@ use glimpse_contract::{Code, Grant, Json, Key, Problem, VideoId, object};
 use crate::Call;
 use crate::auth::{UploadToken, upload_audience};
 use crate::claim;
+use crate::moment::iso_date;
 use crate::platform::{self, Request};
 use crate::reply::Reply;
 use crate::s3::{self, NamedPart, Part, Parts, S3Request};
 use crate::storage;
 use crate::upload::{
-    Allowance, Upload, Wanted, answer_uppy, answer_uppy_put, check_parts, check_upload, complete_error,
-    declared_type, grant, parse_completion, parse_creation, parse_presign, parse_uppy, part_number,
-    part_numbers, post_policy, presign_creation, presign_upload, told_size, upload_key,
+    Allowance, Upload, Wanted, answer_uppy, answer_uppy_put, check_parts, check_room, check_upload,
+    complete_error, excess_uploads, finished_parts, grant, is_made_of, parse_completion, parse_creation,
+    parse_presign, parse_uppy, part_number, part_numbers, part_size, post_policy, presign_creation,
+    presign_upload, size_of_query, told_size, upload_key, upload_mark,
 };
 use crate::videos;
 
@@ -43,6 +45,7 @@ pub(crate) async fn create(request: &Request, call: &Call<'_>) -> Result<Reply, 
     let (grant, _) = granted(&wanted.filename, &wanted.content_type, call).await?;
     let (upload_id, ()) = join(begin(&grant, call), claim::note(&grant, call)).await;
     let upload_id = upload_id?;
+    limit_unfinished(Some(&upload_id), call).await?;
     let bucket = &call.config.location.bucket;
     Ok(Reply::json(
         200,
@@ -60,10 +63,62 @@ pub(crate) async fn begin(grant: &Grant, call: &Call<'_>) -> Result<String, Prob
     s3::upload_id(&xml).ok_or_else(|| storage::unexpected(200, call.request_id))
 }
 
+/// Gives up what a token has of unfinished uploads beyond a few more than its videos: each keeps what was sent of it for a
+/// day. Uploads that begin side by side see each other, and the later ones go.
+async fn limit_unfinished(new: Option<&str>, call: &Call<'_>) -> Result<(), Problem> {
+    /// Room for attempts that broke off and were not aborted.
+    const SPARE: usize = 4;
+    let Some(token) = &call.caller.token else { return Ok(()) };
+    let ids = token.slots();
+    let now_ms = platform::now_ms();
+    let uploads = s3::Uploads::GrantedWith(ids[0]);
+    let found = unfinished(uploads, s3::MAX_KEYS, call).await?;
+    let own = found.uploads.iter().filter(|upload| ids.contains(&upload.video)).collect();
+    let stale_before = iso_date(now_ms.saturating_sub(claim::LEASE_SECS * 1000));
+    let (excess, is_kept) = excess_uploads(own, new, ids.len() + SPARE, &stale_before);
+    try_join_all(excess.iter().map(|upload| give_up(&upload.key, &upload.upload_id, call))).await?;
+    if is_kept {
+        return Ok(());
+    }
+    let detail =
+        "This upload token has too many unfinished uploads: finish or cancel one, or try again in an hour.";
+    Err(Problem::because(Code::Busy, detail))
+}
+
+/// A page of the caller's unfinished uploads.
+pub(crate) async fn unfinished(
+    uploads: s3::Uploads,
+    limit: usize,
+    call: &Call<'_>,
+) -> Result<s3::UnfinishedUploads, Problem> {
+    let request = s3::list_uploads(&call.caller.owner, uploads, limit, call.config, platform::now_ms());
+    let answer = send(request, call).await?;
+    if answer.status != 200 {
+        return Err(storage::unexpected(answer.status, call.request_id));
+    }
+    let found = s3::UnfinishedUploads::read(&storage::text(answer).await);
+    found.ok_or_else(|| storage::unexpected(200, call.request_id))
+}
+
 /// `GET /s3/multipart/{uploadId}`
 pub(crate) async fn list_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
     let (key, _) = upload_key(query, call.caller)?;
-    let parts = parts(&key, upload_id, call).await?.ok_or_else(|| complete_error("NoSuchUpload"))?;
+    check_follow_up(upload_id, call)?;
+    let parts = match parts(&key, upload_id, call).await? {
+        Some(parts) => parts,
+        // All of them have arrived, and only the answer has not.
+        None => finished(&key, call).await?.ok_or_else(|| complete_error("NoSuchUpload"))?.parts,
+    };
+    // A client with a follow-up token expects S3 itself.
+    if is_follow_up(call) {
+        let part = |part: Part| {
+            let etag = s3::escape(&part.etag);
+            let Part { number, bytes, .. } = part;
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{bytes}</Size></Part>")
+        };
+        let parts: Vec<String> = parts.into_iter().map(part).collect();
+        return Ok(Reply::xml(200, format!("<ListPartsResult>{}</ListPartsResult>", parts.concat())));
+    }
     let listed: Vec<Json> = parts
         .into_iter()
         .map(|part| object! { "PartNumber" => part.number, "ETag" => part.etag, "Size" => part.bytes })
@@ -72,10 +127,15 @@ pub(crate) async fn list_parts(upload_id: &str, query: &str, call: &Call<'_>) ->
 }
 
 /// `GET /s3/multipart/{uploadId}/{part}`
-pub(crate) fn sign_part(upload_id: &str, part: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn sign_part(
+    upload_id: &str,
+    part: &str,
+    query: &str,
+    call: &Call<'_>,
+) -> Result<Reply, Problem> {
     let (key, _) = upload_key(query, call.caller)?;
     let number = part_number(part, &Allowance::of(call.caller, call.config))?;
-    let url = part_url(&key, upload_id, number, call)?;
+    let url = part_urls(&key, upload_id, &[number], size_of_query(query)?, call).await?.concat();
     Ok(Reply::json(
         200,
         &object! { "url" => url, "method" => "PUT", "expires" => call.config.upload_expires_secs },
@@ -83,18 +143,38 @@ pub(crate) fn sign_part(upload_id: &str, part: &str, query: &str, call: &Call<'_
 }
 
 /// `GET /s3/multipart/{uploadId}/batch`
-pub(crate) fn sign_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn sign_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
     let (key, _) = upload_key(query, call.caller)?;
-    let mut urls = BTreeMap::new();
-    for number in part_numbers(query, &Allowance::of(call.caller, call.config))? {
-        urls.insert(number.to_string(), part_url(&key, upload_id, number, call)?);
-    }
+    let numbers = part_numbers(query, &Allowance::of(call.caller, call.config))?;
+    let signed = part_urls(&key, upload_id, &numbers, size_of_query(query)?, call).await?;
+    let urls: BTreeMap<String, String> = numbers.iter().map(u64::to_string).zip(signed).collect();
     Ok(Reply::json(200, &object! { "presignedUrls" => &urls, "expires" => call.config.upload_expires_secs }))
 }
 
-fn part_url(key: &Key, upload_id: &str, number: u64, call: &Call<'_>) -> Result<String, Problem> {
-    let signed = s3::sign_part(key, upload_id, number, call.config, platform::now_ms());
-    storage::sign(signed, call.request_id)
+/// The URLs of parts of one length. For a token, what has arrived is looked at first, where one look is enough.
+async fn part_urls(
+    key: &Key,
+    upload_id: &str,
+    numbers: &[u64],
+    size: Option<u64>,
+    call: &Call<'_>,
+) -> Result<Vec<String>, Problem> {
+    /// Parts of one page of S3's list.
+    const ONE_PAGE: u64 = 1_000;
+    let allowance = Allowance::of(call.caller, call.config);
+    let size = part_size(size, call.caller, &allowance)?;
+    if call.caller.token.is_some() && allowance.max_parts() <= ONE_PAGE {
+        let stored = parts(key, upload_id, call).await?.ok_or_else(|| complete_error("NoSuchUpload"))?;
+        if let Err(problem) = check_room(&stored, numbers, size, &allowance) {
+            give_up(key, upload_id, call).await?;
+            return Err(problem);
+        }
+    }
+    let url = |number: &u64| {
+        let signed = s3::sign_part(key, upload_id, *number, size, call.config, platform::now_ms());
+        storage::sign(signed, call.request_id)
+    };
+    numbers.iter().map(url).collect()
 }
 
 /// `POST /s3/multipart/{uploadId}/complete`
@@ -105,6 +185,7 @@ pub(crate) async fn complete(
     call: &Call<'_>,
 ) -> Result<Reply, Problem> {
     let (key, video) = upload_key(query, call.caller)?;
+    check_follow_up(upload_id, call)?;
     let named = parse_completion(&body(request, MAX_PARTS_BYTES).await?)?;
     finish(&key, upload_id, &named.parts, call).await?;
 
@@ -123,7 +204,7 @@ pub(crate) async fn complete(
     Ok(Reply::json(
         200,
         &object! { "location" => location, "key" => key.to_string(), "bucket" => bucket,
-        "video" => shown.map(|video| video.to_json()) },
+        "video" => shown.map(|video| videos::json_for(&video, call.caller)) },
     ))
 }
 
@@ -134,7 +215,9 @@ pub(crate) async fn finish(
     named: &[NamedPart],
     call: &Call<'_>,
 ) -> Result<(), Problem> {
-    let Some(stored) = parts(key, upload_id, call).await? else { return was_finished(key, call).await };
+    let Some(stored) = parts(key, upload_id, call).await? else {
+        return was_finished(key, named, call).await;
+    };
     let allowance = Allowance::of(call.caller, call.config);
     if let Err(problem) = check_parts(named, &stored, &allowance) {
         if matches!(problem.code, Code::TooLarge | Code::Empty) {
@@ -146,10 +229,10 @@ pub(crate) async fn finish(
     let status = answer.status;
     match s3::completion_error(status, storage::text(answer).await.as_bytes()).as_deref() {
         None => Ok(()),
-        Some("NoSuchUpload") => was_finished(key, call).await,
+        Some("NoSuchUpload") => was_finished(key, named, call).await,
         Some("PreconditionFailed") => {
             give_up(key, upload_id, call).await?;
-            Err(complete_error("PreconditionFailed"))
+            was_finished(key, named, call).await
         }
         Some(code) => {
             platform::log_error("complete", call.request_id, &format!("S3 answered {status} {code}"));
@@ -158,14 +241,34 @@ pub(crate) async fn finish(
     }
 }
 
-/// Whether an upload that S3 no longer knows has become an object: its answer may have been lost on the way.
-async fn was_finished(key: &Key, call: &Call<'_>) -> Result<(), Problem> {
+/// Whether an upload that S3 no longer knows has become an object of these parts: its answer may have been lost on the
+/// way.
+async fn was_finished(key: &Key, named: &[NamedPart], call: &Call<'_>) -> Result<(), Problem> {
+    match finished(key, call).await? {
+        Some(object) if is_made_of(&object.etag, named) => Ok(()),
+        Some(_) => Err(complete_error("PreconditionFailed")),
+        None => Err(complete_error("NoSuchUpload")),
+    }
+}
+
+/// What an upload has become.
+struct Finished {
+    etag: String,
+    parts: Vec<Part>,
+}
+
+/// The object of an upload that is over; `None` if there is none.
+async fn finished(key: &Key, call: &Call<'_>) -> Result<Option<Finished>, Problem> {
     let answer = send(s3::head(key, call.config, platform::now_ms()), call).await?;
     match answer.status {
-        200 => Ok(()),
-        404 => Err(complete_error("NoSuchUpload")),
-        status => Err(storage::unexpected(status, call.request_id)),
+        200 => {}
+        404 => return Ok(None),
+        status => return Err(storage::unexpected(status, call.request_id)),
     }
+    let etag = answer.header("etag").unwrap_or_default();
+    let bytes = answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let parts = finished_parts(&etag, bytes).unwrap_or_default();
+    Ok(Some(Finished { etag, parts }))
 }
 
 /// `DELETE /s3/multipart/{uploadId}`: an upload that is over already counts as cancelled.
@@ -211,16 +314,23 @@ pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply,
     let wanted = parse_presign(&body(request, MAX_BODY_BYTES).await?)?;
     let (config, now_ms) = (call.config, platform::now_ms());
     let expires = config.upload_expires_secs;
-    let own = |key: &str| check_upload(key, call.caller).map(|(key, _)| key);
+    let own = |key: &str| {
+        check_upload(key, call.caller).map_err(|problem| match key.parse::<Key>() {
+            // Uppy before 6.3 continues with a key of its own.
+            Err(_) => Problem::because(
+                Code::ForbiddenKey,
+                "The key of an upload is the one that was given out for it. Uppy's signRequest uses it from \
+                 @uppy/aws-s3 6.3 on.",
+            ),
+            Ok(_) => problem,
+        })
+    };
     let (key, method, url) = match wanted {
         Wanted::Put { name, content_type, size } => {
             return presign_put(&name, &content_type, size, call).await;
         }
         Wanted::Create { name, content_type } => {
-            // Uppy says no type here, and a name may stand for none.
-            let is_said = !declared_type(&content_type, &name).is_empty();
-            let content_type =
-                if is_said { content_type } else { Allowance::of(call.caller, config).usual_type() };
+            limit_unfinished(None, call).await?;
             let (grant, _) = granted(&name, &content_type, call).await?;
             let upload = storage::sign(presign_creation(&grant, config, now_ms), call.request_id)?;
             claim::note(&grant, call).await;
@@ -230,26 +340,32 @@ pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply,
                 "headers" => upload.headers_json(), "expires" => expires },
             ));
         }
-        Wanted::Part { key, upload_id, number } => {
-            let key = own(&key)?;
+        Wanted::Part { key, upload_id, number, size } => {
+            let (key, _) = own(&key)?;
             let number = part_number(&number, &Allowance::of(call.caller, config))?;
-            let url = part_url(&key, &upload_id, number, call)?;
+            let url = part_urls(&key, &upload_id, &[number], size, call).await?.concat();
             (key, "PUT", url)
         }
         Wanted::List { key, upload_id } => {
-            let key = own(&key)?;
-            let url =
-                storage::sign(s3::list_parts(&key, &upload_id, 0, config, now_ms), call.request_id)?.url;
+            let (key, video) = own(&key)?;
+            let url = if fate(&key, &upload_id, call).await? == Fate::Finished {
+                follow_up_url(&key, video, &upload_id, "", call)?
+            } else {
+                storage::sign(s3::list_parts(&key, &upload_id, 0, config, now_ms), call.request_id)?.url
+            };
             (key, "GET", url)
         }
         Wanted::Abort { key, upload_id } => {
-            let key = own(&key)?;
+            let (key, _) = own(&key)?;
             let url = storage::sign(s3::abort(&key, &upload_id, config, now_ms), call.request_id)?.url;
             (key, "DELETE", url)
         }
         Wanted::Complete { key, upload_id } => {
-            let (key, video) = check_upload(&key, call.caller)?;
-            let url = completion_url(&key, video, &upload_id, call)?;
+            let (key, video) = own(&key)?;
+            if fate(&key, &upload_id, call).await? == Fate::Unknown {
+                return Err(complete_error("NoSuchUpload"));
+            }
+            let url = follow_up_url(&key, video, &upload_id, "/complete", call)?;
             (key, "POST", url)
         }
     };
@@ -298,17 +414,61 @@ async fn presign_put(
     ))
 }
 
-/// Where a client that talks to S3 itself finishes an upload: here, since only here the parts are summed first. The
-/// address carries a token that is good for this one video.
-fn completion_url(key: &Key, video: VideoId, upload_id: &str, call: &Call<'_>) -> Result<String, Problem> {
+/// What S3 knows about an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is not finished.
+    Open,
+    /// It is over, and its object is there.
+    Finished,
+    /// There is no such upload, and no object.
+    Unknown,
+}
+
+async fn fate(key: &Key, upload_id: &str, call: &Call<'_>) -> Result<Fate, Problem> {
+    let answer = send(s3::list_parts(key, upload_id, 0, call.config, platform::now_ms()), call).await?;
+    match answer.status {
+        200 => Ok(Fate::Open),
+        404 if finished(key, call).await?.is_some() => Ok(Fate::Finished),
+        404 => Ok(Fate::Unknown),
+        status => Err(storage::unexpected(status, call.request_id)),
+    }
+}
+
+/// Whether the caller holds no more than a follow-up token.
+fn is_follow_up(call: &Call<'_>) -> bool {
+    call.caller.token.as_ref().is_some_and(|token| token.only.is_some())
+}
+
+/// A follow-up token is good for the one upload that it was made for.
+fn check_follow_up(upload_id: &str, call: &Call<'_>) -> Result<(), Problem> {
+    let is_other = call
+        .caller
+        .token
+        .as_ref()
+        .is_some_and(|token| token.only.is_some() && token.jti != upload_mark(upload_id));
+    if is_other { Err(Problem::new(Code::ForbiddenKey)) } else { Ok(()) }
+}
+
+/// Where a client that talks to S3 itself finishes an upload, and lists one that is finished: here, since only here the
+/// parts are summed first. The address carries a token that is good for this one upload, and for no longer than the
+/// caller's own proof.
+fn follow_up_url(
+    key: &Key,
+    video: VideoId,
+    upload_id: &str,
+    rest: &str,
+    call: &Call<'_>,
+) -> Result<String, Problem> {
     let (config, now_s) = (call.config, platform::now_ms() / 1000);
+    let exp = call.caller.expires_at.min(now_s + config.upload_expires_secs);
     let token = UploadToken {
         iss: call.caller.issuer.clone(),
         sub: call.caller.subject.clone(),
         aud: upload_audience(&config.public_url),
-        iat: now_s,
-        exp: now_s + config.upload_expires_secs,
-        jti: hex::encode(platform::random::<16>()),
+        iat: now_s.min(exp),
+        exp,
+        jti: upload_mark(upload_id),
         max_bytes: Some(Allowance::of(call.caller, config).max_bytes),
         types: None,
         videos: None,
@@ -324,15 +484,14 @@ fn completion_url(key: &Key, video: VideoId, upload_id: &str, call: &Call<'_>) -
     })?;
     let (upload_id, key) = (crate::sign::encode_query_value(upload_id), key.to_string());
     let key = crate::sign::encode_query_value(&key);
-    Ok(format!("{}/u/{token}/s3/multipart/{upload_id}/complete?key={key}", config.public_url))
+    Ok(format!("{}/u/{token}/s3/multipart/{upload_id}{rest}?key={key}", config.public_url))
 }
 
 /// A permission for the next upload of this caller.
 async fn granted(name: &str, content_type: &str, call: &Call<'_>) -> Result<(Grant, Allowance), Problem> {
     let allowance = call.allowance();
-    let content_type = declared_type(content_type, name);
     // What is wrong with the file is said before an id is taken for it.
-    allowance.checked_type(content_type)?;
+    allowance.resolve_type(content_type, name)?;
     let video = claim::next_video(call).await?;
     let grant = grant(&call.caller.owner, video, name, content_type, &allowance)?;
     Ok((grant, allowance))
@@ -342,13 +501,7 @@ async fn granted(name: &str, content_type: &str, call: &Call<'_>) -> Result<(Gra
 pub(crate) async fn list_uploads(call: &Call<'_>) -> Result<Reply, Problem> {
     /// Each costs two requests to the bucket, and a Worker may make only so many.
     const MOST: usize = 20;
-    let request = s3::list_uploads(&call.caller.owner, None, MOST, call.config, platform::now_ms());
-    let answer = send(request, call).await?;
-    if answer.status != 200 {
-        return Err(storage::unexpected(answer.status, call.request_id));
-    }
-    let found = s3::UnfinishedUploads::read(&storage::text(answer).await);
-    let found = found.ok_or_else(|| storage::unexpected(200, call.request_id))?;
+    let found = unfinished(s3::Uploads::All, MOST, call).await?;
     let each = found.uploads.iter().map(|upload| async move {
         let known = join(parts(&upload.key, &upload.upload_id, call), claim::noted(upload.video, call)).await;
         let (parts, name) = (known.0?, known.1?);
@@ -373,7 +526,7 @@ async fn send(
 
 async fn body(request: &Request, limit: usize) -> Result<Vec<u8>, Problem> {
     platform::body(request, limit).await.ok_or_else(|| {
-        let detail = format!("The body must have at most {limit} bytes, and say how many.");
+        let detail = format!("The body must have at most {limit} bytes.");
         Problem::because(Code::TooLarge, detail)
     })
 }

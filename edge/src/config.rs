@@ -11,6 +11,10 @@ use crate::sign::{Credentials, Location};
 /// The largest body that Cloudflare passes on to a Worker on its Free and Pro plans, in bytes,
 /// <https://developers.cloudflare.com/workers/platform/limits/#request-limits>.
 const MAX_BODY_BYTES: u64 = 100_000_000;
+/// The most new pictures of one video in a day for anonymous callers, unless configured otherwise.
+const PUBLIC_VARIANTS_PER_DAY: u64 = 200;
+/// The largest such number: as many objects as are listed to count them.
+const MAX_PUBLIC_VARIANTS_PER_DAY: u64 = 4_000;
 /// 256 random bits at the least, RFC 7518 section 3.2.
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -34,6 +38,10 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// The widths in pixels of the pictures that everybody may have made; all of them if it is empty.
     pub public_widths: Vec<u32>,
+    /// Which pictures anonymous callers may ask for.
+    pub public_variants: PublicVariants,
+    /// The most new pictures of one video that are made in a day for anonymous callers.
+    pub public_variants_per_day: u64,
     /// The secrets of upload tokens; without one there are no upload tokens.
     pub upload_keys: UploadKeys,
     /// The keys of delivery tokens; without one there are no delivery tokens.
@@ -49,6 +57,17 @@ pub struct Config {
     /// Whether the storage takes forms by a POST policy. One that does not (Cloudflare R2) is sent whole files by signed
     /// PUTs, whose length is told beforehand.
     pub takes_forms: bool,
+}
+
+/// Which pictures anonymous callers may ask for. The owner, and whoever holds a token for the picture, may ask for any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicVariants {
+    /// Any, in the widths of `PUBLIC_WIDTHS` if there are some.
+    Any,
+    /// The widths of `PUBLIC_WIDTHS`, with all other parameters at their defaults.
+    Listed,
+    /// Those that every video has.
+    None,
 }
 
 /// Every name that is missing or wrong, each with what it should be.
@@ -121,16 +140,16 @@ impl Config {
             reader.wrong("JWT_ISSUER", "or OIDC_ISSUER must be set: otherwise nobody could sign in");
         }
 
-        let allowed_origins: Vec<String> = reader
-            .get("ALLOWED_ORIGINS")
-            .unwrap_or_default()
-            .split(',')
-            .map(|origin| origin.trim().to_owned())
-            .filter(|origin| !origin.is_empty())
-            .collect();
-        if !allowed_origins.iter().all(|origin| is_origin(origin)) {
-            reader
-                .wrong("ALLOWED_ORIGINS", "must be origins such as https://app.example, separated by commas");
+        let mut allowed_origins = list(&reader.get("ALLOWED_ORIGINS").unwrap_or_default());
+        // Browsers send an origin in lower case.
+        for origin in &mut allowed_origins {
+            origin.make_ascii_lowercase();
+        }
+        if !allowed_origins.iter().all(|origin| is_origin(origin) || is_app_origin(origin)) {
+            reader.wrong(
+                "ALLOWED_ORIGINS",
+                "must be origins such as https://app.example or capacitor://localhost, separated by commas",
+            );
         }
         let max_upload_bytes = reader.number(
             "MAX_UPLOAD_BYTES",
@@ -156,7 +175,8 @@ impl Config {
         let visibility = reader.visibility();
         let takes_forms = reader.takes_forms();
         let public_widths = reader.public_widths();
-
+        let public_variants = reader.public_variants();
+        let public_variants_per_day = reader.public_variants_per_day();
         if !reader.errors.is_empty() {
             return Err(ConfigErrors(reader.errors));
         }
@@ -169,6 +189,8 @@ impl Config {
             oidc,
             allowed_origins,
             public_widths,
+            public_variants,
+            public_variants_per_day,
             upload_keys,
             delivery_keys,
             visibility,
@@ -310,6 +332,27 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
+    fn public_variants(&mut self) -> PublicVariants {
+        match self.get("PUBLIC_VARIANTS").as_deref() {
+            None | Some("any") => PublicVariants::Any,
+            Some("listed") => PublicVariants::Listed,
+            Some("none") => PublicVariants::None,
+            Some(_) => {
+                self.wrong("PUBLIC_VARIANTS", "must be any, listed or none");
+                PublicVariants::None
+            }
+        }
+    }
+
+    fn public_variants_per_day(&mut self) -> u64 {
+        self.number(
+            "PUBLIC_VARIANTS_PER_DAY",
+            PUBLIC_VARIANTS_PER_DAY,
+            0..=MAX_PUBLIC_VARIANTS_PER_DAY,
+            "must be a number from 0 to 4000",
+        )
+    }
+
     fn bearer(&mut self) -> Option<Bearer> {
         let Some(issuer) = self.get("JWT_ISSUER") else {
             for name in ["JWT_AUDIENCE", "JWT_SECRET", "JWT_JWKS_URL"] {
@@ -320,7 +363,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             }
             return None;
         };
-        let audience = self.need("JWT_AUDIENCE", "must be the `aud` that tokens for this service carry");
+        let audiences = self.need("JWT_AUDIENCE", "must be the `aud` that tokens for this service carry");
+        let audiences = list(&audiences);
         let secret = self.secret("JWT_SECRET");
         let url = self.get("JWT_JWKS_URL");
         let keys = match (secret, url) {
@@ -334,7 +378,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 return None;
             }
         };
-        Some(Bearer { issuer, audience, keys })
+        Some(Bearer { issuer, audiences, keys })
     }
 
     fn oidc(&mut self) -> Option<Oidc> {
@@ -356,6 +400,23 @@ fn is_key_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
+/// The parts of a list with commas.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// The origin of an app that serves its pages by a scheme of its own: `capacitor://localhost`, `tauri://localhost`, `app://.`.
+/// Pages of the schemes that are left out have the origin `null`, which is that of everybody.
+fn is_app_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, host)| {
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        let is_host = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte));
+        let not_apps = ["http", "https", "ws", "wss", "ftp", "file", "data", "blob", "javascript", "about"];
+        is_scheme && is_host && !not_apps.contains(&scheme)
+    })
+}
+
 /// A scheme and an authority, and nothing behind them.
 fn is_origin(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, rest)| {
@@ -365,18 +426,33 @@ fn is_origin(text: &str) -> bool {
     })
 }
 
-/// TLS, or a development machine's own loopback.
+/// TLS, or a development machine's own loopback. The authority is a host and perhaps a port: user information, a backslash
+/// or whatever else makes programs disagree about the host is refused.
 pub(crate) fn is_safe_url(text: &str) -> bool {
-    let on_loopback = |rest: &str| {
-        let authority = rest.split('/').next().unwrap_or_default();
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        matches!(host, "localhost" | "127.0.0.1")
+    let Some((scheme @ ("https" | "http"), rest)) = text.split_once("://") else { return false };
+    let is_visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\' && byte != b'#';
+    let authority = rest.split('/').next().unwrap_or_default();
+    let Some(host) = host_of(authority) else { return false };
+    rest.bytes().all(is_visible) && (scheme == "https" || matches!(host, "localhost" | "127.0.0.1"))
+}
+
+/// The host of an authority of a host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
+fn host_of(authority: &str) -> Option<&str> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, behind) = rest.split_once(']')?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        (address, if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) })
+    } else {
+        let (host, port) =
+            authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        let is_right = host.bytes().all(is_host) && !host.starts_with(['.', '-']) && !host.contains("..");
+        (Some(host).filter(|host| is_right && !host.is_empty())?, port)
     };
-    match text.split_once("://") {
-        Some(("https", rest)) => !rest.is_empty(),
-        Some(("http", rest)) => on_loopback(rest),
-        _ => false,
-    }
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    port.is_none_or(is_port).then_some(host)
 }
 
 #[cfg(test)]
@@ -422,8 +498,18 @@ pub(crate) mod tests {
             config.allows_origin("https://other.example") && config.allows_origin("https://video.example")
         );
         assert!(!config.allows_origin("null") && !config.allows_origin("https://app.example.evil.example"));
+        let apps = "capacitor://localhost, ionic://localhost,tauri://localhost,app://.,app://,chrome-extension://abc";
+        let config = with(&[("ALLOWED_ORIGINS", &format!("{apps},HTTPS://App.Example"))]);
+        for origin in apps.split(',').chain(["https://app.example"]) {
+            assert!(config.allows_origin(origin.trim()), "{origin}");
+        }
+        assert!(!config.allows_origin("capacitor://evil") && !config.allows_origin("http://localhost"));
+        let audiences = with(&[("JWT_AUDIENCE", "glimpse, https://app.example")]).bearer.unwrap().audiences;
+        assert_eq!(audiences, ["glimpse", "https://app.example"]);
         assert_eq!(config.max_upload_bytes, limits::MAX_SINGLE_UPLOAD_BYTES);
         assert!(config.public_widths.is_empty());
+        assert_eq!((config.public_variants, config.public_variants_per_day), (PublicVariants::Any, 200));
+        assert_eq!(with(&[("PUBLIC_VARIANTS", "listed")]).public_variants, PublicVariants::Listed);
         assert_eq!(with(&[("PUBLIC_WIDTHS", "320, 640,")]).public_widths, [320, 640]);
     }
 
@@ -440,6 +526,13 @@ pub(crate) mod tests {
             ("SESSION_SECRET", ""),
             ("SESSION_SECRET", "short"),
             ("ALLOWED_ORIGINS", "https://app.example,*"),
+            ("ALLOWED_ORIGINS", "null"),
+            ("ALLOWED_ORIGINS", "file://"),
+            ("ALLOWED_ORIGINS", "capacitor://*"),
+            ("ALLOWED_ORIGINS", "capacitor://localhost/"),
+            ("ALLOWED_ORIGINS", "https://"),
+            ("ALLOWED_ORIGINS", "1app://localhost"),
+            ("JWT_AUDIENCE", ""),
             ("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws/render"),
             ("RENDER_URL", "http://abc.lambda-url.eu-central-1.on.aws"),
             ("RENDER_URL", "abc.lambda-url.eu-central-1.on.aws"),
@@ -460,6 +553,9 @@ pub(crate) mod tests {
             ("PUBLIC_WIDTHS", "320,wide"),
             ("PUBLIC_WIDTHS", "320,7"),
             ("PUBLIC_WIDTHS", "3841"),
+            ("PUBLIC_VARIANTS", "all"),
+            ("PUBLIC_VARIANTS_PER_DAY", "4001"),
+            ("PUBLIC_VARIANTS_PER_DAY", "-1"),
         ] {
             let errors = read(&[(name, value)]).expect_err(name);
             let expected = if name == "JWT_JWKS_URL" { "JWT_SECRET" } else { name };
@@ -521,6 +617,41 @@ pub(crate) mod tests {
             ("http://id.example/jwks", false),
             ("http://localhost.evil.example", false),
             ("http://localhost@evil.example", false),
+            ("http://localhost:80@evil.example", false),
+            ("http://localhost:80@evil.example/", false),
+            ("http://127.0.0.1@evil.example", false),
+            ("http://127.0.0.1:80:80@evil.example", false),
+            ("http://user:password@localhost", false),
+            ("https://id.example@evil.example", false),
+            ("https://id.example:443@evil.example/jwks", false),
+            ("https://evil.example\\@id.example/jwks", false),
+            ("http://evil.example\\@localhost", false),
+            ("http://localhost\\.evil.example", false),
+            ("http://localhost:80.evil.example", false),
+            ("http://localhost#@evil.example", false),
+            ("http://localhost?@evil.example", false),
+            ("http://localhost:", false),
+            ("http://localhost:0", false),
+            ("http://localhost:65536", false),
+            ("http://localhost:+80", false),
+            ("http://localhost ", false),
+            ("http://local\thost", false),
+            ("http://LOCALHOST.", false),
+            ("http://[::1]:9400", false),
+            ("http://0.0.0.0", false),
+            ("http://127.1", false),
+            ("https://[2001:db8::1]:8443/jwks", true),
+            ("https://[2001:db8::1", false),
+            ("https://[evil.example]", false),
+            ("https://id.example:8443/jwks?v=1", true),
+            ("https:///jwks", false),
+            ("https://", false),
+            ("https://:443", false),
+            ("https://.example", false),
+            ("https://id..example", false),
+            ("https://id.example%2eevil", false),
+            ("HTTPS://id.example", false),
+            ("//id.example", false),
             ("file:///etc/passwd", false),
             ("", false),
         ] {

@@ -35,6 +35,13 @@ impl Stage {
     }
 }
 
+/// Whether a client that connects again has seen the last event of this video: then it is answered 204, which ends the
+/// connecting of an `EventSource`, <https://html.spec.whatwg.org/multipage/server-sent-events.html#processing-model>.
+pub fn is_finished(last_event_id: Option<&str>, video: &Video) -> bool {
+    let has_outcome = !matches!(video.state(), "uploading" | "processing");
+    has_outcome && last_event_id.and_then(Stage::from_id) == Some(Stage::Over)
+}
+
 /// How often a video is looked at before the stream ends, and the browser connects again by itself: each look costs up to
 /// three requests to the bucket, and a Worker of Cloudflare's free plan may make 50,
 /// <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
@@ -57,12 +64,21 @@ pub fn pause_ms(look: u32) -> u64 {
 pub struct Watch {
     told: Option<Stage>,
     is_begun: bool,
+    is_status_only: bool,
 }
 
 impl Watch {
-    /// Begins behind what a browser has seen before.
+    /// Begins behind what a browser has seen before. Behind an outcome it begins again: a video that had failed is being
+    /// processed once more.
     pub fn behind(last_event_id: Option<&str>) -> Self {
-        Self { told: last_event_id.and_then(Stage::from_id), is_begun: false }
+        let told = last_event_id.and_then(Stage::from_id).filter(|stage| *stage != Stage::Over);
+        Self { told, ..Self::default() }
+    }
+
+    /// The same for a watcher who holds no more than an upload token, and sees no more than the state.
+    #[must_use]
+    pub fn of_status_only(self, is_status_only: bool) -> Self {
+        Self { is_status_only, ..self }
     }
 
     /// What to send after a look, and whether that was the end.
@@ -83,7 +99,7 @@ impl Watch {
                 Stage::Uploaded => "uploaded",
                 _ => video.state(),
             };
-            let json = video.to_json().to_string();
+            let json = if self.is_status_only { video.status_json() } else { video.to_json() }.to_string();
             let lines = ["id: ", &stage.id().to_string(), "\nevent: ", name, "\ndata: ", &json, "\n\n"];
             text.extend(lines);
             self.told = Some(stage);
@@ -144,6 +160,33 @@ mod tests {
         assert_eq!(names(&watch.saw(&video("failed")).0), ["failed"]);
         let mut watch = Watch::behind(Some("nonsense"));
         assert_eq!(names(&watch.saw(&video("processing")).0), ["uploaded"]);
+    }
+
+    #[test]
+    fn a_client_that_has_seen_the_outcome_is_finished() {
+        for (id, state, expected) in [
+            (Some("4"), "failed", true),
+            (Some("3"), "failed", false),
+            (None, "failed", false),
+            (Some("x"), "failed", false),
+            (Some("4"), "processing", false),
+            (Some("4"), "uploading", false),
+        ] {
+            assert_eq!(is_finished(id, &video(state)), expected, "{id:?} {state}");
+        }
+        let mut again = Watch::behind(Some("4"));
+        assert_eq!(names(&again.saw(&video("processing")).0), ["uploaded"], "it is tried once more");
+        assert_eq!(names(&again.saw(&video("failed")).0), ["failed"]);
+    }
+
+    #[test]
+    fn the_holder_of_a_token_is_told_the_state_alone() {
+        let mut watch = Watch::behind(None).of_status_only(true);
+        let (text, _) = watch.saw(&video("failed"));
+        let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        let names: Vec<_> = data.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, ["id", "problem", "state"]);
     }
 
     #[test]

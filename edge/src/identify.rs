@@ -7,8 +7,8 @@ use std::rc::Rc;
 use glimpse_contract::{Code, Owner, Problem};
 
 use crate::auth::{
-    BearerKeys, Caller, Claims, Cookies, Expected, KeySet, Session, TokenError, Turn, UnverifiedToken,
-    UploadToken, verify_hs256,
+    BearerKeys, Caller, Claims, Cookies, KeySet, Session, TokenError, Turn, UnverifiedToken, UploadToken,
+    verify_hs256,
 };
 use crate::config::Config;
 use crate::platform::{self, Outgoing, Request};
@@ -16,9 +16,9 @@ use crate::platform::{self, Outgoing, Request};
 /// The largest key set or provider description that is read, in bytes.
 const MAX_METADATA_BYTES: usize = 64 * 1024;
 /// How long such a document may take, in milliseconds: somebody waits for an answer meanwhile.
-const METADATA_PATIENCE_MS: u32 = 3_000;
+pub(crate) const METADATA_PATIENCE_MS: u32 = 3_000;
 /// How often somebody looks who waits for another one's fetch, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 20;
+pub(crate) const LOOK_AGAIN_MS: u64 = 20;
 
 thread_local! {
     // Public keys by the URL of their set, for as long as this isolate lives.
@@ -34,34 +34,35 @@ pub(crate) async fn caller(
     request: &Request,
     token: Option<&str>,
     config: &Config,
+    request_id: &str,
 ) -> Result<Caller, Problem> {
     let now_ms = platform::now_ms();
     if let Some(text) = token {
         let token = UploadToken::read(text, &config.upload_keys, &config.public_url, now_ms)
-            .map_err(|_| Problem::new(Code::Unauthorized))?;
+            .map_err(|error| refused(error, request_id))?;
         return Ok(Caller {
             owner: token.owner(),
             issuer: token.iss.clone(),
             subject: token.sub.clone(),
             name: None,
             email: None,
+            expires_at: token.exp,
             token: Some(token),
         });
     }
     if let Some(header) = platform::header(request, "authorization") {
+        // RFC 9110 section 11.4: one space or more.
         let (scheme, token) = header.split_once(' ').unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Problem::new(Code::Unauthorized));
         }
-        let claims = bearer(token, config, now_ms).await.map_err(|_| Problem::new(Code::Unauthorized))?;
+        let claims =
+            bearer(token.trim(), config, now_ms).await.map_err(|error| refused(error, request_id))?;
         return Ok(proven(claims));
     }
-    let session = config.oidc.as_ref().and_then(|oidc| {
-        let header = platform::header(request, "cookie")?;
-        let value = Cookies::new(config.is_https()).session(&header)?.to_owned();
-        Session::read(&value, oidc, &config.public_url, now_ms).ok()
-    });
-    let Some(claims) = session else { return Err(Problem::new(Code::Unauthorized)) };
+    let Some(claims) = session(request, config, now_ms) else {
+        return Err(Problem::new(Code::Unauthorized));
+    };
     let is_safe = matches!(request.method().as_str(), "GET" | "HEAD");
     if !is_safe {
         let origin = platform::header(request, "origin");
@@ -72,6 +73,20 @@ pub(crate) async fn caller(
     Ok(proven(claims))
 }
 
+/// The claims of a valid session cookie.
+pub(crate) fn session(request: &Request, config: &Config, now_ms: u64) -> Option<Claims> {
+    let oidc = config.oidc.as_ref()?;
+    let header = platform::header(request, "cookie")?;
+    let value = Cookies::new(config.is_https()).session(&header)?.to_owned();
+    Session::read(&value, oidc, &config.public_url, now_ms).ok()
+}
+
+/// The reason is for the log alone: the answer to every token is the same.
+fn refused(error: TokenError, request_id: &str) -> Problem {
+    platform::log_error("token", request_id, &error.to_string());
+    Problem::new(Code::Unauthorized)
+}
+
 fn proven(claims: Claims) -> Caller {
     Caller {
         owner: Owner::of(&claims.iss, &claims.sub),
@@ -79,6 +94,7 @@ fn proven(claims: Claims) -> Caller {
         subject: claims.sub,
         name: claims.name,
         email: claims.email,
+        expires_at: claims.exp,
         token: None,
     }
 }
@@ -89,11 +105,7 @@ async fn bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claims, Toke
         BearerKeys::Secret(secret) => Claims::of_json(&verify_hs256(text, secret)?)?,
         BearerKeys::Jwks(url) => by_key_set(text, url, now_ms).await?,
     };
-    claims.check(Expected { issuer: &bearer.issuer, audience: &bearer.audience }, now_ms)?;
-    // An ID token says who signed in, not what its bearer may do: Cognito and others mark the two.
-    if claims.token_use.as_deref().is_some_and(|purpose| purpose != "access") {
-        return Err(TokenError::Foreign);
-    }
+    claims.check_bearer(&bearer.issuer, &bearer.audiences, now_ms)?;
     Ok(claims)
 }
 

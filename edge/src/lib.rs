@@ -1,6 +1,6 @@
 //! Decides nothing: the Worker's wiring. Configuration, route, handler, reply.
 //!
-//! Pure modules (`auth`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload` and the parts of
+//! Pure modules (`auth`, `client`, `config`, `cors`, `events`, `moment`, `route`, `s3`, `sign`, `upload` and the parts of
 //! `deliver` and `page` but their handlers) take the clock, randomness and configuration as arguments and are tested natively.
 //! `platform` and `reply` are the only others that know the Workers runtime; `api`, `claim`, `companion`, `identify`,
 //! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::{access,fetch,handler,original}` and `page::handler` join the two.
@@ -9,6 +9,7 @@
 mod api;
 pub mod auth;
 mod claim;
+pub mod client;
 mod companion;
 pub mod config;
 mod cors;
@@ -145,16 +146,24 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
 
     if method == "OPTIONS" {
         let mut reply = Reply::empty(204);
-        reply.headers =
-            if is_api { cors::preflight_headers(config, origin.as_deref()) } else { cors::picture_headers() };
+        let requested = platform::header(&request, "access-control-request-headers");
+        reply.headers = if is_api {
+            cors::preflight_headers(config, origin.as_deref(), requested.as_deref())
+        } else {
+            cors::picture_preflight_headers(requested.as_deref())
+        };
         return reply;
     }
-    let (token, path) = route::split_token(path);
-    let negotiated = deliver::negotiated(path, || platform::header(&request, "accept"));
-    let path = negotiated.as_deref().unwrap_or(path);
+    let (token, sent_path) = route::split_token(path);
+    let negotiated = deliver::negotiated(sent_path, || platform::header(&request, "accept"));
+    let path = negotiated.as_deref().unwrap_or(sent_path);
     // What proves something is taken out of a picture's query first: the rest names the picture, or the token does.
     let may_prove = matches!(method.as_str(), "GET" | "HEAD") && !is_api && !route::is_document(path);
-    let proof = if may_prove { deliver::proof(query, config).await } else { Ok(Proof::Nothing) };
+    let proof = if may_prove {
+        deliver::proof(sent_path, query, config, request_id).await
+    } else {
+        Ok(Proof::Nothing)
+    };
     let found = proof.map_err(|problem| route::NoRoute { problem, allow: None }).and_then(|proof| {
         let route = route::route(&method, path, proof.query().or(query))?;
         let is_open = token.is_none() || route.is_for_tokens();
@@ -193,10 +202,10 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     }
     if is_api {
         reply.headers.extend(cors::api_headers(config, origin.as_deref()));
-    } else if matches!(reply.status, 401 | 403)
+    } else if reply.status >= 400
         && reply.headers.iter().all(|(name, _)| *name != "access-control-allow-origin")
     {
-        // A player of another origin that asks for a private picture may read why it got none.
+        // A player of another origin that asks for a picture may read why it got none.
         reply.headers.extend(cors::picture_headers());
     }
     reply
@@ -217,9 +226,17 @@ async fn handle(route: Route, request: Request, asked: Asked<'_>) -> Result<Repl
     if let Some(open) = open_to_all(&route, &request, &asked) {
         return open.await;
     }
-    let caller = identify::caller(&request, token, config).await?;
-    if let Some(limiter) = limiter(&route)
-        && !platform::is_within(place.env, limiter, &caller.owner.to_string()).await
+    let caller = identify::caller(&request, token, config, request_id).await?;
+    if caller.token.as_ref().is_some_and(|token| token.only.is_some()) && !route.is_for_follow_ups() {
+        return Err(Problem::new(Code::Unauthorized));
+    }
+    let (limiter, who) = match limiter(&route) {
+        Some(limiter) => (Some(limiter), counted_as(&caller)),
+        // Whoever holds an upload token may be anybody.
+        None => (caller.token.as_ref().map(|_| Limiter::Reads), platform::client_key_of(&request)),
+    };
+    if let Some(limiter) = limiter
+        && !platform::is_within(place.env, limiter, &who).await
     {
         return Err(Problem::new(Code::Busy));
     }
@@ -238,9 +255,7 @@ type Answer<'a> = LocalBoxFuture<'a, Result<Reply, Problem>>;
 /// The answer to what nobody has to prove anything for; `None` for everything else.
 fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>) -> Option<Answer<'a>> {
     let Asked { ref proof, query, place, config, request_id, .. } = *asked;
-    let context = place.context;
-    let about =
-        |document| -> Answer<'a> { Box::pin(page::serve(request, document, config, context, request_id)) };
+    let about = |document| -> Answer<'a> { Box::pin(page::serve(request, document, place)) };
     Some(match route {
         Route::Health => at_once(Ok(Reply::empty(200).with("cache-control", "no-store"))),
         Route::Picture(wanted) => Box::pin(deliver::serve(request, wanted, proof, place)),
@@ -253,7 +268,8 @@ fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>)
             Ok(embed) => about(page::Document::Embed(embed)),
             Err(problem) => at_once(Err(problem)),
         },
-        Route::Login => Box::pin(login::login(Some(query), config, request_id)),
+        Route::PageWithSlash(video) => at_once(Ok(page::without_slash(*video, query))),
+        Route::Login => Box::pin(login::login(request, Some(query), config, request_id)),
         Route::Callback => Box::pin(login::callback(request, Some(query), config, request_id)),
         _ => return None,
     })
@@ -265,6 +281,7 @@ fn for_caller<'a>(route: &'a Route, request: &'a Request, query: &'a str, call: 
         Route::Health
         | Route::Picture(_)
         | Route::Page(_)
+        | Route::PageWithSlash(_)
         | Route::Meta(_)
         | Route::Oembed
         | Route::Login
@@ -286,8 +303,8 @@ fn for_caller<'a>(route: &'a Route, request: &'a Request, query: &'a str, call: 
         Route::UppyParams => Box::pin(companion::params(query, call)),
         Route::CreateMultipart => Box::pin(companion::create(request, call)),
         Route::ListParts { upload_id } => Box::pin(companion::list_parts(upload_id, query, call)),
-        Route::SignPart { upload_id, part } => at_once(companion::sign_part(upload_id, part, query, call)),
-        Route::SignParts { upload_id } => at_once(companion::sign_parts(upload_id, query, call)),
+        Route::SignPart { upload_id, part } => Box::pin(companion::sign_part(upload_id, part, query, call)),
+        Route::SignParts { upload_id } => Box::pin(companion::sign_parts(upload_id, query, call)),
         Route::CompleteMultipart { upload_id } => {
             Box::pin(companion::complete(upload_id, request, query, call))
         }
@@ -300,7 +317,13 @@ fn at_once(answer: Result<Reply, Problem>) -> Answer<'static> {
     Box::pin(ready(answer))
 }
 
-/// What is counted by whom, so that nobody runs up a bill: new uploads and tokens, and signatures of parts.
+/// Under which key this caller is counted: an upload token by itself, so that its holder uses up nothing of its owner's.
+fn counted_as(caller: &Caller) -> String {
+    let token = caller.token.as_ref().map(|token| ["/", &token.jti].concat());
+    [caller.owner.to_string(), token.unwrap_or_default()].concat()
+}
+
+/// What is counted by whom, so that nobody runs up a bill: new uploads and tokens, signatures of parts, event streams.
 fn limiter(route: &Route) -> Option<Limiter> {
     match route {
         Route::CreateVideo
@@ -311,6 +334,7 @@ fn limiter(route: &Route) -> Option<Limiter> {
         | Route::UppyParams
         | Route::CreateMultipart => Some(Limiter::Grants),
         Route::SignPart { .. } | Route::SignParts { .. } | Route::Presign => Some(Limiter::Parts),
+        Route::WatchVideo(_) => Some(Limiter::Streams),
         _ => None,
     }
 }

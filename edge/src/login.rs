@@ -1,15 +1,15 @@
 //! Decides nothing by itself: the browser's way through the OpenID provider and back, as `auth::oidc` lays it out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use glimpse_contract::{Code, Json, Problem};
 
 use crate::auth::{
-    Claims, Cookies, Discovery, Expected, LoginState, Oidc, Session, authorize_url, callback_query,
-    token_request,
+    Attempt, Claims, Cookies, Discovery, Expected, LoginState, Next, Oidc, Session, authorize_url,
+    callback_query, callback_state, token_request,
 };
 use crate::config::Config;
-use crate::identify::{by_key_set, fetch_metadata};
+use crate::identify::{self, LOOK_AGAIN_MS, METADATA_PATIENCE_MS, by_key_set, fetch_metadata};
 use crate::platform::{self, Outgoing, Request, Sent};
 use crate::reply::Reply;
 
@@ -17,10 +17,16 @@ const MAX_TOKEN_ANSWER_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static DISCOVERY: RefCell<Option<Discovery>> = const { RefCell::new(None) };
+    static ATTEMPT: Cell<Attempt> = const { Cell::new(Attempt::None) };
 }
 
 /// Sends the browser to the provider.
-pub(crate) async fn login(query: Option<&str>, config: &Config, request_id: &str) -> Result<Reply, Problem> {
+pub(crate) async fn login(
+    request: &Request,
+    query: Option<&str>,
+    config: &Config,
+    request_id: &str,
+) -> Result<Reply, Problem> {
     let oidc = configured(config)?;
     let discovery = discover(oidc, request_id).await?;
     let return_to = query
@@ -30,7 +36,11 @@ pub(crate) async fn login(query: Option<&str>, config: &Config, request_id: &str
         .map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
     let login = LoginState::new(&platform::random(), return_to.as_deref().unwrap_or("/"), platform::now_ms());
     let url = authorize_url(&discovery, oidc, &redirect_uri(config), &login);
-    Ok(Reply::redirect(&url).with("set-cookie", Cookies::new(config.is_https()).set_login(&login, oidc)))
+    let cookies = Cookies::new(config.is_https());
+    let mut reply = Reply::redirect(&url).with("set-cookie", cookies.set_login(&login, oidc));
+    let present = platform::header(request, "cookie").unwrap_or_default();
+    reply.headers.extend(cookies.clear_old_logins(&present).into_iter().map(|cookie| ("set-cookie", cookie)));
+    Ok(reply)
 }
 
 /// Takes the browser back from the provider, signed in; or back to the page, which says that it did not work.
@@ -41,16 +51,37 @@ pub(crate) async fn callback(
     request_id: &str,
 ) -> Result<Reply, Problem> {
     let oidc = configured(config)?;
+    // A code is good once. Scanners of links and browsers that look ahead ask by HEAD, which must change nothing.
+    if request.method() == "HEAD" {
+        return Ok(Reply::empty(200).with("cache-control", "no-store"));
+    }
+    let query = query.unwrap_or_default();
     let cookies = Cookies::new(config.is_https());
-    match exchange(request, query.unwrap_or_default(), oidc, config, request_id).await {
-        Ok((session, return_to)) => Ok(Reply::redirect(&return_to)
-            .with("set-cookie", cookies.set_session(&session, oidc))
-            .with("set-cookie", cookies.clear_login())),
+    let mut reply = match exchange(request, query, oidc, config, request_id).await {
+        Ok((session, return_to)) => {
+            Reply::redirect(&return_to).with("set-cookie", cookies.set_session(&session, oidc))
+        }
         Err(reason) => {
             platform::log_error("sign_in", request_id, &reason);
-            Ok(Reply::redirect("/?sign_in=failed").with("set-cookie", cookies.clear_login()))
+            let is_reloaded = is_signed_in(request, config) && !has_login(request, query, oidc, config);
+            Reply::redirect(if is_reloaded { "/" } else { "/?sign_in=failed" })
         }
-    }
+    };
+    let forgotten = callback_state(query).and_then(|state| cookies.clear_login(&state));
+    reply.headers.extend(forgotten.map(|cookie| ("set-cookie", cookie)));
+    Ok(reply)
+}
+
+/// Whether the browser is signed in already. Then an address of a sign-in that is over was opened once more, as by a reload.
+fn is_signed_in(request: &Request, config: &Config) -> bool {
+    identify::session(request, config, platform::now_ms()).is_some()
+}
+
+/// Whether the browser has begun the sign-in of this state, and not completed it.
+fn has_login(request: &Request, query: &str, oidc: &Oidc, config: &Config) -> bool {
+    let cookie = platform::header(request, "cookie").unwrap_or_default();
+    let state = callback_state(query);
+    state.and_then(|state| Cookies::new(config.is_https()).login(&cookie, &state, oidc)).is_some()
 }
 
 /// Signs the browser out here; the provider's own session is its own.
@@ -71,12 +102,12 @@ async fn exchange(
     let (code, state) = callback_query(query)?;
     let cookie = platform::header(request, "cookie").unwrap_or_default();
     let login = Cookies::new(config.is_https())
-        .login(&cookie, oidc)
+        .login(&cookie, &state, oidc)
         .ok_or("the browser brought no sign-in of ours back")?;
     login.check(&state, now_ms).map_err(|error| error.to_string())?;
     let discovery = discover(oidc, request_id).await.map_err(|problem| problem.detail)?;
 
-    let (body, authorization) = token_request(oidc, &redirect_uri(config), &code, &login);
+    let (body, authorization) = token_request(&discovery, oidc, &redirect_uri(config), &code, &login);
     let mut headers =
         vec![("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json")];
     if let Some(authorization) = &authorization {
@@ -118,18 +149,32 @@ fn redirect_uri(config: &Config) -> String {
     format!("{}/auth/callback", config.public_url)
 }
 
+/// The provider's description. One request fetches it while others wait, and a failure is remembered for some seconds: a
+/// provider that does not answer is asked once in that time, whoever wants to sign in.
 async fn discover(oidc: &Oidc, request_id: &str) -> Result<Discovery, Problem> {
-    if let Some(known) = DISCOVERY.with_borrow(Clone::clone) {
-        return Ok(known);
+    let failure =
+        || Problem::because(Code::Upstream, "The sign-in provider does not answer as it should. Try again.");
+    loop {
+        if let Some(known) = DISCOVERY.with_borrow(Clone::clone) {
+            return Ok(known);
+        }
+        let now_ms = platform::now_ms();
+        match ATTEMPT.get().next(now_ms) {
+            Next::Fail => return Err(failure()),
+            Next::Wait => platform::sleep_ms(LOOK_AGAIN_MS).await,
+            Next::Fetch => {
+                ATTEMPT.set(Attempt::Awaited(now_ms + u64::from(METADATA_PATIENCE_MS)));
+                break;
+            }
+        }
     }
     let found = fetch_metadata(&Discovery::url(&oidc.issuer)).await;
     let Some(discovery) = found.and_then(|body| Discovery::read(&body, &oidc.issuer)) else {
+        ATTEMPT.set(Attempt::failed(platform::now_ms()));
         platform::log_error("discovery", request_id, "the provider's description is missing or not its own");
-        return Err(Problem::because(
-            Code::Upstream,
-            "The sign-in provider does not answer as it should. Try again.",
-        ));
+        return Err(failure());
     };
+    ATTEMPT.set(Attempt::None);
     DISCOVERY.with_borrow_mut(|slot| *slot = Some(discovery.clone()));
     Ok(discovery)
 }

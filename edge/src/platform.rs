@@ -15,6 +15,7 @@ use worker::worker_sys::RateLimiter;
 use worker::{Context, Delay, Env};
 
 use crate::auth::{Algorithm, Verification};
+use crate::client::client_key;
 use crate::reply::Reply;
 
 /// A request to the Worker. The browser's own interface, like [`Response`]: `worker`'s wrappers around them put every kind
@@ -131,6 +132,13 @@ impl Incoming {
         response_header(&self.response, name)
     }
 
+    /// Drops the body, so that the other server stops sending it.
+    pub(crate) async fn discard(self) {
+        if let Some(body) = self.response.body() {
+            let _ = JsFuture::from(body.cancel()).await;
+        }
+    }
+
     /// Its body, at most `limit` bytes of it.
     pub(crate) async fn bytes(self, limit: usize) -> Result<Vec<u8>, FetchError> {
         let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
@@ -227,16 +235,29 @@ pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name).ok().flatten()
 }
 
-/// The body of a request, read whole if it says that it has at most `limit` bytes, and has no more.
+/// The key under which the requests of this client are counted.
+pub(crate) fn client_key_of(request: &Request) -> String {
+    client_key(header(request, "cf-connecting-ip").as_deref())
+}
+
+/// The body of a request, at most `limit` bytes of it; `None` if it is longer or broken off. A length that was declared is
+/// looked at first; without one, bytes are counted while they come.
 pub(crate) async fn body(request: &Request, limit: usize) -> Option<Vec<u8>> {
     let length = header(request, "content-length").and_then(|text| text.parse::<usize>().ok());
-    match length {
-        Some(length) if length > limit => return None,
-        None if request.body().is_some() => return None,
-        _ => {}
+    if length.is_some_and(|length| length > limit) {
+        return None;
     }
-    let buffer = JsFuture::from(request.array_buffer().ok()?).await.ok()?;
-    Some(js_sys::Uint8Array::new(&buffer).to_vec()).filter(|bytes| bytes.len() <= limit)
+    let Some(stream) = body_stream(request) else { return Some(Vec::new()) };
+    let mut chunks = Chunks::of(&stream).ok()?;
+    let mut body = Vec::with_capacity(length.unwrap_or_default());
+    while let Some(chunk) = chunks.next().await.ok()? {
+        if body.len() + chunk.len() > limit {
+            chunks.drain().await;
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
 }
 
 /// The body of a request as it comes.
@@ -247,6 +268,9 @@ pub(crate) fn body_stream(request: &Request) -> Option<ReadableStream> {
 /// The chunks of a stream, one after another.
 #[derive(Debug)]
 pub(crate) struct Chunks(ReadableStreamDefaultReader);
+
+/// The most bytes of a refused body that are read to its end.
+const MAX_DRAINED_BYTES: u32 = 32 * 1024 * 1024;
 
 /// A stream broke off before its end.
 #[derive(Debug)]
@@ -260,12 +284,28 @@ impl Chunks {
 
     /// The next chunk; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, BrokenOff> {
+        Ok(self.read().await?.map(|chunk| chunk.to_vec()))
+    }
+
+    async fn read(&mut self) -> Result<Option<js_sys::Uint8Array>, BrokenOff> {
         let read = JsFuture::from(self.0.read()).await.map_err(|_| BrokenOff)?;
         let of = |name| js_sys::Reflect::get(&read, &JsValue::from_str(name)).map_err(|_| BrokenOff);
         if of("done")?.is_truthy() {
             return Ok(None);
         }
-        Ok(Some(js_sys::Uint8Array::new(&of("value")?).to_vec()))
+        Ok(Some(js_sys::Uint8Array::new(&of("value")?)))
+    }
+
+    /// Reads what is left without looking at it, up to [`MAX_DRAINED_BYTES`]: a client that is still sending when its
+    /// answer comes may see a broken connection instead.
+    pub(crate) async fn drain(&mut self) {
+        let mut drained = 0;
+        while let Ok(Some(chunk)) = self.read().await {
+            drained += chunk.length();
+            if drained > MAX_DRAINED_BYTES {
+                break;
+            }
+        }
     }
 }
 
@@ -295,6 +335,12 @@ pub(crate) enum Limiter {
     VideoRenders,
     /// Have a picture of one owner's videos made.
     OwnerRenders,
+    /// Have a picture made, by client address.
+    ClientRenders,
+    /// Have the bucket read because the cache has no answer, by client address.
+    Reads,
+    /// Open an event stream.
+    Streams,
 }
 
 /// Whether this is not too often, by Cloudflare's Rate Limiting binding. Without a binding nothing is counted; a binding
@@ -305,6 +351,9 @@ pub(crate) async fn is_within(env: &Env, limiter: Limiter, who: &str) -> bool {
         Limiter::Parts => "PART_LIMITER",
         Limiter::VideoRenders => "VIDEO_RENDER_LIMITER",
         Limiter::OwnerRenders => "OWNER_RENDER_LIMITER",
+        Limiter::ClientRenders => "CLIENT_RENDER_LIMITER",
+        Limiter::Reads => "READ_LIMITER",
+        Limiter::Streams => "STREAM_LIMITER",
     };
     counted(env, name, who).await.unwrap_or(true)
 }

@@ -3,9 +3,6 @@
 //! A body whose length is known goes through without being looked at. Otherwise (a form, or chunks) it is sent on in
 //! parts, one at a time, so that no more than one part is ever held.
 
-use futures_channel::mpsc;
-use futures_util::SinkExt as _;
-use futures_util::future::join;
 use glimpse_contract::{Code, Grant, Problem, object};
 
 use crate::Call;
@@ -16,7 +13,7 @@ use crate::reply::Reply;
 use crate::s3::{self, NamedPart, S3Request};
 use crate::storage;
 use crate::upload::{
-    Allowance, Fields, body_too_large, complete_error, declared_type, field_after_file, grant, presign_upload,
+    Allowance, Fields, FormEvent, FormReader, body_too_large, complete_error, grant, presign_upload,
 };
 use crate::videos;
 
@@ -40,15 +37,10 @@ pub(crate) async fn raw(
     let Some(length) = length else {
         let mut pipe = Pipe::open(name, content_type, &Fields::default(), allowance, call).await?;
         let mut chunks = Chunks::of(&stream).map_err(|_| broken_off())?;
-        loop {
-            match chunks.next().await {
-                Ok(Some(chunk)) => pipe.push(&chunk).await?,
-                Ok(None) => break,
-                Err(_) => {
-                    pipe.give_up().await?;
-                    return Err(broken_off());
-                }
-            }
+        if let Err(problem) = copy_chunks(&mut chunks, &mut pipe).await {
+            pipe.give_up().await?;
+            chunks.drain().await;
+            return Err(problem);
         }
         return answer(request, pipe.finish().await?, call).await;
     };
@@ -59,77 +51,78 @@ pub(crate) async fn raw(
     answer(request, grant, call).await
 }
 
+async fn copy_chunks(chunks: &mut Chunks, pipe: &mut Pipe<'_>) -> Result<(), Problem> {
+    while let Some(chunk) = chunks.next().await.map_err(|_| broken_off())? {
+        pipe.push(&chunk).await?;
+    }
+    Ok(())
+}
+
 /// A form with the file in it, as `curl -F` and a page's `FormData` send it.
-pub(crate) async fn form(request: &Request, boundary: String, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn form(request: &Request, boundary: &str, call: &Call<'_>) -> Result<Reply, Problem> {
     let length = platform::header(request, "content-length").and_then(|text| text.parse::<u64>().ok());
     if let Some(length) = length {
         fits(length, call)?;
     }
     let stream = platform::body_stream(request).ok_or_else(|| Problem::new(Code::Empty))?;
-    // The parser wants a stream that could move to another thread; the body cannot, so it is handed over in a channel,
-    // which holds one chunk and so keeps the pace.
-    let (mut sender, receiver) = mpsc::channel::<Result<bytes::Bytes, std::io::Error>>(0);
-    let hand_over = async move {
-        let Ok(mut chunks) = Chunks::of(&stream) else { return };
-        while let Some(chunk) = chunks.next().await.transpose() {
-            let chunk = chunk.map(bytes::Bytes::from).map_err(|_| std::io::ErrorKind::ConnectionReset.into());
-            let is_last = chunk.is_err();
-            // Nobody listens any more: the answer is known already.
-            if sender.send(chunk).await.is_err() || is_last {
-                break;
-            }
+    let chunks = Chunks::of(&stream).map_err(|_| broken_off())?;
+    let mut form = Form { chunks, reader: FormReader::new(boundary) };
+    match form.take(call).await {
+        Ok(grant) => answer(request, grant, call).await,
+        Err(problem) => {
+            form.chunks.drain().await;
+            Err(problem)
         }
-    };
-    let (taken, ()) = join(take(multer::Multipart::new(receiver, boundary), call), hand_over).await;
-    answer(request, taken?, call).await
+    }
 }
 
-async fn take(mut form: multer::Multipart<'static>, call: &Call<'_>) -> Result<Grant, Problem> {
-    let bad = |error: multer::Error| match error {
-        multer::Error::StreamReadFailed(_)
-        | multer::Error::IncompleteStream
-        | multer::Error::IncompleteHeaders
-        | multer::Error::IncompleteFieldData { .. } => broken_off(),
-        error => Problem::because(Code::BadParameter, format!("The form cannot be read: {error}.")),
-    };
-    let mut fields = Fields::default();
-    while let Some(mut field) = form.next_field().await.map_err(bad)? {
-        let Some(name) = field.file_name().map(str::to_owned) else {
-            let name = field.name().unwrap_or_default().to_owned();
-            let mut text = Vec::new();
-            while let Some(chunk) = field.chunk().await.map_err(bad)? {
-                text.extend_from_slice(&chunk);
-                Fields::check_length(&name, text.len())?;
-            }
-            fields.set(&name, &String::from_utf8_lossy(&text))?;
-            continue;
-        };
-        let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
-        let mut pipe = Pipe::open(&name, &content_type, &fields, call.allowance(), call).await?;
-        loop {
-            match field.chunk().await {
-                Ok(Some(chunk)) => pipe.push(&chunk).await?,
-                Ok(None) => break,
-                Err(error) => {
-                    pipe.give_up().await?;
-                    return Err(bad(error));
+/// A form that is being read.
+struct Form {
+    chunks: Chunks,
+    reader: FormReader,
+}
+
+impl Form {
+    async fn take(&mut self, call: &Call<'_>) -> Result<Grant, Problem> {
+        let mut fields = Fields::default();
+        let (name, content_type) = loop {
+            match self.next().await? {
+                FormEvent::Field { name, value } => fields.set(&name, &value)?,
+                FormEvent::File { name, content_type } => break (name, content_type),
+                FormEvent::Data(_) | FormEvent::End => {
+                    let detail = "The form has no file: send it as the field `file`, after the others.";
+                    return Err(Problem::because(Code::BadParameter, detail));
                 }
             }
-        }
-        drop(field);
-        // What is said too late would be said in vain: the file is on its way with what was said before.
-        let late = match form.next_field().await {
-            Ok(None) => return pipe.finish().await,
-            Ok(Some(field)) => field_after_file(field.name().unwrap_or_default()),
-            Err(error) => bad(error),
         };
-        pipe.give_up().await?;
-        return Err(late);
+        let mut pipe = Pipe::open(&name, &content_type, &fields, call.allowance(), call).await?;
+        match self.copy_file(&mut pipe).await {
+            Ok(()) => pipe.finish().await,
+            Err(problem) => {
+                pipe.give_up().await?;
+                Err(problem)
+            }
+        }
     }
-    Err(Problem::because(
-        Code::BadParameter,
-        "The form has no file: send it as the field `file`, after the others.",
-    ))
+
+    async fn next(&mut self) -> Result<FormEvent, Problem> {
+        loop {
+            if let Some(event) = self.reader.next_event()? {
+                return Ok(event);
+            }
+            // A client that is gone ends here as well.
+            let chunk = self.chunks.next().await.ok().flatten().ok_or_else(broken_off)?;
+            self.reader.push(chunk);
+        }
+    }
+
+    /// Sends the file on. The form has to end behind it: what would be said there would not be heard.
+    async fn copy_file(&mut self, pipe: &mut Pipe<'_>) -> Result<(), Problem> {
+        while let FormEvent::Data(data) = self.next().await? {
+            pipe.push(&data).await?;
+        }
+        Ok(())
+    }
 }
 
 /// A video on its way into the bucket.
@@ -247,8 +240,7 @@ async fn granted(
     allowance: &Allowance,
     call: &Call<'_>,
 ) -> Result<Grant, Problem> {
-    let content_type = declared_type(content_type, name);
-    allowance.checked_type(content_type)?;
+    allowance.resolve_type(content_type, name)?;
     let allowance = fields.apply(allowance.clone(), call.caller)?;
     let video = claim::next_video(call).await?;
     grant(&call.caller.owner, video, name, content_type, &allowance)
@@ -273,8 +265,9 @@ async fn answer(request: &Request, grant: Grant, call: &Call<'_>) -> Result<Repl
         let has_time = platform::now_ms() + LOOK_MS < until;
         if is_over || !has_time {
             let status = if is_over { 200 } else { 201 };
-            let mut reply = Reply::json(status, &object! { "video" => video.to_json() })
-                .with("location", format!("/api/videos/{}", grant.video));
+            let mut reply =
+                Reply::json(status, &object! { "video" => videos::begun_json_for(&video, call.caller) })
+                    .with("location", format!("/api/videos/{}", grant.video));
             if let Some(secs) = wait {
                 reply = reply.with("preference-applied", format!("wait={}", secs.min(MAX_WAIT_SECS)));
             }

@@ -3,6 +3,7 @@
 //! First a manifest that says so takes the place of the present one: from then on no picture is served, and a function
 //! that is still at work loses the race for the manifest. Then the source goes, then every picture.
 
+use futures_util::future::try_join_all;
 use glimpse_contract::{Code, Key, MANIFEST_VERSION, Manifest, Problem, VideoId, Visibility, object};
 
 use crate::Call;
@@ -11,11 +12,11 @@ use crate::deliver;
 use crate::page;
 use crate::platform;
 use crate::reply::Reply;
-use crate::s3::{self, Condition, Listing, UnfinishedUploads};
+use crate::s3::{self, Condition, Listing, MAX_KEYS, Uploads};
 use crate::storage;
 
-/// Uploads of one video that are given up at once: more than one is rare.
-const MOST_UPLOADS: usize = 10;
+/// Uploads of one video that are given up side by side.
+const SIDE_BY_SIDE: usize = 6;
 /// How long a copy that was sent before may be kept where nothing here reaches it, in seconds: a picture under a URL that
 /// fixes it, for a year.
 const MAY_LAST_SECS: u32 = 31_536_000;
@@ -35,7 +36,7 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
         404 => false,
         status => return Err(storage::unexpected(status, request_id)),
     };
-    let unfinished = unfinished(video, call).await?;
+    let mut unfinished = companion::unfinished(Uploads::Of(video), MAX_KEYS, call).await?;
     if manifest.is_none() && !has_source && unfinished.uploads.is_empty() {
         return Err(Problem::new(Code::NotFound));
     }
@@ -43,8 +44,16 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
     if !manifest.as_ref().is_some_and(Manifest::is_deleted) {
         put_tombstone(video, manifest.as_ref(), call).await?;
     }
-    for upload in &unfinished.uploads {
-        companion::give_up(&upload.key, &upload.upload_id, call).await?;
+    let mut given_up = 0;
+    loop {
+        for some in unfinished.uploads.chunks(SIDE_BY_SIDE) {
+            let each = some.iter().map(|upload| companion::give_up(&upload.key, &upload.upload_id, call));
+            given_up += try_join_all(each).await?.len();
+        }
+        if !unfinished.is_truncated || unfinished.uploads.is_empty() {
+            break;
+        }
+        unfinished = companion::unfinished(Uploads::Of(video), MAX_KEYS, call).await?;
     }
     if has_source {
         let request = storage::sign(s3::delete(&source, config, platform::now_ms()), request_id)?;
@@ -69,7 +78,7 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
             "removed" => object! {
                 "source" => has_source,
                 "pictures" => keys.len(),
-                "unfinished_uploads" => unfinished.uploads.len(),
+                "unfinished_uploads" => given_up,
             },
             "caches" => object! {
                 "purged" => purged,
@@ -80,15 +89,28 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
     ))
 }
 
-async fn unfinished(video: VideoId, call: &Call<'_>) -> Result<UnfinishedUploads, Problem> {
-    let request =
-        s3::list_uploads(&call.caller.owner, Some(video), MOST_UPLOADS, call.config, platform::now_ms());
-    let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
-    if answer.status != 200 {
-        return Err(storage::unexpected(answer.status, call.request_id));
+/// Removes the sources of videos that were deleted before: a signed upload cannot be taken back, and what it brings later
+/// is shown nowhere. What goes wrong is in the log, and is tried again with the next listing.
+pub(crate) async fn remove_late(videos: &[VideoId], call: &Call<'_>) {
+    let source =
+        |video: &VideoId| Key::Source { owner: call.caller.owner.clone(), video: *video }.to_string();
+    let keys: Vec<String> = videos.iter().map(source).collect();
+    if let Err(problem) = delete_keys(&keys, call).await {
+        platform::log_error("remove_late", call.request_id, problem.code.as_str());
     }
-    UnfinishedUploads::read(&storage::text(answer).await)
-        .ok_or_else(|| storage::unexpected(200, call.request_id))
+}
+
+async fn delete_keys(keys: &[String], call: &Call<'_>) -> Result<(), Problem> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let request = s3::delete_many(keys, call.config, platform::now_ms());
+    let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
+    let (status, body) = (answer.status, storage::text(answer).await);
+    if status != 200 || body.contains("<Error>") {
+        return Err(storage::unexpected(status, call.request_id));
+    }
+    Ok(())
 }
 
 /// Nothing of the file is kept in it: no name, no length.
@@ -127,17 +149,10 @@ async fn delete_media(video: VideoId, call: &Call<'_>) -> Result<Vec<String>, Pr
         let listing = Listing::read(&storage::text(answer).await);
         let listing = listing.ok_or_else(|| storage::unexpected(200, call.request_id))?;
         let keys: Vec<String> = listing.keys.into_iter().filter(|key| *key != manifest).collect();
-        if keys.is_empty() {
-            return Ok(removed);
-        }
-        let request = s3::delete_many(&keys, call.config, platform::now_ms());
-        let answer = storage::send(&storage::sign(request, call.request_id)?, call.request_id).await?;
-        let (status, body) = (answer.status, storage::text(answer).await);
-        if status != 200 || body.contains("<Error>") {
-            return Err(storage::unexpected(status, call.request_id));
-        }
+        let is_last = keys.is_empty() || !listing.is_truncated;
+        delete_keys(&keys, call).await?;
         removed.extend(keys);
-        if !listing.is_truncated {
+        if is_last {
             return Ok(removed);
         }
     }

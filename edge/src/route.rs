@@ -82,6 +82,8 @@ pub enum Route {
     Picture(PictureRequest),
     /// `GET /{video}`
     Page(VideoId),
+    /// `GET /{video}/`
+    PageWithSlash(VideoId),
     /// `GET /{video}/meta.json`
     Meta(VideoId),
     /// `GET /oembed`
@@ -107,6 +109,12 @@ impl Route {
                 | Self::AbortMultipart { .. }
                 | Self::Presign
         )
+    }
+
+    /// Whether a follow-up token, which is good for one upload in parts, opens it: to finish the upload, and to list its
+    /// parts once it is finished.
+    pub fn is_for_follow_ups(&self) -> bool {
+        matches!(self, Self::CompleteMultipart { .. } | Self::ListParts { .. })
     }
 }
 
@@ -182,6 +190,7 @@ fn document(path: &str) -> Option<Route> {
     match path.strip_prefix('/')?.split_once('/') {
         None if path == "/oembed" => Some(Route::Oembed),
         None => path[1..].parse().ok().map(Route::Page),
+        Some((video, "")) => video.parse().ok().map(Route::PageWithSlash),
         Some((video, "meta.json")) => video.parse().ok().map(Route::Meta),
         Some(_) => None,
     }
@@ -315,7 +324,7 @@ mod tests {
     #[test]
     fn a_page_has_no_token() {
         let video = VideoId::new(1, [1; 10]);
-        for file in ["", "/meta.json"] {
+        for file in ["", "/", "/meta.json"] {
             assert!(is_document(&format!("/{video}{file}")), "{file}");
         }
         assert!(is_document("/oembed"));
@@ -396,7 +405,11 @@ mod tests {
         check("GET", "/{v}", &Ok(Route::Page(video)));
         check("HEAD", "/{v}?utm_source=x", &Ok(Route::Page(video)));
         check("POST", "/{v}", &Err(Code::MethodNotAllowed));
-        check("GET", "/{v}/", &Err(Code::NotFound));
+        check("GET", "/{v}/", &Ok(Route::PageWithSlash(video)));
+        check("HEAD", "/{v}/?utm_source=x", &Ok(Route::PageWithSlash(video)));
+        check("POST", "/{v}/", &Err(Code::MethodNotAllowed));
+        check("GET", "/{v}//", &Err(Code::NotFound));
+        check("GET", "//{v}/", &Err(Code::NotFound));
         check("GET", "//{v}", &Err(Code::NotFound));
         check("GET", "/{v}/meta.json", &Ok(Route::Meta(video)));
         check("GET", "/{v}/manifest.json", &Err(Code::NotFound));
@@ -438,5 +451,18 @@ mod tests {
         assert!(
             Route::UppyParams.is_for_tokens() && Route::CompleteMultipart { upload_id: id() }.is_for_tokens()
         );
+        assert!(Route::CompleteMultipart { upload_id: id() }.is_for_follow_ups());
+        for closed in [
+            Route::Me,
+            Route::CreateVideo,
+            Route::ShowVideo(video),
+            Route::WatchVideo(video),
+            Route::Presign,
+            Route::SignPart { upload_id: id(), part: id() },
+            Route::SignParts { upload_id: id() },
+            Route::AbortMultipart { upload_id: id() },
+        ] {
+            assert!(!closed.is_for_follow_ups(), "{closed:?}");
+        }
     }
 }

@@ -4,16 +4,17 @@ use futures_util::future::{join, join_all};
 use futures_util::stream;
 use glimpse_contract::video::{Uploaded, Video};
 use glimpse_contract::{
-    Code, Failure, Json, Key, META_VISIBILITY, Passthrough, Problem, VideoId, Visibility, decode_name,
-    limits, object,
+    Attempt, Code, Failure, Json, Key, META_VISIBILITY, Passthrough, Problem, VideoId, Visibility,
+    decode_name, limits, object,
 };
 
 use crate::Call;
 use crate::auth::Caller;
 use crate::config::Config;
-use crate::events::{LOOKS, Watch, pause_ms};
+use crate::events::{LOOKS, Watch, is_finished, pause_ms};
 use crate::links::Links;
 use crate::platform::{self, Request};
+use crate::remove;
 use crate::reply::{Body, Chunks, Reply};
 use crate::s3::{self, Listing};
 use crate::storage;
@@ -24,10 +25,24 @@ const PAGE: usize = 12;
 /// may make 50, <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
 const MAX_PAGE: usize = 16;
 
+/// A video as this caller may see it: the holder of an upload token sees its state alone.
+pub(crate) fn json_for(video: &Video, caller: &Caller) -> Json {
+    if caller.token.is_some() { video.status_json() } else { video.to_json() }
+}
+
+/// The same in the answer to the request that began the upload, which may be part of a trace.
+pub(crate) fn begun_json_for(video: &Video, caller: &Caller) -> Json {
+    let mut json = json_for(video, caller);
+    if caller.token.is_some() {
+        json.put("trace_id", video.trace_id().into());
+    }
+    json
+}
+
 /// `GET /api/videos/{video}`
 pub(crate) async fn show(video: VideoId, call: &Call<'_>) -> Result<Reply, Problem> {
     match find(video, call).await? {
-        Some(video) => Ok(Reply::json(200, &video.to_json())),
+        Some(video) => Ok(Reply::json(200, &json_for(&video, call.caller))),
         None => Err(Problem::new(Code::NotFound)),
     }
 }
@@ -43,14 +58,15 @@ pub(crate) async fn list(query: &str, call: &Call<'_>) -> Result<Reply, Problem>
     let listing = Listing::read(&storage::text(found).await)
         .ok_or_else(|| storage::unexpected(200, call.request_id))?;
     let each = listing.items.iter().map(|item| find(item.video, call));
-    let mut videos = Vec::with_capacity(listing.items.len());
-    for found in join_all(each).await {
+    let (mut videos, mut late) = (Vec::with_capacity(listing.items.len()), Vec::new());
+    for (item, found) in listing.items.iter().zip(join_all(each).await) {
         match found {
-            // One that was deleted in between is left out; trouble with the storage is not hidden.
-            Err(problem) if problem.code == Code::Deleted => {}
+            // One that was deleted is left out, and its source came later; trouble with the storage is not hidden.
+            Err(problem) if problem.code == Code::Deleted => late.push(item.video),
             found => videos.extend(found?.map(|video| video.to_json())),
         }
     }
+    remove::remove_late(&late, call).await;
     let cursor = listing.items.last().filter(|_| listing.is_truncated).map(|last| last.video);
     Ok(Reply::json(200, &object! { "videos" => Json::List(videos), "cursor" => cursor }))
 }
@@ -96,24 +112,39 @@ pub(crate) async fn find(video: VideoId, call: &Call<'_>) -> Result<Option<Video
         passthrough: Passthrough::from_headers(|name| head.header(name)),
         visibility: head.header(META_VISIBILITY).map(|word| Visibility::from_word(&word)),
     };
-    let failure = failure?.as_ref().and_then(Failure::of_json);
+    // Recorded before the last try, for a function that is killed: it counts once that try is over.
+    let failure =
+        failure?.filter(|json| !Attempt::of_failure(json).is_some_and(|attempt| attempt.is_running(now_ms)));
+    let failure = failure.as_ref().and_then(Failure::of_json);
     Ok(Some(Video::without_manifest(video, uploaded, failure.as_ref(), &Links::new(config, now_ms))))
 }
 
 /// `GET /api/videos/{video}/events`
 pub(crate) async fn watch(video: VideoId, request: &Request, call: Call<'_>) -> Result<Reply, Problem> {
-    let watch = Watch::behind(platform::header(request, "last-event-id").as_deref());
+    let last_event_id = platform::header(request, "last-event-id");
     // What is wrong with the question is said by a status, and not in the stream.
-    let first = seen(video, &call).await?;
-    let state = Watching { watch, video, first: Some(first), looks: 0, call: OwnedCall::of(&call) };
+    let first = seen(video, false, &call).await?;
+    if is_finished(last_event_id.as_deref(), &first) {
+        return Ok(Reply::empty(204).with("cache-control", "no-store"));
+    }
+    let watch = Watch::behind(last_event_id.as_deref()).of_status_only(call.caller.token.is_some());
+    let state = Watching {
+        watch,
+        video,
+        first: Some(first),
+        is_uploading: false,
+        looks: 0,
+        call: OwnedCall::of(&call),
+    };
     let chunks = stream::unfold(Some(state), |state| async {
         let mut state = state?;
         let found = if let Some(first) = state.first.take() {
             first
         } else {
             platform::sleep_ms(pause_ms(state.looks)).await;
-            seen(state.video, &state.call.borrow()).await.ok()?
+            seen(state.video, state.is_uploading, &state.call.borrow()).await.ok()?
         };
+        state.is_uploading = found.state() == "uploading";
         state.looks += 1;
         let (text, is_over) = state.watch.saw(&found);
         let next = (!is_over && state.looks < LOOKS).then_some(state);
@@ -131,6 +162,8 @@ struct Watching {
     watch: Watch,
     video: VideoId,
     first: Option<Video>,
+    /// Whether nothing had arrived at the last look.
+    is_uploading: bool,
     looks: u32,
     call: OwnedCall,
 }
@@ -152,9 +185,12 @@ impl OwnedCall {
     }
 }
 
-/// The video as it is now; one that was granted not long ago and is not there yet is being uploaded.
-async fn seen(video: VideoId, call: &Call<'_>) -> Result<Video, Problem> {
-    if let Some(found) = find(video, call).await? {
+/// The video as it is now; one that was granted not long ago and is not there yet is being uploaded. While it is, a look
+/// costs one request: an id that somebody made up is never more than this.
+async fn seen(video: VideoId, was_uploading: bool, call: &Call<'_>) -> Result<Video, Problem> {
+    if (!was_uploading || has_source(video, call).await?)
+        && let Some(found) = find(video, call).await?
+    {
         return Ok(found);
     }
     let age_ms = platform::now_ms().checked_sub(video.granted_at_ms());
@@ -164,6 +200,17 @@ async fn seen(video: VideoId, call: &Call<'_>) -> Result<Video, Problem> {
             Ok(Video::granted(video, Uploaded::default(), &Links::new(call.config, platform::now_ms())))
         }
         _ => Err(Problem::new(Code::NotFound)),
+    }
+}
+
+async fn has_source(video: VideoId, call: &Call<'_>) -> Result<bool, Problem> {
+    let source = Key::Source { owner: call.caller.owner.clone(), video };
+    let head = s3::head(&source, call.config, platform::now_ms());
+    let head = storage::send(&storage::sign(head, call.request_id)?, call.request_id).await?;
+    match head.status {
+        200 => Ok(true),
+        404 => Ok(false),
+        status => Err(storage::unexpected(status, call.request_id)),
     }
 }
 

@@ -123,6 +123,12 @@ function newVideo(nowMs) {
   return text;
 }
 
+/** The trace that an upload without `traceparent` has: the id's 128 bits in hexadecimal. */
+function traceOf(id) {
+  const value = [...id].reduce((value, digit) => (value << 5n) | BigInt(ALPHABET.indexOf(digit)), 0n);
+  return value.toString(16).padStart(32, "0");
+}
+
 function objectUrl(key, env) {
   return `https://${env.S3_BUCKET}.s3.${env.S3_REGION}.amazonaws.com/${key}`;
 }
@@ -178,7 +184,8 @@ async function create(request, env) {
   const expires_at = new Date(now + EXPIRES_SECS * 1000).toISOString();
   const video = {
     id, state: "uploading", name: shown, bytes: size, content_type: contentType, created_at: new Date(now).toISOString(),
-    width: null, height: null, duration_ms: null, has_audio: null, thumbhash: null, dominant_color: null, problem: null,
+    width: null, height: null, duration_ms: null, has_audio: null, thumbhash: null, dominant_color: null, poster_ms: null,
+    problem: null, visibility: "public", trace_id: traceOf(id),
     urls: Object.fromEntries(PICTURES.map((file) => [file, `${env.PUBLIC_URL}/${id}/${file}`])),
   };
   const upload = { method: "PUT", url, headers, expires_at };

@@ -61,13 +61,24 @@ export function kinds(types) {
 /** The limits in words, to be read before a file is chosen. */
 export const limitsInWords = ({ types, max_upload_bytes }) => `${kinds(types)}, up to ${bytes(max_upload_bytes)} each`;
 
+/** The type that a file's name stands for; undefined if its ending is not known. */
+function typeOfName(name) {
+  const extension = /\.([a-z0-9]+)\s*$/i.exec(name)?.[1].toLowerCase() ?? "";
+  return Object.hasOwn(BY_EXTENSION, extension) ? BY_EXTENSION[extension] : undefined;
+}
+
 /** The type to declare for a file; undefined if none of the allowed ones fits. */
 export function typeOf(file, types) {
   if (types.includes(file.type)) return file.type;
-  const extension = /\.([a-z0-9]+)$/i.exec(file.name)?.[1].toLowerCase() ?? "";
-  const guess = Object.hasOwn(BY_EXTENSION, extension) ? BY_EXTENSION[extension] : undefined;
+  const guess = typeOfName(file.name);
   return types.includes(guess) ? guess : undefined;
 }
+
+/** Kinds of video that have a name here. */
+const KNOWN = new Set(Object.values(BY_EXTENSION));
+
+/** Types under which a file may be a video all the same: what it is, the Worker and the backend find out. */
+const UNTOLD = new Set(["", "application/octet-stream"]);
 
 /** Two sizes in words that are not the same words. */
 function apart(a, b) {
@@ -77,13 +88,14 @@ function apart(a, b) {
 
 /** Why a file may not be uploaded, as `{ code, title, message }`; null if it may. */
 export function refusal(file, limits) {
-  if (!typeOf(file, limits.types)) {
-    if (file.type.startsWith("video/")) {
-      const message = `Only ${kinds(limits.types)} can be uploaded here, and this is ${file.type}.`;
-      return { code: "type_not_allowed", title: "Not this kind", message };
-    }
-    const kind = file.type || "a file without a known type";
-    return { code: "type_not_allowed", title: "Not a video", message: `Only videos can be uploaded, and this is ${kind}.` };
+  const guess = typeOfName(file.name);
+  if (typeOf(file, limits.types)) {
+    // It is a kind that is taken.
+  } else if (KNOWN.has(file.type) || guess) {
+    const message = `Only ${kinds(limits.types)} can be uploaded here, and this is ${KNOWN.has(file.type) ? file.type : guess}.`;
+    return { code: "type_not_allowed", title: "Not this kind", message };
+  } else if (!file.type.startsWith("video/") && !UNTOLD.has(file.type)) {
+    return { code: "type_not_allowed", title: "Not a video", message: `Only videos can be uploaded, and this is ${file.type}.` };
   }
   if (file.size === 0) return { code: "empty", title: "Empty file", message: "There is nothing in this file." };
   if (file.size > limits.max_upload_bytes) {

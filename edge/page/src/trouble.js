@@ -25,6 +25,7 @@ const STORAGE = {
   ServiceUnavailable: [BUSY, true],
   InternalError: [TROUBLE, true],
   NoSuchUpload: [GONE, true],
+  PreconditionFailed: ["Storage has this file already. Try again to send it once more.", true],
   NoSuchBucket: ["The storage of this site is not set up yet.", false],
 };
 
@@ -32,23 +33,32 @@ const STORAGE = {
 const FINAL = new Set([413, 415, 422]);
 
 /**
- * @typedef {{ message: string, again: boolean, gone?: boolean, unreadable?: boolean, offline?: boolean,
+ * @typedef {{ message: string, again: boolean, gone?: boolean, arrived?: string, unreadable?: boolean, offline?: boolean,
  *   signedOut?: boolean }} Trouble `again`: trying again makes sense; `gone`: what was sent in parts is not there any
- *   more; `unreadable`: the file itself; `offline`: it may go on by itself once the connection is back
+ *   more; `arrived`: the key under which storage has the file already; `unreadable`: the file itself; `offline`: it may go on by itself once the connection is back
  */
 
 /** This machine has no connection at all. @type {Trouble} */
 export const OFFLINE = { message: "You are offline. The upload goes on as soon as you are back.", again: true, offline: true };
 
+/**
+ * The key of an upload that storage refuses because it has the file: each is signed for a key of its own, so that it is
+ * this one, whose answer was lost.
+ */
+function arrivedAt(address) {
+  return URL.canParse(address) ? new URL(address).pathname.replace(/^\/+|\/+$/g, "") : "";
+}
+
 /** @returns {Trouble} */
-function ofStorage(status, xml) {
+function ofStorage(status, xml, address) {
   const code = /<Code>(\w+)<\/Code>/.exec(xml)?.[1] ?? `HTTP ${status}`;
   if (/(Request has|Policy) expired/i.test(xml)) return { message: EXPIRED, again: true };
   const [message, again] = STORAGE[code] ?? [
     status >= 500 ? TROUBLE : `Storage did not take the file (${code}). Try again to get a new permission.`,
     true,
   ];
-  return { message, again, gone: code === "NoSuchUpload" };
+  const arrived = status === 412 ? arrivedAt(address) || undefined : undefined;
+  return { message, again, gone: code === "NoSuchUpload", arrived };
 }
 
 /** @returns {Promise<Trouble>} */
@@ -73,8 +83,8 @@ export async function explain(error, file) {
     return { message, again: !FINAL.has(status), gone: [404, 409, 410].includes(status), signedOut: status === 401 };
   }
   if (error.isNetworkError) {
-    const { status = 0, responseText = "" } = error.request ?? {};
-    return status === 0 ? ofConnection(file) : ofStorage(status, responseText);
+    const { status = 0, responseText = "", responseURL = "" } = error.request ?? {};
+    return status === 0 ? ofConnection(file) : ofStorage(status, responseText, responseURL);
   }
   if (/ETag/.test(error.message)) {
     return { message: "The storage of this site does not show ETags to browsers yet: its CORS rules must.", again: true };

@@ -109,7 +109,8 @@ export function uploads(host) {
     // Meanwhile it may have been paused, cancelled, or its session may be over.
     if (job.transfer || !jobs.has(job)) return;
     job.transfer = chunk.send(job.file, {
-      type: typeOf(job.file, limits.types),
+      // A browser may know no type of a video: the Worker resolves it.
+      type: typeOf(job.file, limits.types) ?? "application/octet-stream",
       resume: job.multipart,
       onBegun: (multipart) => void begun(job, multipart),
       onProgress(sent) {
@@ -172,15 +173,18 @@ export function uploads(host) {
     const trouble = await explain(error, job.file);
     if (!jobs.has(job)) return;
     if (trouble.signedOut) host.onSignedOut();
-    if (trouble.gone && job.multipart) {
+    const key = trouble.arrived ?? (trouble.gone ? job.multipart?.key : undefined);
+    if (key) {
       // Perhaps all of it did arrive, and only the answer did not.
-      const video = await api.video(videoOf(job.multipart.key)).catch(() => undefined);
+      const video = await api.video(videoOf(key)).catch(() => undefined);
       if (!jobs.has(job)) return;
       if (video) {
         job.transfer = undefined;
-        done(job, job.multipart.key);
+        done(job, key);
         return;
       }
+    }
+    if (trouble.gone && job.multipart) {
       job.release?.();
       notes.forget(job.multipart.uploadId);
       Object.assign(job, { multipart: undefined, release: undefined, sent: 0, kept: 0 });

@@ -16,6 +16,8 @@ pub enum Audience {
     One(String),
     /// Several.
     Many(Vec<String>),
+    /// None: Amazon Cognito and Clerk name the client instead, in `client_id` or `azp`.
+    Absent,
 }
 
 /// What a token claims.
@@ -27,7 +29,7 @@ pub struct Claims {
     pub sub: String,
     /// Whom it is for.
     pub aud: Audience,
-    /// When it ends, in Unix seconds. A text, a fraction or a negative number is refused.
+    /// When it ends, in Unix seconds.
     pub exp: u64,
     /// From when on it holds, in Unix seconds.
     pub nbf: Option<u64>,
@@ -39,8 +41,10 @@ pub struct Claims {
     pub name: Option<String>,
     /// A mail address.
     pub email: Option<String>,
-    /// Who was meant among several audiences.
+    /// The client that the token was issued to, OpenID Connect Core section 2. Empty if it is not a text.
     pub azp: Option<String>,
+    /// The same, RFC 9068 section 2.2.
+    pub client_id: Option<String>,
     /// What the token is for, as some providers mark it.
     pub token_use: Option<String>,
 }
@@ -55,14 +59,20 @@ pub struct Expected<'a> {
 }
 
 impl Claims {
-    /// Reads the claims of a token.
+    /// Reads the claims of a token. Claims that are only shown (`name`, `email`) may be of any type: those that are not texts
+    /// are ignored.
     ///
     /// # Errors
-    /// Anything but an object whose members are of the expected types.
+    /// Anything but an object whose members that decide something are of the expected types.
     pub fn of_json(json: &Json) -> Result<Self, TokenError> {
         let text = |name| json.text_if(name).map_err(|_| TokenError::Malformed);
-        let number = |name| json.whole_if(name).map_err(|_| TokenError::Malformed);
+        let shown = |name| json.get(name).text().map(str::to_owned);
+        let party = |name| match json.get(name) {
+            Json::Null => None,
+            value => Some(value.text().unwrap_or_default().to_owned()),
+        };
         let aud = match json.get("aud") {
+            Json::Null => Audience::Absent,
             Json::Text(one) => Audience::One(one.clone()),
             _ => Audience::Many(json.texts_if("aud").ok().flatten().ok_or(TokenError::Malformed)?),
         };
@@ -70,35 +80,75 @@ impl Claims {
             iss: text("iss")?.ok_or(TokenError::Malformed)?,
             sub: text("sub")?.ok_or(TokenError::Malformed)?,
             aud,
-            exp: number("exp")?.ok_or(TokenError::Malformed)?,
-            nbf: number("nbf")?,
-            iat: number("iat")?,
-            nonce: text("nonce")?,
-            name: text("name")?,
-            email: text("email")?,
-            azp: text("azp")?,
+            exp: numeric_date(json, "exp")?.ok_or(TokenError::Malformed)?,
+            nbf: numeric_date(json, "nbf")?,
+            iat: numeric_date(json, "iat")?,
+            nonce: shown("nonce"),
+            name: shown("name"),
+            email: shown("email"),
+            azp: party("azp"),
+            client_id: party("client_id"),
             token_use: text("token_use")?,
         })
     }
 
-    /// Whether the claims are for us and for now.
+    /// Whether the claims are for this audience and for now.
     ///
     /// # Errors
     /// Another issuer or audience, an empty subject, a time that is over or has not begun.
     pub fn check(&self, expected: Expected<'_>, now_ms: u64) -> Result<(), TokenError> {
-        let for_us = match &self.aud {
+        let is_meant = match &self.aud {
             Audience::One(one) => one == expected.audience,
             Audience::Many(many) => many.iter().any(|one| one == expected.audience),
+            Audience::Absent => false,
         };
-        if self.iss != expected.issuer || !for_us || self.sub.is_empty() {
+        self.check_rest(expected.issuer, is_meant, now_ms)
+    }
+
+    /// Whether the claims of a bearer token are for one of these audiences and for now.
+    ///
+    /// A token without `aud` must have been issued to a client of that name. One that has an `aud` is judged by it alone:
+    /// otherwise every API that is sent a token of that client could present it here.
+    ///
+    /// # Errors
+    /// The same as [`Claims::check`], and a token that is marked as an ID token.
+    pub fn check_bearer(&self, issuer: &str, audiences: &[String], now_ms: u64) -> Result<(), TokenError> {
+        let is_ours = |name: &String| audiences.contains(name);
+        let is_meant = match &self.aud {
+            Audience::One(one) => is_ours(one),
+            Audience::Many(many) => many.iter().any(is_ours),
+            Audience::Absent => {
+                let mut parties = self.client_id.iter().chain(&self.azp).peekable();
+                parties.peek().is_some() && parties.all(is_ours)
+            }
+        };
+        // An ID token says who signed in, not what its bearer may do: Cognito marks the two.
+        let is_access = self.token_use.as_deref().is_none_or(|purpose| purpose == "access");
+        self.check_rest(issuer, is_meant && is_access, now_ms)
+    }
+
+    fn check_rest(&self, issuer: &str, is_meant: bool, now_ms: u64) -> Result<(), TokenError> {
+        if self.iss != issuer || !is_meant || self.sub.is_empty() {
             return Err(TokenError::Foreign);
         }
         let now = now_ms / 1000;
-        let begins = self.nbf.unwrap_or(0).max(self.iat.unwrap_or(0));
-        if self.exp > MAX_EXACT || self.exp + SKEW_SECS <= now || begins > now + SKEW_SECS {
+        if self.exp + SKEW_SECS <= now {
             return Err(TokenError::Expired);
         }
+        if self.nbf.unwrap_or(0).max(self.iat.unwrap_or(0)) > now + SKEW_SECS {
+            return Err(TokenError::NotYet);
+        }
         Ok(())
+    }
+}
+
+/// A NumericDate of RFC 7519 section 2, in whole seconds: it may have a fraction, which is cut off.
+pub(super) fn numeric_date(json: &Json, name: &str) -> Result<Option<u64>, TokenError> {
+    match json.get(name) {
+        Json::Null => Ok(None),
+        Json::Whole(seconds) if *seconds <= MAX_EXACT => Ok(Some(*seconds)),
+        Json::Fraction(seconds) if (0.0..=MAX_EXACT as f64).contains(seconds) => Ok(Some(*seconds as u64)),
+        _ => Err(TokenError::Malformed),
     }
 }
 
@@ -124,14 +174,90 @@ mod tests {
         assert_eq!(check("}", r#","nbf":1700000060}"#), Ok(()));
     }
 
+    /// RFC 7519 section 2: a NumericDate may have a fraction.
+    #[test]
+    fn times_with_a_fraction_are_accepted() {
+        for (from, to) in [
+            ("1700000100", "1700000100.5"),
+            ("1700000100", "1.7000001e9"),
+            ("1700000100", "1700000100.0"),
+            ("}", r#","nbf":1699999999.999,"iat":1699999999.001}"#),
+            ("1700000100", "1699999941.9"),
+        ] {
+            assert_eq!(check(from, to), Ok(()), "{from} -> {to}");
+        }
+        assert_eq!(check("1700000100", "1699999940.9"), Err(TokenError::Expired));
+        assert_eq!(check("}", r#","nbf":1700000061.5}"#), Err(TokenError::NotYet));
+    }
+
+    #[test]
+    fn claims_that_decide_nothing_may_be_of_any_type() {
+        for more in [
+            r#""email":["a@b.example","c@d.example"]"#,
+            r#""email":{"value":"a@b.example"}"#,
+            r#""name":{"given":"Alice"}"#,
+            r#""name":null,"nonce":17"#,
+            r#""nonce":["x"],"azp":["a","b"],"client_id":{}"#,
+            r#""azp":17,"groups":["a"],"realm_access":{"roles":["x"]},"scope":["a"],"cnf":{"jkt":"x"}"#,
+        ] {
+            assert_eq!(check("}", &format!(",{more}}}")), Ok(()), "{more}");
+        }
+        let text = GOOD.replace('}', r#","email":["a@b.example"],"name":7}"#);
+        let claims = Claims::of_json(&Json::read(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!((claims.email, claims.name), (None, None));
+        assert!(check("}", r#","token_use":["access"]}"#).is_err(), "this one decides something");
+    }
+
+    /// Row J6 of the threat table: what stands in for `aud`, and never beside one.
+    #[test]
+    fn a_bearer_without_audience_is_judged_by_its_client() {
+        let audiences = ["3n4b5".to_owned(), "https://app.example".to_owned()];
+        let judge = |more: &str| {
+            let text = GOOD.replace(r#""aud":"glimpse","#, "").replace('}', &format!(",{more}}}"));
+            let claims = Claims::of_json(&Json::read(text.as_bytes()).unwrap())?;
+            claims.check_bearer("https://id.example", &audiences, NOW_MS)
+        };
+        for good in [
+            r#""client_id":"3n4b5","token_use":"access""#,
+            r#""azp":"https://app.example""#,
+            r#""client_id":"3n4b5","azp":"3n4b5""#,
+            r#""aud":["other","3n4b5"],"azp":"another client""#,
+        ] {
+            assert_eq!(judge(good), Ok(()), "{good}");
+        }
+        for bad in [
+            r#""scope":"openid""#,
+            r#""client_id":"3n4b""#,
+            r#""client_id":"3N4B5""#,
+            r#""client_id":"""#,
+            r#""client_id":["3n4b5"]"#,
+            r#""client_id":null"#,
+            r#""azp":"https://evil.example""#,
+            r#""client_id":"3n4b5","azp":"other""#,
+            r#""client_id":"3n4b5","token_use":"id""#,
+            r#""client_id":"3n4b5","aud":"another API""#,
+            r#""client_id":"3n4b5","aud":[]"#,
+            r#""azp":"https://app.example","aud":"another API""#,
+        ] {
+            assert_eq!(judge(bad), Err(TokenError::Foreign), "{bad}");
+        }
+        // An ID token must name its audience: the client that asked for it is judged at sign-in.
+        let id_token = GOOD.replace(r#""aud":"glimpse","#, r#""azp":"glimpse","#);
+        let claims = Claims::of_json(&Json::read(id_token.as_bytes()).unwrap()).unwrap();
+        let expected = Expected { issuer: "https://id.example", audience: "glimpse" };
+        assert_eq!(claims.check(expected, NOW_MS), Err(TokenError::Foreign));
+    }
+
     /// Rows J5 and J6 of the threat table.
     #[test]
     fn refuses_other_times_audiences_and_issuers() {
         for (from, to) in [
             (r#","exp":1700000100"#, ""),
             ("1700000100", r#""1700000100""#),
-            ("1700000100", "1700000100.5"),
             ("1700000100", "-1"),
+            ("1700000100", "-0.5"),
+            ("1700000100", "1e300"),
+            ("1700000100", "[1700000100]"),
             ("1700000100", "9007199254740992"),
             ("1700000100", "18446744073709551616"),
             ("1700000100", "1699999940"),

@@ -9,7 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use glimpse_contract::{Json, VideoId, limits, object};
 use hmac::Mac as _;
 
+use super::claims::numeric_date;
 use super::token::{TokenError, UnverifiedToken, decode, mac, sign_hs256_by};
+use super::upload_token::IGNORED;
 use super::{Jwk, SKEW_SECS, Secret, Verification};
 
 /// With what delivery tokens are verified; without any, nobody but the owner sees a private video.
@@ -23,6 +25,9 @@ pub struct DeliveryKeys {
 
 /// The claims that are no parameters: those of RFC 7519, and the key's name as Mux's examples have it.
 const REGISTERED: [&str; 8] = ["sub", "aud", "exp", "nbf", "iat", "iss", "jti", "kid"];
+
+/// The longest JWT in a URL that is read, in bytes.
+const MAX_URL_TOKEN_BYTES: usize = 8 * 1024;
 
 /// What a token opens: Mux's `aud`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,7 @@ pub struct ShortToken {
     /// With which secret it was made.
     pub key_id: String,
     signature: Vec<u8>,
+    sent: Vec<String>,
 }
 
 impl DeliveryKeys {
@@ -85,6 +91,9 @@ impl DeliveryKeys {
         token: &'a UnverifiedToken<'_>,
         claims: &Json,
     ) -> Result<Option<Verification<'a>>, TokenError> {
+        if token.signed.len() > MAX_URL_TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
         let claimed = claims.text_if("kid").map_err(|_| TokenError::Malformed)?;
         let key_id = match (token.key_id.as_deref(), claimed.as_deref()) {
             (Some(one), Some(other)) if one != other => return Err(TokenError::NoKey),
@@ -97,14 +106,17 @@ impl DeliveryKeys {
         self.public.iter().find(fits).ok_or(TokenError::NoKey)?.verification(token).map(Some)
     }
 
-    /// Verifies a short form for the picture at this canonical path and query.
+    /// Verifies a short form for the picture at this canonical path and query, or at the URL as it was sent.
     ///
     /// # Errors
     /// No secret of that name, a wrong signature, or a time that is over or too far away.
     pub fn check_short(&self, short: &ShortToken, target: &str, now_ms: u64) -> Result<(), TokenError> {
         let secret = self.secret(&short.key_id).ok_or(TokenError::NoKey)?;
-        let text = short_text(target, short.until_secs, &short.key_id);
-        mac(&text, secret).verify_slice(&short.signature).map_err(|_| TokenError::Signature)?;
+        let canonical = short_text(target, short.until_secs, &short.key_id);
+        let is_of = |text: &String| mac(text, secret).verify_slice(&short.signature).is_ok();
+        if !is_of(&canonical) && !short.sent.iter().any(is_of) {
+            return Err(TokenError::Signature);
+        }
         check_end(short.until_secs, now_ms)
     }
 
@@ -156,9 +168,11 @@ fn signed_short(target: &str, until_secs: u64, key_id: &str, secret: &Secret) ->
 /// Whether that end is still to come, within the skew, and no further away than any token's may be.
 fn check_end(until_secs: u64, now_ms: u64) -> Result<(), TokenError> {
     let now = now_ms / 1000;
-    let is_over = until_secs.saturating_add(SKEW_SECS) <= now;
+    if until_secs.saturating_add(SKEW_SECS) <= now {
+        return Err(TokenError::Expired);
+    }
     let is_far = until_secs > now + limits::MAX_DELIVERY_TOKEN_SECS + SKEW_SECS;
-    if is_over || is_far { Err(TokenError::Expired) } else { Ok(()) }
+    if is_far { Err(TokenError::TooLong) } else { Ok(()) }
 }
 
 impl ShortToken {
@@ -171,7 +185,20 @@ impl ShortToken {
         if until_secs.to_string() != expires {
             return Err(TokenError::Malformed);
         }
-        Ok(Self { until_secs, key_id: key_id.to_owned(), signature: decode(signature)? })
+        Ok(Self { until_secs, key_id: key_id.to_owned(), signature: decode(signature)?, sent: Vec::new() })
+    }
+
+    /// The same with the texts that a client may have signed that does not know the canonical form: path and query in the
+    /// order and spelling of the URL, without the signature.
+    #[must_use]
+    pub fn sent_as(self, path: &str, query: &str) -> Self {
+        let without = |names: &[&str]| {
+            let is_kept = |pair: &&str| !names.contains(&pair.split('=').next().unwrap_or_default());
+            let pairs: Vec<_> = query.split('&').filter(is_kept).collect();
+            [path, "?", &pairs.join("&")].concat()
+        };
+        // A revision is added to links that are signed already, but a client may have signed it too.
+        Self { sent: vec![without(&["sig", "v"]), without(&["sig"])], ..self }
     }
 }
 
@@ -185,21 +212,22 @@ impl DeliveryToken {
     /// A claim that is missing or of another type, or a time that is over, has not begun or is too far away.
     pub fn of(claims: &Json, now_ms: u64) -> Result<Self, TokenError> {
         let malformed = |_| TokenError::Malformed;
+        let until_secs = numeric_date(claims, "exp")?.ok_or(TokenError::Malformed)?;
+        check_end(until_secs, now_ms)?;
         for begins in ["nbf", "iat"] {
-            if claims.whole_if(begins).map_err(malformed)?.unwrap_or(0) > now_ms / 1000 + SKEW_SECS {
-                return Err(TokenError::Expired);
+            if numeric_date(claims, begins)?.unwrap_or(0) > now_ms / 1000 + SKEW_SECS {
+                return Err(TokenError::NotYet);
             }
         }
-        let until_secs = claims.whole_at("exp").map_err(malformed)?;
-        check_end(until_secs, now_ms)?;
-        let video = claims.get("sub").text().and_then(|text| text.parse().ok()).ok_or(TokenError::Foreign)?;
+        let video =
+            claims.get("sub").text().and_then(|text| text.parse().ok()).ok_or(TokenError::OtherVideo)?;
         let audiences = match claims.get("aud").text() {
             Some(one) => vec![one.to_owned()],
             None => claims.texts_if("aud").map_err(malformed)?.unwrap_or_default(),
         };
         let mut query = String::new();
         for (name, value) in claims.members() {
-            if REGISTERED.contains(&name.as_str()) {
+            if REGISTERED.contains(&name.as_str()) || IGNORED.contains(&name.as_str()) {
                 continue;
             }
             let joint = if query.is_empty() { "" } else { "&" };
@@ -209,8 +237,20 @@ impl DeliveryToken {
     }
 
     /// Whether it opens this of that video.
+    ///
+    /// # Errors
+    /// It is for another video, or for something else of it.
+    pub fn check_opens(&self, video: VideoId, what: Opens) -> Result<(), TokenError> {
+        if self.video != video {
+            return Err(TokenError::OtherVideo);
+        }
+        let is_meant = self.audiences.iter().any(|audience| audience == what.audience());
+        if is_meant { Ok(()) } else { Err(TokenError::OtherKind) }
+    }
+
+    /// The same as yes or no.
     pub fn opens(&self, video: VideoId, what: Opens) -> bool {
-        self.video == video && self.audiences.iter().any(|audience| audience == what.audience())
+        self.check_opens(video, what).is_ok()
     }
 }
 
@@ -222,7 +262,7 @@ fn parameter(name: &str, value: &Json) -> Result<String, TokenError> {
     if is_plain(&text) && is_plain(name) { Ok(text) } else { Err(TokenError::Malformed) }
 }
 
-/// A text, number or truth value as a URL spells it: of a fraction its thousandths, since no parameter has finer ones.
+/// A text, number or truth value as a URL spells it: a fraction rounded to thousandths, since no parameter has finer ones.
 pub fn plain_text(value: &Json) -> Option<String> {
     Some(match value {
         Json::Text(text) => text.clone(),
@@ -230,9 +270,6 @@ pub fn plain_text(value: &Json) -> Option<String> {
         Json::Bool(value) => value.to_string(),
         Json::Fraction(number) if (0.0..1e9).contains(number) => {
             let thousandths = (number * 1000.0 + 0.5) as u64;
-            if (thousandths as f64 / 1000.0 - number).abs() > 1e-6 {
-                return None;
-            }
             match thousandths % 1000 {
                 0 => (thousandths / 1000).to_string(),
                 rest => format!("{}.{rest:03}", thousandths / 1000),
@@ -310,6 +347,8 @@ mod tests {
         let mut query: Vec<_> = token.query.split('&').collect();
         query.sort_unstable();
         assert_eq!(query, ["flip_h=true", "time=14.200", "width=640"]);
+        let rounded = |time: f64| read(&with(&json!({ "time": time }))).unwrap().query;
+        assert_eq!((rounded(1.00051).as_str(), rounded(2.9996).as_str()), ("time=1.001", "time=3"));
         assert!(token.opens(video(), Opens::Thumbnail));
         for other in [Opens::Animated, Opens::Storyboard, Opens::Original] {
             assert!(!token.opens(video(), other), "{other:?}");
@@ -327,6 +366,8 @@ mod tests {
             json!({ "exp": NOW - 59 }),
             json!({ "exp": NOW + limits::MAX_DELIVERY_TOKEN_SECS }),
             json!({ "nbf": NOW + 60, "iat": NOW + 60 }),
+            json!({ "exp": 1_700_000_060.5, "iat": 1_699_999_999.25 }),
+            json!({ "email": ["a@b.example"], "name": {}, "nonce": 1, "azp": "x" }),
         ] {
             assert!(read(&with(&good)).is_ok(), "{good}");
         }
@@ -334,7 +375,6 @@ mod tests {
             json!({ "exp": NOW - 60 }),
             json!({ "exp": null }),
             json!({ "exp": (NOW + 60).to_string() }),
-            json!({ "exp": 1_700_000_060.5 }),
             json!({ "exp": -1 }),
             json!({ "exp": NOW + limits::MAX_DELIVERY_TOKEN_SECS + 61 }),
             json!({ "exp": u64::MAX }),
@@ -351,7 +391,6 @@ mod tests {
             json!({ "width": "1&time=2" }),
             json!({ "time=1&width": "2" }),
             json!({ "time": "%31" }),
-            json!({ "time": 1.00051 }),
             json!({ "time": -1.5 }),
             json!({ "time": 1e300 }),
         ] {
@@ -465,7 +504,46 @@ mod tests {
             check(&target, &until.to_string(), "b", link.split_once("&sig=").unwrap().1)
         };
         assert_eq!((at(NOW - 59), at(NOW - 60)), (Ok(()), Err(TokenError::Expired)), "60 s of skew");
-        assert_eq!(at(NOW + limits::MAX_DELIVERY_TOKEN_SECS + 61), Err(TokenError::Expired), "too long");
+        assert_eq!(at(NOW + limits::MAX_DELIVERY_TOKEN_SECS + 61), Err(TokenError::TooLong));
+    }
+
+    /// A client that signs the URL that it sends, whatever its order and spelling.
+    #[test]
+    fn a_short_token_of_the_url_as_it_was_sent_verifies() {
+        let path = format!("/{}/thumbnail.jpg", video());
+        let canonical = format!("{path}?time=1&width=320");
+        let secret = &keys().secrets[0].1;
+        let sign = |text: &str| URL_SAFE_NO_PAD.encode(mac(text, secret).finalize().into_bytes());
+        let check = |signed: &str, sent: &str| {
+            let short = ShortToken::read(&(NOW + 60).to_string(), "b", &sign(signed)).unwrap();
+            keys().check_short(&short.sent_as(&path, sent), &canonical, NOW_MS)
+        };
+        let end = format!("expires={}&kid=b", NOW + 60);
+        for (signed, sent) in [
+            (format!("width=320&time=1&{end}"), format!("width=320&time=1&{end}&sig=x")),
+            (format!("{end}&time=1.00&width=320"), format!("{end}&time=1.00&width=320&sig=x")),
+            (format!("width=320&time=1&{end}"), format!("width=320&time=1&{end}&sig=x&v=01234567")),
+            (
+                format!("width=320&v=01234567&time=1&{end}"),
+                format!("width=320&v=01234567&time=1&{end}&sig=x"),
+            ),
+            (format!("time=1&{end}&width=320"), format!("time=1&sig=x&{end}&width=320")),
+        ] {
+            assert_eq!(check(&format!("{path}?{signed}"), &sent), Ok(()), "{signed} as {sent}");
+        }
+        for (signed, sent) in [
+            (format!("width=320&time=1&{end}"), format!("width=640&time=1&{end}&sig=x")),
+            (format!("width=320&{end}"), format!("width=320&time=1&{end}&sig=x")),
+            (format!("width=320&time=1&{end}"), format!("time=1&width=320&{end}&sig=x")),
+        ] {
+            assert_eq!(
+                check(&format!("{path}?{signed}"), &sent),
+                Err(TokenError::Signature),
+                "{signed} as {sent}"
+            );
+        }
+        let other = format!("{}?width=320&time=1&{end}", path.replace("jpg", "png"));
+        assert!(check(&other, &format!("width=320&time=1&{end}&sig=x")).is_err(), "another path");
     }
 
     proptest! {

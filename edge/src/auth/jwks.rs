@@ -1,5 +1,7 @@
 //! Decides which keys of an issuer's set are used, and when the set is fetched again. Pure: a fetch is asked for.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use glimpse_contract::{Json, object};
 
 use super::token::{Algorithm, TokenError, UnverifiedToken};
@@ -12,6 +14,8 @@ const STALE_MS: u64 = 24 * 60 * 60 * 1000;
 const RETRY_MS: u64 = 60 * 1000;
 /// The shortest RSA modulus that is accepted, in bytes: 2048 bits, RFC 7518 section 3.3.
 const MIN_RSA_BYTES: usize = 256;
+/// The length of a coordinate of a P-256 key, in bytes.
+const COORDINATE_BYTES: usize = 32;
 
 /// A public key that fits one algorithm only.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,21 +164,26 @@ fn usable(members: &Json) -> Option<Jwk> {
     }
     let (algorithm, kept) = match (text("kty")?, text("crv")) {
         ("RSA", None) => {
-            let modulus = decoded(text("n")?)?;
-            let exponent = decoded(text("e")?)?;
-            let weak = modulus.len() < MIN_RSA_BYTES || modulus[0] == 0;
-            let odd = exponent.last().is_some_and(|last| last % 2 == 1);
-            if weak || !odd || exponent == [1] {
+            let modulus = integer(text("n")?, 0)?;
+            let exponent = integer(text("e")?, 0)?;
+            let is_odd = exponent.last().is_some_and(|last| last % 2 == 1);
+            if modulus.len() < MIN_RSA_BYTES || !is_odd || exponent == [1] {
                 return None;
             }
-            (Algorithm::Rs256, object! { "kty" => "RSA", "n" => text("n")?, "e" => text("e")? })
+            (
+                Algorithm::Rs256,
+                object! { "kty" => "RSA", "n" => encoded(&modulus), "e" => encoded(&exponent) },
+            )
         }
-        ("EC", Some("P-256")) => (
-            Algorithm::Es256,
-            object! { "kty" => "EC", "crv" => "P-256", "x" => text("x")?, "y" => text("y")? },
-        ),
+        ("EC", Some("P-256")) => {
+            let [x, y] = [integer(text("x")?, COORDINATE_BYTES)?, integer(text("y")?, COORDINATE_BYTES)?];
+            let members = object! { "kty" => "EC", "crv" => "P-256", "x" => encoded(&x), "y" => encoded(&y) };
+            (Algorithm::Es256, members)
+        }
         ("OKP", Some("Ed25519")) => {
-            (Algorithm::EdDsa, object! { "kty" => "OKP", "crv" => "Ed25519", "x" => text("x")? })
+            let point = decoded(text("x")?)?;
+            ed25519_point(&point)?;
+            (Algorithm::EdDsa, object! { "kty" => "OKP", "crv" => "Ed25519", "x" => encoded(&point) })
         }
         _ => return None,
     };
@@ -192,16 +201,71 @@ fn usable(members: &Json) -> Option<Jwk> {
     Some(Jwk { key_id: text("kid").map(str::to_owned), algorithm, members: kept })
 }
 
+/// Checks that this encodes a point that can be a public key: in its only encoding, and not of small order. A signature by a
+/// point of small order holds for every message, RFC 8032 section 8 and <https://eprint.iacr.org/2020/1244>.
+fn ed25519_point(encoded: &[u8]) -> Option<()> {
+    /// The y of the points whose order is 1, 2, 4 or 8, in little-endian bytes.
+    const SMALL_ORDER: [[u8; 32]; 5] = [
+        number(0),
+        number(1),
+        // Two points of order 8 and their negatives.
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+            0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+            0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+        // p - 1
+        below_2_255(0xec),
+    ];
+    /// p = 2^255 - 19
+    const P: [u8; 32] = below_2_255(0xed);
+    let mut y: [u8; 32] = encoded.try_into().ok()?;
+    // The highest bit is the sign of x.
+    y[31] &= 0x7f;
+    let is_below_p = y.iter().rev().lt(P.iter().rev());
+    (is_below_p && !SMALL_ORDER.contains(&y)).then_some(())
+}
+
+/// A number of one byte, in 32.
+const fn number(low: u8) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[0] = low;
+    bytes
+}
+
+/// A number just below 2^255 by its lowest byte.
+const fn below_2_255(low: u8) -> [u8; 32] {
+    let mut bytes = [0xff; 32];
+    bytes[0] = low;
+    bytes[31] = 0x7f;
+    bytes
+}
+
+/// The bytes of a member of a key. Some issuers pad them.
 fn decoded(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| !bytes.is_empty())
+    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok().filter(|bytes| !bytes.is_empty())
+}
+
+fn encoded(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// An unsigned integer of at least so many bytes. RFC 7518 allows neither a zero octet before a modulus (section 6.3.1.1) nor
+/// a coordinate without its own (section 6.2.1.2); libraries write both, and WebCrypto imports neither.
+fn integer(text: &str, min_bytes: usize) -> Option<Vec<u8>> {
+    let bytes = decoded(text)?;
+    let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
+    let significant = &bytes[first..];
+    let mut padded = vec![0; min_bytes.saturating_sub(significant.len())];
+    padded.extend_from_slice(significant);
+    Some(padded)
 }
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -273,19 +337,77 @@ mod tests {
             with(ec("e"), "alg", json!("HS256")),
             json!({ "kty": "oct", "k": "c2VjcmV0" }),
             json!({ "kty": "RSA" }),
+            with(rsa(256), "n", json!(URL_SAFE_NO_PAD.encode([vec![0; 2], vec![0xab; 255]].concat()))),
+            with(rsa(256), "n", json!(URL_SAFE_NO_PAD.encode([0; 256]))),
+            with(rsa(256), "e", json!("AAE")),
+            with(rsa(256), "e", json!("AAA")),
         ] {
             assert!(set(std::slice::from_ref(&key), 0).keys.is_empty(), "{key} was accepted");
         }
         assert_eq!(set(&[with(rsa(256), "use", json!("sig"))], 0).keys.len(), 1, "the control");
     }
 
+    /// Row J7 of the threat table: every signature verifies under these.
+    #[test]
+    fn ed25519_points_of_small_order_are_refused_at_load() {
+        let is_taken = |bytes: &[u8]| {
+            let key =
+                json!({ "kty": "OKP", "crv": "Ed25519", "kid": "o", "x": URL_SAFE_NO_PAD.encode(bytes) });
+            let in_set = set(std::slice::from_ref(&key), 0).keys.len() == 1;
+            assert_eq!(in_set, configured_keys(&json!({ "keys": [key] }).to_string()).is_some());
+            in_set
+        };
+        let point = |text: &str| hex::decode(text).unwrap();
+        // RFC 8032, section 7.1, test 1, and the base point.
+        let good = point("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        assert!(is_taken(&good), "the control");
+        assert!(is_taken(&[&[0x58][..], &[0x66; 31]].concat()), "the base point");
+        for y in [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            // Not below p: other encodings of 0, 1 and 18.
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ] {
+            let mut bytes = point(y);
+            assert!(!is_taken(&bytes), "{y}");
+            bytes[31] |= 0x80;
+            assert!(!is_taken(&bytes), "{y} with the sign bit");
+        }
+        assert!(!is_taken(&good[..31]) && !is_taken(&[&good[..], &[0]].concat()), "32 bytes");
+    }
+
     #[test]
     fn only_the_public_members_are_kept() {
         let set = set(&[with(ec("e"), "x5u", json!("https://evil.example"))], 0);
+        let zero = URL_SAFE_NO_PAD.encode([0; 32]);
         assert_eq!(
             set.keys[0].members,
-            object! { "kty" => "EC", "crv" => "P-256", "x" => "AA", "y" => "AA" }
+            object! { "kty" => "EC", "crv" => "P-256", "x" => &zero, "y" => &zero }
         );
+    }
+
+    /// What Java's and .NET's big integers leave in a key, written as WebCrypto imports it.
+    #[test]
+    fn keys_with_misplaced_zeros_or_padding_are_normalized() {
+        let canonical = set(&[rsa(256)], 0).keys[0].members.clone();
+        let modulus = [vec![0], vec![0xab; 256]].concat();
+        for (name, value) in [
+            ("n", URL_SAFE_NO_PAD.encode(&modulus)),
+            ("n", base64::engine::general_purpose::URL_SAFE.encode([0xab; 256])),
+            ("e", URL_SAFE_NO_PAD.encode([0, 1, 0, 1])),
+        ] {
+            let set = set(&[with(rsa(256), name, json!(value))], 0);
+            assert_eq!(set.keys.first().map(|key| &key.members), Some(&canonical), "{name}");
+        }
+        let short = URL_SAFE_NO_PAD.encode([7; 31]);
+        let whole = URL_SAFE_NO_PAD.encode([vec![0], vec![7; 31]].concat());
+        let key = set(&[with(ec("e"), "x", json!(short))], 0).keys.remove(0);
+        assert_eq!(key.members.get("x").text(), Some(whole.as_str()));
     }
 
     /// Row J3 of the threat table, as far as it is ours: the signature itself is WebCrypto's to judge.

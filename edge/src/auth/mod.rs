@@ -1,17 +1,23 @@
 //! Decides who is asking: a bearer token, or the session cookie of somebody who signed in with a browser.
 
+mod attempt;
 mod claims;
 mod delivery_token;
 mod jwks;
 mod oidc;
+#[cfg(test)]
+mod providers;
 mod session;
 mod token;
 mod upload_token;
 
+pub use attempt::{Attempt, Next};
 pub use claims::{Audience, Claims, Expected, SKEW_SECS};
 pub use delivery_token::{DeliveryKeys, DeliveryToken, Opens, ShortToken, plain_text};
 pub use jwks::{Jwk, KeySet, Turn, Verification, configured_keys};
-pub use oidc::{Discovery, LoginState, authorize_url, callback_query, safe_return_path, token_request};
+pub use oidc::{
+    Discovery, LoginState, authorize_url, callback_query, callback_state, safe_return_path, token_request,
+};
 pub use session::{Cookies, SESSION_SECS, Session};
 pub use token::{
     Algorithm, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, sign_hs256, sign_hs256_by, verify_hs256,
@@ -52,8 +58,8 @@ impl fmt::Debug for Secret {
 pub struct Bearer {
     /// The only `iss` that is accepted.
     pub issuer: String,
-    /// The `aud` that a token must carry.
-    pub audience: String,
+    /// The `aud`s of which a token must carry one; of a token without `aud`, the clients.
+    pub audiences: Vec<String>,
     /// With what tokens are verified.
     pub keys: BearerKeys,
 }
@@ -93,6 +99,8 @@ pub struct Caller {
     pub name: Option<String>,
     /// A mail address.
     pub email: Option<String>,
+    /// When the proof ends, in Unix seconds: nothing that is issued to this caller may outlive it.
+    pub expires_at: u64,
     /// Set for somebody who holds no more than an upload token: what it allows.
     pub token: Option<UploadToken>,
 }

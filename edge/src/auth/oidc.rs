@@ -27,6 +27,8 @@ pub struct Discovery {
     pub token_endpoint: String,
     /// Where its keys are.
     pub jwks_uri: String,
+    /// Whether it takes a client's secret in the form only, and not by `Authorization: Basic`.
+    pub takes_secret_in_form: bool,
 }
 
 impl Discovery {
@@ -38,7 +40,12 @@ impl Discovery {
     /// Reads a description and holds it against the issuer that was asked for.
     pub fn read(body: &[u8], issuer: &str) -> Option<Self> {
         let json = Json::read(body)?;
+        // Without a list it is `client_secret_basic`, OpenID Connect Discovery section 3.
+        let methods = json.get("token_endpoint_auth_methods_supported").list();
+        let takes =
+            |method: &str| methods.is_some_and(|all| all.iter().any(|one| one.text() == Some(method)));
         let found = Self {
+            takes_secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
             issuer: json.text_at("issuer").ok()?,
             authorization_endpoint: json.text_at("authorization_endpoint").ok()?,
             token_endpoint: json.text_at("token_endpoint").ok()?,
@@ -47,6 +54,16 @@ impl Discovery {
         let endpoints = [&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri];
         (found.issuer == issuer && endpoints.iter().all(|url| is_safe_url(url))).then_some(found)
     }
+}
+
+/// How many characters of the state name the cookie that keeps a sign-in.
+const NAME_LEN: usize = 16;
+
+/// What tells the cookie of a sign-in from those of other sign-ins in the same browser: the beginning of its state. `None` if
+/// no state of ours begins so.
+pub(super) fn cookie_suffix(state: &str) -> Option<&str> {
+    let suffix = state.get(..NAME_LEN)?;
+    suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)).then_some(suffix)
 }
 
 /// What must be remembered of a sign-in until the browser comes back; kept in a signed cookie.
@@ -142,44 +159,58 @@ pub fn authorize_url(discovery: &Discovery, oidc: &Oidc, redirect_uri: &str, log
     )
 }
 
+fn query_value(query: &str, name: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (found, value) = pair.split_once('=')?;
+        let value = value.replace('+', " ");
+        (found == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
+    })
+}
+
+/// The state that the provider sent the browser back with, whatever became of the sign-in.
+pub fn callback_state(query: &str) -> Option<String> {
+    query_value(query, "state")
+}
+
 /// What the provider sent the browser back with: `(code, state)`, or its `error`.
 ///
 /// # Errors
 /// The provider's own word for what went wrong, or `malformed`.
 pub fn callback_query(query: &str) -> Result<(String, String), String> {
-    let of = |name: &str| {
-        query.split('&').find_map(|pair| {
-            let (found, value) = pair.split_once('=')?;
-            let value = value.replace('+', " ");
-            (found == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
-        })
-    };
-    if let Some(error) = of("error") {
+    if let Some(error) = query_value(query, "error") {
         return Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect());
     }
-    of("code").zip(of("state")).ok_or_else(|| "malformed".to_owned())
+    query_value(query, "code").zip(callback_state(query)).ok_or_else(|| "malformed".to_owned())
 }
 
-/// The exchange of a code: the form, and the `Authorization` of a confidential client (RFC 6749 section 2.3.1).
+/// The exchange of a code: the form, and the `Authorization` of a confidential client (RFC 6749 section 2.3.1). A client uses
+/// one way to say who it is (section 2.3): Okta rejects a request with a `client_id` beside `Authorization`.
 pub fn token_request(
+    discovery: &Discovery,
     oidc: &Oidc,
     redirect_uri: &str,
     code: &str,
     login: &LoginState,
 ) -> (String, Option<String>) {
-    let body = form(&[
+    let mut pairs = vec![
         ("grant_type", "authorization_code"),
         ("code", code),
         ("redirect_uri", redirect_uri),
-        ("client_id", &oidc.client_id),
         ("code_verifier", &login.verifier),
-    ]);
-    let authorization = oidc.client_secret.as_ref().map(|secret| {
-        let secret = String::from_utf8_lossy(secret.expose());
-        let pair = format!("{}:{}", encode_query_value(&oidc.client_id), encode_query_value(&secret));
-        format!("Basic {}", STANDARD.encode(pair))
-    });
-    (body, authorization)
+    ];
+    let secret = oidc.client_secret.as_ref().map(|secret| String::from_utf8_lossy(secret.expose()));
+    let mut authorization = None;
+    match &secret {
+        Some(secret) if !discovery.takes_secret_in_form => {
+            let pair = format!("{}:{}", encode_query_value(&oidc.client_id), encode_query_value(secret));
+            authorization = Some(format!("Basic {}", STANDARD.encode(pair)));
+        }
+        secret => {
+            pairs.push(("client_id", &oidc.client_id));
+            pairs.extend(secret.as_deref().map(|secret| ("client_secret", secret)));
+        }
+    }
+    (form(&pairs), authorization)
 }
 
 fn form(pairs: &[(&str, &str)]) -> String {
@@ -208,6 +239,7 @@ mod tests {
             authorization_endpoint: "https://id.example/auth".into(),
             token_endpoint: "https://id.example/token".into(),
             jwks_uri: "https://id.example/jwks".into(),
+            takes_secret_in_form: false,
         }
     }
 
@@ -266,12 +298,46 @@ mod tests {
     }
 
     #[test]
-    fn a_confidential_client_sends_its_secret_encoded_first() {
+    fn a_client_says_who_it_is_in_one_way() {
         let mut oidc = oidc();
-        oidc.client_secret = Some(Secret::new(b"a:b".to_vec()));
         let login = LoginState::new(&[0; 96], "/", 0);
-        let (body, authorization) = token_request(&oidc, "https://v/cb", "c&d", &login);
-        assert!(body.contains("code=c%26d&"));
+        let ask = |oidc: &Oidc, discovery: &Discovery| {
+            token_request(discovery, oidc, "https://v/cb", "c&d", &login)
+        };
+        let (body, authorization) = ask(&oidc, &discovery());
+        assert!(body.contains("code=c%26d&") && body.ends_with("&client_id=my%20client"), "{body}");
+        assert_eq!(authorization, None, "a public client");
+
+        oidc.client_secret = Some(Secret::new(b"a:b".to_vec()));
+        let (body, authorization) = ask(&oidc, &discovery());
+        assert!(body.contains("code_verifier=") && !body.contains("client_"), "{body}");
         assert_eq!(authorization.as_deref(), Some("Basic bXklMjBjbGllbnQ6YSUzQWI="));
+
+        let (body, authorization) = ask(&oidc, &Discovery { takes_secret_in_form: true, ..discovery() });
+        assert!(body.ends_with("&client_id=my%20client&client_secret=a%3Ab"), "{body}");
+        assert_eq!(authorization, None);
+    }
+
+    /// OpenID Connect Discovery, section 3: without a list it is `client_secret_basic`.
+    #[test]
+    fn the_description_says_how_a_secret_is_sent() {
+        for (methods, in_form) in [
+            ("", false),
+            (r#","token_endpoint_auth_methods_supported":["client_secret_post"]"#, true),
+            (r#","token_endpoint_auth_methods_supported":["private_key_jwt","client_secret_post"]"#, true),
+            (
+                r#","token_endpoint_auth_methods_supported":["client_secret_post","client_secret_basic"]"#,
+                false,
+            ),
+            (r#","token_endpoint_auth_methods_supported":["client_secret_basic"]"#, false),
+            (r#","token_endpoint_auth_methods_supported":[]"#, false),
+            (r#","token_endpoint_auth_methods_supported":"client_secret_post""#, false),
+        ] {
+            let text = format!(
+                r#"{{"issuer":"https://id.example","authorization_endpoint":"https://id.example/a","token_endpoint":"https://id.example/t","jwks_uri":"https://id.example/j"{methods}}}"#
+            );
+            let found = Discovery::read(text.as_bytes(), "https://id.example").unwrap();
+            assert_eq!(found.takes_secret_in_form, in_form, "{methods}");
+        }
     }
 }

@@ -2,11 +2,16 @@
 
 use glimpse_contract::object;
 
+use super::oidc::cookie_suffix;
 use super::token::{TokenError, sign_hs256, verify_hs256};
 use super::{Claims, Expected, LoginState, Oidc};
 
 /// How long somebody stays signed in, in seconds.
 pub const SESSION_SECS: u64 = 12 * 60 * 60;
+/// How many sign-ins one browser may have begun at once. Each is a cookie of some 600 bytes.
+const MAX_LOGINS: usize = 8;
+/// The longest name or mail address that a session keeps, in bytes: browsers drop a cookie of more than 4096 bytes.
+const MAX_SHOWN_BYTES: usize = 256;
 
 /// The cookies of this deployment. Over TLS their names carry `__Host-`: bound to this very host, whole, secure
 /// (RFC 6265bis section 4.1.3.2). A development machine speaks plain HTTP and cannot have that.
@@ -35,8 +40,8 @@ impl Session {
             sub: id_token.sub,
             aud: audience(public_url),
             exp: now_ms / 1000 + SESSION_SECS,
-            name: id_token.name,
-            email: id_token.email,
+            name: id_token.name.filter(|name| name.len() <= MAX_SHOWN_BYTES),
+            email: id_token.email.filter(|email| email.len() <= MAX_SHOWN_BYTES),
         }
     }
 
@@ -88,14 +93,33 @@ impl Cookies {
         self.set(self.session_name(), "", 0)
     }
 
-    /// `Set-Cookie` that remembers a sign-in on its way.
+    /// `Set-Cookie` that remembers a sign-in on its way. Each has a cookie of its own, so that two tabs can sign in at once.
     pub fn set_login(self, login: &LoginState, oidc: &Oidc) -> String {
-        self.set(self.login_name(), &sign_hs256(&login.to_json(), &oidc.session_secret), 600)
+        let value = sign_hs256(&login.to_json(), &oidc.session_secret);
+        self.set(&self.login_cookie(&login.state).unwrap_or_default(), &value, 600)
     }
 
-    /// `Set-Cookie` that forgets it.
-    pub fn clear_login(self) -> String {
-        self.set(self.login_name(), "", 0)
+    /// `Set-Cookie` that forgets the sign-in of that state; `None` if it cannot be one of ours.
+    pub fn clear_login(self, state: &str) -> Option<String> {
+        Some(self.set(&self.login_cookie(state)?, "", 0))
+    }
+
+    /// `Set-Cookie`s that forget the oldest sign-ins of a `Cookie` header that has too many. A browser sends older cookies
+    /// first, RFC 6265 section 5.4.
+    pub fn clear_old_logins(self, header: &str) -> Vec<String> {
+        let suffixes: Vec<&str> = header
+            .split(';')
+            .filter_map(|pair| {
+                pair.trim().strip_prefix(self.login_name())?.strip_prefix('-')?.split_once('=')
+            })
+            .map(|(suffix, _)| suffix)
+            .collect();
+        let excess = (suffixes.len() + 1).saturating_sub(MAX_LOGINS);
+        suffixes[..excess].iter().filter_map(|suffix| self.clear_login(suffix)).collect()
+    }
+
+    fn login_cookie(self, state: &str) -> Option<String> {
+        Some([self.login_name(), "-", cookie_suffix(state)?].concat())
     }
 
     /// The session's value in a `Cookie` header.
@@ -103,9 +127,10 @@ impl Cookies {
         find(header, self.session_name())
     }
 
-    /// The sign-in on its way in a `Cookie` header, if it is one of ours.
-    pub fn login(self, header: &str, oidc: &Oidc) -> Option<LoginState> {
-        LoginState::of_json(&verify_hs256(find(header, self.login_name())?, &oidc.session_secret).ok()?)
+    /// The sign-in of that state in a `Cookie` header, if it is one of ours.
+    pub fn login(self, header: &str, state: &str, oidc: &Oidc) -> Option<LoginState> {
+        let value = find(header, &self.login_cookie(state)?)?;
+        LoginState::of_json(&verify_hs256(value, &oidc.session_secret).ok()?)
     }
 
     // `Lax`: the provider sends the browser back here by a link, and the cookie must come along.
@@ -147,6 +172,7 @@ mod tests {
             name: Some("Alice".into()),
             email: None,
             azp: None,
+            client_id: None,
             token_use: None,
         };
         Session::begin(claims, "https://video.example", NOW_MS)
@@ -175,9 +201,62 @@ mod tests {
         let login = LoginState::new(&[1; 96], "/", NOW_MS);
         let set = Cookies::new(false).set_login(&login, &oidc());
         let header = set.split(';').next().unwrap();
-        assert_eq!(Cookies::new(false).login(header, &oidc()), Some(login));
+        assert_eq!(Cookies::new(false).login(header, &login.state, &oidc()), Some(login));
         let value = header.split_once('=').unwrap().1;
         assert!(Session::read(value, &oidc(), "http://localhost:8787", NOW_MS).is_err());
+    }
+
+    #[test]
+    fn two_tabs_sign_in_at_once() {
+        let cookies = Cookies::new(true);
+        let logins = [1, 2].map(|byte| LoginState::new(&[byte; 96], "/", NOW_MS));
+        let header: Vec<_> = logins
+            .iter()
+            .map(|login| cookies.set_login(login, &oidc()).split(';').next().unwrap().to_owned())
+            .collect();
+        let header = header.join("; ");
+        for login in &logins {
+            assert_eq!(cookies.login(&header, &login.state, &oidc()).as_ref(), Some(login));
+        }
+        // A state that begins like another one finds its cookie, and is then compared as a whole.
+        let similar = format!("{}x", &logins[0].state[..16]);
+        let found = cookies.login(&header, &similar, &oidc()).unwrap();
+        assert_eq!(found.check(&similar, NOW_MS), Err(TokenError::Foreign));
+        let cleared = cookies.clear_login(&logins[0].state).unwrap();
+        assert!(header.starts_with(cleared.split_once('=').unwrap().0), "{cleared}");
+        for evil in ["", "short", "x; Domain=evil.ex", "0123456789abcde\u{e9}", "0123456789\r\nabcdefgh"] {
+            assert_eq!(
+                (cookies.clear_login(evil), cookies.login(&header, evil, &oidc())),
+                (None, None),
+                "{evil:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_browser_keeps_eight_sign_ins() {
+        let cookies = Cookies::new(false);
+        let header = |count: usize| {
+            let all: Vec<_> = (0..count).map(|place| format!("glimpse-login-{place:016}=x")).collect();
+            format!("a=b; {}; glimpse=y", all.join("; "))
+        };
+        assert!(cookies.clear_old_logins(&header(7)).is_empty());
+        let cleared = cookies.clear_old_logins(&header(10));
+        let names: Vec<_> = cleared.iter().map(|text| text.split_once('=').unwrap().0).collect();
+        let oldest = [0, 1, 2].map(|place| format!("glimpse-login-{place:016}"));
+        assert_eq!(names, oldest, "room for one more");
+    }
+
+    #[test]
+    fn a_session_fits_into_a_cookie() {
+        let mut claims =
+            Claims::of_json(&object! { "iss" => "https://id.example", "sub" => "alice", "aud" => "c",
+            "exp" => NOW_MS / 1000 + 10, "name" => "n".repeat(4000), "email" => "e".repeat(4000) })
+            .unwrap();
+        claims.sub = "s".repeat(255);
+        let set =
+            Cookies::new(true).set_session(&Session::begin(claims, "https://video.example", NOW_MS), &oidc());
+        assert!(set.len() < 4096, "{}", set.len());
     }
 
     #[test]

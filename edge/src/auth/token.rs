@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use super::Secret;
 
-/// The longest token that is read, in bytes.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// The longest token that is read, in bytes: Microsoft Entra puts up to 200 groups into a token, and each may have roles.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const MAX_KID_BYTES: usize = 128;
 
 /// The signature algorithms that a key of ours may have, RFC 7518 and RFC 8037.
@@ -41,7 +41,8 @@ impl Algorithm {
     }
 }
 
-/// Why a token is refused. Clients are told none of it: one answer for all, so that there is no oracle.
+/// Why a token is rejected. A client learns no more than its signature has proven, so that there is no oracle; the log has
+/// the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// Not three strict base64url segments of JSON and a signature.
@@ -56,9 +57,21 @@ pub enum TokenError {
     /// Issued by, or meant for, somebody else.
     #[error("wrong issuer, audience or subject")]
     Foreign,
-    /// Expired or not yet valid.
-    #[error("outside of its time")]
+    /// Its end is in the past.
+    #[error("expired")]
     Expired,
+    /// It is not valid yet.
+    #[error("not valid yet")]
+    NotYet,
+    /// Its end is further away than any token's may be.
+    #[error("valid for too long")]
+    TooLong,
+    /// A delivery token for another video.
+    #[error("for another video")]
+    OtherVideo,
+    /// A delivery token for another kind of file.
+    #[error("for another kind of file")]
+    OtherKind,
 }
 
 /// A token as it was sent, taken apart. Nothing of it is proven.
@@ -89,8 +102,10 @@ impl<'a> UnverifiedToken<'a> {
         let header = Json::read(&decode(header)?).ok_or(TokenError::Malformed)?;
         let of = |name| header.text_if(name).map_err(|_| TokenError::Malformed);
         let (algorithm, key_id) = (of("alg")?.ok_or(TokenError::Malformed)?, of("kid")?);
+        // RFC 7515 section 4.1.9: `application/` may be left out, and the case of a media type does not matter.
         let foreign_type = of("typ")?.is_some_and(|typ| {
-            !["jwt", "at+jwt", "application/at+jwt"].contains(&typ.to_ascii_lowercase().as_str())
+            let typ = typ.to_ascii_lowercase();
+            !["jwt", "at+jwt"].contains(&typ.strip_prefix("application/").unwrap_or(&typ))
         });
         let long_kid = key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES);
         let detached = !matches!(header.get("b64"), Json::Null | Json::Bool(true));
@@ -231,10 +246,13 @@ mod tests {
             ("J4 two sub", token(r#"{"alg":"HS256"}"#, &CLAIMS.replace('{', r#"{"sub":"t","#))),
             (
                 "J4 long",
-                token(r#"{"alg":"HS256"}"#, &CLAIMS.replace("\"s\"", &format!("\"{}\"", "s".repeat(8192)))),
+                token(r#"{"alg":"HS256"}"#, &CLAIMS.replace("\"s\"", &format!("\"{}\"", "s".repeat(16_384)))),
             ),
             ("J4 JSON form", r#"{"payload":"e30","signatures":[]}"#.to_owned()),
             ("J6 other type", token(r#"{"alg":"HS256","typ":"dpop+jwt"}"#, CLAIMS)),
+            ("J6 a type of events", token(r#"{"alg":"HS256","typ":"application/secevent+jwt"}"#, CLAIMS)),
+            ("J6 a prefix twice", token(r#"{"alg":"HS256","typ":"application/application/jwt"}"#, CLAIMS)),
+            ("J6 type is a number", token(r#"{"alg":"HS256","typ":1}"#, CLAIMS)),
             (
                 "tampered",
                 good.replace(
@@ -248,6 +266,28 @@ mod tests {
         for (what, text) in cases {
             assert!(verify(&text).is_err(), "{what} was accepted");
         }
+    }
+
+    #[test]
+    fn every_spelling_of_the_jwt_type_is_accepted() {
+        for typ in
+            ["JWT", "jwt", "at+jwt", "AT+JWT", "application/jwt", "Application/JWT", "application/at+jwt"]
+        {
+            let text = token(&format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#), CLAIMS);
+            assert!(verify(&text).is_ok(), "{typ}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_sixteen_kib_is_accepted() {
+        let groups = |count: usize| {
+            let groups = vec!["\"00000000-0000-0000-0000-000000000000\""; count].join(",");
+            token(r#"{"alg":"HS256"}"#, &CLAIMS.replace('}', &format!(r#","groups":[{groups}]}}"#)))
+        };
+        let long = groups(300);
+        assert!((15_500..=MAX_TOKEN_BYTES).contains(&long.len()), "{}", long.len());
+        assert!(verify(&long).is_ok());
+        assert!(verify(&groups(400)).is_err(), "the control");
     }
 
     #[test]

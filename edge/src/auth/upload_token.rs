@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use glimpse_contract::{Json, Owner, Passthrough, TraceId, VideoId, Visibility, WrongMember, limits, object};
 use sha2::{Digest as _, Sha256};
 
+use super::claims::numeric_date;
 use super::token::{TokenError, UnverifiedToken, sign_hs256_by, verify_hs256};
 use super::{SKEW_SECS, Secret};
 
@@ -98,14 +99,38 @@ pub fn audience(public_url: &str) -> String {
     format!("{public_url}/u")
 }
 
+/// Claims that libraries and identity providers add to every token, and that say nothing about an upload.
+pub(super) const IGNORED: [&str; 4] = ["nonce", "azp", "name", "email"];
+
 impl UploadToken {
-    fn of_json(json: &Json) -> Result<Self, WrongMember> {
+    /// What the claims of a verified token say, if it is for this audience.
+    fn of_json(json: &Json, audience: &str) -> Result<Self, TokenError> {
+        let is_meant = match json.get("aud") {
+            Json::Text(one) => one == audience,
+            _ => json
+                .texts_if("aud")
+                .ok()
+                .flatten()
+                .ok_or(TokenError::Malformed)?
+                .iter()
+                .any(|one| one == audience),
+        };
+        if !is_meant {
+            return Err(TokenError::Foreign);
+        }
+        let date = |name| numeric_date(json, name)?.ok_or(TokenError::Malformed);
+        let (iat, exp) = (date("iat")?, date("exp")?);
+        Self::of_members(json, audience, iat, exp).map_err(|_| TokenError::Malformed)
+    }
+
+    fn of_members(json: &Json, audience: &str, iat: u64, exp: u64) -> Result<Self, WrongMember> {
         const KNOWN: &[&str] = &[
             "iss",
             "sub",
             "aud",
             "iat",
             "exp",
+            "nbf",
             "jti",
             "max_bytes",
             "types",
@@ -116,7 +141,8 @@ impl UploadToken {
             "trace_id",
             "only",
         ];
-        if json.unknown_member(KNOWN).is_some() {
+        let is_known = |name: &str| KNOWN.contains(&name) || IGNORED.contains(&name);
+        if !json.members().iter().all(|(name, _)| is_known(name)) {
             return Err(WrongMember { name: "", should: "one of the known members" });
         }
         let only = json.text_if("only")?.map(|text| text.parse());
@@ -124,9 +150,9 @@ impl UploadToken {
         Ok(Self {
             iss: json.text_at("iss")?,
             sub: json.text_at("sub")?,
-            aud: json.text_at("aud")?,
-            iat: json.whole_at("iat")?,
-            exp: json.whole_at("exp")?,
+            aud: audience.to_owned(),
+            iat,
+            exp,
             jti: json.text_at("jti")?,
             max_bytes: json.whole_if("max_bytes")?,
             types: json.texts_if("types")?,
@@ -177,22 +203,25 @@ impl UploadToken {
         }
         let key_id = UnverifiedToken::read(text)?.key_id;
         let json = verify_hs256(text, keys.secret(key_id.as_deref())?)?;
-        let token = Self::of_json(&json).map_err(|_| TokenError::Malformed)?;
-        token.check(public_url, now_ms)?;
+        let token = Self::of_json(&json, &audience(public_url))?;
+        token.check(numeric_date(&json, "nbf")?, now_ms)?;
         Ok(token)
     }
 
-    fn check(&self, public_url: &str, now_ms: u64) -> Result<(), TokenError> {
-        if self.aud != audience(public_url) || self.iss.is_empty() || self.sub.is_empty() {
+    fn check(&self, nbf: Option<u64>, now_ms: u64) -> Result<(), TokenError> {
+        if self.iss.is_empty() || self.sub.is_empty() {
             return Err(TokenError::Foreign);
         }
         let now = now_ms / 1000;
         let lives = self.exp.checked_sub(self.iat).ok_or(TokenError::Malformed)?;
-        if self.exp.saturating_add(SKEW_SECS) <= now || self.iat > now + SKEW_SECS {
+        if self.exp.saturating_add(SKEW_SECS) <= now {
             return Err(TokenError::Expired);
         }
+        if self.iat.max(nbf.unwrap_or(0)) > now + SKEW_SECS {
+            return Err(TokenError::NotYet);
+        }
         if lives > limits::MAX_UPLOAD_TOKEN_SECS {
-            return Err(TokenError::Malformed);
+            return Err(TokenError::TooLong);
         }
         self.check_claims().map_err(|_| TokenError::Malformed)
     }
@@ -332,8 +361,8 @@ pub(crate) mod tests {
         refused(|t| t.sub = String::new(), TokenError::Foreign);
         refused(|t| t.exp = t.iat - 1, TokenError::Malformed);
         refused(|t| (t.iat, t.exp) = (t.iat - 1000, t.iat - SKEW_SECS), TokenError::Expired);
-        refused(|t| (t.iat, t.exp) = (t.iat + 61, t.exp + 61), TokenError::Expired);
-        refused(|t| t.exp = t.iat + limits::MAX_UPLOAD_TOKEN_SECS + 1, TokenError::Malformed);
+        refused(|t| (t.iat, t.exp) = (t.iat + 61, t.exp + 61), TokenError::NotYet);
+        refused(|t| t.exp = t.iat + limits::MAX_UPLOAD_TOKEN_SECS + 1, TokenError::TooLong);
         refused(|t| t.jti = "short".into(), TokenError::Malformed);
         refused(|t| t.videos = Some(0), TokenError::Malformed);
         refused(|t| t.videos = Some(101), TokenError::Malformed);
@@ -349,6 +378,58 @@ pub(crate) mod tests {
             Err(TokenError::Malformed),
             "a limit with a slip in its name would be no limit"
         );
+    }
+
+    /// What libraries that sign JWTs write by themselves.
+    #[test]
+    fn claims_of_other_libraries_are_accepted() {
+        let good = a_token();
+        let sign = |from: &str, to: &str| {
+            let text = good.to_json().to_string();
+            let changed = text.replace(from, to);
+            assert!(from.is_empty() || changed != text, "{from} is in {text}");
+            sign_hs256_raw(&changed)
+        };
+        let read = |text: &str| UploadToken::read(text, &keys(), URL, NOW_MS);
+        let (iat, exp) = (format!("\"iat\":{}", good.iat), format!("\"exp\":{}", good.exp));
+        let aud = format!("\"{}\"", good.aud);
+        let nbf = format!("{iat},\"nbf\":{}", good.iat);
+        for (from, to) in [
+            (&aud, format!("[{aud}]")),
+            (&aud, format!("[\"other\",{aud}]")),
+            (&iat, format!("{iat}.25")),
+            (&exp, format!("{exp}.999")),
+            (&iat, nbf.clone()),
+            (&iat, format!("{nbf}.5")),
+            (&iat, format!("{iat},\"email\":[\"a\"],\"name\":{{}},\"nonce\":1,\"azp\":[]")),
+        ] {
+            let token = read(&sign(from, &to)).unwrap_or_else(|error| panic!("{to}: {error}"));
+            assert_eq!(token.slots(), good.slots(), "{to}: the same videos");
+        }
+        for (from, to) in [
+            (&aud, "[\"other\"]".to_owned()),
+            (&aud, "[]".to_owned()),
+            (&aud, "17".to_owned()),
+            (&iat, format!("{iat},\"nbf\":\"1\"")),
+            (&exp, "\"exp\":\"1\"".to_owned()),
+            (&iat, "\"iat\":-1".to_owned()),
+            (&iat, format!("{iat},\"max_byte\":5")),
+        ] {
+            assert!(read(&sign(from, &to)).is_err(), "{to}");
+        }
+        let later = sign(&iat, &format!("{iat},\"nbf\":{}", good.iat + 61));
+        assert_eq!(read(&later), Err(TokenError::NotYet));
+    }
+
+    /// A token of these claims, signed with the first key.
+    fn sign_hs256_raw(claims: &str) -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        use hmac::Mac as _;
+        let signed =
+            [r#"{"alg":"HS256","kid":"b"}"#, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+        let mac = crate::auth::token::mac(&signed, &keys().0[0].1).finalize().into_bytes();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
     #[test]

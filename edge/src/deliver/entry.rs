@@ -3,7 +3,7 @@
 use glimpse_contract::PictureRequest;
 
 use super::negotiate::negotiated;
-use super::policy::is_public_width;
+use super::policy::check_open;
 use super::proof::{Carried, take_apart};
 use crate::config::Config;
 use crate::route::{self, Route};
@@ -17,6 +17,13 @@ pub(super) fn place(config: &Config, wanted: &PictureRequest, is_private: bool) 
     [&config.public_url, folder, wanted.canonical().as_str()].concat()
 }
 
+/// Where it is noted for some minutes that a picture cannot be made.
+pub(super) fn refusal_place(config: &Config, wanted: &PictureRequest, is_private: bool) -> String {
+    let folder = if is_private { "/private" } else { "/public" };
+    let bare = PictureRequest { revision: None, ..wanted.clone() };
+    [&config.public_url, PRIVATE_FOLDER, "/refused", folder, bare.canonical().as_str()].concat()
+}
+
 /// Where the cache has the whole answer to a request if it has the picture, and if that is public: whoever asks gets the
 /// same. `None` for everything else, and for what is answered without a look into the cache.
 pub fn entry_for_all(method: &str, path: &str, query: Option<&str>, config: &Config) -> Option<String> {
@@ -27,7 +34,7 @@ pub fn entry_for_all(method: &str, path: &str, query: Option<&str>, config: &Con
         return None;
     }
     match route::route(method, path, query) {
-        Ok(Route::Picture(wanted)) if is_public_width(wanted.variant, &config.public_widths) => {
+        Ok(Route::Picture(wanted)) if check_open(wanted.variant, config).is_ok() => {
             Some(place(config, &wanted, false))
         }
         _ => None,

@@ -53,6 +53,11 @@ impl<T: Clone> Flights<T> {
         self.all.retain(|flight| now_ms < flight.until_ms);
         let Some(flight) = self.all.iter_mut().find(|flight| flight.key == key) else {
             self.next += 1;
+            if self.all.len() == MOST {
+                // An outcome that only waits for later requests gives way to a flight that others may join.
+                let idle = self.all.iter().position(|flight| flight.outcome.is_some() && flight.waiting == 0);
+                idle.map(|place| self.all.remove(place));
+            }
             if self.all.len() < MOST {
                 let (number, until_ms) = (self.next, now_ms + LOST_MS);
                 self.all.push(Flight { key: key.to_owned(), number, waiting: 0, outcome: None, until_ms });
@@ -71,6 +76,11 @@ impl<T: Clone> Flights<T> {
             }
         }
         Role::Known(known)
+    }
+
+    /// Removes the outcomes of the keys that match. A flight that has not ended stays: others wait for it.
+    pub fn forget(&mut self, matches: impl Fn(&str) -> bool) {
+        self.all.retain(|flight| flight.outcome.is_none() || !matches(&flight.key));
     }
 
     /// What came of a flight. It is told to those that wait, and for `keep_ms` to everybody: pictures lie in caches, but
@@ -144,5 +154,31 @@ mod tests {
             assert!(matches!(flights.join(&number.to_string(), false, 0), Role::Lead(_)));
         }
         assert_eq!(flights.all.len(), MOST);
+    }
+
+    #[test]
+    fn kept_outcomes_do_not_keep_new_flights_out() {
+        let mut flights = Flights::default();
+        for number in 0..MOST as u64 {
+            assert_eq!(flights.join(&number.to_string(), false, 0), Role::Lead(number + 1));
+            flights.end(number + 1, "none", 5_000, 0);
+        }
+        assert!(matches!(flights.join("new", false, 1), Role::Lead(_)));
+        assert_eq!(flights.join("new", false, 1), Role::Wait, "the second request waits for the first");
+        assert_eq!(flights.join("1", false, 1), Role::Known("none"), "one outcome was removed, and no more");
+    }
+
+    #[test]
+    fn forgotten_outcomes_are_fetched_again() {
+        let mut flights = Flights::default();
+        for (number, key) in [(1, "/a/x"), (2, "/b/x")] {
+            assert_eq!(flights.join(key, false, 0), Role::Lead(number));
+            flights.end(number, "known", 5_000, 0);
+        }
+        flights.join("/a/y", false, 0);
+        flights.forget(|key| key.contains("/a/"));
+        assert_eq!(flights.join("/a/x", false, 1), Role::Lead(4));
+        assert_eq!(flights.join("/b/x", false, 1), Role::Known("known"));
+        assert_eq!(flights.join("/a/y", false, 1), Role::Wait, "a flight that has not ended stays");
     }
 }

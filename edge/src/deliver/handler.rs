@@ -6,19 +6,20 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use glimpse_contract::{Code, PictureRequest, Problem};
+use glimpse_contract::{Code, PictureRequest, Problem, object};
 use worker::{Context, Env};
 
 use super::access::Access;
-use super::entry::{PRIVATE_FOLDER, place as entry};
-use super::fetch::{self, Picture};
+use super::entry::{PRIVATE_FOLDER, place as entry, refusal_place};
+use super::fetch::{self, Headers, Picture};
 use super::flight::{Flights, Role};
-use super::policy::{CachePolicy, cache_control, judge_bare};
+use super::policy::{BELIEVED_MS, CachePolicy, NEGATIVE_MS, PROCESSING_MS, cache_control, judge_bare};
 use super::precondition::{Conditional, Served, decide};
 use super::proof::Proof;
+use super::table;
 use crate::config::Config;
 use crate::cors;
-use crate::platform::{self, Request, Response};
+use crate::platform::{self, Limiter, Request, Response};
 use crate::reply::{Body, Reply};
 
 /// Headers of a stored picture that a client sees.
@@ -27,8 +28,8 @@ const KEPT: [&str; 4] = ["content-type", "etag", "cache-control", "content-lengt
 const STORED_AT: &str = "x-stored-at";
 /// How often somebody looks whether the picture has come that another request fetches, in milliseconds.
 const LOOK_MS: u64 = 20;
-/// How long it is remembered that there is no such picture, in milliseconds.
-const NEGATIVE_MS: u64 = 5_000;
+/// How long it is noted that a picture cannot be made. A video does not change.
+const REFUSAL_CONTROL: &str = "public, max-age=300";
 
 thread_local! {
     static FLIGHTS: RefCell<Flights<Found>> = RefCell::new(Flights::default());
@@ -50,12 +51,30 @@ pub(crate) struct Place<'a> {
 pub(super) enum Found {
     /// Here it is.
     Picture(Rc<Picture>),
+    /// It is there, and this is known about it.
+    Headers(Headers),
+    /// It can be made, and was not: nobody wants to see it.
+    NotMade { is_private: bool },
     /// There is none; ask again in so many seconds, if at all.
     Not(Problem, Option<u32>),
+    /// The function does not make it, and never will.
+    Refused { problem: Problem, is_private: bool },
     /// It is private, and the request was not granted.
     Private,
+    /// The client of this address asks too often. Others are not concerned.
+    Limited(String),
     /// It could not be found out.
     Trouble(Problem),
+}
+
+/// What the cache has for a request.
+enum Kept {
+    /// The answer; with another lifetime if it is the entry of another URL.
+    Answer(Response, Option<CachePolicy>),
+    /// The entry of the bare URL. Whether it is still the picture is not known.
+    InDoubt(Response),
+    /// Nothing.
+    Nothing,
 }
 
 /// The answer to a request for a picture.
@@ -68,45 +87,149 @@ pub(crate) async fn serve(
     let began_ms = platform::now_ms();
     let mut access = Access::new(request, wanted, proof, place)?;
     let asked = Asked::of(request);
-    if !access.is_granted() {
-        fetch::check_width(wanted, place.config)?;
-    } else if let Some(stored) = access.cached(wanted, asked.copy()).await {
-        return from_cache(wanted, stored, None, &asked, &access, began_ms).await;
+    let mut kept = Kept::Nothing;
+    if access.is_granted() {
+        kept = access.kept(wanted, &asked, true, began_ms).await;
+    } else {
+        access.check_open(wanted).await?;
     }
-    if let Some(stored) = platform::cache_get_unless(&entry(place.config, wanted, false), asked.copy()).await
-    {
-        return from_cache(wanted, stored, None, &asked, &access, began_ms).await;
+    if matches!(kept, Kept::Nothing) {
+        kept = access.kept(wanted, &asked, false, began_ms).await;
     }
-    let bare = PictureRequest { revision: None, ..wanted.clone() };
-    // Whoever makes revisions up is answered from the bare entry, and costs no look into the bucket each time.
-    if let Some(revision) = &wanted.revision
-        && let Some(stored) = platform::cache_get(&entry(place.config, &bare, false)).await
-        && let Some(policy) = judge(revision, &stored, began_ms)
-    {
-        return from_cache(wanted, stored, Some(policy), &asked, &access, began_ms).await;
+    if matches!(kept, Kept::Nothing) && access.admit_by_note(wanted.video).await? {
+        kept = access.kept(wanted, &asked, true, began_ms).await;
     }
-    if access.admit_by_note(wanted.video).await?
-        && let Some(stored) = access.cached(wanted, None).await
-    {
-        return from_cache(wanted, stored, None, &asked, &access, began_ms).await;
-    }
-    let revision = wanted.revision.as_deref();
-    let mut found = look(bare.clone(), revision, access.is_granted(), place).await;
-    if matches!(found, Found::Private) {
-        access.admit_owner_of(wanted.video).await?;
-        found = look(bare, revision, true, place).await;
-    }
-    match found {
-        Found::Picture(picture) => {
-            access.is_private = picture.is_private;
-            let headers = headers(wanted, &picture);
-            let timing = (picture.from, began_ms);
-            Ok(at_hand(wanted, headers, &picture.etag, picture.bytes.clone(), timing, &asked, &access))
+    let in_doubt = match kept {
+        Kept::Answer(stored, policy) => {
+            return from_cache(wanted, stored, policy, &asked, &access, began_ms).await;
         }
-        Found::Not(problem, retry_after_secs) => Ok(negative(&problem, retry_after_secs, place.request_id)),
-        Found::Trouble(problem) => Err(problem),
-        Found::Private => Err(Problem::new(Code::Unauthorized)),
+        Kept::InDoubt(stored) => Some(stored),
+        Kept::Nothing => None,
+    };
+    if let Some(problem) = access.noted_refusal(wanted).await {
+        return Ok(negative(&problem, None, place.request_id));
     }
+    // From here on, the bucket is read.
+    if !platform::is_within(place.env, Limiter::Reads, &access.client).await {
+        return match in_doubt {
+            Some(stored) => {
+                let policy = Some(CachePolicy::Doubtful);
+                from_cache(wanted, stored, policy, &asked, &access, began_ms).await
+            }
+            None => Err(Problem::new(Code::Busy)),
+        };
+    }
+    let seek = Seek { wanted, asked: &asked, began_ms };
+    if let Some(reply) = seek.answer(in_doubt, &mut access).await? {
+        return Ok(reply);
+    }
+    access.admit_owner_of(wanted.video).await?;
+    let in_doubt = match access.kept(wanted, &asked, true, began_ms).await {
+        Kept::Answer(stored, policy) => {
+            return from_cache(wanted, stored, policy, &asked, &access, began_ms).await;
+        }
+        Kept::InDoubt(stored) => Some(stored),
+        Kept::Nothing => None,
+    };
+    seek.answer(in_doubt, &mut access).await?.ok_or_else(|| Problem::new(Code::Unauthorized))
+}
+
+/// A picture that the cache has no answer for.
+struct Seek<'a> {
+    wanted: &'a PictureRequest,
+    asked: &'a Asked,
+    began_ms: u64,
+}
+
+impl Seek<'_> {
+    /// The answer with what the bucket and the function have; `None` if it is private and the request is not granted.
+    ///
+    /// HEAD, a copy that may be the same, and an entry in doubt cost a HEAD of the bucket. Only a picture that is sent is
+    /// read.
+    async fn answer(
+        &self,
+        in_doubt: Option<Response>,
+        access: &mut Access<'_>,
+    ) -> Result<Option<Reply>, Problem> {
+        let Self { wanted, asked, began_ms } = *self;
+        let is_head = access.request.method() == "HEAD";
+        if is_head || in_doubt.is_some() || asked.if_none_match.is_some() {
+            let found = look(wanted, true, access).await;
+            match (found, in_doubt) {
+                (Found::Headers(known), Some(stored)) if etag_of(&stored) == known.etag => {
+                    let policy = Some(CachePolicy::of(wanted, &known.etag));
+                    return from_cache(wanted, stored, policy, asked, access, began_ms).await.map(Some);
+                }
+                (Found::Headers(known), _) => {
+                    access.is_private = known.is_private;
+                    let served = decide(conditional(asked), &known.etag, known.length);
+                    if is_head || served == Served::NotModified {
+                        return Ok(Some(self.described(served, &known, access)));
+                    }
+                }
+                // An entry is better than no answer.
+                (Found::Trouble(_), Some(stored)) => {
+                    let policy = Some(CachePolicy::Doubtful);
+                    return from_cache(wanted, stored, policy, asked, access, began_ms).await.map(Some);
+                }
+                (Found::NotMade { is_private }, _) if is_head => {
+                    access.is_private = is_private;
+                    return Ok(Some(access.dress(not_made(wanted))));
+                }
+                (Found::NotMade { .. }, _) => {}
+                (found, _) => return self.reply(found, access),
+            }
+        }
+        let found = look(wanted, false, access).await;
+        self.reply(found, access)
+    }
+
+    fn reply(&self, found: Found, access: &mut Access<'_>) -> Result<Option<Reply>, Problem> {
+        let Self { wanted, asked, began_ms } = *self;
+        match found {
+            Found::Picture(picture) => {
+                access.is_private = picture.is_private;
+                let headers = headers(wanted, &picture.etag, picture.bytes.len() as u64);
+                let timing = (picture.from, began_ms);
+                let bytes = picture.bytes.clone();
+                Ok(Some(at_hand(wanted, headers, &picture.etag, bytes, timing, asked, access)))
+            }
+            Found::Not(problem, retry_after_secs) => {
+                Ok(Some(negative(&problem, retry_after_secs, access.place.request_id)))
+            }
+            Found::Refused { problem, .. } => Ok(Some(negative(&problem, None, access.place.request_id))),
+            Found::Trouble(problem) => Err(problem),
+            Found::Limited(_) => Err(Problem::new(Code::Busy)),
+            Found::Private => Ok(None),
+            Found::Headers(_) | Found::NotMade { .. } => Err(Problem::new(Code::Internal)),
+        }
+    }
+
+    /// The answer without a body to what the bucket knows.
+    fn described(&self, served: Served, known: &fetch::Headers, access: &Access<'_>) -> Reply {
+        let mut headers = headers(self.wanted, &known.etag, known.length);
+        let is_changed = access.private().is_some_and(|grant| grant.changes(self.wanted));
+        if is_changed || table::delivered_etag(self.wanted, &known.etag).is_some() {
+            // The table that is sent is longer than the one that is stored.
+            headers.retain(|(name, _)| *name != "content-length");
+        }
+        let timing = ("s3", self.began_ms);
+        access.dress(answer(served, headers, &known.etag, known.length, None, timing))
+    }
+}
+
+/// The answer to HEAD for a picture that would be made for GET: its type, and nothing that is not known yet.
+fn not_made(wanted: &PictureRequest) -> Reply {
+    let mut reply = Reply::empty(200)
+        .with("content-type", wanted.variant.format().content_type())
+        .with("cache-control", "no-store")
+        .with("x-content-type-options", "nosniff");
+    reply.headers.extend(cors::picture_headers());
+    reply
+}
+
+fn etag_of(stored: &Response) -> String {
+    platform::response_header(stored, "etag").unwrap_or_default()
 }
 
 /// The answer with a picture that was read.
@@ -120,13 +243,37 @@ fn at_hand(
     access: &Access<'_>,
 ) -> Reply {
     if let Some(grant) = access.private().filter(|grant| grant.changes(wanted)) {
-        bytes = grant.with_sheet(bytes.into()).into();
+        bytes = grant.with_sheet(wanted, bytes.into()).into();
         headers.retain(|(name, _)| *name != "content-length");
         headers.push(("content-length", bytes.len().to_string()));
     }
     let length = bytes.len() as u64;
     let served = decide(conditional(asked), etag, length);
     access.dress(answer(served, headers, etag, length, Some(bytes), timing))
+}
+
+impl Access<'_> {
+    /// What the cache has for this request among the public or the private pictures. Whoever makes revisions up is
+    /// answered from the bare entry.
+    async fn kept(&mut self, wanted: &PictureRequest, asked: &Asked, is_private: bool, now_ms: u64) -> Kept {
+        let config = self.place.config;
+        let url = entry(config, wanted, is_private);
+        let mut kept = match platform::cache_get_unless(&url, asked.copy()).await {
+            Some(stored) => Kept::Answer(stored, None),
+            None => Kept::Nothing,
+        };
+        if let (Kept::Nothing, Some(revision)) = (&kept, &wanted.revision) {
+            let bare = PictureRequest { revision: None, ..wanted.clone() };
+            if let Some(stored) = platform::cache_get(&entry(config, &bare, is_private)).await {
+                kept = match judge(revision, &stored, now_ms) {
+                    Some(policy) => Kept::Answer(stored, Some(policy)),
+                    None => Kept::InDoubt(stored),
+                };
+            }
+        }
+        self.is_private = is_private && !matches!(kept, Kept::Nothing);
+        kept
+    }
 }
 
 fn judge(revision: &str, stored: &Response, now_ms: u64) -> Option<CachePolicy> {
@@ -136,24 +283,33 @@ fn judge(revision: &str, stored: &Response, now_ms: u64) -> Option<CachePolicy> 
 }
 
 /// What a stored or fresh picture is sent with.
-fn headers(wanted: &PictureRequest, picture: &Picture) -> Vec<(&'static str, String)> {
+fn headers(wanted: &PictureRequest, etag: &str, length: u64) -> Vec<(&'static str, String)> {
     vec![
         ("content-type", wanted.variant.format().content_type().to_owned()),
-        ("etag", picture.etag.clone()),
-        ("cache-control", cache_control(CachePolicy::of(wanted, &picture.etag)).to_owned()),
-        ("content-length", picture.bytes.len().to_string()),
+        ("etag", etag.to_owned()),
+        ("cache-control", cache_control(CachePolicy::of(wanted, etag)).to_owned()),
+        ("content-length", length.to_string()),
     ]
 }
 
-/// The picture, fetched once for all that want it here and now.
-async fn look(bare: PictureRequest, revision: Option<&str>, is_granted: bool, place: &Place<'_>) -> Found {
+/// The picture, or what is known about it, fetched once for all that want it here and now.
+async fn look(wanted: &PictureRequest, is_headers_only: bool, access: &Access<'_>) -> Found {
+    let (place, rights) = (access.place, access.rights(wanted).await);
+    let bare = PictureRequest { revision: None, ..wanted.clone() };
+    let kind = if is_headers_only { "headers " } else { "" };
     // What a granted request finds is not for the others.
-    let key = [if is_granted { "granted" } else { "" }, &bare.canonical()].concat();
+    let key = [kind, &rights.key(), &bare.canonical()].concat();
     let mut is_waiting = false;
     loop {
         let role = FLIGHTS.with_borrow_mut(|all| all.join(&key, is_waiting, platform::now_ms()));
         let number = match role {
             Role::Lead(number) => number,
+            Role::Known(Found::Limited(client)) if client != rights.client => {
+                // Another client asks too often: that outcome is forgotten in a moment.
+                is_waiting = true;
+                platform::sleep_ms(LOOK_MS).await;
+                continue;
+            }
             Role::Known(found) => return found,
             Role::Wait => {
                 is_waiting = true;
@@ -162,22 +318,66 @@ async fn look(bare: PictureRequest, revision: Option<&str>, is_granted: bool, pl
             }
         };
         let (sender, receiver) = oneshot::channel();
-        let wanted = PictureRequest { revision: revision.map(str::to_owned), ..bare };
+        let wanted = wanted.clone();
         let (config, env, request_id) = (place.config, place.env.clone(), place.request_id.to_owned());
         // The work goes on when the one who asked first has gone, since others wait for it.
         platform::wait_until(place.context, async move {
-            let found = fetch::find(&wanted, is_granted, config, &env, &request_id).await;
-            let is_negative = matches!(&found, Found::Not(problem, _) if problem.code != Code::Processing);
-            let keep_ms = if is_negative { NEGATIVE_MS } else { 0 };
+            let found = if is_headers_only {
+                fetch::describe(&bare, &rights, config, &request_id).await
+            } else {
+                fetch::find(&bare, &rights, config, &env, &request_id).await
+            };
+            let found = as_delivered(found, &bare, config);
+            let keep_ms = keep_ms(&found);
             FLIGHTS.with_borrow_mut(|all| all.end(number, found.clone(), keep_ms, platform::now_ms()));
-            let picture = if let Found::Picture(picture) = &found { Some(Rc::clone(picture)) } else { None };
             // Nobody listens where the one who asked first has gone.
-            let _ = sender.send(found);
-            if let Some(picture) = picture {
-                store(wanted, &picture, config).await;
+            let _ = sender.send(found.clone());
+            match found {
+                Found::Picture(picture) => store(wanted, &picture, config).await,
+                Found::Refused { problem, is_private } => {
+                    note_refusal(&wanted, &problem, is_private, config).await;
+                }
+                _ => {}
             }
         });
         return receiver.await.unwrap_or_else(|_| Found::Trouble(Problem::new(Code::Internal)));
+    }
+}
+
+/// How long an outcome answers later requests of this isolate, in milliseconds. A picture is kept by the cache instead.
+fn keep_ms(found: &Found) -> u64 {
+    match found {
+        Found::Headers(_) | Found::NotMade { .. } => BELIEVED_MS,
+        Found::Not(problem, _) if problem.code == Code::Processing => PROCESSING_MS,
+        Found::Not(..) | Found::Refused { .. } | Found::Private => NEGATIVE_MS,
+        Found::Picture(_) | Found::Limited(_) | Found::Trouble(_) => 0,
+    }
+}
+
+/// Notes in the cache of this place for some minutes that a picture cannot be made.
+async fn note_refusal(wanted: &PictureRequest, problem: &Problem, is_private: bool, config: &Config) {
+    let text = object! { "code" => problem.code.as_str(), "detail" => &problem.detail }.to_string();
+    let headers = vec![("cache-control", REFUSAL_CONTROL.to_owned())];
+    platform::cache_put(&refusal_place(config, wanted, is_private), headers, text.into()).await;
+}
+
+/// What was found, with the tables of a storyboard as they are delivered.
+fn as_delivered(found: Found, wanted: &PictureRequest, config: &Config) -> Found {
+    match found {
+        Found::Picture(picture) => {
+            match table::delivered(wanted, &picture.bytes, &picture.etag, &config.public_url) {
+                None => Found::Picture(picture),
+                Some((bytes, etag)) => {
+                    let (from, is_private) = (picture.from, picture.is_private);
+                    Found::Picture(Rc::new(Picture { etag, bytes: bytes.into(), from, is_private }))
+                }
+            }
+        }
+        Found::Headers(known) => {
+            let etag = table::delivered_etag(wanted, &known.etag).unwrap_or(known.etag);
+            Found::Headers(Headers { etag, ..known })
+        }
+        found => found,
     }
 }
 
@@ -190,7 +390,8 @@ async fn store(wanted: PictureRequest, picture: &Picture, config: &Config) {
     let now_ms = platform::now_ms();
     let length = picture.bytes.len() as u64;
     let timing = ("hit", now_ms);
-    let stored = answer(Served::Whole, headers(&wanted, picture), &picture.etag, length, None, timing);
+    let headers = headers(&wanted, &picture.etag, length);
+    let stored = answer(Served::Whole, headers, &picture.etag, length, None, timing);
     let stored = stored.with(STORED_AT, now_ms.to_string());
     platform::cache_put(&entry(config, &wanted, picture.is_private), stored.headers, picture.bytes.clone())
         .await;
@@ -204,12 +405,15 @@ pub(crate) async fn purge(paths: &[String], config: &Config) -> usize {
             let url = [&config.public_url, folder, path.as_str()].concat();
             purged += usize::from(platform::cache_delete(&url).await);
         }
+        // The paths are those of one video.
+        let video = path.split('/').nth(1).unwrap_or_default();
+        FLIGHTS.with_borrow_mut(|all| all.forget(|key| key.contains(video)));
     }
     purged
 }
 
 /// What a request says about its copy, as owned text.
-struct Asked {
+pub(super) struct Asked {
     if_none_match: Option<String>,
     range: Option<String>,
     if_range: Option<String>,

@@ -3,12 +3,14 @@
 
 use glimpse_contract::{Key, Manifest, PictureRequest, Variant, VideoId, revision_of_etag};
 
+use super::table::is_table;
+
 /// The most pictures beside the defaults that are taken out of the cache by name: each costs a request, and a Worker of
 /// Cloudflare's free plan may make 50, <https://developers.cloudflare.com/workers/platform/limits/#subrequests>.
 const MOST_OTHERS: usize = 8;
 
 fn request(video: VideoId, variant: Variant) -> PictureRequest {
-    PictureRequest { video, variant, revision: None }
+    PictureRequest { video, variant, revision: None, has_webp_sheet: false }
 }
 
 /// What is said about a video where its pictures are named.
@@ -37,6 +39,9 @@ pub fn of_keys(video: VideoId, keys: &[String], manifest: Option<&Manifest>) -> 
             all.push(request(video, variant));
             let revision = revision_of_etag(&output.etag).map(str::to_owned);
             all.push(PictureRequest { revision, ..request(video, variant) });
+            if is_table(variant) {
+                all.push(PictureRequest { has_webp_sheet: true, ..request(video, variant) });
+            }
         }
     }
     let variants = keys.iter().filter_map(|key| match key.parse() {
@@ -71,7 +76,8 @@ mod tests {
         );
         let manifest = format!(
             r#"{{"version":1,"video":"{video}","owner":"{}","state":"ready","source":{{}},
-            "outputs":[{{"variant":"animated.gif","etag":"\"0123456789abcdef\""}}]}}"#,
+            "outputs":[{{"variant":"animated.gif","etag":"\"0123456789abcdef\""}},
+            {{"variant":"storyboard.vtt","etag":"\"0123456789abcdef\""}}]}}"#,
             glimpse_contract::Owner::of("i", "s")
         );
         let manifest =
@@ -83,6 +89,9 @@ mod tests {
             [
                 "/v/animated.gif",
                 "/v/animated.gif?v=01234567",
+                "/v/storyboard.vtt",
+                "/v/storyboard.vtt?v=01234567",
+                "/v/storyboard.vtt?format=webp",
                 "/v/thumbnail.jpg?time=1",
                 "/v",
                 "/v/meta.json"

@@ -32,7 +32,7 @@ fn bad(detail: &str) -> Problem {
 /// What is wrong, by name.
 pub fn parse_mint(body: &[u8]) -> Result<Mint, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    let body = Json::read(body).filter(Json::is_object);
+    let body = Json::read_lenient(body).filter(Json::is_object);
     let body = body.ok_or_else(|| bad("The body must be a JSON object."))?;
     let mut mint = Mint {
         types: vec!["thumbnail", "animated", "storyboard"],

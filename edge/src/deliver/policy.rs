@@ -1,6 +1,8 @@
 //! Decides how long a picture may be kept, and what is said of one that is not there. Pure.
 
-use glimpse_contract::{Code, PictureRequest, Variant, VideoId, limits, revision_of_etag};
+use glimpse_contract::{Code, PictureRequest, Problem, Variant, VideoId, limits, revision_of_etag};
+
+use crate::config::{Config, PublicVariants};
 
 /// How far a clock may be behind that made an id, in milliseconds.
 const SKEW_MS: u64 = 60 * 1000;
@@ -20,7 +22,7 @@ pub enum CachePolicy {
 /// How long a bare entry is believed that a revision is not the present one, in milliseconds. So a revision that was made
 /// up costs a look into the bucket once in this time at the most, and a poster that was chosen elsewhere is seen here
 /// after it.
-const BELIEVED_MS: u64 = 10_000;
+pub(super) const BELIEVED_MS: u64 = 10_000;
 
 /// How a picture of a bare URL's entry may be sent for the same URL with a revision: for good if it is the picture's own,
 /// for a moment if the entry is young, and not at all (`None`: ask the bucket) otherwise.
@@ -31,9 +33,57 @@ pub fn judge_bare(revision: &str, etag: &str, age_ms: u64) -> Option<CachePolicy
     }
 }
 
+/// How long it is remembered that a picture is still being made, in milliseconds: short, because a video that is ready has
+/// its pictures at once.
+pub(super) const PROCESSING_MS: u64 = 200;
+/// How long it is remembered that there is no such picture, in milliseconds.
+pub(super) const NEGATIVE_MS: u64 = 5_000;
+
+/// How long it is remembered that a video has no manifest, in milliseconds.
+pub fn absent_for_ms(video: VideoId, now_ms: u64) -> u64 {
+    if missing(video, None, now_ms).code == Code::Processing { PROCESSING_MS } else { NEGATIVE_MS }
+}
+
+/// Whether anonymous callers may ask for this picture.
+///
+/// # Errors
+/// `bad_parameter`, with what may be asked for.
+pub fn check_open(variant: Variant, config: &Config) -> Result<(), Problem> {
+    let widths = &config.public_widths;
+    let detail = match config.public_variants {
+        _ if variant.is_default() => return Ok(()),
+        PublicVariants::Any if is_public_width(variant, widths) => return Ok(()),
+        PublicVariants::Listed if is_listed(variant, widths) => return Ok(()),
+        PublicVariants::None => {
+            "Only the pictures that every video has are served here without a token.".to_owned()
+        }
+        PublicVariants::Listed if widths.is_empty() => {
+            "Only pictures without parameters are served here without a token.".to_owned()
+        }
+        which => {
+            let widths: Vec<_> = widths.iter().map(u32::to_string).collect();
+            let more = if which == PublicVariants::Listed { "or another parameter" } else { "" };
+            let detail = format!(
+                "The parameter `width` must be one of {} here, without a height {more}",
+                widths.join(", ")
+            );
+            [detail.trim_end(), "."].concat()
+        }
+    };
+    Err(Problem::because(Code::BadParameter, detail))
+}
+
+/// Whether nothing but the width differs from the default, and that is one of the list.
+fn is_listed(variant: Variant, widths: &[u32]) -> bool {
+    variant
+        .parameters()
+        .iter()
+        .all(|(name, value)| *name == "width" && value.parse().is_ok_and(|width| widths.contains(&width)))
+}
+
 /// Whether everybody may ask for a picture of this size: any, where no widths are named; else the defaults and these
 /// widths, each without a height.
-pub fn is_public_width(variant: Variant, widths: &[u32]) -> bool {
+fn is_public_width(variant: Variant, widths: &[u32]) -> bool {
     widths.is_empty()
         || variant.parameters().iter().all(|(name, value)| match *name {
             "height" => false,
@@ -158,6 +208,51 @@ mod tests {
             assert_eq!(is_public_width(variant, &[160, 320]), is_public, "{url}");
             assert!(is_public_width(variant, &[]), "{url}");
         }
+    }
+
+    #[test]
+    fn a_deployment_bounds_what_anonymous_callers_may_ask_for() {
+        let config = |variants: &str, widths: &str| {
+            crate::config::tests::with(&[("PUBLIC_VARIANTS", variants), ("PUBLIC_WIDTHS", widths)])
+        };
+        let listed = config("listed", "160,320");
+        for (url, any, listed_too, none) in [
+            ("thumbnail.jpg", true, true, true),
+            ("thumbnail.webp", true, true, true),
+            ("thumbnail.jpg?width=640", true, true, true),
+            ("animated.gif", true, true, true),
+            ("storyboard.json", true, true, true),
+            ("thumbnail.png", true, true, false),
+            ("thumbnail.jpg?width=320", true, true, false),
+            ("animated.webp?width=160", true, true, false),
+            ("thumbnail.jpg?width=321", true, false, false),
+            ("thumbnail.jpg?time=1", true, false, false),
+            ("thumbnail.jpg?width=320&time=1", true, false, false),
+            ("thumbnail.jpg?width=320&rotate=90", true, false, false),
+            ("thumbnail.jpg?height=320", true, false, false),
+            ("animated.gif?fps=10", true, false, false),
+            ("animated.gif?max_bytes=20000", true, false, false),
+            ("animated.gif?start=1", true, false, false),
+        ] {
+            let (file, query) = url.split_once('?').unwrap_or((url, ""));
+            let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
+            let variant = PictureRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
+            assert_eq!(check_open(variant, &config("any", "")).is_ok(), any, "{url}");
+            assert_eq!(check_open(variant, &listed).is_ok(), listed_too, "{url}");
+            assert_eq!(check_open(variant, &config("none", "160,320")).is_ok(), none, "{url}");
+        }
+        let path = format!("/{}/thumbnail.jpg", VideoId::new(1, [0; 10]));
+        let variant = PictureRequest::parse(&path, Some("width=321")).unwrap().unwrap().variant;
+        let detail = |config: &Config| check_open(variant, config).unwrap_err().detail;
+        assert_eq!(
+            detail(&config("any", "160,320")),
+            "The parameter `width` must be one of 160, 320 here, without a height."
+        );
+        assert_eq!(
+            detail(&listed),
+            "The parameter `width` must be one of 160, 320 here, without a height or another parameter."
+        );
+        assert!(detail(&config("listed", "")).starts_with("Only pictures without parameters"));
     }
 
     #[test]

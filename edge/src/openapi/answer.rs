@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Owner, Passthrough, VideoId, Visibility};
+use glimpse_contract::{Code, Owner, Passthrough, TraceId, VideoId, Visibility};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +93,20 @@ pub struct Video {
     pub urls: BTreeMap<String, String>,
 }
 
+/// A video, as it is shown to the holder of an upload token: nothing about the file, its pictures or its owner.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct VideoStatus {
+    /// Its id.
+    pub id: VideoId,
+    /// How far it has come.
+    pub state: VideoState,
+    /// Why it was rejected or has failed.
+    pub problem: Option<VideoProblem>,
+    /// The trace that it is part of: in the answer to the request that began the upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
+}
+
 /// Why a video was rejected or has failed.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VideoProblem {
@@ -167,6 +181,22 @@ pub struct Created {
     pub video: Video,
     /// The request that the client makes to S3, exactly so.
     pub upload: Upload,
+}
+
+/// The same for the holder of an upload token.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CreatedStatus {
+    /// The video.
+    pub video: VideoStatus,
+    /// The request that the client makes to S3, exactly so.
+    pub upload: Upload,
+}
+
+/// The state of a video, for the holder of an upload token who sent it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReceivedStatus {
+    /// The video.
+    pub video: VideoStatus,
 }
 
 /// A video that came through the Worker.
@@ -354,6 +384,19 @@ pub struct Completed {
     pub bucket: String,
     /// The video.
     pub video: Option<Video>,
+}
+
+/// The same for the holder of an upload token.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CompletedStatus {
+    /// Where it lies; its last segment is the video's id.
+    pub location: String,
+    /// Its key.
+    pub key: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The video.
+    pub video: Option<VideoStatus>,
 }
 
 /// An upload in parts that was given up: an empty object, since Uppy reads one.

@@ -17,9 +17,10 @@ pub struct NewVideo {
     /// Its length in bytes.
     #[schemars(range(min = 1, max = limits::MAX_SINGLE_UPLOAD_BYTES))]
     pub size: u64,
-    /// Its media type: one that may be uploaded, with or without parameters.
+    /// Its media type, with or without parameters. One that is not known here, empty or left out is resolved by the name's
+    /// ending, and is `application/octet-stream` otherwise; a type that browsers run is refused.
     #[serde(rename = "type")]
-    pub content_type: String,
+    pub content_type: Option<String>,
     /// Base64 of its SHA-256: then S3 refuses any other bytes.
     #[schemars(extend("pattern" = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
     pub checksum_sha256: Option<String>,
@@ -89,7 +90,7 @@ pub struct Creation {
     /// The file's name.
     #[schemars(extend("pattern" = NAME))]
     pub filename: String,
-    /// Its media type; if it is left out, what its name's ending stands for.
+    /// Its media type; one that is not known here, empty or left out is resolved by the name's ending.
     #[serde(rename = "type")]
     pub content_type: Option<String>,
 }
@@ -124,13 +125,14 @@ pub struct SignRequest {
     /// Where the upload goes, as it was given out; for a new upload any text that ends with the file's name.
     pub key: String,
     /// S3's name of the upload, if it is one in parts that was begun.
+    #[schemars(extend("pattern" = "^[!-~]{1,1024}$"))]
     pub upload_id: Option<String>,
     /// The part's number, for a PUT of one.
     #[schemars(range(min = 1, max = limits::MAX_PARTS))]
     pub part_number: Option<u64>,
     /// The file's media type, for a new upload.
     pub content_type: Option<String>,
-    /// The file's length in bytes, for a new upload: then S3 holds the client to it.
+    /// The length in bytes of the file, for a new upload, or of the part: then S3 holds the client to it.
     #[schemars(range(min = 1))]
     pub size: Option<u64>,
 }

@@ -8,7 +8,7 @@ use super::shape;
 pub(super) const TAG: &str = "pictures";
 
 /// Why there may be no picture: what is said of the request, and what became of the video.
-pub(super) const PROBLEMS: [Code; 21] = [
+pub(super) const PROBLEMS: [Code; 22] = [
     Code::Processing,
     Code::BadParameter,
     Code::NotFound,
@@ -20,6 +20,7 @@ pub(super) const PROBLEMS: [Code; 21] = [
     Code::NoVideoStream,
     Code::UnsupportedCodec,
     Code::TooManyPixels,
+    Code::TooMuchMemory,
     Code::TooManyStreams,
     Code::TooLong,
     Code::Truncated,
@@ -33,7 +34,7 @@ pub(super) const PROBLEMS: [Code; 21] = [
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
-    let mut operations = vec![page(), meta(), oembed(), original()];
+    let mut operations = vec![page(), page_with_slash(), meta(), oembed(), original()];
     for kind in [Kind::Thumbnail, Kind::Animated, Kind::Storyboard] {
         operations.extend(kind.formats().iter().map(|&format| own(kind, format)));
     }
@@ -58,7 +59,8 @@ fn original() -> Operation {
         .path("video", "The video's id.", shape::video())
         .answers_nothing(302, "To the bucket, by an address that is good for some minutes.")
         .sends("location", "A secret: whoever has it has the file.")
-        .problems(&[Code::BadParameter, Code::NotFound, Code::Deleted, Code::SourceGone, Code::TokenRefused])
+        .problems(&[Code::BadParameter, Code::NotFound, Code::Deleted, Code::SourceGone, Code::Superseded])
+        .problems(&[Code::TokenRefused])
 }
 
 fn page() -> Operation {
@@ -67,6 +69,16 @@ fn page() -> Operation {
         .says("A page that shows the video", "With Open Graph and Twitter cards; it may be framed. That of a private video is its owner's alone: no token opens it.")
         .path("video", "The video's id.", shape::video())
         .answers_bytes(200, "The page.", "text/html")
+}
+
+fn page_with_slash() -> Operation {
+    Operation::new("GET", "/{video}/", "videoPageWithSlash", TAG)
+        .open()
+        .says("The same page", "Its address has one spelling.")
+        .path("video", "The video's id.", shape::video())
+        .answers_nothing(301, "To the address without the slash.")
+        .sends("location", "The page, with the query that was sent.")
+        .problems(&[Code::NotFound])
 }
 
 fn meta() -> Operation {
@@ -134,7 +146,7 @@ fn own(kind: Kind, format: Format) -> Operation {
     let day = limits::MAX_DURATION_MS / 1000;
     match kind {
         Kind::Thumbnail => operation
-            .says("A still picture", "Bare, the poster: the best frame, up to 640 pixels wide. Without an extension `Accept` chooses the format.")
+            .says("A still picture", "Bare, the poster: the best frame, up to 640 pixels wide. Without an extension `Accept` chooses the format. A PNG has at most 8294400 pixels (3840x2160). A picture that cannot be made is refused for a day without another try, one that took too long for ten minutes.")
             .query("time", "The moment, in seconds.", shape::seconds(day))
             .query("width", "Width in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
             .query("height", "Height in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
@@ -150,10 +162,20 @@ fn own(kind: Kind, format: Format) -> Operation {
             .query("height", "Height in pixels.", side(limits::MAX_ANIMATED_SIDE))
             .query("fps", "Frames a second, at most.", shape::whole(1, limits::MAX_ANIMATED_FPS.into()))
             .query("max_bytes", "Its length, at most.", shape::whole(limits::MIN_MAX_BYTES, limits::MAX_MAX_BYTES)),
-        Kind::Storyboard => operation.says(
-            "Tiles over the whole video",
-            "50 of them on one sheet, 100 from 15 minutes on; as `vtt` or `json` the table of what lies where on it.",
-        ),
+        Kind::Storyboard => {
+            let operation = operation.says(
+                "Tiles over the whole video",
+                "50 of them on one sheet, 100 from 15 minutes on; as `vtt` or `json` the table of what lies where on it.",
+            );
+            if !matches!(format, Format::Vtt | Format::Json) {
+                return operation;
+            }
+            operation.query(
+                "format",
+                "The format of the sheet that the table names, `jpg` unless said otherwise. It may stand beside `token`.",
+                shape::one_of(&["jpg", "webp"]),
+            )
+        }
     }
 }
 
@@ -161,7 +183,7 @@ fn of_stream(kind: Kind, format: Format) -> Operation {
     let extension = format.extension();
     let id = if kind == Kind::Animated { "streamAnimation" } else { "streamThumbnail" };
     let operation = picture(&format!("/{{video}}/thumbnails/thumbnail.{extension}"), id, format);
-    let clock = || shape::matching(r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]{1,3})?s)?$");
+    let clock = || shape::matching(r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]{1,32})?s)?$");
     let most = if kind == Kind::Animated { limits::MAX_ANIMATED_SIDE } else { limits::MAX_THUMBNAIL_SIDE };
     let side = || shape::whole(limits::MIN_SIDE.into(), most.into());
     let operation = operation

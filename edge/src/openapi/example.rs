@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::{DeliveryTokens, Form, Upload, UploadLimits, Video};
+use super::answer::{DeliveryTokens, Form, Upload, UploadLimits, Video, VideoStatus};
 use crate::auth::{Caller, DeliveryKeys, Secret, UploadToken};
 use crate::config::Config;
 use crate::deliver::mint;
@@ -77,6 +77,7 @@ fn caller() -> Caller {
         subject: "alice".into(),
         name: None,
         email: None,
+        expires_at: u64::MAX,
         token: None,
     }
 }
@@ -119,8 +120,35 @@ pub(super) fn processing() -> Video {
     )
 }
 
+/// The same three, as the holder of an upload token sees them; in the answer to the request that began the upload with the
+/// trace.
+fn status(video: &video::Video, is_begun: bool) -> VideoStatus {
+    let mut json = video.status_json();
+    if is_begun {
+        json.put("trace_id", video.trace_id().into());
+    }
+    typed(&json)
+}
+
+pub(super) fn granted_status() -> VideoStatus {
+    status(&video::Video::granted(video_id(), uploaded(), &config().public_url.as_str()), true)
+}
+
+pub(super) fn processing_status(is_begun: bool) -> VideoStatus {
+    let url = config().public_url;
+    status(&video::Video::without_manifest(video_id(), uploaded(), None, &url.as_str()), is_begun)
+}
+
+pub(super) fn ready_status(is_begun: bool) -> VideoStatus {
+    status(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()), is_begun)
+}
+
 /// A video whose pictures are there.
 pub(super) fn ready() -> Video {
+    typed(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()).to_json())
+}
+
+fn ready_manifest() -> Manifest {
     let output = |variant: Variant| Output {
         variant: variant.file_name(),
         bytes: 18_034,
@@ -139,7 +167,7 @@ pub(super) fn ready() -> Video {
         has_audio: true,
         ..Source::default()
     };
-    let manifest = Manifest {
+    Manifest {
         version: MANIFEST_VERSION,
         video: video_id(),
         owner: owner(),
@@ -154,8 +182,7 @@ pub(super) fn ready() -> Video {
         poster_ms: None,
         timings: Timings::default(),
         reads: Reads::default(),
-    };
-    typed(&video::Video::from_manifest(&manifest, &config().public_url.as_str()).to_json())
+    }
 }
 
 /// The presigned PUT of a file.

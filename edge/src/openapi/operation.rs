@@ -73,6 +73,8 @@ struct Answer {
     status: u16,
     text: &'static str,
     contents: Vec<Content>,
+    /// What the holder of an upload token gets instead of the JSON.
+    for_holders: Option<Content>,
     headers: Vec<(&'static str, &'static str)>,
 }
 
@@ -221,6 +223,29 @@ impl Operation {
         self
     }
 
+    /// What the holder of an upload token gets instead of the answer that was described last.
+    pub(super) fn for_holders<T: JsonSchema>(mut self, example: &impl Serialize) -> Self {
+        let example = serde_json::to_value(example).expect("our own types are plain data");
+        let shape: Shape = |generator| generator.subschema_for::<T>();
+        let answer = self.answers.last_mut().expect("an answer comes before its other form");
+        answer.for_holders = Some(Content {
+            media: "application/json",
+            shape: Some(shape),
+            or: None,
+            schema: None,
+            example: Some(example),
+        });
+        self
+    }
+
+    /// Another type that the answer to the holder of an upload token may be of.
+    pub(super) fn for_holders_also<T: JsonSchema>(mut self) -> Self {
+        let shape: Shape = |generator| generator.subschema_for::<T>();
+        let answer = self.answers.last_mut().expect("an answer comes before its other form");
+        answer.for_holders.as_mut().expect("it has another form").or = Some(shape);
+        self
+    }
+
     /// An answer in JSON of any form.
     pub(super) fn answers_json(self, status: u16, text: &'static str) -> Self {
         let schema = Some(json!({ "type": "object" }));
@@ -248,6 +273,7 @@ impl Operation {
                 status,
                 text,
                 contents: content.into_iter().collect(),
+                for_holders: None,
                 headers: Vec::new(),
             }),
         }
@@ -273,6 +299,11 @@ impl Operation {
         twin.path = format!("/u/{{token}}{}", self.path);
         twin.id = format!("{}WithToken", self.id);
         twin.access = Access::Holder;
+        for answer in &mut twin.answers {
+            if let (Some(content), Some(first)) = (answer.for_holders.take(), answer.contents.first_mut()) {
+                *first = content;
+            }
+        }
         let text = "The upload token: what it does not say stands in the answer to `GET /u/{token}/api/me`.";
         twin.parameters.insert(
             0,

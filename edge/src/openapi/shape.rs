@@ -71,7 +71,7 @@ pub(super) fn text() -> Value {
     json!({ "type": "string" })
 }
 
-/// Seconds with at most three decimals, from zero on.
+/// Seconds from zero on. The service rounds more than three decimals.
 pub(super) fn seconds(most: u64) -> Value {
-    json!({ "type": "number", "minimum": 0, "maximum": most, "multipleOf": 0.001 })
+    json!({ "type": "number", "minimum": 0, "maximum": most })
 }

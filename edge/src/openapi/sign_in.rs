@@ -33,7 +33,11 @@ pub(super) fn operations() -> Vec<Operation> {
             .query("code", "The provider's code.", shape::text())
             .query("state", "The state that was sent with the browser.", shape::text())
             .query("error", "What the provider says went wrong.", shape::text())
-            .answers_nothing(302, "To where the browser came from, or to `/?sign_in=failed`.")
+            .answers_nothing(
+                302,
+                "To where the browser came from; to `/` if this sign-in is over and the browser is signed in; or to \
+                 `/?sign_in=failed`.",
+            )
             .sends("location", "The page.")
             .problems(&[Code::NotFound]),
         Operation::new("POST", "/auth/logout", "logout", TAG)

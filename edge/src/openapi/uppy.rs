@@ -6,7 +6,7 @@ use glimpse_contract::{Code, limits};
 use serde_json::json;
 
 use super::answer::{
-    Aborted, Completed, Form, ListedPart, MultipartCreated, Signed, SignedPart, SignedParts,
+    Aborted, Completed, CompletedStatus, Form, ListedPart, MultipartCreated, Signed, SignedPart, SignedParts,
 };
 use super::body::{Completion, Creation, SignRequest};
 use super::operation::Operation;
@@ -36,7 +36,7 @@ fn params() -> Operation {
         )
         .needs("filename", "The file's name.", shape::matching(shape::NAME))
         .query("size", "Its length in bytes. Needed only where the storage takes no forms.", shape::text())
-        .query("type", "Its media type; if it is left out, what its name's ending stands for.", shape::text())
+        .query("type", "Its media type; one that is not known here, empty or left out is resolved by the name's ending.", shape::text())
         .traced()
         .answers::<Form>(200, "The form.", &example::form())
         .problems(&FILE)
@@ -62,9 +62,17 @@ fn create() -> Operation {
 fn list() -> Operation {
     let part = ListedPart { part_number: 1, etag: example::ETAG.into(), size: limits::MIN_PART_BYTES };
     of_upload("GET", "", "listParts")
-        .says("The parts that have arrived", "All of them, in the order of their numbers.")
+        .says(
+            "The parts that have arrived",
+            "All of them, in the order of their numbers. Those of an upload that is finished have the ETag of the file; \
+             completing with them is answered as the first time.",
+        )
         .answers::<Vec<ListedPart>>(200, "The parts.", &vec![part])
 }
+
+/// What is said about a part's length.
+const PART_SIZE: &str = "The part's length in bytes, if it is known: S3 then takes no other. An upload token for files of at most 5 MiB \
+                         requires it.";
 
 fn part_url() -> String {
     format!(
@@ -79,6 +87,7 @@ fn sign() -> Operation {
     of_upload("GET", "/{part}", "signPart")
         .says("Sign one part", "No more parts are signed than the largest file that is allowed can have.")
         .path("part", "The part's number.", shape::whole(1, limits::MAX_PARTS))
+        .query("size", PART_SIZE, shape::whole(1, limits::MAX_SINGLE_UPLOAD_BYTES))
         .answers::<SignedPart>(200, "Where to send the part.", &signed)
         .problems(&[Code::TooLarge])
 }
@@ -95,6 +104,7 @@ fn batch() -> Operation {
             "1 to 100 numbers, separated by commas.",
             shape::matching("^[1-9][0-9]{0,3}(,[1-9][0-9]{0,3}){0,99}$"),
         )
+        .query("size", PART_SIZE, shape::whole(1, limits::MAX_SINGLE_UPLOAD_BYTES))
         .answers::<SignedParts>(200, "Where to send the parts.", &signed)
         .problems(&[Code::TooLarge])
 }
@@ -107,14 +117,22 @@ fn complete() -> Operation {
         bucket: config.location.bucket.clone(),
         video: Some(example::processing()),
     };
+    let Completed { location, key, bucket, .. } = &completed;
+    let for_holders = CompletedStatus {
+        location: location.clone(),
+        key: key.clone(),
+        bucket: bucket.clone(),
+        video: Some(example::processing_status(false)),
+    };
     of_upload("POST", "/complete", "completeMultipart")
         .says(
             "Make the parts a video",
             "The parts are summed first: an upload that is too large is given up. S3's own XML is taken too, and answered in \
-             XML. Asking again, after an answer that was lost, is answered alike.",
+             XML. Asking again with the same parts, after an answer that was lost, is answered as the first time.",
         )
         .takes::<Completion>(json!({ "parts": [{ "PartNumber": 1, "ETag": example::ETAG }] }))
         .answers::<Completed>(200, "The video.", &completed)
+        .for_holders::<CompletedStatus>(&for_holders)
         .answers_bytes(200, "The video.", "application/xml")
         .problems(&[Code::TooLarge, Code::Empty, Code::AlreadyUploaded, Code::Deleted])
 }

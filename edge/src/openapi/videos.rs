@@ -4,8 +4,8 @@ use glimpse_contract::{Code, limits};
 use serde_json::json;
 
 use super::answer::{
-    Caches, Created, DeliveryTokens, Minted, Received, Removal, Removed, Unfinished, UnfinishedUpload, Video,
-    VideoPage,
+    Caches, Created, CreatedStatus, DeliveryTokens, Minted, Received, ReceivedStatus, Removal, Removed,
+    Unfinished, UnfinishedUpload, Video, VideoPage, VideoStatus,
 };
 use super::body::{DeliveryMint, Mint, NewVideo, Poster};
 use super::operation::Operation;
@@ -75,8 +75,11 @@ fn create() -> Operation {
             &Created { video: example::granted(), upload: example::upload() },
         )
         .answers_also::<Received>()
+        .for_holders::<CreatedStatus>(&CreatedStatus { video: example::granted_status(), upload: example::upload() })
+        .for_holders_also::<ReceivedStatus>()
         .sends("location", "Where the video is shown.")
         .answers::<Received>(200, "The outcome, if it was waited for.", &Received { video: example::ready() })
+        .for_holders::<ReceivedStatus>(&ReceivedStatus { video: example::ready_status(true) })
         .sends("location", "Where the video is shown.")
         .problems(&FILE)
         .problems(&[Code::Deleted])
@@ -93,8 +96,10 @@ fn sent(operation: Operation) -> Operation {
         .traced()
         .takes_bytes("video/*", json!({}))
         .answers::<Received>(201, "The video.", &Received { video: example::processing() })
+        .for_holders::<ReceivedStatus>(&ReceivedStatus { video: example::processing_status(true) })
         .sends("location", "Where the video is shown.")
         .answers::<Received>(200, "The outcome, if it was waited for.", &Received { video: example::ready() })
+        .for_holders::<ReceivedStatus>(&ReceivedStatus { video: example::ready_status(true) })
         .sends("location", "Where the video is shown.")
         .problems(&FILE)
         .problems(&[Code::NotFound, Code::Deleted])
@@ -121,7 +126,7 @@ fn list() -> Operation {
     let page = VideoPage { videos: vec![example::ready()], cursor: Some(example::video_id()) };
     Operation::new("GET", "/api/videos", "listVideos", TAG)
         .says("One's own videos, newest first", "")
-        .query("limit", "How many; 12 unless said otherwise.", shape::whole(1, 16))
+        .query("limit", "How many videos a page has: 1 to 16, and 12 if it is left out.", shape::whole(1, 16))
         .query("cursor", "The `cursor` of the page before.", shape::video())
         .answers::<VideoPage>(200, "One page.", &page)
         .problems(&[Code::BadParameter])
@@ -129,8 +134,12 @@ fn list() -> Operation {
 
 fn show() -> Operation {
     of_video("GET", "/api/videos/{video}", "showVideo")
-        .says("State and URLs of a video", "A video of somebody else is not found.")
+        .says(
+            "State and URLs of a video",
+            "A video of somebody else is not found. The holder of an upload token sees its state and problem only.",
+        )
         .answers::<Video>(200, "The video.", &example::ready())
+        .for_holders::<VideoStatus>(&example::ready_status(false))
         .problems(&[Code::NotFound, Code::Deleted, Code::MethodNotAllowed])
 }
 
@@ -139,10 +148,12 @@ fn watch() -> Operation {
         .says(
             "Watch a video until its outcome",
             "Server-sent events `uploading`, `uploaded`, `processing`, then `ready`, `rejected` or `failed`; the data of each \
-             is the video. The stream ends with the outcome, or after half a minute: a browser connects again by itself.",
+             is the video, to the holder of an upload token its state and problem only. The stream ends with the outcome, or after half a minute: a browser connects again by itself, and \
+             is answered 204 once it has seen the outcome.",
         )
         .header("last-event-id", "The last event that was seen: none is told twice.", shape::text())
         .answers_bytes(200, "Events.", "text/event-stream")
+        .answers_nothing(204, "The client has seen the outcome: there will be no more events.")
         .problems(&[Code::NotFound, Code::Deleted])
 }
 

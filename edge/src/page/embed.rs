@@ -48,7 +48,8 @@ impl Embed {
         })?;
         let video = url.strip_prefix(public_url).and_then(|rest| rest.strip_prefix('/')).and_then(|rest| {
             let end = rest.find(['?', '#']).unwrap_or(rest.len());
-            rest[..end].parse().ok()
+            let path = &rest[..end];
+            path.strip_suffix('/').unwrap_or(path).parse().ok()
         });
         let video = video.ok_or_else(|| {
             Problem::because(Code::NotFound, "The parameter `url` is not the address of a video's page here.")
@@ -174,6 +175,8 @@ mod tests {
             "format=json&url=https://v.example/{v}&maxwidth=200&theme=dark",
             "url=https%3A%2F%2Fv.example%2F{v}%3Futm_source%3Dx",
             "url=https://v.example/{v}%23t=3",
+            "url=https://v.example/{v}/",
+            "url=https%3A%2F%2Fv.example%2F{v}%2F%3Futm_source%3Dx",
         ] {
             check(good, Ok(video));
         }
@@ -184,6 +187,7 @@ mod tests {
             "url=https://v.example@evil/{v}",
             "url=https://v.example/{v}/thumbnail.jpg",
             "url=https://v.example//{v}",
+            "url=https://v.example/{v}//",
             "url=https://v.example/{v}x",
             "url=https://v.example/",
             "url=javascript:alert(1)",

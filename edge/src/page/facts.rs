@@ -7,7 +7,7 @@ use glimpse_contract::{
     Code, Json, Manifest, Output, Problem, State, VideoId, Visibility, object, revision_of_etag,
 };
 
-use crate::config::Config;
+use crate::config::{Config, PublicVariants};
 use crate::deliver::missing;
 
 /// What a video is called that nobody has named.
@@ -42,10 +42,10 @@ pub struct Facts {
 
 /// The widths in which posters are made on demand, for everybody: those that the deployment names, or a few of ours.
 pub(super) fn widths(config: &Config) -> Vec<u32> {
-    let mut widths = match &config.render_url {
-        None => Vec::new(),
-        Some(_) if config.public_widths.is_empty() => WIDTHS.to_vec(),
-        Some(_) => config.public_widths.clone(),
+    let mut widths = match (&config.render_url, config.public_variants) {
+        (None, _) | (_, PublicVariants::None) => Vec::new(),
+        (Some(_), PublicVariants::Any) if config.public_widths.is_empty() => WIDTHS.to_vec(),
+        (Some(_), _) => config.public_widths.clone(),
     };
     widths.sort_unstable();
     widths

@@ -2,17 +2,19 @@
 
 use glimpse_contract::{Code, Problem, VideoId};
 use sha2::{Digest as _, Sha256};
-use worker::Context;
 
 use super::embed::Embed;
 use super::facts::{NotShown, Shown, shown};
 use super::html;
 use crate::config::Config;
-use crate::deliver::{CachePolicy, Conditional, Served, cache_control, decide};
+use crate::deliver::{self, CachePolicy, Conditional, Place, Served, cache_control, decide};
 use crate::identify;
-use crate::platform::{self, Request, Response};
+use crate::platform::{self, Limiter, Request, Response};
 use crate::reply::{Body, Reply};
 use crate::{cors, storage};
+
+/// When a client that asks too often may try again, in seconds: the period of the limit in wrangler.toml.
+const BUSY_SECS: u32 = 10;
 
 /// What is asked for about a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,31 +62,37 @@ pub(crate) async fn forget(video: VideoId, config: &Config) -> usize {
     forgotten
 }
 
+/// The page's address has one spelling: with a slash behind it the browser is sent to the one without. The query is that of
+/// the site that linked here.
+pub(crate) fn without_slash(video: VideoId, query: &str) -> Reply {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let mut reply = Reply::redirect(&format!("/{video}{mark}{query}"));
+    reply.status = 301;
+    reply.replace("cache-control", cache_control(CachePolicy::Bare));
+    reply
+}
+
 /// The answer to a request for a document, or the document that says why there is none.
 pub(crate) async fn serve(
     request: &Request,
     document: Document,
-    config: &Config,
-    context: &Context,
-    request_id: &str,
+    place: &Place<'_>,
 ) -> Result<Reply, Problem> {
-    let found = found(request, document, config, context, request_id).await;
-    Ok(found.unwrap_or_else(|none| refusal(none, document, config, request_id)))
+    let found = found(request, document, place).await;
+    Ok(found.unwrap_or_else(|none| refusal(none, document, place.config, place.request_id)))
 }
 
-async fn found(
-    request: &Request,
-    document: Document,
-    config: &Config,
-    context: &Context,
-    request_id: &str,
-) -> Result<Reply, NotShown> {
+async fn found(request: &Request, document: Document, place: &Place<'_>) -> Result<Reply, NotShown> {
+    let Place { config, context, request_id, .. } = *place;
     let cache_key = format!("{}{}", config.public_url, document.canonical());
     // A page has more to show to its owner, and what is private is shown to its owner only; but no other site embeds it.
     let says_who = ["cookie", "authorization"].iter().any(|name| platform::header(request, name).is_some());
     let (is_page, is_embed) = (matches!(document, Document::Page(_)), matches!(document, Document::Embed(_)));
-    let caller =
-        if says_who && !is_embed { identify::caller(request, None, config).await.ok() } else { None };
+    let caller = if says_who && !is_embed {
+        identify::caller(request, None, config, request_id).await.ok()
+    } else {
+        None
+    };
     if (caller.is_none() || !is_page)
         && let Some(stored) = platform::cache_get(&cache_key).await
     {
@@ -92,7 +100,18 @@ async fn found(
     }
     let now_ms = platform::now_ms();
     let video = document.video();
-    let manifest = storage::manifest_with_poster(video, config, now_ms, request_id).await?;
+    if !platform::is_within(place.env, Limiter::Reads, &platform::client_key_of(request)).await {
+        return Err(NotShown { retry_after_secs: Some(BUSY_SECS), ..Problem::new(Code::Busy).into() });
+    }
+    let manifest = if deliver::is_absent(video) {
+        None
+    } else {
+        let manifest = storage::manifest_with_poster(video, config, now_ms, request_id).await?;
+        if manifest.is_none() {
+            deliver::note_absent(video);
+        }
+        manifest
+    };
     let owned = manifest.as_ref().filter(|manifest| {
         caller.as_ref().is_some_and(|caller| caller.token.is_none() && caller.owner == manifest.owner)
     });

@@ -7,4 +7,4 @@ mod html;
 
 pub use embed::Embed;
 pub use facts::{Facts, Shown, shown};
-pub(crate) use handler::{Document, forget, serve};
+pub(crate) use handler::{Document, forget, serve, without_slash};

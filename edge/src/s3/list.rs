@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::sign::SignError;
 
 /// The most keys of a page, S3's own limit.
-const MAX_KEYS: usize = 1_000;
+pub(crate) const MAX_KEYS: usize = 1_000;
 
 /// Lists an owner's sources, newest first, behind `after` if given, at most `limit` (S3 allows 1,000).
 pub fn list(
@@ -48,7 +48,17 @@ pub fn list_slots(
 
 /// Lists everything that was made of a video.
 pub fn list_media(video: VideoId, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    objects(Key::media_of(video), None, MAX_KEYS, config, now_ms)
+    list_media_behind(video, None, config, now_ms)
+}
+
+/// Lists what was made of a video, behind the key `after` if given.
+pub fn list_media_behind(
+    video: VideoId,
+    after: Option<&str>,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    objects(Key::media_of(video), after.map(str::to_owned), MAX_KEYS, config, now_ms)
 }
 
 fn objects(
@@ -104,6 +114,37 @@ impl Listing {
     }
 }
 
+/// How many pictures of a page of [`list_media_behind`] were made on demand since some moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecentPictures {
+    /// How many.
+    pub count: u64,
+    /// The key behind which the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+impl RecentPictures {
+    /// Reads ListObjectsV2's XML. `since` is a moment as S3 writes it, RFC 3339 with milliseconds.
+    pub fn read(xml: &str, since: &str) -> Option<Self> {
+        let document = page(xml)?;
+        let mut found = Self::default();
+        let is_truncated = document.is_truncated();
+        for item in document.items {
+            let (key, modified) = (item.get("Key")?, item.get("LastModified")?);
+            // A picture that cannot be made has cost a try, and has a note of it.
+            let is_made = match key.parse() {
+                Ok(Key::Output(_, variant)) => !variant.is_default(),
+                Ok(Key::Refusal(..)) => true,
+                _ => false,
+            };
+            found.count += u64::from(is_made && modified.as_str() >= since);
+            found.next = Some(key.clone());
+        }
+        found.next = found.next.filter(|_| is_truncated);
+        Some(found)
+    }
+}
+
 /// The slots of a token that are taken: when (RFC 3339) and under which ETag.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Slots(pub BTreeMap<VideoId, (String, String)>);
@@ -148,6 +189,34 @@ mod tests {
         );
         assert_eq!(listing.keys[1], format!("uploads/{owner}/stray & odd"));
         assert!(listing.is_truncated);
+    }
+
+    #[test]
+    fn recent_pictures_are_counted() {
+        let folder = Key::media_of(VideoId::new(2, [1; 10]));
+        let item = |name: &str, day: &str| {
+            format!(
+                "<Contents><Key>{folder}{name}</Key><LastModified>{day}T12:00:00.000Z</LastModified></Contents>"
+            )
+        };
+        let items = [
+            item("manifest.json", "2026-01-02"),
+            item("thumbnail.jpg", "2026-01-02"),
+            item("thumbnail-time_1.jpg", "2026-01-01"),
+            item("thumbnail-time_2.jpg", "2026-01-02"),
+            item("thumbnail-width_98.png.refused.json", "2026-01-03"),
+            item("thumbnail-width_99.webp", "2026-01-03"),
+        ];
+        let read = |truncated: bool| {
+            let xml = format!(
+                "<ListBucketResult>{}<IsTruncated>{truncated}</IsTruncated></ListBucketResult>",
+                items.concat()
+            );
+            RecentPictures::read(&xml, "2026-01-02T00:00:00.000Z").unwrap()
+        };
+        assert_eq!(read(false), RecentPictures { count: 3, next: None });
+        assert_eq!(read(true).next, Some(format!("{folder}thumbnail-width_99.webp")));
+        assert_eq!(RecentPictures::read("<Error/>", ""), None);
     }
 
     #[test]

@@ -4,10 +4,13 @@ mod list;
 mod multipart;
 mod xml;
 
-pub use list::{Listed, Listing, Slots, list, list_media, list_slots, list_sources};
+pub(crate) use list::MAX_KEYS;
+pub use list::{
+    Listed, Listing, RecentPictures, Slots, list, list_media, list_media_behind, list_slots, list_sources,
+};
 pub use multipart::{
-    NamedPart, Part, Parts, UnfinishedUpload, UnfinishedUploads, abort, complete, completion_error, create,
-    list_parts, list_uploads, sign_part, upload_id, upload_part,
+    NamedPart, Part, Parts, UnfinishedUpload, UnfinishedUploads, Uploads, abort, complete, completion_error,
+    create, list_parts, list_uploads, sign_part, upload_id, upload_part,
 };
 pub(crate) use xml::{Document, escape};
 

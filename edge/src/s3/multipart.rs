@@ -21,15 +21,19 @@ fn creation(grant: &Grant, config: &Config) -> Ask {
     ask
 }
 
-/// The URL with which a client sends one part.
+/// The URL with which a client sends one part: of exactly `bytes`, if its length is known.
 pub fn sign_part(
     key: &Key,
     upload_id: &str,
     part_number: u64,
+    bytes: Option<u64>,
     config: &Config,
     now_ms: u64,
 ) -> Result<String, SignError> {
     let mut ask = part("PUT", key, upload_id, part_number, config);
+    if let Some(bytes) = bytes {
+        ask = ask.with("content-length", bytes.to_string());
+    }
     ask.expires_secs = config.upload_expires_secs;
     Ok(ask.signed(config, now_ms)?.url)
 }
@@ -95,17 +99,29 @@ pub fn abort(key: &Key, upload_id: &str, config: &Config, now_ms: u64) -> Result
     Ask::object("DELETE", key, config).query("uploadId", upload_id).signed(config, now_ms)
 }
 
-/// Lists an owner's unfinished uploads, or only those of one of their videos.
+/// Whose unfinished uploads are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploads {
+    /// All of an owner's.
+    All,
+    /// Those of one video.
+    Of(VideoId),
+    /// Those of the videos that were granted in the same millisecond as this one, as a token's are.
+    GrantedWith(VideoId),
+}
+
+/// Lists an owner's unfinished uploads, at most `limit` (S3 allows 1,000).
 pub fn list_uploads(
     owner: &Owner,
-    video: Option<VideoId>,
+    uploads: Uploads,
     limit: usize,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let prefix = match video {
-        Some(video) => Key::Source { owner: owner.clone(), video }.to_string(),
-        None => Key::uploads_of(owner),
+    let prefix = match uploads {
+        Uploads::All => Key::uploads_of(owner),
+        Uploads::Of(video) => Key::Source { owner: owner.clone(), video }.to_string(),
+        Uploads::GrantedWith(video) => format!("{}{}", Key::uploads_of(owner), video.time_part()),
     };
     Ask::bucket("GET", config)
         .query("max-uploads", limit.to_string())
@@ -241,7 +257,10 @@ mod tests {
 
     #[test]
     fn a_part_is_signed_for_its_number_and_upload_only() {
-        let url = sign_part(&a_grant().key(), "a/b c", 7, &example(), NOW_MS).unwrap();
+        let sign = |bytes| sign_part(&a_grant().key(), "a/b c", 7, bytes, &example(), NOW_MS).unwrap();
+        let url = sign(Some(5));
+        assert!(url.contains("X-Amz-SignedHeaders=content-length%3Bhost&"), "{url}");
+        let url = sign(None);
         assert!(url.contains("&partNumber=7&uploadId=a%2Fb%20c&X-Amz-Signature="), "{url}");
         assert!(url.contains("X-Amz-Expires=900&"), "{url}");
     }

@@ -70,28 +70,26 @@ impl Allowance {
         Problem::because(Code::TooLarge, format!("The file {is}; at most {} are allowed.", self.max_bytes))
     }
 
-    /// The type of a file about which nothing is said: a video all the same. What it is, its bytes tell the backend.
-    pub fn usual_type(&self) -> String {
-        let first = self.types.as_ref().and_then(|types| types.first());
-        first.map_or_else(|| "video/mp4".to_owned(), Clone::clone)
-    }
-
-    /// The type without its parameters (`video/webm;codecs=vp9`), in lower case, if it is one that may be uploaded.
-    pub fn checked_type(&self, content_type: &str) -> Result<String, Problem> {
-        let bare = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let is_known = limits::UPLOAD_TYPES.binary_search(&bare.as_str()).is_ok();
-        let is_allowed = self.types.as_ref().is_none_or(|types| types.contains(&bare));
-        if is_known && is_allowed {
-            return Ok(bare);
+    /// The type that an upload is signed with, for what its uploader declares and what the file is called. A limit of
+    /// types holds for the type that is signed, by whichever of its names.
+    ///
+    /// # Errors
+    /// `type_not_allowed`: a type that a browser would run, or one that the limit leaves out.
+    pub fn resolve_type(&self, declared: &str, name: &str) -> Result<&'static str, Problem> {
+        let bare = limits::bare_type(declared);
+        let refused = |detail: String| Err(Problem::because(Code::TypeNotAllowed, detail));
+        if limits::is_active_type(&bare) {
+            let shown: String =
+                bare.chars().filter(|c| c.is_ascii_alphanumeric() || "/.+-".contains(*c)).take(64).collect();
+            return refused(format!("Files of type {shown} are not accepted: upload a video."));
         }
-        let shown: String =
-            bare.chars().filter(|c| c.is_ascii_alphanumeric() || "/.+-".contains(*c)).take(64).collect();
-        let detail = match &self.types {
-            Some(types) if is_known => format!("Only files of type {} are accepted here.", types.join(", ")),
-            _ if shown.is_empty() => "The file's type is missing: upload a video.".to_owned(),
-            _ => format!("Files of type {shown} are not accepted: upload a video."),
-        };
-        Err(Problem::because(Code::TypeNotAllowed, detail))
+        let resolved = limits::resolve_type(&bare, name);
+        match &self.types {
+            Some(types) if !types.iter().any(|kind| limits::is_same_type(kind, resolved)) => {
+                refused(format!("Only files of type {} are accepted here.", types.join(", ")))
+            }
+            _ => Ok(resolved),
+        }
     }
 }
 
@@ -102,11 +100,37 @@ mod tests {
     use crate::config::tests::{example, with};
 
     #[test]
-    fn types_are_checked() {
+    fn a_type_is_resolved_unless_a_browser_runs_it() {
         let all = Allowance::of_config(&example());
-        assert_eq!(all.checked_type("Video/WebM; codecs=\"vp9\"").unwrap(), "video/webm");
-        for bad in ["", "text/html", "image/svg+xml", "video/*", "video/mp4\r\nx: y", "undefined", "null"] {
-            assert_eq!(all.checked_type(bad).unwrap_err().code, Code::TypeNotAllowed, "{bad}");
+        assert_eq!(all.resolve_type("Video/WebM; codecs=\"vp9\"", "a"), Ok("video/webm"));
+        for unknown in ["", "video/*", "video/mp4\r\nx: y", "undefined", "null"] {
+            assert_eq!(all.resolve_type(unknown, "a"), Ok("application/octet-stream"), "{unknown}");
+        }
+        for active in
+            ["text/html", "IMAGE/SVG+XML; charset=utf-8", "application/xhtml+xml", "text/javascript"]
+        {
+            let problem = all.resolve_type(active, "a.mp4").unwrap_err();
+            assert_eq!(problem.code, Code::TypeNotAllowed, "{active}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_types_holds_for_the_resolved_type() {
+        let mut limited = Allowance::of_config(&example());
+        limited.types = Some(vec!["video/mp4".into(), "video/x-msvideo".into()]);
+        for (declared, name) in [
+            ("video/mp4", "a"),
+            ("", "a.mp4"),
+            ("application/mp4", "a.mp4"),
+            ("video/avi", "a"),
+            ("video/vnd.avi", "a.avi"),
+        ] {
+            assert!(limited.resolve_type(declared, name).is_ok(), "{declared} {name}");
+        }
+        for (declared, name) in [("video/webm", "a.mp4"), ("", "a.webm"), ("", "a"), ("video/*", "a")] {
+            let problem = limited.resolve_type(declared, name).unwrap_err();
+            assert_eq!(problem.code, Code::TypeNotAllowed, "{declared} {name}");
+            assert!(problem.detail.contains("video/mp4, video/x-msvideo"), "{}", problem.detail);
         }
     }
 
@@ -121,10 +145,7 @@ mod tests {
         token.visibility = Some(Visibility::Signed);
         let narrow = Allowance::of_config(&config).narrowed(&token);
         assert_eq!((narrow.max_bytes, narrow.visibility), (10, Visibility::Signed));
-        assert!(narrow.checked_type("video/mp4").is_ok());
-        assert_eq!(narrow.usual_type(), "video/mp4");
-        assert!(narrow.checked_type("video/webm").unwrap_err().detail.contains("video/mp4"));
-        assert!(narrow.checked_type("text/html").is_err());
+        assert_eq!(narrow.types, token.types);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Grant, Json, Problem, limits, object};
+use glimpse_contract::{Code, Grant, Json, Problem, object};
 use percent_encoding::percent_decode_str;
 
 use super::Upload;
@@ -50,23 +50,6 @@ pub fn parse_uppy(query: &str) -> Result<UppyQuery, Problem> {
     // What is no number of bytes is no length; where one is needed, that is said.
     let size = size.or(told_size).and_then(|text| text.parse().ok());
     Ok(UppyQuery { filename, content_type: content_type.unwrap_or_default(), size })
-}
-
-/// The type of a file: what its uploader says, or, where a browser knows none, what its name stands for.
-pub fn declared_type<'a>(said: &'a str, name: &str) -> &'a str {
-    // Uppy writes an unset type as a word; curl names its own default.
-    const NONE: &[&str] = &[
-        "",
-        "undefined",
-        "null",
-        "application/octet-stream",
-        "binary/octet-stream",
-        "application/x-www-form-urlencoded",
-    ];
-    if !NONE.contains(&said) {
-        return said;
-    }
-    limits::type_of_name(name).unwrap_or(said)
 }
 
 /// A text of a query, form-encoded.
@@ -149,15 +132,6 @@ mod tests {
         for bad in ["", "type=video/mp4", "filename=", "filename=a&filename=b"] {
             assert_eq!(parse_uppy(bad).unwrap_err().code, Code::BadParameter, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_type_that_a_browser_does_not_know_follows_from_the_name() {
-        for none in ["", "undefined", "null", "application/octet-stream"] {
-            assert_eq!(declared_type(none, "a.MKV"), "video/x-matroska", "{none}");
-            assert_eq!(declared_type(none, "a.html"), none);
-        }
-        assert_eq!(declared_type("text/html", "a.mp4"), "text/html", "what is said is not made better");
     }
 
     #[test]

@@ -27,6 +27,19 @@ impl Fields {
         Err(bad(format!("The field `{}` is too long.", shown(name))))
     }
 
+    /// Whether a form may have a field of that name beside its file.
+    ///
+    /// # Errors
+    /// `bad_parameter`
+    pub fn check_name(name: &str) -> Result<(), Problem> {
+        Err(bad(match name {
+            "external_id" | "metadata" | "visibility" => return Ok(()),
+            "" => "A part of the form has no name.".to_owned(),
+            "file" => "The field `file` has no file name: send the file with its name.".to_owned(),
+            _ => format!("The field `{}` is not known here.", shown(name)),
+        }))
+    }
+
     /// Takes a field of a form.
     ///
     /// # Errors
@@ -35,7 +48,7 @@ impl Fields {
         match name {
             "external_id" => self.passthrough.external_id = Some(value.to_owned()),
             "metadata" => {
-                let texts = Json::read(value.as_bytes()).and_then(|json| json.text_map());
+                let texts = Json::read_lenient(value.as_bytes()).and_then(|json| json.text_map());
                 self.passthrough.metadata = texts
                     .ok_or_else(|| bad("The field `metadata` must be a JSON object of texts.".to_owned()))?;
             }
@@ -81,14 +94,6 @@ pub fn body_too_large(config: &Config) -> Problem {
     Problem::because(Code::TooLarge, detail)
 }
 
-/// A field of a form that comes when the file has begun its way with what was said before it.
-pub fn field_after_file(name: &str) -> Problem {
-    bad(format!(
-        "The field `{}` stands after the file: fields must stand before it, and one file is sent.",
-        shown(name)
-    ))
-}
-
 fn bad(detail: String) -> Problem {
     Problem::because(Code::BadParameter, detail)
 }
@@ -113,6 +118,7 @@ mod tests {
             subject: "s".into(),
             name: None,
             email: None,
+            expires_at: u64::MAX,
             token: with_token.then(a_token),
         }
     }

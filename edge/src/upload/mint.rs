@@ -54,7 +54,7 @@ pub fn parse_mint(body: &[u8]) -> Result<Mint, Problem> {
         return Ok(Mint::default());
     }
     let bad = |detail: String| Problem::because(Code::BadParameter, detail);
-    let json = Json::read(body).filter(Json::is_object);
+    let json = Json::read_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad("The body must be a JSON object.".to_owned()))?;
     if let Some(name) = json.unknown_member(KNOWN) {
         return Err(bad(format!("The member `{}` is not known here.", shown(name))));

@@ -2,7 +2,9 @@
 
 mod allowance;
 mod companion;
+mod disposition;
 mod fields;
+mod form;
 mod mint;
 mod multipart;
 mod oneshot;
@@ -10,47 +12,47 @@ mod presign;
 mod slots;
 
 pub use allowance::Allowance;
-pub use companion::{
-    UppyQuery, answer_uppy, answer_uppy_put, declared_type, parse_uppy, post_policy, told_size,
-};
+pub use companion::{UppyQuery, answer_uppy, answer_uppy_put, parse_uppy, post_policy, told_size};
 pub(crate) use fields::shown;
-pub use fields::{Fields, body_too_large, field_after_file};
+pub use fields::{Fields, body_too_large};
+pub use form::{FormEvent, FormReader, boundary};
 pub use mint::{Mint, parse_mint, token_of};
 pub use multipart::{
-    CompletionBody, check_parts, check_upload, complete_error, parse_completion, parse_creation, part_number,
-    part_numbers, upload_id, upload_key,
+    CompletionBody, check_parts, check_room, check_upload, complete_error, excess_uploads, finished_parts,
+    is_made_of, parse_completion, parse_creation, part_number, part_numbers, part_size, size_of_query,
+    upload_id, upload_key, upload_mark,
 };
 pub use oneshot::{NewVideo, Upload, parse_new_video, presign_creation, presign_upload};
 pub use presign::{Wanted, name_of_key, parse_presign};
 pub use slots::{Choice, choose};
 
-use glimpse_contract::{Code, Grant, Owner, Problem, VideoId, limits};
+use glimpse_contract::{Code, Grant, Owner, Problem, VideoId, short_name};
 
 /// A permission to upload one file, or the reason why there is none.
 pub(crate) fn grant(
     owner: &Owner,
     video: VideoId,
     name: &str,
-    content_type: &str,
+    declared_type: &str,
     allowance: &Allowance,
 ) -> Result<Grant, Problem> {
     Ok(Grant {
         owner: owner.clone(),
         video,
         name: checked_name(name)?,
-        content_type: allowance.checked_type(content_type)?,
+        content_type: allowance.resolve_type(declared_type, name)?.to_owned(),
         visibility: allowance.visibility,
         passthrough: allowance.passthrough.clone(),
     })
 }
 
 fn checked_name(name: &str) -> Result<String, Problem> {
-    let clean: String = name.chars().filter(|c| !c.is_control()).collect();
-    let clean = clean.trim();
+    let short = short_name(name.trim());
+    let clean = short.trim();
     if clean.is_empty() {
         return Err(Problem::because(Code::BadParameter, "The file's name is missing."));
     }
-    Ok(clean[..clean.floor_char_boundary(limits::MAX_NAME_BYTES)].to_owned())
+    Ok(clean.to_owned())
 }
 
 #[cfg(test)]
@@ -69,5 +71,6 @@ pub(crate) mod tests {
         assert_eq!(checked_name(" Ski\u{0}\r\n trip.mp4 ").unwrap(), "Ski trip.mp4");
         assert_eq!(checked_name("../../x").unwrap(), "../../x", "only ever shown, never in a key");
         assert!(checked_name("\u{7f}").is_err());
+        assert_eq!(checked_name(&("x".repeat(300) + ".mov  ")).unwrap(), "x".repeat(251) + ".mov");
     }
 }

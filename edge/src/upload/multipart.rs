@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use glimpse_contract::{Code, Json, Key, Problem, VideoId, limits};
+use md5::{Digest as _, Md5};
 use percent_encoding::percent_decode_str;
+use sha2::Sha256;
 
 use super::Allowance;
 use super::companion::{UppyQuery, decode};
 use crate::auth::Caller;
-use crate::s3::{Document, NamedPart, Part};
+use crate::s3::{Document, NamedPart, Part, UnfinishedUpload};
 
 /// The longest upload id that is passed on, in bytes; S3's have about 130.
 const MAX_UPLOAD_ID_BYTES: usize = 1024;
@@ -24,7 +26,7 @@ fn bad(detail: impl Into<String>) -> Problem {
 /// # Errors
 /// What is missing or wrong. `metadata` may say anything: the file's name is what counts.
 pub fn parse_creation(body: &[u8]) -> Result<UppyQuery, Problem> {
-    let json = Json::read(body).filter(Json::is_object);
+    let json = Json::read_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad("The body must be a JSON object with filename and type."))?;
     let of = |name| json.text_if(name).map_err(|wrong| bad(format!("{wrong}.")));
     let filename = of("filename")?
@@ -69,10 +71,12 @@ fn parameter(query: &str, wanted: &str) -> Option<String> {
 /// One that cannot be S3's.
 pub fn upload_id(segment: &str) -> Result<String, Problem> {
     let text = percent_decode_str(segment).decode_utf8().map_err(|_| Problem::new(Code::NotFound))?;
-    let is_plausible = !text.is_empty()
-        && text.len() <= MAX_UPLOAD_ID_BYTES
-        && text.bytes().all(|byte| byte.is_ascii_graphic());
-    is_plausible.then(|| text.into_owned()).ok_or_else(|| Problem::new(Code::NotFound))
+    is_upload_id(&text).then(|| text.into_owned()).ok_or_else(|| Problem::new(Code::NotFound))
+}
+
+/// Whether a text can be an upload id of S3's.
+pub(super) fn is_upload_id(text: &str) -> bool {
+    (1..=MAX_UPLOAD_ID_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A part's number.
@@ -91,6 +95,56 @@ pub fn part_number(text: &str, allowance: &Allowance) -> Result<u64, Problem> {
         return Err(Problem::because(Code::TooLarge, detail));
     }
     Ok(number)
+}
+
+/// The length of a part that a client names before it sends it (`size=`): S3 then takes no other.
+///
+/// # Errors
+/// One that no part can have. Also none at all, where one part is as long as the whole file may be: nothing else would
+/// limit it.
+pub fn part_size(size: Option<u64>, caller: &Caller, allowance: &Allowance) -> Result<Option<u64>, Problem> {
+    match size {
+        None if caller.token.is_some() && allowance.max_parts() == 1 => {
+            let detail = format!(
+                "Files of at most {} bytes are sent whole, or in a part whose `size` in bytes is named.",
+                allowance.max_bytes
+            );
+            Err(bad(detail))
+        }
+        Some(0) => Err(bad("A part has at least one byte.")),
+        Some(size) if size > allowance.max_single_bytes() => {
+            Err(allowance.too_large(&format!("has a part of {size} bytes")))
+        }
+        size => Ok(size),
+    }
+}
+
+/// The `size` of a query.
+///
+/// # Errors
+/// One that is no number.
+pub fn size_of_query(query: &str) -> Result<Option<u64>, Problem> {
+    let size = parameter(query, "size").map(|text| text.parse());
+    size.transpose().map_err(|_| bad("The parameter `size` must be a number of bytes."))
+}
+
+/// Whether parts of this length may follow what S3 has of an upload; a length that is not named counts as one byte.
+///
+/// # Errors
+/// `too_large`: then the upload is to be given up.
+pub fn check_room(
+    stored: &[Part],
+    numbers: &[u64],
+    size: Option<u64>,
+    allowance: &Allowance,
+) -> Result<(), Problem> {
+    let others = stored.iter().filter(|part| !numbers.contains(&part.number));
+    let new = size.unwrap_or(1).saturating_mul(numbers.len() as u64);
+    let total = others.map(|part| part.bytes).fold(new, u64::saturating_add);
+    if total > allowance.max_bytes {
+        return Err(allowance.too_large(&format!("has at least {total} bytes")));
+    }
+    Ok(())
 }
 
 /// The part numbers of `batch?partNumbers=1,2,3`.
@@ -135,7 +189,7 @@ pub fn parse_completion(body: &[u8]) -> Result<CompletionBody, Problem> {
 }
 
 fn completion_json(body: &[u8]) -> Option<Vec<NamedPart>> {
-    let body = Json::read(body)?;
+    let body = Json::read_lenient(body)?;
     let part = |part: &Json| Some(named(part.get("PartNumber").whole()?, part.get("ETag").text()?));
     body.get("parts").list()?.iter().map(part).collect()
 }
@@ -180,6 +234,76 @@ pub fn check_parts(named: &[NamedPart], stored: &[Part], allowance: &Allowance) 
     allowance.checked_size(total)
 }
 
+/// The parts of an upload that has become an object, as a list says them: S3 no longer has them one by one, so each has the
+/// object's own ETag, which [`is_made_of`] takes for a part's. `None` if the object was not sent in parts.
+pub fn finished_parts(etag: &str, bytes: u64) -> Option<Vec<Part>> {
+    let count = part_count(bare(etag))?;
+    let each = bytes.div_ceil(count);
+    let part = |number: u64| Part {
+        number,
+        etag: format!("\"{}\"", bare(etag)),
+        bytes: bytes.saturating_sub(each * (number - 1)).min(each),
+    };
+    Some((1..=count).map(part).collect())
+}
+
+/// Whether an object of this ETag was made of these parts: S3's ETag of an upload in parts is the MD5 of the MD5s of its
+/// parts, and their number. Of a storage with ETags of another kind, the number alone is compared.
+pub fn is_made_of(etag: &str, named: &[NamedPart]) -> bool {
+    let etag = bare(etag);
+    if part_count(etag) != Some(named.len() as u64) {
+        return false;
+    }
+    if named.iter().all(|part| part.etag == etag) {
+        return true;
+    }
+    let hash = etag.split('-').next().and_then(md5_of_hex);
+    let parts: Option<Vec<[u8; 16]>> = named.iter().map(|part| md5_of_hex(&part.etag)).collect();
+    match (hash, parts) {
+        (Some(hash), Some(parts)) => Md5::digest(parts.concat())[..] == hash,
+        _ => true,
+    }
+}
+
+fn md5_of_hex(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The number of parts at the end of an ETag.
+fn part_count(etag: &str) -> Option<u64> {
+    let (_, count) = etag.rsplit_once('-')?;
+    count.parse().ok().filter(|count| (1..=limits::MAX_PARTS).contains(count))
+}
+
+/// What names an upload in the follow-up token that is good for it alone.
+pub fn upload_mark(upload_id: &str) -> String {
+    hex::encode(&Sha256::digest(upload_id)[..16])
+}
+
+/// The uploads to give up, so that a token has no more unfinished uploads than it may: those that were begun before
+/// `stale_before` (RFC 3339), and the latest if too many others are left; and whether the new one may stay. One that is
+/// yet to be begun has no id. Of requests side by side the last one lists all uploads, so it gives up the rest.
+pub fn excess_uploads<'a>(
+    mut uploads: Vec<&'a UnfinishedUpload>,
+    new: Option<&str>,
+    most: usize,
+    stale_before: &str,
+) -> (Vec<&'a UnfinishedUpload>, bool) {
+    let is_new = |upload: &&UnfinishedUpload| Some(upload.upload_id.as_str()) == new;
+    let is_begun = uploads.iter().any(is_new);
+    if uploads.len() + usize::from(!is_begun) <= most {
+        return (Vec::new(), true);
+    }
+    uploads.sort_unstable_by(|a, b| (&a.initiated_at, &a.upload_id).cmp(&(&b.initiated_at, &b.upload_id)));
+    let is_stale = |upload: &&UnfinishedUpload| *upload.initiated_at < *stale_before && !is_new(upload);
+    let (mut excess, kept): (Vec<_>, Vec<_>) = uploads.into_iter().partition(is_stale);
+    let place = kept.iter().position(is_new).unwrap_or(kept.len());
+    excess.extend(kept.into_iter().skip(most));
+    (excess, place < most)
+}
+
 /// What a client is told when S3 does not finish an upload.
 pub fn complete_error(code: &str) -> Problem {
     match code {
@@ -207,7 +331,15 @@ mod tests {
     fn caller(token: bool) -> Caller {
         let token = token.then(a_token);
         let owner = token.as_ref().map_or_else(|| Owner::of("i", "s"), UploadToken::owner);
-        Caller { owner, issuer: "i".into(), subject: "s".into(), name: None, email: None, token }
+        Caller {
+            owner,
+            issuer: "i".into(),
+            subject: "s".into(),
+            name: None,
+            email: None,
+            expires_at: u64::MAX,
+            token,
+        }
     }
 
     /// Rows U4 and U11 of the threat table.
@@ -300,6 +432,82 @@ mod tests {
         assert_eq!(code(&named(&[3]), &stored(&[5, 6])), Code::BadParameter);
         let other = [NamedPart { number: 1, etag: "f".into() }];
         assert_eq!(code(&other, &stored(&[5])), Code::BadParameter);
+    }
+
+    #[test]
+    fn a_finished_upload_is_known_by_the_etags_of_its_parts() {
+        let (a, b) = ("0cc175b9c0f1b6a831c399e269772661", "92eb5ffee6ae2fec3ad71c777531578f");
+        let digests = [hex::decode(a).unwrap(), hex::decode(b).unwrap()].concat();
+        let etag = format!("\"{}-2\"", hex::encode(Md5::digest(digests)));
+        let named = |etags: &[&str]| -> Vec<NamedPart> {
+            (1..).zip(etags).map(|(number, etag)| NamedPart { number, etag: (*etag).into() }).collect()
+        };
+        assert!(is_made_of(&etag, &named(&[a, b])));
+        for other in [&[b, a][..], &[a], &[a, b, a], &[]] {
+            assert!(!is_made_of(&etag, &named(other)), "{other:?}");
+        }
+        assert!(!is_made_of(a, &named(&[a])), "an object that was sent whole");
+        // As they are listed once the upload is over.
+        let listed = finished_parts(&etag, 11).unwrap();
+        assert_eq!(listed.iter().map(|part| part.bytes).collect::<Vec<_>>(), [6, 5]);
+        let listed: Vec<_> = listed.iter().map(|part| part.etag.trim_matches('"')).collect();
+        assert!(is_made_of(&etag, &named(&listed)) && !is_made_of(&etag, &named(&listed[..1])));
+        assert_eq!(finished_parts(a, 11), None);
+        assert_eq!(finished_parts("x-99999999999", 11), None);
+        assert!(is_made_of("opaque-2", &named(&["x", "y"])), "ETags of another kind");
+    }
+
+    #[test]
+    fn a_part_is_signed_for_a_length_that_may_be() {
+        let small = Allowance::of_config(&with(&[("MAX_UPLOAD_BYTES", "1000")]));
+        let large = Allowance::of_config(&with(&[("MAX_UPLOAD_BYTES", "10485760")]));
+        let (ann, holder) = (caller(false), caller(true));
+        assert_eq!(part_size(Some(1000), &holder, &small), Ok(Some(1000)));
+        assert_eq!(part_size(Some(1001), &holder, &small).unwrap_err().code, Code::TooLarge);
+        assert_eq!(part_size(Some(0), &ann, &small).unwrap_err().code, Code::BadParameter);
+        assert_eq!(part_size(None, &holder, &small).unwrap_err().code, Code::BadParameter);
+        assert_eq!(part_size(None, &holder, &large), Ok(None));
+        assert_eq!(part_size(None, &ann, &small), Ok(None));
+        assert_eq!((size_of_query("key=x&size=5"), size_of_query("key=x")), (Ok(Some(5)), Ok(None)));
+        for wrong in ["size=", "size=-1", "size=1.5", "size=x"] {
+            assert_eq!(size_of_query(wrong).unwrap_err().code, Code::BadParameter, "{wrong}");
+        }
+        let stored: Vec<Part> =
+            [(1, 400), (2, 500)].map(|(number, bytes)| Part { number, etag: "e".into(), bytes }).into();
+        assert_eq!(check_room(&stored, &[3], Some(100), &small), Ok(()));
+        assert_eq!(check_room(&stored, &[3], Some(101), &small).unwrap_err().code, Code::TooLarge);
+        assert_eq!(check_room(&stored, &[2], Some(600), &small), Ok(()), "it replaces the second");
+        assert_eq!(check_room(&stored, &[3], None, &small), Ok(()));
+        assert_eq!(check_room(&stored, &[3, 4], Some(51), &small).unwrap_err().code, Code::TooLarge);
+        let full = Part { number: 1, etag: "e".into(), bytes: 1000 };
+        assert_eq!(check_room(&[full], &[2], None, &small).unwrap_err().code, Code::TooLarge);
+    }
+
+    #[test]
+    fn a_token_has_few_unfinished_uploads() {
+        let upload = |id: &str, at: &str| UnfinishedUpload {
+            key: Key::Source { owner: Owner::of("i", "s"), video: VideoId::new(1, [1; 10]) },
+            video: VideoId::new(1, [1; 10]),
+            upload_id: id.into(),
+            initiated_at: format!("2026-01-01T{at}:00.000Z"),
+        };
+        let all = [upload("c", "10:02"), upload("a", "09:00"), upload("b", "10:01"), upload("new", "10:03")];
+        let of = |new, most: usize, stale_before: &str| {
+            let before = format!("2026-01-01T{stale_before}:00.000Z");
+            let (excess, is_kept) = excess_uploads(all.iter().collect(), new, most, &before);
+            (excess.iter().map(|upload| upload.upload_id.clone()).collect::<Vec<_>>(), is_kept)
+        };
+        let excess = |most, stale_before| of(Some("new"), most, stale_before);
+        assert_eq!(excess(4, "10:00"), (vec![], true), "all may stay");
+        assert_eq!(excess(3, "10:00"), (vec!["a".to_owned()], true), "one that is old makes room");
+        assert_eq!(excess(2, "10:00"), (vec!["a".to_owned(), "new".to_owned()], false));
+        assert_eq!(excess(3, "08:00"), (vec!["new".to_owned()], false));
+        // A request that lists later than others gives up theirs, and keeps its own earlier upload.
+        assert_eq!(of(Some("b"), 2, "08:00"), (vec!["c".to_owned(), "new".to_owned()], true));
+        // One that is yet to be begun needs a place of its own.
+        assert_eq!(of(None, 5, "08:00"), (vec![], true));
+        assert_eq!(of(None, 4, "08:00"), (vec![], false));
+        assert_eq!(of(None, 4, "10:00"), (vec!["a".to_owned()], true));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct NewVideo {
     pub name: String,
     /// Its length in bytes.
     pub size: u64,
-    /// Its media type.
+    /// Its media type as declared; empty if none is.
     pub content_type: String,
     /// Base64 of its SHA-256: then S3 refuses any other bytes.
     pub checksum_sha256: Option<String>,
@@ -47,7 +47,7 @@ impl NewVideo {
         Ok(Self {
             name: json.text_at("name")?,
             size: json.whole_at("size")?,
-            content_type: json.text_at("type")?,
+            content_type: json.text_if("type")?.unwrap_or_default(),
             checksum_sha256: json.text_if("checksum_sha256")?,
             visibility: visibility(json)?,
             passthrough: Passthrough {
@@ -86,8 +86,8 @@ impl Upload {
 /// What is missing or wrong, by name.
 pub fn parse_new_video(body: &[u8], allowance: &Allowance) -> Result<NewVideo, Problem> {
     let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
-    let json = Json::read(body).filter(Json::is_object);
-    let json = json.ok_or_else(|| bad("The body must be a JSON object with name, size and type."))?;
+    let json = Json::read_lenient(body).filter(Json::is_object);
+    let json = json.ok_or_else(|| bad("The body must be a JSON object with name and size."))?;
     let video = NewVideo::of_json(&json).map_err(|wrong| bad(&format!("{wrong}.")))?;
     allowance.checked_size(video.size)?;
     if video.size > limits::MAX_SINGLE_UPLOAD_BYTES {

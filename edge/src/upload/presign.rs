@@ -2,6 +2,8 @@
 
 use glimpse_contract::{Code, Json, Problem, WrongMember};
 
+use super::multipart::is_upload_id;
+
 /// A request that a client wants to make to S3 itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -29,6 +31,8 @@ pub enum Wanted {
         upload_id: String,
         /// The part's number, not checked.
         number: String,
+        /// Its length in bytes, if the client says so.
+        size: Option<u64>,
     },
     /// List the parts.
     List {
@@ -59,18 +63,24 @@ pub enum Wanted {
 /// What is missing or wrong, or is no part of an upload.
 pub fn parse_presign(body: &[u8]) -> Result<Wanted, Problem> {
     let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
-    let json = Json::read(body).filter(Json::is_object);
+    let json = Json::read_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad("The body must be a JSON object with method and key."))?;
     let wrong = |wrong: WrongMember| bad(&format!("{wrong}."));
     let (method, key) = (json.text_at("method").map_err(wrong)?, json.text_at("key").map_err(wrong)?);
     let upload_id = json.text_if("uploadId").map_err(wrong)?;
+    if upload_id.as_deref().is_some_and(|id| !is_upload_id(id)) {
+        // Without an id S3 would take it for a request about the object itself.
+        return Err(bad("`uploadId` must be the id that S3 has given out."));
+    }
     let part_number = json.whole_if("partNumber").map_err(wrong)?;
     let content_type = json.text_if("contentType").map_err(wrong)?.unwrap_or_default();
     let size = json.whole_if("size").map_err(wrong)?;
     Ok(match (method.to_ascii_uppercase().as_str(), upload_id, part_number) {
         ("PUT", None, None) => Wanted::Put { name: name_of_key(&key).to_owned(), content_type, size },
         ("POST", None, None) => Wanted::Create { name: name_of_key(&key).to_owned(), content_type },
-        ("PUT", Some(upload_id), Some(number)) => Wanted::Part { key, upload_id, number: number.to_string() },
+        ("PUT", Some(upload_id), Some(number)) => {
+            Wanted::Part { key, upload_id, number: number.to_string(), size }
+        }
         ("GET", Some(upload_id), None) => Wanted::List { key, upload_id },
         ("POST", Some(upload_id), None) => Wanted::Complete { key, upload_id },
         ("DELETE", Some(upload_id), None) => Wanted::Abort { key, upload_id },
@@ -113,7 +123,7 @@ mod tests {
         );
         assert_eq!(
             parse(r#"{"method":"PUT","key":"k","uploadId":"u","partNumber":3,"expiresIn":900}"#),
-            Ok(Wanted::Part { key: "k".into(), upload_id: "u".into(), number: "3".into() })
+            Ok(Wanted::Part { key: "k".into(), upload_id: "u".into(), number: "3".into(), size: None })
         );
         for (method, more) in [
             ("GET", ""),
@@ -121,6 +131,12 @@ mod tests {
             ("HEAD", r#","uploadId":"u""#),
             ("PUT", r#","uploadId":"u""#),
             ("PUT", r#","partNumber":1"#),
+            ("PUT", r#","uploadId":"","partNumber":1"#),
+            ("GET", r#","uploadId":"""#),
+            ("POST", r#","uploadId":"""#),
+            ("DELETE", r#","uploadId":"""#),
+            ("DELETE", r#","uploadId":" ""#),
+            ("DELETE", r#","uploadId":"a\nb""#),
         ] {
             let body = format!(r#"{{"method":"{method}","key":"k"{more}}}"#);
             assert_eq!(parse(&body).unwrap_err().code, Code::BadParameter, "{body}");

@@ -1,0 +1,151 @@
+//! Decides what the tables of a storyboard say about their sheet: in which format, at which address, with which token. Pure.
+//!
+//! The stored tables name the sheet as JPEG and relative to themselves. Players of WebVTT resolve that; those that read JSON,
+//! as Mux's `storyboard.json` is read, take `url` as it is.
+
+use glimpse_contract::{Format, PictureRequest, Variant};
+
+/// The sheet that the stored tables name.
+const STORED: &str = "storyboard.jpg";
+
+/// Whether it is a storyboard's table, which names the sheet.
+pub(super) fn is_table(variant: Variant) -> bool {
+    matches!(variant.format(), Format::Vtt | Format::Json)
+}
+
+/// Whether it is a storyboard's sheet that is at this path. A token opens it and the tables alike, and may say which sheet the
+/// tables name.
+pub(super) fn is_sheet(path: &str) -> bool {
+    ["/storyboard.jpg", "/storyboard.webp"].iter().any(|sheet| path.ends_with(sheet))
+}
+
+/// A query without the format of the sheet.
+pub(super) fn without_format(query: &str) -> String {
+    query.split('&').filter(|pair| !pair.starts_with("format=")).collect::<Vec<_>>().join("&")
+}
+
+/// The file of the sheet that a table names.
+pub(super) fn sheet(wanted: &PictureRequest) -> &'static str {
+    if wanted.has_webp_sheet { "storyboard.webp" } else { STORED }
+}
+
+/// The ETag of a table that is delivered with other bytes than the stored ones: that of the stored table, with what was
+/// changed. `None` for every picture that is delivered as it is stored.
+pub(super) fn delivered_etag(wanted: &PictureRequest, stored: &str) -> Option<String> {
+    let is_json = wanted.variant.format() == Format::Json;
+    if !is_table(wanted.variant) || !(is_json || wanted.has_webp_sheet) {
+        return None;
+    }
+    let kind = if wanted.has_webp_sheet { "webp" } else { "url" };
+    Some(format!("{}-{kind}\"", stored.trim_end_matches('"')))
+}
+
+/// A table as it is delivered, and its ETag. `None` for every picture that is delivered as it is stored.
+pub(super) fn delivered(
+    wanted: &PictureRequest,
+    stored: &[u8],
+    etag: &str,
+    public_url: &str,
+) -> Option<(Vec<u8>, String)> {
+    let etag = delivered_etag(wanted, etag)?;
+    let text = std::str::from_utf8(stored).ok()?;
+    let mut named = sheet(wanted).to_owned();
+    if wanted.variant.format() == Format::Json {
+        named = format!("{public_url}/{}/{named}", wanted.video);
+    }
+    Some((text.replace(STORED, &named).into_bytes(), etag))
+}
+
+/// A delivered table with a query in the sheet's address.
+pub(super) fn with_query(wanted: &PictureRequest, table: Vec<u8>, query: &str) -> Vec<u8> {
+    let sheet = sheet(wanted);
+    match String::from_utf8(table) {
+        Ok(text) => text.replace(sheet, &format!("{sheet}?{query}")).into_bytes(),
+        Err(error) => error.into_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::VideoId;
+
+    use super::*;
+
+    const VTT: &str =
+        "WEBVTT\n\n0 --> 1\nstoryboard.jpg#xywh=0,0,1,1\n\n1 --> 2\nstoryboard.jpg#xywh=1,0,1,1\n";
+    const JSON: &str = r#"{"url":"storyboard.jpg","tile_width":4,"tiles":[{"start":0.0,"x":0,"y":0}]}"#;
+
+    fn wanted(url: &str) -> PictureRequest {
+        let (file, query) = url.split_once('?').unwrap_or((url, ""));
+        let path = format!("/{}/{file}", VideoId::new(1, [1; 10]));
+        PictureRequest::parse(&path, Some(query)).unwrap().unwrap()
+    }
+
+    fn deliver(url: &str, stored: &str) -> Option<(String, String)> {
+        let found = delivered(&wanted(url), stored.as_bytes(), "\"0123456789abcdef\"", "https://v.example");
+        found.map(|(bytes, etag)| (String::from_utf8(bytes).unwrap(), etag))
+    }
+
+    #[test]
+    fn a_table_names_the_sheet_in_the_requested_format() {
+        let (text, etag) = deliver("storyboard.vtt?format=webp", VTT).unwrap();
+        assert_eq!(text, VTT.replace(".jpg", ".webp"));
+        assert_eq!(etag, "\"0123456789abcdef-webp\"");
+        assert_eq!(glimpse_contract::revision_of_etag(&etag), Some("01234567"), "the revision stays");
+        assert_eq!(deliver("storyboard.vtt", VTT), None, "relative to itself");
+        assert_eq!(deliver("storyboard.jpg", VTT), None);
+    }
+
+    /// Vidstack and others take `url` as it is.
+    #[test]
+    fn the_url_of_storyboard_json_is_absolute() {
+        let base = format!("https://v.example/{}/storyboard", VideoId::new(1, [1; 10]));
+        for (url, extension, kind) in
+            [("storyboard.json", "jpg", "url"), ("storyboard.json?format=webp", "webp", "webp")]
+        {
+            let (text, etag) = deliver(url, JSON).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(json["url"], format!("{base}.{extension}"));
+            assert_eq!((json["tile_width"].as_u64(), json["tiles"][0]["x"].as_u64()), (Some(4), Some(0)));
+            assert_eq!(etag, format!("\"0123456789abcdef-{kind}\""));
+            let opened = with_query(&wanted(url), text.into_bytes(), "token=a.b.c");
+            let json: serde_json::Value = serde_json::from_slice(&opened).unwrap();
+            assert_eq!(json["url"], format!("{base}.{extension}?token=a.b.c"));
+        }
+    }
+
+    /// HEAD and revalidation know the ETag alone, GET has the bytes too.
+    #[test]
+    fn the_etag_of_a_table_is_the_same_with_and_without_its_bytes() {
+        const STORED_ETAG: &str = "\"0123456789abcdef\"";
+        let mut seen = vec![STORED_ETAG.to_owned()];
+        for (url, stored) in [
+            ("storyboard.json", JSON),
+            ("storyboard.json?format=webp", JSON),
+            ("storyboard.vtt?format=webp", VTT),
+        ] {
+            let etag = delivered_etag(&wanted(url), STORED_ETAG).unwrap();
+            assert_eq!(deliver(url, stored).map(|(_, etag)| etag).as_ref(), Some(&etag), "{url}");
+            assert_ne!(etag, STORED_ETAG, "{url}: other bytes have another ETag");
+            seen.push(etag);
+        }
+        assert_ne!(seen[1], seen[2], "the two forms of storyboard.json");
+        for url in ["storyboard.vtt", "storyboard.vtt?format=jpg", "storyboard.jpg", "thumbnail.jpg"] {
+            assert_eq!(delivered_etag(&wanted(url), STORED_ETAG), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_token_with_a_format_opens_the_sheet() {
+        assert!(is_sheet("/v/storyboard.webp") && is_sheet("/v/storyboard.jpg"));
+        assert!(!is_sheet("/v/storyboard.vtt") && !is_sheet("/v/thumbnail.jpg"));
+        assert_eq!(without_format("format=webp"), "");
+        assert_eq!(without_format("a=1&format=webp&b=2"), "a=1&b=2");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_stay() {
+        assert_eq!(with_query(&wanted("storyboard.vtt"), vec![0xff], "x"), [0xff]);
+        assert_eq!(delivered(&wanted("storyboard.json"), &[0xff], "\"a\"", ""), None);
+    }
+}

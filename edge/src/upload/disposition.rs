@@ -1,0 +1,240 @@
+//! Decides what a part of a form is named, in each of the ways in which clients write a name. Pure.
+//!
+//! Browsers percent-encode quotes and line breaks (WHATWG), other clients every special character (RFC 7578, section 2);
+//! older HTTP libraries send `filename*` (RFC 8187), and .NET a MIME encoded word (RFC 2047).
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::percent_decode_str;
+
+/// Base64 with its padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What `Content-Disposition` says about a part.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Disposition {
+    /// The field's name; empty if it has none.
+    pub(super) name: String,
+    /// The file's name, if the part is a file; it may be empty.
+    pub(super) file_name: Option<String>,
+}
+
+impl Disposition {
+    /// Reads the header's value.
+    pub(super) fn read(value: &str) -> Self {
+        let of = |name| parameter(value, name);
+        let name = of("name*").and_then(|text| extended(&text)).or_else(|| of("name")).unwrap_or_default();
+        let file_name = of("filename*").and_then(|text| extended(&text)).or_else(|| {
+            of("filename").map(|text| encoded_words(&text).unwrap_or_else(|| percent_decoded(&text)))
+        });
+        // A name in an unknown encoding is a file's name all the same.
+        Self { name, file_name: file_name.or_else(|| of("filename*")) }
+    }
+}
+
+/// Bytes of a header or a field as text: UTF-8, or else Latin-1, which any bytes are.
+pub(super) fn text_of(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => latin1(bytes),
+    }
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+/// The first parameter of that name of a header's value, without quotes.
+pub(super) fn parameter(value: &str, wanted: &str) -> Option<String> {
+    let (_, mut rest) = value.split_once(';')?;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ';']);
+        let (name, after) = rest.split_once('=')?;
+        let (text, next) = parameter_value(after.trim_start());
+        // What has no value is no parameter: the name is what stands behind it.
+        let name = name.rsplit(';').next().unwrap_or_default().trim();
+        if name.eq_ignore_ascii_case(wanted) {
+            return Some(text);
+        }
+        rest = next;
+    }
+}
+
+/// A value that may be quoted, and what follows it.
+fn parameter_value(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(';').unwrap_or(text.len());
+        return (text[..end].trim_end().to_owned(), &text[end..]);
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices().peekable();
+    while let Some((place, character)) = characters.next() {
+        match character {
+            '"' => return (value, &quoted[place + 1..]),
+            // Other backslashes are those of a path, as old browsers send it.
+            '\\' => match characters.next_if(|(_, next)| matches!(next, '"' | '\\')) {
+                Some((_, escaped)) => value.push(escaped),
+                None => value.push('\\'),
+            },
+            _ => value.push(character),
+        }
+    }
+    (value, "")
+}
+
+/// RFC 8187: `UTF-8'en'Ski%20trip.mp4`.
+fn extended(text: &str) -> Option<String> {
+    let (charset, rest) = text.split_once('\'')?;
+    let (_, value) = rest.split_once('\'')?;
+    decoded(charset, &percent_decode_str(value).collect::<Vec<u8>>())
+}
+
+/// Text of one of the encodings that are known here.
+fn decoded(charset: &str, bytes: &[u8]) -> Option<String> {
+    match charset.trim().to_ascii_lowercase().as_str() {
+        "utf-8" | "utf8" | "us-ascii" => Some(String::from_utf8_lossy(bytes).into_owned()),
+        "iso-8859-1" | "latin1" | "windows-1252" => Some(latin1(bytes)),
+        _ => None,
+    }
+}
+
+/// RFC 2047: `=?utf-8?B?U2tp?=`, one word or several; `None` if there is none that can be read.
+fn encoded_words(text: &str) -> Option<String> {
+    let mut whole = String::new();
+    // Neighbors are joined before they are decoded: some clients cut within a character.
+    let mut joined: Option<(&str, Vec<u8>)> = None;
+    let mut rest = text;
+    let mut has_words = false;
+    while let Some(start) = rest.find("=?") {
+        let (before, word) = rest.split_at(start);
+        let (charset, bytes, after) = encoded_word(word)?;
+        has_words = true;
+        let is_neighbor = before.trim().is_empty();
+        match &mut joined {
+            Some((of, all)) if is_neighbor && of.eq_ignore_ascii_case(charset) => all.extend(bytes),
+            _ => {
+                if let Some((charset, bytes)) = joined.take() {
+                    whole += &decoded(charset, &bytes)?;
+                }
+                if !is_neighbor {
+                    whole += before;
+                }
+                joined = Some((charset, bytes));
+            }
+        }
+        rest = after;
+    }
+    if let Some((charset, bytes)) = joined {
+        whole += &decoded(charset, &bytes)?;
+    }
+    has_words.then(|| whole + rest)
+}
+
+/// One word at the beginning of a text: its encoding, its bytes, and what follows.
+fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
+    let mut parts = text.strip_prefix("=?")?.splitn(3, '?');
+    let (charset, encoding, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    let (content, after) = rest.split_once("?=")?;
+    let bytes = match encoding {
+        "B" | "b" => BASE64.decode(content).ok()?,
+        "Q" | "q" => {
+            percent_decode_str(&content.replace('%', "=25").replace('_', "=20").replace('=', "%")).collect()
+        }
+        _ => return None,
+    };
+    // RFC 2231 lets a language follow the encoding.
+    let charset = charset.split('*').next().unwrap_or_default();
+    Some((charset, bytes, after))
+}
+
+/// A name whose special characters are percent-encoded: all of them, or those that WHATWG's forms encode.
+fn percent_decoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    let all_escapes = text.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes().iter().take(2);
+        rest.len() >= 2 && digits.clone().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
+    });
+    if text.contains('%') && all_escapes && text.bytes().all(is_plain) {
+        // Nothing is left that would have been encoded: the client encodes names whole.
+        if let Ok(name) = percent_decode_str(text).decode_utf8() {
+            return name.into_owned();
+        }
+    }
+    text.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(parameters: &str, expected: Option<&str>) {
+        let disposition = Disposition::read(&format!("form-data; name=\"file\"{parameters}"));
+        assert_eq!(disposition.name, "file", "{parameters}");
+        assert_eq!(disposition.file_name.as_deref(), expected, "{parameters}");
+    }
+
+    #[test]
+    fn a_file_name_is_read_as_each_client_writes_it() {
+        check("", None);
+        check("; filename=\"\"", Some(""));
+        check("; filename=clip.mp4", Some("clip.mp4"));
+        check(";FILENAME = \"Ski trip.mp4\" ", Some("Ski trip.mp4"));
+        check("; filename=\"a;b=c.mp4\"; x=y", Some("a;b=c.mp4"));
+        // curl escapes quotes by backslashes; old browsers send a path.
+        check(r#"; filename="a\"b\\c.mp4""#, Some(r#"a"b\c.mp4"#));
+        check(r#"; filename="C:\dir\clip.mp4""#, Some(r"C:\dir\clip.mp4"));
+        check("; filename=\"Ski tr\u{ed}p.mp4\"", Some("Ski tr\u{ed}p.mp4"));
+        check("; filename=\"not closed.mp4", Some("not closed.mp4"));
+    }
+
+    #[test]
+    fn an_extended_file_name_is_read_alone_or_first() {
+        check("; filename*=UTF-8''Ski%20tr%C3%ADp.mp4", Some("Ski tr\u{ed}p.mp4"));
+        check("; filename*=utf-8'en'%e2%82%ac.mp4; filename=\"_.mp4\"", Some("\u{20ac}.mp4"));
+        check("; filename=\"_.mp4\"; filename*=\"utf-8''a%2Fb.mp4\"", Some("a/b.mp4"));
+        check("; filename*=iso-8859-1''tr%EDp.mp4", Some("tr\u{ed}p.mp4"));
+        // What cannot be decoded does not hide the other name, nor that it is a file.
+        check("; filename*=koi8-r''%C1.mp4; filename=a.mp4", Some("a.mp4"));
+        check("; filename*=a.mp4", Some("a.mp4"));
+        let named = Disposition::read("form-data; name*=utf-8''metadata");
+        assert_eq!(named, Disposition { name: "metadata".into(), file_name: None });
+    }
+
+    #[test]
+    fn an_encoded_word_is_decoded() {
+        check("; filename=\"=?utf-8?B?U2tpIHRyw61wLm1wNA==?=\"", Some("Ski tr\u{ed}p.mp4"));
+        check("; filename=\"=?UTF-8?Q?Ski_tr=C3=ADp_100%.mp4?=\"", Some("Ski tr\u{ed}p 100%.mp4"));
+        check("; filename=\"=?iso-8859-1*de?q?tr=EDp?=.mp4\"", Some("tr\u{ed}p.mp4"));
+        // A character that is cut in two, and spaces between words, which are not part of the name.
+        check("; filename=\"=?utf-8?B?w60=?= =?utf-8?B?w6w=?=.mp4\"", Some("\u{ed}\u{ec}.mp4"));
+        check("; filename=\"=?utf-8?B?ww==?= =?utf-8?B?rQ==?=.mp4\"", Some("\u{ed}.mp4"));
+        for plain in ["=?x.mp4", "=?utf-8?B?!?=", "=?utf-8?X?a?=", "=?koi8-r?B?wQ==?=", "a=?b"] {
+            check(&format!("; filename=\"{plain}\""), Some(plain));
+        }
+    }
+
+    #[test]
+    fn percent_encoding_is_decoded_where_it_is_one() {
+        check("; filename=\"a%22b%0D%0A c.mp4\"", Some("a\"b\r\n c.mp4"));
+        check("; filename=\"Ski%20tr%C3%ADp%2525.mp4\"", Some("Ski tr\u{ed}p%25.mp4"));
+        for plain in ["100%.mp4", "100% a%20b.mp4", "a%2.mp4", "a%zz.mp4", "a%e9.mp4", "a%E9.mp4"] {
+            check(&format!("; filename=\"{plain}\""), Some(plain));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "([;=\"\\\\*'%? ]|=\\?utf-8\\?[BQ]\\?|\\?=|filename|name|[a-f0-9\u{e9}]){0,40}") {
+            let _ = Disposition::read(&text);
+            let _ = parameter(&text, "boundary");
+            let _ = encoded_words(&text);
+        }
+    }
+}
