@@ -138,11 +138,17 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
 }
 
 /// A page's origin, as a browser says it: a scheme and a host, and nothing behind them but the slash of an address bar.
+/// Apps have schemes of their own: `capacitor://localhost`.
 fn origin(text: &str) -> anyhow::Result<String> {
-    let bare = text.strip_suffix('/').unwrap_or(text);
-    let host = bare.strip_prefix("http://").or_else(|| bare.strip_prefix("https://")).unwrap_or_default();
-    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-    if host.is_empty() || !host.bytes().all(is_host) {
+    let bare = text.strip_suffix('/').filter(|bare| !bare.ends_with('/')).unwrap_or(text);
+    let (scheme, host) = bare.split_once("://").unwrap_or_default();
+    let is_site = matches!(scheme, "http" | "https");
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    // Pages of files have the origin `null`, which is everybody's.
+    let has_origin = is_scheme && !matches!(scheme, "file" | "data" | "blob" | "javascript");
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:[]".contains(&byte);
+    if !has_origin || (is_site && host.is_empty()) || !host.bytes().all(is_host) {
         bail!("--cors {text}: say the page's origin, such as http://localhost:5173");
     }
     Ok(bare.to_owned())
@@ -290,7 +296,20 @@ mod tests {
             panic!("it is a right command line")
         };
         assert_eq!(dev.cors, ["http://localhost:5173"], "as a browser says it");
-        for wrong in ["localhost:5173", "http://", "*", "http://localhost:5173/app", "http://a,http://b"] {
+        for app in ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "app://"] {
+            let Ok(Command::Dev(dev)) = read(&["dev", "--cors", app]) else { panic!("{app} is an origin") };
+            assert_eq!(dev.cors, [app]);
+        }
+        for wrong in [
+            "localhost:5173",
+            "http://",
+            "*",
+            "null",
+            "file://",
+            "capacitor://*",
+            "http://localhost:5173/app",
+            "http://a,http://b",
+        ] {
             assert!(read(&["dev", "--cors", wrong]).is_err(), "{wrong}");
         }
         for good in

@@ -27,6 +27,7 @@ use crate::lambda::{Function, Invocation};
 use crate::mapping;
 use crate::process::Watchdog;
 use crate::queue::Queue;
+use crate::s3::calls::Calls;
 use crate::s3::fault::Faults;
 use crate::s3::{Created, Front, Outlet, Store, Watched};
 use crate::services::{Published, Services};
@@ -97,6 +98,7 @@ pub struct Cloud {
     settings: S3Settings,
     store: Store,
     faults: Faults,
+    calls: Calls,
     queue: Queue,
     services: Option<Services>,
     function: Option<Function>,
@@ -135,8 +137,7 @@ impl Cloud {
         let queue =
             Queue::open(&data.join("queue"), queue, clock.clone(), entropy.clone()).map_err(in_folder)?;
         let (stop, stopped) = watch::channel(false);
-        let mut servers = Vec::new();
-        let (mut services, mut notify_function) = (None, None);
+        let (mut servers, mut services, mut notify_function) = (Vec::new(), None, None);
         if let Some(notify) = notify {
             let (listener, address) = bound(notify.listen).await?;
             let queue =
@@ -162,8 +163,8 @@ impl Cloud {
         let (is_watched, outlet) = events(queue.clone(), notices, workflows.clone(), &settings, &entropy);
         let store = Store::open(&data.join("s3"), is_watched, clock.clone(), entropy.clone(), outlet)
             .map_err(in_folder)?;
-        let faults = Faults::default();
-        let front = Front::new(settings.clone(), store.clone(), faults.clone());
+        let (faults, calls) = (Faults::default(), Calls::default());
+        let front = Front::new(settings.clone(), store.clone(), faults.clone(), calls.clone());
         let answer = move |request, peer| front.clone().answer(request, peer);
         servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
 
@@ -205,6 +206,7 @@ impl Cloud {
             settings,
             store,
             faults,
+            calls,
             queue,
             services,
             function,
@@ -238,6 +240,11 @@ impl Cloud {
     /// Answers that go wrong on purpose.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// What was asked of S3, and how much it answered.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// The queue between S3 and the function.

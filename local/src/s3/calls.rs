@@ -2,10 +2,11 @@
 //!
 //! The edge has the key pair. A function has it too, and a session token besides, as on AWS; here that is its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Request, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -15,6 +16,46 @@ use super::form;
 
 /// The header that holds the session token.
 const TOKEN: &str = "x-amz-security-token";
+/// The header that holds an object's tags.
+const TAGGING: &str = "x-amz-tagging";
+
+/// The most calls that are kept in memory.
+const MOST: usize = 10_000;
+
+/// One call and what was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// `edge`, or the name of a function without the project's.
+    pub who: String,
+    /// The method.
+    pub method: String,
+    /// Empty if the bucket itself is asked.
+    pub key: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The length of the answer's body, as it was announced.
+    pub bytes: u64,
+}
+
+/// The last calls, oldest first. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Calls(Arc<Mutex<VecDeque<Seen>>>);
+
+impl Calls {
+    /// Removes the calls that were kept so far, and returns them.
+    pub fn take(&self) -> Vec<Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+    }
+
+    pub(crate) fn keep(&self, call: &Call, status: StatusCode, bytes: u64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == MOST {
+            all.pop_front();
+        }
+        let (who, method, key) = (call.who.clone(), call.method.clone(), call.key.clone());
+        all.push_back(Seen { who, method, key, status: status.as_u16(), bytes });
+    }
+}
 
 /// One request, before it is known how it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +67,9 @@ pub(crate) struct Call {
     key: String,
     /// The parameters but for those of the signature.
     query: BTreeMap<String, String>,
+    /// Whether it gives the object tags, for which a role needs another permission.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tagged: bool,
 }
 
 /// What is written down.
@@ -65,6 +109,7 @@ impl Call {
             method: request.method().to_string(),
             key: key.to_owned(),
             query: parameters,
+            tagged: request.headers().contains_key(TAGGING),
         })
     }
 
@@ -119,6 +164,8 @@ mod tests {
         let role = [("authorization", "AWS4-HMAC-SHA256 …"), (TOKEN, "glimpse-preview")];
         assert_eq!(call("HEAD", "/glimpse/a/b", &role).unwrap().who, "preview");
         assert_eq!(call("GET", "/glimpse/a/b", &[]), None);
+        let tagging = [("authorization", "AWS4-HMAC-SHA256 …"), (TAGGING, "a=b")];
+        assert!(call("PUT", "/glimpse/a/b", &tagging).unwrap().tagged && !other.tagged);
     }
 
     #[test]

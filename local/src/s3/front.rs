@@ -14,7 +14,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3Result, s3_error};
 
 use super::RequestId;
-use super::calls::Call;
+use super::calls::{Call, Calls};
 use super::cors::{self, Preflight};
 use super::fault::{FaultKind, Faults, cut};
 use super::form;
@@ -30,11 +30,12 @@ pub(crate) struct Front {
     pub(crate) settings: Arc<S3Settings>,
     pub(crate) store: Store,
     faults: Faults,
+    calls: Calls,
     inner: S3Service,
 }
 
 impl Front {
-    pub(crate) fn new(settings: S3Settings, store: Store, faults: Faults) -> Self {
+    pub(crate) fn new(settings: S3Settings, store: Store, faults: Faults, calls: Calls) -> Self {
         let mut builder = S3ServiceBuilder::new(Service {
             store: store.clone(),
             bucket: settings.bucket.clone(),
@@ -44,7 +45,7 @@ impl Front {
         let settings = Arc::new(settings);
         builder.set_auth(Keys(Arc::clone(&settings)));
         builder.set_access(Guard { is_public: settings.is_public });
-        Self { settings, store, faults, inner: builder.build() }
+        Self { settings, store, faults, calls, inner: builder.build() }
     }
 
     /// Answers one request. A fault of ours is an answer too.
@@ -68,8 +69,14 @@ impl Front {
                 *response.body_mut() = Body::empty();
             }
         }
-        if let (Some(call), Some(file)) = (call, &self.settings.calls) {
-            call.write(response.status(), file);
+        if let Some(call) = call {
+            // A HEAD announces the length of what a GET would send.
+            let length = response.headers().get(header::CONTENT_LENGTH).filter(|_| method != Method::HEAD);
+            let bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
+            self.calls.keep(&call, response.status(), bytes.unwrap_or(0));
+            if let Some(file) = &self.settings.calls {
+                call.write(response.status(), file);
+            }
         }
         tracing::debug!(target: "s3", %method, key, status = response.status().as_u16());
         if response.status() == StatusCode::OK && response.headers().contains_key(header::CONTENT_RANGE) {

@@ -1,7 +1,7 @@
 //! The S3 server: s3s speaks the protocol, [`Store`] keeps the objects, `Front` is what stands before both.
 
 mod body;
-mod calls;
+pub mod calls;
 mod checksum;
 mod condition;
 pub mod cors;

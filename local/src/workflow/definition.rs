@@ -42,7 +42,8 @@ pub struct Machine {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct ProcessorConfig {
     mode: String,
-    execution_type: String,
+    #[serde(default)]
+    execution_type: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -52,7 +53,7 @@ pub(crate) enum State {
     Parallel(Parallel),
     Choice(Choice),
     Pass(Pass),
-    Map(Box<Map>),
+    Map(Box<AnyMap>),
     Succeed {
         #[serde(default, rename = "Comment")]
         _comment: Option<IgnoredAny>,
@@ -156,6 +157,68 @@ pub(crate) struct Pass {
     end: bool,
 }
 
+/// The two kinds of maps.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum AnyMap {
+    /// Over what a listing has, in batches, each an execution of its own.
+    Distributed(Map),
+    /// Over a list in the input, one after another, in the same execution.
+    Inline(InlineMap),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct InlineMap {
+    #[serde(default, rename = "Comment")]
+    _comment: Option<IgnoredAny>,
+    pub(crate) items_path: String,
+    pub(crate) item_selector: Value,
+    max_concurrency: u32,
+    pub(crate) item_processor: Machine,
+    #[serde(default)]
+    pub(crate) result_path: ResultPath,
+    #[serde(default)]
+    pub(crate) next: Option<String>,
+    #[serde(default)]
+    end: bool,
+}
+
+impl AnyMap {
+    fn way_on(&self) -> (&Option<String>, bool) {
+        match self {
+            Self::Distributed(map) => (&map.next, map.end),
+            Self::Inline(map) => (&map.next, map.end),
+        }
+    }
+
+    /// What is wrong with it, if anything is.
+    fn check(&self) -> Result<Vec<&Value>, DefinitionError> {
+        let (machine, mode) = match self {
+            Self::Distributed(map) => (&map.item_processor, "DISTRIBUTED"),
+            Self::Inline(map) => (&map.item_processor, "INLINE"),
+        };
+        machine.check(false)?;
+        let is_of_mode = machine.processor_config.as_ref().is_some_and(|config| config.mode == mode);
+        let (is_known, templates) = match self {
+            Self::Distributed(map) => (
+                map.item_batcher.max_items_per_batch > 0,
+                vec![
+                    &map.item_reader.parameters,
+                    &map.item_batcher.batch_input,
+                    &map.result_writer.parameters,
+                ],
+            ),
+            Self::Inline(map) => (map.max_concurrency == 1, vec![&map.item_selector]),
+        };
+        if is_of_mode && is_known {
+            return Ok(templates);
+        }
+        let known = "only distributed maps with batches, and inline maps of one at a time, are known here";
+        Err(DefinitionError::Wrong(known.into()))
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(crate) struct Map {
@@ -240,9 +303,12 @@ impl Machine {
             return wrong("it does not say what it is for".into());
         }
         if let Some(config) = &self.processor_config
-            && (config.mode.as_str(), config.execution_type.as_str()) != ("DISTRIBUTED", "STANDARD")
+            && !matches!(
+                (config.mode.as_str(), config.execution_type.as_deref()),
+                ("DISTRIBUTED", Some("STANDARD")) | ("INLINE", None)
+            )
         {
-            return wrong(format!("a map that is {} and {}", config.mode, config.execution_type));
+            return wrong(format!("a map that is {} and {:?}", config.mode, config.execution_type));
         }
         let mut reached = BTreeSet::new();
         let mut open = vec![self.start_at.as_str()];
@@ -279,7 +345,7 @@ impl State {
                 .map(String::as_str)
                 .collect(),
             Self::Pass(pass) => pass.next.iter().map(String::as_str).collect(),
-            Self::Map(map) => map.next.iter().map(String::as_str).collect(),
+            Self::Map(map) => map.way_on().0.iter().map(String::as_str).collect(),
             Self::Succeed { .. } | Self::Fail(_) => Vec::new(),
         }
     }
@@ -290,7 +356,7 @@ impl State {
             Self::Task(Task { next, end, .. })
             | Self::Parallel(Parallel { next, end, .. })
             | Self::Pass(Pass { next, end, .. }) => (next, *end),
-            Self::Map(map) => (&map.next, map.end),
+            Self::Map(map) => map.way_on(),
             Self::Choice(_) | Self::Succeed { .. } | Self::Fail(_) => (&None, true),
         };
         if next.is_some() == end {
@@ -307,15 +373,7 @@ impl State {
                 }
                 (Vec::new(), Vec::new())
             }
-            Self::Map(map) => {
-                map.item_processor.check(false)?;
-                if map.item_processor.processor_config.is_none() || map.item_batcher.max_items_per_batch == 0
-                {
-                    return wrong("only distributed maps with batches are known here");
-                }
-                let item = [&map.item_reader.parameters, &map.item_batcher.batch_input];
-                (item.into_iter().chain([&map.result_writer.parameters]).collect(), Vec::new())
-            }
+            Self::Map(map) => (map.check()?, Vec::new()),
             Self::Pass(pass) => (pass.parameters.iter().collect(), Vec::new()),
             Self::Choice(_) | Self::Succeed { .. } | Self::Fail(_) => (Vec::new(), Vec::new()),
         };

@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::definition::{Catcher, Choice, Fail, Machine, Parallel, ResultPath, State, Task};
+use super::definition::{AnyMap, Catcher, Choice, Fail, Machine, Parallel, ResultPath, State, Task};
 use super::path;
 use super::retry::{Retrier, fits};
 
@@ -178,7 +178,10 @@ impl Execution {
                 };
                 Ok((pass.next.clone(), placed(&pass.result_path, input, result)?))
             }
-            State::Map(map) => Ok((map.next.clone(), self.map(map, &input).await?)),
+            State::Map(map) => match &**map {
+                AnyMap::Distributed(map) => Ok((map.next.clone(), self.map(map, &input).await?)),
+                AnyMap::Inline(map) => Ok((map.next.clone(), self.each(map, input).await?)),
+            },
             State::Succeed { .. } => Ok((None, input)),
             State::Fail(fail) => Err(failed(fail, &input)?),
         }
@@ -259,7 +262,7 @@ impl Execution {
     }
 }
 
-fn placed(path: &ResultPath, input: Value, result: Value) -> Result<Value, Fault> {
+pub(super) fn placed(path: &ResultPath, input: Value, result: Value) -> Result<Value, Fault> {
     match path {
         ResultPath::Whole => Ok(result),
         ResultPath::Nowhere => Ok(input),

@@ -1,12 +1,13 @@
-//! Decides how a distributed map goes over what a listing has: in batches, so many at once, until too many have failed.
+//! Decides how a distributed map goes over what a listing has: in batches, so many at once, until too many have failed; and
+//! how an inline map goes over a list.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::definition::Map;
-use super::engine::{Execution, Fault};
+use super::definition::{InlineMap, Map};
+use super::engine::{Execution, Fault, placed};
 use super::path;
 
 /// The most child executions that run at once, if nothing is said,
@@ -63,6 +64,19 @@ impl Execution {
             return Err(Fault::new("States.ExceedToleratedFailureThreshold", cause));
         }
         Ok(json!({ "ResultWriterDetails": details }))
+    }
+
+    /// Goes over a list of the input, one item after another.
+    pub(crate) async fn each(&self, map: &InlineMap, input: Value) -> Result<Value, Fault> {
+        let items = path::find(&map.items_path, &input).map_err(Fault::runtime)?;
+        let items =
+            items.as_array().ok_or_else(|| Fault::runtime(format!("{} is no list", map.items_path)))?;
+        let mut results = Vec::new();
+        for item in items {
+            let chosen = path::filled_of_item(&map.item_selector, &input, item).map_err(Fault::runtime)?;
+            results.push(self.machine(&map.item_processor, chosen).await?);
+        }
+        placed(&map.result_path, input, Value::Array(results))
     }
 
     /// Everything that is there, page by page.

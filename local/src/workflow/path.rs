@@ -10,11 +10,22 @@ enum Expression {
     Number(u64),
     Bool(bool),
     Call(String, Vec<Expression>),
+    /// What an inline map is at.
+    Item,
 }
 
+/// How the context object names what an inline map is at,
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html>. Nothing else of it is known here.
+const ITEM: &str = "$$.Map.Item.Value";
+
 /// The intrinsic functions that are known here, and how many arguments each takes at least.
-const FUNCTIONS: &[(&str, usize)] =
-    &[("States.Format", 1), ("States.StringSplit", 2), ("States.ArrayGetItem", 2), ("States.JsonMerge", 3)];
+const FUNCTIONS: &[(&str, usize)] = &[
+    ("States.Array", 1),
+    ("States.Format", 1),
+    ("States.StringSplit", 2),
+    ("States.ArrayGetItem", 2),
+    ("States.JsonMerge", 3),
+];
 
 /// What a path names.
 ///
@@ -30,20 +41,32 @@ pub(crate) fn find(path: &str, input: &Value) -> Result<Value, String> {
 /// # Errors
 /// A path that leads nowhere, or a function that cannot be computed.
 pub(crate) fn filled(template: &Value, input: &Value) -> Result<Value, String> {
+    filled_of(template, input, None)
+}
+
+/// As [`filled`], in a map that is at `item`.
+///
+/// # Errors
+/// As [`filled`].
+pub(crate) fn filled_of_item(template: &Value, input: &Value, item: &Value) -> Result<Value, String> {
+    filled_of(template, input, Some(item))
+}
+
+fn filled_of(template: &Value, input: &Value, item: Option<&Value>) -> Result<Value, String> {
     match template {
         Value::Object(members) => {
             let mut filled_in = Map::new();
             for (name, value) in members {
                 let (name, value) = match (name.strip_suffix(".$"), value) {
-                    (Some(name), Value::String(text)) => (name, evaluate(&parse(text)?, input)?),
+                    (Some(name), Value::String(text)) => (name, evaluate(&parse(text)?, input, item)?),
                     (Some(_), _) => return Err(format!("{name} is no text")),
-                    (None, value) => (name.as_str(), filled(value, input)?),
+                    (None, value) => (name.as_str(), filled_of(value, input, item)?),
                 };
                 filled_in.insert(name.to_owned(), value);
             }
             Ok(Value::Object(filled_in))
         }
-        Value::Array(list) => list.iter().map(|value| filled(value, input)).collect(),
+        Value::Array(list) => list.iter().map(|value| filled_of(value, input, item)).collect(),
         other => Ok(other.clone()),
     }
 }
@@ -137,6 +160,7 @@ fn expression(text: &str) -> Result<(Expression, &str), String> {
     let found = match word {
         "true" => Expression::Bool(true),
         "false" => Expression::Bool(false),
+        ITEM => Expression::Item,
         word => match word.parse() {
             Ok(number) => Expression::Number(number),
             Err(_) => Expression::Path(names(word)?),
@@ -158,8 +182,9 @@ fn arguments_of(mut text: &str) -> Result<(Vec<Expression>, &str), String> {
     }
 }
 
-fn evaluate(expression: &Expression, input: &Value) -> Result<Value, String> {
+fn evaluate(expression: &Expression, input: &Value, item: Option<&Value>) -> Result<Value, String> {
     Ok(match expression {
+        Expression::Item => item.cloned().ok_or_else(|| format!("{ITEM} outside of a map"))?,
         Expression::Path(names) => {
             walk(names, input).cloned().ok_or_else(|| format!("there is nothing at $.{}", names.join(".")))?
         }
@@ -168,7 +193,7 @@ fn evaluate(expression: &Expression, input: &Value) -> Result<Value, String> {
         Expression::Bool(bool) => (*bool).into(),
         Expression::Call(name, arguments) => {
             let arguments: Result<Vec<Value>, String> =
-                arguments.iter().map(|argument| evaluate(argument, input)).collect();
+                arguments.iter().map(|argument| evaluate(argument, input, item)).collect();
             call(name, &arguments?)?
         }
     })
@@ -193,6 +218,7 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
             }
             text.into()
         }
+        ("States.Array", values) => Value::Array(values.to_vec()),
         // Empty pieces are left out, as AWS does.
         ("States.StringSplit", [Value::String(text), Value::String(at)]) => {
             text.split(|c| at.contains(c)).filter(|piece| !piece.is_empty()).map(Value::from).collect()
@@ -235,6 +261,16 @@ mod tests {
             assert_eq!(check(&template), Ok(()), "{template}");
             assert_eq!(filled(&template, &input), Ok(expected), "{template}");
         }
+    }
+
+    #[test]
+    fn an_item_of_a_map_is_known_in_a_map_alone() {
+        let template = json!({"Items.$": "States.Array($$.Map.Item.Value)", "more.$": "$.more"});
+        assert_eq!(check(&template), Ok(()));
+        let input = json!({"more": 1});
+        let expected = json!({"Items": [{"Key": "k"}], "more": 1});
+        assert_eq!(filled_of_item(&template, &input, &json!({"Key": "k"})), Ok(expected));
+        assert!(filled(&template, &input).is_err());
     }
 
     #[test]
