@@ -26,7 +26,8 @@ from stack import REGION, SAID, STACK, Stack
 # Types that moto does not make; it fails where another resource asks one of them for its ARN.
 TYPES_DROPPED = {
     "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Url",
-    "AWS::Logs::MetricFilter", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy",
+    "AWS::Logs::MetricFilter", "AWS::Route53Resolver::FirewallDomainList", "AWS::Route53Resolver::FirewallRuleGroup",
+    "AWS::Route53Resolver::FirewallRuleGroupAssociation", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy",
 }
 # What moto forgets of a resource that it makes: the bucket's settings but for encryption, inline policies of users, and
 # a function's architecture and layers.
@@ -157,6 +158,14 @@ def account(report) -> None:
     loader = importlib.machinery.SourceFileLoader("account", str(Path(__file__).resolve().parent / "account"))
     program = importlib.util.module_from_spec(importlib.util.spec_from_loader("account", loader))
     loader.exec_module(program)
+    # moto knows no account settings.
+    refused = program.room(REGION, STACK)
+    rooms = []
+    for free in (10, 980):
+        program.free_concurrency = lambda functions, free=free: free
+        rooms += [program.room(REGION, name)["room"] for name in (STACK, "nobody")]
+    report.check(rooms == [0, 0, 900, 880] and refused["room"] is None and "unseen" in refused,
+                 "what a stack has set aside it can keep, and an account keeps 100", str(rooms))
     user = f"{STACK}-edge"
     first, second = program.new_key(REGION, user), program.new_key(REGION, user)
     report.check(first["older"] == [] and second["older"] == [first["S3_ACCESS_KEY_ID"]],
@@ -203,6 +212,26 @@ def dashboard(report, stack: Stack) -> None:
                  "; ".join(map(str, sorted(wanted - drawn))) or f"{len(widgets)} widgets")
 
 
+def tag_of(stack: Stack) -> str:
+    return stack.properties("Render")["Environment"]["Variables"]["S3_ON_DEMAND_TAG"]
+
+
+def names(report, stack: Stack) -> None:
+    """F17: which names the resolver of the decoders' network answers for."""
+    group = stack.properties("NoNamesButS3")["FirewallRules"]
+    lists = {stack.named(name): about["Domains"] for name, about in stack.of_type("AWS::Route53Resolver::FirewallDomainList").items()}
+    rules = [(rule["Action"], lists[rule["FirewallDomainListId"]]) for rule in sorted(group, key=lambda rule: rule["Priority"])]
+    host = f"s3.{REGION}.amazonaws.com"
+    [of] = stack.of_type("AWS::Route53Resolver::FirewallRuleGroupAssociation").values()
+    report.check(rules == [("ALLOW", [host, f"*.{host}"]), ("BLOCK", ["*"])]
+                 and of["VpcId"] == stack.named("Vpc") and of["FirewallRuleGroupId"] == stack.named("NoNamesButS3"),
+                 "F17: that network resolves S3's names and no others", str(rules))
+    opened = Stack(Network="open")
+    report.check(not any(about["Type"].startswith("AWS::Route53Resolver") for about in opened.resources.values())
+                 and "DecodersByTheirNetworkAlone" not in json.dumps(opened.properties("BucketPolicy")),
+                 "and no rule stands for a network that is not there")
+
+
 def bucket(report, stack: Stack) -> None:
     """What moto forgets, by what the template says."""
     says = stack.properties("Bucket")
@@ -216,6 +245,16 @@ def bucket(report, stack: Stack) -> None:
     report.check(rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
                  and "Prefix" not in rules["unfinished-uploads"] and rules["slots"]["Prefix"] == "slots/"
                  and "sources" not in rules, "U11: what is left unfinished goes after a day, and sources stay")
+    on_demand = {"Id": "on-demand", "Status": "Enabled", "Prefix": "media/", "ExpirationInDays": "90",
+                 "TagFilters": [{"Key": "glimpse", "Value": "on-demand"}]}
+    report.check(rules["on-demand"] == on_demand and tag_of(stack) == "glimpse=on-demand",
+                 "pictures on demand go after 90 days by their tag, and no other ones", str(rules.get("on-demand")))
+    for kept in ({"OnDemandExpireDays": "0"}, {"SourceExpiryDays": "30"}):
+        other = Stack(**kept)
+        ids = {rule["Id"] for rule in other.properties("Bucket")["LifecycleConfiguration"]["Rules"]}
+        allowed = [statement["Sid"] for policy in other.policies_of("RenderRole") for statement in policy["Statement"]]
+        report.check("on-demand" not in ids and tag_of(other) == "" and "TagPicturesOnDemand" not in allowed,
+                     f"pictures on demand are kept: {kept}")
     expiring = Stack(SourceExpiryDays="30").properties("Bucket")["LifecycleConfiguration"]["Rules"]
     report.check({"Id": "sources", "Status": "Enabled", "Prefix": "uploads/", "ExpirationInDays": "30"} in expiring,
                  "sources go when it is asked for, and nothing else")
@@ -223,6 +262,10 @@ def bucket(report, stack: Stack) -> None:
     report.check(event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": "uploads/"}]}}
                  and event["Queue"] == stack.named("UploadQueue", "Arn"), "E4: events of uploads/ alone")
     report.check(stack.resources["Bucket"]["DeletionPolicy"] == "Retain", "videos outlive the stack")
+    names(report, stack)
+    report.check(stack.properties("Render")["ReservedConcurrentExecutions"] == "20"
+                 and "ReservedConcurrentExecutions" not in Stack(RenderReserved="0").properties("Render"),
+                 "pictures on demand have a limit of their own, unless it is taken away")
     for variant in ({}, TELLING, {"Workflow": "stepfunctions"}, {"Backfill": "yes"}, TELLING | ENGINE):
         dashboard(report, Stack(**variant))
     whole = Stack(**TELLING, **ENGINE)
@@ -263,6 +306,8 @@ def bucket(report, stack: Stack) -> None:
     machines = engine.of_type("AWS::StepFunctions::StateMachine")
     slots = {name: set(re.findall(r"\$\{(\w+)\}", about["DefinitionString"])) for name, about in machines.items()}
     kinds = {name: about["StateMachineType"] for name, about in machines.items()}
+    traced = [name for name, about in machines.items() if about.get("TracingConfiguration", {}).get("Enabled")]
+    report.check(not traced and "xray" not in json.dumps(engine.plain), "X-Ray is off, as the docs say", " ".join(traced))
     report.check(kinds == {"VideoWorkflow": "STANDARD", "BeginWorkflow": "EXPRESS", "BackfillWorkflow": "STANDARD"}
                  and all(slots[name] == about["DefinitionSubstitutions"].keys() for name, about in machines.items()),
                  "every name in a state machine is filled in, and no other is", " ".join(kinds))

@@ -32,6 +32,9 @@ OUTCOMES = (f"{MEDIA}/manifest.json", f"{MEDIA}/failure.json")
 STRANGER = "arn:aws:iam::999999999999:user/stranger"
 # What stands in braces is filled in by the stack that is judged: `Stack.place`.
 BY_BUCKET = {"aws:SourceAccount": "{account}", "aws:SourceArn": "arn:{partition}:s3:::{bucket}"}
+# The endpoint of the decoders' network, and by which a call says that it came through one; empty: through none.
+WAY, VIA = "WayToTheBucket", "aws:SourceVpce"
+OF_CODE = "arn:{partition}:lambda:{region}:{account}:function:{stack}-"
 BY_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
 
 # who, what, of which object (or queue, function, "bucket"), with what else the call says.
@@ -49,6 +52,11 @@ ALLOWED = [
     ("render", "ec2:DeleteNetworkInterface", "*", {}),
     *[(who, action, f"{who}-log", {}) for who in LAMBDAS for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
     ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET),
+    ("preview", "s3:PutObject", f"{MEDIA}/thumbnail.jpg", {}),
+    # A failure is recorded before the last attempt, and removed if that does not fail.
+    ("preview", "s3:DeleteObject", f"{MEDIA}/failure.json", {}),
+    # A picture on demand has a tag, by which it expires.
+    ("render", "s3:PutObjectTagging", f"{MEDIA}/thumbnail-width_200.jpg", {}),
 ]
 DENIED = [
     # An owner's list is the edge's; to enumerate is nobody's who decodes.
@@ -119,6 +127,17 @@ DENIED = [
     *[(STRANGER, action, function, context) for function in ("Preview", "Render", "Reconcile") for action, context in (
         ("lambda:InvokeFunction", {}), ("lambda:InvokeFunction", {"lambda:InvokedViaFunctionUrl": "true"}),
         ("lambda:InvokeFunctionUrl", {"lambda:FunctionUrlAuthType": "NONE"}), ("lambda:InvokeFunctionUrl", BY_URL))],
+    # Credentials that were taken out of a decoder (F17): from elsewhere, or by another network's endpoint, the bucket is
+    # closed to them; and the queue is, wherever they are used.
+    *[(who, action, of, {VIA: way} | more) for who in ("preview", "render") for way in ("", "vpce-other")
+      for action, of, more in (("s3:GetObject", UPLOAD, {}), ("s3:GetObject", f"{MEDIA}/thumbnail.jpg", {}),
+                               ("s3:PutObject", f"{MEDIA}/manifest.json", {}), ("s3:ListBucket", "bucket", {"s3:prefix": UPLOAD}))],
+    *[("preview", f"sqs:{action}", "UploadQueue", {"lambda:SourceFunctionArn": f"{OF_CODE}preview"})
+      for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility", "SendMessage", "PurgeQueue")],
+    *[(who, "s3:PutObjectTagging", f"{MEDIA}/thumbnail.jpg", {}) for who in ("preview", "reconcile", "edge")],
+    *[(who, "s3:DeleteObject", key, {}) for who, key in (
+        ("preview", f"{MEDIA}/manifest.json"), ("preview", f"{MEDIA}/poster.json"), ("render", f"{MEDIA}/failure.json"))],
+    ("render", "s3:DeleteObjectTagging", f"{MEDIA}/thumbnail.jpg", {}),
 ]
 # Where others are told of outcomes, besides.
 TELLING = {"WebhookUrls": "https://app.example/hooks", "WebhookSecrets": "whsec_made-up", "VideoTopic": "yes",
@@ -173,11 +192,10 @@ ALLOWED_ENGINE = [
     ("backfill", "states:StartExecution", "BackfillWorkflow", {}),
     *[("backfill", f"states:{action}", "BackfillWorkflow-execution", {})
       for action in ("DescribeExecution", "StopExecution", "RedriveExecution")],
-    # The engine itself, as its roles, for its log and traces.
+    # The engine itself, as its roles, for its log.
     *[(who, action, "*", {}) for who in ("video", "begin", "backfill") for action in (
         "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
-        "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups",
-        "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets")],
+        "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups")],
     *[(who, action, "workflow-log", {}) for who in STEPS for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
     *[(who, "ec2:CreateNetworkInterface", "*", {}) for who in STEPS if who != "publish"],
     # What the stories meet only where something is gone: a source, a twin's staged picture.
@@ -187,6 +205,12 @@ ALLOWED_ENGINE = [
     ("publish", "s3:GetObject", UPLOAD, {}),
 ]
 DENIED_ENGINE = [
+    # X-Ray is off, as docs/operating.md says.
+    *[(who, action, "*", {}) for who in ("video", "begin", "backfill") for action in (
+        "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets")],
+    # A step's credentials from elsewhere.
+    *[(who, "s3:GetObject", UPLOAD, {VIA: way}) for who in ("probe", "poster", "animation", "storyboard") for way in ("", "vpce-other")],
+    *[(who, "s3:PutObject", STAGED, {VIA: ""}) for who in ("poster", "animation", "storyboard")],
     # Whoever takes a decoder over publishes nothing, and reads nothing of what others made.
     *[(who, action, key, {}) for who in STEPS if who != "publish"
       for key in (*OUTCOMES, f"{MEDIA}/thumbnail.jpg", UPLOAD, SLOT, "other/x", REPORT)
@@ -231,10 +255,15 @@ def rows(stack: Stack) -> tuple[list[tuple], list[tuple]]:
         return all(name in stack.resources for name in names)
 
     def needs(row: tuple) -> bool:
+        if row[1] == "s3:PutObjectTagging" and not stack.test({"Condition": "ExpiresOnDemand"}):
+            return False
         return is_there(*row) and ("Vpc" in stack.resources or not row[1].startswith("ec2:"))
 
+    def may(row: tuple) -> bool:
+        return is_there(*row) and (WAY in stack.resources or VIA not in row[3])
+
     return ([row for row in ALLOWED + ALLOWED_TELLING + ALLOWED_ENGINE if needs(row)],
-            [row for row in DENIED + DENIED_TELLING + DENIED_ENGINE if is_there(*row)])
+            [row for row in DENIED + DENIED_TELLING + DENIED_ENGINE if may(row)])
 
 
 class Judge:
@@ -273,7 +302,12 @@ class Judge:
         service = action.split(":")[0]
         # Inside the network there is no other way to a service than its endpoint. (What Lambda does for the function, to
         # take its messages and write its log, goes not through its network.)
-        gates = self.stack.ways_to(service) if who in DECODERS and service == "s3" else []
+        is_inside = who in DECODERS and service == "s3"
+        gates = self.stack.ways_to(service) if is_inside else []
+        if is_inside and WAY in self.stack.resources:
+            context = {VIA: self.stack.named(WAY)} | context
+        if not context.get(VIA):
+            context = {key: value for key, value in context.items() if key != VIA}
         return iam.decide(
             self.stack.named(name, "Arn") if name else who, action, arn, context,
             self.stack.policies_of(name) if name else [], self.stack.policies_for(service),
@@ -317,6 +351,8 @@ def judge_calls(judge: Judge, calls: list[dict]) -> list[str]:
         decision = judge.decide(who, action, of, context)
         if not decision.allowed:
             trouble.add(f"{who} {action} {of} {context or ''}: {decision.why}")
+        elif call.get("tagged") and not judge.decide(who, "s3:PutObjectTagging", of, context).allowed:
+            trouble.add(f"{who} s3:PutObjectTagging {of}")
         elif status == 404 and action == "s3:GetObject" and not judge.decide(who, "s3:ListBucket", "bucket", {}).allowed:
             trouble.add(f"{who} was told 404 for {of}, and S3 says 403 to who may not list")
     return sorted(trouble)

@@ -76,7 +76,7 @@ ills! {
     UploadRefused "upload_refused" "S3 does not take the upload."
         "Look up S3's own code."
     Replaceable "replaceable" "A video can be uploaded over another one."
-        "This S3 does not know If-None-Match on PUT: docs/storage.md lists those that do."
+        "This storage ignores If-None-Match on PUT, as Garage 2.5.0 does, so uploads and manifests are not write-once: a signed URL can be used again until it expires. docs/storage.md says it of each storage."
     PublicSource "public_source" "Everybody can download sources without a token."
         "Turn on the bucket's Block Public Access and remove what makes it public: policies, ACLs. template.yaml's bucket is private."
     PublicList "public_list" "Everybody can list the bucket."

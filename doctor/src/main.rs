@@ -71,8 +71,10 @@ fn parse(
 fn origin(text: &str) -> anyhow::Result<String> {
     let text = text.trim_end_matches('/');
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    // A token is sent there: what URL parsers read in different ways is refused.
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     ensure!(
-        !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']),
+        !host.is_empty() && host.bytes().all(is_host),
         "{text} is no origin, like https://video.example.com"
     );
     Ok(text.to_owned())
@@ -218,6 +220,9 @@ mod tests {
             &["--edge"],
             &["--edge", "video.example"],
             &["--edge", "https://a/b"],
+            &["--edge", "http://localhost:80@evil.example"],
+            &["--edge", "https://video.example\\.evil.example"],
+            &["--edge", "https://video.example\t.evil.example"],
             &["--edge", "https://a", "--wait", "x"],
             &["--fly"],
         ] {

@@ -11,100 +11,166 @@ use crate::project::Project;
 use crate::run;
 use crate::setup::{self, Purpose, Tools};
 
-pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let Some((name, rest)) = arguments.split_first() else {
-        bail!("name what to measure: {NAMES}");
-    };
-    match name.as_str() {
-        "engine" => engine(project, rest),
-        "layer" => layer(project, rest),
-        "edge" => edge(project, rest),
-        "deliver" => deliver(project, rest),
-        other => bail!("there is no measurement `{other}`: {NAMES}"),
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bench {
+    /// The preview engine against other ways to the same pictures. `backend/bench --help` lists the arguments.
+    Engine,
+    /// The layer's ffmpeg against the system's and a usual static build. `layer/bench --help` lists the arguments.
+    Layer,
+    /// Verifying and signing at the edge against other ways to the same answers. `edge/bench/edge.mjs` lists the arguments.
+    Edge,
+    /// Pictures at the edge: hits, misses, on demand. `edge/bench/deliver.mjs` lists the arguments.
+    Deliver,
+}
+
+impl Bench {
+    pub(crate) const ALL: [(&str, Self); 4] =
+        [("engine", Self::Engine), ("layer", Self::Layer), ("edge", Self::Edge), ("deliver", Self::Deliver)];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, bench)| *bench == self).map_or("", |(name, _)| name)
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, bench)| bench)
+    }
+
+    /// Whether it measures the Worker.
+    fn is_of_edge(self) -> bool {
+        matches!(self, Self::Edge | Self::Deliver)
+    }
+
+    /// What has to be set up for it.
+    fn purpose(self) -> Purpose {
+        if self == Self::Edge { Purpose::Build } else { Purpose::Measure }
     }
 }
 
-const NAMES: &str = "engine, layer, edge or deliver";
+/// The argument for a run that is over soon and claims no figures.
+const SMOKE: &str = "--smoke";
 
-/// The preview engine against other ways to the same pictures. `backend/bench --help` lists the arguments.
-fn engine(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let tools = setup::run(project, Purpose::Measure)?;
-    let (media, reference) = (tools.media()?, tools.reference()?);
-    run::Step::new("engine, release", project.log("bench-engine")).run(
-        project.cargo().args(["build", "--release", "--locked", "-p", "glimpse-backend", "--examples"]),
-        "read on in its log",
-    )?;
-    let mut command = Command::new(&reference.python);
-    command
-        .current_dir(&project.root)
-        .args(["-u", "backend/bench"])
-        .args(arguments)
-        .env("GLIMPSE_FFMPEG", &media.ffmpeg)
-        .env("GLIMPSE_FFPROBE", &media.ffprobe)
-        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
-        .env("GLIMPSE_ENGINE", project.target.join("release/examples"))
-        .env("GLIMPSE_TOOLS_DIR", &project.cache);
-    measure("engine", &mut command)
-}
-
-/// The layer's ffmpeg against the system's and a usual static build. `layer/bench --help` lists the arguments.
-fn layer(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let tools = setup::run(project, Purpose::Measure)?;
-    let reference = tools.reference()?;
-    let mut command = Command::new(&reference.python);
-    command
-        .current_dir(&project.root)
-        .args(["-u", "layer/bench"])
-        .arg(&reference.layer)
-        .args(arguments)
-        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
-        .env("GLIMPSE_TOOLS_DIR", &project.cache);
-    measure("layer", &mut command)
-}
-
-/// Verifying and signing at the edge against other ways to the same answers. `edge/bench/edge.mjs` lists the arguments.
-fn edge(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let (_, wrk) = worker(project, Purpose::Build)?;
-    let mut command = project.npm_command("node");
-    measure("edge", command.arg("edge/bench/edge.mjs").args(arguments).env("GLIMPSE_WRK", wrk))
-}
-
-/// Pictures at the edge: hits, misses, on demand. `edge/bench/deliver.mjs` lists the arguments.
-fn deliver(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let (tools, wrk) = worker(project, Purpose::Measure)?;
-    let (media, reference) = (tools.media()?, tools.reference()?);
-    run::Step::new("local cloud and Lambdas, release", project.log("bench-deliver")).run(
-        project.cargo().args(["build", "--release", "--locked", "--bins"]).args([
-            "--package",
-            "glimpse-local",
-            "--package",
-            "glimpse-backend",
-        ]),
-        "read on in its log",
-    )?;
-    let mut command = project.npm_command("node");
-    command
-        .arg("edge/bench/deliver.mjs")
-        .args(arguments)
-        .env("GLIMPSE_WRK", wrk)
-        .env("GLIMPSE_RELEASE", project.target.join("release"))
-        .env("GLIMPSE_FFMPEG", &media.ffmpeg)
-        .env("GLIMPSE_FFPROBE", &media.ffprobe)
-        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
-        .env("GLIMPSE_TOOLS_DIR", &project.cache);
-    measure("deliver", &mut command)
-}
-
-/// The Worker as it is deployed, the packages that it is compared with, and the program that loads it.
-fn worker(project: &Project, purpose: Purpose) -> Result<(Tools, PathBuf)> {
-    let tools = setup::run(project, purpose)?;
-    let wrk = setup::load(project)?;
-    build::run(project, &tools, &[Part::Edge], build::Uploads::Https)?;
-    Ok((tools, wrk))
-}
-
-/// Runs a measuring program with what it prints passed on.
-fn measure(name: &str, command: &mut Command) -> Result<ExitCode> {
+pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
+    let names = || Bench::ALL.map(|(name, _)| name).join(", ");
+    let Some((name, rest)) = arguments.split_first() else {
+        bail!("name what to measure: {}", names());
+    };
+    let Some(bench) = Bench::from_name(name) else {
+        bail!("there is no measurement `{name}`: {}", names());
+    };
+    let tools = setup::run(project, bench.purpose())?;
+    let is_smoke = rest.iter().any(|argument| argument == SMOKE);
+    let wrk = match (bench.is_of_edge(), is_smoke) {
+        (true, true) => setup::rivals(project).map(|()| None)?,
+        (true, false) => Some(setup::load(project)?),
+        (false, _) => None,
+    };
+    if bench.is_of_edge() {
+        build::run(project, &tools, &[Part::Edge], &build::Uploads::Https)?;
+    }
+    if is_smoke {
+        build_dev(project, bench)?;
+    } else {
+        build_release(project, bench)?;
+    }
+    let mut command = command(project, &tools, bench, is_smoke)?;
+    command.args(rest);
+    if let Some(wrk) = wrk {
+        command.env("GLIMPSE_WRK", wrk);
+    }
     run::heading(&format!("bench {name}"));
-    Ok(if run::stream(command, |_| {})? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if run::stream(&mut command, |_| {})? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A run that is over soon, with what `cargo xtask test` has built: whether the measurement still works.
+pub(crate) fn smoke(project: &Project, tools: &Tools, bench: Bench) -> Result<Command> {
+    if bench.is_of_edge() {
+        setup::rivals(project)?;
+    }
+    let mut command = command(project, tools, bench, true)?;
+    command.arg(SMOKE);
+    Ok(command)
+}
+
+/// The measuring program. A smoke run measures the dev build's programs.
+fn command(project: &Project, tools: &Tools, bench: Bench, is_smoke: bool) -> Result<Command> {
+    let built: PathBuf = project.target.join(if is_smoke { "debug" } else { "release" });
+    let python = |script: &str| -> Result<Command> {
+        let mut command = Command::new(&tools.reference()?.python);
+        command.current_dir(&project.root).args(["-u", script]);
+        Ok(command)
+    };
+    let node = |script: &str| {
+        let mut command = project.npm_command("node");
+        command.current_dir(&project.root).arg(script);
+        command
+    };
+    let mut command = match bench {
+        Bench::Engine => python("backend/bench")?,
+        Bench::Layer => python("layer/bench")?,
+        Bench::Edge => return Ok(node("edge/bench/edge.mjs")),
+        Bench::Deliver => node("edge/bench/deliver.mjs"),
+    };
+    let reference = tools.reference()?;
+    command
+        .env("GLIMPSE_REFERENCE_FFMPEG", &reference.ffmpeg)
+        .env("GLIMPSE_TOOLS_DIR", &project.cache)
+        .env("GLIMPSE_ENGINE", built.join("examples"))
+        .env("GLIMPSE_RELEASE", &built);
+    if bench == Bench::Layer {
+        command.arg(&reference.layer);
+    } else {
+        let media = tools.media()?;
+        command.env("GLIMPSE_FFMPEG", &media.ffmpeg).env("GLIMPSE_FFPROBE", &media.ffprobe);
+    }
+    Ok(command)
+}
+
+/// The arguments of cargo for the programs that are measured; none if they are the Worker's or ffmpeg's alone.
+fn programs(bench: Bench) -> &'static [&'static str] {
+    match bench {
+        Bench::Engine => &["--package", "glimpse-backend", "--examples"],
+        Bench::Deliver => &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"],
+        Bench::Layer | Bench::Edge => &[],
+    }
+}
+
+fn build_release(project: &Project, bench: Bench) -> Result<()> {
+    built(project, bench, &["build", "--release", "--locked"], "release")
+}
+
+/// As `cargo xtask test` builds them.
+fn build_dev(project: &Project, bench: Bench) -> Result<()> {
+    built(project, bench, &["build", "--locked"], "dev")
+}
+
+fn built(project: &Project, bench: Bench, how: &[&str], profile: &str) -> Result<()> {
+    let what = programs(bench);
+    if what.is_empty() {
+        return Ok(());
+    }
+    let log = project.log(&format!("bench-{}", bench.name()));
+    run::Step::new(format!("what `bench {}` measures, {profile}", bench.name()), log)
+        .run(project.cargo().args(how).args(what), "read on in its log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bench_has_a_name_and_a_program_with_a_smoke_mode() {
+        let project = Project::find().unwrap();
+        for (name, bench) in Bench::ALL {
+            assert_eq!((bench.name(), Bench::from_name(name)), (name, Some(bench)));
+            let file = match bench {
+                Bench::Engine => "backend/bench",
+                Bench::Layer => "layer/bench",
+                Bench::Edge => "edge/bench/edge.mjs",
+                Bench::Deliver => "edge/bench/deliver.mjs",
+            };
+            assert!(project.read(file).unwrap().contains("smoke"), "{file} has no smoke mode");
+        }
+        assert_eq!(Bench::from_name("other"), None);
+    }
 }

@@ -24,11 +24,16 @@ pub(crate) enum Part {
 
 pub(crate) const ALL: [Part; 3] = [Part::Page, Part::Edge, Part::Native];
 
-/// The parts that the arguments of `cargo xtask build` name; without arguments, all.
-pub(crate) fn parts(arguments: &[String]) -> Result<Vec<Part>> {
-    let mut parts = Vec::new();
-    for argument in arguments {
+/// The parts that the arguments of `cargo xtask build` name, all if they name none; and where the page may send uploads.
+pub(crate) fn arguments(arguments: &[String]) -> Result<(Vec<Part>, Uploads)> {
+    let (mut parts, mut uploads) = (Vec::new(), Uploads::Https);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "--connect" => {
+                let origin = arguments.next().context("--connect needs the origin of the bucket")?;
+                uploads = Uploads::Only(origin.clone());
+            }
             "page" => parts.push(Part::Page),
             "edge" => parts.push(Part::Edge),
             "native" => parts.push(Part::Native),
@@ -36,7 +41,7 @@ pub(crate) fn parts(arguments: &[String]) -> Result<Vec<Part>> {
             other => bail!("there is no part `{other}` to build: edge, page, native or all"),
         }
     }
-    Ok(if parts.is_empty() { ALL.to_vec() } else { parts })
+    Ok((if parts.is_empty() { ALL.to_vec() } else { parts }, uploads))
 }
 
 /// How the Worker is compiled. In the environment and not in Cargo.toml, whose release profile is the Lambdas'.
@@ -53,17 +58,19 @@ const WORKER_PROFILE: [(&str, &str); 4] = [
 /// <https://developers.cloudflare.com/workers/platform/limits/#worker-size>; start-up and every cold place pay for each.
 const MAX_ZIPPED_BYTES: usize = 300 * 1024;
 
-/// Builds each of the parts once, whatever their order.
 /// Where the page may send uploads: its content security policy says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Uploads {
-    /// Any https host: what is deployed.
+    /// Any https host: the bucket is not known.
     Https,
+    /// The origin of one bucket: what `deploy` builds.
+    Only(String),
     /// This machine too, where the local S3 speaks plain HTTP.
     Loopback,
 }
 
-pub(crate) fn run(project: &Project, tools: &Tools, parts: &[Part], uploads: Uploads) -> Result<()> {
+/// Builds each of the parts once, whatever their order.
+pub(crate) fn run(project: &Project, tools: &Tools, parts: &[Part], uploads: &Uploads) -> Result<()> {
     run::heading("build");
     for part in ALL.iter().filter(|part| parts.contains(part)) {
         match part {
@@ -150,12 +157,13 @@ fn size(output: &Path) -> Result<(String, Option<usize>)> {
     })
 }
 
-fn page(project: &Project, uploads: Uploads) -> Result<()> {
+fn page(project: &Project, uploads: &Uploads) -> Result<()> {
     let output = project.path("edge/page/dist");
     // Everything in the output folder is served to the world; the stamp is better off elsewhere.
     let stamp = project.path("node_modules/.glimpse-page-stamp");
     let arguments: &[&str] = match uploads {
         Uploads::Https => &["edge/page/build.mjs"],
+        Uploads::Only(origin) => &["edge/page/build.mjs", "--connect", origin],
         Uploads::Loopback => &["edge/page/build.mjs", "--dev"],
     };
     let inputs = Fingerprint::new()
@@ -202,13 +210,19 @@ mod tests {
 
     #[test]
     fn the_arguments_name_parts() {
-        let parts = |text: &str| {
-            let arguments: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-            super::parts(&arguments)
+        let arguments = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            super::arguments(&words)
         };
+        let parts = |text: &str| arguments(text).map(|(parts, _)| parts);
         assert_eq!(parts("").unwrap(), ALL);
         assert_eq!(parts("all").unwrap(), ALL);
         assert_eq!(parts("edge page").unwrap(), [Part::Edge, Part::Page]);
+        let (one, uploads) = arguments("page --connect https://b.s3.eu-central-1.amazonaws.com").unwrap();
+        assert_eq!(one, [Part::Page]);
+        assert_eq!(uploads, Uploads::Only("https://b.s3.eu-central-1.amazonaws.com".into()));
+        assert_eq!(arguments("page").unwrap().1, Uploads::Https);
+        assert!(arguments("page --connect").is_err());
         let error = parts("edge layer").unwrap_err().to_string();
         assert_eq!(error, "there is no part `layer` to build: edge, page, native or all");
     }

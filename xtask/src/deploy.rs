@@ -3,6 +3,7 @@
 
 mod plan;
 mod settings;
+mod worker;
 
 use std::fs;
 use std::io::Write as _;
@@ -29,9 +30,9 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
     let stage = Stage::set(project, &settings)?;
     if settings.dry_run {
         run::heading("what would be done");
-        for action in
-            plan::before(&settings).iter().chain(&plan::after(&settings, origin, &Outputs::example()))
-        {
+        let config = stage.worker_config(origin, None)?;
+        let after = plan::after(&settings, origin, &Outputs::example(), &config);
+        for action in plan::before(&settings).iter().chain(&after) {
             println!("{action}");
         }
         println!(
@@ -41,21 +42,41 @@ pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode
         println!("{}", plan::doctor(&settings, origin));
         run::heading("checks that need no account");
         stage.run(&plan::validate())?;
-        stage.run(&plan::bundle())?;
+        stage.run(&plan::bundle(&config))?;
         return Ok(ExitCode::SUCCESS);
     }
     let identity = stage.ask(&plan::identity(&settings))?;
     println!("account {}, region {}", text(&identity, "account"), text(&identity, "region"));
+    let mut said = settings.clone();
+    let room = stage.ask(&plan::room(&settings))?;
+    if let Some(parameter) = room["room"].as_u64().and_then(|room| plan::without_room(&settings, room)) {
+        println!(
+            "{parameter}: AWS lets this account set only {} aside, so pictures on demand have no limit of their own; \
+             ask AWS for more concurrency, then say --parameter RenderReserved=20",
+            room["room"]
+        );
+        said.parameters.push(parameter);
+    }
+    if let Some(why) = room["unseen"].as_str() {
+        println!(
+            "it could not be asked how much concurrency the account can set aside, so the template's default holds: {why}"
+        );
+    }
     stage.artefacts()?;
-    for action in plan::before(&settings).iter().skip(1) {
+    for action in plan::before(&said).iter().skip(1) {
         stage.run(action)?;
     }
     let outputs = Outputs::read(&stage.ask(&plan::outputs(&settings))?)?;
-    for action in plan::after(&settings, origin, &outputs) {
+    let config = stage.worker_config(origin, Some(&outputs))?;
+    for action in plan::after(&settings, origin, &outputs, &config) {
         stage.run(&action)?;
     }
     stage.hand_over_secrets(&outputs)?;
     println!("\n{origin} is deployed.");
+    if settings.prebuilt {
+        println!("Whether it works, the doctor says:\n\n    {}", plan::doctor(&settings, origin).line());
+        return Ok(ExitCode::SUCCESS);
+    }
     look(project, &settings, origin)
 }
 
@@ -117,7 +138,9 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn set(project: &'a Project, settings: &'a Settings) -> Result<Self> {
-        setup::run(project, Purpose::Build)?;
+        if !settings.prebuilt {
+            setup::run(project, Purpose::Build)?;
+        }
         Ok(Self { project, settings, python: setup::python_for(project, Task::Deploying)? })
     }
 
@@ -134,6 +157,10 @@ impl<'a> Stage<'a> {
             }
         };
         command.current_dir(&self.project.root).args(words).env("SAM_CLI_TELEMETRY", "0");
+        if self.settings.prebuilt {
+            // wrangler's build command has nothing to do.
+            command.env("GLIMPSE_PREBUILT", "1");
+        }
         command.env("AWS_REGION", &self.settings.region).env("AWS_DEFAULT_REGION", &self.settings.region);
         Ok(command)
     }
@@ -152,10 +179,30 @@ impl<'a> Stage<'a> {
         serde_json::from_str(&printed).with_context(|| format!("{}: no JSON", action.what))
     }
 
+    /// Writes the Worker's configuration for this deployment, and returns where it is.
+    fn worker_config(&self, origin: &str, outputs: Option<&Outputs>) -> Result<String> {
+        let project = self.project.read("wrangler.toml")?;
+        if let Some(outputs) = outputs.filter(|_| self.settings.prebuilt) {
+            let path = "edge/page/dist/_headers";
+            let headers = worker::page_headers(&self.project.read(path)?, &project, outputs);
+            fs::write(self.project.path(path), headers).with_context(|| format!("cannot write {path}"))?;
+        }
+        let text = worker::config(&project, &self.project.root, origin, outputs);
+        let folder = self.project.target.join("deploy");
+        let path = folder.join("wrangler.toml");
+        fs::create_dir_all(&folder)?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path.strip_prefix(&self.project.root).unwrap_or(&path).display().to_string())
+    }
+
     /// The packages for the processor that is deployed to, where template.yaml looks for them.
     fn artefacts(&self) -> Result<()> {
         let arch = self.settings.arch;
-        let built = package::make(self.project, &[arch])?;
+        let built = if self.settings.prebuilt {
+            package::made(self.project)?
+        } else {
+            package::make(self.project, &[arch])?
+        };
         let folder = self.project.target.join("deploy");
         fs::create_dir_all(&folder)?;
         let ending = format!("-{}.zip", arch.name());

@@ -12,7 +12,7 @@ use crate::setup::{self, Purpose};
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let tools = setup::run(project, Purpose::Run)?;
-    build::run(project, &tools, &build::ALL, build::Uploads::Loopback)?;
+    build::run(project, &tools, &build::ALL, &build::Uploads::Loopback)?;
     let media = tools.media()?;
     println!();
     let program = project.binary("glimpse-local");

@@ -36,11 +36,12 @@ cargo xtask VERB
   check                 the quick part of `test`: formatting, lints on both targets, documentation
   build [part…]         edge, page, native (without any: all three): what has changed since the last time
   openapi               write the API's OpenAPI document, which the code makes, to docs/openapi.json
-  bench WHAT [args]     set up, then measure engine, layer, edge or deliver against others; prints commands and tables
+  bench WHAT [args]     set up, then measure engine, layer, edge or deliver against others; prints commands and tables;
+                        with --smoke everything once and small, without figures
   package [arch…]       build and pack what is released, for x86_64, arm64 or (without any) both
   deploy --origin URL   package, then AWS's side, then the Worker; --dry-run needs no account
                         [--allow-origin URL]… [--stack NAME] [--region REGION] [--arch ARCH] [--parameter NAME=VALUE]…
-                        [--new-key]
+                        [--new-key] [--prebuilt]: what `package` has made, without building or installing anything
   doctor [--edge URL]   walk the whole path with a tiny video and name the first thing that is wrong; without an address,
                         that of `dev`. [--origin URL]… [--wait SECS] [--json]; GLIMPSE_TOKEN is a bearer token
                         [--stack NAME [--region REGION]]: the roles too, by your credentials of AWS; alone, only they
@@ -82,7 +83,7 @@ fn verb(arguments: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         "build" => {
-            let parts = build::parts(rest)?;
+            let (parts, uploads) = build::arguments(rest)?;
             // The tests start wrangler many times, and each start runs this as its build command.
             if std::env::var_os("GLIMPSE_PREBUILT").is_some_and(|value| value == "1")
                 && build::are_there(&parts, &std::env::current_dir()?)
@@ -91,7 +92,7 @@ fn verb(arguments: &[String]) -> Result<ExitCode> {
             }
             let project = Project::find()?;
             let tools = setup::run(&project, Purpose::Build)?;
-            build::run(&project, &tools, &parts, build::Uploads::Https)?;
+            build::run(&project, &tools, &parts, &uploads)?;
             Ok(ExitCode::SUCCESS)
         }
         "dev" => dev::run(&Project::find()?, rest),

@@ -85,12 +85,22 @@ pub(crate) fn make(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
         lambdas(project, &python, arch, &folder)?;
         layer(project, arch, &folder)?;
     }
-    build::run(project, &tools, &[Part::Page, Part::Edge], Uploads::Https)?;
+    build::run(project, &tools, &[Part::Page, Part::Edge], &Uploads::Https)?;
     run::heading("package");
     worker(project, &python, &folder)?;
     sbom(project, &python, &folder)?;
     prove(project, &python, &folder)?;
     print!("{}", pack(project, &python, ["sums".as_ref(), folder.as_os_str()])?);
+    Ok(folder)
+}
+
+/// The folder of what was made before, if every file in it is still what it was: `SHA256SUMS` says so.
+pub(crate) fn made(project: &Project) -> Result<PathBuf> {
+    let folder = project.target.join("package");
+    let sums = folder.join("SHA256SUMS");
+    ensure!(sums.exists(), "there is no {}: `cargo xtask package` makes it", sums.display());
+    run::capture(Command::new("sha256sum").current_dir(&folder).args(["--check", "--strict", "SHA256SUMS"]))
+        .context("the packages are not those that were made")?;
     Ok(folder)
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use crate::bench::{self, Bench};
 use crate::build::{self, Part};
 use crate::check;
 use crate::project::Project;
@@ -19,7 +20,7 @@ use crate::summary::{self, Counts, Outcome};
 
 pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
     let tools = setup::run(project, Purpose::Test)?;
-    build::run(project, &tools, &[Part::Page, Part::Edge], build::Uploads::Loopback)?;
+    build::run(project, &tools, &[Part::Page, Part::Edge], &build::Uploads::Loopback)?;
     build_tests(project)?;
 
     let mut outcomes = Vec::new();
@@ -31,6 +32,9 @@ pub(crate) fn run(project: &Project, filters: &[String]) -> Result<ExitCode> {
     outcomes.push(tests("browser", filters, &mut browser(project, &tools, filters)?)?);
     if filters.is_empty() {
         outcomes.push(tests("layer", filters, &mut verify_layer(project, &tools)?)?);
+        for (_, bench) in Bench::ALL {
+            outcomes.push(check::one(smoke_name(bench), &mut bench::smoke(project, &tools, bench)?)?);
+        }
         outcomes.push(check::one("layer publishable", &mut publish_layer(project))?);
         outcomes.push(tests("template", filters, &mut check_template(project, &tools)?)?);
         let origin = ["--origin", "https://video.example.com"];
@@ -84,6 +88,16 @@ fn forget_calls(project: &Project) -> Result<()> {
             Err(error).context("cannot remove the calls of the last run")
         }
         _ => Ok(()),
+    }
+}
+
+/// What the summary calls the smoke run of a measurement: whether it still works, without figures.
+fn smoke_name(bench: Bench) -> &'static str {
+    match bench {
+        Bench::Engine => "bench engine",
+        Bench::Layer => "bench layer",
+        Bench::Edge => "bench edge",
+        Bench::Deliver => "bench deliver",
     }
 }
 

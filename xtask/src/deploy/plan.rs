@@ -6,13 +6,14 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::settings::Settings;
+use super::worker::is_workers_dev;
 
 /// What the Worker has to have and nobody may see.
 pub(super) const SECRETS: [&str; 4] =
     ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "SESSION_SECRET", "UPLOAD_TOKEN_SECRETS"];
 
-/// One program to start, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One program to start, and why. It shows no secret.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Action {
     pub(super) what: String,
     /// `sam`, `wrangler` or a script of the checkout, and its arguments.
@@ -24,11 +25,12 @@ impl Action {
         Self { what: what.to_owned(), words: words.into_iter().map(str::to_owned).collect() }
     }
 
-    /// The command as a shell would take it.
+    /// The command as a shell would take it, but for what is hidden.
     pub(super) fn line(&self) -> String {
         let is_plain =
             |word: &String| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@".contains(&b));
         let quoted = |word: &String| {
+            let word = &shown(word);
             if is_plain(word) && !word.is_empty() {
                 word.clone()
             } else {
@@ -36,6 +38,12 @@ impl Action {
             }
         };
         self.words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -70,6 +78,11 @@ impl Outputs {
         })
     }
 
+    /// Where the bucket is reached.
+    pub(super) fn bucket_origin(&self) -> String {
+        format!("https://{}.s3.{}.amazonaws.com", self.bucket, self.region)
+    }
+
     /// What a dry run shows in their place.
     pub(super) fn example() -> Self {
         Self {
@@ -79,6 +92,21 @@ impl Outputs {
             edge_user: "USER".into(),
         }
     }
+}
+
+/// `RenderReserved` of template.yaml, unless it is said.
+const RENDER_RESERVED: u64 = 20;
+
+/// The parameter that an account needs which cannot set that much concurrency aside: `room` is what it can.
+pub(super) fn without_room(settings: &Settings, room: u64) -> Option<String> {
+    let is_said = settings.parameters.iter().any(|said| said.starts_with("RenderReserved="));
+    (!is_said && room < RENDER_RESERVED).then(|| "RenderReserved=0".to_owned())
+}
+
+/// How much concurrency the account can set aside for `render`.
+pub(super) fn room(settings: &Settings) -> Action {
+    let words = ["deploy/account", "room", "--region", &settings.region, "--stack", &settings.stack];
+    Action::new("how much concurrency is there?", words)
 }
 
 pub(super) fn identity(settings: &Settings) -> Action {
@@ -91,8 +119,8 @@ pub(super) fn validate() -> Action {
 }
 
 /// Bundles the Worker without sending it.
-pub(super) fn bundle() -> Action {
-    let words = ["wrangler", "deploy", "--dry-run", "--outdir", "target/wrangler"];
+pub(super) fn bundle(config: &str) -> Action {
+    let words = ["wrangler", "deploy", "--config", config, "--dry-run", "--outdir", "target/wrangler"];
     Action::new("is the Worker whole?", words)
 }
 
@@ -148,14 +176,24 @@ pub(super) fn before(settings: &Settings) -> Vec<Action> {
     vec![identity(settings), validate(), stack]
 }
 
+/// Parameters of template.yaml with `NoEcho`: their values are given to programs and never shown.
+const HIDDEN: [&str; 1] = ["WebhookSecrets"];
+
+/// A word as it is shown: the value of a hidden parameter is left out.
+fn shown(word: &str) -> String {
+    let hidden =
+        HIDDEN.iter().find(|name| word.strip_prefix(**name).is_some_and(|rest| rest.starts_with('=')));
+    hidden.map_or_else(|| word.to_owned(), |name| format!("{name}=***"))
+}
+
 /// As SAM reads it: in quotes, since it would take a value with spaces apart.
 fn parameter(name: &str, value: &str) -> String {
     format!("{name}=\"{}\"", value.replace('\\', r"\\").replace('"', "\\\""))
 }
 
-/// Cloudflare's side, which has to know what AWS's is called.
-pub(super) fn after(settings: &Settings, origin: &str, outputs: &Outputs) -> Vec<Action> {
-    let mut worker = Action::new("the Worker", ["wrangler", "deploy"]);
+/// Cloudflare's side, which has to know what AWS's is called. `config` is the file of [`super::worker::config`].
+pub(super) fn after(settings: &Settings, origin: &str, outputs: &Outputs, config: &str) -> Vec<Action> {
+    let mut worker = Action::new("the Worker", ["wrangler", "deploy", "--config", config]);
     let mut vars = vec![
         ("PUBLIC_URL", origin.to_owned()),
         ("S3_BUCKET", outputs.bucket.clone()),
@@ -169,7 +207,7 @@ pub(super) fn after(settings: &Settings, origin: &str, outputs: &Outputs) -> Vec
         worker.words.extend(["--var".to_owned(), format!("{name}:{value}")]);
     }
     let host = origin.trim_start_matches("https://");
-    if !host.ends_with(".workers.dev") {
+    if !is_workers_dev(origin) {
         worker.words.extend(["--domain".to_owned(), host.to_owned()]);
     }
     vec![worker]
@@ -261,14 +299,14 @@ mod tests {
             "{aws:?}"
         );
         assert_eq!(
-            lines(&after(&said, "https://v.example", &outputs())),
+            lines(&after(&said, "https://v.example", &outputs(), "c.toml")),
             [
-                "wrangler deploy --var PUBLIC_URL:https://v.example --var S3_BUCKET:b --var S3_REGION:eu-central-1 \
+                "wrangler deploy --config c.toml --var PUBLIC_URL:https://v.example --var S3_BUCKET:b --var S3_REGION:eu-central-1 \
               --var RENDER_URL:https://id.lambda-url.eu-central-1.on.aws --var ALLOWED_ORIGINS:https://a.example \
               --domain v.example"
             ]
         );
-        let workers_dev = lines(&after(&said, "https://glimpse.me.workers.dev", &outputs()));
+        let workers_dev = lines(&after(&said, "https://glimpse.me.workers.dev", &outputs(), "c.toml"));
         assert!(!workers_dev[0].contains("--domain"), "{workers_dev:?}");
     }
 
@@ -305,11 +343,60 @@ mod tests {
     fn no_secret_is_an_argument() {
         let said = settings("--origin https://v.example --new-key");
         let mut all = before(&said);
-        all.extend(after(&said, "https://v.example", &outputs()));
+        all.extend(after(&said, "https://v.example", &outputs(), "c.toml"));
         all.extend([secrets(), new_key(&said, &outputs())]);
         for action in all {
             assert!(!SECRETS.iter().any(|name| action.line().contains(name)), "{}", action.line());
         }
+    }
+
+    #[test]
+    fn a_hidden_parameter_is_given_and_not_shown() {
+        let said = settings(
+            "--origin https://v.example --parameter WebhookSecrets=default=whsec_made-up --parameter WebhookUrls=https://a.example",
+        );
+        let actions = before(&said);
+        let given =
+            actions.iter().flat_map(|action| &action.words).any(|word| word.contains("whsec_made-up"));
+        assert!(given, "SAM gets it");
+        for action in &actions {
+            let shown = format!("{action} {action:?} {} {said:?}", action.line());
+            assert!(!shown.contains("whsec_"), "{shown}");
+        }
+        assert!(
+            lines(&actions)[2].contains("'WebhookSecrets=***' 'WebhookUrls=\"https://a.example\"'"),
+            "{actions:?}"
+        );
+    }
+
+    #[test]
+    fn every_parameter_without_echo_is_hidden() {
+        let template = crate::project::Project::find().unwrap().read("template.yaml").unwrap();
+        let (mut name, mut found) = (String::new(), Vec::new());
+        for line in template.lines() {
+            if let Some(word) = line.strip_prefix("  ").and_then(|rest| rest.strip_suffix(':'))
+                && !word.starts_with(' ')
+            {
+                word.clone_into(&mut name);
+            }
+            if line.trim() == "NoEcho: true" {
+                found.push(name.clone());
+            }
+        }
+        assert_eq!(found, HIDDEN);
+    }
+
+    #[test]
+    fn an_account_without_room_sets_nothing_aside() {
+        let usual = settings("--origin https://v.example");
+        assert_eq!(without_room(&usual, 0).as_deref(), Some("RenderReserved=0"));
+        assert_eq!(without_room(&usual, 19).as_deref(), Some("RenderReserved=0"));
+        assert_eq!(without_room(&usual, 20), None);
+        assert_eq!(without_room(&settings("--parameter RenderReserved=5"), 0), None, "what is said is done");
+        let template = crate::project::Project::find().unwrap().read("template.yaml").unwrap();
+        let about = template.split("  RenderReserved:\n").nth(1).unwrap();
+        let default = about.lines().find_map(|line| line.trim().strip_prefix("Default: ")).unwrap();
+        assert_eq!(default, RENDER_RESERVED.to_string());
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Decides what can be said to `deploy` and `destroy`, and what holds when nothing is.
 
+use std::fmt;
+
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::doctor;
 use crate::package::Arch;
 
-/// What was said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What was said. Its `Debug` shows no value of a parameter.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Settings {
     /// Where the Worker will be, without a slash at the end.
     pub(super) origin: Option<String>,
@@ -21,6 +24,27 @@ pub(super) struct Settings {
     pub(super) new_key: bool,
     pub(super) delete_videos: bool,
     pub(super) dry_run: bool,
+    /// Deploys what `cargo xtask package` has made, and builds and installs nothing.
+    pub(super) prebuilt: bool,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> =
+            self.parameters.iter().filter_map(|said| Some(said.split_once('=')?.0)).collect();
+        f.debug_struct("Settings")
+            .field("origin", &self.origin)
+            .field("allowed", &self.allowed)
+            .field("stack", &self.stack)
+            .field("region", &self.region)
+            .field("arch", &self.arch)
+            .field("parameters", &names)
+            .field("new_key", &self.new_key)
+            .field("delete_videos", &self.delete_videos)
+            .field("dry_run", &self.dry_run)
+            .field("prebuilt", &self.prebuilt)
+            .finish()
+    }
 }
 
 impl Settings {
@@ -39,13 +63,14 @@ impl Settings {
             new_key: false,
             delete_videos: false,
             dry_run: false,
+            prebuilt: false,
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--origin" => settings.origin = Some(origin(value()?)?),
-                "--allow-origin" => settings.allowed.push(origin(value()?)?),
+                "--allow-origin" => settings.allowed.push(page_origin(value()?)?),
                 "--stack" => settings.stack = name(value()?, "a stack")?,
                 "--region" => settings.region = name(value()?, "a region")?,
                 "--arch" => settings.arch = Arch::parse(value()?)?,
@@ -53,6 +78,7 @@ impl Settings {
                 "--new-key" => settings.new_key = true,
                 "--delete-videos" => settings.delete_videos = true,
                 "--dry-run" => settings.dry_run = true,
+                "--prebuilt" => settings.prebuilt = true,
                 other => bail!("there is no argument `{other}`: `cargo xtask help` lists them"),
             }
         }
@@ -64,6 +90,26 @@ impl Settings {
         let all: Vec<&str> = self.origin.iter().chain(&self.allowed).map(String::as_str).collect();
         all.join(",")
     }
+}
+
+/// An origin whose pages may upload: of a site, of this machine, or of an app that has a scheme of its own.
+fn page_origin(text: &str) -> Result<String> {
+    let (scheme, host) = text.split_once("://").unwrap_or_default();
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    let is_host = host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-:".contains(&b));
+    // Pages of files have the origin `null`, which is everybody's.
+    let is_right = match scheme {
+        "https" => return origin(text),
+        "http" => matches!(host.split(':').next(), Some("localhost" | "127.0.0.1")),
+        "file" | "data" | "blob" | "javascript" => false,
+        _ => true,
+    };
+    ensure!(
+        is_scheme && is_host && is_right,
+        "{text} is no origin of pages: such as https://app.example, http://localhost or capacitor://localhost"
+    );
+    Ok(text.to_owned())
 }
 
 fn origin(text: &str) -> Result<String> {
@@ -83,7 +129,7 @@ fn name(text: &str, what: &str) -> Result<String> {
 }
 
 fn parameter(text: &str) -> Result<String> {
-    let (name, _) = text.split_once('=').with_context(|| format!("`{text}` is not Name=value"))?;
+    let (name, _) = text.split_once('=').context("--parameter needs Name=value")?;
     ensure!(
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric()),
         "`{name}` is no parameter of template.yaml"
@@ -115,6 +161,25 @@ mod tests {
         assert_eq!(said.origins(), "https://video.example,https://app.example");
         assert_eq!((said.stack.as_str(), said.arch, said.new_key), ("mine", Arch::X86, true));
         assert!(!parse("").unwrap().delete_videos);
+    }
+
+    #[test]
+    fn apps_with_a_scheme_of_their_own_may_upload() {
+        for origin in [
+            "capacitor://localhost",
+            "ionic://localhost",
+            "tauri://localhost",
+            "app://.",
+            "http://localhost:8100",
+        ] {
+            let settings = parse(&format!("--origin https://v.example --allow-origin {origin}")).unwrap();
+            assert_eq!(settings.origins(), format!("https://v.example,{origin}"));
+        }
+        for wrong in
+            ["*", "null", "file://", "http://app.example", "capacitor://localhost/", "capacitor://*", "://x"]
+        {
+            assert!(parse(&format!("--allow-origin {wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -154,8 +154,13 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Tools> {
     Ok(tools)
 }
 
+/// The packages that the Worker is compared with.
+pub(crate) fn rivals(project: &Project) -> Result<()> {
+    node::ensure_rivals(project)
+}
+
 /// The program that the Worker is put under load with, beside the packages that it is compared with.
 pub(crate) fn load(project: &Project) -> Result<PathBuf> {
-    node::ensure_rivals(project)?;
+    rivals(project)?;
     Ok(system::ensure(project, &[&system::WRK])?.remove(0))
 }

@@ -1,0 +1,149 @@
+//! Decides the configuration that the Worker is deployed with: wrangler.toml, with the addresses and the bucket of this
+//! deployment. Pure.
+
+use std::path::Path;
+
+use super::plan::Outputs;
+
+/// The ending of hosts that every account has without a domain.
+const WORKERS_DEV: &str = ".workers.dev";
+
+/// Whether the origin is one that every account has without a domain.
+pub(super) fn is_workers_dev(origin: &str) -> bool {
+    origin.ends_with(WORKERS_DEV)
+}
+
+/// The text of the configuration, which lies in another folder than the checkout `root`.
+///
+/// On a domain of its own the Worker answers there alone: at its address on workers.dev, and at those of its previews, nothing
+/// is cached, and every request would be read from S3. The page may send uploads to this bucket alone, once it is known.
+pub(super) fn config(text: &str, root: &Path, origin: &str, outputs: Option<&Outputs>) -> String {
+    let bucket = outputs.map(|outputs| endpoint(text).unwrap_or_else(|| outputs.bucket_origin()));
+    let own = |path: &str| root.join(path.trim_matches('"')).display().to_string();
+    let addresses = [format!("workers_dev = {}", is_workers_dev(origin)), "preview_urls = false".to_owned()];
+    let mut lines: Vec<String> = Vec::new();
+    let mut table = String::new();
+    for line in text.lines() {
+        let name = line.split('=').next().unwrap_or_default().trim();
+        if line.starts_with('[') {
+            if table.is_empty() {
+                lines.extend(addresses.clone());
+            }
+            line.trim().clone_into(&mut table);
+        }
+        match (table.as_str(), name, line.split_once('=')) {
+            ("", "workers_dev" | "preview_urls", Some(_)) | ("[build]", "cwd", Some(_)) => {}
+            ("", "main", Some((_, path))) => lines.push(format!("main = {:?}", own(path.trim()))),
+            ("[assets]", "directory", Some((_, path))) => {
+                lines.push(format!("directory = {:?}", own(path.trim())));
+            }
+            ("[build]", "command", Some((_, command))) => {
+                let command = command.trim().trim_matches('"');
+                let connect = bucket.as_ref().map(|origin| format!(" --connect {origin}"));
+                lines.push(format!("command = \"{command}{}\"", connect.unwrap_or_default()));
+                lines.push(format!("cwd = {:?}", root.display().to_string()));
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    if table.is_empty() {
+        lines.extend(addresses);
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The page's `_headers` for this deployment, where the page was built before the bucket was known.
+pub(super) fn page_headers(headers: &str, text: &str, outputs: &Outputs) -> String {
+    let bucket = endpoint(text).unwrap_or_else(|| outputs.bucket_origin());
+    headers.replace("connect-src 'self' https:;", &format!("connect-src 'self' {bucket};"))
+}
+
+/// The origin of an S3 that is not AWS's, if wrangler.toml names one.
+fn endpoint(text: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == "S3_ENDPOINT").then(|| value.trim().trim_matches('"').to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs() -> Outputs {
+        Outputs::read(&serde_json::json!({
+            "BucketName": "b", "Region": "eu-central-1", "RenderUrl": "https://id.example/", "EdgeUserName": "edge"
+        }))
+        .unwrap()
+    }
+
+    fn project() -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("wrangler.toml");
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn count(config: &str, line: &str) -> usize {
+        config.lines().filter(|other| *other == line).count()
+    }
+
+    #[test]
+    fn a_worker_on_a_domain_answers_there_alone() {
+        for text in [project(), project().replace("workers_dev = false", "workers_dev = true")] {
+            let config = config(&text, Path::new("/p"), "https://video.example", Some(&outputs()));
+            assert_eq!(
+                (count(&config, "workers_dev = false"), count(&config, "preview_urls = false")),
+                (1, 1)
+            );
+            assert_eq!(count(&config, "workers_dev = true"), 0, "{config}");
+            let place = config.find("workers_dev = false").unwrap();
+            assert!(place < config.find("\n[").unwrap(), "it belongs to no table");
+        }
+        let bare = config("name = \"x\"", Path::new("/p"), "https://video.example", None);
+        assert_eq!(bare, "name = \"x\"\nworkers_dev = false\npreview_urls = false\n");
+    }
+
+    #[test]
+    fn a_worker_without_a_domain_answers_on_workers_dev() {
+        let config = config(&project(), Path::new("/p"), "https://glimpse.me.workers.dev", Some(&outputs()));
+        assert_eq!((count(&config, "workers_dev = true"), count(&config, "preview_urls = false")), (1, 1));
+        assert!(!is_workers_dev("https://workers.dev.example"));
+    }
+
+    #[test]
+    fn the_page_connects_to_the_bucket_alone() {
+        let of = |text: &str, outputs: Option<&Outputs>| {
+            config(text, Path::new("/p"), "https://v.example", outputs)
+        };
+        let aws = of(&project(), Some(&outputs()));
+        let command =
+            "command = \"cargo xtask build edge page --connect https://b.s3.eu-central-1.amazonaws.com\"";
+        assert_eq!((count(&aws, command), count(&aws, "cwd = \"/p\"")), (1, 1), "{aws}");
+        let other = project().replace("# S3_ENDPOINT", "S3_ENDPOINT");
+        assert!(of(&other, Some(&outputs())).contains("--connect https://s3.example.com\""));
+        assert!(!of(&project(), None).contains("--connect"));
+    }
+
+    #[test]
+    fn a_page_that_was_built_before_connects_to_the_bucket_alone() {
+        let built =
+            "  Content-Security-Policy: default-src 'self'; connect-src 'self' https:; img-src 'self'\n";
+        let headers = page_headers(built, &project(), &outputs());
+        assert!(
+            headers.contains("connect-src 'self' https://b.s3.eu-central-1.amazonaws.com; img-src"),
+            "{headers}"
+        );
+        assert_eq!(page_headers(&headers, &project(), &outputs()), headers, "twice is the same");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("edge/page/build.mjs");
+        let script = std::fs::read_to_string(script).unwrap();
+        assert!(
+            script.contains("`connect-src 'self' ${targets.join(\" \")}`") && script.contains("[\"https:\"]")
+        );
+    }
+
+    #[test]
+    fn paths_are_those_of_the_checkout() {
+        let config = config(&project(), Path::new("/p"), "https://v.example", None);
+        assert_eq!(count(&config, "main = \"/p/edge/entry.js\""), 1, "{config}");
+        assert_eq!(count(&config, "directory = \"/p/edge/page/dist\""), 1, "{config}");
+    }
+}
