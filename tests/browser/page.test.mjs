@@ -101,6 +101,23 @@ test("a file is refused for its type, for being empty, for being too large", () 
   ]);
 });
 
+test("a file whose type the browser does not know is left to the Worker", () => {
+  const code = (type, name) => refusal({ name, type, size: 1 }, limits)?.title ?? null;
+  check(code, [
+    [["", "1000012345"], null],
+    [["video/*", "1000012345"], null],
+    [["video/vnd.avi", "old.avi"], null],
+    [["application/octet-stream", "clip"], null],
+    [["", "clip.webm"], "Not this kind"],
+    [["video/webm", "clip"], "Not this kind"],
+    [["text/plain", "notes.txt"], "Not a video"],
+    [["audio/mpeg", "song.mp3"], "Not a video"],
+    [["text/vnd.trolltech.linguist", "00001.ts"], "Not this kind"],
+  ]);
+  const withStreams = { ...limits, types: [...limits.types, "video/mp2t"] };
+  assert.equal(refusal({ name: "00001.ts", type: "text/vnd.trolltech.linguist", size: 1 }, withStreams), null);
+});
+
 test("HTML to copy escapes the name and keeps the picture's shape", () => {
   const urls = { "thumbnail.webp": "https://g/v/t.webp?v=1", "thumbnail.jpg": "https://g/v/t.jpg?v=1" };
   const video = { name: `"><script>&`, width: 1080, height: 1920, urls };
@@ -216,7 +233,8 @@ test("a file is known again by its bytes, not by its name", async () => {
 
 test("what went wrong is told in words, with what can be done about it", async () => {
   const file = new Blob(["x"]);
-  const xhr = (status, responseText = "") => Object.assign(new Error("network"), { isNetworkError: true, request: { status, responseText } });
+  const xhr = (status, responseText = "", responseURL = "") =>
+    Object.assign(new Error("network"), { isNetworkError: true, request: { status, responseText, responseURL } });
   const code = (name) => `<?xml version="1.0"?><Error><Code>${name}</Code><Message>m</Message></Error>`;
   const cases = [
     [new Problem(413, "too_large", "Too large."), { message: "Too large.", again: false }],
@@ -230,6 +248,11 @@ test("what went wrong is told in words, with what can be done about it", async (
     [xhr(503, code("SlowDown")), { message: /busy/, again: true }],
     [xhr(500, ""), { message: /trouble of its own/, again: true }],
     [xhr(403, code("AccessDenied")), { message: /\(AccessDenied\)/, again: true }],
+    [
+      xhr(412, code("PreconditionFailed"), "https://s3.example/clips/uploads/ann/7zz?X-Amz-Signature=x"),
+      { again: true, arrived: "clips/uploads/ann/7zz" },
+    ],
+    [xhr(412, code("PreconditionFailed")), { message: /has this file already/, again: true, arrived: false }],
     [new Error("[s3mini] Missing ETag in uploadPart response headers"), { message: /CORS/ }],
   ];
   for (const [error, expected] of cases) {

@@ -59,6 +59,8 @@ function vectors(payload) {
     good[alg] = token({ alg, kid: alg, typ: "JWT" }, payload, by(pair, digest));
   }
   good["ES256 with its other s"] = es(ecdsa((r, s) => [r, N - s]));
+  good["a type with its prefix"] = rs(by(rsa.pair, "sha256"), { typ: "application/jwt" });
+  good["a type in other letters"] = rs(by(rsa.pair, "sha256"), { typ: "At+JWT" });
   const pem = rsa.pair.publicKey.export({ format: "pem", type: "spki" });
   const bad = {
     "J1 alg none": `${text({ alg: "none", kid: "RS256" })}.${text(payload)}.`,
@@ -111,6 +113,8 @@ function vectors(payload) {
 }
 
 const own = Object.entries(KINDS).map(([alg, { pair }]) => publicJwk(pair, alg, { alg, use: "sig" }));
+// As Java's BigInteger writes a modulus whose first bit is set.
+own[0].n = Buffer.concat([Buffer.from([0]), Buffer.from(own[0].n, "base64url")]).toString("base64url");
 const point = publicJwk(ec.pair, "off");
 const y = Buffer.from(point.y, "base64url");
 y[31] ^= 1;

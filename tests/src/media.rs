@@ -32,6 +32,18 @@ pub fn webm(seconds: u32, size: &str) -> Vec<u8> {
     fs::read(path).expect("ffmpeg has written it")
 }
 
+/// A transport stream of MPEG-2 video.
+///
+/// # Panics
+/// If ffmpeg does not make it.
+pub fn ts(seconds: u32, size: &str) -> Vec<u8> {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("clip.ts");
+    let video = format!("testsrc2=duration={seconds}:size={size}:rate=30");
+    ffmpeg(&["-f", "lavfi", "-i", &video, "-c:v", "mpeg2video", "-q:v", "4", "-pix_fmt", "yuv420p"], &path);
+    fs::read(path).expect("ffmpeg has written it")
+}
+
 /// The same as [`clip`] as a file.
 ///
 /// # Panics

@@ -142,6 +142,7 @@ impl Stack {
                 }
                 function.concurrency = 2;
             }
+            render.function.env.insert("S3_ON_DEMAND_TAG".into(), "glimpse=on-demand".into());
             config.workflow = options.workflow.map(|broken| workflow(&broken, folder.path(), &function));
             config.function = Some(function);
             // Few names at once: what is listed has more than one page.
@@ -217,6 +218,26 @@ fn uncached_entry(root: &Path, folder: &Path) -> PathBuf {
     path
 }
 
+/// A program that a story makes.
+#[derive(Debug)]
+pub struct Program;
+
+impl Program {
+    /// A shell script in that folder, which is made if it is not there; returns its path.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn install(folder: &Path, script: &str) -> String {
+        fs::create_dir_all(folder).expect("a folder");
+        let (text, program) = (folder.join("script.sh"), folder.join("program"));
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).expect("a program");
+        // Installed by another process: while this one has it open for writing, no thread of it can start it.
+        let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status();
+        assert!(installed.is_ok_and(|status| status.success()), "a program is installed");
+        program.display().to_string()
+    }
+}
+
 /// The project's workflow, with the settings of `preview` but for what is broken.
 fn workflow(
     broken: &BTreeMap<String, String>,
@@ -230,15 +251,9 @@ fn workflow(
         let Some(line) = broken.iter().find(|(step, _)| function.name.ends_with(step.as_str())) else {
             return;
         };
-        let (text, program) =
-            (folder.join(format!("{}.sh", line.0)), folder.join(format!("{}-ffmpeg", line.0)));
         let (ffmpeg, mark) = (preview.env["GLIMPSE_FFMPEG"].clone(), folder.join(format!("{}.mark", line.0)));
-        let script = format!("#!/bin/sh\nFFMPEG={ffmpeg}\nMARK={}\n{}\n", mark.display(), line.1);
-        fs::write(&text, script).expect("a program");
-        // Installed by another process: while this one has it open for writing, no thread of it can start it.
-        let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status();
-        assert!(installed.is_ok_and(|status| status.success()), "a program is installed");
-        function.env.insert("GLIMPSE_FFMPEG".into(), program.display().to_string());
+        let script = format!("FFMPEG={ffmpeg}\nMARK={}\n{}", mark.display(), line.1);
+        function.env.insert("GLIMPSE_FFMPEG".into(), Program::install(&folder.join(line.0), &script));
         // What hangs is not waited for longer than it takes to start.
         function.timeout = Duration::from_secs(20);
     })

@@ -185,7 +185,7 @@ fn every_threat_to_uploads_has_its_tests() {
     for folder in ["contract/src", "edge/src", "tests/tests"] {
         everything.extend(sources(folder, &[".rs"]).into_iter().map(|(_, text)| text));
     }
-    for number in 1..=15 {
+    for number in 1..=17 {
         let start = format!("//! | U{number} |");
         let row =
             rows.iter().find(|row| row.starts_with(&start)).unwrap_or_else(|| panic!("U{number} has no row"));
@@ -204,6 +204,17 @@ fn every_threat_to_uploads_has_its_tests() {
 }
 
 #[test]
+fn the_worker_has_no_address_past_its_domain() {
+    let text = fs::read_to_string(root().join("wrangler.toml")).unwrap();
+    for line in ["workers_dev = false", "preview_urls = false"] {
+        assert_eq!(text.lines().filter(|other| *other == line).count(), 1, "wrangler.toml says {line}");
+    }
+    for name in ["READ_LIMITER", "CLIENT_RENDER_LIMITER", "GRANT_LIMITER", "PART_LIMITER", "STREAM_LIMITER"] {
+        assert!(text.contains(&format!("name = \"{name}\"")), "wrangler.toml binds {name}");
+    }
+}
+
+#[test]
 fn nothing_is_ignored_or_left_for_later() {
     for folder in
         ["contract", "edge/src", "backend", "doctor", "local", "tests", "xtask", "edge/page", "edge/bench"]
@@ -215,6 +226,119 @@ fn nothing_is_ignored_or_left_for_later() {
             for word in ["#[ignore", "TODO", "FIXME", "XXX", "todo!(", "unimplemented!(", "should_panic"] {
                 assert!(!text.contains(word), "{} has {word}", path.display());
             }
+        }
+    }
+}
+
+#[test]
+fn the_worker_logs_no_invocations() {
+    let text = fs::read_to_string(root().join("wrangler.toml")).unwrap();
+    let section = |name: &str| {
+        let (_, rest) = text.split_once(&format!("\n[{name}]\n")).unwrap_or_else(|| panic!("[{name}]"));
+        rest.split("\n[").next().unwrap().lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>()
+    };
+    // An invocation's line holds its whole URL: tokens and signatures of links, and codes of sign-ins.
+    assert!(section("observability.logs").contains(&"invocation_logs = false".to_owned()));
+    assert!(
+        section("observability").contains(&"enabled = true".to_owned()),
+        "what the Worker says itself is kept"
+    );
+    for line in text.lines().filter(|line| line.contains("invocation_logs") && !line.trim().starts_with('#'))
+    {
+        assert_eq!(line.trim(), "invocation_logs = false", "in no environment");
+    }
+    assert!(!text.contains("logpush = true") && !text.contains("tail_consumers"), "nor by another way");
+}
+
+/// A job that compiles or installs what others wrote may not ask for a cloud's credentials.
+#[test]
+fn a_github_job_with_an_id_token_builds_nothing() {
+    let folder = root().join(".github/workflows");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let (head, jobs) = text.split_once("\njobs:\n").unwrap();
+        assert!(!head.contains("id-token"), "{}: every job would have it", path.display());
+        for line in text.lines().filter(|line| line.contains("uses: ")) {
+            let (action, tag) =
+                line.split("uses: ").nth(1).unwrap().split_once(" # v").expect("a commit and its tag");
+            let commit = action.rsplit_once('@').unwrap().1;
+            assert!(commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()), "{line}");
+            assert!(tag.split('.').count() == 3, "{line}: the tag of a release");
+        }
+        let mut each = Vec::<String>::new();
+        for line in jobs.lines() {
+            let is_name =
+                line.starts_with("  ") && !line.starts_with("   ") && line.trim_end().ends_with(':');
+            match each.last_mut().filter(|_| !is_name) {
+                Some(job) => job.extend([line, "\n"]),
+                None => each.push(format!("{line}\n")),
+            }
+        }
+        assert!(each.len() > 1, "{}: {} jobs", path.display(), each.len());
+        for job in each.iter().filter(|job| job.contains("id-token: write")) {
+            for word in ["cargo ", "npm ", "npx ", "pip ", "actions/cache"] {
+                assert!(!job.contains(word), "{}: a job with id-token has {word}:\n{job}", path.display());
+            }
+        }
+    }
+}
+
+/// Figures stand in docs/benchmarks.md, each with its commit; other pages refer to it.
+#[test]
+fn figures_stand_in_one_place_with_their_commit() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let benchmarks = read("docs/benchmarks.md");
+    for section in benchmarks.split("\n## ").skip(1) {
+        let commits = section.split('`').skip(1).step_by(2);
+        let has_commit =
+            commits.clone().any(|word| word.len() == 7 && word.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(has_commit || !section.contains("\n|"), "a table without a commit: {section}");
+    }
+    let is_ratio = |word: &str| {
+        let digits = word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).strip_suffix('x');
+        digits.is_some_and(|digits| digits.contains('.') && digits.parse::<f64>().is_ok())
+    };
+    for name in ["README.md", "CHANGELOG.md", "ARCHITECTURE.md"] {
+        let text = read(name);
+        let ratio = text.split_whitespace().find(|word| is_ratio(word));
+        assert_eq!(ratio, None, "{name}: a ratio that was measured");
+        for size in ["237", "278 KB", "281,920", "281.9"] {
+            assert!(!text.contains(size), "{name}: the Worker's size, {size}");
+        }
+    }
+    for name in ["README.md", "CHANGELOG.md"] {
+        assert!(read(name).contains("docs/benchmarks.md"), "{name} says where figures are");
+    }
+}
+
+/// Every attack of docs/threat-model.md has tests that are there.
+#[test]
+fn every_row_of_the_threat_model_names_its_tests() {
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let mut everything = String::new();
+    for folder in ["backend", "contract", "doctor", "edge/src", "local", "tests", "xtask"] {
+        everything.extend(sources(folder, &[".rs", ".mjs"]).into_iter().map(|(_, text)| text));
+    }
+    let mut rows = BTreeSet::new();
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| id ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let (id, shown_by) = (cells[0], cells[cells.len() - 1]);
+        let named: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{id} names no test");
+        for name in named {
+            let is_there = if name.contains('/') {
+                root().join(name).exists()
+            } else {
+                everything.contains(&format!("fn {name}(")) || everything.contains(&format!("\"{name}\""))
+            };
+            assert!(is_there, "{id}: there is no test {name}");
+        }
+        rows.insert(id.to_owned());
+    }
+    for (kind, numbers) in [("A", 0..=9), ("F", 1..=23), ("E", 1..=14), ("U", 1..=15), ("C", 1..=12)] {
+        for number in numbers {
+            assert!(rows.contains(&format!("{kind}{number}")), "{kind}{number} has no row");
         }
     }
 }

@@ -14,7 +14,7 @@ import { refusals } from "./refusals.mjs";
 import { reload } from "./reload.mjs";
 import { single } from "./single.mjs";
 import { sizes } from "./sizes.mjs";
-import { trouble } from "./trouble.mjs";
+import { lost, trouble } from "./trouble.mjs";
 
 const ALL = [...single, ...multipart, ...reload, ...trouble, ...names, ...sizes, ...refusals];
 const [CLIP] = single;
@@ -22,12 +22,12 @@ const [CLIP] = single;
 /** What signs a request is an app's own function there: the calls of S3 itself are what is new. */
 const [REFUSED] = refusals;
 /** A multipart upload is begun there without a word about its type, so none can be refused. */
-const SIGNED = [CLIP, ...multipart, ...names, REFUSED];
+const SIGNED = [CLIP, ...multipart, ...names, REFUSED, ...lost];
 
 const PLANS = {
   v4: [["bearer", ALL]],
   v5: [["bearer", ALL]],
-  v6: [["path", ALL], ["slash", [CLIP]], ["cookie", [CLIP]], ["sign", SIGNED]],
+  v6: [["path", [...ALL, ...lost]], ["slash", [CLIP]], ["cookie", [CLIP]], ["sign", SIGNED]],
 };
 
 /** `[way, sentence, act]` in order. `GLIMPSE_STEPS` picks those whose `way: sentence` contains it. */

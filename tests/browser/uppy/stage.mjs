@@ -100,6 +100,14 @@ export class Stage {
     await this.app.replaceNextSignature();
   }
 
+  /** Lets the next request to such an address reach its server, and drops the answer. */
+  async loseNextAnswer(address) {
+    await this.tab.route(address, async (route) => {
+      await route.fetch();
+      await route.abort();
+    }, { times: 1 });
+  }
+
   /** What the API says about the video to whoever has uploaded it. */
   async video(id) {
     const { edge, bearer, cookie } = this.stack;

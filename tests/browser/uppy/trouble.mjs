@@ -38,3 +38,22 @@ export const trouble = [
     expectEqual(stage.wire.count("part", 200), 3, "parts that S3 took");
   }],
 ];
+
+/** For the generation that resumes what has failed: v4 and v5 cancel it and begin again, as docs/uploads.md says. */
+export const lost = [
+  ["a lost answer to complete is recovered, and no part is sent again", async (stage) => {
+    const file = { name: "lost answer.mp4", ...FILE };
+    const before = await stage.bucket.keys();
+    await stage.open({ plugin: { shouldUseMultipart: true, limit: 1 }, excused: [/net::ERR_/, /^\[Uppy\]/] });
+    await stage.loseNextAnswer(/\/complete\?/);
+    await stage.app.add(file);
+    await stage.app.upload();
+    const { failed } = await stage.outcome(1);
+    if (failed.length > 0) await stage.app.retry();
+    const [done] = await stage.uploaded(failed.length > 0 ? 2 : 1);
+    await stage.expectStored(done, file);
+    expectEqual(stage.wire.partsSince(0).join(), "1,2,3", "parts that were sent");
+    const uploads = (await stage.bucket.keys()).filter((key) => !before.includes(key));
+    expectEqual(uploads.length, 1, "objects");
+  }],
+];

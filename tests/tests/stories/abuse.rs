@@ -4,7 +4,7 @@
 //! | | abuse | shown by |
 //! |---|---|---|
 //! | U1 | a longer or shorter body | `a_presigned_put_binds_everything_that_it_promised`, `a_form_cannot_carry_more_than_is_allowed` |
-//! | U2 | another type; one that a browser would run | `a_presigned_put_binds_everything_that_it_promised`, `no_upload_type_can_run_in_a_browser` |
+//! | U2 | another type; one that a browser would run | `a_presigned_put_binds_everything_that_it_promised`, `no_upload_type_can_run_in_a_browser`, `a_type_is_resolved_alike_on_every_route` |
 //! | U3 | other bytes of the same length | `a_presigned_put_binds_everything_that_it_promised` |
 //! | U4 | somebody else's key | `nobody_touches_the_upload_of_somebody_else`, `only_an_own_key_is_touched` |
 //! | U5 | a second upload over the first | `u5_nothing_is_uploaded_twice` |
@@ -13,11 +13,13 @@
 //! | U8 | a form that redirects | `u6_no_field_beside_the_granted_ones_gets_through` |
 //! | U9 | a URL that was kept or stolen | `u9_a_signature_ends_when_it_says`, `each_wrong_value_is_named` |
 //! | U10 | another host, region or bucket | `u10_a_signature_is_for_one_host_region_and_bucket`, `presigned_urls_equal_botocores` |
-//! | U11 | parts that are too many, too large, missing, foreign, never finished | `u11_parts_cannot_get_around_the_limit`, `nobody_touches_the_upload_of_somebody_else` |
+//! | U11 | parts that are too many, too large, missing, foreign, never finished | `u11_parts_cannot_get_around_the_limit`, `nobody_touches_the_upload_of_somebody_else`, `a_token_sends_no_more_in_parts_than_it_may` |
 //! | U12 | signing without end | `whoever_begins_too_many_uploads_is_asked_to_wait` |
 //! | U13 | calls from foreign pages | `only_configured_pages_may_call`, `only_configured_origins_are_repeated` |
 //! | U14 | a role that may do more than its work | `deploy/check` |
 //! | U15 | signed URLs and secrets in the log | `u15_no_secret_is_in_the_log` |
+//! | U16 | a form that costs more than its bytes | `a_form_that_never_reaches_its_file_is_refused_early`, `what_stands_before_a_file_is_limited` |
+//! | U17 | a follow-up token that renews itself or opens more | `a_follow_up_token_finishes_one_upload_and_no_more` |
 //!
 //! What is not held: how many bytes somebody uploads in a day (U12). Without a database nobody counts them; upload tokens
 //! limit each upload, and Cloudflare's counters how often one begins.
@@ -391,4 +393,58 @@ async fn u15_no_secret_is_in_the_log() {
     assert!(logged.len() >= 9, "the control: {logged:?}");
     let page = fetch(Method::GET, &format!("{}/", stack.edge), &[]).await;
     assert_eq!(page.header("referrer-policy"), "no-referrer", "an address of ours is told to nobody");
+}
+
+/// A form cannot be limited to one upload, so it can be sent again while it is valid. What comes of it is not handed over.
+#[tokio::test]
+async fn a_form_that_is_sent_again_replaces_nothing_that_is_served() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let (url, fields) = form_of(&ann).await;
+    let first = e2e::media::clip(2, "320x240");
+    let sent = ann.post_form(&url, &fields, first.clone()).await;
+    assert_eq!(sent.status, 201, "{}", text(&sent));
+    let key = &fields.iter().find(|(name, _)| name == "key").unwrap().1;
+    let video = key.rsplit('/').next().unwrap().to_owned();
+    let shown = ann.outcome(&video).await;
+    assert_eq!(shown["state"], "ready");
+    let original = format!("/{video}/original");
+    let address = format!("/api/videos/{video}/tokens");
+    let minted = ann.call(Method::POST, &address, Some(json!({ "types": ["original"] }))).await.json();
+    let urls = minted["tokens"][0]["urls"]["original"].clone();
+    let by_token: Vec<String> = ["token", "short"].map(|form| urls[form].as_str().unwrap().to_owned()).into();
+    let handed = ann.get(&original).await;
+    assert_eq!(handed.status, 302, "the control: {}", text(&handed));
+    assert_eq!(fetch(Method::GET, handed.header("location"), &[]).await.body, first);
+    for url in &by_token {
+        assert_eq!(fetch(Method::GET, url, &[]).await.status, 302, "the control");
+    }
+
+    let again = ann.post_form(&url, &fields, e2e::media::clip(3, "160x120")).await;
+    assert_eq!(again.status, 201, "S3 takes it: {}", text(&again));
+    for method in [Method::GET, Method::HEAD] {
+        let refused = ann.send(method.clone(), &original, &[], "").await;
+        assert_eq!(refused.status, 409, "{method}");
+        assert!(method == Method::HEAD || refused.code() == "superseded");
+        assert_eq!(refused.header("location"), "");
+        for url in &by_token {
+            assert_eq!(fetch(method.clone(), url, &[]).await.status, 409, "{method} by a token");
+        }
+    }
+    assert_eq!(ann.get(&format!("/api/videos/{video}")).await.json()["bytes"], shown["bytes"]);
+
+    // The same bytes are the same file.
+    assert_eq!(ann.post_form(&url, &fields, first).await.status, 201);
+    assert_eq!(ann.get(&original).await.status, 302);
+    // And after its video is deleted, what a form brings is served to nobody.
+    assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
+    assert_eq!(ann.post_form(&url, &fields, BODY.to_vec()).await.status, 201, "S3 takes it");
+    for url in &by_token {
+        assert_eq!(fetch(Method::GET, url, &[]).await.code(), "deleted");
+    }
+    assert_eq!(ann.get(&original).await.code(), "deleted");
+    assert_eq!(ann.get(&format!("/api/videos/{video}")).await.code(), "deleted");
+    let again = ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.json();
+    assert_eq!(again["removed"]["source"], true, "and a second DELETE removes it");
+    assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use e2e::person::{Person, fetch};
-use e2e::stack::{Options, Stack};
+use e2e::stack::{Options, Program, Stack};
 use e2e::{eventually, keys, media};
 use glimpse_contract::{Key, Owner};
 use glimpse_local::Config;
@@ -231,4 +231,46 @@ async fn older_outcomes_are_made_anew_but_for_one_that_cannot_be_read(
     assert_eq!((ran.tally, ran.failed.len()), ([1, 0, 3, 0], 0));
     assert_ne!(manifest(unread), old_unread);
     assert_eq!(others.map(|video| manifest(video)), anew);
+}
+
+/// Nothing tells of Ann's uploads; a transport stream gets the function killed.
+fn kills_on_a_transport_stream(config: &mut Config) {
+    let function = config.function.as_mut().unwrap();
+    let ffmpeg = function.env["GLIMPSE_FFMPEG"].clone();
+    let script = format!(
+        "for word in \"$@\"; do case \"$word\" in mpegts) kill -9 $PPID;; esac; done\nexec {ffmpeg} \"$@\""
+    );
+    function.env.insert("GLIMPSE_FFMPEG".into(), Program::install(&config.data.join("killing"), &script));
+    config.s3.event_prefix = Key::uploads_of(&owner("kay"));
+}
+
+/// Row A1: what kills its function is found by trying each video by itself, and ends as failed.
+#[tokio::test]
+async fn a_video_that_kills_its_function_leaves_the_others() {
+    let stack =
+        Stack::start(Options { change: Some(kills_on_a_transport_stream), ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let clip = || media::clip(1, "160x120");
+    let good = &ann.upload("a.mp4", "video/mp4", clip()).await;
+    let killing = &ann.upload("b.ts", "video/mp2t", media::ts(1, "160x120")).await;
+    let other = &ann.upload("c.mp4", "video/mp4", clip()).await;
+    let ran = run(&stack, json!({})).await;
+    let fault = ran.record.result.clone().unwrap().unwrap_err();
+    assert_eq!(fault.error, "States.ExceedToleratedFailureThreshold");
+    let cause = ran.failed[0]["Cause"].as_str().unwrap();
+    assert_eq!((ran.failed.len(), &ran.failed[0]["Error"]), (1, &json!("internal")));
+    assert!(cause.contains(killing) && !cause.contains(good) && !cause.contains(other), "{cause}");
+    for video in [good, other] {
+        assert_eq!(ann.outcome(video).await["state"], "ready");
+    }
+    let shown = ann.outcome(killing).await;
+    assert_eq!((&shown["state"], &shown["problem"]["code"]), (&json!("failed"), &json!("internal")));
+    let caught = ran.record.events.iter().filter_map(|event| match event {
+        Event::Caught { state, error, next } => Some((state.as_str(), error.as_str(), next.as_str())),
+        _ => None,
+    });
+    assert_eq!(
+        caught.collect::<Vec<_>>(),
+        [("Make", "Runtime.ExitError", "OneByOne"), ("MakeOne", "Runtime.ExitError", "Left")]
+    );
 }

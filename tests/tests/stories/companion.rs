@@ -219,6 +219,84 @@ async fn an_upload_is_finished_with_either_spelling_of_an_etag() {
     assert_eq!((again.status.as_u16(), &again.json()["video"]["id"]), (200, &json!(id)), "{}", text(&again));
 }
 
+/// What Uppy does when the answer to `complete` was lost: v6 lists the parts first, and completes with the ETags of that list.
+#[tokio::test]
+async fn a_finished_upload_is_answered_as_the_first_time() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let upload = Begun::by(&ann).await;
+    let first = upload.send(&ann, 1, vec![1; PART]).await;
+    let second = upload.send(&ann, 2, vec![2; 9]).await;
+    let part = |number: u32, etag: &str| json!({ "PartNumber": number, "ETag": etag });
+    let parts = json!([part(1, &first), part(2, &second)]);
+    let done = upload.finish(&ann, parts.clone()).await;
+    assert_eq!(done.status, 200, "{}", text(&done));
+
+    let listed = ann.get(&upload.path("")).await;
+    assert_eq!(listed.status, 200, "{}", text(&listed));
+    let listed = listed.json();
+    let numbers: Vec<_> = listed.as_array().unwrap().iter().map(|part| part["PartNumber"].clone()).collect();
+    assert_eq!(numbers, [json!(1), json!(2)]);
+    let bytes: u64 = listed.as_array().unwrap().iter().map(|part| part["Size"].as_u64().unwrap()).sum();
+    assert_eq!(bytes, PART as u64 + 9);
+    for again in [parts, listed] {
+        let answer = upload.finish(&ann, again).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, done.json()), "{}", text(&answer));
+    }
+    // Other parts would be another upload, whose bytes are not there.
+    for other in [json!([part(1, &first)]), json!([part(1, &second), part(2, &first)])] {
+        assert_eq!(upload.finish(&ann, other).await.code(), "already_uploaded");
+    }
+    // The same by signRequest: S3 itself would answer 404.
+    let sign = async |method: &str| {
+        let body = json!({ "method": method, "key": upload.key, "uploadId": upload.id });
+        let answer = ann.call(Method::POST, "/s3/presign", Some(body)).await;
+        assert_eq!(answer.status, 200, "{}", text(&answer));
+        answer.json()["url"].as_str().unwrap().to_owned()
+    };
+    let listed = fetch(Method::GET, &sign("GET").await, &[]).await;
+    assert!(
+        text(&listed).starts_with("<ListPartsResult><Part><PartNumber>1</PartNumber>"),
+        "{}",
+        text(&listed)
+    );
+    let etag = text(&listed).split("<ETag>").nth(1).unwrap().split("</ETag>").next().unwrap().to_owned();
+    let xml = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>\
+         <Part><PartNumber>2</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let answer = Answer::of(client().post(sign("POST").await).body(xml).send().await.unwrap()).await;
+    assert!(answer.status == 200 && text(&answer).contains(&upload.key), "{}", text(&answer));
+}
+
+/// A part whose length is named is signed for that length; so is the part of a token whose file has only one.
+#[tokio::test]
+async fn a_part_of_a_named_length_is_held_to_it() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let upload = Begun::by(&ann).await;
+    let query = format!("{}&size=9", upload.path("/1"));
+    let presign =
+        json!({ "method": "PUT", "key": upload.key, "uploadId": upload.id, "partNumber": 1, "size": 9 });
+    let batch = format!("{}&partNumbers=1&size=9", upload.path("/batch"));
+    let urls = [
+        ann.get(&query).await.json()["url"].clone(),
+        ann.call(Method::POST, "/s3/presign", Some(presign)).await.json()["url"].clone(),
+        ann.get(&batch).await.json()["presignedUrls"]["1"].clone(),
+    ];
+    for url in urls {
+        let url = url.as_str().unwrap();
+        for (bytes, status) in [(10, 403), (8, 403), (9, 200)] {
+            let answer = client().put(url).body(vec![7; bytes]).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{bytes} bytes");
+        }
+    }
+    for wrong in ["0", "-1", "x", ""] {
+        let answer = ann.get(&format!("{}&size={wrong}", upload.path("/1"))).await;
+        assert_eq!(answer.code(), "bad_parameter", "{wrong}");
+    }
+}
+
 #[tokio::test]
 async fn a_cancelled_upload_is_answered_with_an_object() {
     let stack = stack().await;
@@ -405,6 +483,20 @@ async fn what_is_wrong_is_said_in_both_members() {
         (Method::POST, upload.path("/complete"), nothing(), 400, "bad_parameter"),
         (Method::PUT, upload.path("/1"), None, 405, "method_not_allowed"),
         (Method::POST, "/s3/presign".to_owned(), nothing(), 400, "bad_parameter"),
+        (
+            Method::POST,
+            "/s3/presign".to_owned(),
+            Some(json!({ "method": "DELETE", "key": upload.key, "uploadId": "" })),
+            400,
+            "bad_parameter",
+        ),
+        (
+            Method::POST,
+            "/s3/presign".to_owned(),
+            Some(json!({ "method": "POST", "key": upload.key, "uploadId": "nonsense" })),
+            404,
+            "not_found",
+        ),
         (Method::GET, "/s3/sts".to_owned(), None, 404, "not_found"),
         (Method::GET, "/drive/list/root".to_owned(), None, 404, "not_found"),
         (Method::POST, "/drive/get/1".to_owned(), nothing(), 404, "not_found"),

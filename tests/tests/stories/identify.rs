@@ -1,5 +1,6 @@
 //! Only a proof that holds opens the API: bearer tokens of a key set, and a deployment that is configured.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -126,6 +127,242 @@ async fn a_cookie_changes_something_only_from_an_allowed_page() {
         fetch(Method::GET, &format!("{}/api/me", stack.edge), &[("cookie", set.split(';').next().unwrap())])
             .await;
     assert_eq!(me.code(), "unauthorized");
+}
+
+/// A browser as far as a sign-in needs one: cookies of this machine, whatever the port.
+#[derive(Default)]
+struct Browser(BTreeMap<String, String>);
+
+impl Browser {
+    fn cookies(&self) -> String {
+        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
+    async fn ask(&mut self, method: Method, url: &str, form: Option<&str>) -> Answer {
+        let mut request = person::client().request(method, url).header("cookie", self.cookies());
+        if let Some(form) = form {
+            request =
+                request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
+        }
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        for set in answer.headers.get_all("set-cookie") {
+            let (name, rest) = set.to_str().unwrap().split_once('=').unwrap();
+            let value = rest.split(';').next().unwrap();
+            if value.is_empty() {
+                self.0.remove(name);
+            } else {
+                self.0.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        answer
+    }
+
+    /// Follows redirects until one leads to `stop`, and returns that address; or the last address that was no redirect.
+    async fn follow(&mut self, url: &str, form: Option<&str>, stop: &str) -> String {
+        let mut url = url.to_owned();
+        let mut form = form;
+        for _ in 0..10 {
+            let method = if form.is_some() { Method::POST } else { Method::GET };
+            let answer = self.ask(method, &url, form.take()).await;
+            let Some(location) = answer.headers.get("location") else { return url };
+            url = reqwest::Url::parse(&url).unwrap().join(location.to_str().unwrap()).unwrap().to_string();
+            if url.starts_with(stop) {
+                return url;
+            }
+        }
+        panic!("{url}: redirects in circles")
+    }
+
+    /// Types a name at the provider, and returns the address that the provider sends the browser back to.
+    async fn sign_in(&mut self, edge: &str, name: &str, return_to: &str) -> String {
+        let callback = format!("{edge}/auth/callback");
+        let form = self.follow(&format!("{edge}/auth/login?return_to={return_to}"), None, &callback).await;
+        self.follow(&form, Some(&format!("name={name}")), &callback).await
+    }
+}
+
+/// Each tab has a cookie of its own, and a HEAD spends no code.
+#[tokio::test]
+async fn two_tabs_sign_in_at_once() {
+    let stack = Stack::start(Options { no_function: true, oidc: true, ..Options::default() }).await;
+    let mut browser = Browser::default();
+    let first = browser.sign_in(&stack.edge, "Ada", "/one").await;
+    // The provider ends the codes of a session with it, so the second tab has another session there.
+    browser.0.retain(|name, _| name.starts_with("glimpse"));
+    let second = browser.sign_in(&stack.edge, "Ada", "/two").await;
+    let begun =
+        |browser: &Browser| browser.0.keys().filter(|name| name.starts_with("glimpse-login-")).count();
+    assert_eq!(begun(&browser), 2, "{:?}", browser.0.keys());
+
+    for (callback, return_to) in [(second, "/two"), (first, "/one")] {
+        let head = browser.ask(Method::HEAD, &callback, None).await;
+        assert_eq!((head.status.as_u16(), head.header("cache-control")), (200, "no-store"));
+        assert_eq!((head.header("set-cookie"), head.header("location")), ("", ""));
+        let back = browser.ask(Method::GET, &callback, None).await;
+        assert_eq!((back.status.as_u16(), back.header("location")), (302, return_to), "{callback}");
+        let me = browser.ask(Method::GET, &format!("{}/api/me", stack.edge), None).await;
+        assert_eq!(me.json()["name"], "Ada");
+    }
+    assert_eq!(begun(&browser), 0, "both cookies are gone");
+
+    // A state that nobody began, and one of another browser, sign nobody in.
+    let foreign = Browser::default().sign_in(&stack.edge, "Eve", "/").await;
+    for callback in [&foreign, &format!("{}/auth/callback?code=x&state=AAAAAAAAAAAAAAAAAAAA", stack.edge)] {
+        let back = Browser::default().ask(Method::GET, callback, None).await;
+        assert_eq!(back.header("location"), "/?sign_in=failed");
+        let cookies = back.headers.get_all("set-cookie");
+        assert!(cookies.iter().all(|cookie| cookie.to_str().unwrap().contains("Max-Age=0")), "{cookies:?}");
+        let back = browser.ask(Method::GET, callback, None).await;
+        assert_eq!(back.header("location"), "/", "this browser is signed in");
+        let me = browser.ask(Method::GET, &format!("{}/api/me", stack.edge), None).await;
+        assert_eq!(me.json()["name"], "Ada");
+    }
+    // A sign-in that was begun and is denied is a failure, whoever is signed in.
+    let begun = browser.ask(Method::GET, &format!("{}/auth/login", stack.edge), None).await;
+    let state =
+        begun.header("location").split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    let denied = format!("{}/auth/callback?error=access_denied&state={state}", stack.edge);
+    let back = browser.ask(Method::GET, &denied, None).await;
+    assert_eq!(back.header("location"), "/?sign_in=failed");
+}
+
+/// A reload of the address that completed a sign-in leads to the page, and a browser without a session learns of the failure.
+#[tokio::test]
+async fn a_reloaded_callback_leads_to_the_page() {
+    let stack = Stack::start(Options { no_function: true, oidc: true, ..Options::default() }).await;
+    let mut browser = Browser::default();
+    let callback = browser.sign_in(&stack.edge, "Ada", "/one").await;
+    for location in ["/one", "/"] {
+        let back = browser.ask(Method::GET, &callback, None).await;
+        assert_eq!((back.status.as_u16(), back.header("location")), (302, location));
+    }
+    browser.0.clear();
+    let back = browser.ask(Method::GET, &callback, None).await;
+    assert_eq!(back.header("location"), "/?sign_in=failed");
+}
+
+/// What real clients and providers send, over the wire.
+#[tokio::test]
+async fn bearer_tokens_of_real_clients_are_accepted() {
+    let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
+    let until = keys::now_secs() + 600;
+    let sign = |more: serde_json::Value| {
+        let mut claims = json!({ "iss": keys::ISSUER, "sub": "ann", "aud": keys::AUDIENCE, "exp": until });
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        glimpse_edge::auth::sign_hs256(&keys::tree(&claims), &Secret::new(keys::SECRET.as_bytes().to_vec()))
+    };
+    let me = format!("{}/api/me", stack.edge);
+    let ask = async |header: String| fetch(Method::GET, &me, &[("authorization", &header)]).await;
+    let plain = sign(json!({}));
+    let groups = vec!["00000000-0000-0000-0000-000000000000"; 300];
+    let long = sign(json!({ "groups": groups }));
+    assert!(long.len() > 15_000, "{}", long.len());
+    for (what, header) in [
+        ("two spaces", format!("Bearer  {plain}")),
+        ("lower case", format!("bearer {plain}")),
+        (
+            "a list of mail addresses",
+            format!("Bearer {}", sign(json!({ "email": ["a@b.example"], "name": {} }))),
+        ),
+        (
+            "what decides nothing",
+            format!("Bearer {}", sign(json!({ "nonce": 1, "azp": ["x"], "client_id": 7 }))),
+        ),
+        ("16 KiB", format!("Bearer {long}")),
+        (
+            "no audience, but a client",
+            format!("Bearer {}", sign(json!({ "aud": null, "client_id": keys::AUDIENCE }))),
+        ),
+    ] {
+        let answer = ask(header).await;
+        assert_eq!(answer.status, 200, "{what}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.json()["subject"], "ann", "{what}");
+    }
+    for (what, header, reason) in [
+        ("another client", sign(json!({ "aud": null, "azp": "other" })), "wrong issuer, audience or subject"),
+        (
+            "another API",
+            sign(json!({ "aud": "other", "azp": keys::AUDIENCE })),
+            "wrong issuer, audience or subject",
+        ),
+        ("expired", sign(json!({ "exp": 1 })), "expired"),
+        ("not yet", sign(json!({ "nbf": until })), "not valid yet"),
+    ] {
+        let answer = ask(format!("Bearer {header}")).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "unauthorized"), "{what}");
+        let id = answer.header("x-request-id").to_owned();
+        let line = e2e::eventually("the log", Duration::from_secs(10), || async {
+            stack.lines().into_iter().find(|line| line.contains(&id))
+        })
+        .await;
+        assert!(line.contains(reason) && !line.contains("eyJ"), "{what}: {line}");
+    }
+}
+
+/// Monitoring scripts add headers to every request, apps have schemes of their own, and errors are read too.
+#[tokio::test]
+async fn pages_of_allowed_origins_call_with_any_header() {
+    const APP: &str = "capacitor://localhost";
+    let stack =
+        Stack::start(Options { no_function: true, origins: vec![APP.into()], ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let edge = &stack.edge;
+    let preflight = async |path: &str, origin: &str, names: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", names),
+        ];
+        fetch(Method::OPTIONS, &format!("{edge}{path}"), &headers).await
+    };
+    for origin in [APP_ORIGIN, APP] {
+        let answer = preflight("/api/videos", origin, "authorization,baggage,sentry-trace").await;
+        assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (204, origin));
+        let allowed: Vec<_> = answer.header("access-control-allow-headers").split([',', ' ']).collect();
+        assert!(allowed.contains(&"baggage") && allowed.contains(&"sentry-trace"), "{allowed:?}");
+    }
+    let foreign = preflight("/api/videos", "https://evil.example", "baggage").await;
+    assert_eq!(
+        (foreign.header("access-control-allow-origin"), foreign.header("access-control-allow-headers")),
+        ("", "")
+    );
+    let video = "7zzzzzzzzz0123456789abcdef";
+    let picture =
+        preflight(&format!("/{video}/thumbnail.jpg"), "https://any.example", "x-datadog-trace-id").await;
+    assert!(picture.header("access-control-allow-headers").contains("x-datadog-trace-id"));
+    assert_eq!(picture.header("access-control-allow-origin"), "*");
+
+    for (method, path, status) in [
+        (Method::GET, "/api/nothing".to_owned(), 404),
+        (Method::PATCH, "/api/videos".to_owned(), 405),
+        (Method::GET, "/api/videos?limit=x".to_owned(), 400),
+    ] {
+        let answer = ann.send(method, &path, &[("origin", APP)], "").await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("access-control-allow-origin")),
+            (status, APP),
+            "{path}"
+        );
+        assert!(answer.header("access-control-expose-headers").contains("retry-after"), "{path}");
+    }
+    for (method, path, status) in [
+        (Method::GET, format!("/{video}/thumbnail.jpg?time=x"), 400),
+        (Method::GET, format!("/{video}/nothing.jpg"), 404),
+        (Method::POST, format!("/{video}/thumbnail.jpg"), 405),
+        (Method::GET, format!("/{video}/thumbnail.jpg"), 404),
+        (Method::GET, format!("/{video}/meta.json"), 404),
+    ] {
+        let answer = fetch(method, &format!("{edge}{path}"), &[("origin", "https://any.example")]).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("access-control-allow-origin")),
+            (status, "*"),
+            "{path}"
+        );
+        assert!(answer.header("access-control-expose-headers").contains("retry-after"), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod abuse;
 mod backfill;
 mod browser;
 mod companion;
+mod cost;
 mod crowd;
 mod deliver;
 mod docs;

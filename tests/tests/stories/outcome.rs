@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use e2e::person::Person;
-use e2e::stack::{Options, Stack};
+use e2e::stack::{Notify, Options, Program, Stack};
 use e2e::{eventually, media};
+use glimpse_local::Config;
 use glimpse_local::lambda::Outcome;
 use glimpse_local::s3::fault::{Fault, FaultKind};
 use reqwest::Method;
 use serde_json::Value;
+
+use crate::webhooks::{self, Receiver};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -132,6 +135,58 @@ async fn a_failure_that_may_pass_is_tried_again_kept_and_redriven() {
     })
     .await;
     assert_eq!(shown["problem"], Value::Null, "a manifest outranks a failure");
+}
+
+/// A function that is killed whenever it decodes, twice for each message, and not for long.
+fn kills_its_function(config: &mut Config) {
+    let program = Program::install(&config.data, "kill -9 $PPID");
+    let function = config.function.as_mut().unwrap();
+    function.env.insert("GLIMPSE_FFMPEG".into(), program);
+    function.timeout = Duration::from_secs(20);
+    config.queue.visibility = Duration::from_secs(1);
+}
+
+/// Rows E12 and A1: what writes nothing any more has failed all the same, once it is certain.
+#[tokio::test]
+async fn e12_a_killed_function_ends_as_failed() {
+    let receiver = Receiver::ok().await;
+    let notify = Notify { urls: receiver.url.clone(), secrets: webhooks::OLD.into(), ..Notify::default() };
+    let change = Some(kills_its_function as fn(&mut Config));
+    let stack =
+        Stack::start(Options { max_receives: 2, notify: Some(notify), change, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
+    let note = format!("media/{video}/failure.json");
+    eventually("a note before the last try ends", LIMIT, || async {
+        stack.cloud.store().head(&note).map(drop)
+    })
+    .await;
+    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!(shown["state"], "processing", "the last try may still make it: {shown}");
+    let shown = ann.outcome(&video).await;
+    assert_eq!((&shown["state"], &shown["problem"]["code"]), (&"failed".into(), &"internal".into()));
+    let listed = ann.get("/api/videos").await.json();
+    assert_eq!(listed["videos"][0]["state"], "failed", "{listed}");
+    assert!(stack.cloud.invocations().iter().all(|invocation| !invocation.outcome.is_success()));
+    eventually("the dead letter", LIMIT, || async {
+        (!stack.cloud.queue().dead_letters().is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(stack.cloud.invocations().len(), 2, "no more tries than the queue makes");
+
+    let any = r#"{"older_than_secs": 0, "younger_than_secs": 10800}"#;
+    let Outcome::Success(answer) = stack.cloud.reconcile().unwrap().invoke(any).await else {
+        panic!("it answers")
+    };
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!((&answer["looked"], &answer["queued"]), (&1.into(), &0.into()), "what was given up stays so");
+
+    let told = receiver.hears(1).await;
+    assert_eq!((told[0].kind(), &told[0].event()["data"]), ("video.failed".into(), &shown));
+    let deleted = ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await;
+    assert_eq!(deleted.status, 200);
+    assert!(stack.cloud.store().head(&note).is_none(), "a deleted video leaves no note");
+    assert_eq!(receiver.hears(2).await[1].kind(), "video.deleted", "it was told once");
 }
 
 /// The path on a minute of full HD: prints what `cargo xtask test` shows with `--nocapture`.

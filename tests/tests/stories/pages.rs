@@ -75,13 +75,20 @@ async fn a_link_is_a_page_with_a_card() {
     for (path, status, code) in [
         (format!("{page}/meta.json?x=1"), 200, ""),
         (format!("{page}?utm_source=mail"), 200, ""),
-        (format!("{page}/"), 404, "not_found"),
+        (format!("{page}//"), 404, "not_found"),
         (format!("{page}//meta.json"), 404, "not_found"),
     ] {
         let answer = get(&path).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{path}");
     }
     assert_eq!(fetch(Method::POST, &page, &[]).await.header("allow"), "GET, HEAD, OPTIONS");
+    for (sent, location) in [
+        (format!("{page}/"), format!("/{video}")),
+        (format!("{page}/?utm_source=mail&token=x"), format!("/{video}?utm_source=mail&token=x")),
+    ] {
+        let answer = get(&sent).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (301, location.as_str()), "{sent}");
+    }
 }
 
 /// The second view comes out of the cache, and 304 and HEAD are as for pictures.
@@ -141,6 +148,9 @@ async fn other_sites_are_told(stack: &Stack, html: &str, video: &str) {
     assert_eq!((&card["width"], &card["height"]), (&json!(640), &json!(360)));
     assert_eq!(card["title"], "Ski \"trip\" <2026>");
     assert!(card["html"].as_str().unwrap().contains(&format!("src=\"{}/{video}\"", stack.edge)), "{card}");
+
+    let with_slash = get(&format!("{}/oembed?url={}%2F{video}%2F", stack.edge, stack.edge)).await;
+    assert_eq!(with_slash.json(), card, "a slash at the end is the same page");
 
     let small = get(&format!("{link}&maxwidth=200&maxheight=150")).await.json();
     let side = |name: &str| small[name].as_u64().unwrap();

@@ -1,5 +1,6 @@
 //! A private picture is for whoever holds a token, until it ends, and for its owner.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ async fn a_token_opens_its_picture_and_no_other() {
     let query = short.split_once('?').unwrap().1;
     let token = jwt.split_once("?token=").unwrap().1;
     let edge = &stack.edge;
-    let mut words = Vec::new();
+    let (mut words, mut reasons) = (Vec::new(), BTreeMap::new());
     for (what, url) in [
         ("a storyboard", format!("{edge}/{video}/storyboard.jpg?{query}")),
         ("an animation", format!("{edge}/{video}/animated.gif?{query}")),
@@ -138,10 +139,27 @@ async fn a_token_opens_its_picture_and_no_other() {
     ] {
         let answer = get(&url).await;
         is_refused(&answer, 403, "token_refused", what);
-        words.push(answer.json()["detail"].clone());
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        // What a right signature has proven is said to its holder.
+        let mut known = ["has expired", "valid for too long", "another video", "another kind"].into_iter();
+        match known.find(|reason| detail.contains(reason)) {
+            Some(reason) => assert_eq!(reasons.insert(what, reason), None),
+            None => words.push(detail),
+        }
+        in_the_log(&stack, &answer).await;
     }
     words.dedup();
-    assert_eq!(words.len(), 1, "J10: one answer for all");
+    assert_eq!(words.len(), 1, "J10: one answer for all whose signature is wrong");
+    let expected = [
+        ("D2: a JWT that is over", "has expired"),
+        ("D2: over", "has expired"),
+        ("J5: too long", "valid for too long"),
+        ("a storyboard by JWT", "another kind"),
+        ("an animation by JWT", "another kind"),
+        ("another video", "another video"),
+    ];
+    assert_eq!(reasons, BTreeMap::from(expected));
+    signatures_of_the_url_as_it_is_sent(&stack, &video).await;
 
     for (what, url) in [
         ("parameters beside a JWT", format!("{jwt}&time=1")),
@@ -163,6 +181,46 @@ async fn a_token_opens_its_picture_and_no_other() {
     assert_eq!(same.body, made.body);
     let on_demand = get(&format!("{bare}?time=2")).await;
     is_refused(&on_demand, 401, "unauthorized", "nothing is made for somebody without a token");
+}
+
+/// The log has the reason for a rejected token, under the request's id and without the token.
+async fn in_the_log(stack: &Stack, answer: &Answer) {
+    let id = answer.header("x-request-id");
+    let line = eventually("the line of the log", Duration::from_secs(10), || async {
+        stack.lines().into_iter().find(|line| line.contains(id))
+    })
+    .await;
+    assert!(line.contains("delivery_token") && !line.contains("sig=") && !line.contains("eyJ"), "{line}");
+}
+
+/// A backend that does not know the canonical form signs what it sends.
+async fn signatures_of_the_url_as_it_is_sent(stack: &Stack, video: &str) {
+    let signer = Signer { edge: &stack.edge, video };
+    let until = now_secs() + 600;
+    for target in [
+        "thumbnail.jpg?width=320&time=1",
+        "thumbnail.jpg?time=1.0&width=640",
+        "thumbnail.jpg?width=640",
+        "thumbnail.jpg?fit_mode=preserve&rotate=90&time=1",
+        "animated.gif?fps=15",
+        "thumbnails/thumbnail.jpg?width=320&time=1s",
+        "thumbnail?width=320&time=1",
+        "storyboard.vtt?format=jpg",
+    ] {
+        let url = signer.short(target, until);
+        let answer = get(&url).await;
+        assert_eq!(answer.status, 200, "{target}: {}", String::from_utf8_lossy(&answer.body));
+        let with_revision = get(&format!("{url}&v=01234567")).await;
+        assert_eq!(with_revision.status, 200, "{target} with a revision");
+        let changed = url.replace(target, &format!("{target}&flip_h=true"));
+        if target.starts_with("thumbnail.jpg?") {
+            is_refused(&get(&changed).await, 403, "token_refused", &changed);
+        }
+    }
+    // The same parameters in the canonical order are signed by the canonical form alone.
+    let url = signer.short("thumbnail.jpg?width=320&time=1", until);
+    let swapped = url.replace("width=320&time=1", "time=1&width=320");
+    is_refused(&get(&swapped).await, 403, "token_refused", "another order than the signed one");
 }
 
 /// A picture that is cached stops working when its token ends: row D2. Tokens have a minute's grace, so one that ended
@@ -197,19 +255,36 @@ async fn a_storyboard_is_whole_under_one_token() {
     let (stack, _ann, video) = with_video(&[]).await;
     let signer = Signer { edge: &stack.edge, video: &video };
     let until = now_secs() + 600;
+    // As Mux's player asks: the format stands beside the token.
+    let beside = signer.jwt("storyboard.vtt", "s", until, &json!({})) + "&format=webp";
+    let more = format!("{beside}&width=9");
+    assert_eq!(get(&more).await.code(), "bad_parameter", "nothing else stands there");
     for table in [
         signer.short("storyboard.vtt", until),
         signer.short("storyboard.json", until),
         signer.jwt("storyboard.vtt", "s", until, &json!({})),
+        signer.jwt("storyboard.json", "s", until, &json!({ "format": "webp" })),
+        signer.short("storyboard.vtt?format=webp", until),
+        beside,
     ] {
         let first = get(&table).await;
         let again = hit(&table).await;
         assert_eq!(first.body, again.body);
         let text = String::from_utf8(again.body.clone()).unwrap();
-        let from = text.find("storyboard.jpg?").unwrap_or_else(|| panic!("{text}"));
+        let (file, kind) = if table.contains("format=webp") || text.contains(".webp?") {
+            ("storyboard.webp?", "image/webp")
+        } else {
+            ("storyboard.jpg?", "image/jpeg")
+        };
+        let from = text.find(file).unwrap_or_else(|| panic!("{text}"));
         let sheet = text[from..].split(['#', '"']).next().unwrap();
         let answer = get(&format!("{}/{video}/{sheet}", stack.edge)).await;
-        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "image/jpeg"), "{sheet}");
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, kind), "{sheet}");
+        if table.contains("storyboard.json") {
+            let json: Value = serde_json::from_slice(&again.body).unwrap();
+            let absolute = format!("{}/{video}/{sheet}", stack.edge);
+            assert_eq!(json["url"], absolute);
+        }
         let part = fetch(Method::GET, &table, &[("range", "bytes=-5")]).await;
         assert_eq!(part.body, &again.body[again.body.len() - 5..], "a part of what is sent");
     }
@@ -438,6 +513,8 @@ async fn a_customers_own_backend_signs_in_ten_lines() {
         + "const [origin, video, secret] = process.argv.slice(1);
            console.log(pictureUrl(origin, video, 'thumbnail.jpg', { time: 1, width: 320 }, 600, 'old', secret));
            console.log(pictureUrl(origin, video, 'storyboard.vtt', {}, 600, 'old', secret));
+           console.log(pictureUrl(origin, video, 'thumbnail.jpg', { width: 320, time: 1 }, 600, 'old', secret));
+           console.log(pictureUrl(origin, video, 'thumbnail.jpg', { width: 640, flip_v: false }, 600, 'old', secret));
            const token = pictureToken(video, 't', { time: 1, width: 320 }, 600, 'old', secret);
            console.log(`${origin}/${video}/thumbnail.jpg?token=${token}`);";
     let python = documented("### Python", "python")
@@ -446,6 +523,8 @@ import sys
 origin, video, secret = sys.argv[1:]
 print(picture_url(origin, video, 'thumbnail.jpg', {'time': 1, 'width': 320}, 600, 'old', secret))
 print(picture_url(origin, video, 'storyboard.vtt', {}, 600, 'old', secret))
+print(picture_url(origin, video, 'thumbnail.jpg', {'width': 320, 'time': 1.0}, 600, 'old', secret))
+print(picture_url(origin, video, 'thumbnail.jpg', {'width': 640}, 600, 'old', secret))
 token = picture_token(video, 't', {'time': 1, 'width': 320}, 600, 'old', secret)
 print(f'{origin}/{video}/thumbnail.jpg?token={token}')
 ";
@@ -459,7 +538,7 @@ print(f'{origin}/{video}/thumbnail.jpg?token={token}')
     ];
     let by_mux = run("GLIMPSE_NODE", &["-e", MUX, &pair[0], &stack.edge, &video]);
     let urls: Vec<_> = by_node.iter().chain(&by_python).chain(&by_rust).chain(&by_mux).collect();
-    assert_eq!(urls.len(), 9);
+    assert_eq!(urls.len(), 13);
     for url in urls {
         let answer = get(url).await;
         assert_eq!(answer.status, 200, "{url}: {}", String::from_utf8_lossy(&answer.body));

@@ -154,6 +154,67 @@ async fn what_is_too_large_is_named_and_leaves_nothing() {
     assert_eq!(stack.cloud.store().uploads_under_way(), 0, "and nothing is half there");
 }
 
+/// A form that never reaches its file is refused after 64 KiB, and what it costs does not grow with its length.
+#[tokio::test]
+async fn a_form_that_never_reaches_its_file_is_refused_early() {
+    let stack = stack(&[]).await;
+    let ann = Person::new(&stack, "ann");
+    let header = "--XX\r\nContent-Disposition: form-data; name=\"external_id\"";
+    let fields = format!("{header}\r\n\r\nx\r\n").repeat(30);
+    for (what, start, unit, word) in [
+        ("a preamble", "", "x", "65536 bytes before"),
+        ("boundaries that are none", "", "\r\n--XXx", "65536 bytes before"),
+        ("line breaks", "", "\r\n", "65536 bytes before"),
+        ("headers of a part", header, "\r\nX-Padding: x", "65536 bytes before"),
+        ("one header", header, "x", "65536 bytes before"),
+        ("a field", &format!("{header}\r\n\r\n"), "x", "`external_id` is too long"),
+        ("fields", &fields, "x", "more than 20 fields"),
+    ] {
+        let mut body = start.as_bytes().to_vec();
+        body.extend(unit.repeat(16 * MIB / unit.len()).bytes());
+        let kind = [("content-type", "multipart/form-data; boundary=XX")];
+        let begun = std::time::Instant::now();
+        for body in [Body::from(body.clone()), chunked(&body)] {
+            let answer = ann.send(Method::POST, "/api/videos", &kind, body).await;
+            assert_eq!(answer.code(), "bad_parameter", "{what}: {}", String::from_utf8_lossy(&answer.body));
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains(word), "{what}: {detail}");
+        }
+        // The whole search took 18 s for one of them.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{what}: {:?}", begun.elapsed());
+    }
+    assert!(stack.cloud.store().list("").is_empty());
+}
+
+/// The ways in which clients write the name of a file.
+#[tokio::test]
+async fn a_form_names_its_file_as_its_client_does() {
+    let stack = stack(&[]).await;
+    let ann = Person::new(&stack, "ann");
+    for (parameter, name, kind) in [
+        (r#"filename="clip.mov""#, "clip.mov", "video/quicktime"),
+        (r"filename*=UTF-8''Ski%20tr%C3%ADp.webm", "Ski tr\u{ed}p.webm", "video/webm"),
+        (r#"filename="_.bin"; filename*=UTF-8''%F0%9F%8E%BF.mkv"#, "\u{1f3bf}.mkv", "video/x-matroska"),
+        (r#"filename="=?utf-8?B?U2tpIHRyw61wLm1wNA==?=""#, "Ski tr\u{ed}p.mp4", "video/mp4"),
+        (r#"filename="a%22b.mp4""#, "a\"b.mp4", "video/mp4"),
+        (r#"filename="Ski%20tr%C3%ADp.mp4""#, "Ski tr\u{ed}p.mp4", "video/mp4"),
+        (r#"filename="100% natural.mp4""#, "100% natural.mp4", "video/mp4"),
+        (r#"filename="1000012345""#, "1000012345", "application/octet-stream"),
+    ] {
+        let body = format!(
+            "--XX\r\nContent-Disposition: form-data; name=\"file\"; {parameter}\r\n\r\nbytes\r\n--XX--\r\n"
+        );
+        let headers = [("content-type", "multipart/form-data; boundary=\"XX\"")];
+        let video = created(&ann.send(Method::POST, "/api/videos", &headers, body).await);
+        assert_eq!((&video["name"], &video["content_type"]), (&json!(name), &json!(kind)), "{parameter}");
+    }
+    let unnamed =
+        "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\"\r\n\r\n\r\n--XX--\r\n";
+    let headers = [("content-type", "multipart/form-data; boundary=XX")];
+    let answer = ann.send(Method::POST, "/api/videos", &headers, unnamed).await;
+    assert_eq!(answer.code(), "bad_parameter", "{}", String::from_utf8_lossy(&answer.body));
+}
+
 /// The tutorial's API in one call, without its limits.
 #[tokio::test]
 async fn whoever_wants_to_wait_gets_the_pictures_with_the_answer() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use e2e::eventually;
 use e2e::media;
-use e2e::person::{Person, fetch};
+use e2e::person::{Person, client, fetch};
 use e2e::stack::{Options, Stack};
 use reqwest::Method;
 use serde_json::json;
@@ -82,4 +82,39 @@ async fn a_video_that_is_deleted_before_its_pictures_are_made_stays_deleted() {
         let picture = fetch(Method::GET, &format!("{}/{gone}/thumbnail.jpg", stack.edge), &[]).await;
         assert_eq!((picture.status.as_u16(), picture.code().as_str()), (410, "deleted"));
     }
+}
+
+/// However many uploads of it were begun, and whatever was signed for it before, nothing of a deleted video stays.
+#[tokio::test]
+async fn a_deleted_video_takes_all_of_its_unfinished_uploads_along() {
+    let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
+    let ann = Person::new(&stack, "ann");
+    let (video, upload) = ann.create("a.mp4", "video/mp4", 5, json!({})).await;
+    assert_eq!(ann.put(&upload, b"bytes".to_vec()).await.status, 200);
+    let key = stack.cloud.store().list("uploads/")[0].clone();
+    // Beside the one that made it: a signed creation can be used again while it lasts.
+    let body = json!({ "method": "POST", "key": "a.mp4" });
+    let signed = ann.call(Method::POST, "/s3/presign", Some(body)).await.json();
+    let second = signed["key"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    for _ in 0..23 {
+        let mut creation = client().post(signed["url"].as_str().unwrap());
+        for (name, value) in signed["headers"].as_object().unwrap() {
+            creation = creation.header(name, value.as_str().unwrap());
+        }
+        assert_eq!(creation.send().await.unwrap().status(), 200);
+    }
+    assert_eq!(stack.cloud.store().uploads_under_way(), 23);
+    assert_eq!(delete(&ann, &second).await.json()["removed"]["unfinished_uploads"], 23);
+    assert_eq!(stack.cloud.store().uploads_under_way(), 0);
+
+    assert_eq!(delete(&ann, &video).await.status, 200);
+    assert_eq!(
+        ann.put(&upload, b"bytes".to_vec()).await.status,
+        200,
+        "S3 takes what was signed while it lasts"
+    );
+    let shown = ann.get(&format!("/api/videos/{video}")).await;
+    assert_eq!((shown.status.as_u16(), shown.code().as_str()), (410, "deleted"));
+    assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
+    assert!(!stack.cloud.store().list("uploads/").contains(&key), "it is removed with the next listing");
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use e2e::keys::{self, now_secs};
-use e2e::person::{Answer, Person};
+use e2e::person::{self, Answer, Person, client};
 use e2e::stack::{Options, Stack, UPLOAD_TOKEN_SECRETS};
 use futures::future::join_all;
 use glimpse_edge::auth::{Secret, sign_hs256_by};
@@ -76,8 +78,8 @@ async fn a_token_uploads_its_one_video_and_opens_nothing_else() {
     assert_eq!(created["video"]["id"], videos[0]);
     assert_eq!(bob.put(&created["upload"], BODY.to_vec()).await.status, 200);
 
-    let path = format!("{base}/api/videos/{}", videos[0].as_str().unwrap());
-    let shown = call(&bob, Method::GET, &path, None).await.json();
+    let path = format!("/api/videos/{}", videos[0].as_str().unwrap());
+    let shown = ann.get(&path).await.json();
     assert_eq!((&shown["state"], &shown["external_id"]), (&json!("processing"), &json!("order 7")));
     assert_eq!(shown["metadata"]["colour"], "blå");
     let again = call(&bob, Method::POST, &create, Some(describe("b.mp4", 5))).await;
@@ -88,6 +90,59 @@ async fn a_token_uploads_its_one_video_and_opens_nothing_else() {
     let foreign = ann.upload("mine.mp4", "video/mp4", BODY.to_vec()).await;
     let peeked = call(&bob, Method::GET, &format!("{base}/api/videos/{foreign}"), None).await;
     assert_eq!(peeked.status, 404, "another video of the same owner");
+}
+
+fn names(video: &Value) -> Vec<&str> {
+    video.as_object().unwrap_or_else(|| panic!("{video}")).keys().map(String::as_str).collect()
+}
+
+/// The ids of a token's videos can be computed from it, and the token stands in URLs: its holder sees how far they have come.
+#[tokio::test]
+async fn a_token_shows_the_state_of_its_videos_alone() {
+    let stack = Stack::start(Options::default()).await;
+    let ann = Person::new(&stack, "ann");
+    let bob = holder(&stack);
+    let what =
+        json!({ "videos": 3, "visibility": "signed", "external_id": "order 7", "metadata": { "a": "b" } });
+    let (base, _) = mint(&ann, what).await;
+
+    let described =
+        call(&bob, Method::POST, &format!("{base}/api/videos"), Some(describe("a.mp4", BODY.len())))
+            .await
+            .json();
+    assert_eq!(names(&described["video"]), ["id", "problem", "state", "trace_id"]);
+    assert_eq!(bob.put(&described["upload"], BODY.to_vec()).await.status, 200);
+    let headers = [("content-type", "video/mp4"), ("prefer", "wait=30")];
+    let sent =
+        bob.send(Method::PUT, &format!("{base}/api/videos/plan.mp4"), &headers, BODY.to_vec()).await.json();
+    assert_eq!(names(&sent["video"]), ["id", "problem", "state", "trace_id"]);
+    let part = json!({ "filename": "b.mp4", "type": "video/mp4" });
+    let begun = call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(part)).await.json();
+    let (key, upload_id) = (begun["key"].as_str().unwrap(), begun["uploadId"].as_str().unwrap());
+    let of_part = |rest: &str| format!("{base}/s3/multipart/{upload_id}{rest}?key={key}");
+    let signed = call(&bob, Method::GET, &of_part("/1"), None).await.json();
+    let stored =
+        person::client().put(signed["url"].as_str().unwrap()).body(BODY.to_vec()).send().await.unwrap();
+    let etag = stored.headers()["etag"].to_str().unwrap().to_owned();
+    let parts = json!({ "parts": [{ "PartNumber": 1, "ETag": etag }] });
+    let completed = call(&bob, Method::POST, &of_part("/complete"), Some(parts)).await;
+    assert_eq!(completed.status, 200, "{}", String::from_utf8_lossy(&completed.body));
+    assert_eq!(names(&completed.json()["video"]), ["id", "problem", "state"]);
+
+    for video in [&described["video"], &sent["video"], &completed.json()["video"]] {
+        let id = video["id"].as_str().unwrap();
+        let outcome = ann.outcome(id).await;
+        assert_eq!((&outcome["state"], &outcome["external_id"]), (&json!("rejected"), &json!("order 7")));
+        let path = format!("{base}/api/videos/{id}");
+        let shown = call(&bob, Method::GET, &path, None).await.json();
+        let expected = json!({ "id": id, "state": "rejected", "problem": outcome["problem"] });
+        assert_eq!(shown, expected);
+        let events = call(&bob, Method::GET, &format!("{path}/events"), None).await;
+        let events = String::from_utf8(events.body).unwrap();
+        let data =
+            events.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_else(|| panic!("{events}"));
+        assert_eq!(serde_json::from_str::<Value>(data).unwrap(), expected);
+    }
 }
 
 /// However many ask at once, a token makes as many videos as it says.
@@ -120,6 +175,143 @@ async fn a_token_for_three_makes_three() {
     }
     assert_eq!(call(&bob, Method::GET, &params, None).await.code(), "token_used_up");
     assert_eq!(stack.cloud.store().list("uploads/").len(), 3);
+}
+
+/// A follow-up token is good for one upload, opens nothing else, and ends with the token that it came from.
+#[tokio::test]
+async fn a_follow_up_token_finishes_one_upload_and_no_more() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let bob = holder(&stack);
+    let (base, _) = mint(&ann, json!({ "expires_in": 60 })).await;
+    let expiry = |url: &str| -> u64 {
+        let token = url.split("/u/").nth(1).unwrap().split('/').next().unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        serde_json::from_slice::<Value>(&claims).unwrap()["exp"].as_u64().unwrap()
+    };
+    let parent = expiry(&base);
+    let begun = json!({ "filename": "a.mp4", "type": "video/mp4" });
+    let begun = call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(begun)).await.json();
+    let (key, id) = (begun["key"].as_str().unwrap(), begun["uploadId"].as_str().unwrap());
+    let sign = async |base: &str, id: &str| {
+        let body = json!({ "method": "POST", "key": key, "uploadId": id });
+        call(&bob, Method::POST, &format!("{base}/s3/presign"), Some(body)).await
+    };
+    for made_up in ["nonsense", "", &id[1..]] {
+        let answer = sign(&base, made_up).await;
+        assert!([400, 404].contains(&answer.status.as_u16()), "{made_up}: {}", answer.status);
+    }
+    let url = sign(&base, id).await.json()["url"].as_str().unwrap().to_owned();
+    assert!(expiry(&url) <= parent, "it does not outlive the token that it came from");
+
+    let follow_up = format!("/u/{}", url.split("/u/").nth(1).unwrap().split('/').next().unwrap());
+    let video = key.rsplit('/').next().unwrap();
+    for (method, path) in [
+        (Method::GET, "/api/me".to_owned()),
+        (Method::GET, format!("/api/videos/{video}")),
+        (Method::GET, format!("/api/videos/{video}/events")),
+        (Method::POST, "/api/videos".to_owned()),
+        (Method::GET, "/s3/params?filename=a.mp4&type=video/mp4".to_owned()),
+        (Method::POST, "/s3/multipart".to_owned()),
+        (Method::GET, format!("/s3/multipart/{id}/1?key={key}")),
+        (Method::DELETE, format!("/s3/multipart/{id}?key={key}")),
+    ] {
+        let answer =
+            call(&bob, method.clone(), &format!("{follow_up}{path}"), Some(describe("a.mp4", 5))).await;
+        assert_eq!(answer.status, 401, "{method} {path}");
+    }
+    assert_eq!(sign(&follow_up, id).await.status, 401, "it does not renew itself");
+    let other =
+        call(&bob, Method::POST, &format!("{follow_up}/s3/multipart/other/complete?key={key}"), None).await;
+    assert_eq!(other.code(), "forbidden_key");
+
+    let part = call(&bob, Method::GET, &format!("{base}/s3/multipart/{id}/1?key={key}"), None).await.json();
+    let sent = client().put(part["url"].as_str().unwrap()).body(BODY).send().await.unwrap();
+    let etag = sent.headers()["etag"].to_str().unwrap().to_owned();
+    let xml = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let done = client().post(&url).body(xml).send().await.unwrap();
+    assert_eq!(done.status(), 200, "the control");
+}
+
+/// What a token sends in parts is bounded: the length of a part, all parts together, and unfinished uploads.
+#[tokio::test]
+async fn a_token_sends_no_more_in_parts_than_it_may() {
+    const PART: usize = 5 * 1024 * 1024;
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let bob = holder(&stack);
+    let create = async |base: &str| {
+        let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
+        call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(body)).await
+    };
+    let sign = async |base: &str, begun: &Value, rest: &str| {
+        let (id, key) = (begun["uploadId"].as_str().unwrap(), begun["key"].as_str().unwrap());
+        let (part, query) = rest.split_once('?').unwrap_or((rest, ""));
+        call(&bob, Method::GET, &format!("{base}/s3/multipart/{id}/{part}?key={key}&{query}"), None).await
+    };
+    let put = async |signed: &Answer, bytes: usize| {
+        let url = signed.json()["url"].as_str().unwrap().to_owned();
+        client().put(url).body(vec![7; bytes]).send().await.unwrap().status().as_u16()
+    };
+
+    let (small, _) = mint(&ann, json!({ "max_bytes": 1000 })).await;
+    let begun = create(&small).await.json();
+    assert_eq!(sign(&small, &begun, "1").await.code(), "bad_parameter", "its length has to be named");
+    assert_eq!(sign(&small, &begun, "1?size=1001").await.code(), "too_large");
+    assert_eq!(sign(&small, &begun, "2?size=10").await.code(), "too_large");
+    let signed = sign(&small, &begun, "1?size=1000").await;
+    assert_eq!((put(&signed, 1001).await, put(&signed, 1000).await), (403, 200));
+
+    let (large, _) = mint(&ann, json!({ "max_bytes": PART + 1000 })).await;
+    let begun = create(&large).await.json();
+    assert_eq!(put(&sign(&large, &begun, "1").await, PART + 1001).await, 200, "nothing names its length");
+    assert_eq!(sign(&large, &begun, "2").await.code(), "too_large");
+    assert_eq!(stack.cloud.store().uploads_under_way(), 1, "what is too large is given up");
+
+    let (one, _) = mint(&ann, json!({})).await;
+    let answers = join_all((0..20).map(|_| create(&one))).await;
+    let (begun, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!begun.is_empty());
+    assert!(refused.iter().all(|answer| answer.code() == "busy"));
+    // The request that lists last gives up what others began side by side beyond the limit.
+    let kept = stack.cloud.store().uploads_under_way() - 1;
+    assert!((1..=5).contains(&kept) && kept <= begun.len(), "{kept} of {} were kept", begun.len());
+    if kept == 5 {
+        let sign = json!({ "method": "POST", "key": "a.mp4" });
+        let signed = call(&bob, Method::POST, &format!("{one}/s3/presign"), Some(sign)).await;
+        assert_eq!(signed.code(), "busy", "none is signed, either");
+    }
+    for upload in begun {
+        let upload = upload.json();
+        let (id, key) = (upload["uploadId"].as_str().unwrap(), upload["key"].as_str().unwrap());
+        call(&bob, Method::DELETE, &format!("{one}/s3/multipart/{id}?key={key}"), None).await;
+    }
+    assert_eq!(create(&one).await.status, 200, "there is room again");
+}
+
+/// A limit of types holds for the type that is signed, whatever the client declares.
+#[tokio::test]
+async fn a_limit_of_types_holds_for_the_resolved_type() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let bob = holder(&stack);
+    let (base, _) = mint(&ann, json!({ "videos": 20, "types": ["video/mp4", "video/x-msvideo"] })).await;
+    for (kind, name, status) in [
+        ("", "a.mp4", 201),
+        ("application/mp4", "a.mp4", 201),
+        ("video/avi", "a.avi", 201),
+        ("video/vnd.avi", "a.avi", 201),
+        ("", "a.webm", 415),
+        ("", "a", 415),
+        ("video/webm", "a.mp4", 415),
+        ("text/html", "a.mp4", 415),
+    ] {
+        let body = json!({ "name": name, "size": 5, "type": kind });
+        let answer = call(&bob, Method::POST, &format!("{base}/api/videos"), Some(body)).await;
+        assert_eq!(answer.status, status, "{kind} {name}: {}", String::from_utf8_lossy(&answer.body));
+    }
 }
 
 /// A video that its owner has deleted was one of the token's all the same.
@@ -165,6 +357,16 @@ async fn a_token_of_the_customers_own_backend_is_as_good() {
     for key in ["new", "old"] {
         let answer = ask(sign_hs256_by(key, &claims(json!({})), &secret(key))).await;
         assert_eq!(answer.status, 200, "{key}: {}", String::from_utf8_lossy(&answer.body));
+    }
+    for (what, more) in [
+        ("a list of audiences", json!({ "aud": ["other", format!("{}/u", stack.edge)] })),
+        (
+            "what libraries add",
+            json!({ "nbf": now_secs(), "email": ["a@b.example"], "name": {}, "nonce": "x", "azp": "y" }),
+        ),
+    ] {
+        let answer = ask(sign_hs256_by("new", &claims(more), &secret("new"))).await;
+        assert_eq!(answer.status, 200, "{what}: {}", String::from_utf8_lossy(&answer.body));
     }
     let good = sign_hs256_by("new", &claims(json!({})), &secret("new"));
     let bearer = Person::with_token(&stack, &good);

@@ -2,9 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::person::{Person, fetch};
+use e2e::person::{Answer, Person, fetch};
 use e2e::stack::{APP_ORIGIN, Options, Stack};
-use reqwest::Method;
+use futures::stream;
+use reqwest::{Body, Method};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -176,6 +177,119 @@ async fn wrong_requests_are_told_what_is_wrong() {
     let url = format!("{}/api/videos", stack.edge);
     let answer = fetch(Method::POST, &url, &[("content-type", "application/json")]).await;
     assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"));
+}
+
+/// What browsers declare for videos that they do not know: the same answer on every route.
+#[tokio::test]
+async fn a_type_is_resolved_alike_on_every_route() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let signed = |answer: &Answer, at: &str| {
+        assert!(answer.status.is_success(), "{at}: {}", String::from_utf8_lossy(&answer.body));
+        answer.json().pointer(at).unwrap_or_else(|| panic!("{at}")).clone()
+    };
+    for (declared, name, resolved) in [
+        (json!(""), "IMG_1.MOV", "video/quicktime"),
+        (Value::Null, "a.mkv", "video/x-matroska"),
+        (json!("video/vnd.avi"), "a.avi", "video/x-msvideo"),
+        (json!("application/mp4"), "a.mp4", "video/mp4"),
+        (json!("text/vnd.trolltech.linguist"), "00001.ts", "video/mp2t"),
+        (json!("audio/ogg"), "a.ogg", "video/ogg"),
+        (json!("video/*"), "1000012345", "application/octet-stream"),
+        (json!("Video/WebM; codecs=vp9"), "a", "video/webm"),
+    ] {
+        let body = json!({ "name": name, "size": 5, "type": declared });
+        let answer = ann.call(Method::POST, "/api/videos", Some(body)).await;
+        assert_eq!(signed(&answer, "/upload/headers/content-type"), resolved, "{declared} {name}");
+        let created = answer.json();
+        assert_eq!(ann.put(&created["upload"], b"bytes".to_vec()).await.status, 200, "{declared}");
+        assert_eq!(created["video"]["content_type"], resolved);
+
+        let said = declared.as_str().unwrap_or("null");
+        let query = format!("filename={name}&type={}", said.replace('/', "%2F"));
+        let form = ann.get(&format!("/s3/params?{query}")).await;
+        assert_eq!(signed(&form, "/fields/content-type"), resolved, "{declared} {name}");
+        let presign = |method: &str| json!({ "method": method, "key": name, "contentType": said, "size": 5 });
+        for method in ["PUT", "POST"] {
+            let answer = ann.call(Method::POST, "/s3/presign", Some(presign(method))).await;
+            assert_eq!(signed(&answer, "/headers/content-type"), resolved, "{method} {declared} {name}");
+        }
+        let begun = json!({ "filename": name, "type": declared });
+        let begun = ann.call(Method::POST, "/s3/multipart", Some(begun)).await;
+        assert_eq!(signed(&begun, "/bucket"), "glimpse");
+        let headers = [("content-type", said)];
+        let sent = ann.send(Method::POST, &format!("/api/videos?name={name}"), &headers, "bytes").await;
+        assert_eq!(signed(&sent, "/video/content_type"), resolved, "{declared} {name}");
+    }
+    for active in ["text/html", "image/svg+xml", "application/xhtml+xml; x=y", "TEXT/JAVASCRIPT", "text/xml"]
+    {
+        let body = json!({ "name": "a.mp4", "size": 5, "type": active });
+        assert_eq!(
+            ann.call(Method::POST, "/api/videos", Some(body)).await.code(),
+            "type_not_allowed",
+            "{active}"
+        );
+        let body = json!({ "filename": "a.mp4", "type": active });
+        assert_eq!(ann.call(Method::POST, "/s3/multipart", Some(body)).await.code(), "type_not_allowed");
+        let headers = [("content-type", active)];
+        let sent = ann.send(Method::PUT, "/api/videos/a.mp4", &headers, "bytes").await;
+        assert_eq!(sent.code(), "type_not_allowed", "{active}");
+    }
+}
+
+/// Any document that JSON and the schema allow is read, however it arrives.
+#[tokio::test]
+async fn a_body_without_a_length_and_odd_json_are_read() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let send = async |path: &str, body: String, is_chunked: bool| {
+        let body = if is_chunked {
+            let pieces: Vec<_> = body.as_bytes().chunks(1000).map(<[u8]>::to_vec).collect();
+            Body::wrap_stream(stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>)))
+        } else {
+            Body::from(body)
+        };
+        ann.send(Method::POST, path, &[("content-type", "application/json")], body).await
+    };
+    let wide: Vec<_> = (0..1000).map(|place| format!("\"{place}\":{place}")).collect();
+    let wide = format!(r#"{{"filename":"a.mp4","metadata":{{{}}}}}"#, wide.join(","));
+    for (path, body) in [
+        ("/api/videos", r#"{"name":"a.mp4","size":3.0,"type":"video/mp4"}"#.to_owned()),
+        ("/api/videos", "\u{feff}{\"name\":\"a.mp4\",\"size\":3e0}".to_owned()),
+        ("/api/videos", r#"{"name":"\ud83d.mp4","size":3,"other":{"a":1,"a":2}}"#.to_owned()),
+        ("/s3/multipart", r#"{"filename":"a.mp4","metadata":{"x":"\udfff","x":null}}"#.to_owned()),
+        ("/s3/multipart", wide),
+        ("/api/upload-tokens", r#"{"videos":2.0}"#.to_owned()),
+    ] {
+        for is_chunked in [false, true] {
+            let answer = send(path, body.clone(), is_chunked).await;
+            assert!(
+                answer.status.is_success(),
+                "{path} {body:.60}: {}",
+                String::from_utf8_lossy(&answer.body)
+            );
+        }
+    }
+    for is_chunked in [false, true] {
+        let large = format!(r#"{{"filename":"a.mp4","x":"{}"}}"#, "x".repeat(64 * 1024));
+        assert_eq!(send("/s3/multipart", large, is_chunked).await.code(), "too_large");
+        assert_eq!(send("/api/videos", "{".to_owned(), is_chunked).await.code(), "bad_parameter");
+    }
+}
+
+/// A name is cut before its ending, which says what the file is.
+#[tokio::test]
+async fn a_long_name_keeps_its_ending() {
+    let stack = stack().await;
+    let ann = Person::new(&stack, "ann");
+    let body = json!({ "name": "\u{e9}".repeat(300) + ".mov", "size": 5 });
+    let created = ann.call(Method::POST, "/api/videos", Some(body)).await.json();
+    let name = created["video"]["name"].as_str().unwrap();
+    assert!(name.ends_with("\u{e9}.mov") && name.len() <= 255, "{name}");
+    assert_eq!(created["upload"]["headers"]["content-type"], "video/quicktime");
+    assert_eq!(ann.put(&created["upload"], b"bytes".to_vec()).await.status, 200);
+    let shown = ann.get(&format!("/api/videos/{}", created["video"]["id"].as_str().unwrap())).await.json();
+    assert_eq!(shown["name"], name);
 }
 
 /// Row U13 of the threat table, at the edge and at the bucket.

@@ -54,7 +54,10 @@ async fn a_video_is_watched_from_its_upload_to_its_pictures() {
     assert_eq!(told.last().unwrap().2, shown, "the last event says what the API says");
 
     let again = ann.send(Method::GET, &path, &[("last-event-id", "4")], "").await;
-    assert_eq!(events(&again.body).len(), 0, "nothing is told twice");
+    assert_eq!((again.status.as_u16(), again.body.len()), (204, 0), "an EventSource stops here");
+    let first = ann.get(&path).await;
+    assert_eq!(first.status, 200, "a client that connects for the first time learns the outcome");
+    assert_eq!(events(&first.body).len(), 1);
 }
 
 #[tokio::test]
