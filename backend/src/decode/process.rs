@@ -329,7 +329,7 @@ mod tests {
         // The grandchild holds the pipe open: only killing the group lets the output end.
         let started = Instant::now();
         let error =
-            shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(1500)).await.unwrap_err();
+            shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(300)).await.unwrap_err();
         let ProcessError::TimedOut { stdout } = error else { panic!("{error:?}") };
         assert!(started.elapsed() < Duration::from_secs(10));
         let group: i32 = String::from_utf8(stdout.to_vec()).unwrap().trim().parse().unwrap();
