@@ -346,7 +346,7 @@ impl<S: Store> Workshop<S> {
                     head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
                 progress.source = source_of(&head);
             }
-            // Deleted meanwhile: nobody waits for it.
+            // The video was deleted meanwhile.
             Err(StoreError::Gone) => return Ok(()),
             Err(error) => return Err(JobError::storage(error)),
         }

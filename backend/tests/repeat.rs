@@ -301,7 +301,7 @@ async fn e12_a_killed_last_attempt_is_a_failure() {
     assert!((5 * 60_000..6 * 60_000).contains(&(attempt.ends_at - now_ms)), "{attempt:?}");
     assert_eq!(scene.manifest(), None);
 
-    // Whoever sends it again gets the pictures: the manifest outranks the note, whatever its lease says.
+    // A redrive makes the pictures: the manifest outranks the note, whatever its lease says.
     scene.workshop.tools = tools();
     scene.job.receives = 1;
     assert_eq!(scene.run().await.result, Ok(Done::Ready));

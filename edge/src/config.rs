@@ -59,7 +59,7 @@ pub struct Config {
     pub takes_forms: bool,
 }
 
-/// Which pictures anonymous callers may ask for. The owner, and whoever holds a token for the picture, may ask for any.
+/// Which pictures anonymous callers may ask for. The owner and the holder of a token for the picture may ask for any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublicVariants {
     /// Any, in the widths of `PUBLIC_WIDTHS` if there are some.

@@ -232,7 +232,7 @@ async fn handle(route: Route, request: Request, asked: Asked<'_>) -> Result<Repl
     }
     let (limiter, who) = match limiter(&route) {
         Some(limiter) => (Some(limiter), counted_as(&caller)),
-        // Whoever holds an upload token may be anybody.
+        // The holder of an upload token is not authenticated further.
         None => (caller.token.as_ref().map(|_| Limiter::Reads), platform::client_key_of(&request)),
     };
     if let Some(limiter) = limiter

@@ -150,7 +150,7 @@ fn redirect_uri(config: &Config) -> String {
 }
 
 /// The provider's description. One request fetches it while others wait, and a failure is remembered for some seconds: a
-/// provider that does not answer is asked once in that time, whoever wants to sign in.
+/// provider that does not answer is asked once in that time, for all sign-ins.
 async fn discover(oidc: &Oidc, request_id: &str) -> Result<Discovery, Problem> {
     let failure =
         || Problem::because(Code::Upstream, "The sign-in provider does not answer as it should. Try again.");

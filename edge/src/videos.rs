@@ -186,7 +186,7 @@ impl OwnedCall {
 }
 
 /// The video as it is now; one that was granted not long ago and is not there yet is being uploaded. While it is, a look
-/// costs one request: an id that somebody made up is never more than this.
+/// costs one request: a made-up id is never more than this.
 async fn seen(video: VideoId, was_uploading: bool, call: &Call<'_>) -> Result<Video, Problem> {
     if (!was_uploading || has_source(video, call).await?)
         && let Some(found) = find(video, call).await?

@@ -49,7 +49,7 @@ impl Note {
         Some(Self { code, detail, refused_at: now_ms, until: now_ms + keep_ms })
     }
 
-    /// Whether it still counts: not for pictures that were made anew since.
+    /// Whether it still counts: not for pictures that were made again since.
     pub(super) fn counts(&self, manifest: &Manifest, now_ms: u64) -> bool {
         now_ms < self.until && manifest.timings.committed <= self.refused_at
     }

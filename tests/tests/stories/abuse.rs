@@ -436,7 +436,7 @@ async fn a_form_that_is_sent_again_replaces_nothing_that_is_served() {
     // The same bytes are the same file.
     assert_eq!(ann.post_form(&url, &fields, first).await.status, 201);
     assert_eq!(ann.get(&original).await.status, 302);
-    // And after its video is deleted, what a form brings is served to nobody.
+    // And after its video is deleted, what a form brings is never served.
     assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
     assert_eq!(ann.post_form(&url, &fields, BODY.to_vec()).await.status, 201, "S3 takes it");
     for url in &by_token {

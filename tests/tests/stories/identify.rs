@@ -217,7 +217,7 @@ async fn two_tabs_sign_in_at_once() {
         let me = browser.ask(Method::GET, &format!("{}/api/me", stack.edge), None).await;
         assert_eq!(me.json()["name"], "Ada");
     }
-    // A sign-in that was begun and is denied is a failure, whoever is signed in.
+    // A sign-in that was begun and is denied is a failure, also with a session.
     let begun = browser.ask(Method::GET, &format!("{}/auth/login", stack.edge), None).await;
     let state =
         begun.header("location").split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();

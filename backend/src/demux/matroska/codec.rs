@@ -89,7 +89,7 @@ impl Codec {
     }
 }
 
-/// The name of the codec of a `CodecID`, for whoever is told that it cannot be decoded: as ffmpeg calls it, or the ID itself.
+/// The name of the codec of a `CodecID`, for the message that it cannot be decoded: as ffmpeg calls it, or the ID itself.
 pub(super) fn name(codec_id: &[u8]) -> Option<String> {
     let known = match codec_id {
         b"V_MPEGI/ISO/VVC" => "vvc",

@@ -56,7 +56,7 @@ pub(super) fn by_letters(kind: Kind) -> Option<&'static str> {
     LETTERS.iter().find(|(_, letters)| letters.contains(&&kind)).map(|(codec, _)| *codec)
 }
 
-/// The name of what a sample entry of these letters holds, for whoever is told that it cannot be decoded: as ffmpeg calls it,
+/// The name of what a sample entry of these letters holds, for the message that it cannot be decoded: as ffmpeg calls it,
 /// or the letters themselves.
 pub(super) fn name(kind: Kind) -> Option<String> {
     let known = match &kind {
