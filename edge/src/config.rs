@@ -6,7 +6,7 @@ use glimpse_contract::{Visibility, limits};
 use thiserror::Error;
 
 use crate::auth::{Bearer, BearerKeys, DeliveryKeys, Oidc, Secret, UploadKeys, configured_keys};
-use crate::sign::{Credentials, Location};
+use crate::s3::sigv4::{Credentials, Location};
 
 /// The largest body that Cloudflare passes on to a Worker on its Free and Pro plans, in bytes,
 /// <https://developers.cloudflare.com/workers/platform/limits/#request-limits>.

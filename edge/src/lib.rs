@@ -6,32 +6,17 @@
 //! `login`, `receive`, `remove`, `storage`, `videos`, `deliver::{access,fetch,handler,original}` and `page::handler` join the two.
 //! `openapi` describes the routes and is no part of the Worker.
 
-mod api;
 pub mod auth;
-mod claim;
-pub mod client;
-mod companion;
 pub mod config;
-mod cors;
-pub mod deliver;
-pub mod events;
-mod identify;
-pub mod links;
-mod login;
-pub mod moment;
+pub mod delivery;
+pub mod http;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod openapi;
 pub mod page;
 mod platform;
-mod receive;
-mod remove;
-mod reply;
-pub mod route;
 pub mod s3;
-pub mod sign;
-mod storage;
-pub mod upload;
-mod videos;
+pub mod uploads;
+pub mod videos;
 
 use std::cell::OnceCell;
 use std::future::Future as _;
@@ -44,14 +29,14 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
 use worker::{Context, Env, event, worker_sys};
 
+use crate::delivery::Place;
+use crate::delivery::signed_url::Proof;
+use crate::http::response::Reply;
+use crate::http::route::Route;
+use crate::uploads::Allowance;
 use auth::Caller;
 use config::{Config, ConfigErrors};
-use deliver::Place;
-use deliver::proof::Proof;
 use platform::{Limiter, Request};
-use reply::Reply;
-use route::Route;
-use upload::Allowance;
 
 /// What every handler needs that answers somebody who has proven who they are.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +93,7 @@ pub fn begin(request: Request, env: Env, context: worker_sys::Context) -> Result
     let url = request.url();
     let (path, query) = split_url(&url);
     let entry = match configuration(&env) {
-        Ok(config) => deliver::entry_for_all(&request.method(), path, query, config),
+        Ok(config) => delivery::entry_for_all(&request.method(), path, query, config),
         Err(_) => None,
     };
     match entry {
@@ -140,7 +125,7 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     };
     let url = request.url();
     let (path, query) = split_url(&url);
-    let is_api = route::is_api(path);
+    let is_api = crate::http::route::is_api(path);
     let origin = is_api.then(|| platform::header(&request, "origin")).flatten();
     let method = request.method();
 
@@ -148,30 +133,32 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         let mut reply = Reply::empty(204);
         let requested = platform::header(&request, "access-control-request-headers");
         reply.headers = if is_api {
-            cors::preflight_headers(config, origin.as_deref(), requested.as_deref())
+            crate::http::cors::preflight_headers(config, origin.as_deref(), requested.as_deref())
         } else {
-            cors::picture_preflight_headers(requested.as_deref())
+            crate::http::cors::picture_preflight_headers(requested.as_deref())
         };
         return reply;
     }
-    let (token, sent_path) = route::split_token(path);
-    let negotiated = deliver::negotiated(sent_path, || platform::header(&request, "accept"));
+    let (token, sent_path) = crate::http::route::split_token(path);
+    let negotiated = delivery::negotiated(sent_path, || platform::header(&request, "accept"));
     let path = negotiated.as_deref().unwrap_or(sent_path);
     // What proves something is taken out of a picture's query first: the rest names the picture, or the token does.
-    let may_prove = matches!(method.as_str(), "GET" | "HEAD") && !is_api && !route::is_document(path);
+    let may_prove =
+        matches!(method.as_str(), "GET" | "HEAD") && !is_api && !crate::http::route::is_document(path);
     let proof = if may_prove {
-        deliver::proof(sent_path, query, config, request_id).await
+        delivery::proof(sent_path, query, config, request_id).await
     } else {
         Ok(Proof::Nothing)
     };
-    let found = proof.map_err(|problem| route::NoRoute { problem, allow: None }).and_then(|proof| {
-        let route = route::route(&method, path, proof.query().or(query))?;
-        let is_open = token.is_none() || route.is_for_tokens();
-        is_open.then_some((route, proof)).ok_or_else(|| route::NoRoute {
-            problem: Problem::because(Code::NotFound, "An upload token is for uploads only."),
-            allow: None,
-        })
-    });
+    let found =
+        proof.map_err(|problem| crate::http::route::NoRoute { problem, allow: None }).and_then(|proof| {
+            let route = crate::http::route::route(&method, path, proof.query().or(query))?;
+            let is_open = token.is_none() || route.is_for_tokens();
+            is_open.then_some((route, proof)).ok_or_else(|| crate::http::route::NoRoute {
+                problem: Problem::because(Code::NotFound, "An upload token is for uploads only."),
+                allow: None,
+            })
+        });
     let result = match found {
         Ok((route, proof)) => {
             let is_negotiated = negotiated.is_some();
@@ -201,12 +188,12 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         reply.headers.push(("vary", "Accept".to_owned()));
     }
     if is_api {
-        reply.headers.extend(cors::api_headers(config, origin.as_deref()));
+        reply.headers.extend(crate::http::cors::api_headers(config, origin.as_deref()));
     } else if reply.status >= 400
         && reply.headers.iter().all(|(name, _)| *name != "access-control-allow-origin")
     {
         // A player of another origin that asks for a picture may read why it got none.
-        reply.headers.extend(cors::picture_headers());
+        reply.headers.extend(crate::http::cors::picture_headers());
     }
     reply
 }
@@ -226,7 +213,7 @@ async fn handle(route: Route, request: Request, asked: Asked<'_>) -> Result<Repl
     if let Some(open) = open_to_all(&route, &request, &asked) {
         return open.await;
     }
-    let caller = identify::caller(&request, token, config, request_id).await?;
+    let caller = crate::auth::authenticate::caller(&request, token, config, request_id).await?;
     if caller.token.as_ref().is_some_and(|token| token.only.is_some()) && !route.is_for_follow_ups() {
         return Err(Problem::new(Code::Unauthorized));
     }
@@ -258,9 +245,9 @@ fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>)
     let about = |document| -> Answer<'a> { Box::pin(page::serve(request, document, place)) };
     Some(match route {
         Route::Health => at_once(Ok(Reply::empty(200).with("cache-control", "no-store"))),
-        Route::Picture(wanted) => Box::pin(deliver::serve(request, wanted, proof, place)),
+        Route::Picture(wanted) => Box::pin(delivery::serve(request, wanted, proof, place)),
         Route::Original(video) if !matches!(proof, Proof::Nothing) => {
-            Box::pin(deliver::original_by_token(*video, request, proof, place))
+            Box::pin(delivery::original_by_token(*video, request, proof, place))
         }
         Route::Page(video) => about(page::Document::Page(*video)),
         Route::Meta(video) => about(page::Document::Meta(*video)),
@@ -269,8 +256,8 @@ fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>)
             Err(problem) => at_once(Err(problem)),
         },
         Route::PageWithSlash(video) => at_once(Ok(page::without_slash(*video, query))),
-        Route::Login => Box::pin(login::login(request, Some(query), config, request_id)),
-        Route::Callback => Box::pin(login::callback(request, Some(query), config, request_id)),
+        Route::Login => Box::pin(crate::auth::login::login(request, Some(query), config, request_id)),
+        Route::Callback => Box::pin(crate::auth::login::callback(request, Some(query), config, request_id)),
         _ => return None,
     })
 }
@@ -286,30 +273,42 @@ fn for_caller<'a>(route: &'a Route, request: &'a Request, query: &'a str, call: 
         | Route::Oembed
         | Route::Login
         | Route::Callback => at_once(Err(Problem::new(Code::Internal))),
-        Route::Logout => at_once(Ok(login::logout(call.config))),
-        Route::Me => at_once(Ok(api::me(call))),
-        Route::CreateVideo => Box::pin(api::create(request, query, call)),
-        Route::SendVideo { name } => Box::pin(api::send(request, name.clone(), query, call)),
-        Route::ListVideos => Box::pin(videos::list(query, call)),
-        Route::ShowVideo(video) => Box::pin(videos::show(*video, call)),
-        Route::WatchVideo(video) => Box::pin(videos::watch(*video, request, *call)),
-        Route::MintDelivery(video) => Box::pin(api::mint_delivery(*video, request, call)),
-        Route::DeleteVideo(video) => Box::pin(remove::delete(*video, call)),
-        Route::SetPoster(video) => Box::pin(api::set_poster(*video, request, call)),
-        Route::ResetPoster(video) => Box::pin(api::reset_poster(*video, call)),
-        Route::Original(video) => Box::pin(deliver::original(*video, request, query, call)),
-        Route::ListUploads => Box::pin(companion::list_uploads(call)),
-        Route::MintToken => Box::pin(api::mint(request, call)),
-        Route::UppyParams => Box::pin(companion::params(query, call)),
-        Route::CreateMultipart => Box::pin(companion::create(request, call)),
-        Route::ListParts { upload_id } => Box::pin(companion::list_parts(upload_id, query, call)),
-        Route::SignPart { upload_id, part } => Box::pin(companion::sign_part(upload_id, part, query, call)),
-        Route::SignParts { upload_id } => Box::pin(companion::sign_parts(upload_id, query, call)),
-        Route::CompleteMultipart { upload_id } => {
-            Box::pin(companion::complete(upload_id, request, query, call))
+        Route::Logout => at_once(Ok(crate::auth::login::logout(call.config))),
+        Route::Me => at_once(Ok(crate::uploads::handlers::me(call))),
+        Route::CreateVideo => Box::pin(crate::uploads::handlers::create(request, query, call)),
+        Route::SendVideo { name } => {
+            Box::pin(crate::uploads::handlers::send(request, name.clone(), query, call))
         }
-        Route::AbortMultipart { upload_id } => Box::pin(companion::abort(upload_id, query, call)),
-        Route::Presign => Box::pin(companion::presign(request, call)),
+        Route::ListVideos => Box::pin(crate::videos::handlers::list(query, call)),
+        Route::ShowVideo(video) => Box::pin(crate::videos::handlers::show(*video, call)),
+        Route::WatchVideo(video) => Box::pin(crate::videos::handlers::watch(*video, request, *call)),
+        Route::MintDelivery(video) => {
+            Box::pin(crate::uploads::handlers::mint_delivery(*video, request, call))
+        }
+        Route::DeleteVideo(video) => Box::pin(crate::videos::delete::delete(*video, call)),
+        Route::SetPoster(video) => Box::pin(crate::uploads::handlers::set_poster(*video, request, call)),
+        Route::ResetPoster(video) => Box::pin(crate::uploads::handlers::reset_poster(*video, call)),
+        Route::Original(video) => Box::pin(delivery::original(*video, request, query, call)),
+        Route::ListUploads => Box::pin(crate::uploads::companion::list_uploads(call)),
+        Route::MintToken => Box::pin(crate::uploads::handlers::mint(request, call)),
+        Route::UppyParams => Box::pin(crate::uploads::companion::params(query, call)),
+        Route::CreateMultipart => Box::pin(crate::uploads::companion::create(request, call)),
+        Route::ListParts { upload_id } => {
+            Box::pin(crate::uploads::companion::list_parts(upload_id, query, call))
+        }
+        Route::SignPart { upload_id, part } => {
+            Box::pin(crate::uploads::companion::sign_part(upload_id, part, query, call))
+        }
+        Route::SignParts { upload_id } => {
+            Box::pin(crate::uploads::companion::sign_parts(upload_id, query, call))
+        }
+        Route::CompleteMultipart { upload_id } => {
+            Box::pin(crate::uploads::companion::complete(upload_id, request, query, call))
+        }
+        Route::AbortMultipart { upload_id } => {
+            Box::pin(crate::uploads::companion::abort(upload_id, query, call))
+        }
+        Route::Presign => Box::pin(crate::uploads::companion::presign(request, call)),
     }
 }
 

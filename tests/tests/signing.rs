@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use glimpse_edge::sign::{Credentials, Location, PostPolicy, Presign, presign, sign_policy};
+use glimpse_edge::s3::sigv4::{Credentials, Location, PostPolicy, Presign, presign, sign_policy};
 use serde_json::{Value, json};
 
 /// A small generator (xorshift64*): the cases are the same in every run, so that a failure can be looked at.

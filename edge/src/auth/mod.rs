@@ -1,17 +1,19 @@
 //! Decides who is asking: a bearer token, or the session cookie of somebody who signed in with a browser.
 
-mod attempt;
+pub(crate) mod authenticate;
 mod claims;
 mod delivery_token;
 mod jwks;
+pub(crate) mod login;
 mod oidc;
 #[cfg(test)]
 mod providers;
+mod retry_after_failure;
 mod session;
 mod token;
 mod upload_token;
 
-pub use attempt::{Attempt, Next};
+pub use crate::auth::retry_after_failure::{Attempt, Next};
 pub use claims::{Audience, Claims, Expected, SKEW_SECS};
 pub use delivery_token::{DeliveryKeys, DeliveryToken, Opens, ShortToken, plain_text};
 pub use jwks::{Jwk, KeySet, Turn, Verification, configured_keys};

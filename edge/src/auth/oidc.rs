@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::Oidc;
 use super::token::TokenError;
 use crate::config::is_safe_url;
-use crate::sign::encode_query_value;
+use crate::s3::sigv4::encode_query_value;
 
 /// How long somebody may take to sign in at the provider, in seconds.
 const LOGIN_SECS: u64 = 10 * 60;

@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::{DeliveryTokens, Form, Upload, UploadLimits, Video, VideoStatus};
 use crate::auth::{Caller, DeliveryKeys, Secret, UploadToken};
 use crate::config::Config;
-use crate::deliver::mint;
-use crate::upload::{Allowance, Mint, answer_uppy, presign_upload, token_of};
+use crate::delivery::token_request;
+use crate::openapi::responses::{DeliveryTokens, Form, Upload, UploadLimits, Video, VideoStatus};
+use crate::uploads::{Allowance, Mint, answer_uppy, presign_upload, token_of};
 use glimpse_contract::video::{self, Uploaded};
 
 /// 2026-01-01T00:00:00Z.
@@ -227,7 +227,7 @@ pub(super) fn delivery_tokens() -> DeliveryTokens {
         public: Vec::new(),
     };
     let body = br#"{"types":["thumbnail"],"parameters":{"time":1.5},"expires_in":3600}"#;
-    let asked = mint::parse_mint(body).expect("a good body");
-    let answer = mint::minted(&asked, video_id(), &keys, &config().public_url, NOW_MS);
+    let asked = token_request::parse_mint(body).expect("a good body");
+    let answer = token_request::minted(&asked, video_id(), &keys, &config().public_url, NOW_MS);
     typed(&answer.expect("the example has a key"))
 }

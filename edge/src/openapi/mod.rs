@@ -3,12 +3,12 @@
 //! It is no part of the Worker: `cargo xtask openapi` writes it to `docs/openapi.json`, and the page's build puts it beside
 //! the page, where it is served as `/api/openapi.json`. A route that is not described here makes a test red.
 
-pub mod answer;
-pub mod body;
 mod delivery;
 mod example;
 mod operation;
 mod problem;
+pub mod requests;
+pub mod responses;
 mod shape;
 mod sign_in;
 mod uppy;
@@ -23,7 +23,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::route;
+use crate::http::route;
 use operation::Access;
 
 /// The address of the document itself; no route, since it is a static file beside the page.
@@ -78,7 +78,7 @@ pub fn document() -> Value {
     };
     let mut bodies = settings().into_generator();
     let mut answers = settings().for_serialize().into_generator();
-    answers.subschema_for::<answer::Problem>();
+    answers.subschema_for::<responses::Problem>();
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for operation in operations() {
         let json = operation.json(&mut bodies, &mut answers);

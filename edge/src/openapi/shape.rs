@@ -6,7 +6,7 @@ use glimpse_contract::limits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use crate::deliver::mint::TYPES;
+use crate::delivery::token_request::TYPES;
 
 /// What a file's name must have: a character that is neither space nor control character.
 pub(super) const NAME: &str = r"[^\s\x00-\x1f\x7f-\x9f]";

@@ -2,9 +2,9 @@
 
 use glimpse_contract::Code;
 
-use super::answer::Me;
 use super::operation::Operation;
 use super::{ADDRESS, example, shape};
+use crate::openapi::responses::Me;
 
 pub(super) const TAG: &str = "sign in";
 

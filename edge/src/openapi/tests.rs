@@ -6,9 +6,9 @@ use std::fs;
 use glimpse_contract::Code;
 
 use super::*;
-use crate::route::route;
+use crate::http::route::route;
 
-const ROUTES: &str = include_str!("../route.rs");
+const ROUTES: &str = include_str!("../http/route.rs");
 const HOW: &str = "describe it in edge/src/openapi/ (videos.rs, uppy.rs, sign_in.rs or delivery.rs), then run `cargo xtask \
                    openapi`";
 /// Addresses that are routed only to say why there is nothing.
@@ -146,7 +146,7 @@ fn ids_and_references_hold() {
 /// Bodies that are described are understood, and what is described as unknown is refused.
 #[test]
 fn the_parsers_take_the_bodies_that_are_described() {
-    use crate::upload::{
+    use crate::uploads::{
         Allowance, parse_completion, parse_creation, parse_mint, parse_new_video, parse_presign,
     };
     let allowance = Allowance::of_config(&example::config());
@@ -168,13 +168,13 @@ fn the_parsers_take_the_bodies_that_are_described() {
         );
     }
     assert!(parse_mint(b"{\"something\":null}").is_err());
-    assert!(crate::deliver::mint::parse_mint(&body("/api/videos/{video}/tokens")).is_ok());
+    assert!(crate::delivery::token_request::parse_mint(&body("/api/videos/{video}/tokens")).is_ok());
     delivery_tokens_are_described_as_they_are_read(&document);
 }
 
 /// What is left out is what the document says, and `null` is neither described nor taken.
 fn delivery_tokens_are_described_as_they_are_read(document: &Value) {
-    let parse = |body: &Value| crate::deliver::mint::parse_mint(body.to_string().as_bytes());
+    let parse = |body: &Value| crate::delivery::token_request::parse_mint(body.to_string().as_bytes());
     let schemas = &document["components"]["schemas"];
     let properties = schemas["DeliveryMint"]["properties"].as_object().unwrap();
     let defaults = properties.iter().map(|(name, property)| (name.clone(), property["default"].clone()));

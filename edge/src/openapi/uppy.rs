@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use glimpse_contract::{Code, limits};
 use serde_json::json;
 
-use super::answer::{
-    Aborted, Completed, CompletedStatus, Form, ListedPart, MultipartCreated, Signed, SignedPart, SignedParts,
-};
-use super::body::{Completion, Creation, SignRequest};
 use super::operation::Operation;
 use super::videos::FILE;
 use super::{example, shape};
+use crate::openapi::requests::{Completion, Creation, SignRequest};
+use crate::openapi::responses::{
+    Aborted, Completed, CompletedStatus, Form, ListedPart, MultipartCreated, Signed, SignedPart, SignedParts,
+};
 
 pub(super) const TAG: &str = "uppy";
 

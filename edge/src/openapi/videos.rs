@@ -3,14 +3,14 @@
 use glimpse_contract::{Code, limits};
 use serde_json::json;
 
-use super::answer::{
+use super::operation::Operation;
+use super::{example, shape};
+use crate::openapi::requests::{DeliveryMint, Mint, NewVideo, Poster};
+use crate::openapi::responses::{
     Caches, Created, CreatedStatus, DeliveryTokens, Minted, Received, ReceivedStatus, Removal, Removed,
     Unfinished, UnfinishedUpload, Video, VideoPage, VideoStatus,
 };
-use super::body::{DeliveryMint, Mint, NewVideo, Poster};
-use super::operation::Operation;
-use super::{example, shape};
-use crate::moment::iso_date;
+use crate::s3::sigv4::timestamp::iso_date;
 
 pub(super) const TAG: &str = "videos";
 

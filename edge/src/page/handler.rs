@@ -3,15 +3,16 @@
 use glimpse_contract::{Code, Problem, VideoId};
 use sha2::{Digest as _, Sha256};
 
-use super::embed::Embed;
-use super::facts::{NotShown, Shown, shown};
 use super::html;
+use crate::auth::authenticate;
 use crate::config::Config;
-use crate::deliver::{self, CachePolicy, Conditional, Place, Served, cache_control, decide};
-use crate::identify;
+use crate::delivery::{self, CachePolicy, Conditional, Place, Served, cache_control, decide};
+use crate::http::cors;
+use crate::http::response::{Body, Reply};
+use crate::page::meta::{NotShown, Shown, shown};
+use crate::page::oembed::Embed;
 use crate::platform::{self, Limiter, Request, Response};
-use crate::reply::{Body, Reply};
-use crate::{cors, storage};
+use crate::s3::client;
 
 /// When a client that asks too often may try again, in seconds: the period of the limit in wrangler.toml.
 const BUSY_SECS: u32 = 10;
@@ -89,7 +90,7 @@ async fn found(request: &Request, document: Document, place: &Place<'_>) -> Resu
     let says_who = ["cookie", "authorization"].iter().any(|name| platform::header(request, name).is_some());
     let (is_page, is_embed) = (matches!(document, Document::Page(_)), matches!(document, Document::Embed(_)));
     let caller = if says_who && !is_embed {
-        identify::caller(request, None, config, request_id).await.ok()
+        authenticate::caller(request, None, config, request_id).await.ok()
     } else {
         None
     };
@@ -103,12 +104,12 @@ async fn found(request: &Request, document: Document, place: &Place<'_>) -> Resu
     if !platform::is_within(place.env, Limiter::Reads, &platform::client_key_of(request)).await {
         return Err(NotShown { retry_after_secs: Some(BUSY_SECS), ..Problem::new(Code::Busy).into() });
     }
-    let manifest = if deliver::is_absent(video) {
+    let manifest = if delivery::is_absent(video) {
         None
     } else {
-        let manifest = storage::manifest_with_poster(video, config, now_ms, request_id).await?;
+        let manifest = client::manifest_with_poster(video, config, now_ms, request_id).await?;
         if manifest.is_none() {
-            deliver::note_absent(video);
+            delivery::note_absent(video);
         }
         manifest
     };

@@ -4,8 +4,8 @@
 
 use glimpse_contract::Problem;
 
-use super::embed::endpoint;
-use super::facts::Facts;
+use crate::page::meta::Facts;
+use crate::page::oembed::endpoint;
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en">
@@ -160,8 +160,8 @@ mod tests {
     use glimpse_contract::Code;
     use proptest::prelude::*;
 
-    use super::super::facts::tests::{facts, manifest};
     use super::*;
+    use crate::page::meta::tests::{facts, manifest};
 
     #[test]
     fn a_pasted_link_has_a_card() {

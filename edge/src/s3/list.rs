@@ -6,7 +6,7 @@ use glimpse_contract::{Key, Owner, VideoId};
 
 use super::{Ask, Document, S3Request};
 use crate::config::Config;
-use crate::sign::SignError;
+use crate::s3::sigv4::SignError;
 
 /// The most keys of a page, S3's own limit.
 pub(crate) const MAX_KEYS: usize = 1_000;

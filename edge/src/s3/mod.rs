@@ -1,7 +1,9 @@
 //! Decides how the edge asks the bucket: presigned requests of its own, and what S3's answers mean. Pure.
 
+pub(crate) mod client;
 mod list;
 mod multipart;
+pub mod sigv4;
 mod xml;
 
 pub(crate) use list::MAX_KEYS;
@@ -20,7 +22,7 @@ use glimpse_contract::Key;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::sign::{Presign, SignError, presign};
+use crate::s3::sigv4::{Presign, SignError, presign};
 
 /// How long the edge's own requests are good for, in seconds: they are made at once.
 const OWN_EXPIRES_SECS: u64 = 60;

@@ -4,7 +4,7 @@ use glimpse_contract::{Grant, Key, Owner, VideoId, limits};
 
 use super::{Ask, Document, S3Request, error_code, escape};
 use crate::config::Config;
-use crate::sign::SignError;
+use crate::s3::sigv4::SignError;
 
 /// Begins one: type and metadata of the grant are fixed now, and its parts cannot change them.
 pub fn create(grant: &Grant, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
@@ -243,7 +243,7 @@ impl UnfinishedUploads {
 mod tests {
     use super::*;
     use crate::config::tests::example;
-    use crate::upload::tests::a_grant;
+    use crate::uploads::tests::a_grant;
 
     const NOW_MS: u64 = 1_700_000_000_000;
 

@@ -27,7 +27,7 @@
 use e2e::keys::{SECRET, now_secs};
 use e2e::person::{Answer, Person, client, fetch};
 use e2e::stack::{Options, SESSION_SECRET, Stack, UPLOAD_TOKEN_SECRETS};
-use glimpse_edge::sign::{Credentials, Location, PostPolicy, Presign, presign, sign_policy};
+use glimpse_edge::s3::sigv4::{Credentials, Location, PostPolicy, Presign, presign, sign_policy};
 use glimpse_local::s3::fault::{Fault, FaultKind};
 use reqwest::Method;
 use serde_json::{Value, json};

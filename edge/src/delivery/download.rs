@@ -1,0 +1,76 @@
+//! Decides nothing by itself: sends somebody who may have the uploaded file to the bucket, to save it and never to show it.
+
+use glimpse_contract::{Code, Key, META_NAME, Manifest, Owner, Problem, VideoId};
+
+use crate::Call;
+use crate::config::Config;
+use crate::http::response::Reply;
+use crate::platform::{self, Request};
+use crate::s3::{self, client};
+
+/// `GET /{video}/original`: 302 to the bucket.
+pub(crate) async fn original(
+    video: VideoId,
+    request: &Request,
+    query: &str,
+    call: &Call<'_>,
+) -> Result<Reply, Problem> {
+    if let Some(pair) = query.split('&').find(|pair| !pair.is_empty()) {
+        let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let name = pair.split('=').next().unwrap_or_default();
+        let name: String = name.chars().filter(is_harmless).take(32).collect();
+        let detail = format!("The parameter `{name}` is not known here.");
+        return Err(Problem::because(Code::BadParameter, detail));
+    }
+    let (config, request_id) = (call.config, call.request_id);
+    let owner = &call.caller.owner;
+    let manifest = client::manifest(video, config, platform::now_ms(), request_id).await?;
+    if manifest.as_ref().is_some_and(|manifest| manifest.owner != *owner) {
+        return Err(Problem::new(Code::NotFound));
+    }
+    hand_over(video, owner, manifest.as_ref(), &request.method(), config, request_id).await
+}
+
+/// Where the source of this owner's video is fetched, for some minutes. The address is a secret: it is not kept, and the
+/// next page is not told it.
+///
+/// The file has to be the one that the pictures were made of. A form can be sent again as long as it is valid, and replaces
+/// the file.
+///
+/// # Errors
+/// `not_found`, `deleted`, `source_gone` where only pictures are left, or `superseded` where another file is there.
+pub(crate) async fn hand_over(
+    video: VideoId,
+    owner: &Owner,
+    manifest: Option<&Manifest>,
+    method: &str,
+    config: &Config,
+    request_id: &str,
+) -> Result<Reply, Problem> {
+    if manifest.is_some_and(Manifest::is_deleted) {
+        return Err(Problem::new(Code::Deleted));
+    }
+    let key = Key::Source { owner: owner.clone(), video };
+    let head = client::sign(s3::head(&key, config, platform::now_ms()), request_id)?;
+    let head = client::send(&head, request_id).await?;
+    match (head.status, manifest) {
+        (200, Some(manifest)) if is_replaced(manifest, &head.header("etag").unwrap_or_default()) => {
+            return Err(Problem::new(Code::Superseded));
+        }
+        (200, _) => {}
+        (404, Some(_)) => return Err(Problem::new(Code::SourceGone)),
+        (404, None) => return Err(Problem::new(Code::NotFound)),
+        (status, _) => return Err(client::unexpected(status, request_id)),
+    }
+    let method = if method == "HEAD" { "HEAD" } else { "GET" };
+    let name = head.header(META_NAME).unwrap_or_default();
+    let signed = s3::download(method, &key, &name, config, platform::now_ms());
+    let url = client::sign(signed, request_id)?.url;
+    Ok(Reply::redirect(&url).with("referrer-policy", "no-referrer"))
+}
+
+/// Whether another file is there than the manifest is about. A manifest of a file that was not looked into has no ETag.
+fn is_replaced(manifest: &Manifest, etag: &str) -> bool {
+    let known = manifest.source.etag.trim_matches('"');
+    !known.is_empty() && known != etag.trim_matches('"')
+}

@@ -1,0 +1,468 @@
+//! Decides what a request asks for, from its method and the raw bytes of its path. Pure.
+
+use glimpse_contract::{Code, PictureRequest, Problem, VideoId};
+use percent_encoding::percent_decode_str;
+
+use crate::uploads::upload_id;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /health`
+    Health,
+    /// `GET /auth/login`
+    Login,
+    /// `GET /auth/callback`
+    Callback,
+    /// `POST /auth/logout`
+    Logout,
+    /// `GET /api/me`
+    Me,
+    /// `POST /api/videos`, with JSON or with the file itself.
+    CreateVideo,
+    /// `PUT /api/videos` or `PUT /api/videos/{name}`, with the file itself.
+    SendVideo {
+        /// The file's name, as `curl -T` appends it.
+        name: Option<String>,
+    },
+    /// `GET /api/videos`
+    ListVideos,
+    /// `GET /api/videos/{video}`
+    ShowVideo(VideoId),
+    /// `GET /api/videos/{video}/events`
+    WatchVideo(VideoId),
+    /// `DELETE /api/videos/{video}`
+    DeleteVideo(VideoId),
+    /// `POST /api/videos/{video}/tokens`
+    MintDelivery(VideoId),
+    /// `GET /api/uploads`
+    ListUploads,
+    /// `POST /api/upload-tokens`
+    MintToken,
+    /// `GET /s3/params`
+    UppyParams,
+    /// `POST /s3/multipart`
+    CreateMultipart,
+    /// `GET /s3/multipart/{uploadId}`
+    ListParts {
+        /// S3's name of the upload.
+        upload_id: String,
+    },
+    /// `GET /s3/multipart/{uploadId}/{part}`
+    SignPart {
+        /// S3's name of the upload.
+        upload_id: String,
+        /// As it stands in the path.
+        part: String,
+    },
+    /// `GET /s3/multipart/{uploadId}/batch`
+    SignParts {
+        /// S3's name of the upload.
+        upload_id: String,
+    },
+    /// `POST /s3/multipart/{uploadId}/complete`
+    CompleteMultipart {
+        /// S3's name of the upload.
+        upload_id: String,
+    },
+    /// `DELETE /s3/multipart/{uploadId}`
+    AbortMultipart {
+        /// S3's name of the upload.
+        upload_id: String,
+    },
+    /// `POST /s3/presign`
+    Presign,
+    /// `PUT /api/videos/{video}/poster`
+    SetPoster(VideoId),
+    /// `DELETE /api/videos/{video}/poster`
+    ResetPoster(VideoId),
+    /// `GET /{video}/original`
+    Original(VideoId),
+    /// A picture of a video.
+    Picture(PictureRequest),
+    /// `GET /{video}`
+    Page(VideoId),
+    /// `GET /{video}/`
+    PageWithSlash(VideoId),
+    /// `GET /{video}/meta.json`
+    Meta(VideoId),
+    /// `GET /oembed`
+    Oembed,
+}
+
+impl Route {
+    /// Whether whoever holds no more than an upload token may ask for it.
+    pub fn is_for_tokens(&self) -> bool {
+        matches!(
+            self,
+            Self::Me
+                | Self::CreateVideo
+                | Self::SendVideo { .. }
+                | Self::ShowVideo(_)
+                | Self::WatchVideo(_)
+                | Self::UppyParams
+                | Self::CreateMultipart
+                | Self::ListParts { .. }
+                | Self::SignPart { .. }
+                | Self::SignParts { .. }
+                | Self::CompleteMultipart { .. }
+                | Self::AbortMultipart { .. }
+                | Self::Presign
+        )
+    }
+
+    /// Whether a follow-up token, which is good for one upload in parts, opens it: to finish the upload, and to list its
+    /// parts once it is finished.
+    pub fn is_for_follow_ups(&self) -> bool {
+        matches!(self, Self::CompleteMultipart { .. } | Self::ListParts { .. })
+    }
+}
+
+/// Why a request has no route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoRoute {
+    /// What the client is told.
+    pub problem: Problem,
+    /// The methods that would do, if the address is right.
+    pub allow: Option<String>,
+}
+
+/// Whether browsers of other origins may call this path with credentials: then CORS answers for it. As in [`route`],
+/// `//` counts as `/`.
+pub fn is_api(path: &str) -> bool {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    matches!(segments.next(), Some("api" | "s3" | "auth" | "u" | "url"))
+}
+
+/// Whether it is what is said about a video that is at this path. No token opens it: whatever sites append to the link of
+/// a page is not looked at.
+pub fn is_document(path: &str) -> bool {
+    document(path).is_some()
+}
+
+/// The upload token in a path (`/u/{token}/…`), and the path without it.
+pub fn split_token(path: &str) -> (Option<&str>, &str) {
+    let rest = path.trim_start_matches('/');
+    let Some(rest) = rest.strip_prefix("u/") else { return (None, path) };
+    let rest = rest.trim_start_matches('/');
+    match rest.find('/') {
+        Some(end) => (Some(&rest[..end]), &rest[end..]),
+        None => (Some(rest), "/"),
+    }
+}
+
+/// What a request asks for.
+///
+/// `//` counts as `/` (a client whose base URL ends with a slash sends it), but not for pictures: their URLs are
+/// cached, and each has one spelling.
+///
+/// # Errors
+/// An unknown address, a known one with another method, or a picture's parameter that is wrong.
+pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, NoRoute> {
+    let is_read = matches!(method, "GET" | "HEAD");
+    if let Some(request) = PictureRequest::parse(path, query) {
+        if !is_read {
+            return Err(wrong_method(&["GET"]));
+        }
+        return request.map(Route::Picture).map_err(|bad| NoRoute {
+            problem: Problem::because(
+                Code::BadParameter,
+                format!("The parameter `{}` {}.", bad.name, bad.why),
+            ),
+            allow: None,
+        });
+    }
+    if let Some(route) = document(path) {
+        return if is_read { Ok(route) } else { Err(wrong_method(&["GET"])) };
+    }
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let mut answers = answers(&segments)?;
+    let method = if is_read { "GET" } else { method };
+    match answers.iter().position(|(known, _)| *known == method) {
+        Some(place) => Ok(answers.swap_remove(place).1),
+        None => Err(wrong_method(&answers.iter().map(|(known, _)| *known).collect::<Vec<_>>())),
+    }
+}
+
+/// What is said about a video; like a picture's, each address has one spelling. Whatever query a page is given (sites
+/// append theirs to links) is not looked at.
+fn document(path: &str) -> Option<Route> {
+    match path.strip_prefix('/')?.split_once('/') {
+        None if path == "/oembed" => Some(Route::Oembed),
+        None => path[1..].parse().ok().map(Route::Page),
+        Some((video, "")) => video.parse().ok().map(Route::PageWithSlash),
+        Some((video, "meta.json")) => video.parse().ok().map(Route::Meta),
+        Some(_) => None,
+    }
+}
+
+/// Everything that an address answers, by method; `GET` stands for `HEAD` too.
+fn answers(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, NoRoute> {
+    Ok(match *segments {
+        ["health"] => vec![("GET", Route::Health)],
+        ["auth", "login"] => vec![("GET", Route::Login)],
+        ["auth", "callback"] => vec![("GET", Route::Callback)],
+        ["auth", "logout"] => vec![("POST", Route::Logout)],
+        ["api", "me"] => vec![("GET", Route::Me)],
+        ["api", "uploads"] => vec![("GET", Route::ListUploads)],
+        ["api", "upload-tokens"] => vec![("POST", Route::MintToken)],
+        ["api", "videos"] => vec![
+            ("GET", Route::ListVideos),
+            ("POST", Route::CreateVideo),
+            ("PUT", Route::SendVideo { name: None }),
+        ],
+        ["api", "videos", name] => match name.parse() {
+            Ok(video) => vec![("GET", Route::ShowVideo(video)), ("DELETE", Route::DeleteVideo(video))],
+            Err(_) => vec![("PUT", Route::SendVideo { name: Some(file_name(name)?) })],
+        },
+        ["api", "videos", video, "events"] => {
+            vec![("GET", Route::WatchVideo(video.parse().map_err(|_| not_found())?))]
+        }
+        ["api", "videos", video, "poster"] => {
+            let video = video.parse().map_err(|_| not_found())?;
+            vec![("PUT", Route::SetPoster(video)), ("DELETE", Route::ResetPoster(video))]
+        }
+        [video, "original"] => vec![("GET", Route::Original(video.parse().map_err(|_| not_found())?))],
+        ["api", "videos", video, "tokens"] => {
+            vec![("POST", Route::MintDelivery(video.parse().map_err(|_| not_found())?))]
+        }
+        ["s3", "params"] => vec![("GET", Route::UppyParams)],
+        ["s3", "presign"] => vec![("POST", Route::Presign)],
+        ["s3", "multipart"] => vec![("POST", Route::CreateMultipart)],
+        ["s3", "multipart", upload] => {
+            let upload_id = upload_of(upload)?;
+            vec![
+                ("GET", Route::ListParts { upload_id: upload_id.clone() }),
+                ("DELETE", Route::AbortMultipart { upload_id }),
+            ]
+        }
+        ["s3", "multipart", upload, "complete"] => {
+            vec![("POST", Route::CompleteMultipart { upload_id: upload_of(upload)? })]
+        }
+        ["s3", "multipart", upload, "batch"] => {
+            vec![("GET", Route::SignParts { upload_id: upload_of(upload)? })]
+        }
+        ["s3", "multipart", upload, part] => {
+            vec![("GET", Route::SignPart { upload_id: upload_of(upload)?, part: part.to_owned() })]
+        }
+        ["s3", "sts"] => {
+            let detail = "No credentials of the bucket are handed out: with them a client could write anywhere. Leave \
+                          getTemporarySecurityCredentials unset.";
+            return Err(missing(detail));
+        }
+        ["url", ..] | [_, "list" | "get" | "connect", ..] => {
+            return Err(missing("Files are not fetched from other services here: upload from the device."));
+        }
+        _ => return Err(not_found()),
+    })
+}
+
+fn upload_of(segment: &str) -> Result<String, NoRoute> {
+    upload_id(segment).map_err(|problem| NoRoute { problem, allow: None })
+}
+
+fn file_name(segment: &str) -> Result<String, NoRoute> {
+    let name = percent_decode_str(segment).decode_utf8().map_err(|_| not_found())?;
+    // An id with a slip in it is no name: nobody means to upload that.
+    if name.contains('.') { Ok(name.into_owned()) } else { Err(not_found()) }
+}
+
+fn not_found() -> NoRoute {
+    NoRoute { problem: Problem::new(Code::NotFound), allow: None }
+}
+
+fn missing(detail: &str) -> NoRoute {
+    NoRoute { problem: Problem::because(Code::NotFound, detail), allow: None }
+}
+
+fn wrong_method(methods: &[&str]) -> NoRoute {
+    let mut allow = Vec::with_capacity(methods.len() + 2);
+    for &method in methods {
+        allow.push(method);
+        if method == "GET" {
+            allow.push("HEAD");
+        }
+    }
+    allow.push("OPTIONS");
+    let allow = allow.join(", ");
+    let detail = format!("This address answers {allow}.");
+    NoRoute { problem: Problem::because(Code::MethodNotAllowed, detail), allow: Some(allow) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIDEO: &str = "7zzzzzzzzz0123456789abcdef";
+
+    #[track_caller]
+    fn check(method: &str, path: &str, expected: &Result<Route, Code>) {
+        let path = path.replace("{v}", VIDEO);
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path.as_str(), None),
+        };
+        assert_eq!(
+            &route(method, path, query).map_err(|none| none.problem.code),
+            expected,
+            "{method} {path}"
+        );
+    }
+
+    #[test]
+    fn cors_answers_for_every_spelling_that_is_routed() {
+        for path in
+            ["/api/me", "//s3/params", "///s3//params", "/auth/login", "/u/x.y.z/s3/params", "/url/get"]
+        {
+            assert!(is_api(path), "{path}");
+        }
+        for path in ["/", "/health", "/7zzzzzzzzz0123456789abcdef/thumbnail.jpg", "/apis/me", "/x/api/me"] {
+            assert!(!is_api(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_page_has_no_token() {
+        let video = VideoId::new(1, [1; 10]);
+        for file in ["", "/", "/meta.json"] {
+            assert!(is_document(&format!("/{video}{file}")), "{file}");
+        }
+        assert!(is_document("/oembed"));
+        for file in ["/thumbnail.jpg", "/original", "/thumbnails/thumbnail.jpg"] {
+            assert!(!is_document(&format!("/{video}{file}")), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_path_is_taken_off() {
+        for (path, expected) in [
+            ("/u/a.b.c/s3/params", (Some("a.b.c"), "/s3/params")),
+            ("//u//a.b.c//s3/params", (Some("a.b.c"), "//s3/params")),
+            ("/u/a.b.c", (Some("a.b.c"), "/")),
+            ("/s3/params", (None, "/s3/params")),
+            ("/us3/params", (None, "/us3/params")),
+        ] {
+            assert_eq!(split_token(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let video: VideoId = VIDEO.parse().unwrap();
+        check("GET", "/api/videos", &Ok(Route::ListVideos));
+        check("POST", "/api/videos", &Ok(Route::CreateVideo));
+        check("PUT", "/api/videos/", &Ok(Route::SendVideo { name: None }));
+        check(
+            "PUT",
+            "/api/videos/Ski%20trip.mp4",
+            &Ok(Route::SendVideo { name: Some("Ski trip.mp4".into()) }),
+        );
+        check("GET", "/api/videos/{v}", &Ok(Route::ShowVideo(video)));
+        check("DELETE", "/api/videos/{v}", &Ok(Route::DeleteVideo(video)));
+        check("GET", "/api/videos/{v}/events", &Ok(Route::WatchVideo(video)));
+        check("PUT", "/api/videos/{v}/poster", &Ok(Route::SetPoster(video)));
+        check("DELETE", "/api/videos/{v}/poster", &Ok(Route::ResetPoster(video)));
+        check("GET", "/api/videos/{v}/poster", &Err(Code::MethodNotAllowed));
+        check("HEAD", "/{v}/original", &Ok(Route::Original(video)));
+        check("GET", "/{v}x/original", &Err(Code::NotFound));
+        check("POST", "/api/videos/{v}/tokens", &Ok(Route::MintDelivery(video)));
+        check("POST", "/api/videos/x/tokens", &Err(Code::NotFound));
+        check("GET", "/api/videos/{v}/tokens", &Err(Code::MethodNotAllowed));
+        check("GET", "/api/uploads", &Ok(Route::ListUploads));
+        check("POST", "/api/upload-tokens", &Ok(Route::MintToken));
+        check("HEAD", "/api/me", &Ok(Route::Me));
+        check("GET", "//s3/params?filename=a", &Ok(Route::UppyParams));
+        check("GET", "/s3//params", &Ok(Route::UppyParams));
+        check("POST", "/s3/presign", &Ok(Route::Presign));
+        check("POST", "/s3/multipart", &Ok(Route::CreateMultipart));
+        let upload_id = || "a/b".to_owned();
+        check("GET", "/s3/multipart/a%2Fb?key=k", &Ok(Route::ListParts { upload_id: upload_id() }));
+        check("DELETE", "/s3/multipart/a%2Fb", &Ok(Route::AbortMultipart { upload_id: upload_id() }));
+        check("GET", "/s3/multipart/a%2Fb/batch", &Ok(Route::SignParts { upload_id: upload_id() }));
+        check(
+            "GET",
+            "/s3/multipart/a%2Fb/7",
+            &Ok(Route::SignPart { upload_id: upload_id(), part: "7".into() }),
+        );
+        check(
+            "POST",
+            "/s3/multipart/a%2Fb/complete",
+            &Ok(Route::CompleteMultipart { upload_id: upload_id() }),
+        );
+        check("POST", "/auth/logout", &Ok(Route::Logout));
+        check("GET", "/auth/logout", &Err(Code::MethodNotAllowed));
+        check("DELETE", "/api/videos", &Err(Code::MethodNotAllowed));
+        check("PUT", "/s3/multipart/x", &Err(Code::MethodNotAllowed));
+        check("POST", "/{v}/thumbnail.jpg", &Err(Code::MethodNotAllowed));
+        check("GET", "/{v}/thumbnail.jpg?time=01", &Err(Code::BadParameter));
+        check("GET", "/{v}/thumbnail.avif", &Err(Code::BadParameter));
+        check("GET", "/{v}/thumbnail-width_200.jpg", &Err(Code::NotFound));
+        check("GET", "/api/videos/{v}x", &Err(Code::NotFound));
+        check("GET", "/api/videos/{v}/x", &Err(Code::NotFound));
+        check("GET", "//{v}/thumbnail.jpg", &Err(Code::NotFound));
+        check("GET", "/{v}/thumbnail.jpg/x.css", &Err(Code::NotFound));
+        check("GET", "/API/me", &Err(Code::NotFound));
+        check("GET", "/{v}", &Ok(Route::Page(video)));
+        check("HEAD", "/{v}?utm_source=x", &Ok(Route::Page(video)));
+        check("POST", "/{v}", &Err(Code::MethodNotAllowed));
+        check("GET", "/{v}/", &Ok(Route::PageWithSlash(video)));
+        check("HEAD", "/{v}/?utm_source=x", &Ok(Route::PageWithSlash(video)));
+        check("POST", "/{v}/", &Err(Code::MethodNotAllowed));
+        check("GET", "/{v}//", &Err(Code::NotFound));
+        check("GET", "//{v}/", &Err(Code::NotFound));
+        check("GET", "//{v}", &Err(Code::NotFound));
+        check("GET", "/{v}/meta.json", &Ok(Route::Meta(video)));
+        check("GET", "/{v}/manifest.json", &Err(Code::NotFound));
+        check("GET", "/{v}//meta.json", &Err(Code::NotFound));
+        check("GET", "/oembed?url=x", &Ok(Route::Oembed));
+        check("GET", "/oembed/", &Err(Code::NotFound));
+        check("GET", "/s3/sts", &Err(Code::NotFound));
+        check("POST", "/url/get", &Err(Code::NotFound));
+        check("GET", "/drive/list/root", &Err(Code::NotFound));
+        check("GET", "/", &Err(Code::NotFound));
+    }
+
+    #[test]
+    fn what_an_address_answers_is_said() {
+        let allow = |path: &str| route("PATCH", path, None).unwrap_err().allow.unwrap();
+        assert_eq!(allow("/api/videos"), "GET, HEAD, POST, PUT, OPTIONS");
+        assert_eq!(allow(&format!("/api/videos/{VIDEO}")), "GET, HEAD, DELETE, OPTIONS");
+    }
+
+    #[test]
+    fn a_token_opens_nothing_but_uploads() {
+        let id = || String::new();
+        let video = VIDEO.parse().unwrap();
+        for closed in [
+            Route::ListVideos,
+            Route::DeleteVideo(video),
+            Route::SetPoster(video),
+            Route::ResetPoster(video),
+            Route::Original(video),
+            Route::MintDelivery(video),
+            Route::ListUploads,
+            Route::MintToken,
+            Route::Logout,
+            Route::Login,
+            Route::Health,
+        ] {
+            assert!(!closed.is_for_tokens(), "{closed:?}");
+        }
+        assert!(
+            Route::UppyParams.is_for_tokens() && Route::CompleteMultipart { upload_id: id() }.is_for_tokens()
+        );
+        assert!(Route::CompleteMultipart { upload_id: id() }.is_for_follow_ups());
+        for closed in [
+            Route::Me,
+            Route::CreateVideo,
+            Route::ShowVideo(video),
+            Route::WatchVideo(video),
+            Route::Presign,
+            Route::SignPart { upload_id: id(), part: id() },
+            Route::SignParts { upload_id: id() },
+            Route::AbortMultipart { upload_id: id() },
+        ] {
+            assert!(!closed.is_for_follow_ups(), "{closed:?}");
+        }
+    }
+}

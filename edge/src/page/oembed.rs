@@ -1,0 +1,242 @@
+//! Decides what other sites are told that ask how to show a link of ours: oEmbed 1.0, <https://oembed.com>. Pure.
+//!
+//! The answer is a `video`: an `iframe` of the video's page, which moves and can be scrubbed. A `photo` would stand
+//! still by its definition, and of a `rich` one many sites take nothing (Mastodon) or only the `iframe` (WordPress).
+
+use glimpse_contract::{Code, Json, Problem, VideoId, object};
+use percent_encoding::percent_decode_str;
+
+use crate::page::html::escape;
+use crate::page::meta::Facts;
+use crate::s3::sigv4::encode_query_value;
+
+/// The longer side of a frame unless asked otherwise, in pixels.
+const SIDE: u32 = 640;
+/// How long the answer may be kept, in seconds: the owner may choose another poster.
+const CACHE_AGE_SECS: u32 = 300;
+
+/// A question about a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Embed {
+    /// The video that the link shows.
+    pub video: VideoId,
+    max_width: Option<u32>,
+    max_height: Option<u32>,
+}
+
+impl Embed {
+    /// Reads the query of `GET /oembed`. Parameters that the specification does not know are ignored, as it asks for.
+    ///
+    /// # Errors
+    /// `not_found` for a link that is not the page of a video here, `bad_parameter` for a side that is no number,
+    /// `format_not_made` for XML.
+    pub fn parse(query: &str, public_url: &str) -> Result<Self, Problem> {
+        let mut url = None;
+        let (mut max_width, mut max_height) = (None, None);
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "url" => url = percent_decode_str(value).decode_utf8().ok(),
+                "maxwidth" => max_width = Some(side(name, value)?),
+                "maxheight" => max_height = Some(side(name, value)?),
+                "format" if value != "json" => return Err(Problem::new(Code::FormatNotMade)),
+                _ => {}
+            }
+        }
+        let url = url.ok_or_else(|| {
+            Problem::because(Code::BadParameter, "The parameter `url` must be the address of a video's page.")
+        })?;
+        let video = url.strip_prefix(public_url).and_then(|rest| rest.strip_prefix('/')).and_then(|rest| {
+            let end = rest.find(['?', '#']).unwrap_or(rest.len());
+            let path = &rest[..end];
+            path.strip_suffix('/').unwrap_or(path).parse().ok()
+        });
+        let video = video.ok_or_else(|| {
+            Problem::because(Code::NotFound, "The parameter `url` is not the address of a video's page here.")
+        })?;
+        Ok(Self { video, max_width, max_height })
+    }
+
+    /// The question without limits.
+    pub fn plain(video: VideoId) -> Self {
+        Self { video, max_width: None, max_height: None }
+    }
+
+    /// The same question in its one spelling.
+    pub fn canonical(&self) -> String {
+        let side = |side: Option<u32>| side.map(|side| side.to_string()).unwrap_or_default();
+        format!(
+            "/oembed?url={}&maxwidth={}&maxheight={}",
+            self.video,
+            side(self.max_width),
+            side(self.max_height)
+        )
+    }
+
+    /// The answer.
+    pub fn answer(&self, facts: &Facts) -> Json {
+        let (width, height) = self.frame((facts.width, facts.height));
+        let title = escape(&facts.title);
+        let html = format!(
+            "<iframe src=\"{}\" width=\"{width}\" height=\"{height}\" title=\"{title}\" loading=\"lazy\" \
+             allow=\"fullscreen\" allowfullscreen frameborder=\"0\" style=\"border:0\"></iframe>",
+            facts.page()
+        );
+        let mut answer = object! {
+            "version" => "1.0",
+            "type" => "video",
+            "title" => &facts.title,
+            "provider_name" => "Glimpse",
+            "provider_url" => facts.origin(),
+            "cache_age" => CACHE_AGE_SECS,
+            "width" => width,
+            "height" => height,
+            "html" => html,
+        };
+        if let Some((url, width, height)) = self.poster(facts) {
+            answer.put("thumbnail_url", url.into());
+            answer.put("thumbnail_width", width.into());
+            answer.put("thumbnail_height", height.into());
+        }
+        answer
+    }
+
+    /// The frame: the video's shape, as large as is allowed and not larger than the video.
+    fn frame(&self, (width, height): (u32, u32)) -> (u32, u32) {
+        let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
+        let limit = |max: Option<u32>, other: Option<u32>| {
+            u64::from(max.unwrap_or(if other.is_some() { u32::MAX } else { SIDE }))
+        };
+        let most_wide = limit(self.max_width, self.max_height).min(width);
+        let most_high = limit(self.max_height, self.max_width).min(height);
+        let scaled = |side: u64, by: u64, of: u64| (side * by / of).max(1);
+        let (width, height) = if most_wide * height <= most_high * width {
+            (most_wide, scaled(height, most_wide, width))
+        } else {
+            (scaled(width, most_high, height), most_high)
+        };
+        (width as u32, height as u32)
+    }
+
+    /// The largest poster that is allowed, of a few: its address, width and height.
+    fn poster(&self, facts: &Facts) -> Option<(String, u32, u32)> {
+        let fits = |width: u32, height: u32| {
+            width <= self.max_width.unwrap_or(u32::MAX) && height <= self.max_height.unwrap_or(u32::MAX)
+        };
+        let poster = facts.picture("thumbnail.jpg")?;
+        if fits(poster.width, poster.height) {
+            return Some((facts.url("thumbnail.jpg"), poster.width, poster.height));
+        }
+        facts.widths().iter().rev().filter(|width| **width < poster.width).find_map(|&width| {
+            // Rounded as the picture itself is.
+            let height = ((width * poster.height + poster.width / 2) / poster.width).max(1);
+            fits(width, height)
+                .then(|| (format!("{}/thumbnail.jpg?width={width}", facts.page()), width, height))
+        })
+    }
+}
+
+/// Where `url` is asked about: what a page's discovery link names.
+pub(super) fn endpoint(facts: &Facts) -> String {
+    format!("{}/oembed?url={}", facts.origin(), encode_query_value(&facts.page()))
+}
+
+fn side(name: &str, value: &str) -> Result<u32, Problem> {
+    let is_number = !value.is_empty() && value.len() < 7 && value.bytes().all(|byte| byte.is_ascii_digit());
+    let side = value.parse().ok().filter(|side| is_number && *side > 0);
+    side.ok_or_else(|| {
+        Problem::because(Code::BadParameter, format!("The parameter `{name}` must be a number of pixels."))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::meta::tests::{facts, manifest};
+
+    const ORIGIN: &str = "https://v.example";
+
+    fn asked(more: &str) -> Embed {
+        let video = manifest().video;
+        Embed::parse(&format!("url=https%3A%2F%2Fv.example%2F{video}{more}"), ORIGIN).unwrap()
+    }
+
+    #[test]
+    fn a_link_is_ours_or_not_found() {
+        let video = manifest().video;
+        let check = |query: &str, expected: Result<VideoId, Code>| {
+            let query = query.replace("{v}", &video.to_string());
+            let found = Embed::parse(&query, ORIGIN);
+            assert_eq!(found.map(|embed| embed.video).map_err(|problem| problem.code), expected, "{query}");
+        };
+        for good in [
+            "url=https://v.example/{v}",
+            "url=https%3a%2f%2Fv.example%2F{v}",
+            "format=json&url=https://v.example/{v}&maxwidth=200&theme=dark",
+            "url=https%3A%2F%2Fv.example%2F{v}%3Futm_source%3Dx",
+            "url=https://v.example/{v}%23t=3",
+            "url=https://v.example/{v}/",
+            "url=https%3A%2F%2Fv.example%2F{v}%2F%3Futm_source%3Dx",
+        ] {
+            check(good, Ok(video));
+        }
+        for foreign in [
+            "url=https://other.example/{v}",
+            "url=http://v.example/{v}",
+            "url=https://v.example.evil/{v}",
+            "url=https://v.example@evil/{v}",
+            "url=https://v.example/{v}/thumbnail.jpg",
+            "url=https://v.example//{v}",
+            "url=https://v.example/{v}//",
+            "url=https://v.example/{v}x",
+            "url=https://v.example/",
+            "url=javascript:alert(1)",
+            "url=",
+        ] {
+            check(foreign, Err(Code::NotFound));
+        }
+        check("maxwidth=3", Err(Code::BadParameter));
+        check("url=%ff", Err(Code::BadParameter));
+        check("url=https://v.example/{v}&maxwidth=wide", Err(Code::BadParameter));
+        check("url=https://v.example/{v}&maxheight=0", Err(Code::BadParameter));
+        check("url=https://v.example/{v}&maxheight=-5", Err(Code::BadParameter));
+        check("url=https://v.example/{v}&format=xml", Err(Code::FormatNotMade));
+    }
+
+    #[test]
+    fn sides_are_kept_to() {
+        let sizes = |more: &str| {
+            let answer = asked(more).answer(&facts(&manifest()));
+            let answer = serde_json::to_value(answer).unwrap();
+            let of = |name: &str| answer[name].as_u64();
+            (of("width").unwrap(), of("height").unwrap(), of("thumbnail_width"), of("thumbnail_height"))
+        };
+        assert_eq!(sizes(""), (640, 360, Some(640), Some(360)));
+        assert_eq!(sizes("&maxwidth=4000"), (1280, 720, Some(640), Some(360)));
+        assert_eq!(sizes("&maxwidth=400"), (400, 225, Some(320), Some(180)));
+        assert_eq!(sizes("&maxheight=200"), (355, 200, Some(320), Some(180)));
+        assert_eq!(sizes("&maxwidth=100&maxheight=20"), (35, 20, None, None));
+        assert_eq!(sizes("&maxwidth=100"), (100, 56, Some(80), Some(45)));
+    }
+
+    #[test]
+    fn a_tall_video_keeps_its_shape() {
+        let mut manifest = manifest();
+        (manifest.source.width, manifest.source.height) = (1080, 1920);
+        let answer = asked("").answer(&facts(&manifest));
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!((answer["width"].as_u64(), answer["height"].as_u64()), (Some(360), Some(640)));
+    }
+
+    #[test]
+    fn a_title_cannot_break_out_of_the_frame() {
+        let mut manifest = manifest();
+        manifest.passthrough.metadata.insert("title".into(), "\"><script>alert(1)</script>".into());
+        let answer = asked("").answer(&facts(&manifest));
+        let answer = serde_json::to_value(answer).unwrap();
+        let html = answer["html"].as_str().unwrap();
+        assert!(!html.contains("<script") && html.contains("&quot;&gt;&lt;script&gt;"), "{html}");
+        assert_eq!(answer["type"], "video");
+        assert_eq!(answer["title"], "\"><script>alert(1)</script>", "JSON says it as it is");
+    }
+}

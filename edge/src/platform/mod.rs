@@ -1,0 +1,435 @@
+//! Decides nothing: the clock, randomness, fetches, the cache and WebCrypto, as the Workers runtime has them.
+//! Besides `reply.rs` and `lib.rs` it is the only file that names `worker::`.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::Bytes;
+use glimpse_contract::{Json, TraceId, VideoId, object};
+use thiserror::Error;
+use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{CryptoKey, ReadableStream, ReadableStreamDefaultReader, SubtleCrypto};
+use worker::worker_sys::RateLimiter;
+use worker::{Context, Delay, Env};
+
+use crate::auth::{Algorithm, Verification};
+use crate::http::client_address::client_key;
+use crate::http::response::Reply;
+
+/// A request to the Worker. The browser's own interface, like [`Response`]: `worker`'s wrappers around them put every kind
+/// of error that a Worker can meet into each call, and weigh a tenth of this one.
+pub(crate) type Request = web_sys::Request;
+/// A response, stored or on its way.
+pub(crate) type Response = web_sys::Response;
+
+/// How long the storage may take to begin its answer, in milliseconds.
+pub(crate) const PATIENCE_MS: u32 = 10_000;
+
+/// Another server did not answer, or answered more than is read.
+#[derive(Debug, Error)]
+pub(crate) enum FetchError {
+    /// No answer: refused, reset or too slow.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+    /// More bytes than were expected at the most.
+    #[error("the answer is too long")]
+    TooLong,
+}
+
+/// The time now, in Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    js_sys::Date::now() as u64
+}
+
+thread_local! {
+    // Random bytes that nobody has been given yet: one call of WebCrypto's is enough for dozens of requests.
+    static UNSPENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    // Public keys as WebCrypto has imported them, for as long as this isolate lives.
+    static IMPORTED: RefCell<Vec<(Json, CryptoKey)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many random bytes are drawn at once.
+const DRAWN_BYTES: usize = 1024;
+/// How many imported keys are kept: those of a few issuers, each with its next one.
+const KEPT_KEYS: usize = 16;
+
+/// Random bytes, fit for keys; none is ever given out twice.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    UNSPENT.with_borrow_mut(|unspent| {
+        if unspent.len() < N {
+            unspent.resize(DRAWN_BYTES.max(N), 0);
+            getrandom::fill(unspent).expect("WebCrypto's getRandomValues cannot fail for so few bytes");
+        }
+        let (rest, mut bytes) = (unspent.len() - N, [0; N]);
+        bytes.copy_from_slice(&unspent[rest..]);
+        unspent.truncate(rest);
+        bytes
+    })
+}
+
+/// A variable or secret of the deployment.
+pub(crate) fn lookup(env: &Env, name: &str) -> Option<String> {
+    js_sys::Reflect::get(env, &JsValue::from_str(name)).ok()?.as_string()
+}
+
+/// A line in the log, as JSON. Never a URL with its query, a token or a cookie.
+pub(crate) fn log_error(event: &str, request_id: &str, detail: &str) {
+    let line =
+        object! { "level" => "error", "event" => event, "request_id" => request_id, "detail" => detail };
+    worker::console_error!("{line}");
+}
+
+/// A line in the log that ties a request to the trace that it came with, and to the video that it begins.
+pub(crate) fn log_trace(request_id: &str, video: VideoId, trace_id: TraceId) {
+    let line = object! { "level" => "info", "event" => "traced", "request_id" => request_id, "video" => video,
+    "trace_id" => trace_id };
+    worker::console_log!("{line}");
+}
+
+/// The body of a request to another server.
+#[derive(Debug)]
+pub(crate) enum Sent<'a> {
+    /// None.
+    Nothing,
+    /// A text.
+    Text(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// The body of the request that is being answered, passed on without being read.
+    Stream(ReadableStream),
+}
+
+/// What is sent to another server.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: Sent<'a>,
+    /// How long the other server may take, in milliseconds.
+    pub(crate) patience_ms: u32,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A request without headers or body.
+    pub(crate) fn plain(method: &'a str, url: &'a str) -> Self {
+        Self { method, url, headers: &[], body: Sent::Nothing, patience_ms: PATIENCE_MS }
+    }
+}
+
+/// What another server answered.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) status: u16,
+    response: Response,
+}
+
+impl Incoming {
+    /// One of its headers.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        response_header(&self.response, name)
+    }
+
+    /// Drops the body, so that the other server stops sending it.
+    pub(crate) async fn discard(self) {
+        if let Some(body) = self.response.body() {
+            let _ = JsFuture::from(body.cancel()).await;
+        }
+    }
+
+    /// Its body, at most `limit` bytes of it.
+    pub(crate) async fn bytes(self, limit: usize) -> Result<Vec<u8>, FetchError> {
+        let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > limit) {
+            return Err(FetchError::TooLong);
+        }
+        let bytes = response_bytes(&self.response).await;
+        let bytes = bytes.ok_or_else(|| FetchError::NoAnswer("broken off".to_owned()))?;
+        if bytes.len() > limit { Err(FetchError::TooLong) } else { Ok(bytes) }
+    }
+}
+
+/// Sends a request to another server. Redirects are not followed: what we sign is for one address only.
+pub(crate) async fn fetch(outgoing: Outgoing<'_>) -> Result<Incoming, FetchError> {
+    let response: Response = send(outgoing).await.map_err(|error| {
+        // The text may hold the URL, and the URL a signature: only the error's kind is kept.
+        let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.name()));
+        FetchError::NoAnswer(text.unwrap_or_else(|| "unknown".to_owned()))
+    })?;
+    Ok(Incoming { status: response.status(), response })
+}
+
+async fn send(outgoing: Outgoing<'_>) -> Result<Response, JsValue> {
+    let headers = web_sys::Headers::new()?;
+    for (name, value) in outgoing.headers {
+        headers.set(name, value)?;
+    }
+    let init = web_sys::RequestInit::new();
+    init.set_method(outgoing.method);
+    init.set_headers(&headers);
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(outgoing.patience_ms)));
+    match outgoing.body {
+        Sent::Nothing => {}
+        Sent::Text(text) => init.set_body(&JsValue::from_str(text)),
+        Sent::Bytes(bytes) => init.set_body(&js_sys::Uint8Array::from(bytes)),
+        Sent::Stream(stream) => init.set_body(&stream),
+    }
+    let promise = scope().fetch_with_str_and_init(outgoing.url, &init);
+    JsFuture::from(promise).await?.dyn_into()
+}
+
+fn scope() -> web_sys::WorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}
+
+/// The cache of this place, Cloudflare's `caches.default`.
+fn cache() -> Result<web_sys::Cache, JsValue> {
+    let all: JsValue = scope().caches()?.into();
+    js_sys::Reflect::get(&all, &JsValue::from_str("default"))?.dyn_into()
+}
+
+/// The edge cache's entry for this URL.
+pub(crate) async fn cache_get(url: &str) -> Option<Response> {
+    let found = JsFuture::from(cache().ok()?.match_with_str(url)).await.ok()?;
+    found.dyn_into().ok()
+}
+
+/// The edge cache's entry for this URL, or the cache's 304 if its ETag is among these: a body that nobody wants is then
+/// not read. <https://developers.cloudflare.com/workers/runtime-apis/cache/#match>
+pub(crate) async fn cache_get_unless(url: &str, if_none_match: Option<&str>) -> Option<Response> {
+    let Some(if_none_match) = if_none_match else { return cache_get(url).await };
+    let headers = web_sys::Headers::new().ok()?;
+    headers.set("if-none-match", if_none_match).ok()?;
+    let init = web_sys::RequestInit::new();
+    init.set_headers(&headers);
+    let asked = Request::new_with_str_and_init(url, &init).ok()?;
+    let found = JsFuture::from(cache().ok()?.match_with_request(&asked)).await.ok()?;
+    found.dyn_into().ok()
+}
+
+/// Stores an answer under this URL. A failure costs a later miss and no more.
+pub(crate) async fn cache_put(url: &str, headers: Vec<(&'static str, String)>, body: Bytes) {
+    let reply = Reply { status: 200, headers, body: crate::http::response::Body::Bytes(body) };
+    if let (Ok(response), Ok(cache)) = (reply.into_response(false), cache()) {
+        let _ = JsFuture::from(cache.put_with_str(url, &response)).await;
+    }
+}
+
+/// Forgets what is stored under this URL, and says whether there was anything.
+pub(crate) async fn cache_delete(url: &str) -> bool {
+    let Ok(cache) = cache() else { return false };
+    JsFuture::from(cache.delete_with_str(url)).await.is_ok_and(|found| found.is_truthy())
+}
+
+/// Goes on with something after the answer has gone out, or the one who asked has gone: for 30 s at the most,
+/// <https://developers.cloudflare.com/workers/runtime-apis/context/#waituntil>.
+pub(crate) fn wait_until(context: &Context, work: impl Future<Output = ()> + 'static) {
+    context.wait_until(work);
+}
+
+/// A header of a request.
+pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
+    request.headers().get(name).ok().flatten()
+}
+
+/// The key under which the requests of this client are counted.
+pub(crate) fn client_key_of(request: &Request) -> String {
+    client_key(header(request, "cf-connecting-ip").as_deref())
+}
+
+/// The body of a request, at most `limit` bytes of it; `None` if it is longer or broken off. A length that was declared is
+/// looked at first; without one, bytes are counted while they come.
+pub(crate) async fn body(request: &Request, limit: usize) -> Option<Vec<u8>> {
+    let length = header(request, "content-length").and_then(|text| text.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return None;
+    }
+    let Some(stream) = body_stream(request) else { return Some(Vec::new()) };
+    let mut chunks = Chunks::of(&stream).ok()?;
+    let mut body = Vec::with_capacity(length.unwrap_or_default());
+    while let Some(chunk) = chunks.next().await.ok()? {
+        if body.len() + chunk.len() > limit {
+            chunks.drain().await;
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
+}
+
+/// The body of a request as it comes.
+pub(crate) fn body_stream(request: &Request) -> Option<ReadableStream> {
+    request.body()
+}
+
+/// The chunks of a stream, one after another.
+#[derive(Debug)]
+pub(crate) struct Chunks(ReadableStreamDefaultReader);
+
+/// The most bytes of a refused body that are read to its end.
+const MAX_DRAINED_BYTES: u32 = 32 * 1024 * 1024;
+
+/// A stream broke off before its end.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl Chunks {
+    /// Begins to read a stream that nobody else reads.
+    pub(crate) fn of(stream: &ReadableStream) -> Result<Self, BrokenOff> {
+        stream.get_reader().dyn_into().map(Self).map_err(|_| BrokenOff)
+    }
+
+    /// The next chunk; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, BrokenOff> {
+        Ok(self.read().await?.map(|chunk| chunk.to_vec()))
+    }
+
+    async fn read(&mut self) -> Result<Option<js_sys::Uint8Array>, BrokenOff> {
+        let read = JsFuture::from(self.0.read()).await.map_err(|_| BrokenOff)?;
+        let of = |name| js_sys::Reflect::get(&read, &JsValue::from_str(name)).map_err(|_| BrokenOff);
+        if of("done")?.is_truthy() {
+            return Ok(None);
+        }
+        Ok(Some(js_sys::Uint8Array::new(&of("value")?)))
+    }
+
+    /// Reads what is left without looking at it, up to [`MAX_DRAINED_BYTES`]: a client that is still sending when its
+    /// answer comes may see a broken connection instead.
+    pub(crate) async fn drain(&mut self) {
+        let mut drained = 0;
+        while let Ok(Some(chunk)) = self.read().await {
+            drained += chunk.length();
+            if drained > MAX_DRAINED_BYTES {
+                break;
+            }
+        }
+    }
+}
+
+/// Waits. `Delay` wakes whoever asked it first, and a request is first asked by nobody who could be woken (`lib.rs`): so it
+/// begins when it is asked again.
+pub(crate) async fn sleep_ms(ms: u64) {
+    let mut is_asked_again = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_asked_again, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    Delay::from(std::time::Duration::from_millis(ms)).await;
+}
+
+/// How often somebody may do something, where the deployment limits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limiter {
+    /// Begin an upload, or ask for a token.
+    Grants,
+    /// Have a part signed.
+    Parts,
+    /// Have a picture of one video made.
+    VideoRenders,
+    /// Have a picture of one owner's videos made.
+    OwnerRenders,
+    /// Have a picture made, by client address.
+    ClientRenders,
+    /// Have the bucket read because the cache has no answer, by client address.
+    Reads,
+    /// Open an event stream.
+    Streams,
+}
+
+/// Whether this is not too often, by Cloudflare's Rate Limiting binding. Without a binding nothing is counted; a binding
+/// that fails is no reason to turn somebody away.
+pub(crate) async fn is_within(env: &Env, limiter: Limiter, who: &str) -> bool {
+    let name = match limiter {
+        Limiter::Grants => "GRANT_LIMITER",
+        Limiter::Parts => "PART_LIMITER",
+        Limiter::VideoRenders => "VIDEO_RENDER_LIMITER",
+        Limiter::OwnerRenders => "OWNER_RENDER_LIMITER",
+        Limiter::ClientRenders => "CLIENT_RENDER_LIMITER",
+        Limiter::Reads => "READ_LIMITER",
+        Limiter::Streams => "STREAM_LIMITER",
+    };
+    counted(env, name, who).await.unwrap_or(true)
+}
+
+async fn counted(env: &Env, name: &str, who: &str) -> Result<bool, JsValue> {
+    let binding = js_sys::Reflect::get(env, &JsValue::from_str(name))?;
+    if binding.is_undefined() {
+        return Ok(true);
+    }
+    let binding: RateLimiter = binding.unchecked_into();
+    let asked = js_sys::Object::new();
+    js_sys::Reflect::set(&asked, &JsValue::from_str("key"), &JsValue::from_str(who))?;
+    let outcome = JsFuture::from(binding.limit(asked)?).await?;
+    Ok(js_sys::Reflect::get(&outcome, &JsValue::from_str("success"))?.is_truthy())
+}
+
+/// A header of a response.
+pub(crate) fn response_header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).ok().flatten()
+}
+
+/// The body of a response, whole; `None` if it broke off.
+pub(crate) async fn response_bytes(response: &Response) -> Option<Vec<u8>> {
+    let buffer = JsFuture::from(response.array_buffer().ok()?).await.ok()?;
+    Some(js_sys::Uint8Array::new(&buffer).to_vec())
+}
+
+/// Whether a response has a body that can be passed on.
+pub(crate) fn has_body(response: &Response) -> bool {
+    response.body().is_some()
+}
+
+/// Whether a signature is the key's, by WebCrypto. The algorithm is the key's own.
+pub(crate) async fn verify(verification: &Verification<'_>) -> bool {
+    verify_by_webcrypto(verification).await.unwrap_or(false)
+}
+
+async fn verify_by_webcrypto(verification: &Verification<'_>) -> Result<bool, JsValue> {
+    let algorithm = match verification.key.algorithm {
+        Algorithm::Rs256 => object! { "name" => "RSASSA-PKCS1-v1_5", "hash" => "SHA-256" },
+        Algorithm::Es256 => object! { "name" => "ECDSA", "namedCurve" => "P-256", "hash" => "SHA-256" },
+        Algorithm::EdDsa => object! { "name" => "Ed25519" },
+        Algorithm::Hs256 => return Ok(false),
+    };
+    let algorithm: js_sys::Object = js_sys::JSON::parse(&algorithm.to_string())?.unchecked_into();
+    let subtle = scope().crypto()?.subtle();
+    let key = imported(&subtle, &algorithm, &verification.key.members).await?;
+    let promise = subtle.verify_with_object_and_u8_array_and_u8_array(
+        &algorithm,
+        &key,
+        verification.signature,
+        verification.signed,
+    )?;
+    Ok(JsFuture::from(promise).await?.is_truthy())
+}
+
+/// A public key as WebCrypto knows it, imported once. Its members fix its algorithm.
+async fn imported(
+    subtle: &SubtleCrypto,
+    algorithm: &js_sys::Object,
+    members: &Json,
+) -> Result<CryptoKey, JsValue> {
+    let known =
+        IMPORTED.with_borrow(|keys| keys.iter().find(|(of, _)| of == members).map(|(_, key)| key.clone()));
+    if let Some(key) = known {
+        return Ok(key);
+    }
+    let jwk: js_sys::Object = js_sys::JSON::parse(&members.to_string())?.unchecked_into();
+    let usages = js_sys::Array::of1(&JsValue::from_str("verify"));
+    let promise = subtle.import_key_with_object("jwk", &jwk, algorithm, false, &usages)?;
+    let key: CryptoKey = JsFuture::from(promise).await?.unchecked_into();
+    IMPORTED.with_borrow_mut(|keys| {
+        if keys.len() == KEPT_KEYS {
+            keys.remove(0);
+        }
+        keys.push((members.clone(), key.clone()));
+    });
+    Ok(key)
+}

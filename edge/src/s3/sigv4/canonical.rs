@@ -1,0 +1,220 @@
+//! Decides what exactly is signed: SigV4's canonical request, and the key that signs it.
+//!
+//! The arithmetic (the signing key, the signature) is `aws-sigv4`'s. Its own canonical request goes through the `http`
+//! crate's types and derives the key anew each time, which made half of a presigned URL's cost and a tenth of the
+//! Worker; it is the oracle of the tests here instead.
+
+use std::cell::RefCell;
+
+use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
+use sha2::{Digest as _, Sha256};
+
+use crate::s3::sigv4::{Credentials, SignError, encode_query_value, system_time};
+
+/// The only algorithm that is used.
+pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// When, where and for which service a signature is good: `20130524/us-east-1/s3/aws4_request`.
+pub(super) fn scope(amz_date: &str, region: &str, service: &str) -> String {
+    format!("{}/{region}/{service}/aws4_request", &amz_date[..8])
+}
+
+/// A URL taken apart as it stands: the host with its port, and the path.
+///
+/// # Errors
+/// Whatever cannot stand in a request line.
+pub(super) fn split(url: &str) -> Result<(&str, &str), SignError> {
+    let rest = url.split_once("://").map(|(_, rest)| rest).ok_or(SignError)?;
+    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let is_clean =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#".contains(&byte));
+    if host.is_empty() || !is_clean(host) || !is_clean(path) {
+        return Err(SignError);
+    }
+    Ok((host, path))
+}
+
+/// Names and values as one canonical query: each encoded once, in the order of their encoded names.
+pub(super) fn query(pairs: &[(&str, &str)]) -> String {
+    let mut encoded: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| {
+            let mut pair = encode_query_value(name);
+            pair.push('=');
+            pair.push_str(&encode_query_value(value));
+            pair
+        })
+        .collect();
+    // `=` sorts behind `-` and `.`, but no name that is signed here is the beginning of another.
+    insertion_sort(&mut encoded);
+    encoded.join("&")
+}
+
+/// Headers in their canonical order: `(name:value\n…, name;name;…)`.
+///
+/// # Errors
+/// A name that is not in lower case, or a value that would end its line.
+pub(super) fn headers(headers: &[(&str, &str)]) -> Result<(String, String), SignError> {
+    let mut lines: Vec<(&str, &str)> = headers.to_vec();
+    insertion_sort(&mut lines);
+    let (mut text, mut names) = (String::new(), String::new());
+    for (name, value) in lines {
+        let is_name = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if !is_name || value.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err(SignError);
+        }
+        if !names.is_empty() {
+            names.push(';');
+        }
+        names.push_str(name);
+        text.push_str(name);
+        text.push(':');
+        // Runs of spaces count as one, and none at the ends.
+        for (place, word) in value.split(' ').filter(|word| !word.is_empty()).enumerate() {
+            if place > 0 {
+                text.push(' ');
+            }
+            text.push_str(word);
+        }
+        text.push('\n');
+    }
+    Ok((text, names))
+}
+
+/// For the dozen entries of a request; the standard library's sorts are each a few kilobytes of the Worker.
+fn insertion_sort<T: Ord>(items: &mut [T]) {
+    for end in 1..items.len() {
+        let mut place = end;
+        while place > 0 && items[place - 1] > items[place] {
+            items.swap(place - 1, place);
+            place -= 1;
+        }
+    }
+}
+
+/// A request as SigV4 sees it.
+pub(super) struct Canonical<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    /// What [`headers`] returned.
+    pub(super) headers: (&'a str, &'a str),
+    /// The hash of the body, or the word that stands for none.
+    pub(super) payload: &'a str,
+}
+
+impl Canonical<'_> {
+    /// The signature, in hexadecimal digits.
+    pub(super) fn signature(
+        &self,
+        credentials: &Credentials,
+        region: &str,
+        service: &str,
+        amz_date: &str,
+        now_ms: u64,
+    ) -> String {
+        let (lines, names) = self.headers;
+        let request =
+            [self.method, "\n", self.path, "\n", self.query, "\n", lines, "\n", names, "\n", self.payload]
+                .concat();
+        let hash = hex::encode(Sha256::digest(request));
+        let scope = scope(amz_date, region, service);
+        let to_sign = [ALGORITHM, "\n", amz_date, "\n", &scope, "\n", &hash].concat();
+        sign(to_sign.as_bytes(), credentials, region, service, now_ms)
+    }
+}
+
+/// Which day, region, service and secret a key is for.
+#[derive(PartialEq, Eq)]
+struct KeyOf {
+    day: u64,
+    region: String,
+    service: String,
+    secret: String,
+}
+
+/// How many keys are kept: one for the bucket, one for the function, and both of the day before.
+const KEPT: usize = 4;
+
+thread_local! {
+    // A memo of a pure function: four HMACs a day instead of four a signature.
+    static KEYS: RefCell<Vec<(KeyOf, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The signature of a text with the key of its day.
+pub(super) fn sign(
+    text: &[u8],
+    credentials: &Credentials,
+    region: &str,
+    service: &str,
+    now_ms: u64,
+) -> String {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let day = now_ms / DAY_MS;
+    let secret = &credentials.secret_access_key;
+    KEYS.with_borrow_mut(|keys| {
+        let is_it = |of: &KeyOf| {
+            of.day == day && of.region == region && of.service == service && of.secret == *secret
+        };
+        if let Some((_, key)) = keys.iter().find(|(of, _)| is_it(of)) {
+            return calculate_signature(key, text);
+        }
+        let key = generate_signing_key(secret, system_time(now_ms), region, service).as_ref().to_vec();
+        let signature = calculate_signature(&key, text);
+        if keys.len() == KEPT {
+            keys.remove(0);
+        }
+        let of =
+            KeyOf { day, region: region.to_owned(), service: service.to_owned(), secret: secret.clone() };
+        keys.push((of, key));
+        signature
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_stand_in_a_request_is_refused() {
+        assert_eq!(split("https://b.example:9000/a//%20").unwrap(), ("b.example:9000", "/a//%20"));
+        assert_eq!(split("https://b.example").unwrap(), ("b.example", "/"));
+        for url in
+            ["", "b/a", "https://", "https://b/with space", "https://b/a\nb", "https://b/a?b", "https://ü/"]
+        {
+            assert!(split(url).is_err(), "{url}");
+        }
+        assert!(headers(&[("Host", "x")]).is_err() && headers(&[("a", "x\r\ny: z")]).is_err());
+    }
+
+    #[test]
+    fn headers_and_queries_have_one_order() {
+        let (lines, names) = headers(&[("host", "h"), ("b", "  two   words "), ("a", "")]).unwrap();
+        assert_eq!((lines.as_str(), names.as_str()), ("a:\nb:two words\nhost:h\n", "a;b;host"));
+        assert_eq!(
+            query(&[("uploads", ""), ("X-Amz-Date", "1"), ("a b", "ü/")]),
+            "X-Amz-Date=1&a%20b=%C3%BC%2F&uploads="
+        );
+    }
+
+    #[test]
+    fn keys_of_other_days_and_secrets_are_others() {
+        let of = |secret: &str, now_ms| {
+            let credentials = Credentials {
+                access_key_id: "AKID".into(),
+                secret_access_key: secret.into(),
+                session_token: None,
+            };
+            sign(b"x", &credentials, "eu-central-1", "s3", now_ms)
+        };
+        let day = 24 * 60 * 60 * 1000;
+        let first = of("a", day);
+        assert_eq!(of("a", 2 * day - 1), first);
+        assert_ne!(of("a", 2 * day), first);
+        assert_ne!(of("b", day), first);
+        for other in 0..10 {
+            of("a", other * day);
+        }
+        assert_eq!(of("a", day), first, "and the same after others");
+    }
+}

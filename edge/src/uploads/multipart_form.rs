@@ -1,0 +1,533 @@
+//! Decides how a form with a file is read: in one pass over its bytes, with narrow limits before the file. Pure.
+//!
+//! RFC 7578 for forms, RFC 2046 section 5.1 for the delimiters. Each byte is examined once, however the body is cut into
+//! chunks, and no more than [`MAX_BEFORE_FILE_BYTES`] are ever held besides the chunk that came last.
+
+use glimpse_contract::{Code, Problem};
+use memchr::memchr;
+
+use crate::uploads::Fields;
+use crate::uploads::content_disposition::{Disposition, parameter, text_of};
+use crate::uploads::fields::shown;
+
+/// The most bytes before the file: fields, headers of parts, and what stands before the first part.
+const MAX_BEFORE_FILE_BYTES: usize = 64 * 1024;
+/// The most fields before the file.
+const MAX_FIELDS: usize = 20;
+/// The longest boundary, in bytes, by RFC 2046.
+const MAX_BOUNDARY_BYTES: usize = 70;
+/// The most spaces and tabs between a boundary and the end of its line.
+const MAX_PADDING_BYTES: usize = 64;
+const END_OF_HEADERS: &[u8] = b"\r\n\r\n";
+
+/// What a form holds, in the order of its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FormEvent {
+    /// A field without a file.
+    Field {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// The beginning of the file.
+    File {
+        /// The file's name, decoded.
+        name: String,
+        /// The type that its part declares; empty if it declares none.
+        content_type: String,
+    },
+    /// Bytes of the file.
+    Data(Vec<u8>),
+    /// The end of the form.
+    End,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Preamble,
+    Headers,
+    Field(String),
+    File,
+    End,
+}
+
+/// A place in the buffer where a delimiter is, or may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// None up to here, and no beginning of one at the end.
+    Nothing,
+    /// The beginning of one at this place: more bytes decide.
+    Perhaps(usize),
+    /// One at this place; the next part, or nothing, follows at `end`.
+    Delimiter { at: usize, end: usize, is_last: bool },
+}
+
+/// What the headers of a part begin.
+enum Headers {
+    /// Nothing yet: they have not arrived whole.
+    Incomplete,
+    /// A field, whose value follows.
+    Field,
+    /// The file.
+    File(FormEvent),
+}
+
+/// Reads a form that arrives in chunks.
+#[derive(Debug)]
+pub struct FormReader {
+    delimiter: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that are done with.
+    start: usize,
+    /// Bytes behind `start` in which nothing was found.
+    searched: usize,
+    state: State,
+    /// Bytes that are done with, other than the file's: before it, then behind it.
+    outside_file: usize,
+    fields: usize,
+    has_file: bool,
+}
+
+/// The boundary of a form's `Content-Type`.
+pub fn boundary(content_type: &str) -> Option<String> {
+    let boundary = parameter(content_type, "boundary")?;
+    let is_valid = (1..=MAX_BOUNDARY_BYTES).contains(&boundary.len())
+        && boundary.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        && !boundary.ends_with(' ');
+    is_valid.then_some(boundary)
+}
+
+impl FormReader {
+    /// A reader for a form with this boundary.
+    pub fn new(boundary: &str) -> Self {
+        Self {
+            delimiter: [b"\r\n--", boundary.as_bytes()].concat(),
+            // The first delimiter need not stand behind a line break: one is added.
+            buffer: b"\r\n".to_vec(),
+            start: 0,
+            searched: 0,
+            state: State::Preamble,
+            outside_file: 0,
+            fields: 0,
+            has_file: false,
+        }
+    }
+
+    /// Adds the bytes that arrived.
+    pub fn push(&mut self, chunk: Vec<u8>) {
+        if self.start == self.buffer.len() {
+            self.buffer = chunk;
+        } else {
+            self.buffer.drain(..self.start);
+            self.buffer.extend_from_slice(&chunk);
+        }
+        self.start = 0;
+    }
+
+    /// What comes next; `None` if more bytes are needed to know it.
+    ///
+    /// # Errors
+    /// A form that is malformed, or has too much before its file or anything behind it.
+    pub fn next_event(&mut self) -> Result<Option<FormEvent>, Problem> {
+        loop {
+            match self.state {
+                State::End => return Ok(Some(FormEvent::End)),
+                State::Headers => match self.headers()? {
+                    Headers::Incomplete => return self.wait(),
+                    Headers::Field => {}
+                    Headers::File(file) => return Ok(Some(file)),
+                },
+                State::File => match self.find() {
+                    Found::Delimiter { at: 0, end, is_last } => {
+                        self.outside_file = 0;
+                        let _ = self.pass(end, is_last);
+                    }
+                    // The delimiter is found again behind the data, at once.
+                    Found::Delimiter { at, .. } | Found::Perhaps(at) if at > 0 => {
+                        return Ok(Some(FormEvent::Data(self.take(at))));
+                    }
+                    Found::Nothing if !self.pending().is_empty() => {
+                        return Ok(Some(FormEvent::Data(self.take(self.searched))));
+                    }
+                    _ => return Ok(None),
+                },
+                State::Preamble | State::Field(_) => {
+                    let Found::Delimiter { at, end, is_last } = self.find() else { return self.wait() };
+                    let value = text_of(&self.pending()[..at]);
+                    let before = self.pass(end, is_last);
+                    self.check_outside(0)?;
+                    if let State::Field(name) = before {
+                        Fields::check_length(&name, at)?;
+                        return Ok(Some(FormEvent::Field { name, value }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn pending(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// More bytes are needed, if what is here already is not too much.
+    fn wait(&mut self) -> Result<Option<FormEvent>, Problem> {
+        match &self.state {
+            State::File => return Ok(None),
+            State::Field(name) => {
+                Fields::check_length(name, self.pending().len().saturating_sub(self.delimiter.len()))?;
+            }
+            // What stands before the first part is of no interest, and is not kept.
+            State::Preamble if self.searched > 0 => self.consume(self.searched),
+            State::Preamble | State::Headers | State::End => {}
+        }
+        self.check_outside(self.pending().len())?;
+        Ok(None)
+    }
+
+    fn check_outside(&self, pending: usize) -> Result<(), Problem> {
+        if self.outside_file + pending <= MAX_BEFORE_FILE_BYTES {
+            return Ok(());
+        }
+        let place = if self.has_file { "behind" } else { "before" };
+        Err(bad(format!("The form has more than {MAX_BEFORE_FILE_BYTES} bytes {place} its file.")))
+    }
+
+    /// Is done with so many bytes outside of the file.
+    fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.searched = 0;
+        self.outside_file += bytes;
+    }
+
+    /// Is done with a delimiter that ends there, and returns the state before it.
+    fn pass(&mut self, end: usize, is_last: bool) -> State {
+        self.consume(end);
+        std::mem::replace(&mut self.state, if is_last { State::End } else { State::Headers })
+    }
+
+    /// Takes so many bytes of the file.
+    fn take(&mut self, bytes: usize) -> Vec<u8> {
+        self.searched = 0;
+        if self.start == 0 {
+            let rest = self.buffer.split_off(bytes);
+            return std::mem::replace(&mut self.buffer, rest);
+        }
+        let taken = self.pending()[..bytes].to_vec();
+        self.start += bytes;
+        taken
+    }
+
+    /// The next delimiter, from where the last search ended.
+    fn find(&mut self) -> Found {
+        let pending = &self.buffer[self.start..];
+        let mut place = self.searched;
+        while let Some(next) = memchr(b'\r', &pending[place..]) {
+            let at = place + next;
+            match self.delimiter_at(at) {
+                Found::Nothing => place = at + 1,
+                found => {
+                    self.searched = at;
+                    return found;
+                }
+            }
+        }
+        self.searched = pending.len();
+        Found::Nothing
+    }
+
+    /// Whether a delimiter stands at this place. A line that only begins like one is no delimiter.
+    fn delimiter_at(&self, at: usize) -> Found {
+        let rest = &self.pending()[at..];
+        if rest.len() < self.delimiter.len() {
+            let is_beginning = self.delimiter.starts_with(rest);
+            return if is_beginning { Found::Perhaps(at) } else { Found::Nothing };
+        }
+        let Some(tail) = rest.strip_prefix(self.delimiter.as_slice()) else { return Found::Nothing };
+        let end = at + self.delimiter.len();
+        if tail.starts_with(b"--") {
+            return Found::Delimiter { at, end: end + 2, is_last: true };
+        }
+        let padding = tail.iter().take(MAX_PADDING_BYTES).take_while(|byte| b" \t".contains(byte)).count();
+        match &tail[padding..] {
+            [b'\r', b'\n', ..] => Found::Delimiter { at, end: end + padding + 2, is_last: false },
+            [] | [b'\r'] if padding < MAX_PADDING_BYTES => Found::Perhaps(at),
+            [b'-'] if padding == 0 => Found::Perhaps(at),
+            _ => Found::Nothing,
+        }
+    }
+
+    /// Reads the headers of a part.
+    fn headers(&mut self) -> Result<Headers, Problem> {
+        let pending = &self.buffer[self.start..];
+        let end = if pending.starts_with(b"\r\n") {
+            Some(0)
+        } else {
+            let from = self.searched;
+            pending[from..]
+                .windows(END_OF_HEADERS.len())
+                .position(|four| four == END_OF_HEADERS)
+                .map(|at| from + at)
+        };
+        let Some(end) = end else {
+            // A part of what is searched for may stand at the end.
+            self.searched = pending.len().saturating_sub(END_OF_HEADERS.len() - 1);
+            return Ok(Headers::Incomplete);
+        };
+        let part = Part::read(&text_of(&pending[..end]));
+        let length = if end == 0 { 2 } else { end + END_OF_HEADERS.len() };
+        self.consume(length);
+        self.check_outside(0)?;
+        if self.has_file {
+            return Err(field_after_file(&part.disposition.name));
+        }
+        let Some(name) = part.disposition.file_name else {
+            self.fields += 1;
+            if self.fields > MAX_FIELDS {
+                return Err(bad(format!("The form has more than {MAX_FIELDS} fields before its file.")));
+            }
+            Fields::check_name(&part.disposition.name)?;
+            self.state = State::Field(part.disposition.name);
+            return Ok(Headers::Field);
+        };
+        if name.trim().is_empty() {
+            return Err(bad("The form has no file: the name of its file is empty.".to_owned()));
+        }
+        if part.is_encoded {
+            let detail = "The form's file is encoded for mail: send its bytes as they are, without \
+                          Content-Transfer-Encoding.";
+            return Err(bad(detail.to_owned()));
+        }
+        self.has_file = true;
+        self.state = State::File;
+        Ok(Headers::File(FormEvent::File { name, content_type: part.content_type }))
+    }
+}
+
+/// The headers of a part that matter.
+#[derive(Debug, Default)]
+struct Part {
+    disposition: Disposition,
+    content_type: String,
+    is_encoded: bool,
+}
+
+impl Part {
+    fn read(headers: &str) -> Self {
+        let mut part = Self::default();
+        // A line that begins with a space continues the one before, by RFC 5322.
+        let whole = headers.replace("\r\n ", " ").replace("\r\n\t", " ");
+        for line in whole.split("\r\n") {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            let value = value.trim();
+            match name.trim().to_ascii_lowercase().as_str() {
+                "content-disposition" => part.disposition = Disposition::read(value),
+                "content-type" => value.clone_into(&mut part.content_type),
+                "content-transfer-encoding" => {
+                    part.is_encoded =
+                        !["", "7bit", "8bit", "binary"].iter().any(|plain| value.eq_ignore_ascii_case(plain));
+                }
+                _ => {}
+            }
+        }
+        part
+    }
+}
+
+/// A field of a form that comes when the file has begun its way with what was said before it.
+fn field_after_file(name: &str) -> Problem {
+    bad(format!(
+        "The field `{}` stands after the file: fields must stand before it, and one file is sent.",
+        shown(name)
+    ))
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::because(Code::BadParameter, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILE: &str = "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp4\"\r\n\
+                        Content-Type: video/mp4\r\n\r\n";
+
+    /// All events of a body in chunks of this length, with the file's bytes joined, or what is wrong.
+    fn read(body: &[u8], chunk: usize) -> Result<(Vec<FormEvent>, Vec<u8>), Problem> {
+        let mut reader = FormReader::new("XX");
+        let (mut events, mut file) = (Vec::new(), Vec::new());
+        let mut chunks = body.chunks(chunk);
+        loop {
+            match reader.next_event()? {
+                Some(FormEvent::Data(data)) => {
+                    assert!(!data.is_empty());
+                    file.extend(data);
+                }
+                Some(FormEvent::End) => return Ok((events, file)),
+                Some(event) => events.push(event),
+                None => match chunks.next() {
+                    Some(chunk) => reader.push(chunk.to_vec()),
+                    None => return Err(bad("cut".to_owned())),
+                },
+            }
+            let most = MAX_BEFORE_FILE_BYTES.saturating_add(2 * chunk.min(body.len()));
+            assert!(reader.buffer.len() <= most + 128, "{} bytes are held", reader.buffer.len());
+        }
+    }
+
+    fn field(name: &str, value: &str) -> String {
+        format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    }
+
+    #[track_caller]
+    fn refused(body: &[u8], word: &str) {
+        for chunk in [1, 7, 4096, usize::MAX] {
+            let problem = read(body, chunk).unwrap_err();
+            assert_eq!(problem.code, Code::BadParameter);
+            assert!(problem.detail.contains(word), "{word}: {}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn a_boundary_is_read_quoted_or_not() {
+        for (text, expected) in [
+            ("multipart/form-data; boundary=XX", Some("XX")),
+            ("multipart/form-data; charset=utf-8; Boundary=\"a b'()+_,-./:=?\"", Some("a b'()+_,-./:=?")),
+            ("multipart/form-data; boundary=\"\"", None),
+            ("multipart/form-data", None),
+            ("multipart/form-data; boundary=\"a \"", None),
+            ("multipart/form-data; boundary=\u{e9}", None),
+        ] {
+            assert_eq!(boundary(text).as_deref(), expected, "{text}");
+        }
+        assert_eq!(boundary(&format!("multipart/form-data; boundary={}", "x".repeat(71))), None);
+    }
+
+    #[test]
+    fn a_form_is_read_however_it_is_cut() {
+        let file = b"\r\n--X\r\n--XXY\r\n--XX- \r\n-\r\r\n\r\n--XX \t x\0\xff\r";
+        let body = [
+            b"preamble\r\n--X\r\n",
+            field("external_id", "").as_bytes(),
+            field("metadata", "{\"a\":\r\n\"b\"}").as_bytes(),
+            FILE.as_bytes(),
+            file,
+            b"\r\n--XX--\r\nepilogue\r\n--XX\r\n\r\n",
+        ]
+        .concat();
+        for chunk in 1..=body.len() {
+            let (events, found) = read(&body, chunk).unwrap();
+            assert_eq!(found, file, "chunks of {chunk}");
+            assert_eq!(
+                events,
+                [
+                    FormEvent::Field { name: "external_id".into(), value: String::new() },
+                    FormEvent::Field { name: "metadata".into(), value: "{\"a\":\r\n\"b\"}".into() },
+                    FormEvent::File { name: "a.mp4".into(), content_type: "video/mp4".into() },
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn headers_are_read_in_any_case_folded_and_padded() {
+        let body = b"--XX  \r\ncontent-DISPOSITION : form-data;\r\n\tNAME=file ; filename=a.mp4\r\nX: y\r\n\r\nz\r\n--XX--";
+        let (events, file) = read(body, 5).unwrap();
+        assert_eq!(events, [FormEvent::File { name: "a.mp4".into(), content_type: String::new() }]);
+        assert_eq!(file, b"z");
+    }
+
+    #[test]
+    fn a_form_that_ends_early_never_ends() {
+        let body = [FILE.as_bytes(), b"xyz\r\n--XX--"].concat();
+        for length in 0..body.len() {
+            assert_eq!(read(&body[..length], 9).unwrap_err().detail, "cut", "{length} bytes");
+        }
+        assert_eq!(read(&body, 9).unwrap().1, b"xyz");
+    }
+
+    /// Row U16 of the threat table: what stands before the file costs a bounded amount of work and memory.
+    #[test]
+    fn what_stands_before_a_file_is_limited() {
+        let endless = |start: &[u8], unit: &[u8]| {
+            let mut body = start.to_vec();
+            while body.len() < 300_000 {
+                body.extend_from_slice(unit);
+            }
+            body
+        };
+        let header = b"--XX\r\nContent-Disposition: form-data; name=\"";
+        for (start, unit) in [
+            (&b""[..], &b"x"[..]),
+            (b"", b"\r\n--X"),
+            (b"", b"\r\n--XXx"),
+            (b"", b"\r"),
+            (b"--XX\r\n", b"X-Padding: x\r\n"),
+            (b"--XX\r\n", b"x"),
+            (b"--XX\r\n", b"\r\r\n"),
+            (header, b"a"),
+        ] {
+            refused(&endless(start, unit), "65536 bytes before");
+        }
+        let value = endless(b"--XX\r\nContent-Disposition: form-data; name=\"external_id\"\r\n\r\n", b"x");
+        refused(&value, "`external_id` is too long");
+        let many = field("external_id", "x").repeat(MAX_FIELDS + 1) + FILE;
+        refused(many.as_bytes(), "more than 20 fields");
+        let most = field("external_id", "x").repeat(MAX_FIELDS) + FILE + "y\r\n--XX--";
+        assert_eq!(read(most.as_bytes(), 100).unwrap().1, b"y");
+        // In one chunk with the file, as well.
+        let wide = format!("--XX\r\nX: {}\r\n{}", "x".repeat(MAX_BEFORE_FILE_BYTES), &FILE[6..]);
+        refused(wide.as_bytes(), "65536 bytes before");
+        let preamble = format!("{}\r\n{FILE}y\r\n--XX--", "x".repeat(MAX_BEFORE_FILE_BYTES));
+        refused(preamble.as_bytes(), "65536 bytes before");
+    }
+
+    #[test]
+    fn what_stands_behind_a_file_is_refused() {
+        let body = |more: &str| format!("{FILE}y\r\n{more}").into_bytes();
+        refused(&body(&field("visibility", "signed")), "`visibility` stands after the file");
+        refused(&body(FILE), "`file` stands after the file");
+        refused(&body(&format!("--XX\r\n{}", "x".repeat(100_000))), "bytes behind");
+    }
+
+    #[test]
+    fn a_part_without_a_file_is_named() {
+        refused(
+            b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\"\r\n\r\n\r\n--XX--",
+            "no file",
+        );
+        refused(field("file", "x").as_bytes(), "`file` has no file name");
+        refused(field("colour", "x").as_bytes(), "`colour` is not known");
+        refused(b"--XX\r\n\r\nx\r\n--XX--", "has no name");
+        let encoded = FILE.replace("Content-Type: video/mp4", "Content-Transfer-Encoding: base64");
+        refused(encoded.as_bytes(), "Content-Transfer-Encoding");
+    }
+
+    /// The work is proportional to the length: a quadratic search would take minutes.
+    #[test]
+    fn a_file_full_of_line_breaks_and_delimiters_is_read_once() {
+        for unit in [&b"\r\n--X"[..], b"\r", b"\r\n--XXa", b"x"] {
+            let file = unit.repeat(4_000_000 / unit.len());
+            let body = [FILE.as_bytes(), &file, b"\r\n--XX--"].concat();
+            for chunk in [100, 65_536, usize::MAX] {
+                assert!(read(&body, chunk).unwrap().1 == file);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived_and_any_cut_reads_alike(
+            body in "(--XX|\r\n|--|:|;|[a-z\"=*' ]|Content-Disposition: form-data; name=\"(file|metadata)\"|filename){0,60}",
+            chunk in 1_usize..40,
+        ) {
+            let tail = format!("{FILE}{body}\r\n--XX--");
+            for body in [body.as_bytes(), tail.as_bytes()] {
+                prop_assert_eq!(read(body, chunk), read(body, usize::MAX));
+            }
+        }
+    }
+}

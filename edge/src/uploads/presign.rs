@@ -1,0 +1,155 @@
+//! Decides which of S3's requests a client may sign through `POST /s3/presign`, as Uppy v6's `signRequest` asks. Pure.
+
+use glimpse_contract::{Code, Json, Problem, WrongMember};
+
+use crate::uploads::multipart::is_upload_id;
+
+/// A request that a client wants to make to S3 itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Upload a file whole, under a new key.
+    Put {
+        /// The file's name.
+        name: String,
+        /// Its media type.
+        content_type: String,
+        /// Its length in bytes, if the client says so.
+        size: Option<u64>,
+    },
+    /// Begin a multipart upload, under a new key.
+    Create {
+        /// The file's name.
+        name: String,
+        /// Its media type.
+        content_type: String,
+    },
+    /// Send a part.
+    Part {
+        /// Where the upload goes.
+        key: String,
+        /// S3's name of the upload.
+        upload_id: String,
+        /// The part's number, not checked.
+        number: String,
+        /// Its length in bytes, if the client says so.
+        size: Option<u64>,
+    },
+    /// List the parts.
+    List {
+        /// Where the upload goes.
+        key: String,
+        /// S3's name of the upload.
+        upload_id: String,
+    },
+    /// Finish the upload.
+    Complete {
+        /// Where the upload goes.
+        key: String,
+        /// S3's name of the upload.
+        upload_id: String,
+    },
+    /// Give the upload up.
+    Abort {
+        /// Where the upload goes.
+        key: String,
+        /// S3's name of the upload.
+        upload_id: String,
+    },
+}
+
+/// Reads the body of `POST /s3/presign`.
+///
+/// # Errors
+/// What is missing or wrong, or is no part of an upload.
+pub fn parse_presign(body: &[u8]) -> Result<Wanted, Problem> {
+    let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
+    let json = Json::read_lenient(body).filter(Json::is_object);
+    let json = json.ok_or_else(|| bad("The body must be a JSON object with method and key."))?;
+    let wrong = |wrong: WrongMember| bad(&format!("{wrong}."));
+    let (method, key) = (json.text_at("method").map_err(wrong)?, json.text_at("key").map_err(wrong)?);
+    let upload_id = json.text_if("uploadId").map_err(wrong)?;
+    if upload_id.as_deref().is_some_and(|id| !is_upload_id(id)) {
+        // Without an id S3 would take it for a request about the object itself.
+        return Err(bad("`uploadId` must be the id that S3 has given out."));
+    }
+    let part_number = json.whole_if("partNumber").map_err(wrong)?;
+    let content_type = json.text_if("contentType").map_err(wrong)?.unwrap_or_default();
+    let size = json.whole_if("size").map_err(wrong)?;
+    Ok(match (method.to_ascii_uppercase().as_str(), upload_id, part_number) {
+        ("PUT", None, None) => Wanted::Put { name: name_of_key(&key).to_owned(), content_type, size },
+        ("POST", None, None) => Wanted::Create { name: name_of_key(&key).to_owned(), content_type },
+        ("PUT", Some(upload_id), Some(number)) => {
+            Wanted::Part { key, upload_id, number: number.to_string(), size }
+        }
+        ("GET", Some(upload_id), None) => Wanted::List { key, upload_id },
+        ("POST", Some(upload_id), None) => Wanted::Complete { key, upload_id },
+        ("DELETE", Some(upload_id), None) => Wanted::Abort { key, upload_id },
+        _ => return Err(bad("Only requests that upload a file are signed here.")),
+    })
+}
+
+/// The file's name in a key that Uppy made up: `{uuid}-{name}`.
+pub fn name_of_key(key: &str) -> &str {
+    const UUID_LEN: usize = 36;
+    let is_uuid = |text: &str| {
+        text.bytes().enumerate().all(|(place, byte)| match place {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    match (key.get(..UUID_LEN), key.get(UUID_LEN..).and_then(|rest| rest.strip_prefix('-'))) {
+        (Some(uuid), Some(name)) if is_uuid(uuid) && !name.is_empty() => name,
+        _ => key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff-Ski trip.mp4";
+
+    #[test]
+    fn what_uppy_asks_for_is_understood() {
+        let parse = |text: &str| parse_presign(text.replace("KEY", KEY).as_bytes());
+        let (name, content_type) = ("Ski trip.mp4".to_owned(), "video/mp4".to_owned());
+        assert_eq!(
+            parse(r#"{"method":"PUT","key":"KEY","contentType":"video/mp4"}"#),
+            Ok(Wanted::Put { name: name.clone(), content_type, size: None })
+        );
+        assert_eq!(
+            parse(r#"{"method":"POST","key":"KEY"}"#),
+            Ok(Wanted::Create { name, content_type: String::new() })
+        );
+        assert_eq!(
+            parse(r#"{"method":"PUT","key":"k","uploadId":"u","partNumber":3,"expiresIn":900}"#),
+            Ok(Wanted::Part { key: "k".into(), upload_id: "u".into(), number: "3".into(), size: None })
+        );
+        for (method, more) in [
+            ("GET", ""),
+            ("DELETE", ""),
+            ("HEAD", r#","uploadId":"u""#),
+            ("PUT", r#","uploadId":"u""#),
+            ("PUT", r#","partNumber":1"#),
+            ("PUT", r#","uploadId":"","partNumber":1"#),
+            ("GET", r#","uploadId":"""#),
+            ("POST", r#","uploadId":"""#),
+            ("DELETE", r#","uploadId":"""#),
+            ("DELETE", r#","uploadId":" ""#),
+            ("DELETE", r#","uploadId":"a\nb""#),
+        ] {
+            let body = format!(r#"{{"method":"{method}","key":"k"{more}}}"#);
+            assert_eq!(parse(&body).unwrap_err().code, Code::BadParameter, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_behind_its_uuid() {
+        assert_eq!(name_of_key(KEY), "Ski trip.mp4");
+        for whole in
+            ["a.mp4", "6f9619ff-8b86-d011-b42d-00cf4fc964ff", "zzzzzzzz-8b86-d011-b42d-00cf4fc964ff-a", "é-ü"]
+        {
+            assert_eq!(name_of_key(whole), whole);
+        }
+    }
+}

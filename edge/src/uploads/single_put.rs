@@ -1,0 +1,225 @@
+//! Decides the answer to `POST /api/videos` with JSON: one presigned PUT that binds everything it can.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use glimpse_contract::{Code, Grant, Json, Passthrough, Problem, Visibility, WrongMember, limits, object};
+
+use crate::auth::{metadata, visibility};
+use crate::config::Config;
+use crate::s3::sigv4::timestamp::iso_date;
+use crate::s3::sigv4::{Presign, SignError, presign};
+use crate::uploads::Allowance;
+
+/// What somebody wants to upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVideo {
+    /// The file's name.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its media type as declared; empty if none is.
+    pub content_type: String,
+    /// Base64 of its SHA-256: then S3 refuses any other bytes.
+    pub checksum_sha256: Option<String>,
+    /// Who may see the pictures, if not everybody who knows the URL.
+    pub visibility: Option<Visibility>,
+    /// The customer's own name of the video and fields; they come back in the manifest.
+    pub passthrough: Passthrough,
+}
+
+/// A request that the client makes to S3, exactly so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// The method.
+    pub method: &'static str,
+    /// The address with its signature.
+    pub url: String,
+    /// Every header that the client must set; a browser adds `content-length` by itself.
+    pub headers: BTreeMap<&'static str, String>,
+    /// When the signature ends, RFC 3339.
+    pub expires_at: String,
+}
+
+impl NewVideo {
+    fn of_json(json: &Json) -> Result<Self, WrongMember> {
+        Ok(Self {
+            name: json.text_at("name")?,
+            size: json.whole_at("size")?,
+            content_type: json.text_if("type")?.unwrap_or_default(),
+            checksum_sha256: json.text_if("checksum_sha256")?,
+            visibility: visibility(json)?,
+            passthrough: Passthrough {
+                external_id: json.text_if("external_id")?,
+                metadata: metadata(json)?,
+                trace_id: None,
+            },
+        })
+    }
+}
+
+impl Upload {
+    /// As the API answers it.
+    pub fn to_json(&self) -> Json {
+        object! {
+            "method" => self.method,
+            "url" => &self.url,
+            "headers" => self.headers_json(),
+            "expires_at" => &self.expires_at,
+        }
+    }
+
+    /// Its headers, as the API answers them.
+    pub fn headers_json(&self) -> Json {
+        let mut headers = object! {};
+        for (name, value) in &self.headers {
+            headers.put(name, value.into());
+        }
+        headers
+    }
+}
+
+/// Reads the body of a request.
+///
+/// # Errors
+/// What is missing or wrong, by name.
+pub fn parse_new_video(body: &[u8], allowance: &Allowance) -> Result<NewVideo, Problem> {
+    let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
+    let json = Json::read_lenient(body).filter(Json::is_object);
+    let json = json.ok_or_else(|| bad("The body must be a JSON object with name and size."))?;
+    let video = NewVideo::of_json(&json).map_err(|wrong| bad(&format!("{wrong}.")))?;
+    allowance.checked_size(video.size)?;
+    if video.size > limits::MAX_SINGLE_UPLOAD_BYTES {
+        let detail = "One request carries at most 5368709120 bytes: send a larger file in parts, by POST /s3/multipart.";
+        return Err(Problem::because(Code::TooLarge, detail));
+    }
+    video.passthrough.check().map_err(|why| bad(&format!("{why}.")))?;
+    let is_sha256 = |text: &String| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
+    if video.checksum_sha256.as_ref().is_some_and(|text| !is_sha256(text)) {
+        return Err(bad("`checksum_sha256` must be the base64 of 32 bytes."));
+    }
+    Ok(video)
+}
+
+/// A presigned request that begins a multipart upload, for clients that talk to S3 themselves.
+///
+/// # Errors
+/// None that a client could cause: a checked grant can always be signed.
+pub fn presign_creation(grant: &Grant, config: &Config, now_ms: u64) -> Result<Upload, SignError> {
+    let headers = promised(grant);
+    presigned("POST", &[("uploads", "")], grant, headers, None, config, now_ms)
+}
+
+fn promised(grant: &Grant) -> BTreeMap<&'static str, String> {
+    let mut headers: BTreeMap<_, _> = grant.metadata().into_iter().collect();
+    headers.insert("content-type", grant.content_type.clone());
+    headers
+}
+
+/// The presigned PUT: length, type, checksum, metadata and `if-none-match` are all signed, so that S3 refuses a
+/// body of another length or type, other metadata, and a second upload to the same key.
+///
+/// # Errors
+/// None that a client could cause: a checked grant can always be signed.
+pub fn presign_upload(
+    grant: &Grant,
+    bytes: u64,
+    checksum_sha256: Option<&str>,
+    config: &Config,
+    now_ms: u64,
+) -> Result<Upload, SignError> {
+    let mut headers = promised(grant);
+    headers.insert("if-none-match", "*".to_owned());
+    if let Some(checksum) = checksum_sha256 {
+        headers.insert("x-amz-checksum-sha256", checksum.to_owned());
+    }
+    presigned("PUT", &[], grant, headers, Some(bytes), config, now_ms)
+}
+
+fn presigned(
+    method: &'static str,
+    query: &[(&str, &str)],
+    grant: &Grant,
+    headers: BTreeMap<&'static str, String>,
+    bytes: Option<u64>,
+    config: &Config,
+    now_ms: u64,
+) -> Result<Upload, SignError> {
+    let length = bytes.unwrap_or_default().to_string();
+    let mut signed: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    if bytes.is_some() {
+        signed.push(("content-length", &length));
+    }
+    let url = presign(
+        &Presign {
+            method,
+            url: &config.location.object_url(&grant.key().to_string()),
+            query,
+            headers: &signed,
+            expires_secs: config.upload_expires_secs,
+        },
+        &config.credentials,
+        &config.location.region,
+        now_ms,
+    )?;
+    let expires_at = iso_date(now_ms + config.upload_expires_secs * 1000);
+    Ok(Upload { method, url, headers, expires_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use glimpse_contract::{Owner, VideoId};
+
+    use super::*;
+    use crate::config::tests::example;
+    use crate::uploads::grant;
+
+    #[test]
+    fn everything_that_is_promised_is_signed() {
+        let config = example();
+        let body = br#"{"name":"Ski trip.mp4","size":10,"type":"video/mp4","checksum_sha256":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#;
+        let allowance = Allowance::of_config(&config);
+        let wanted = parse_new_video(body, &allowance).unwrap();
+        let video = VideoId::new(1, [0; 10]);
+        let grant =
+            grant(&Owner::of("i", "s"), video, &wanted.name, &wanted.content_type, &allowance).unwrap();
+        let checksum = wanted.checksum_sha256.as_deref();
+        let upload = presign_upload(&grant, wanted.size, checksum, &config, 1_700_000_000_000).unwrap();
+        let signed = "content-length%3Bcontent-type%3Bhost%3Bif-none-match%3Bx-amz-checksum-sha256\
+                      %3Bx-amz-meta-name%3Bx-amz-meta-visibility";
+        assert!(upload.url.contains(&format!("X-Amz-SignedHeaders={signed}&")), "{}", upload.url);
+        assert_eq!(upload.headers["x-amz-meta-name"], "Ski%20trip.mp4");
+        assert_eq!(upload.expires_at, "2023-11-14T22:28:20.000Z");
+        assert!(!upload.headers.contains_key("content-length"), "a page may not set it");
+    }
+
+    #[test]
+    fn a_wrong_body_is_named() {
+        let allowance = Allowance::of_config(&example());
+        for (body, code, word) in [
+            ("", Code::BadParameter, "JSON"),
+            ("[]", Code::BadParameter, "JSON"),
+            (r#"{"size":1,"type":"video/mp4"}"#, Code::BadParameter, "name"),
+            (r#"{"name":"a","size":"1","type":"video/mp4"}"#, Code::BadParameter, "whole"),
+            (r#"{"name":"a","size":-1,"type":"video/mp4"}"#, Code::BadParameter, "size"),
+            (r#"{"name":"a","size":0,"type":"video/mp4"}"#, Code::Empty, "empty"),
+            (r#"{"name":"a","size":5368709121,"type":"video/mp4"}"#, Code::TooLarge, "5368709120"),
+            (r#"{"name":"a","size":1,"type":"video/mp4","metadata":{"a":1}}"#, Code::BadParameter, "texts"),
+            (
+                r#"{"name":"a","size":1,"type":"video/mp4","external_id":"a\nb"}"#,
+                Code::BadParameter,
+                "external_id",
+            ),
+            (
+                r#"{"name":"a","size":1,"type":"video/mp4","checksum_sha256":"abc"}"#,
+                Code::BadParameter,
+                "32 bytes",
+            ),
+        ] {
+            let problem = parse_new_video(body.as_bytes(), &allowance).unwrap_err();
+            assert_eq!(problem.code, code, "{body}");
+            assert!(problem.detail.contains(word), "{body}: {}", problem.detail);
+        }
+    }
+}
