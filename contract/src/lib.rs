@@ -18,14 +18,15 @@ mod json;
 mod key;
 pub mod limits;
 mod manifest;
-mod moment;
 mod problem;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
+mod time;
 mod trace;
 mod variant;
 pub mod video;
 
+pub use crate::time::iso_date;
 pub use grant::{
     Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_TRACE_ID, META_VISIBILITY, decode_name,
     encode_name, short_name,
@@ -37,7 +38,6 @@ pub use manifest::{
     Attempt, Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause,
     Source, State, Timings, Visibility,
 };
-pub use moment::iso_date;
 pub use problem::{Code, Problem};
 pub use trace::{TRACEPARENT, TraceId};
 pub use variant::{

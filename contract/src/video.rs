@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::id::VideoId;
 use crate::json::Json;
 use crate::manifest::{Failure, Manifest, Output, Passthrough, State, Visibility};
-use crate::moment::iso_date;
 use crate::object;
 use crate::problem::Code;
+use crate::time::iso_date;
 use crate::trace::TraceId;
 use crate::variant::{Variant, revision_of_etag};
 

@@ -5,7 +5,7 @@ use http::Method;
 
 use crate::edge::Grant;
 use crate::http::{Answer, Question};
-use crate::ill::Ill;
+use crate::issue::Ill;
 use crate::report::Finding;
 use crate::{CLIP, Found, Visit, clock, ill};
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
 use crate::edge::Grant;
-use crate::ill::Ill;
+use crate::issue::Ill;
 use crate::{Found, Visit, ill};
 
 /// How far tokens may be off, in seconds: what the Worker allows.

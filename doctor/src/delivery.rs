@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::edge::Grant;
 use crate::http::{Answer, Question};
-use crate::ill::Ill;
+use crate::issue::Ill;
 use crate::{Found, Visit, ill};
 
 /// How every JPEG begins.

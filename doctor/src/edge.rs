@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Question};
-use crate::ill::Ill;
+use crate::issue::Ill;
 use crate::{CLIP, Found, Proof, Visit, ill};
 
 /// What the file is called.

@@ -8,9 +8,9 @@ mod bucket;
 mod clock;
 mod delivery;
 mod edge;
-mod engine;
 mod http;
-pub mod ill;
+pub mod issue;
+mod processing;
 pub mod report;
 pub mod roles;
 
@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::http::{Answer, Question, Web};
-use crate::ill::Ill;
+use crate::issue::Ill;
 use crate::report::{Finding, Step};
 
 /// The video: two seconds of 160 by 90 pixels, made by
@@ -178,7 +178,7 @@ async fn walk<T: FnMut(&Step)>(
     record.note("upload", bucket::upload(visit, &grant).await)?;
     record.note("once", bucket::once(visit, &grant).await)?;
     record.note("private", bucket::private(visit, &grant).await)?;
-    record.note("pictures", engine::outcome(visit, &grant).await)?;
+    record.note("pictures", processing::outcome(visit, &grant).await)?;
     let picture = record.note("delivery", delivery::picture(visit, &grant).await)?;
     record.note("etag", delivery::conditional(visit, &picture).await)?;
     record.note("render", delivery::render(visit, &grant).await)?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use glimpse_doctor::ill::Ill;
+use glimpse_doctor::issue::Ill;
 use glimpse_doctor::report::Step;
 use glimpse_doctor::{Proof, Settings, examine, roles};
 use jiff::Timestamp;

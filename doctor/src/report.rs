@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::ill::Ill;
+use crate::issue::Ill;
 
 /// What a step found wrong, and what was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::ill::Ill;
+use crate::issue::Ill;
 use crate::report::{Finding, Step};
 
 const NAME: &str = "roles";

@@ -18,23 +18,23 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::clock::{Clock, Entropy};
 use crate::config::{
     BackfillSettings, Config, FunctionSettings, FunctionUrlSettings, S3Settings, WorkflowSettings,
 };
 use crate::event::s3_event;
+use crate::event_source_mapping;
 use crate::function_url::FunctionUrl;
 use crate::lambda::{Function, Invocation};
-use crate::mapping;
 use crate::process::Watchdog;
 use crate::queue::Queue;
-use crate::s3::calls::Calls;
+use crate::s3::call_log::Calls;
 use crate::s3::fault::Faults;
 use crate::s3::{Created, Front, Outlet, Store, Watched};
 use crate::services::{Published, Services};
+use crate::shutdown::told;
 use crate::sqs::Endpoint;
-use crate::stop::told;
 use crate::workflow::{Backfill, Bucket, DefinitionError, Record, Workflows, bridge_event};
-use crate::world::{Clock, Entropy};
 
 /// How long open connections may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -198,7 +198,9 @@ impl Cloud {
         let mappings = [(Some(&queue), &function), (notices, &notify)]
             .into_iter()
             .filter_map(|(queue, function)| Some((queue?.clone(), function.clone()?)))
-            .map(|(queue, function)| mapping::run(queue, function, settings.region.clone(), stopped.clone()))
+            .map(|(queue, function)| {
+                event_source_mapping::run(queue, function, settings.region.clone(), stopped.clone())
+            })
             .map(tokio::spawn)
             .collect();
         Ok(Self {

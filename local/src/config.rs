@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use glimpse_contract::Key;
 
+use crate::clock::{Clock, Entropy};
 use crate::s3::cors::CorsRule;
-use crate::world::{Clock, Entropy};
 
 /// The port of the S3 server in development.
 pub const S3_PORT: u16 = 9000;

@@ -4,23 +4,23 @@
 //! binaries. What talks to it cannot tell it from AWS but by its address, and everything survives a restart.
 //! workerd and the OpenID provider are programs beside it, see [`workerd`] and [`oidc`].
 
+pub mod clock;
 mod cloud;
 pub mod config;
 mod event;
+mod event_source_mapping;
 mod function_url;
 pub mod lambda;
-mod mapping;
 pub mod oidc;
 pub mod process;
 pub mod queue;
 pub mod s3;
 mod services;
+mod shutdown;
 mod sigv4;
 mod sqs;
-mod stop;
 pub mod workerd;
 pub mod workflow;
-pub mod world;
 
 pub use cloud::{Addresses, Cloud, CloudError};
 pub use config::{

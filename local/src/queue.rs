@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use crate::clock::{Clock, Entropy};
 use crate::config::QueueSettings;
 use crate::s3::{read_records, remove_record, write_record};
-use crate::world::{Clock, Entropy};
 
 /// Why the queue did not do what it was asked.
 #[derive(Debug, Error)]

@@ -13,10 +13,10 @@ use hyper::body::Incoming;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
+use crate::clock::Clock;
 use crate::config::S3Settings;
 use crate::queue::Queue;
 use crate::sigv4::{self, Scope};
-use crate::world::Clock;
 
 /// The largest body of a request, in bytes: a message of SQS with its envelope.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;

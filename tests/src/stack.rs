@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use glimpse_local::clock::Clock;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
-use glimpse_local::world::Clock;
 use glimpse_local::{
     BackfillSettings, Cloud, Config, FunctionSettings, FunctionUrlSettings, NotifySettings, WorkflowSettings,
 };

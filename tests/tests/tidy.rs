@@ -92,7 +92,11 @@ fn only_three_files_of_the_edge_build_on_the_runtime() {
             .fold(text, |text, known| text.replace(&format!("use worker::{known};"), ""));
         let names_runtime =
             ["worker::", "web_sys::", "js_sys::", "wasm_bindgen::"].iter().any(|w| code(&text).contains(w));
-        assert!(!names_runtime || allowed.iter().any(|file| path.ends_with(file)), "{} names the runtime", path.display());
+        assert!(
+            !names_runtime || allowed.iter().any(|file| path.ends_with(file)),
+            "{} names the runtime",
+            path.display()
+        );
     }
 }
 

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::fingerprint::{self, Fingerprint};
 use crate::openapi;
+use crate::path_remap;
 use crate::project::Project;
-use crate::remap;
 use crate::run::{self, Step};
 use crate::setup::Tools;
 
@@ -122,7 +122,7 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
         .env("WASM_OPT_BIN", project.npm_program("wasm-opt"))
         .env("ESBUILD_BIN", project.npm_program("esbuild"))
         // Where something panicked is in the Worker; where that lies on this machine is not.
-        .env("CARGO_ENCODED_RUSTFLAGS", remap::flags(project)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::flags(project)?)
         .envs(WORKER_PROFILE);
     tools.wasm.apply(&mut command);
     Step::new("Worker", project.log("edge"))

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::build::{self, Part, Uploads};
+use crate::path_remap;
 use crate::project::{self, Project};
-use crate::remap;
 use crate::run::{self, Step};
 use crate::setup::{self, Purpose};
 
@@ -163,7 +163,7 @@ fn lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Resul
         .arg(format!("{}.{GLIBC}", arch.triple()))
         .env("PATH", project::path_with(bin))
         .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_ENCODED_RUSTFLAGS", remap::flags(project)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::flags(project)?)
         .env("SOURCE_DATE_EPOCH", "0");
     Step::new(format!("Lambdas for {}, release", arch.name()), project.log("package-lambdas"))
         .run(&mut command, "Correct what the compiler says above, then start this again.")?;
@@ -240,7 +240,7 @@ fn sbom(project: &Project, python: &Path, folder: &Path) -> Result<()> {
 
 /// What would differ on another machine or day is found before it is released.
 fn prove(project: &Project, python: &Path, folder: &Path) -> Result<()> {
-    let private = remap::private(project)?;
+    let private = path_remap::private(project)?;
     let mut arguments = vec!["proof".as_ref(), folder.as_os_str()];
     arguments.extend(private.iter().map(|folder| folder.as_os_str()));
     run::note(pack(project, python, arguments)?.trim());

@@ -196,7 +196,7 @@ fn dry_run(verb: &str) -> Result<Command> {
 fn licences(project: &Project) -> Outcome {
     run::heading("licences");
     let started = Instant::now();
-    let checked = crate::licences::check(project);
+    let checked = crate::licenses::check(project);
     match &checked {
         Ok(packages) => println!("{packages} packages, all under licences on the list in deny.toml"),
         Err(error) => println!("error: {error:#}"),

@@ -1,8 +1,8 @@
 //! Decides which picture the raw bytes of a URL ask for. Nothing is decoded or normalised before it is checked.
 
-use super::draft::{BadParameter, Draft};
 use super::{Format, Kind, Variant, stream};
 use crate::id::VideoId;
+use crate::variant::builder::{BadParameter, Draft};
 
 /// How many characters of an ETag a URL carries as its revision.
 pub const REVISION_LEN: usize = 8;

@@ -5,9 +5,9 @@
 //! Stream does (second 0, which is black more often than not, and 8 frames a second): the bare alias is a picture
 //! that exists already. With both sides and no `fit`, a still is cropped, as there; an animation keeps its shape.
 
-use super::draft::{BadParameter, Draft, fps, side};
 use super::{Fit, Format, Kind, number};
 use crate::limits;
+use crate::variant::builder::{BadParameter, Draft, fps, side};
 
 /// The picture of `thumbnails/{file}`: kind and format.
 pub(super) fn file(name: &str) -> Option<(Kind, Format)> {

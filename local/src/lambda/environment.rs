@@ -13,9 +13,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::log::{Invocation, InvocationLog, Outcome, report};
 use super::runtime_api::{Reply, RuntimeApi, Work};
+use crate::clock::Clock;
 use crate::config::FunctionSettings;
 use crate::process::{Handle, Program, Watchdog, peak_memory_bytes, spawn, wait_for_end};
-use crate::world::Clock;
 
 /// How long the last lines of an invocation may take through the pipe once the function has asked for more work.
 const LINE_GRACE: Duration = Duration::from_millis(5);

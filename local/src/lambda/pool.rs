@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 
 use super::environment::{Blueprint, Call, Environment, InitFailure, opened};
 use super::log::{Invocation, InvocationLog, Outcome};
+use crate::clock::{Clock, Entropy};
 use crate::config::FunctionSettings;
 use crate::process::Watchdog;
-use crate::world::{Clock, Entropy};
 
 /// A function with its environments. Clones share them.
 #[derive(Debug, Clone)]

@@ -10,11 +10,11 @@ use s3s::{Body, S3Result, s3_error};
 use super::RequestId;
 use super::body::{Expected, receive};
 use super::condition::WriteConditions;
-use super::front::Front;
 use super::post::{self, Fields, Signer, Success};
 use super::record::{Draft, Object};
 use super::reply;
 use super::store::Origin;
+use crate::s3::middleware::Front;
 
 /// The most bytes of one field, and of all fields, that S3 reads before the file: 20 KB in its words.
 const MAX_FIELDS_BYTES: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! The S3 server: s3s speaks the protocol, [`Store`] keeps the objects, `Front` is what stands before both.
 
 mod body;
-pub mod calls;
+pub mod call_log;
 mod checksum;
 mod condition;
 pub mod cors;
@@ -9,8 +9,8 @@ mod disk;
 mod error;
 pub mod fault;
 mod form;
-mod front;
 mod list;
+mod middleware;
 mod multipart;
 mod post;
 mod presigned;
@@ -20,8 +20,8 @@ mod service;
 mod storage;
 mod store;
 
+pub(crate) use crate::s3::middleware::Front;
 pub(crate) use disk::{read_records, remove_record, write_record};
-pub(crate) use front::Front;
 pub(crate) use list::form_encoded;
 pub use storage::StoredObject;
 pub use store::{Created, Origin, Outlet, Store, StoreError, Watched};

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::condition::{Refusal, WriteConditions};
 use super::disk::{Blob, read_records, remove_record, write_record};
 use super::record::{Content, Draft, Object, Record, Segment, Upload};
-use crate::world::{Clock, Entropy};
+use crate::clock::{Clock, Entropy};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Error)]

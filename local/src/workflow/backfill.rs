@@ -12,8 +12,8 @@ use super::bucket::Bucket;
 use super::definition::{DefinitionError, Machine};
 use super::engine::{Fault, Tasks};
 use super::tasks::{INVOKE, Record, execution, invoke};
+use crate::clock::Entropy;
 use crate::lambda::Function;
-use crate::world::Entropy;
 
 const LIST: &str = "arn:aws:states:::s3:listObjectsV2";
 const PUT: &str = "arn:aws:states:::s3:putObject";

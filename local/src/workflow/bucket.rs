@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::engine::Fault;
+use crate::clock::Clock;
 use crate::config::S3Settings;
-use crate::world::Clock;
 
 /// RFC 3986's unreserved characters stay.
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::definition::{DefinitionError, Machine};
 use super::engine::{Event, Execution, Fault, Tasks, Wait};
+use crate::clock::Entropy;
 use crate::lambda::{Function, Outcome};
 use crate::s3::Created;
-use crate::world::Entropy;
 
 pub(super) const INVOKE: &str = "arn:aws:states:::lambda:invoke";
 const START: &str = "arn:aws:states:::states:startExecution";

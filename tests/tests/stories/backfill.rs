@@ -8,9 +8,9 @@ use e2e::stack::{Options, Program, Stack};
 use e2e::{eventually, keys, media};
 use glimpse_contract::{Key, Owner};
 use glimpse_local::Config;
+use glimpse_local::clock::Clock;
 use glimpse_local::s3::fault::{Fault, FaultKind};
 use glimpse_local::workflow::{Event, Record};
-use glimpse_local::world::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -14,7 +14,7 @@ use e2e::stack::{DELIVERY_TOKEN_SECRETS, Options, Stack};
 use e2e::{eventually, media};
 use futures::future::join_all;
 use glimpse_contract::VideoId;
-use glimpse_local::s3::calls::Seen;
+use glimpse_local::s3::call_log::Seen;
 use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpListener;

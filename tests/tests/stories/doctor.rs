@@ -1,6 +1,6 @@
 //! The doctor finds nothing wrong with a deployment that works, and names what is wrong with one that does not.
 //!
-//! Every ill of `glimpse_doctor::ill` is made on purpose here, but for those that this S3 and this edge do not have, or not
+//! Every ill of `glimpse_doctor::issue` is made on purpose here, but for those that this S3 and this edge do not have, or not
 //! at every pace of the machine: their judges have tables of their own (`not_enforced`, `replaceable`, `not_conditional`,
 //! `no_picture`, `limited`), and but for those of the roles, which `deploy/tampered.py` makes.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use e2e::keys::{AUDIENCE, ISSUER, SECRET, now_secs, secret_token, tree};
 use e2e::person::Person;
 use e2e::stack::{Options, Stack, free_port};
-use glimpse_doctor::ill::Ill;
+use glimpse_doctor::issue::Ill;
 use glimpse_doctor::report::Step;
 use glimpse_doctor::{Proof, Settings, examine};
 use glimpse_edge::auth::{Secret, sign_hs256};

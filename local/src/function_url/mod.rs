@@ -13,10 +13,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 
 use self::payload::Origin;
+use crate::clock::{Clock, Entropy};
 use crate::config::S3Settings;
 use crate::lambda::Function;
 use crate::sigv4::{self, Scope};
-use crate::world::{Clock, Entropy};
 
 /// The largest body of a request, in bytes: as much as an invocation's payload.
 const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;

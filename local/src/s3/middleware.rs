@@ -13,16 +13,16 @@ use s3s::dto::StreamingBlob;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3Result, s3_error};
 
-use super::RequestId;
-use super::calls::{Call, Calls};
-use super::cors::{self, Preflight};
-use super::fault::{FaultKind, Faults, cut};
-use super::form;
-use super::presigned::{self, Guard, Keys};
-use super::service::Service;
-use super::store::Store;
+use crate::clock::Clock;
 use crate::config::S3Settings;
-use crate::world::Clock;
+use crate::s3::RequestId;
+use crate::s3::call_log::{Call, Calls};
+use crate::s3::cors::{self, Preflight};
+use crate::s3::fault::{FaultKind, Faults, cut};
+use crate::s3::form;
+use crate::s3::presigned::{self, Guard, Keys};
+use crate::s3::service::Service;
+use crate::s3::store::Store;
 
 /// The server's outer face: one request in, one answer out. Clones share everything.
 #[derive(Clone)]

@@ -4,19 +4,19 @@
 //! out, `rotate=180` and both flips, a box that is the default's) is one value, and so one name, one key, one cache
 //! entry. What differs for some video is another value.
 
-mod draft;
+mod builder;
 mod format;
 mod number;
+mod orientation;
 mod request;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod turn;
 
-pub use draft::BadParameter;
+pub use crate::variant::builder::BadParameter;
+pub use crate::variant::orientation::Turn;
 pub use format::{Format, Kind};
 pub use request::{PictureRequest, REVISION_LEN, revision_of_etag};
-pub use turn::Turn;
 
 use crate::limits;
 
@@ -268,7 +268,7 @@ impl Variant {
         let mut segments = stem.split('-');
         let kind = Kind::from_word(segments.next()?)?;
         let format = kind.format(extension)?;
-        let mut draft = draft::Draft::default();
+        let mut draft = builder::Draft::default();
         for segment in segments {
             let (parameter, value) = segment.rsplit_once('_')?;
             draft.set(kind, parameter, value).ok()?;

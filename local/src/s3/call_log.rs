@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use super::form;
+use crate::s3::form;
 
 /// The header that holds the session token.
 const TOKEN: &str = "x-amz-security-token";

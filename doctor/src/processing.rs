@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::edge::Grant;
 use crate::http::Question;
-use crate::ill::Ill;
+use crate::issue::Ill;
 use crate::{Found, Visit, ill};
 
 /// How long a look waits for the next one.

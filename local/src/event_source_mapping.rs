@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::lambda::{Function, Outcome};
 use crate::queue::{Delivery, Queue};
-use crate::stop::told;
+use crate::shutdown::told;
 
 /// Which of a batch's messages are to be delivered again.
 #[derive(Debug, PartialEq, Eq)]

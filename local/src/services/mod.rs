@@ -14,10 +14,10 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 
+use crate::clock::{Clock, Entropy};
 use crate::config::{FunctionSettings, NotifySettings, S3Settings};
 use crate::queue::Queue;
 use crate::sigv4::{self, BadSignature, Scope};
-use crate::world::{Clock, Entropy};
 
 /// The largest body of a request, in bytes: a message of SQS with its envelope.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;

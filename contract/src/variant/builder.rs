@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::{Bounds, Fit, Format, Kind, Moving, Shows, Still, Turn, Variant, number};
 use crate::limits;
+use crate::variant::{Bounds, Fit, Format, Kind, Moving, Shows, Still, Turn, Variant, number};
 
 /// A query parameter that is unknown, repeated, out of its range or against another one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
