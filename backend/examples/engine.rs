@@ -12,19 +12,19 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use glimpse_backend::camera::Rental;
 use glimpse_backend::config::{Tools, resolve};
-use glimpse_backend::event::Job;
-use glimpse_backend::job::Workshop;
-use glimpse_backend::patience::Patience;
-use glimpse_backend::picture::jpeg;
-use glimpse_backend::render::{Camera as _, Cameras as _};
-use glimpse_backend::size::Size;
+use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::preview::event::Job;
+use glimpse_backend::preview::service::Workshop;
+use glimpse_backend::render::frame_source::Rental;
+use glimpse_backend::render::service::{Camera as _, Cameras as _};
 use glimpse_backend::store::memory::Memory;
 use glimpse_backend::store::{Body, Head, Store, StoreError};
 use glimpse_contract::{
     Key, MANIFEST_VERSION, Manifest, Owner, Reads, Source, State, Timings, VideoId, Visibility,
 };
+use glimpse_media::image::jpeg;
+use glimpse_media::size::Size;
 use tokio::time::Instant;
 
 /// How many bytes come at once.

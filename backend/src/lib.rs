@@ -1,33 +1,14 @@
-//! Decides how an uploaded video becomes its pictures and who hears of it: everything of the Lambdas but their `main`.
+//! The Lambda functions of Glimpse, without their `main`: from an uploaded video to its outputs and events.
 
-mod attempt;
 pub mod aws;
-pub mod backfill;
-pub mod camera;
 pub mod config;
-pub mod decode;
-pub mod demux;
-pub mod digest;
 pub mod error;
-pub mod event;
-pub mod footage;
-pub mod invoke;
-pub mod job;
+pub mod frames;
 pub mod lambda;
-pub mod metrics;
-pub mod net;
-pub mod notice;
-pub mod outcome;
-pub mod patience;
-pub mod picture;
-pub mod plan;
-pub mod probe;
-pub mod publish;
+pub mod notify;
+pub mod preview;
 pub mod reconcile;
-pub mod relay;
 pub mod render;
-pub mod size;
 pub mod source;
-pub mod step;
 pub mod store;
-pub mod webhook;
+pub mod workflow;

@@ -7,8 +7,8 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use glimpse_backend::invoke::invoke;
-use glimpse_backend::publish;
+use glimpse_backend::preview::handler::invoke;
+use glimpse_backend::preview::publish;
 use glimpse_backend::store::memory::Fault;
 use glimpse_backend::store::{Store as _, StoreError};
 use glimpse_contract::{Code, Key, Manifest, RejectedBecause, State, Variant, Visibility};

@@ -8,11 +8,11 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use glimpse_backend::decode::arguments::{self, Care};
-use glimpse_backend::footage::studio::{Feed, Shape, Studio, Worth};
-use glimpse_backend::job::Done;
-use glimpse_backend::patience::Patience;
-use glimpse_backend::size::Size;
+use glimpse_backend::frames::decoder::{Feed, Shape, Studio, Worth};
+use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::preview::service::Done;
+use glimpse_media::ffmpeg_args::{self, Care};
+use glimpse_media::size::Size;
 use support::{Scene, make, pixels_in, tools};
 use tokio::time::Instant;
 
@@ -54,7 +54,7 @@ async fn picture(file: Vec<u8>) -> Result<Bytes, String> {
     let file = Bytes::from(file);
     let feed = Feed::Digest(&file);
     let info = studio.probe(feed).await.map_err(|error| error.to_string())?;
-    let arguments = arguments::digest(&info, false, &[1, 0, 0, 0, 1, 0, 0, 0, 1], (SIZE, 1), Care::Full);
+    let arguments = ffmpeg_args::digest(&info, false, &[1, 0, 0, 0, 1, 0, 0, 0, 1], (SIZE, 1), Care::Full);
     let frames = studio.frames(feed, &arguments, Shape::of(&info, SIZE, 1), Worth::Needed).await;
     let frames = frames.map_err(|error| error.to_string())?;
     frames.into_iter().next().ok_or_else(|| "no picture".into())

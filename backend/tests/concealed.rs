@@ -4,7 +4,7 @@
 
 mod support;
 
-use glimpse_backend::job::Done;
+use glimpse_backend::preview::service::Done;
 use glimpse_contract::Code;
 use support::{Scene, make};
 

@@ -6,9 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use glimpse_backend::invoke::invoke;
-use glimpse_backend::job::Done;
-use glimpse_backend::patience::Patience;
+use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::preview::handler::invoke;
+use glimpse_backend::preview::service::Done;
 use glimpse_contract::{Code, Key};
 use serde_json::{Value, json};
 use support::{Scene, instead_of_ffmpeg, make};

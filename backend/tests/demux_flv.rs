@@ -10,18 +10,17 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
-use glimpse_backend::demux::flv::tag::{self, Kind};
-use glimpse_backend::demux::flv::{self, Flv};
-use glimpse_backend::demux::known::{Fault, Known};
-use glimpse_backend::demux::movie::{Aim, Movie, Sample, Want};
-use glimpse_backend::demux::mp4;
-use glimpse_backend::{demux, digest, plan};
 use glimpse_contract::Code;
+use glimpse_media::demux::buffer::{Fault, Known};
+use glimpse_media::demux::demuxer::{Aim, Movie, Sample, Want};
+use glimpse_media::demux::flv::tag::{self, Kind};
+use glimpse_media::demux::flv::{self, Flv};
+use glimpse_media::demux::mp4;
 use serde_json::Value;
 use support::{make, reference};
 
 #[expect(dead_code, reason = "other targets' parts")]
-#[path = "../fuzz/drive.rs"]
+#[path = "../../media/fuzz/drive.rs"]
 mod drive;
 
 const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -x264-params scenecut=0";
@@ -240,7 +239,7 @@ async fn hevc_in_a_flash_video_is_read() {
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=8";
     let film = make(folder.path(), "film.mp4", &format!("{pictures} {hevc}"));
     let scene = support::Scene::new(enhanced(&film, *b"hvc1", *b"hvcC"));
-    assert_eq!(scene.run().await.result, Ok(glimpse_backend::job::Done::Ready));
+    assert_eq!(scene.run().await.result, Ok(glimpse_backend::preview::service::Done::Ready));
     let source = scene.manifest().unwrap().source;
     let known = (source.codec.as_str(), source.container.as_str(), source.width, source.height);
     assert_eq!(known, ("hevc", "flv", 160, 90));

@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use glimpse_backend::demux::known::{Fault, Known};
-use glimpse_backend::demux::matroska::{self, Matroska};
-use glimpse_backend::demux::movie::{Aim, Movie, Sample, Want};
-use glimpse_backend::digest::{self, Shot};
 use glimpse_contract::Code;
+use glimpse_media::demux::buffer::{Fault, Known};
+use glimpse_media::demux::demuxer::{Aim, Movie, Sample, Want};
+use glimpse_media::demux::matroska::{self, Matroska};
+use glimpse_media::excerpt::mp4_writer::{self, Shot};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -205,7 +205,7 @@ fn check_looks(name: &str, file: &Path, driver: &mut Driver, movie: &Matroska) {
     ];
     let run = driver.runs(movie, &[Want { from: 0, until: 0, aim: Aim::Keyframe }]).remove(0);
     let shots = [Shot { sample: run[0], shown: true, cut: true }];
-    let digests = driver.ask(|known| digest::digests(movie.track(), known, &shots)).unwrap();
+    let digests = driver.ask(|known| mp4_writer::digests(movie.track(), known, &shots)).unwrap();
     let mut made = tempfile::NamedTempFile::new().unwrap();
     made.write_all(&digests[0].bytes).unwrap();
     let looks = |file: &Path| {
@@ -300,7 +300,7 @@ fn check_pictures(name: &str, file: &Path, driver: &mut Driver, movie: &Matroska
             .enumerate()
             .map(|(at, sample)| Shot { sample: *sample, shown: shown(sample), cut: at == 0 })
             .collect();
-        let digests = driver.ask(|known| digest::digests(track, known, &shots)).unwrap();
+        let digests = driver.ask(|known| mp4_writer::digests(track, known, &shots)).unwrap();
         assert_eq!(digests.len(), 1, "{name} {want:?}");
         let mut times: Vec<i64> =
             run.iter().filter(|sample| shown(sample)).map(|sample| sample.pts).collect();

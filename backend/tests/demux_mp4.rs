@@ -8,17 +8,16 @@ use std::process::Command;
 
 use bytes::Bytes;
 use edits::with_edits;
-use glimpse_backend::demux::known::{Fault, Known};
-use glimpse_backend::demux::movie::{Aim, Movie, Sample, Want};
-use glimpse_backend::demux::mp4::{self, Mp4};
-use glimpse_backend::demux::sniff::{Container, sniff};
-use glimpse_backend::{demux, digest, plan};
 use glimpse_contract::Code;
+use glimpse_media::container::{Container, sniff};
+use glimpse_media::demux::buffer::{Fault, Known};
+use glimpse_media::demux::demuxer::{Aim, Movie, Sample, Want};
+use glimpse_media::demux::mp4::{self, Mp4};
 use proptest::prelude::*;
 use serde_json::Value;
 
 #[expect(dead_code, reason = "other targets' parts")]
-#[path = "../fuzz/drive.rs"]
+#[path = "../../media/fuzz/drive.rs"]
 mod drive;
 #[path = "support/edits.rs"]
 mod edits;

@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::camera::Rental;
-use glimpse_backend::job::Done;
-use glimpse_backend::render::{Camera as _, Cameras as _};
-use glimpse_backend::size::Size;
+use glimpse_backend::preview::service::Done;
+use glimpse_backend::render::frame_source::Rental;
+use glimpse_backend::render::service::{Camera as _, Cameras as _};
 use glimpse_contract::Code;
+use glimpse_media::size::Size;
 use support::{Scene, make, reference};
 use tokio::time::Instant;
 

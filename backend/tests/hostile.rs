@@ -7,10 +7,10 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use glimpse_backend::job::Done;
-use glimpse_backend::picture::check::facts;
-use glimpse_backend::size::Size;
+use glimpse_backend::preview::service::Done;
 use glimpse_contract::{Code, Format, Grant, Owner, Variant, VideoId, Visibility};
+use glimpse_media::image::header::facts;
+use glimpse_media::size::Size;
 use support::{Scene, make, pixels_in};
 
 /// Words of a film that are nobody's business but its owner's.

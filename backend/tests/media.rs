@@ -9,7 +9,7 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use glimpse_backend::job::Done;
+use glimpse_backend::preview::service::Done;
 use glimpse_contract::{Code, State, Variant};
 use support::{REFUSED, Scene};
 

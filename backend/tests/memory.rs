@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use glimpse_backend::camera::Rental;
-use glimpse_backend::job::Done;
-use glimpse_backend::patience::Patience;
-use glimpse_backend::render::{Camera as _, Cameras as _};
-use glimpse_backend::size::Size;
+use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::preview::service::Done;
+use glimpse_backend::render::frame_source::Rental;
+use glimpse_backend::render::service::{Camera as _, Cameras as _};
+use glimpse_media::size::Size;
 use support::{Scene, make};
 
 /// How many mutated files are tried unless the environment says otherwise.

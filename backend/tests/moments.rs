@@ -8,12 +8,12 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::camera::{Lens, Rental};
-use glimpse_backend::job::Done;
-use glimpse_backend::render::{Camera as _, Cameras as _};
-use glimpse_backend::size::Size;
+use glimpse_backend::preview::service::Done;
+use glimpse_backend::render::frame_source::{Lens, Rental};
+use glimpse_backend::render::service::{Camera as _, Cameras as _};
 use glimpse_backend::store::memory::Memory;
 use glimpse_contract::Manifest;
+use glimpse_media::size::Size;
 use support::{Scene, make};
 use tokio::time::Instant;
 
@@ -106,7 +106,7 @@ async fn a_preview_shows_what_the_poster_shows() {
         assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
         let manifest = scene.manifest().unwrap();
         let size = Size { width: manifest.source.width, height: manifest.source.height }.fitted(320);
-        let is_lit = |frame: &[u8]| !glimpse_backend::picture::score::score(frame, size.width).blank;
+        let is_lit = |frame: &[u8]| !glimpse_media::image::score::score(frame, size.width).blank;
         let poster = support::pixels_in(folder.path(), &scene.output("thumbnail.jpg"), size);
         assert!(is_lit(&poster), "{name}: the poster");
         let preview = support::pixels_in(folder.path(), &scene.output("animated.gif"), size);

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use glimpse_backend::config::Tools;
-use glimpse_backend::job::Done;
-use glimpse_backend::size::Size;
-use glimpse_backend::step::Found;
+use glimpse_backend::preview::service::Done;
+use glimpse_backend::workflow::state::Found;
 use glimpse_contract::Code;
+use glimpse_media::size::Size;
 use support::edits::with_edits;
 use support::{Scene, installed, make, pixels_in, tools};
 use tokio::time::Instant;

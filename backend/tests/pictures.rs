@@ -4,10 +4,10 @@
 
 mod support;
 
-use glimpse_backend::job::Done;
-use glimpse_backend::picture::check::{Facts, facts};
-use glimpse_backend::size::Size;
+use glimpse_backend::preview::service::Done;
 use glimpse_contract::{Code, Format, Kind, Manifest, State, Variant, limits};
+use glimpse_media::image::header::{Facts, facts};
+use glimpse_media::size::Size;
 use support::{Scene, make, pixels, turned};
 use tempfile::TempDir;
 

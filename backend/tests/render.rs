@@ -9,15 +9,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use glimpse_backend::error::JobError;
-use glimpse_backend::picture::check;
-use glimpse_backend::render::{Answer, Camera, Cameras, Darkroom};
-use glimpse_backend::size::Size;
+use glimpse_backend::render::service::{Answer, Camera, Cameras, Darkroom};
 use glimpse_backend::store::memory::Memory;
 use glimpse_backend::store::{Store as _, StoreError};
 use glimpse_contract::{
     Code, Format, Key, MANIFEST_VERSION, Manifest, Owner, Poster, Reads, RejectedBecause, Source, State,
     Timings, VideoId, Visibility,
 };
+use glimpse_media::image::header;
+use glimpse_media::size::Size;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::time::Instant;
@@ -207,7 +207,7 @@ async fn a_picture_is_made_once_and_found_ever_after() {
     let name = "thumbnail-time_1.5-width_200.jpg";
     let (bytes, content_type, etag) = scene.picture(name).await;
     assert_eq!(content_type, "image/jpeg");
-    assert_eq!(check::facts(Format::Jpg, &bytes).unwrap().size, Size { width: 200, height: 113 });
+    assert_eq!(header::facts(Format::Jpg, &bytes).unwrap().size, Size { width: 200, height: 113 });
     assert_eq!(*scene.studio.0.stills.lock().unwrap(), [(Some(1_500), Size { width: 200, height: 113 })]);
 
     let key: Key = format!("media/{}/{name}", video()).parse().unwrap();
@@ -237,7 +237,7 @@ async fn every_kind_and_format_is_a_picture_of_its_size() {
     ] {
         let (bytes, content_type, _) = scene.picture(name).await;
         assert_eq!(content_type, format.content_type(), "{name}");
-        let facts = check::facts(format, &bytes).unwrap_or_else(|| panic!("{name} is no picture"));
+        let facts = header::facts(format, &bytes).unwrap_or_else(|| panic!("{name} is no picture"));
         assert_eq!((facts.size, facts.frames), (Size { width, height }, frames), "{name}");
     }
     let reels = scene.studio.0.reels.lock().unwrap().clone();
@@ -252,7 +252,7 @@ async fn an_animation_keeps_within_its_bytes_or_says_that_it_cannot() {
         [("animated-max_bytes_30000.gif", Format::Gif), ("animated-max_bytes_10000.webp", Format::Webp)]
     {
         let (bytes, ..) = scene.picture(name).await;
-        assert!(check::facts(format, &bytes).is_some());
+        assert!(header::facts(format, &bytes).is_some());
         assert!(
             bytes.len() <= if format == Format::Gif { 30_000 } else { 10_000 },
             "{name}: {}",
@@ -491,7 +491,7 @@ async fn a_chosen_poster_is_written_behind_the_thumbnails_that_show_it() {
         );
         assert_eq!(stored.head.visibility.as_deref(), Some("signed"));
         let format = if output.variant.ends_with("jpg") { Format::Jpg } else { Format::Webp };
-        assert_eq!(check::facts(format, &stored.bytes).unwrap().size, Size { width: 320, height: 180 });
+        assert_eq!(header::facts(format, &stored.bytes).unwrap().size, Size { width: 320, height: 180 });
     }
     let back = chosen(&scene.answer("poster").await);
     assert_eq!((back.time_ms, back.revision), (None, 2));

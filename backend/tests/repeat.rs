@@ -6,7 +6,7 @@ mod support;
 
 use glimpse_backend::config::Tools;
 use glimpse_backend::error::JobError;
-use glimpse_backend::job::Done;
+use glimpse_backend::preview::service::Done;
 use glimpse_backend::store::StoreError;
 use glimpse_backend::store::memory::Fault;
 use glimpse_contract::{Attempt, Code, Failure, Grant, Json, Key, State, Variant, Visibility};

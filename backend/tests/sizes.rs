@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::camera::Rental;
-use glimpse_backend::job::Done;
-use glimpse_backend::render::{Camera as _, Cameras as _};
-use glimpse_backend::size::Size;
+use glimpse_backend::preview::service::Done;
+use glimpse_backend::render::frame_source::Rental;
+use glimpse_backend::render::service::{Camera as _, Cameras as _};
+use glimpse_media::size::Size;
 use support::{Scene, make, reference};
 use tokio::time::Instant;
 
@@ -124,7 +124,7 @@ async fn wrong(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<Stri
     }
     let folder = tempfile::tempdir().unwrap();
     let (columns, rows) = (5, 10);
-    let tile = glimpse_backend::picture::storyboard::tile_size(shown.fitted(640));
+    let tile = glimpse_media::image::storyboard::tile_size(shown.fitted(640));
     let sheet = Size { width: columns * tile.width, height: rows * tile.height };
     let pixels = support::pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
     for place in 0..columns * rows {
@@ -317,7 +317,7 @@ async fn tiles_of_bug_reports_are_of_their_moments() {
         .iter()
         .map(|frame| {
             let small =
-                glimpse_backend::picture::colour::shrink(frame, Size { width: 320, height: 180 }, SMALL);
+                glimpse_media::image::placeholder::shrink(frame, Size { width: 320, height: 180 }, SMALL);
             (shown_at(&small) / 500.0) as u64
         })
         .collect();

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glimpse_backend::error::JobError;
-use glimpse_backend::job::{Done, Workshop};
-use glimpse_backend::patience::Patience;
-use glimpse_backend::publish::{self, FailureNote};
-use glimpse_backend::step::commit::Publisher;
-use glimpse_backend::step::invoke::{Station, answer};
-use glimpse_backend::step::{Fault, Found, Handed, Made, Step, Task};
+use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::preview::publish::{self, FailureNote};
+use glimpse_backend::preview::service::{Done, Workshop};
 use glimpse_backend::store::StoreError;
 use glimpse_backend::store::memory::{self, Memory};
+use glimpse_backend::workflow::handler::{Station, answer};
+use glimpse_backend::workflow::publish::Publisher;
+use glimpse_backend::workflow::state::{Fault, Found, Handed, Made, Step, Task};
 use glimpse_contract::{
     Code, Key, Kind, MANIFEST_VERSION, Manifest, Reads, RejectedBecause, Source, State, Timings, Variant,
 };

@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use glimpse_backend::camera::{Lens, Rental};
-use glimpse_backend::job::Done;
-use glimpse_backend::render::{Camera as _, Cameras as _};
-use glimpse_backend::size::Size;
+use glimpse_backend::preview::service::Done;
+use glimpse_backend::render::frame_source::{Lens, Rental};
+use glimpse_backend::render::service::{Camera as _, Cameras as _};
 use glimpse_backend::store::memory::Memory;
+use glimpse_media::size::Size;
 use support::{Scene, make, pixels_in, reference};
 
 const SIZE: Size = Size { width: 96, height: 54 };

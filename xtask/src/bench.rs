@@ -129,7 +129,7 @@ fn command(project: &Project, tools: &Tools, bench: Bench, is_smoke: bool) -> Re
 /// The arguments of cargo for the programs that are measured; none if they are the Worker's or ffmpeg's alone.
 fn programs(bench: Bench) -> &'static [&'static str] {
     match bench {
-        Bench::Engine => &["--package", "glimpse-backend", "--examples"],
+        Bench::Engine => &["--package", "glimpse-backend", "--package", "glimpse-media", "--examples"],
         Bench::Deliver => &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"],
         Bench::Layer | Bench::Edge => &[],
     }

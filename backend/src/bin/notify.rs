@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use glimpse_backend::lambda::{self, Ending};
-use glimpse_backend::net::post::Poster;
-use glimpse_backend::webhook::config::Config;
-use glimpse_backend::webhook::notify::Mailroom;
+use glimpse_backend::notify::config::Config;
+use glimpse_backend::notify::http::client::Poster;
+use glimpse_backend::notify::service::Mailroom;
 
 /// What is left of an invocation's time to hide what failed and to answer.
 const MARGIN: Duration = Duration::from_secs(12);

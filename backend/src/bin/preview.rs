@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use glimpse_backend::config::Config;
-use glimpse_backend::invoke::invoke;
-use glimpse_backend::job::Workshop;
+use glimpse_backend::frames::time_budget::Patience;
 use glimpse_backend::lambda::{self, Ending};
-use glimpse_backend::patience::Patience;
+use glimpse_backend::preview::handler::invoke;
+use glimpse_backend::preview::service::Workshop;
 use glimpse_backend::store::s3::S3;
 
 /// What is left of an invocation's time for the answer.

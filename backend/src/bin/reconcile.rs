@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use glimpse_backend::lambda::{self, Ending};
 use glimpse_backend::reconcile::config::Config;
 use glimpse_backend::reconcile::queue::Sqs;
-use glimpse_backend::reconcile::{Patrol, Tally, Window};
+use glimpse_backend::reconcile::service::{Patrol, Tally, Window};
 use glimpse_backend::store::s3::S3;
 
 /// What is left of an invocation's time for the answer.

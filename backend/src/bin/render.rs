@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use glimpse_backend::camera::Rental;
 use glimpse_backend::config::{self, Config};
+use glimpse_backend::frames::time_budget::Patience;
 use glimpse_backend::lambda::{self, Ending};
-use glimpse_backend::patience::Patience;
-use glimpse_backend::render::Darkroom;
+use glimpse_backend::render::frame_source::Rental;
+use glimpse_backend::render::service::Darkroom;
 use glimpse_backend::store::s3::S3;
 
 /// What is left of an invocation's time for the answer: somebody waits, and nothing has to be put away.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use glimpse_backend::job::Workshop;
+use glimpse_backend::frames::time_budget::Patience;
 use glimpse_backend::lambda::{self, Ending};
-use glimpse_backend::patience::Patience;
-use glimpse_backend::step::commit::Publisher;
-use glimpse_backend::step::config::StepConfig;
-use glimpse_backend::step::invoke::{Station, answer};
+use glimpse_backend::preview::service::Workshop;
 use glimpse_backend::store::s3::S3;
+use glimpse_backend::workflow::config::StepConfig;
+use glimpse_backend::workflow::handler::{Station, answer};
+use glimpse_backend::workflow::publish::Publisher;
 
 /// What is left of an invocation's time for the answer.
 const MARGIN: Duration = Duration::from_secs(10);

@@ -10,9 +10,9 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
-use super::Outbox;
 use super::config::Config;
 use crate::error::JobError;
+use crate::reconcile::service::Outbox;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 4;

@@ -8,12 +8,12 @@ use glimpse_contract::{Key, Kind, MANIFEST_VERSION, Manifest, Output, Poster, Tr
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::{Camera as _, Cameras, Darkroom, Refusal, check_moment, encode_still};
 use crate::error::JobError;
-use crate::picture::check::PictureError;
-use crate::picture::{colour, fit};
-use crate::size::Size;
+use crate::render::service::{Camera as _, Cameras, Darkroom, Refusal, check_moment, encode_still};
 use crate::store::{Store, StoreError};
+use glimpse_media::image::header::PictureError;
+use glimpse_media::image::{placeholder, resize};
+use glimpse_media::size::Size;
 
 /// How often a choice that meets another one is written anew.
 const ATTEMPTS: u32 = 5;
@@ -45,7 +45,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
             Variant::DEFAULTS.into_iter().filter(|variant| variant.kind() == Kind::Thumbnail).collect();
         let still = thumbnails.iter().find_map(|variant| variant.still());
         let still = still.ok_or_else(|| JobError::internal("no thumbnail is a default"))?;
-        let framing = fit::still(camera.shown(), &still);
+        let framing = resize::still(camera.shown(), &still);
         let (frame, decoded) = camera.still(time_ms, framing.scale).await?;
         let frame = framing.apply(frame, decoded).map_err(JobError::internal)?;
         let size = framing.size;
@@ -54,7 +54,7 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
                 .into_iter()
                 .map(|variant| Ok(Shown { variant, bytes: encode_still(&frame, size, variant.format())? }))
                 .collect();
-            shown.map(|shown| (shown, colour::thumbhash(&frame, size), colour::dominant(&frame)))
+            shown.map(|shown| (shown, placeholder::thumbhash(&frame, size), placeholder::dominant(&frame)))
         };
         let encoded: Result<_, PictureError> = spawn_blocking(encode).await.map_err(JobError::internal)?;
         let (shown, thumbhash, dominant_color) = encoded.map_err(JobError::internal)?;

@@ -8,8 +8,8 @@ use glimpse_contract::{Code, Key, Manifest, Problem, Variant, VideoId, Visibilit
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{Cameras, Darkroom, Refusal};
 use crate::error::JobError;
+use crate::render::service::{Cameras, Darkroom, Refusal};
 use crate::store::{Store, StoreError};
 
 /// How long a refusal counts that follows from the file and from what was asked for, in milliseconds: a day.

@@ -1,7 +1,5 @@
 //! Decides how S3 is asked: which client, timeouts and retries, and how its answers become [`StoreError`]s.
 
-mod listing;
-
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -24,7 +22,7 @@ use futures::StreamExt as _;
 use glimpse_contract::{Key, META_NAME, META_VISIBILITY, Passthrough, Visibility};
 use tokio::time::timeout;
 
-use super::{Body, Head, Store, StoreError};
+pub use super::{Body, Head, Store, StoreError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Until an answer's first byte; a body has its own clock, where it is read.
@@ -38,8 +36,8 @@ const PREFIX_OF_METADATA: &str = "x-amz-meta-";
 /// The bucket on S3 itself.
 #[derive(Debug, Clone)]
 pub struct S3 {
-    client: Client,
-    bucket: String,
+    pub(crate) client: Client,
+    pub(crate) bucket: String,
     /// The tags of what is made on demand, by which the bucket's lifecycle rule knows it; none: no tags.
     on_demand_tag: Option<String>,
 }
@@ -287,7 +285,7 @@ fn head_of(
 }
 
 /// The meaning of a failed call. `precondition` is what 412 says about this one.
-fn classify<E>(error: &SdkError<E>, precondition: StoreError) -> StoreError
+pub fn classify<E>(error: &SdkError<E>, precondition: StoreError) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glimpse_backend::config::{Tools, resolve};
-use glimpse_backend::event::Job;
-use glimpse_backend::job::{Report, Workshop};
-use glimpse_backend::patience::Patience;
-use glimpse_backend::size::Size;
+use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::preview::event::Job;
+use glimpse_backend::preview::service::{Report, Workshop};
 use glimpse_backend::store::memory::Memory;
 use glimpse_contract::{Code, Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};
+use glimpse_media::size::Size;
 use tokio::time::Instant;
 
 /// The programs: named by the environment (`cargo xtask test` names the layer's), or wherever PATH has them.

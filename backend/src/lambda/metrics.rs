@@ -1,0 +1,348 @@
+//! Decides what CloudWatch counts and times of the Lambdas: one line in its embedded metric format for each thing done.
+//!
+//! The format is <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+//! Whatever has many values, such as a video's id, is a field to search for and never a dimension: each value of a
+//! dimension is a metric of its own, and paid for.
+
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+use glimpse_contract::{Code, TraceId, VideoId};
+use serde_json::{Map, Value, json};
+
+use crate::preview::service::{Done, Report};
+use crate::reconcile::service::Tally;
+use crate::source::reader::Counts;
+use crate::workflow::state::Step;
+
+/// Where records go, if anywhere: of the process, as its log is.
+static METER: OnceLock<Meter> = OnceLock::new();
+
+#[derive(Debug)]
+struct Meter {
+    namespace: String,
+    now_ms: fn() -> u64,
+}
+
+/// One number of a record, with CloudWatch's name of its unit.
+#[derive(Debug, Clone, PartialEq)]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+    value: Value,
+}
+
+/// What is told of one thing that was done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    function: &'static str,
+    /// By it the first metric is told once more.
+    outcome: Option<&'static str>,
+    metrics: Vec<Metric>,
+    fields: Vec<(&'static str, Value)>,
+}
+
+/// What a record is about, to search for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// The video.
+    pub video: VideoId,
+    /// The trace that its upload is part of; `None` if nothing could be asked about it.
+    pub trace_id: Option<TraceId>,
+}
+
+impl Subject {
+    fn fields(self) -> Vec<(&'static str, Value)> {
+        let trace_id = self.trace_id.map(|trace| ("trace_id", json!(trace)));
+        [("video", json!(self.video))].into_iter().chain(trace_id).collect()
+    }
+}
+
+/// What became of a notice at one try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It was taken.
+    Delivered,
+    /// It is tried again.
+    Retried,
+    /// It is a dead letter.
+    GivenUp,
+}
+
+/// From now on records are written under that namespace. Without one, or with an empty one, none are.
+pub fn begin(namespace: Option<String>, now_ms: fn() -> u64) {
+    if let Some(namespace) = namespace.filter(|name| !name.is_empty()) {
+        METER.get_or_init(|| Meter { namespace, now_ms });
+    }
+}
+
+/// Writes a record to standard output, as a line of its own.
+pub fn emit(record: &Record) {
+    if let Some(Meter { namespace, now_ms }) = METER.get() {
+        let line = record.line(namespace, now_ms()) + "\n";
+        // Nobody is there to be told that nobody listens.
+        std::io::stdout().lock().write_all(line.as_bytes()).ok();
+    }
+}
+
+/// A job that ended; nothing of one that had nothing to do.
+pub fn of_job(video: VideoId, report: &Report) -> Option<Record> {
+    let (outcome, code) = match &report.result {
+        Ok(Done::Ready) => ("ready", None),
+        Ok(Done::Rejected(code)) => ("rejected", Some(*code)),
+        Err(error) => ("failed", Some(error.code())),
+        Ok(Done::Already | Done::Superseded) => return None,
+    };
+    let counts = report.counts;
+    let metrics = vec![
+        metric("JobMs", "Milliseconds", report.steps_ms.iter().sum::<u64>()),
+        metric("BytesRead", "Bytes", counts.bytes),
+        metric("Requests", "Count", counts.requests),
+        metric("RoundTrips", "Count", counts.round_trips),
+    ];
+    let mut fields = Subject { video, trace_id: report.trace_id }.fields();
+    fields.push(("code", json!(code.map(Code::as_str))));
+    Some(Record { function: "preview", outcome: Some(outcome), metrics, fields })
+}
+
+/// A step of a workflow that ended; nothing of one that had nothing to do. `state` is what it hands on, if it does.
+pub fn of_step(
+    step: Step,
+    of: Option<Subject>,
+    state: Option<&str>,
+    ms: u64,
+    counts: Counts,
+) -> Option<Record> {
+    let outcome = match state {
+        Some("look" | "made" | "ready") => "done",
+        Some("refused" | "rejected") => "rejected",
+        Some("already" | "superseded" | "ignored") => return None,
+        _ => "failed",
+    };
+    let mut metrics = vec![metric("StepMs", "Milliseconds", ms)];
+    if step != Step::Publish {
+        metrics.extend([
+            metric("BytesRead", "Bytes", counts.bytes),
+            metric("Requests", "Count", counts.requests),
+        ]);
+    }
+    let fields = of.map(Subject::fields).unwrap_or_default();
+    Some(Record { function: step.as_str(), outcome: Some(outcome), metrics, fields })
+}
+
+/// A request for a picture, and of what, if that could be read. `how` is what was done for it: `made`, `found`, `lost`,
+/// `chosen`, `refused` or `failed`.
+pub fn of_render(of: Option<Subject>, how: &'static str, ms: u64) -> Record {
+    let metrics = vec![
+        metric("RenderMs", "Milliseconds", ms),
+        metric("Made", "Count", u8::from(how == "made")),
+        metric("Found", "Count", u8::from(how == "found")),
+    ];
+    let fields = of.map(Subject::fields).unwrap_or_default();
+    Record { function: "render", outcome: Some(how), metrics, fields }
+}
+
+/// One try to tell somebody.
+pub fn of_notice(told: Told) -> Record {
+    let count = |name, this| metric(name, "Count", u8::from(told == this));
+    let metrics = vec![
+        count("Delivered", Told::Delivered),
+        count("Retried", Told::Retried),
+        count("GivenUp", Told::GivenUp),
+    ];
+    Record { function: "notify", outcome: None, metrics, fields: Vec::new() }
+}
+
+/// One run of the patrol.
+pub fn of_patrol(tally: Tally) -> Record {
+    let metrics = vec![metric("Looked", "Count", tally.looked), metric("Requeued", "Count", tally.queued)];
+    Record { function: "reconcile", outcome: None, metrics, fields: Vec::new() }
+}
+
+fn metric(name: &'static str, unit: &'static str, value: impl Into<Value>) -> Metric {
+    Metric { name, unit, value: value.into() }
+}
+
+impl Record {
+    /// The record as a document of one line, without its end. `now_ms` is in Unix milliseconds.
+    pub fn line(&self, namespace: &str, now_ms: u64) -> String {
+        let defined = |metrics: &[Metric], dimensions: &[&str]| {
+            let metrics: Vec<_> =
+                metrics.iter().map(|metric| json!({ "Name": metric.name, "Unit": metric.unit })).collect();
+            json!({ "Namespace": namespace, "Dimensions": [dimensions], "Metrics": metrics })
+        };
+        let mut directives = vec![defined(&self.metrics, &["Function"])];
+        let mut root = Map::new();
+        root.insert("Function".into(), self.function.into());
+        if let Some(outcome) = self.outcome {
+            root.insert("Outcome".into(), outcome.into());
+            let first = &self.metrics[..self.metrics.len().min(1)];
+            directives.push(defined(first, &["Function", "Outcome"]));
+        }
+        let numbers = self.metrics.iter().map(|metric| (metric.name, metric.value.clone()));
+        for (name, value) in numbers.chain(self.fields.iter().cloned()) {
+            root.insert(name.into(), value);
+        }
+        root.insert("_aws".into(), json!({ "Timestamp": now_ms, "CloudWatchMetrics": directives }));
+        Value::Object(root).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::JobError;
+
+    /// A day of 2026.
+    const NOW_MS: u64 = 1_790_000_000_000;
+
+    fn report(result: Result<Done, JobError>) -> Report {
+        Report {
+            result,
+            tainted: false,
+            counts: Counts::default(),
+            steps_ms: [1, 20, 300, 4000],
+            trace_id: Some(trace()),
+        }
+    }
+
+    fn video() -> VideoId {
+        VideoId::new(1, [1; 10])
+    }
+
+    fn trace() -> TraceId {
+        TraceId::of(video())
+    }
+
+    fn subject() -> Subject {
+        Subject { video: video(), trace_id: Some(trace()) }
+    }
+
+    fn all() -> Vec<Record> {
+        let jobs = [Ok(Done::Ready), Ok(Done::Rejected(Code::NotAVideo)), Err(JobError::internal("why"))]
+            .map(|result| of_job(video(), &report(result)).unwrap());
+        let renders = ["made", "found", "lost", "chosen", "refused", "failed"];
+        let renders = renders.map(|how| of_render(Some(subject()), how, 7));
+        let steps = Step::ALL.into_iter().flat_map(|(_, step)| {
+            [Some("look"), Some("refused"), None]
+                .map(|state| of_step(step, Some(subject()), state, 7, Counts::default()).unwrap())
+        });
+        let told = [Told::Delivered, Told::Retried, Told::GivenUp].map(of_notice);
+        let patrol = of_patrol(Tally { pages: 1, looked: 5, queued: 2, busy: false });
+        jobs.into_iter().chain(steps).chain(renders).chain(told).chain([patrol]).collect()
+    }
+
+    /// What the specification asks for, and is not so.
+    fn faults(line: &str) -> Vec<String> {
+        let root: Value = serde_json::from_str(line).unwrap();
+        let mut faults = Vec::new();
+        let mut ask = |good: bool, what: String| {
+            if !good {
+                faults.push(what);
+            }
+        };
+        ask(!line.contains('\n') && line.len() < 1024 * 1024, "one line, at most 1 MB".into());
+        // Fourteen days back and two hours ahead are taken: seconds or microseconds would not be.
+        ask(root["_aws"]["Timestamp"] == NOW_MS, "Timestamp".into());
+        let directives = root["_aws"]["CloudWatchMetrics"].as_array().cloned().unwrap_or_default();
+        ask(!directives.is_empty(), "CloudWatchMetrics".into());
+        for directive in &directives {
+            let namespace = directive["Namespace"].as_str().unwrap_or_default();
+            ask((1..=1024).contains(&namespace.len()), format!("Namespace {namespace}"));
+            let sets = directive["Dimensions"].as_array().cloned().unwrap_or_default();
+            ask(!sets.is_empty(), "Dimensions".into());
+            for set in &sets {
+                let names = set.as_array().cloned().unwrap_or_default();
+                ask((1..=30).contains(&names.len()), format!("dimensions {set}"));
+                for name in names {
+                    let name = name.as_str().unwrap_or_default();
+                    let value = root[name].as_str().unwrap_or_default();
+                    ask((1..=250).contains(&name.len()), format!("dimension {name}"));
+                    ask((1..=1024).contains(&value.len()) && value.is_ascii(), format!("value of {name}"));
+                    ask(["Function", "Outcome"].contains(&name), format!("{name} has many values"));
+                }
+            }
+            let metrics = directive["Metrics"].as_array().cloned().unwrap_or_default();
+            ask((1..=100).contains(&metrics.len()), format!("{} metrics", metrics.len()));
+            for metric in &metrics {
+                let name = metric["Name"].as_str().unwrap_or_default();
+                ask((1..=1024).contains(&name.len()), format!("name {metric}"));
+                ask(root[name].is_number(), format!("{name} is no number of the root"));
+                let unit = metric["Unit"].as_str().unwrap_or_default();
+                ask(["Milliseconds", "Bytes", "Count"].contains(&unit), format!("unit {metric}"));
+            }
+        }
+        // What the log's metric filters look for: counted twice otherwise.
+        ask(root.get("metric").is_none(), "`metric` is the log's".into());
+        faults
+    }
+
+    #[test]
+    fn every_record_is_as_the_specification_asks() {
+        for record in all() {
+            let line = record.line("Glimpse/stack", NOW_MS);
+            assert_eq!(faults(&line), [""; 0], "{line}");
+        }
+    }
+
+    #[test]
+    fn the_checker_sees_what_is_wrong() {
+        let good = of_render(Some(subject()), "made", 7).line("Glimpse/stack", NOW_MS);
+        for (old, new) in [
+            ("1790000000000", "1790000000"),
+            ("\"Glimpse/stack\"", "\"\""),
+            ("\"RenderMs\":7", "\"RenderMs\":\"7\""),
+            ("\"Made\":1", "\"made\":1"),
+            ("\"Outcome\":\"made\"", "\"Outcome\":\"\""),
+            ("[\"Function\"]", "[\"video\"]"),
+            ("\"Milliseconds\"", "\"ms\""),
+            ("\"video\":", "\"metric\":"),
+        ] {
+            let bad = good.replace(old, new);
+            assert!(bad != good && !faults(&bad).is_empty(), "{old} to {new}: {bad}");
+        }
+    }
+
+    #[test]
+    fn a_job_tells_its_time_by_outcome_and_its_video_as_a_field() {
+        let rejected = of_job(video(), &report(Ok(Done::Rejected(Code::NotAVideo)))).unwrap();
+        let root: Value = serde_json::from_str(&rejected.line("Glimpse/stack", NOW_MS)).unwrap();
+        assert_eq!((&root["JobMs"], &root["Outcome"]), (&json!(4321), &json!("rejected")));
+        assert_eq!((&root["video"], &root["code"]), (&json!(video()), &json!(Code::NotAVideo.as_str())));
+        assert_eq!(root["trace_id"], json!(trace()));
+        let by_outcome = &root["_aws"]["CloudWatchMetrics"][1];
+        assert_eq!(by_outcome["Dimensions"], json!([["Function", "Outcome"]]));
+        assert_eq!(by_outcome["Metrics"], json!([{ "Name": "JobMs", "Unit": "Milliseconds" }]));
+        for nothing in [Done::Already, Done::Superseded] {
+            assert_eq!(of_job(video(), &report(Ok(nothing))), None, "{nothing:?} did no work");
+        }
+    }
+    #[test]
+    fn a_step_tells_what_it_did_and_nothing_if_that_was_nothing() {
+        let of =
+            |state| of_step(Step::Probe, Some(subject()), state, 9, Counts { bytes: 5, ..Counts::default() });
+        for (state, outcome) in [
+            (Some("look"), "done"),
+            (Some("made"), "done"),
+            (Some("ready"), "done"),
+            (Some("refused"), "rejected"),
+            (Some("rejected"), "rejected"),
+            (Some("failed"), "failed"),
+            (None, "failed"),
+        ] {
+            let root: Value =
+                serde_json::from_str(&of(state).unwrap().line("Glimpse/stack", NOW_MS)).unwrap();
+            assert_eq!(
+                (&root["Outcome"], &root["Function"]),
+                (&json!(outcome), &json!("probe")),
+                "{state:?}"
+            );
+            assert_eq!((&root["StepMs"], &root["BytesRead"]), (&json!(9), &json!(5)));
+        }
+        for nothing in ["already", "superseded", "ignored"] {
+            assert_eq!(of(Some(nothing)), None, "{nothing}");
+        }
+        let publish = of_step(Step::Publish, None, Some("ready"), 1, Counts::default()).unwrap();
+        assert!(!publish.line("Glimpse/stack", NOW_MS).contains("BytesRead"), "it opens no video");
+    }
+}

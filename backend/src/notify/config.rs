@@ -1,0 +1,161 @@
+//! Decides what the notify Lambda must be told by its environment, and refuses to start with half of it.
+//!
+//! | variable | what it says |
+//! |---|---|
+//! | `S3_BUCKET` | the bucket, where outcomes are read |
+//! | `AWS_ENDPOINT_URL_S3` | another S3 than AWS's |
+//! | `PUBLIC_URL` | the origin of the URLs that are handed out: the edge's |
+//! | `NOTIFY_QUEUE_URL` | the URL of its own queue, where it leaves a message for each endpoint |
+//! | `WEBHOOK_URLS` | the endpoints: `name=https://…`, commas or spaces between; one may go without a name |
+//! | `WEBHOOK_SECRETS` | `name=whsec_…`, up to three of each endpoint; all of them sign |
+//! | `SNS_TOPIC_ARN` | a topic that is told too, for mail |
+//! | `AWS_ENDPOINT_URL_SNS` | another SNS than AWS's |
+//! | `WEBHOOK_ALLOW_LOOPBACK` | `1`: endpoints may be on this machine, by http too. For development |
+
+use crate::aws::Caller;
+use crate::aws::sns::Topic;
+use crate::aws::sqs::Sqs;
+use crate::config::{self, ConfigErrors, is_endpoint};
+use crate::notify::endpoint::{self, Endpoint};
+use crate::notify::http::client::{Poster, Reach};
+use crate::store::s3::S3;
+
+/// The whole configuration. Its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The bucket.
+    pub store: S3,
+    /// The origin of the URLs that are handed out.
+    pub public_url: String,
+    /// Its own queue.
+    pub queue: Sqs,
+    /// Who is told.
+    pub endpoints: Vec<Endpoint>,
+    /// The topic that is told too.
+    pub topic: Option<Topic>,
+    /// Where webhooks may go.
+    pub reach: Reach,
+}
+
+impl Config {
+    /// Reads every name through `lookup`. `now_ms` and `poster` are what it asks AWS with.
+    ///
+    /// # Errors
+    /// All that is wrong at once, without values.
+    pub fn from_lookup(
+        lookup: impl Fn(&str) -> Option<String>,
+        now_ms: fn() -> u64,
+        poster: &Poster,
+    ) -> Result<Self, ConfigErrors> {
+        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut errors = Vec::new();
+        let place = config::place(&lookup, &mut errors);
+        let public_url = config::need(&lookup, "PUBLIC_URL", &mut errors).trim_end_matches('/').to_owned();
+        if !public_url.is_empty() && !is_endpoint(&public_url) {
+            errors.push("PUBLIC_URL is not an http or https origin".into());
+        }
+        let queue_url = config::need(&lookup, "NOTIFY_QUEUE_URL", &mut errors);
+        let store = S3::new(&place);
+        let caller =
+            Caller { region: place.region, credentials: place.credentials, poster: poster.clone(), now_ms };
+        let queue = Sqs::new(&queue_url, caller.clone());
+        if queue.is_none() && !queue_url.is_empty() {
+            errors.push("NOTIFY_QUEUE_URL is not a URL".into());
+        }
+        let topic = get("SNS_TOPIC_ARN").map(|arn| {
+            let topic = Topic::new(&arn, get("AWS_ENDPOINT_URL_SNS").as_deref(), caller);
+            topic.ok_or("SNS_TOPIC_ARN is not the ARN of a topic, or AWS_ENDPOINT_URL_SNS not a URL")
+        });
+        let reach = match get("WEBHOOK_ALLOW_LOOPBACK").as_deref() {
+            None => Reach::Public,
+            Some("1") => Reach::PublicOrLoopback,
+            Some(_) => {
+                errors.push("WEBHOOK_ALLOW_LOOPBACK is not 1".into());
+                Reach::Public
+            }
+        };
+        let urls = get("WEBHOOK_URLS").unwrap_or_default();
+        let secrets = get("WEBHOOK_SECRETS").unwrap_or_default();
+        let endpoints = endpoint::parse(&urls, &secrets, reach == Reach::PublicOrLoopback);
+        match (queue, endpoints, topic.transpose()) {
+            (Some(queue), Ok(endpoints), Ok(topic)) if errors.is_empty() => {
+                Ok(Self { bucket: place.bucket, store, public_url, queue, endpoints, topic, reach })
+            }
+            (_, endpoints, topic) => {
+                errors.extend(endpoints.err().unwrap_or_default());
+                errors.extend(topic.err().map(str::to_owned));
+                Err(ConfigErrors(errors))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &[(&str, &str)] = &[
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "very-secret-key"),
+        ("AWS_SESSION_TOKEN", "very-secret-token"),
+        ("S3_BUCKET", "glimpse"),
+        ("PUBLIC_URL", "https://v.example/"),
+        ("NOTIFY_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/notify"),
+        ("WEBHOOK_URLS", "https://app.example/hooks"),
+        ("WEBHOOK_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("SNS_TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:videos"),
+    ];
+
+    fn with(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let lookup = |name: &str| {
+            changes.iter().chain(GOOD).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        Config::from_lookup(lookup, || 0, &Poster::default())
+    }
+
+    #[test]
+    fn reads_a_whole_environment() {
+        let config = with(&[]).unwrap();
+        assert_eq!((config.bucket.as_str(), config.public_url.as_str()), ("glimpse", "https://v.example"));
+        assert_eq!((config.endpoints.len(), config.topic.is_some(), config.reach), (1, true, Reach::Public));
+        let bare = with(&[("WEBHOOK_URLS", ""), ("WEBHOOK_SECRETS", ""), ("SNS_TOPIC_ARN", "")]).unwrap();
+        assert!(bare.endpoints.is_empty() && bare.topic.is_none());
+        let local = [("WEBHOOK_ALLOW_LOOPBACK", "1"), ("WEBHOOK_URLS", "http://127.0.0.1:9999/")];
+        assert_eq!(with(&local).unwrap().reach, Reach::PublicOrLoopback);
+    }
+
+    #[test]
+    fn reports_everything_at_once_and_no_value() {
+        let error = Config::from_lookup(|_| None, || 0, &Poster::default()).unwrap_err().to_string();
+        for name in [
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "NOTIFY_QUEUE_URL",
+            "S3_BUCKET",
+            "PUBLIC_URL",
+        ] {
+            assert!(error.contains(name), "{name} is not in: {error}");
+        }
+        let wrong = [
+            ("NOTIFY_QUEUE_URL", "hidden"),
+            ("PUBLIC_URL", "https://hidden/hidden"),
+            ("AWS_ENDPOINT_URL_S3", "hidden"),
+            ("WEBHOOK_URLS", "http://hidden/"),
+            ("SNS_TOPIC_ARN", "arn:aws:sqs:eu-west-1:123456789012:hidden"),
+            ("WEBHOOK_ALLOW_LOOPBACK", "hidden"),
+        ];
+        let error = with(&wrong).unwrap_err().to_string();
+        assert!(wrong.iter().all(|(name, _)| error.contains(name)) && !error.contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn secrets_cannot_print() {
+        let text = format!("{:?}", with(&[]));
+        assert!(text.contains("AKIDEXAMPLE"), "the test looks at the right text: {text}");
+        assert!(!text.contains("very-secret") && !text.contains("MfKQ"), "{text}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The `render` function: images on demand, and posters that the owner chooses.
+
+pub mod frame_source;
+pub mod http;
+mod poster;
+mod refusal;
+pub mod service;

@@ -1,0 +1,10 @@
+//! Any bytes as a Flash video.
+#![no_main]
+#![allow(dead_code)]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../drive.rs"]
+mod drive;
+
+fuzz_target!(|bytes: &[u8]| drive::flv(bytes));

@@ -1,0 +1,10 @@
+//! Any bytes as a Matroska file.
+#![no_main]
+#![allow(dead_code)]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../drive.rs"]
+mod drive;
+
+fuzz_target!(|bytes: &[u8]| drive::matroska(bytes));

@@ -1,0 +1,135 @@
+//! Decides where the frames of a block lie: its header and its lacing. RFC 9559, 10.
+
+use crate::demux::matroska::ebml::{Vint, vint};
+
+/// The header of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// The number of its track.
+    pub(super) track: u64,
+    /// When it is shown, in units of the file from its cluster's timestamp on.
+    pub(super) relative: i16,
+    /// The flags of a `SimpleBlock`: decoding can begin here.
+    pub(super) is_key: bool,
+    lacing: u8,
+    length: usize,
+}
+
+/// The bytes do not tell, because there are too few of them or because they are no block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// With more bytes it can be told.
+    Short,
+    /// No block.
+    Bad,
+}
+
+/// Reads the header of a block that begins with `bytes`.
+pub(super) fn header(bytes: &[u8]) -> Result<Header, Trouble> {
+    let (track, length) = number(bytes)?;
+    let Some([high, low, flags]) = bytes.get(length..length + 3) else { return Err(Trouble::Short) };
+    Ok(Header {
+        track,
+        relative: i16::from_be_bytes([*high, *low]),
+        is_key: flags & 0x80 != 0,
+        lacing: flags >> 1 & 3,
+        length: length + 3,
+    })
+}
+
+/// Where the frames of a block of `total` bytes lie, by offset from its begin, and their sizes. `bytes` is what is
+/// known of it from its begin on.
+pub(super) fn frames(header: &Header, bytes: &[u8], total: u64) -> Result<Vec<(u64, u64)>, Trouble> {
+    const XIPH: u8 = 1;
+    const FIXED: u8 = 2;
+    if header.lacing == 0 {
+        let start = header.length as u64;
+        return Ok(vec![(start, total.checked_sub(start).ok_or(Trouble::Bad)?)]);
+    }
+    let count = usize::from(*bytes.get(header.length).ok_or(Trouble::Short)?) + 1;
+    let mut at = header.length + 1;
+    // All but the last: that one takes the rest.
+    let mut sizes = Vec::with_capacity(count);
+    match header.lacing {
+        FIXED => {
+            let rest = total.checked_sub(at as u64).ok_or(Trouble::Bad)?;
+            if rest % count as u64 != 0 {
+                return Err(Trouble::Bad);
+            }
+            sizes.resize(count - 1, rest / count as u64);
+        }
+        XIPH => {
+            for _ in 1..count {
+                let run = bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == 255).count();
+                let last = *bytes.get(at + run).ok_or(Trouble::Short)?;
+                sizes.push(run as u64 * 255 + u64::from(last));
+                at += run + 1;
+            }
+        }
+        _ => {
+            let mut size = 0_i64;
+            for index in 1..count {
+                let rest = bytes.get(at..).ok_or(Trouble::Short)?;
+                let (value, length) = number(rest)?;
+                let value = i64::try_from(value).map_err(|_| Trouble::Bad)?;
+                // After the first, differences: the numbers of a length are shifted by half of their range.
+                size = if index == 1 { value } else { size + value - ((1 << (7 * length - 1)) - 1) };
+                sizes.push(u64::try_from(size).ok().filter(|size| *size <= total).ok_or(Trouble::Bad)?);
+                at += length;
+            }
+        }
+    }
+    let mut start = at as u64;
+    let mut frames = Vec::with_capacity(count);
+    for size in sizes {
+        frames.push((start, size));
+        start = start.checked_add(size).filter(|start| *start <= total).ok_or(Trouble::Bad)?;
+    }
+    frames.push((start, total.checked_sub(start).ok_or(Trouble::Bad)?));
+    Ok(frames)
+}
+
+fn number(bytes: &[u8]) -> Result<(u64, usize), Trouble> {
+    match vint(bytes) {
+        Vint::Whole { value, length } => Ok((value, length)),
+        Vint::Short => Err(Trouble::Short),
+        Vint::Bad => Err(Trouble::Bad),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: &[u8], total: u64, expected: Result<&[(u64, u64)], Trouble>) {
+        let found = header(bytes).and_then(|header| frames(&header, bytes, total));
+        assert_eq!(found.as_deref().map_err(|trouble| *trouble), expected, "{bytes:x?}");
+    }
+
+    #[test]
+    fn reads_the_header() {
+        let header = header(&[0x40, 0x81, 0xff, 0xfe, 0x80]).unwrap();
+        assert_eq!((header.track, header.relative, header.is_key), (129, -2, true));
+        check(&[0x81, 0, 0], 9, Err(Trouble::Short));
+        check(&[0x00, 0, 0, 0], 9, Err(Trouble::Bad));
+    }
+
+    #[test]
+    fn finds_the_frames_of_every_lacing() {
+        check(&[0x81, 0, 0, 0], 100, Ok(&[(4, 96)]));
+        check(&[0x81, 0, 0, 0], 3, Err(Trouble::Bad));
+        check(&[0x81, 0, 0, 0x04, 2], 5 + 30, Ok(&[(5, 10), (15, 10), (25, 10)]));
+        check(&[0x81, 0, 0, 0x04, 2], 5 + 31, Err(Trouble::Bad));
+        check(&[0x81, 0, 0, 0x02, 2, 255, 1, 3], 8 + 300, Ok(&[(8, 256), (264, 3), (267, 41)]));
+        check(&[0x81, 0, 0, 0x02, 2, 255, 255], 8 + 300, Err(Trouble::Short));
+        check(&[0x81, 0, 0, 0x02, 1, 9], 6 + 8, Err(Trouble::Bad));
+        // The example of RFC 9559, 10.3.3: 800, 500 and 1000 bytes.
+        check(
+            &[0x81, 0, 0, 0x06, 2, 0x43, 0x20, 0x5e, 0xd3],
+            9 + 2300,
+            Ok(&[(9, 800), (809, 500), (1309, 1000)]),
+        );
+        check(&[0x81, 0, 0, 0x06, 2, 0x82, 0x80], 7 + 9, Err(Trouble::Bad));
+    }
+}

@@ -1,0 +1,130 @@
+//! Decides which codecs of Matroska are rebuilt as samples of an MP4, by the names of its codec registry
+//! (<https://www.matroska.org/technical/codec_specs.html>).
+
+/// How the samples of a track are coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
+    H264,
+    Hevc,
+    Vp8,
+    Vp9,
+    Av1,
+    /// MPEG-4 part 2.
+    Mpeg4,
+    Mpeg1,
+    Mpeg2,
+    Mjpeg,
+    /// It may be decoded, but has no sample entry that could be rebuilt from what Matroska keeps.
+    Foreign,
+    /// It is not decoded at all.
+    Unknown,
+}
+
+/// Codec IDs by how they begin, as ffmpeg matches them: `V_MPEG4/ISO/ASP` and its sisters differ in nothing.
+const CODECS: [(&str, Codec); 17] = [
+    ("V_MPEG4/ISO/AVC", Codec::H264),
+    ("V_MPEGH/ISO/HEVC", Codec::Hevc),
+    ("V_VP8", Codec::Vp8),
+    ("V_VP9", Codec::Vp9),
+    ("V_AV1", Codec::Av1),
+    ("V_MPEG4/ISO/SP", Codec::Mpeg4),
+    ("V_MPEG4/ISO/ASP", Codec::Mpeg4),
+    ("V_MPEG4/ISO/AP", Codec::Mpeg4),
+    ("V_MPEG1", Codec::Mpeg1),
+    ("V_MPEG2", Codec::Mpeg2),
+    ("V_MJPEG", Codec::Mjpeg),
+    ("V_MPEG4/MS/V3", Codec::Foreign),
+    ("V_MS/VFW/FOURCC", Codec::Foreign),
+    ("V_QUICKTIME", Codec::Foreign),
+    ("V_PRORES", Codec::Foreign),
+    ("V_THEORA", Codec::Foreign),
+    ("V_SVQ", Codec::Foreign),
+];
+
+impl Codec {
+    /// The codec of a `CodecID`.
+    pub(super) fn of(codec_id: &[u8]) -> Self {
+        CODECS
+            .iter()
+            .find(|(name, _)| codec_id.starts_with(name.as_bytes()))
+            .map_or(Self::Unknown, |(_, codec)| *codec)
+    }
+
+    /// Its name as ffmpeg calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::Hevc => "hevc",
+            Self::Vp8 => "vp8",
+            Self::Vp9 => "vp9",
+            Self::Av1 => "av1",
+            Self::Mpeg4 => "mpeg4",
+            Self::Mpeg1 => "mpeg1video",
+            Self::Mpeg2 => "mpeg2video",
+            Self::Mjpeg => "mjpeg",
+            Self::Foreign | Self::Unknown => "",
+        }
+    }
+
+    /// Whether a frame that begins with this byte is a keyframe, where the stream itself tells: old writers of WebM with
+    /// alpha mark every frame as one. RFC 6386, 9.1; VP9 bitstream specification, 6.2.
+    pub(super) fn is_key(self, first: u8) -> Option<bool> {
+        match self {
+            Self::Vp8 => Some(first & 1 == 0),
+            // Profile 3 has one more bit before `show_existing_frame` and `frame_type`.
+            Self::Vp9 if first & 0x30 == 0x30 => Some(first & 0b110 == 0),
+            Self::Vp9 => Some(first & 0b1100 == 0),
+            _ => None,
+        }
+    }
+
+    /// After how many frames in a row that are shown too late none can follow that is shown earlier. A pyramid of
+    /// 16 pictures between two references has five levels; the others keep frames in the order of showing.
+    pub(super) fn patience(self) -> usize {
+        match self {
+            Self::H264 | Self::Hevc => 8,
+            Self::Mpeg4 | Self::Mpeg1 | Self::Mpeg2 => 3,
+            _ => 1,
+        }
+    }
+}
+
+/// The name of the codec of a `CodecID`, for the message that it cannot be decoded: as ffmpeg calls it, or the ID itself.
+pub(super) fn name(codec_id: &[u8]) -> Option<String> {
+    let known = match codec_id {
+        b"V_MPEGI/ISO/VVC" => "vvc",
+        codec_id => Codec::of(codec_id).name(),
+    };
+    if !known.is_empty() {
+        return Some(known.to_owned());
+    }
+    let is_printed =
+        !codec_id.is_empty() && codec_id.len() <= 64 && codec_id.iter().all(u8::is_ascii_graphic);
+    let text = String::from_utf8_lossy(codec_id);
+    is_printed.then(|| text.strip_prefix("V_").unwrap_or(&text).to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::CODECS as DECODED;
+
+    #[test]
+    fn every_codec_that_is_rebuilt_can_be_decoded() {
+        for (id, codec) in CODECS {
+            assert!(codec == Codec::Foreign || DECODED.contains(&codec.name()), "{id}");
+            assert_eq!(Codec::of(id.as_bytes()), codec);
+        }
+        assert_eq!(Codec::of(b"V_FFV1"), Codec::Unknown);
+        assert_eq!(Codec::of(b""), Codec::Unknown);
+        for (id, expected) in [
+            (&b"V_MPEGI/ISO/VVC"[..], Some("vvc")),
+            (b"V_VP9", Some("vp9")),
+            (b"V_FFV1", Some("ffv1")),
+            (b"", None),
+            (b"V_\xff", None),
+        ] {
+            assert_eq!(name(id).as_deref(), expected);
+        }
+    }
+}

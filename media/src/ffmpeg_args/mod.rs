@@ -1,0 +1,542 @@
+//! Decides what ffmpeg and ffprobe are told. Pure: every call is a list of words that a test can read.
+//!
+//! Nothing that a user chose is among them. ffmpeg only decodes and makes smaller: what comes out is raw frames. It
+//! reads either a digest, a small file of our own making on standard input, or the relay's one address.
+
+use glimpse_contract::limits;
+
+use crate::codec::DECODERS;
+use crate::container::Container;
+use crate::demux::demuxer::Crop;
+use crate::probe::{MediaInfo, Transfer};
+use crate::size::Size;
+
+/// The formats that a cover picture may have besides.
+const COVERS: &str = "png,bmp";
+
+/// The largest block that ffmpeg may allocate, in bytes (THREATS F9): an 8K frame of 16 bits a sample fits.
+const MAX_ALLOC_BYTES: u64 = 256 * 1024 * 1024;
+/// Threads of one decoder. More help little on a Lambda's one or two cores and cost memory.
+const THREADS: u32 = 2;
+/// Pictures of more pixels than 4K has are decoded by one thread: each more keeps a picture of up to 106 MB.
+const MANY_PIXELS: u64 = 4096 * 2304;
+/// How much earlier a stream without an index is entered than it is wanted, in milliseconds: first more than the keyframes
+/// of broadcasts and discs lie apart; where no picture before the moment is found so, ten times and a hundred times that.
+const RUN_UPS_MS: [u64; 4] = [3_000, 30_000, 300_000, u64::MAX];
+/// The same of a stream that may have an index, which may be wrong.
+const INDEXED_RUN_UPS_MS: [u64; 3] = [0, 30_000, u64::MAX];
+/// A clock that jumps so far is another's, in seconds: less is a pause. ffmpeg would take ten for another clock.
+const JUMP_SECS: u32 = 300;
+/// By how much the shapes of two pictures may differ and still count as the same.
+const SAME_SHAPE: &str = "0.03";
+/// From how much of its own rate on a source is seen at about that.
+const OWN_RATE: f64 = 0.75;
+/// How many packets are looked at for signs of encryption: the first of every track are among them.
+const PACKETS_PROBED: u32 = 32;
+
+/// From where frames are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// From the first frame.
+    Start,
+    /// From the first frame, and of each slot the picture in its middle, not at its beginning.
+    Middles,
+    /// From where the file begins, which may be before the first frame that is looked at.
+    All,
+    /// From the keyframe before this moment: fast. Milliseconds.
+    Keyframe(u64),
+    /// From the picture that is shown at this moment: everything from the keyframe on is decoded for it. Milliseconds.
+    Exact {
+        /// The moment.
+        at_ms: u64,
+        /// How much earlier the stream is entered.
+        run_up_ms: u64,
+    },
+}
+
+/// What is to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Frames {
+    /// From where.
+    pub seek: Seek,
+    /// Whether only keyframes are looked at.
+    pub keyframes_only: bool,
+    /// At how many frames a second; as they come if none. From [`Seek::Exact`] each is the picture that is shown at its
+    /// moment, and those for which none is known yet are left out; without a rate there is one.
+    pub fps: Option<f64>,
+    /// At most how many.
+    pub count: u32,
+    /// In which size.
+    pub size: Size,
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split_whitespace().map(str::to_owned)
+}
+
+/// How faithfully pictures are decoded and made smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// As the standard says, and sharp.
+    Full,
+    /// For pictures that are wanted far smaller than they are coded: each pixel is the mean of its area, and edges of
+    /// blocks stay where no other picture builds on them, which is not to be seen in it.
+    Glance {
+        /// Whether every picture stands alone, so that none builds on another.
+        keyframes: bool,
+    },
+}
+
+impl Care {
+    /// From how many coded pixels in a row for one that is wanted on a glance is enough.
+    const FAR: u32 = 3;
+
+    /// A glance, if the pictures of this source are far larger than this.
+    pub fn glance(info: &MediaInfo, size: Size, keyframes: bool) -> Self {
+        let Size { width, height } = size;
+        let (long, short) =
+            (info.coded.width.max(info.coded.height), info.coded.width.min(info.coded.height));
+        if long >= Self::FAR * width.max(height) && short >= Self::FAR * width.min(height) {
+            Self::Glance { keyframes }
+        } else {
+            Self::Full
+        }
+    }
+
+    fn scaler(self) -> &'static str {
+        match self {
+            Self::Full => "bicubic",
+            Self::Glance { .. } => "area",
+        }
+    }
+
+    fn decoder(self) -> &'static str {
+        match self {
+            Self::Full => "",
+            Self::Glance { keyframes: true } => "-skip_loop_filter all",
+            Self::Glance { keyframes: false } => "-skip_loop_filter noref",
+        }
+    }
+}
+
+/// Where ffmpeg reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// A digest on standard input.
+    Digest,
+    /// A source of this container through the relay's address.
+    Relay(Container, &'a str),
+}
+
+impl<'a> Input<'a> {
+    fn container(self) -> Container {
+        match self {
+            Self::Digest => Container::Mov,
+            Self::Relay(container, _) => container,
+        }
+    }
+
+    fn url(self) -> &'a str {
+        match self {
+            Self::Digest => "pipe:0",
+            Self::Relay(_, url) => url,
+        }
+    }
+
+    fn protocols(self) -> &'static str {
+        match self {
+            Self::Digest => "pipe",
+            Self::Relay(..) => "http,tcp",
+        }
+    }
+}
+
+/// What holds for every read: one demuxer, one place, the known decoders, no huge picture.
+fn confined(input: Input<'_>, codecs: &str, decoders: String) -> Vec<String> {
+    let container = input.container();
+    let demuxer = container.demuxer();
+    let mut list: Vec<String> =
+        ["-protocol_whitelist", input.protocols(), "-format_whitelist"].map(str::to_owned).into();
+    list.push(demuxer.to_owned());
+    list.push(codecs.to_owned());
+    list.push(decoders);
+    list.extend(words("-max_pixels"));
+    list.push(limits::MAX_PIXELS.to_string());
+    // External references of QuickTime stay closed, whatever a build's default is (THREATS F4).
+    if container == Container::Mov {
+        list.extend(words("-enable_drefs 0 -use_absolute_path 0"));
+    }
+    list.extend(words("-f"));
+    list.push(demuxer.to_owned());
+    list
+}
+
+/// ffprobe: what is in the file, as JSON.
+pub fn probe(input: Input<'_>) -> Vec<String> {
+    let mut list: Vec<String> = words("-hide_banner -v error -max_alloc").collect();
+    list.push(MAX_ALLOC_BYTES.to_string());
+    // ffprobe opens a decoder for every stream and ends at the first that is refused. Sound is therefore left to what
+    // the build has (the layer's has none), and the formats of cover pictures are let in.
+    list.extend(confined(input, "-codec_whitelist:v", format!("{},{COVERS}", DECODERS.join(","))));
+    list.extend(words("-of json=compact=1 -show_entries"));
+    list.push(
+        "format=start_time,duration,nb_streams:\
+         stream=index,codec_type,codec_name,codec_tag_string,width,height,pix_fmt,sample_aspect_ratio,color_space,\
+         color_transfer,color_primaries,field_order,avg_frame_rate,r_frame_rate,duration,nb_frames:\
+         stream_disposition=attached_pic,still_image,default:stream_tags=rotate,enc_key_id:\
+         stream_side_data=side_data_type,rotation,dv_profile,dv_bl_signal_compatibility_id:\
+         packet=stream_index,duration_time:packet_side_data=side_data_type"
+            .into(),
+    );
+    list.extend(words("-read_intervals"));
+    list.push(format!("%+#{PACKETS_PROBED}"));
+    list.push(input.url().to_owned());
+    list
+}
+
+/// ffprobe: when the last packets of a stream are shown, those from the last keyframe that can be found on.
+///
+/// Later than any end that is let through, so that every demuxer goes as far as it can.
+pub fn last_packets(input: Input<'_>, stream: u32, start_ms: u64) -> Vec<String> {
+    let far = start_ms.saturating_add(limits::MAX_DURATION_MS);
+    let mut list = packets(input, stream);
+    list.extend(["packet=pts_time,dts_time,duration_time", "-read_intervals"].map(str::to_owned));
+    list.push(format!("{}%", seconds(far)));
+    list.push(input.url().to_owned());
+    list
+}
+
+/// ffprobe: when the packet is shown where a seek to this moment ends. Milliseconds.
+pub fn packet_at(input: Input<'_>, stream: u32, at_ms: u64) -> Vec<String> {
+    let mut list = packets(input, stream);
+    list.extend(["packet=pts_time,dts_time,duration_time", "-read_intervals"].map(str::to_owned));
+    list.push(format!("{}%+#1", seconds(at_ms)));
+    list.push(input.url().to_owned());
+    list
+}
+
+/// ffprobe: how many packets a stream has.
+pub fn count_packets(input: Input<'_>, stream: u32) -> Vec<String> {
+    let mut list = packets(input, stream);
+    list.extend(["stream=nb_read_packets", "-count_packets"].map(str::to_owned));
+    list.push(input.url().to_owned());
+    list
+}
+
+fn packets(input: Input<'_>, stream: u32) -> Vec<String> {
+    let mut list: Vec<String> = words("-hide_banner -v error -max_alloc").collect();
+    list.push(MAX_ALLOC_BYTES.to_string());
+    list.extend(confined(input, "-codec_whitelist:v", format!("{},{COVERS}", DECODERS.join(","))));
+    list.extend(words("-of json=compact=1 -select_streams"));
+    list.push(stream.to_string());
+    list.extend(words("-show_entries"));
+    list
+}
+
+/// What every decoding begins with.
+fn reading(input: Input<'_>, info: &MediaInfo) -> Vec<String> {
+    let mut list: Vec<String> = words("-nostdin -hide_banner -v error -max_alloc").collect();
+    list.push(MAX_ALLOC_BYTES.to_string());
+    if let Input::Relay(Container::Mpegts | Container::Mpeg, _) = input {
+        list.extend(["-dts_delta_threshold".into(), JUMP_SECS.to_string()]);
+    }
+    list.extend(words("-threads"));
+    let is_huge = u64::from(info.coded.width) * u64::from(info.coded.height) > MANY_PIXELS;
+    list.push(if is_huge { 1 } else { THREADS }.to_string());
+    list.extend(confined(input, "-codec_whitelist", DECODERS.join(",")));
+    list
+}
+
+/// What every decoding ends with: raw frames on standard output, and nothing of the source's words.
+fn writing(list: &mut Vec<String>, info: &MediaInfo, filters: String, count: u32) {
+    list.extend(words("-an -sn -dn -map_metadata -1 -map_chapters -1 -filter_threads 2 -vf"));
+    list.push(filters);
+    list.extend(words("-frames:v"));
+    list.push(count.to_string());
+    // Each thread of the encoder, which only copies, would reserve a stack.
+    list.extend(words("-fps_mode passthrough -fflags +bitexact -flags:v +bitexact -threads:v 1 -pix_fmt"));
+    list.push(if info.is_ipt() { IPT_FORMAT } else { "rgb24" }.to_owned());
+    list.extend(words("-f rawvideo pipe:1"));
+}
+
+/// ffmpeg: one raw frame of this size for each of so many slots of a digest.
+///
+/// `matrix` is its track's: the frames are turned after they were made small.
+pub fn digest(
+    info: &MediaInfo,
+    tone_map: bool,
+    matrix: &[i32; 9],
+    (size, slots): (Size, u32),
+    care: Care,
+) -> Vec<String> {
+    let mut list = reading(Input::Digest, info);
+    let turn = Turn::of(matrix);
+    if turn != Turn::Odd {
+        list.push("-noautorotate".into());
+        if is_scaled_first(info) {
+            // A picture of another size does not begin the count of slots once more.
+            list.extend(words("-reinit_filter 0"));
+        }
+    }
+    list.extend(words(care.decoder()));
+    list.extend(words("-i pipe:0 -map 0:v:0"));
+    let upright = if turn.swaps_sides() { Size { width: size.height, height: size.width } } else { size };
+    let chain = format!(
+        "fps=1:start_time=0:round=near:eof_action=pass,trim=end_frame={slots},{}",
+        filters(info, tone_map, upright, care, turn.filters())
+    );
+    writing(&mut list, info, chain, slots);
+    list
+}
+
+/// How a display matrix turns a picture, as ffmpeg's own command line tool understands it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Along the axes, by these filters.
+    Straight(&'static str),
+    /// By a quarter, by these filters: width and height change places.
+    Quarter(&'static str),
+    /// By another angle: ffmpeg does it by itself, before anything else.
+    Odd,
+}
+
+impl Turn {
+    fn of(matrix: &[i32; 9]) -> Self {
+        let [a, b, _, c, d, ..] = matrix.map(i32::signum);
+        match (a, b, c, d) {
+            (-1, 0, 0, -1) => Self::Straight(",hflip,vflip"),
+            (-1, 0, 0, _) => Self::Straight(",hflip"),
+            (_, 0, 0, -1) => Self::Straight(",vflip"),
+            (_, 0, 0, _) => Self::Straight(""),
+            (0, 1, 1, 0) => Self::Quarter(",transpose=cclock_flip"),
+            (0, 1, _, 0) => Self::Quarter(",transpose=clock"),
+            (0, -1, -1, 0) => Self::Quarter(",transpose=clock_flip"),
+            (0, -1, _, 0) => Self::Quarter(",transpose=cclock"),
+            _ => Self::Odd,
+        }
+    }
+
+    fn swaps_sides(self) -> bool {
+        matches!(self, Self::Quarter(_))
+    }
+
+    fn filters(self) -> &'static str {
+        match self {
+            Self::Straight(filters) | Self::Quarter(filters) => filters,
+            Self::Odd => "",
+        }
+    }
+}
+
+/// How much earlier than the moment that is wanted a container is entered, one try after another: without an index a seek
+/// may land behind the keyframe that was meant.
+pub fn run_ups(container: Container) -> &'static [u64] {
+    match container {
+        Container::Mpegts | Container::Mpeg => &RUN_UPS_MS,
+        // It has no times at all: only counting from the first picture finds a moment.
+        Container::Mpegvideo => &[u64::MAX],
+        _ => &INDEXED_RUN_UPS_MS,
+    }
+}
+
+/// ffmpeg: raw frames of a source behind the relay.
+pub fn decode(
+    container: Container,
+    url: &str,
+    info: &MediaInfo,
+    tone_map: bool,
+    frames: &Frames,
+) -> Vec<String> {
+    let mut list = reading(Input::Relay(container, url), info);
+    // A picture of another size does not begin the count of frames once more. Only these containers say how a film is
+    // turned, which ffmpeg does before anything else, for pictures of one size.
+    if is_scaled_first(info) && !matches!(container, Container::Mov | Container::Matroska) {
+        list.extend(words("-noautorotate -reinit_filter 0"));
+    }
+    if frames.keyframes_only {
+        list.extend(words("-skip_frame nokey"));
+    }
+    match frames.seek {
+        Seek::Start | Seek::Middles | Seek::All => {}
+        Seek::Keyframe(ms) => list.extend(["-noaccurate_seek".into(), "-ss".into(), seconds(ms)]),
+        Seek::Exact { at_ms, run_up_ms } => {
+            // Its times stay those of the file: a shift would be rounded to whole pictures in some containers, and so is the
+            // moment of a seek.
+            let half_ms = if info.fps > 0.0 { (500.0 / info.fps) as u64 + 1 } else { 500 };
+            let enter_ms = at_ms.saturating_sub(run_up_ms).saturating_sub(half_ms);
+            list.extend(words("-copyts -start_at_zero -noaccurate_seek -ss"));
+            list.push(seconds(enter_ms));
+        }
+    }
+    list.extend(["-i".into(), url.to_owned(), "-map".into(), format!("0:{}", info.stream)]);
+    let (before, behind) = paced(info, frames);
+    let chain = before + &filters(info, tone_map, frames.size, Care::Full, "") + &behind;
+    writing(&mut list, info, chain, frames.count);
+    list
+}
+
+/// What makes so many frames a second, before and behind all that is computed: frames are left out before it and repeated
+/// behind it.
+///
+/// `fps` repeats a picture for as long as it is shown, and ffmpeg keeps every frame that a filter makes of one picture
+/// before it writes the first. So each `fps` is followed by a limit: without it, a pause of an hour takes gigabytes.
+fn paced(info: &MediaInfo, frames: &Frames) -> (String, String) {
+    let Frames { seek, count, .. } = *frames;
+    // Two fields may count as two pictures.
+    let own = if info.interlaced { info.fps / 2.0 } else { info.fps };
+    let (start, rounding, fps) = match (seek, frames.fps) {
+        (Seek::Exact { at_ms, .. }, fps) => return exactly(at_ms, fps.unwrap_or(1.0), own, count),
+        // From zero, wherever the file begins.
+        (Seek::All, fps) => (String::new(), ":start_time=0", fps),
+        (Seek::Middles, fps) => ("setpts=PTS-STARTPTS,".to_owned(), "", fps),
+        (Seek::Start | Seek::Keyframe(_), fps) => {
+            // At about its own rate each picture has a slot, although its time may be rounded.
+            let is_own = fps.is_none_or(|fps| fps > OWN_RATE * own);
+            ("setpts=PTS-STARTPTS,".to_owned(), if is_own { "" } else { ":round=up" }, fps)
+        }
+    };
+    let Some(fps) = fps else { return (String::new(), String::new()) };
+    let limit = format!("trim=end_frame={count}");
+    if own <= 0.0 || fps <= own {
+        return (format!("{start}fps={fps:.6}{rounding},{limit},"), String::new());
+    }
+    let before = if info.interlaced {
+        let enough = (f64::from(count) * own / fps).ceil() + 2.0;
+        format!("fps={own:.6}{rounding},trim=end_frame={enough:.0},")
+    } else {
+        String::new()
+    };
+    (format!("{start}{before}"), format!(",fps={fps:.6}{rounding},{limit}"))
+}
+
+/// As [`paced`], of the pictures that are shown at a moment and at each later one.
+///
+/// Each picture is moved to the second that has the number of the first slot in which it is shown, and all that begin
+/// earlier than the moment to zero: of several in one second `fps` keeps the last. A picture that begins within half a
+/// millisecond has begun, since times are rounded. A slot for which the decoder has no picture at the beginning is left out.
+fn exactly(at_ms: u64, fps: f64, own: f64, count: u32) -> (String, String) {
+    let slots = format!("setpts='max(ceil((PTS*TB-{}-0.0005)*{fps:.6}),0)/TB'", seconds(at_ms));
+    let limited = format!("fps=1,trim=end={}.5:end_frame={count}", count.saturating_sub(1));
+    if own <= 0.0 || fps <= own {
+        (format!("{slots},{limited},"), String::new())
+    } else {
+        (format!("{slots},"), format!(",{limited}"))
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// Leaves out what is not shown, by whole pixels of the format; a picture may be smaller than the container says.
+fn cropped(crop: Crop) -> String {
+    let Crop { left, top, width, height } = crop;
+    format!("crop=w=min({width}\\,iw):h=min({height}\\,ih):x={left}:y={top},")
+}
+
+/// From a decoded picture to a small one in `rgb24`, or in Dolby Vision's planes: deinterlaced, scaled, tones mapped, and
+/// then `turned`.
+fn filters(info: &MediaInfo, tone_map: bool, size: Size, care: Care, turned: &str) -> String {
+    let Size { width, height } = size;
+    let mut chain = relabeled(info);
+    // Each frame by itself: the one before it in a digest may be of another scene.
+    chain += if info.interlaced { "estdif=mode=frame:deint=interlaced," } else { "" };
+    chain += &info.crop.map(cropped).unwrap_or_default();
+    let mut told = String::new();
+    if !info.unsupported.matrix {
+        if info.unsupported.transfer {
+            told += ":in_transfer=bt709";
+        }
+        if info.unsupported.primaries {
+            told += ":in_primaries=bt709";
+        }
+    }
+    let sized = format!("scale={width}:{height}:flags={}{told}", care.scaler());
+    if info.is_ipt() {
+        // Not a color is computed: what the planes mean, `picture::ipt` knows.
+        return format!(
+            "{chain}{sized}:out_range=full,format={IPT_FORMAT}{turned},setsar=1,format={IPT_FORMAT}"
+        );
+    }
+    match info.transfer {
+        Transfer::Pq | Transfer::Hlg if tone_map => {
+            let transfer = if info.transfer == Transfer::Pq { "smpte2084" } else { "arib-std-b67" };
+            // Shrunk first: tone mapping works on floats and costs most; without subsampling, which zscale refuses for
+            // odd sizes. 203 cd/m2 is white in ITU-R BT.2408, and
+            // 1000 cd/m2, 4.93 times as much, what most is graded for. Up to half of white nothing is changed; what is
+            // brighter is squeezed into the rest, so that faces stay as bright as they were.
+            let mapped = format!(
+                "{sized}:out_range=limited,format=yuv444p10le,\
+                 zscale=tin={transfer}:pin=bt2020:min=bt2020nc:rin=limited:t=linear:npl=203,format=gbrpf32le,\
+                 zscale=p=bt709,tonemap=tonemap=mobius:param=0.5:peak=4.93:desat=0,zscale=t=bt709:m=bt709:r=limited,format=yuv444p,\
+                 scale=in_color_matrix=bt709:in_range=limited"
+            );
+            chain.push_str(&mapped);
+        }
+        _ => {
+            chain += &(fitted(info, size, care) + &told);
+            // What does not say its matrix has the one of its size, as players guess it.
+            if !info.has_matrix && !info.unsupported.matrix {
+                chain.push_str(":in_color_matrix=");
+                chain.push_str(if is_large(info) { "bt709" } else { "bt601" });
+            }
+            chain += &centered(size);
+        }
+    }
+    chain + turned + ",setsar=1,format=rgb24"
+}
+
+/// Whether nothing stands before the scaler that takes pictures of one size only.
+fn is_scaled_first(info: &MediaInfo) -> bool {
+    !info.interlaced && info.crop.is_none() && !info.unsupported.matrix
+}
+
+/// Puts a smaller picture into the middle of a black one. A turn by nothing does that in every build. It has to follow `scale`
+/// immediately, which tells no other filter that its size has changed.
+fn centered(Size { width, height }: Size) -> String {
+    format!(",rotate=a=0:ow={width}:oh={height}:c=black:bilinear=0")
+}
+
+/// The scaler of pictures that may have another shape than the video: such a picture is made to fit into `size`. What
+/// differs by less than [`SAME_SHAPE`] has been rounded.
+fn fitted(info: &MediaInfo, Size { width, height }: Size, care: Care) -> String {
+    let Size { width: wide, height: high } = info.upright();
+    // How much wider than the video the picture is. A shape of pixels that no camera has is not believed.
+    let wider = format!("st(0,if(between(sar,1/4,4),dar,a)*{high}/{wide});if(lt(abs(ld(0)-1),{SAME_SHAPE}),");
+    format!(
+        "scale=w='{wider}{width},max(1,round({width}*min(1,ld(0)))))'\
+         :h='{wider}{height},max(1,round({height}/max(1,ld(0)))))':eval=frame:flags={}",
+        care.scaler()
+    )
+}
+
+/// How Dolby Vision's planes are written: each whole, 16 bits a sample.
+const IPT_FORMAT: &str = "yuv444p16le";
+
+/// Whether a picture has the size of those whose matrix is that of ITU-R BT.709.
+fn is_large(info: &MediaInfo) -> bool {
+    info.coded.height >= 720 || info.coded.width >= 1280
+}
+
+/// Replaces a matrix that the scaler refuses, even if it is told another one, by what the size suggests. Not a pixel is
+/// changed: what comes in and what goes out are said to be the same.
+fn relabeled(info: &MediaInfo) -> String {
+    if !info.unsupported.matrix {
+        return String::new();
+    }
+    let (matrix, transfer, primaries) = match info.transfer {
+        Transfer::Pq => ("2020_ncl", "smpte2084", "2020"),
+        Transfer::Hlg => ("2020_ncl", "arib-std-b67", "2020"),
+        Transfer::Sdr if is_large(info) => ("709", "709", "709"),
+        Transfer::Sdr => ("170m", "601", "170m"),
+    };
+    format!("zscale=min={matrix}:tin={transfer}:pin={primaries}:m={matrix}:t={transfer}:p={primaries},")
+}
+
+/// ffmpeg: which filters it has.
+pub fn list_filters() -> Vec<String> {
+    words("-hide_banner -filters").collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Decides how frames become a WebP, still or moving. Pure.
+//!
+//! libwebp encodes pictures; the file around them (RFC 9649, section 2) is written here: of each frame only the blocks
+//! that changed, for exactly its time.
+
+mod animation;
+mod riff;
+
+use bytes::Bytes;
+use webp::{Encoder, PixelLayout, WebPConfig};
+
+use crate::image::header::{self, PictureError};
+use crate::image::icc;
+pub use crate::image::webp::animation::{FINE, Motion, animation, animation_within};
+use crate::size::Size;
+
+/// The longest side (RFC 9649, section 2.5: 14 bits).
+pub const LONGEST_SIDE: u16 = 16_383;
+/// Of 0 to 100, for a poster.
+pub const POSTER_QUALITY: f32 = 80.0;
+/// For a sheet of small pictures.
+pub const SHEET_QUALITY: f32 = 70.0;
+
+/// Encodes a raw `rgb24` frame, sRGB.
+pub fn still(frame: &[u8], size: Size, quality: f32) -> Result<Bytes, PictureError> {
+    header::frames(&[frame], size)?;
+    let (width, height) = header::sides(size, LONGEST_SIDE)?;
+    let image = picture(frame, PixelLayout::Rgb, width, height, quality, STILL_METHOD)?;
+    let mut file = riff::File::new(size, riff::ICC);
+    file.chunk(*b"ICCP", icc::srgb());
+    file.append(&image);
+    Ok(file.finish().into())
+}
+
+/// How much work libwebp spends, of 0 to 6: its own default, beyond which little is won.
+const STILL_METHOD: i32 = 4;
+
+/// One picture's chunks (`VP8 `, and `ALPH` before it where there is alpha).
+fn picture(
+    pixels: &[u8],
+    layout: PixelLayout,
+    width: u16,
+    height: u16,
+    quality: f32,
+    method: i32,
+) -> Result<Vec<u8>, PictureError> {
+    let refused = |reason: &str| PictureError::Encoder(format!("libwebp: {reason}"));
+    let mut config = WebPConfig::new().map_err(|()| refused("no configuration of this version"))?;
+    config.quality = quality.clamp(0.0, 100.0);
+    config.method = method;
+    // Pixels that are not shown keep their colors: VP8's loop filter reaches across the edge of a block, so whatever
+    // libwebp would write there instead is seen as lines along the edges of the blocks that are shown.
+    config.exact = 1;
+    let encoded = Encoder::new(pixels, layout, u32::from(width), u32::from(height))
+        .encode_advanced(&config)
+        .map_err(|error| refused(&format!("{error:?}")))?;
+    riff::picture_chunks(&encoded).ok_or_else(|| refused("no picture came out"))
+}
+
+#[cfg(test)]
+mod tests;

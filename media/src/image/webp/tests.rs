@@ -1,0 +1,175 @@
+//! WebPs are read back by another decoder and compared with the frames they were made of.
+
+use std::io::Cursor;
+
+use glimpse_contract::Format;
+use image_webp::{LoopCount, WebPDecoder};
+
+use crate::image::webp::*;
+
+/// A WebP as a viewer shows it: frames, raw `rgb24`, and how long each, in milliseconds.
+fn play(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u32>) {
+    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).unwrap();
+    assert_eq!(decoder.icc_profile().unwrap().as_deref(), Some(icc::srgb()));
+    assert_eq!(decoder.exif_metadata().unwrap(), None);
+    let channels = if decoder.has_alpha() { 4 } else { 3 };
+    let mut buffer = vec![0; decoder.output_buffer_size().unwrap()];
+    let rgb = |buffer: &[u8]| buffer.chunks_exact(channels).flat_map(|pixel| &pixel[..3]).copied().collect();
+    if !decoder.is_animated() {
+        decoder.read_image(&mut buffer).unwrap();
+        return (vec![rgb(&buffer)], vec![0]);
+    }
+    assert_eq!(decoder.loop_count(), LoopCount::Forever);
+    (0..decoder.num_frames())
+        .map(|_| {
+            let time = decoder.read_frame(&mut buffer).unwrap();
+            (rgb(&buffer), time)
+        })
+        .unzip()
+}
+
+fn psnr(left: &[u8], right: &[u8]) -> f64 {
+    assert_eq!(left.len(), right.len());
+    let squares: f64 = left.iter().zip(right).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+    10.0 * (65_025.0 / (squares / left.len() as f64).max(1e-9)).log10()
+}
+
+/// A grey gradient on which a bright square moves; with `cut`, another picture from the middle on.
+fn scene(size: Size, count: usize, cut: bool) -> Vec<Vec<u8>> {
+    let (width, height) = (size.width as usize, size.height as usize);
+    (0..count)
+        .map(|time| {
+            let other = cut && time >= count / 2;
+            let pixels = (0..width * height).flat_map(|at| {
+                let (x, y) = (at % width, at / width);
+                let inside = x / 8 == time % 4 + 1 && y / 8 == 1;
+                let base = if other { 255 - y * 200 / height } else { 40 + x * 150 / width };
+                [if inside { 230 } else { base as u8 }; 3]
+            });
+            pixels.collect()
+        })
+        .collect()
+}
+
+const SIZE: Size = Size { width: 100, height: 60 };
+
+#[test]
+fn a_still_comes_back() {
+    for (width, height) in [(1, 1), (1, 33), (3, 5), (100, 60)] {
+        let size = Size { width, height };
+        let frame = scene(size, 1, false).remove(0);
+        let bytes = still(&frame, size, POSTER_QUALITY).unwrap();
+        assert_eq!(header::facts(Format::Webp, &bytes), Some(header::Facts { size, frames: 1 }));
+        let (frames, _) = play(&bytes);
+        assert!(psnr(&frames[0], &frame) > 30.0, "{width}x{height}");
+    }
+}
+
+#[test]
+fn a_film_comes_back_in_its_time() {
+    for cut in [false, true] {
+        let frames = scene(SIZE, 15, cut);
+        let (shown, times) = play(&animation(&frames, SIZE, 15.0, FINE).unwrap());
+        assert_eq!(shown.len(), frames.len());
+        assert_eq!(times.iter().sum::<u32>(), 1000);
+        assert!(times.iter().all(|time| (66..=67).contains(time)), "{times:?}");
+        for (place, (shown, frame)) in shown.iter().zip(&frames).enumerate() {
+            let psnr = psnr(shown, frame);
+            assert!(psnr > 30.0, "cut {cut}, frame {place}: {psnr}");
+        }
+    }
+}
+
+/// Blocks that stay beside blocks that are drawn: what is drawn next to them is as near to the film as what is drawn
+/// elsewhere, and what stays is not touched.
+#[test]
+fn block_edges_are_as_good_as_the_rest() {
+    const SIDE: usize = 16;
+    let size = Size { width: 320, height: 176 };
+    let (width, height) = (size.width as usize, size.height as usize);
+    let texture = |x: f64, y: f64| 120.0 + 60.0 * (x / 11.0).sin() + 50.0 * (y / 7.0 + x / 23.0).cos();
+    let frames: Vec<Vec<u8>> = (0..12)
+        .map(|time| {
+            let shift = f64::from(time) * 3.0;
+            let pixels = (0..width * height).flat_map(|at| {
+                let (x, y) = ((at % width) as f64, (at / width) as f64);
+                // Bright and dark spots that move over a ground that stays.
+                let spot = ((x - 40.0 - 2.0 * shift) / 60.0).floor() as i32 + (y / 50.0).floor() as i32;
+                let inside = (x - 2.0 * shift).rem_euclid(80.0) < 34.0 && y.rem_euclid(60.0) < 38.0;
+                let level = if inside {
+                    texture(2.0 * x - shift, y) * 0.5 + f64::from(spot & 1) * 110.0
+                } else {
+                    texture(x, y)
+                };
+                [level, 0.8 * level + 20.0, 0.6 * level + 60.0].map(|channel| channel.clamp(0.0, 255.0) as u8)
+            });
+            pixels.collect()
+        })
+        .collect();
+    let bytes = animation(&frames, size, 12.0, FINE).unwrap();
+    let (shown, _) = play(&bytes);
+    let (mut edges, mut inner) = ((0_u64, 0_u64), (0_u64, 0_u64));
+    for (shown, frame) in shown.iter().zip(&frames).skip(1) {
+        for (at, (one, other)) in shown.chunks_exact(3).zip(frame.chunks_exact(3)).enumerate() {
+            let (x, y) = (at % width % SIDE, at / width % SIDE);
+            let off: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+            let is_edge = matches!(x, 0 | 15) || matches!(y, 0 | 15);
+            let sum = if is_edge { &mut edges } else { &mut inner };
+            *sum = (sum.0 + off, sum.1 + 3);
+        }
+    }
+    let mean = |(sum, count): (u64, u64)| sum as f64 / count as f64;
+    let (edges, inner) = (mean(edges), mean(inner));
+    assert!(
+        edges < inner * 1.35 + 0.3,
+        "{edges:.2} at the edges, {inner:.2} elsewhere, {} bytes",
+        bytes.len()
+    );
+}
+
+#[test]
+fn what_does_not_change_is_stored_once() {
+    let frames = vec![scene(SIZE, 1, false).remove(0); 30];
+    let bytes = animation(&frames, SIZE, 15.0, FINE).unwrap();
+    assert_eq!(header::facts(Format::Webp, &bytes), Some(header::Facts { size: SIZE, frames: 1 }));
+    let moving = animation(&scene(SIZE, 30, false), SIZE, 15.0, FINE).unwrap();
+    assert!(moving.len() < bytes.len() * 12, "{} and {}", moving.len(), bytes.len());
+}
+
+#[test]
+fn odd_sizes_come_back() {
+    for (width, height) in [(1, 1), (1, 9), (17, 1), (3, 5), (33, 47)] {
+        let size = Size { width, height };
+        let frames: Vec<Vec<u8>> = (0..4).map(|time| vec![time * 60; size.frame_bytes()]).collect();
+        let (shown, _) = play(&animation(&frames, size, 10.0, FINE).unwrap());
+        assert_eq!(shown.len(), 4, "{width}x{height}");
+        assert!(psnr(&shown[3], &frames[3]) > 30.0, "{width}x{height}");
+    }
+}
+
+#[test]
+fn no_more_bytes_than_allowed() {
+    let byte =
+        |at: u32| (at.wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519) >> 24) as u8;
+    let length = SIZE.frame_bytes() as u32;
+    let frames: Vec<Vec<u8>> =
+        (0..20).map(|frame| (frame * length..(frame + 1) * length).map(byte).collect()).collect();
+    let fine = animation(&frames, SIZE, 20.0, FINE).unwrap().len();
+    for share in [1, 2, 5, 20, 50] {
+        let max_bytes = fine / share;
+        let bytes = animation_within(&frames, SIZE, 20.0, max_bytes).unwrap();
+        assert!(bytes.len() <= max_bytes, "1/{share}: {} of {max_bytes}", bytes.len());
+        assert_eq!(play(&bytes).1.iter().sum::<u32>(), 1000, "1/{share}");
+    }
+    let refused = animation_within(&frames, SIZE, 20.0, 100);
+    assert!(matches!(refused, Err(PictureError::DoesNotFit { max_bytes: 100, .. })), "{refused:?}");
+}
+
+#[test]
+fn what_are_no_frames_is_refused() {
+    let none: [Vec<u8>; 0] = [];
+    assert_eq!(animation(&none, SIZE, 15.0, FINE), Err(PictureError::NoFrames));
+    let wide = Size { width: 16_384, height: 1 };
+    let refused = still(&vec![0; wide.frame_bytes()], wide, 80.0);
+    assert_eq!(refused, Err(PictureError::Sides { width: 16_384, height: 1 }));
+}

@@ -1,0 +1,12 @@
+//! Containers, frames and images: demuxers over sparse bytes, the plan of frames to decode, MP4 excerpts, arguments for
+//! ffmpeg, and encoders for GIF, WebP, JPEG and PNG. No IO, no clock but a deadline that the caller sets, no async.
+
+pub mod codec;
+pub mod container;
+pub mod demux;
+pub mod excerpt;
+pub mod ffmpeg_args;
+pub mod image;
+pub mod plan;
+pub mod probe;
+pub mod size;

@@ -1,0 +1,615 @@
+//! Decides what a file holds, out of ffprobe's JSON, and refuses what is not to be decoded. Pure.
+
+use glimpse_contract::{Code, limits};
+use serde::Deserialize;
+
+use crate::codec::CODECS;
+use crate::demux::demuxer::Crop;
+use crate::size::Size;
+
+/// How light is coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transfer {
+    /// As on any screen.
+    #[default]
+    Sdr,
+    /// SMPTE ST 2084.
+    Pq,
+    /// ARIB STD-B67.
+    Hlg,
+}
+
+/// Which of the numbers that describe a video's colors no conversion here knows: its pixels are then read as its size
+/// suggests, as players do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unsupported {
+    /// That of its matrix.
+    pub matrix: bool,
+    /// That of its transfer function.
+    pub transfer: bool,
+    /// Those of its primaries.
+    pub primaries: bool,
+}
+
+/// What is known about a file that may be decoded.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MediaInfo {
+    /// The number of the video stream that is shown.
+    pub stream: u32,
+    /// Its codec.
+    pub codec: String,
+    /// Its size as coded.
+    pub coded: Size,
+    /// Its size as shown: pixel shape and rotation applied.
+    pub shown: Size,
+    /// Clockwise turn for showing: 0, 90, 180 or 270 degrees.
+    pub rotation: u32,
+    /// Whether it says which matrix its colours have.
+    pub has_matrix: bool,
+    /// Which of its color tags cannot be used.
+    pub unsupported: Unsupported,
+    /// How light is coded.
+    pub transfer: Transfer,
+    /// The Dolby Vision profile of its pixels, if they need one to be read: 5, or 10 without a compatible base layer.
+    pub dolby_vision_profile: Option<u8>,
+    /// Length in milliseconds; 0 if not known.
+    pub duration_ms: u64,
+    /// The time of its first packet in milliseconds; 0 if not known.
+    pub start_ms: u64,
+    /// How many pictures its container says that it has; 0 if it does not.
+    pub frames: u64,
+    /// Frames a second on average; 0 if not known.
+    pub fps: f64,
+    /// How long its first pictures are shown, each, in milliseconds; 0 if they do not say. Of a stream without times this is
+    /// the rate that its own headers tell.
+    pub picture_ms: f64,
+    /// Whether its pictures are made of two fields.
+    pub interlaced: bool,
+    /// Whether there is sound.
+    pub has_audio: bool,
+    /// The part of a coded picture that is shown, if that is not all of it.
+    pub crop: Option<Crop>,
+}
+
+impl MediaInfo {
+    /// Shows only this part of a coded picture, which is as much smaller than before as it is smaller than that.
+    pub fn cut(&mut self, crop: Crop) {
+        let is_turned = matches!(self.rotation, 90 | 270);
+        let part = |shown: u32, crop: u32, coded: u32| {
+            let coded = u64::from(coded.max(1));
+            let part = (u64::from(shown) * u64::from(crop) + coded / 2) / coded;
+            u32::try_from(part).unwrap_or(u32::MAX).max(1)
+        };
+        let Size { width, height } = self.shown;
+        let coded = self.coded;
+        self.shown = if is_turned {
+            Size {
+                width: part(width, crop.height, coded.height),
+                height: part(height, crop.width, coded.width),
+            }
+        } else {
+            Size {
+                width: part(width, crop.width, coded.width),
+                height: part(height, crop.height, coded.height),
+            }
+        };
+        self.crop = Some(crop);
+    }
+}
+
+impl MediaInfo {
+    /// Whether its light is coded for brighter screens than common ones.
+    pub fn is_hdr(&self) -> bool {
+        self.transfer != Transfer::Sdr || self.is_ipt()
+    }
+
+    /// Whether its planes are those of Dolby Vision's IPT-PQ-c2.
+    pub fn is_ipt(&self) -> bool {
+        matches!(self.dolby_vision_profile, Some(5 | 10))
+    }
+}
+
+impl MediaInfo {
+    /// Its sides as coded and with the shape of its pixels, before it is turned.
+    pub fn upright(&self) -> Size {
+        let Size { width, height } = self.shown;
+        if matches!(self.rotation, 90 | 270) { Size { width: height, height: width } } else { self.shown }
+    }
+
+    /// The size in which pictures are shown that are coded in another size than the first: of the same shape of pixels, and
+    /// turned alike.
+    pub fn shown_of(&self, coded: Size) -> Size {
+        let width = scaled(coded.width, self.upright().width, self.coded.width);
+        let size = Size { width, height: coded.height };
+        if matches!(self.rotation, 90 | 270) { Size { width: size.height, height: size.width } } else { size }
+    }
+
+    /// Shows the video in this size, as if the first picture had it.
+    pub fn show_in(&mut self, shown: Size) {
+        if self.shown == shown {
+            return;
+        }
+        let before = self.upright().width;
+        self.shown = shown;
+        let Size { width, height } = self.upright();
+        self.coded = Size { width: scaled(width, self.coded.width, before), height };
+    }
+}
+
+/// `side` times `to` divided by `from`, rounded, at least one.
+fn scaled(side: u32, to: u32, from: u32) -> u32 {
+    let from = u64::from(from.max(1));
+    u32::try_from((u64::from(side) * u64::from(to) + from / 2) / from).unwrap_or(u32::MAX).max(1)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Report {
+    streams: Vec<Stream>,
+    format: Format,
+    packets: Vec<Packet>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Format {
+    start_time: String,
+    duration: String,
+    nb_streams: usize,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Stream {
+    index: u32,
+    codec_type: String,
+    codec_name: String,
+    codec_tag_string: String,
+    width: u32,
+    height: u32,
+    pix_fmt: String,
+    sample_aspect_ratio: String,
+    color_space: String,
+    color_transfer: String,
+    color_primaries: String,
+    field_order: String,
+    avg_frame_rate: String,
+    r_frame_rate: String,
+    duration: String,
+    nb_frames: String,
+    nb_read_packets: String,
+    disposition: Disposition,
+    tags: Tags,
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Disposition {
+    attached_pic: u32,
+    still_image: u32,
+    default: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tags {
+    enc_key_id: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SideData {
+    #[serde(rename = "side_data_type")]
+    kind: String,
+    rotation: Option<f64>,
+    dv_profile: Option<u8>,
+    dv_bl_signal_compatibility_id: Option<u8>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Packet {
+    stream_index: u32,
+    pts_time: String,
+    dts_time: String,
+    duration_time: String,
+    side_data_list: Vec<SideData>,
+}
+
+/// Reads ffprobe's report.
+///
+/// # Errors
+/// The code with which the file is refused for good.
+pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
+    // ffprobe's own output is well-formed but where a hostile text broke it: then nothing in it is to be trusted.
+    let report: Report = serde_json::from_slice(json).map_err(|_| Code::Truncated)?;
+    if report.format.nb_streams.max(report.streams.len()) > limits::MAX_STREAMS {
+        return Err(Code::TooManyStreams);
+    }
+    // The stream that players show: one whose codec is known, which is flagged as default (in QuickTime, which is
+    // enabled), and no cover beside a film; of equal ones the first.
+    let rank = |stream: &&Stream| {
+        let is_cover = stream.disposition.still_image == 1 || stream.codec_name == "mjpeg";
+        (!is_known(stream), stream.disposition.default == 0, is_cover)
+    };
+    let stream = report
+        .streams
+        .iter()
+        .filter(|stream| stream.codec_type == "video" && stream.disposition.attached_pic == 0)
+        .min_by_key(rank)
+        .ok_or(Code::NoVideoStream)?;
+
+    if is_encrypted(stream, &report.packets) {
+        return Err(Code::Encrypted);
+    }
+    if !is_known(stream) {
+        return Err(Code::UnsupportedCodec);
+    }
+    let coded = Size { width: stream.width, height: stream.height };
+    if coded.width > limits::MAX_DIMENSION
+        || coded.height > limits::MAX_DIMENSION
+        || u64::from(coded.width) * u64::from(coded.height) > limits::MAX_PIXELS
+    {
+        return Err(Code::TooManyPixels);
+    }
+    if coded.width == 0 || coded.height == 0 {
+        // The container promises a picture, and no header of one was found in it.
+        return Err(Code::Truncated);
+    }
+    let duration_ms =
+        [&report.format.duration, &stream.duration].into_iter().find_map(|text| millis(text)).unwrap_or(0);
+    let rotation = rotation(stream);
+    Ok(MediaInfo {
+        stream: stream.index,
+        codec: stream.codec_name.clone(),
+        coded,
+        shown: shown(coded, &stream.sample_aspect_ratio, rotation),
+        rotation,
+        has_matrix: MATRICES.contains(&stream.color_space.as_str()) && !is_yuv_called_rgb(stream),
+        unsupported: Unsupported {
+            matrix: is_yuv_called_rgb(stream) || is_foreign(&stream.color_space, MATRICES),
+            transfer: is_foreign(&stream.color_transfer, TRANSFERS),
+            primaries: is_foreign(&stream.color_primaries, PRIMARIES),
+        },
+        dolby_vision_profile: dolby_vision_profile(stream),
+        transfer: match stream.color_transfer.as_str() {
+            "smpte2084" => Transfer::Pq,
+            "arib-std-b67" => Transfer::Hlg,
+            _ => Transfer::Sdr,
+        },
+        duration_ms,
+        start_ms: millis(&report.format.start_time).unwrap_or(0),
+        frames: stream.nb_frames.parse().unwrap_or(0),
+        fps: rate(&stream.avg_frame_rate).or_else(|| rate(&stream.r_frame_rate)).unwrap_or(0.0),
+        picture_ms: picture_ms(stream.index, &report.packets),
+        interlaced: matches!(stream.field_order.as_str(), "tt" | "bb" | "tb" | "bt"),
+        has_audio: report.streams.iter().any(|stream| stream.codec_type == "audio"),
+        crop: None,
+    })
+}
+
+/// The matrices that ffmpeg's scaler converts, by ffprobe's names.
+const MATRICES: &[&str] = &["gbr", "bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc"];
+/// The transfer functions that it takes.
+const TRANSFERS: &[&str] = &[
+    "bt709",
+    "bt470m",
+    "bt470bg",
+    "gamma22",
+    "gamma28",
+    "smpte170m",
+    "smpte240m",
+    "linear",
+    "iec61966-2-1",
+    "bt2020-10",
+    "bt2020-12",
+    "smpte2084",
+    "smpte428",
+    "arib-std-b67",
+];
+/// The primaries that it takes.
+const PRIMARIES: &[&str] = &[
+    "bt709",
+    "bt470m",
+    "bt470bg",
+    "smpte170m",
+    "smpte240m",
+    "film",
+    "bt2020",
+    "smpte428",
+    "smpte431",
+    "smpte432",
+    "ebu3213",
+];
+
+/// Whether a name says something that is not on the list.
+fn is_foreign(name: &str, list: &[&str]) -> bool {
+    !matches!(name, "" | "unknown" | "unspecified") && !list.contains(&name)
+}
+
+/// Whether its planes are brightness and two colors, although its matrix is that of red, green and blue.
+fn is_yuv_called_rgb(stream: &Stream) -> bool {
+    stream.color_space == "gbr" && stream.pix_fmt.starts_with("yuv")
+}
+
+/// The profile of pixels that are no common `Y'CbCr`: those of ETSI GS CCM 001 without a compatible base layer.
+fn dolby_vision_profile(stream: &Stream) -> Option<u8> {
+    let side = stream.side_data_list.iter().find(|side| side.dv_profile.is_some())?;
+    match (side.dv_profile?, side.dv_bl_signal_compatibility_id.unwrap_or(0)) {
+        (5, _) => Some(5),
+        (10, 0) => Some(10),
+        _ => None,
+    }
+}
+
+/// The mean of what the packets of a stream say.
+fn picture_ms(stream: u32, packets: &[Packet]) -> f64 {
+    let own = packets.iter().filter(|packet| packet.stream_index == stream);
+    let secs: Vec<f64> = own.filter_map(|packet| packet.duration_time.parse().ok()).collect();
+    let mean = secs.iter().sum::<f64>() * 1000.0 / secs.len() as f64;
+    if mean.is_finite() && mean > 0.0 { mean } else { 0.0 }
+}
+
+/// Reads ffprobe's report of the last packets of one stream: when the last of its pictures ends, in milliseconds.
+pub fn end(json: &[u8]) -> Option<u64> {
+    let report: Report = serde_json::from_slice(json).ok()?;
+    let end = |packet: &Packet| {
+        let at = millis(&packet.pts_time).or_else(|| millis(&packet.dts_time))?;
+        Some(at.saturating_add(millis(&packet.duration_time).unwrap_or(0)))
+    };
+    report.packets.iter().filter_map(end).max()
+}
+
+/// Reads ffprobe's report of how many packets one stream has.
+pub fn count(json: &[u8]) -> Option<u64> {
+    let report: Report = serde_json::from_slice(json).ok()?;
+    report.streams.first()?.nb_read_packets.parse().ok()
+}
+
+/// Seconds above zero in milliseconds.
+fn millis(text: &str) -> Option<u64> {
+    let secs = text.parse::<f64>().ok().filter(|secs| secs.is_finite() && *secs > 0.0)?;
+    Some((secs * 1000.0).min(u64::MAX as f64) as u64)
+}
+
+fn is_known(stream: &Stream) -> bool {
+    CODECS.contains(&stream.codec_name.as_str())
+}
+
+/// MP4 marks its packets, Matroska its track, and a sample entry that was not understood still has its name.
+fn is_encrypted(stream: &Stream, packets: &[Packet]) -> bool {
+    stream.tags.enc_key_id.is_some()
+        || stream.codec_tag_string == "encv"
+        || packets.iter().any(|packet| {
+            packet.stream_index == stream.index
+                && packet.side_data_list.iter().any(|side| side.kind == "Encryption info")
+        })
+}
+
+/// ffprobe gives the display matrix's turn anticlockwise, from -180 to 180.
+fn rotation(stream: &Stream) -> u32 {
+    let degrees = stream.side_data_list.iter().find_map(|side| side.rotation).unwrap_or(0.0);
+    if !degrees.is_finite() {
+        return 0;
+    }
+    let quarters = (-degrees / 90.0).round().rem_euclid(4.0);
+    quarters as u32 * 90
+}
+
+fn shown(coded: Size, pixel_shape: &str, rotation: u32) -> Size {
+    let mut size = coded;
+    if let Some((num, den)) = pixel_shape.split_once(':')
+        && let (Ok(num), Ok(den)) = (num.parse::<u64>(), den.parse::<u64>())
+        // No camera's pixel is more oblong than this; what claims to be is damaged.
+        && num > 0 && den > 0 && num <= den.saturating_mul(4) && den <= num.saturating_mul(4)
+    {
+        let width = u64::from(coded.width).saturating_mul(num).saturating_add(den / 2) / den;
+        size.width = u32::try_from(width).unwrap_or(u32::MAX).max(1);
+    }
+    if matches!(rotation, 90 | 270) { Size { width: size.height, height: size.width } } else { size }
+}
+
+fn rate(text: &str) -> Option<f64> {
+    let (num, den) = text.split_once('/')?;
+    let (num, den) = (num.parse::<f64>().ok()?, den.parse::<f64>().ok()?);
+    let rate = num / den;
+    (rate.is_finite() && rate > 0.0 && rate <= 1000.0).then_some(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A phone's film in HDR, held upright: captured.
+    const ROTATED_HDR: &str = include_str!("rotated_hdr.json");
+    /// A song with its cover: captured.
+    const COVER: &str = include_str!("cover.json");
+    /// A DVD's picture with oblong pixels: captured.
+    const ANAMORPHIC: &str = include_str!("anamorphic.json");
+    /// A file of common encryption: captured.
+    const ENCRYPTED_MP4: &str = include_str!("encrypted_mp4.json");
+    /// An encrypted WebM: captured.
+    const ENCRYPTED_WEBM: &str = include_str!("encrypted_webm.json");
+
+    #[test]
+    fn f23_reads_a_turned_hdr_film() {
+        let info = read(ROTATED_HDR.as_bytes()).unwrap();
+        assert_eq!(
+            info,
+            MediaInfo {
+                stream: 0,
+                codec: "hevc".into(),
+                coded: Size { width: 1920, height: 1080 },
+                shown: Size { width: 1080, height: 1920 },
+                rotation: 90,
+                has_matrix: true,
+                unsupported: Unsupported::default(),
+                transfer: Transfer::Hlg,
+                dolby_vision_profile: None,
+                duration_ms: 1666,
+                start_ms: 0,
+                frames: 0,
+                fps: 24.0,
+                picture_ms: 0.0,
+                interlaced: false,
+                has_audio: false,
+                crop: None,
+            }
+        );
+    }
+
+    #[test]
+    fn f23_applies_the_shape_of_pixels() {
+        let info = read(ANAMORPHIC.as_bytes()).unwrap();
+        assert_eq!(info.coded, Size { width: 720, height: 576 });
+        assert_eq!(info.shown, Size { width: 1024, height: 576 });
+        assert!(info.has_audio);
+    }
+
+    #[test]
+    fn f5_f22_refuses_captured_files_rightly() {
+        for (name, json, expected) in [
+            ("cover", COVER, Code::NoVideoStream),
+            ("encrypted mp4", ENCRYPTED_MP4, Code::Encrypted),
+            ("encrypted webm", ENCRYPTED_WEBM, Code::Encrypted),
+            ("nothing", "{}", Code::NoVideoStream),
+            ("no json", "{", Code::Truncated),
+        ] {
+            assert_eq!(read(json.as_bytes()), Err(expected), "{name}");
+        }
+    }
+
+    fn plain(changes: &Value) -> Result<MediaInfo, Code> {
+        let mut stream =
+            json!({"index": 0, "codec_type": "video", "codec_name": "h264", "width": 640, "height": 480});
+        for (name, value) in changes.as_object().unwrap() {
+            stream[name] = value.clone();
+        }
+        read(json!({"streams": [stream], "format": {"nb_streams": 1}}).to_string().as_bytes())
+    }
+
+    #[test]
+    fn f6_f11_refuses_what_is_not_to_be_decoded() {
+        for (changes, expected) in [
+            (json!({"codec_name": "magicyuv"}), Code::UnsupportedCodec),
+            (json!({"codec_name": "unknown"}), Code::UnsupportedCodec),
+            (json!({"codec_name": "none", "codec_tag_string": "encv"}), Code::Encrypted),
+            (json!({"codec_type": "audio"}), Code::NoVideoStream),
+            (json!({"width": 8193}), Code::TooManyPixels),
+            (json!({"height": 65535}), Code::TooManyPixels),
+            (json!({"width": 8192, "height": 4321}), Code::TooManyPixels),
+            (json!({"width": 0}), Code::Truncated),
+        ] {
+            assert_eq!(plain(&changes), Err(expected), "{changes}");
+        }
+        assert!(plain(&json!({"width": 8192, "height": 4320, "duration": "86400.0"})).is_ok());
+        let many = json!({"streams": [], "format": {"nb_streams": 65}}).to_string();
+        assert_eq!(read(many.as_bytes()), Err(Code::TooManyStreams));
+    }
+
+    #[test]
+    fn does_without_what_is_missing_or_absurd() {
+        for (changes, shown, rotation) in [
+            (json!({}), (640, 480), 0),
+            (json!({"sample_aspect_ratio": "0:1"}), (640, 480), 0),
+            (json!({"sample_aspect_ratio": "1:65535"}), (640, 480), 0),
+            (json!({"sample_aspect_ratio": "4:3"}), (853, 480), 0),
+            (json!({"side_data_list": [{"rotation": 180}]}), (640, 480), 180),
+            (json!({"side_data_list": [{"rotation": 90}]}), (480, 640), 270),
+            (json!({"side_data_list": [{"rotation": -90}]}), (480, 640), 90),
+            (json!({"side_data_list": [{"rotation": 5}]}), (640, 480), 0),
+            (json!({"side_data_list": [{"rotation": -0.0}]}), (640, 480), 0),
+        ] {
+            let info = plain(&changes).unwrap();
+            assert_eq!(
+                ((info.shown.width, info.shown.height), info.rotation),
+                (shown, rotation),
+                "{changes}"
+            );
+        }
+        let info =
+            plain(&json!({"duration": "N/A", "avg_frame_rate": "0/0", "r_frame_rate": "90000/1"})).unwrap();
+        assert_eq!((info.duration_ms, info.fps), (0, 0.0));
+    }
+
+    #[test]
+    fn pictures_say_how_long_they_are_shown() {
+        let packet = |stream: u32, duration: &str| json!({"stream_index": stream, "duration_time": duration});
+        for (packets, expected) in [
+            (vec![], 0.0),
+            (vec![packet(0, "0.040000"), packet(1, "7.0"), packet(0, "0.060000"), packet(0, "N/A")], 50.0),
+            (vec![packet(0, "nan"), packet(0, "0.040000")], 0.0),
+            (vec![packet(0, "-1")], 0.0),
+        ] {
+            let stream = json!({"codec_type": "video", "codec_name": "h264", "width": 64, "height": 36});
+            let report = json!({"streams": [stream], "packets": packets}).to_string();
+            let found = read(report.as_bytes()).unwrap().picture_ms;
+            assert!((found - expected).abs() < 1e-9, "{found} ms of {packets:?}");
+        }
+    }
+
+    #[test]
+    fn f5_takes_the_stream_that_players_show() {
+        let stream = |codec: &str, default: u32, more: &Value| {
+            let mut stream = json!({"codec_type": "video", "codec_name": codec, "width": 64, "height": 36});
+            stream["disposition"] = json!({"default": default});
+            for (name, value) in more.as_object().unwrap() {
+                stream["disposition"][name] = value.clone();
+            }
+            stream
+        };
+        let plain = json!({});
+        for (name, mut streams, expected) in [
+            ("what can be decoded", vec![stream("bmp", 1, &plain), stream("vp9", 0, &plain)], 1),
+            (
+                "no picture of a song",
+                vec![stream("mjpeg", 1, &json!({"attached_pic": 1})), stream("vp9", 0, &plain)],
+                1,
+            ),
+            ("the default", vec![stream("h264", 0, &plain), stream("h264", 1, &plain)], 1),
+            ("no cover beside a film", vec![stream("mjpeg", 1, &plain), stream("h264", 1, &plain)], 1),
+            ("a cover that is the default", vec![stream("h264", 0, &plain), stream("mjpeg", 1, &plain)], 1),
+            ("no still", vec![stream("h264", 0, &json!({"still_image": 1})), stream("h264", 0, &plain)], 1),
+            ("the first", vec![stream("h264", 0, &plain), stream("h264", 0, &plain)], 0),
+        ] {
+            for (index, stream) in streams.iter_mut().enumerate() {
+                stream["index"] = json!(index);
+            }
+            assert_eq!(
+                read(json!({"streams": streams}).to_string().as_bytes()).unwrap().stream,
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_cut_out_is_shown_in_its_shape() {
+        let crop = Crop { left: 0, top: 40, width: 640, height: 400 };
+        for (changes, shown) in [
+            (json!({}), (640, 400)),
+            (json!({"sample_aspect_ratio": "4:3"}), (853, 400)),
+            (json!({"side_data_list": [{"rotation": 90}]}), (400, 640)),
+        ] {
+            let mut info = plain(&changes).unwrap();
+            info.cut(crop);
+            assert_eq!((info.shown.width, info.shown.height), shown, "{changes}");
+            assert_eq!((info.coded, info.crop), (Size { width: 640, height: 480 }, Some(crop)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_report_is_survived(
+            width: u32, height: u32, shape in "[0-9]{0,20}:[0-9]{0,20}", turn: f64, duration in "[-0-9.e]{0,12}",
+        ) {
+            let turn = if turn.is_finite() { json!(turn) } else { Value::Null };
+            let _ = plain(&json!({"width": width, "height": height, "sample_aspect_ratio": shape,
+                "duration": duration, "side_data_list": [{"rotation": turn}]}));
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Files that take much more work than they have bytes: every demuxer ends within its budget of steps, and what is not
+//! shown costs nothing.
+
+#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
+use std::path::Path;
+
+use bytes::Bytes;
+use glimpse_media::demux::budget::Budget;
+use glimpse_media::demux::buffer::{Fault, Known};
+use glimpse_media::demux::demuxer::{Aim, Movie, Want};
+use glimpse_media::demux::{flv, matroska, mp4};
+
+/// How often a job asks, see `source::MAX_ROUNDS`.
+const MAX_ROUNDS: usize = 24;
+/// What one piece of work may take beyond the budget before it is checked: a table or an index of 64 MiB.
+const OVER: u64 = 32 << 20;
+const MEGABYTE: usize = 1024 * 1024;
+
+/// How a demuxer came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    /// Samples were found for so many wants.
+    Found(usize),
+    Fault(Fault),
+    /// It asked for more again and again.
+    Rounds,
+}
+
+fn ask<T>(
+    source: &Bytes,
+    known: &mut Known,
+    question: impl Fn(&Known) -> Result<T, Fault>,
+) -> Result<T, End> {
+    for _ in 0..MAX_ROUNDS {
+        match question(known) {
+            Ok(answer) => return Ok(answer),
+            Err(Fault::Missing(ranges)) => {
+                for range in ranges {
+                    known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+                }
+            }
+            Err(fault) => return Err(End::Fault(fault)),
+        }
+    }
+    Err(End::Rounds)
+}
+
+/// Opens a file and asks for as many moments as a job does, which takes no more steps than the file's budget.
+fn read<M: Movie>(name: &str, open: impl Fn(&Known) -> Result<M, Fault>, file: Vec<u8>) -> (End, u64) {
+    let source = Bytes::from(file);
+    let mut known = Known::new(source.len() as u64);
+    known.learn(0, &source.slice(..source.len().min(64 * 1024)));
+    let started = cpu_ms();
+    let end = ask(&source, &mut known, open).and_then(|movie| {
+        let length = movie.track().duration.max(1);
+        let tile = |place: i64| Want { from: place * length / 100, until: 0, aim: Aim::Keyframe };
+        let still = |place: i64| Want { from: place * length / 10, until: length, aim: Aim::Exact };
+        let wants: Vec<Want> = (0..100).map(tile).chain((0..10).map(still)).collect();
+        let runs = ask(&source, &mut known, |known| movie.runs(known, &wants))?;
+        Ok(End::Found(runs.iter().filter(|run| !run.is_empty()).count()))
+    });
+    let end = end.unwrap_or_else(|end| end);
+    let used = known.budget().used();
+    eprintln!(
+        "{name:45} {:9} bytes {used:10} steps, {:5.2} a byte, {:6} ms: {end:?}",
+        source.len(),
+        used as f64 / source.len() as f64,
+        cpu_ms() - started
+    );
+    assert!(
+        used <= Budget::most(source.len() as u64) + OVER,
+        "{name}: {used} steps of {} bytes",
+        source.len()
+    );
+    (end, used)
+}
+
+/// How long this thread has been at work, in milliseconds; 0 where the system does not say.
+fn cpu_ms() -> u64 {
+    let said = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    said.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<u64>().ok()).unwrap_or(0) / 1_000_000
+}
+
+fn corpus(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name)).unwrap()
+}
+
+fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32 + 8).to_be_bytes()[..], &kind, body].concat()
+}
+
+fn words(numbers: &[u32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+}
+
+/// A fragment of so many bytes with one track's runs of 86,400 samples each, which take 16 bytes a run.
+fn bare_fragment(track: u32, size: u32, bytes: usize) -> Vec<u8> {
+    const DURATION: u32 = 0x08;
+    const SIZE: u32 = 0x10;
+    let run = boxed(*b"trun", &words(&[0, 86_400]));
+    let header = boxed(*b"tfhd", &words(&[0x02_0000 | DURATION | SIZE, track, 1, size]));
+    let traf = boxed(*b"traf", &[header, run.repeat(bytes / run.len())].concat());
+    boxed(*b"moof", &[boxed(*b"mfhd", &words(&[0, 1])), traf].concat())
+}
+
+/// A fragmented film, whose shown track has this number.
+fn fragments() -> (Vec<u8>, u32) {
+    (corpus("mp4/fragments.mp4"), 1)
+}
+
+/// The film with these boxes before its first fragment.
+fn with_boxes(film: &[u8], boxes: &[u8]) -> Vec<u8> {
+    let first = film.windows(4).position(|letters| letters == b"moof").unwrap() - 4;
+    [&film[..first], boxes, &film[first..]].concat()
+}
+
+#[test]
+fn f8_runs_of_a_track_that_is_not_shown_are_not_walked() {
+    let (film, shown) = fragments();
+    let alone = read("the film alone", mp4::open, film.clone());
+    for (bytes, size) in
+        [(MEGABYTE * 8 / 10, 0), (MEGABYTE * 32 / 10, 1), (11 * MEGABYTE, 1), (7 * MEGABYTE, 900)]
+    {
+        // Fragments of up to 8 MB are read.
+        let fragment = bare_fragment(shown + 1, size, bytes.min(3 * MEGABYTE));
+        let boxes = fragment.repeat(bytes.div_ceil(fragment.len()));
+        let name = format!("{} KB of runs of another track", bytes / 1024);
+        let (end, used) = read(&name, mp4::open, with_boxes(&film, &boxes));
+        assert_eq!(end, alone.0, "{name}");
+        assert!(used < 2 * bytes as u64 + 16 * alone.1, "{name}: {used} steps");
+    }
+}
+
+#[test]
+fn f8_runs_of_the_shown_track_end_with_the_budget() {
+    let (film, shown) = fragments();
+    for (name, bytes, size) in [
+        ("samples of no bytes", 11 * MEGABYTE, 0),
+        ("samples of one byte", 3 * MEGABYTE, 1),
+        ("samples of one byte, large", 11 * MEGABYTE, 1),
+        ("samples beyond the end", 11 * MEGABYTE, u32::MAX),
+    ] {
+        let fragment = bare_fragment(shown, size, bytes.min(3 * MEGABYTE));
+        let boxes = fragment.repeat(bytes.div_ceil(fragment.len()));
+        let (end, _) = read(name, mp4::open, with_boxes(&film, &boxes));
+        assert_ne!(end, End::Rounds, "{name}");
+    }
+}
+
+/// The beginning of a Matroska film up to its first cluster, with a segment and without cues, and its clusters.
+fn matroska_film() -> (Vec<u8>, Vec<u8>) {
+    let film = corpus("matroska/live.webm");
+    let first = film.windows(4).position(|id| id == [0x1f, 0x43, 0xb6, 0x75]).unwrap();
+    (film[..first].to_vec(), film[first..].to_vec())
+}
+
+/// A movie of one track of H.264, 160x90, with a second of 1,000 ticks, these tables and what else its track has.
+fn movie(edits: &[u8], tables: &[Vec<u8>]) -> Vec<u8> {
+    let picture = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 16], &[0, 160, 0, 90], &[0; 50]].concat();
+    let entry = boxed(*b"stsd", &[words(&[0, 1]), boxed(*b"avc1", &picture)].concat());
+    let stbl = boxed(*b"stbl", &[&[entry], tables].concat().concat());
+    let handler = boxed(*b"hdlr", b"\0\0\0\0\0\0\0\0vide\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let media = [boxed(*b"mdhd", &words(&[0, 0, 0, 1000, 0, 0])), handler, boxed(*b"minf", &stbl)].concat();
+    let header = [words(&[1, 0, 0, 1, 0, 0]), vec![0; 60]].concat();
+    let body = [boxed(*b"tkhd", &header), edits.to_vec(), boxed(*b"mdia", &media)].concat();
+    let clock = [words(&[0, 0, 0, 1000, 0]), vec![0; 80]].concat();
+    boxed(*b"moov", &[boxed(*b"mvhd", &clock), boxed(*b"trak", &body)].concat())
+}
+
+/// Tables of `chunks` chunks that all begin at the same place and have so many samples of `size` bytes each.
+fn tables(chunks: u32, of: u32, size: u32) -> Vec<Vec<u8>> {
+    vec![
+        boxed(*b"stts", &words(&[0, 1, u32::MAX, 1])),
+        boxed(*b"stsc", &words(&[0, 1, 1, of, 1])),
+        boxed(*b"stsz", &words(&[0, size, chunks.saturating_mul(of)])),
+        boxed(*b"stco", &[words(&[0, chunks]), words(&[64]).repeat(chunks as usize)].concat()),
+    ]
+}
+
+#[test]
+fn f8_tables_of_more_samples_than_bytes_end_with_the_budget() {
+    let data = boxed(*b"mdat", &vec![7; 4 * MEGABYTE]);
+    for (name, tables) in [
+        ("a sample a byte", tables(1, 4_000_000, 1)),
+        ("billions of samples of a byte", tables(1, u32::MAX, 1)),
+        ("billions of samples of nothing", tables(1, u32::MAX, 0)),
+        ("billions of samples beyond the end", tables(1, u32::MAX, u32::MAX)),
+        ("a thousand chunks at one place", tables(1000, 4000, 1)),
+        ("a million chunks without samples", tables(1_000_000, 0, 1)),
+    ] {
+        read(name, mp4::open, [&data[..], &movie(&[], &tables)].concat());
+    }
+    let film = |name: &str, kind: &[u8; 4], rows: Vec<u8>| {
+        let count = (rows.len() / 8) as u32;
+        let table = boxed(*kind, &[words(&[0, count]), rows].concat());
+        read(
+            name,
+            mp4::open,
+            [&data[..], &movie(&[], &[vec![table], tables(1, 1000, 100)].concat())].concat(),
+        );
+    };
+    film("runs of no samples", b"stts", words(&[0, 1]).repeat(MEGABYTE));
+    film("shifts of no samples", b"ctts", words(&[0, 1]).repeat(MEGABYTE));
+    film("keyframes that are none", b"stss", words(&[5_000_000]).repeat(2 * MEGABYTE));
+    film("a million boxes", b"free", boxed(*b"free", &[]).repeat(MEGABYTE));
+    let edits = [words(&[0, 600_000]), words(&[1, 0, 0x1_0000]).repeat(600_000)].concat();
+    let edits = boxed(*b"edts", &boxed(*b"elst", &edits));
+    read("edits", mp4::open, [&data[..], &movie(&edits, &tables(1, 1000, 100))].concat());
+    let boxes = boxed(*b"free", &[]).repeat(4 * MEGABYTE);
+    read("outermost boxes", mp4::open, [&boxes[..], &movie(&[], &tables(1, 1000, 100))].concat());
+}
+
+/// A film of more than 8 MB, which is searched: its fragments, `between`, its fragments once more, `behind`.
+fn large_film(between: &[u8], behind: &[u8]) -> Vec<u8> {
+    let (film, _) = fragments();
+    let gap = boxed(*b"mdat", &vec![0; 9 * MEGABYTE]);
+    let first = film.windows(4).position(|letters| letters == b"moof").unwrap() - 4;
+    let end = film.windows(4).rposition(|letters| letters == b"mfra").map_or(film.len(), |place| place - 4);
+    [&film[..end], between, &gap, &film[first..end], behind].concat()
+}
+
+#[test]
+fn f8_nested_fragments_and_long_indexes_end_with_the_budget() {
+    let head = [&[0, 16, 0, 0][..], b"moof\0\0\0\x10mfhd"].concat();
+    for megabytes in [1, 15, 80] {
+        // Each seems to begin a fragment of a megabyte, in which the others are.
+        let heads = boxed(*b"mdat", &head.repeat(megabytes * MEGABYTE / head.len()));
+        read(&format!("{megabytes} MB of heads of fragments"), mp4::open, large_film(&heads, &[]));
+        let open = [&boxed(*b"moof", &[])[..], &boxed(*b"mdat", &[])].concat();
+        let empty = open.repeat(megabytes * MEGABYTE / open.len());
+        read(&format!("{megabytes} MB of empty fragments"), mp4::open, large_film(&empty, &[]));
+        let rows = (megabytes * MEGABYTE).min(50 * MEGABYTE) / 11;
+        let row = [words(&[1, 2000]), vec![1, 1, 1]].concat();
+        let table = boxed(*b"tfra", &[words(&[0, 1, 0, rows as u32]), row.repeat(rows)].concat());
+        let own = boxed(*b"mfro", &words(&[0, table.len() as u32 + 24]));
+        let index = boxed(*b"mfra", &[table, own].concat());
+        read(&format!("{megabytes} MB of an index behind"), mp4::open, large_film(&[], &index));
+    }
+    let nested = words(&[0x8000_0000 | 32, 1, 0]).repeat(60_000);
+    let index = boxed(*b"sidx", &[words(&[0, 1, 1000, 0, 0, 60_000]), nested].concat());
+    for count in [1, 20] {
+        read(&format!("{count} nested indexes"), mp4::open, large_film(&index.repeat(count), &[]));
+    }
+}
+
+#[test]
+fn f8_elements_of_two_bytes_end_with_the_budget() {
+    let (head, clusters) = matroska_film();
+    for megabytes in [1, 6, 24, 90] {
+        let voids = [0xec, 0x80].repeat(megabytes * MEGABYTE / 2);
+        // A cluster of a timestamp and of as many elements of two bytes, of unknown size.
+        let open = [&[0x1f, 0x43, 0xb6, 0x75, 0xff, 0xe7, 0x81, 0][..], &voids].concat();
+        let short = [0x1f, 0x43, 0xb6, 0x75, 0x83, 0xe7, 0x81, 0].repeat(megabytes * MEGABYTE / 8);
+        let empty = [0x1f, 0x43, 0xb6, 0x75, 0xff].repeat(megabytes * MEGABYTE / 5);
+        for (name, file) in [
+            ("voids before all clusters", [&head[..], &voids, &clusters].concat()),
+            ("voids between clusters", [&head[..], &clusters, &voids, &clusters].concat()),
+            ("voids behind clusters", [&head[..], &clusters, &voids].concat()),
+            ("voids in a cluster", [&head[..], &clusters, &open, &clusters].concat()),
+            ("clusters of a timestamp", [&head[..], &clusters, &short, &clusters].concat()),
+            ("clusters of nothing", [&head[..], &clusters, &empty, &clusters].concat()),
+        ] {
+            read(&format!("{megabytes} MB of {name}"), matroska::open, file);
+        }
+    }
+}
+
+fn element(id: &[u8], body: &[u8]) -> Vec<u8> {
+    [id, &(1_u64 << 56 | body.len() as u64).to_be_bytes(), body].concat()
+}
+
+#[test]
+fn f8_many_cues_and_many_frames_in_a_block_end_with_the_budget() {
+    let (head, clusters) = matroska_film();
+    let voids = [0xec, 0x80].repeat(12 * MEGABYTE);
+    // Each cue names the same cluster, in which there is nothing for megabytes.
+    let place = (head.len() + clusters.len()) as u32;
+    let cue = |time: u32| {
+        let at = [&[0xf7, 0x81, 1, 0xf1, 0x84][..], &place.to_be_bytes()].concat();
+        let positions = [&[0xb7, 0x80 | at.len() as u8][..], &at].concat();
+        let time = [&[0xb3, 0x84][..], &time.to_be_bytes()].concat();
+        [&[0xbb, 0x80 | (time.len() + positions.len()) as u8][..], &time, &positions].concat()
+    };
+    let cluster = [&[0x1f, 0x43, 0xb6, 0x75, 0xff, 0xe7, 0x81, 0][..], &voids].concat();
+    let cues: Vec<u8> = (0..300_000).flat_map(|time| cue(time * 10)).collect();
+    let cues = element(&[0x1c, 0x53, 0xbb, 0x6b], &cues);
+    for (name, file) in [
+        ("cues ahead", [&head[..], &cues, &clusters, &cluster].concat()),
+        ("cues behind", [&head[..], &clusters, &cluster, &cues].concat()),
+    ] {
+        read(name, matroska::open, file);
+    }
+    for megabytes in [1, 6, 40] {
+        // A block of track 1 with 256 frames of no bytes, and one of one byte each.
+        let nothing = [0xa3, 0x85, 0x81, 0, 0, 0x84, 0xff].repeat(megabytes * MEGABYTE / 7);
+        let one = [&[0xa3, 0x41, 0x05, 0x81, 0, 0, 0x84, 0xff][..], &[0; 256]].concat();
+        let one = one.repeat(megabytes * MEGABYTE / one.len());
+        for (name, blocks) in [("frames of nothing", nothing), ("frames of a byte", one)] {
+            let cluster = [&[0x1f, 0x43, 0xb6, 0x75, 0xff, 0xe7, 0x81, 9][..], &blocks].concat();
+            read(
+                &format!("{megabytes} MB of {name}"),
+                matroska::open,
+                [&head[..], &clusters, &cluster].concat(),
+            );
+        }
+    }
+}
+
+fn flv_tag(kind: u8, time: u32, body: &[u8]) -> Vec<u8> {
+    let [high, time @ ..] = time.to_be_bytes();
+    let size = (body.len() as u32).to_be_bytes();
+    let foot = (body.len() as u32 + 11).to_be_bytes();
+    [&[kind][..], &size[1..], &time, &[high, 0, 0, 0], body, &foot].concat()
+}
+
+#[test]
+fn f8_tags_of_sixteen_bytes_end_with_the_budget() {
+    let film = corpus("flv/plain.flv");
+    for megabytes in [1, 6, 24, 90] {
+        let count = megabytes * MEGABYTE / 16;
+        let later = |kind: u8, body: &[u8]| flv_tag(kind, 400, body).repeat(count);
+        let last = flv_tag(9, 3_600_000, &[0x17, 1, 0, 0, 0, 9, 9, 9, 9, 9]);
+        for (name, tags) in [
+            ("tags of sound", later(8, &[1])),
+            ("tags of pictures that are no keyframes", later(9, &[0x27])),
+            ("what is no tag", vec![9; megabytes * MEGABYTE]),
+            ("heads of tags", [9, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(megabytes * MEGABYTE / 11)),
+        ] {
+            read(&format!("{megabytes} MB of {name}"), flv::open, [&film[..], &tags, &last].concat());
+        }
+    }
+}
