@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-import { ROOT, ourModules, stopAll, worker } from "../../edge/bench/servers.mjs";
+import { ROOT, ourModules, stopAll, worker } from "../../bench/edge/servers.mjs";
 
 const vars = {
   PUBLIC_URL: "https://video.example",
@@ -19,7 +19,7 @@ const vars = {
 after(stopAll);
 
 test("after a fault the Worker begins anew", async () => {
-  const modules = { "faulty.js": `${ROOT}edge/bench/rivals/faulty.js`, ...ourModules() };
+  const modules = { "faulty.js": `${ROOT}bench/edge/rivals/faulty.js`, ...ourModules() };
   const server = await worker("faulty", { modules, vars });
   const ask = async (path) => {
     const answer = await fetch(server.url + path);

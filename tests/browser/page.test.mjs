@@ -5,14 +5,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { choosable, kinds, limitsInWords, refusal, typeOf } from "../../edge/page/src/accept.js";
-import { Problem } from "../../edge/page/src/api.js";
-import { snippet } from "../../edge/page/src/copy.js";
-import { ago, bytes, duration, initials, timeLeft } from "../../edge/page/src/format.js";
-import { fingerprint } from "../../edge/page/src/notes.js";
-import { fits, inParts, partSize, sizeOfPart } from "../../edge/page/src/parts.js";
-import { decode } from "../../edge/page/src/thumbhash.js";
-import { explain, speedometer } from "../../edge/page/src/trouble.js";
+import { choosable, kinds, limitsInWords, refusal, typeOf } from "../../web/src/accept.js";
+import { Problem } from "../../web/src/api.js";
+import { snippet } from "../../web/src/copy.js";
+import { ago, bytes, duration, initials, timeLeft } from "../../web/src/format.js";
+import { fingerprint } from "../../web/src/notes.js";
+import { fits, inParts, partSize, sizeOfPart } from "../../web/src/parts.js";
+import { decode } from "../../web/src/thumbhash.js";
+import { explain, speedometer } from "../../web/src/trouble.js";
 import { framesOfGif, framesOfWebp } from "./verbs.mjs";
 
 function check(decide, cases) {

@@ -69,7 +69,7 @@ export function stage() {
 
   before(async () => {
     const dist = join(scratch, "dist");
-    const build = fileURLToPath(new URL("../../edge/page/build.mjs", import.meta.url));
+    const build = fileURLToPath(new URL("../../web/build.mjs", import.meta.url));
     execFileSync(process.execPath, [build, "--dev", "--out", dist]);
     if (shots) mkdirSync(shots, { recursive: true });
     s.fake = await startFake(dist);

@@ -86,7 +86,7 @@ const listen = (server) =>
   new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(`http://127.0.0.1:${server.address().port}`)));
 
 before(async () => {
-  const build = fileURLToPath(new URL("../../edge/page/build.mjs", import.meta.url));
+  const build = fileURLToPath(new URL("../../web/build.mjs", import.meta.url));
   execFileSync(process.execPath, [build, "--out", join(scratch, "dist")]);
   if (shots) mkdirSync(shots, { recursive: true });
   service.origin = await listen(service.server);

@@ -18,9 +18,9 @@ pub(crate) enum Bench {
     Engine,
     /// The layer's ffmpeg against the system's and a usual static build. `layer/bench --help` lists the arguments.
     Layer,
-    /// Verifying and signing at the edge against other ways to the same answers. `edge/bench/edge.mjs` lists the arguments.
+    /// Verifying and signing at the edge against other ways to the same answers. `bench/edge/edge.mjs` lists the arguments.
     Edge,
-    /// Pictures at the edge: hits, misses, on demand. `edge/bench/deliver.mjs` lists the arguments.
+    /// Pictures at the edge: hits, misses, on demand. `bench/edge/deliver.mjs` lists the arguments.
     Deliver,
 }
 
@@ -108,8 +108,8 @@ fn command(project: &Project, tools: &Tools, bench: Bench, is_smoke: bool) -> Re
     let mut command = match bench {
         Bench::Engine => python("backend/bench")?,
         Bench::Layer => python("layer/bench")?,
-        Bench::Edge => return Ok(node("edge/bench/edge.mjs")),
-        Bench::Deliver => node("edge/bench/deliver.mjs"),
+        Bench::Edge => return Ok(node("bench/edge/edge.mjs")),
+        Bench::Deliver => node("bench/edge/deliver.mjs"),
     };
     let reference = tools.reference()?;
     command
@@ -166,8 +166,8 @@ mod tests {
             let file = match bench {
                 Bench::Engine => "backend/bench",
                 Bench::Layer => "layer/bench",
-                Bench::Edge => "edge/bench/edge.mjs",
-                Bench::Deliver => "edge/bench/deliver.mjs",
+                Bench::Edge => "bench/edge/edge.mjs",
+                Bench::Deliver => "bench/edge/deliver.mjs",
             };
             assert!(project.read(file).unwrap().contains("smoke"), "{file} has no smoke mode");
         }

@@ -86,7 +86,7 @@ pub(crate) fn run(project: &Project, tools: &Tools, parts: &[Part], uploads: &Up
 /// wrangler's is the checkout. Cargo looks after the native part itself, so it always has to be asked.
 pub(crate) fn are_there(parts: &[Part], checkout: &Path) -> bool {
     parts.iter().all(|part| match part {
-        Part::Page => checkout.join("edge/page/dist").exists(),
+        Part::Page => checkout.join("web/dist").exists(),
         Part::Edge => checkout.join("edge/build/index.js").exists(),
         Part::Native => false,
     })
@@ -103,8 +103,7 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
     // Cargo.lock and package-lock.json also fix the versions of the tools.
     for path in ["edge", "contract", "Cargo.toml", "Cargo.lock", "package-lock.json"] {
         let not_inputs =
-            ["edge/build", "edge/page", "edge/tests", "edge/bench", "edge/examples", "edge/src/openapi"]
-                .map(|path| project.path(path));
+            ["edge/build", "edge/tests", "edge/examples", "edge/src/openapi"].map(|path| project.path(path));
         inputs = inputs.with_path(&project.path(path), &not_inputs)?;
     }
     if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {
@@ -158,17 +157,17 @@ fn size(output: &Path) -> Result<(String, Option<usize>)> {
 }
 
 fn page(project: &Project, uploads: &Uploads) -> Result<()> {
-    let output = project.path("edge/page/dist");
+    let output = project.path("web/dist");
     // Everything in the output folder is served to the world; the stamp is better off elsewhere.
     let stamp = project.path("node_modules/.glimpse-page-stamp");
     let arguments: &[&str] = match uploads {
-        Uploads::Https => &["edge/page/build.mjs"],
-        Uploads::Only(origin) => &["edge/page/build.mjs", "--connect", origin],
-        Uploads::Loopback => &["edge/page/build.mjs", "--dev"],
+        Uploads::Https => &["web/build.mjs"],
+        Uploads::Only(origin) => &["web/build.mjs", "--connect", origin],
+        Uploads::Loopback => &["web/build.mjs", "--dev"],
     };
     let inputs = Fingerprint::new()
         .with(arguments.join(" ").as_bytes())
-        .with_path(&project.path("edge/page"), std::slice::from_ref(&output))?
+        .with_path(&project.path("web"), std::slice::from_ref(&output))?
         .with_path(&project.path(openapi::FILE), &[])?
         .with_path(&project.path("package-lock.json"), &[])?;
     if fingerprint::is_fresh(&stamp, inputs) && output.exists() {

@@ -215,7 +215,7 @@ fn worker(project: &Project, python: &Path, folder: &Path) -> Result<()> {
         }
     }
     let out = folder.join("worker.zip");
-    let (code, page) = (format!("worker={}", bundle.display()), project.path("edge/page/dist"));
+    let (code, page) = (format!("worker={}", bundle.display()), project.path("web/dist"));
     let page = format!("page={}", page.display());
     pack(project, python, ["zip".as_ref(), out.as_os_str(), code.as_ref(), page.as_ref()])?;
     Ok(())

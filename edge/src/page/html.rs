@@ -1,6 +1,6 @@
 //! Decides the HTML of a video's page, and of the page that says why there is none. Pure.
 //!
-//! What it looks like and does is the static assets `watch.css` and `watch.js` of `edge/page`.
+//! What it looks like and does is the static assets `watch.css` and `watch.js` of `web`.
 
 use glimpse_contract::Problem;
 

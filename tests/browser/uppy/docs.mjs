@@ -1,6 +1,6 @@
 // Runs the page snippets of docs/uploads.md in a real browser, each on a page of its own with `<input type="file">`.
 //
-// `tests/tests/stories/docs.rs` starts it and says in GLIMPSE_STORY (JSON) what runs where: `snippets` are
+// `tests/e2e/docs/mod.rs` starts it and says in GLIMPSE_STORY (JSON) what runs where: `snippets` are
 // `{ title, generation, program, bearer }`, with address and token filled in. Prints `ok - …` for each; the first failure
 // prints why and ends with 1.
 

@@ -1,6 +1,6 @@
 // The released packages of one generation of Uppy, unmodified, in a real browser against a real edge and S3.
 //
-// `tests/tests/stories/uppy.rs` starts it and says in GLIMPSE_STORY (JSON) what runs where. Prints `ok - …` for each step; the
+// `tests/e2e/uppy.rs` starts it and says in GLIMPSE_STORY (JSON) what runs where. Prints `ok - …` for each step; the
 // first failure prints why, where the screenshot is and what the console said, and ends with 1.
 
 import { mkdirSync, rmSync } from "node:fs";

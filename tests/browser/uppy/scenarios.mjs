@@ -4,7 +4,7 @@
 // |---|---|---|
 // | bearer token in a header | all scenarios | only in `signRequest`: its Companion mode can set no header |
 // | token in the path | not needed | all scenarios |
-// | session cookie, same origin | edge/page's own story | one clip |
+// | session cookie, same origin | web's own story | one clip |
 // | another URL when one has expired | by itself | when the person presses retry |
 // | the problem's own words | yes | only in `signRequest` |
 

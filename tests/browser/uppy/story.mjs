@@ -1,4 +1,4 @@
-// Decides how a scenario asks the story that started it (tests/tests/stories/uppy.rs) to make S3 stumble: a line on standard
+// Decides how a scenario asks the story that started it (tests/e2e/uppy.rs) to make S3 stumble: a line on standard
 // output, and a line on standard input when it is done. What S3 then answers are its own bytes.
 
 import { createInterface } from "node:readline";

@@ -183,7 +183,7 @@ impl<'a> Stage<'a> {
     fn worker_config(&self, origin: &str, outputs: Option<&Outputs>) -> Result<String> {
         let project = self.project.read("wrangler.toml")?;
         if let Some(outputs) = outputs.filter(|_| self.settings.prebuilt) {
-            let path = "edge/page/dist/_headers";
+            let path = "web/dist/_headers";
             let headers = worker::page_headers(&self.project.read(path)?, &project, outputs);
             fs::write(self.project.path(path), headers).with_context(|| format!("cannot write {path}"))?;
         }

@@ -133,7 +133,7 @@ mod tests {
             "{headers}"
         );
         assert_eq!(page_headers(&headers, &project(), &outputs()), headers, "twice is the same");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("edge/page/build.mjs");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("web/build.mjs");
         let script = std::fs::read_to_string(script).unwrap();
         assert!(
             script.contains("`connect-src 'self' ${targets.join(\" \")}`") && script.contains("[\"https:\"]")
@@ -144,6 +144,6 @@ mod tests {
     fn paths_are_those_of_the_checkout() {
         let config = config(&project(), Path::new("/p"), "https://v.example", None);
         assert_eq!(count(&config, "main = \"/p/edge/entry.js\""), 1, "{config}");
-        assert_eq!(count(&config, "directory = \"/p/edge/page/dist\""), 1, "{config}");
+        assert_eq!(count(&config, "directory = \"/p/web/dist\""), 1, "{config}");
     }
 }

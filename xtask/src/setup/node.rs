@@ -47,7 +47,7 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
 
 /// What the Worker is measured against: packages that nothing else needs, some hundred of them.
 pub(super) fn ensure_rivals(project: &Project) -> Result<()> {
-    install(project, "edge/bench/", |folder| folder.join("@uppy/companion").exists())?;
+    install(project, "bench/edge/", |folder| folder.join("@uppy/companion").exists())?;
     Ok(())
 }
 

@@ -16,8 +16,6 @@ mod deliver;
 mod docs;
 mod doctor;
 mod identify;
-#[expect(unreachable_pub, reason = "it is a function of the customer's own")]
-mod mint;
 mod negotiate;
 mod openapi;
 mod outcome;
@@ -27,8 +25,7 @@ mod private;
 mod receive;
 mod remove;
 mod render;
-#[expect(unreachable_pub, reason = "it is written for a crate of the reader's own")]
-mod snippet;
+mod signing;
 mod tokens;
 mod trace;
 mod upload;

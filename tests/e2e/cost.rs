@@ -19,7 +19,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::snippet::picture_path;
+use crate::docs::snippet::picture_path;
 
 async fn get(url: &str) -> Answer {
     fetch(Method::GET, url, &[]).await

@@ -18,7 +18,7 @@ import { middle, ratios, short, table } from "./report.mjs";
 import { ROOT, freePort, ourModules, start, stopAll, temporaryFolder, worker } from "./servers.mjs";
 import { AUDIENCE, ISSUER, SECRET, checkSignature, owner, rsaToken, secretToken } from "./tokens.mjs";
 
-const BENCH = join(ROOT, "edge/bench");
+const BENCH = join(ROOT, "bench/edge");
 const RIVAL = {
   "sign.js": join(BENCH, "rivals/sign.js"),
   aws4fetch: join(BENCH, "node_modules/aws4fetch/dist/aws4fetch.esm.js"),

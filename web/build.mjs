@@ -1,9 +1,9 @@
-// Builds the page: bundles edge/page/src into edge/page/dist, which the Worker serves as its static assets.
+// Builds the page: bundles web/src into web/dist, which the Worker serves as its static assets.
 //
-//   node edge/page/build.mjs                     for production: uploads may go to any https host
-//   node edge/page/build.mjs --connect ORIGIN    for production: uploads may go to this bucket's origin only
-//   node edge/page/build.mjs --dev               for one machine: uploads may go to loopback too
-//   node edge/page/build.mjs --out FOLDER        to another place
+//   node web/build.mjs                     for production: uploads may go to any https host
+//   node web/build.mjs --connect ORIGIN    for production: uploads may go to this bucket's origin only
+//   node web/build.mjs --dev               for one machine: uploads may go to loopback too
+//   node web/build.mjs --out FOLDER        to another place
 //
 // Prints what a visitor downloads and fails when it is more than the budgets. What others wrote of it is named, with
 // its licences, in licences.txt beside the page.
@@ -28,7 +28,7 @@ const THUMB_BUDGET_BYTES = 3_000;
 const UPLOADER_BUDGET_BYTES = 24_000;
 const SRC = fileURLToPath(new URL("src/", import.meta.url));
 /** The description of the API: it lies beside the page, where the Worker would answer the other addresses of `/api`. */
-const OPENAPI = fileURLToPath(new URL("../../docs/openapi.json", import.meta.url));
+const OPENAPI = fileURLToPath(new URL("../docs/openapi.json", import.meta.url));
 const STATIC = ["favicon.svg", "icon-180.png"];
 const TARGET = ["chrome109", "firefox115", "safari16"];
 /** Licences that go with ours. */

@@ -1,5 +1,5 @@
 //! Nobody gets more out of an upload than was granted: the threats against signed uploads, and which test shows what is done
-//! about each. `tests/tests/tidy.rs` sees that no row is without one.
+//! about each. `xtask/tests/architecture.rs` sees that no row is without one.
 //!
 //! | | abuse | shown by |
 //! |---|---|---|

@@ -215,12 +215,12 @@ async fn a_webhook_is_tried_until_it_is_taken_and_goes_nowhere_else() {
     let root = named("GLIMPSE_ROOT");
     for secrets in [&[NEW][..], &[OLD]] {
         let mut node = Command::new(named("GLIMPSE_NODE"));
-        verified_by(node.arg(root.join("tests/webhooks/verify.mjs")), &twins, secrets);
+        verified_by(node.arg(root.join("tests/clients/webhooks/verify.mjs")), &twins, secrets);
         let mut python = Command::new(named("GLIMPSE_PYTHON"));
-        verified_by(python.arg(root.join("tests/webhooks/verify.py")), &twins, secrets);
+        verified_by(python.arg(root.join("tests/clients/webhooks/verify.py")), &twins, secrets);
     }
     let mut node = Command::new(named("GLIMPSE_NODE"));
-    verified_by(node.arg(root.join("tests/webhooks/verify.mjs")), &tries, &[OLD]);
+    verified_by(node.arg(root.join("tests/clients/webhooks/verify.mjs")), &tries, &[OLD]);
     println!("process start to first poll: preview {:?}", stack.init_durations());
     let notify = stack.cloud.notify().unwrap().invocations();
     let first_polls: Vec<_> = notify.iter().filter_map(|invocation| invocation.init_duration).collect();

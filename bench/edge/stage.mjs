@@ -42,14 +42,14 @@ export async function glimpse(name, vars, { forgetful = false } = {}) {
 
 /** The Worker that only does `cache.match`, with what it does not find from `origin`. */
 export async function matcher(origin) {
-  const modules = { "cache.js": join(ROOT, "edge/bench/rivals/cache.js") };
+  const modules = { "cache.js": join(ROOT, "bench/edge/rivals/cache.js") };
   return worker("cache.match", { modules, vars: { ORIGIN: origin.url }, cache: await cacheServer(false) });
 }
 
 /** The address of a cache of its own. */
 export async function cacheServer(forgetful) {
   const port = await freePort();
-  const args = [join(ROOT, "edge/bench/cache.mjs"), `${port}`, ...(forgetful ? ["forgetful"] : [])];
+  const args = [join(ROOT, "bench/edge/cache.mjs"), `${port}`, ...(forgetful ? ["forgetful"] : [])];
   await start("the cache", process.execPath, args, { port, path: "/", ready: 504 });
   return `127.0.0.1:${port}`;
 }

@@ -88,7 +88,7 @@ async fn the_description_is_served_to_every_page() {
 #[tokio::test]
 async fn the_examples_are_what_they_show() {
     let output = Command::new(named("GLIMPSE_PYTHON"))
-        .arg(named("GLIMPSE_ROOT").join("tests/openapi/examples.py"))
+        .arg(named("GLIMPSE_ROOT").join("tests/clients/openapi/examples.py"))
         .arg(named("GLIMPSE_ROOT").join("docs/openapi.json"))
         .output()
         .await
@@ -130,7 +130,7 @@ async fn schemathesis_finds_nothing() {
     let python = named("GLIMPSE_PYTHON");
     let mut program = Command::new(python.with_file_name("schemathesis"))
         .arg("--config-file")
-        .arg(named("GLIMPSE_ROOT").join("tests/openapi/schemathesis.toml"))
+        .arg(named("GLIMPSE_ROOT").join("tests/clients/openapi/schemathesis.toml"))
         .args(["run", "--url", &stack.edge])
         .arg(&document)
         .current_dir(folder.path())

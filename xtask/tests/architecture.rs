@@ -46,7 +46,7 @@ fn every_file_says_first_what_it_decides() {
             assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
         }
     }
-    for folder in ["edge/page", "edge/bench", "tests", "local/oidc"] {
+    for folder in ["web", "bench/edge", "tests", "local/oidc"] {
         for (path, text) in sources(folder, &[".js", ".mjs"]) {
             assert!(text.starts_with("// ") || text.starts_with("/*"), "{} does not say it", path.display());
         }
@@ -179,13 +179,13 @@ fn every_problem_stands_in_the_docs() {
     assert_eq!(rows, Code::ALL.len(), "docs/problems.md has rows of codes that are gone");
 }
 
-/// The table of threats in `tests/tests/stories/abuse.rs`: every row from U1 to U15 names tests that are there.
+/// The table of threats in `tests/e2e/abuse.rs`: every row from U1 to U15 names tests that are there.
 #[test]
 fn every_threat_to_uploads_has_its_tests() {
-    let table = fs::read_to_string(root().join("tests/tests/stories/abuse.rs")).unwrap();
+    let table = fs::read_to_string(root().join("tests/e2e/abuse.rs")).unwrap();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("//! | U")).collect();
     let mut everything = String::new();
-    for folder in ["contract/src", "edge/src", "tests/tests"] {
+    for folder in ["contract/src", "edge/src", "tests/e2e"] {
         everything.extend(sources(folder, &[".rs"]).into_iter().map(|(_, text)| text));
     }
     for number in 1..=17 {
@@ -220,7 +220,7 @@ fn the_worker_has_no_address_past_its_domain() {
 #[test]
 fn nothing_is_ignored_or_left_for_later() {
     for folder in
-        ["contract", "media", "edge/src", "backend", "doctor", "local", "tests", "xtask", "edge/page", "edge/bench"]
+        ["contract", "media", "edge/src", "backend", "doctor", "local", "tests", "xtask", "web", "bench/edge"]
     {
         for (path, text) in sources(folder, &[".rs", ".js", ".mjs"]) {
             if path.ends_with("tidy.rs") {

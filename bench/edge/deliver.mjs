@@ -2,7 +2,7 @@
 //
 // usage: cargo xtask bench deliver [--rounds N] [--seconds N] [--renders N] [--starts N] [--compare] [--smoke]
 //
-// Both Workers run in a `workerd serve` of their own, each with a cache beside it (edge/bench/cache.mjs). The bucket and
+// Both Workers run in a `workerd serve` of their own, each with a cache beside it (bench/edge/cache.mjs). The bucket and
 // the functions are the local cloud's, in release. First the answers are compared; --compare ends there. Figures are
 // medians of interleaved rounds, ratios are medians of each round's own. --smoke does all of it with a film of a few
 // seconds and a few requests, and prints no figures: `cargo xtask test` runs it.

@@ -13,7 +13,7 @@ export const CONNECTIONS = 16;
 
 /** The command line, for the reader of the table. */
 export function commandLine({ method = "GET", path }, seconds) {
-  return `wrk -t1 -c${CONNECTIONS} -d${seconds}s -s edge/bench/load.lua http://127.0.0.1:PORT${path}  # ${method}`;
+  return `wrk -t1 -c${CONNECTIONS} -d${seconds}s -s bench/edge/load.lua http://127.0.0.1:PORT${path}  # ${method}`;
 }
 
 /** Asks `server` the same again and again for `seconds`. Every answer has to be a good one. */

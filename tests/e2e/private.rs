@@ -12,7 +12,7 @@ use glimpse_edge::auth::{Cookies, DeliveryKeys, Oidc, Secret, Session};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::snippet::{picture_path, picture_token};
+use crate::docs::snippet::{picture_path, picture_token};
 
 const PROVIDER: &str = "http://localhost:1";
 
@@ -494,7 +494,7 @@ fn run(program: &str, args: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_rust_of_the_docs_is_what_these_stories_sign_with() {
-    let file = include_str!("snippet.rs");
+    let file = include_str!("docs/snippet.rs");
     assert_eq!(file.split_once("\n\n").unwrap().1, documented("### Rust", "rust"));
 }
 
