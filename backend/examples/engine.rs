@@ -12,16 +12,16 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use glimpse_backend::config::{Tools, resolve};
-use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::config::{FfmpegTools, find_executable};
+use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::event::Job;
-use glimpse_backend::preview::service::Workshop;
-use glimpse_backend::render::frame_source::Rental;
-use glimpse_backend::render::service::{Camera as _, Cameras as _};
-use glimpse_backend::store::memory::Memory;
-use glimpse_backend::store::{Body, Head, Store, StoreError};
+use glimpse_backend::preview::service::PreviewService;
+use glimpse_backend::render::frame_source::SourceOpener;
+use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
+use glimpse_backend::store::memory::MemoryStore;
+use glimpse_backend::store::{ObjectBody, ObjectMeta, Store, StoreError};
 use glimpse_contract::{
-    Key, MANIFEST_VERSION, Manifest, Owner, Reads, Source, State, Timings, VideoId, Visibility,
+    Key, MANIFEST_VERSION, Manifest, Owner, ReadStats, Source, State, Timings, VideoId, Visibility,
 };
 use glimpse_media::image::jpeg;
 use glimpse_media::size::Size;
@@ -34,8 +34,8 @@ const PIECE: usize = 256 * 1024;
 #[derive(Debug)]
 struct Bucket {
     file: std::fs::File,
-    head: Head,
-    outputs: Memory,
+    head: ObjectMeta,
+    outputs: MemoryStore,
     latency: Duration,
     bytes_per_sec: f64,
     /// When the line is free again.
@@ -53,12 +53,12 @@ impl Bucket {
 }
 
 impl Store for Bucket {
-    async fn head(&self, key: &Key) -> Result<Head, StoreError> {
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
         tokio::time::sleep(self.latency).await;
         if matches!(key, Key::Source { .. }) { Ok(self.head.clone()) } else { self.outputs.head(key).await }
     }
 
-    async fn read(&self, _: &Key, _: &str, range: Range<u64>) -> Result<Body, StoreError> {
+    async fn get_range(&self, _: &Key, _: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         use std::os::unix::fs::FileExt as _;
         tokio::time::sleep(self.latency).await;
         let file = self.file.try_clone().map_err(|error| StoreError::Transient(error.to_string()))?;
@@ -82,8 +82,8 @@ impl Store for Bucket {
         Ok(body.boxed())
     }
 
-    async fn whole(&self, key: &Key, max_bytes: u64) -> Result<(Head, Bytes), StoreError> {
-        self.outputs.whole(key, max_bytes).await
+    async fn get(&self, key: &Key, max_bytes: u64) -> Result<(ObjectMeta, Bytes), StoreError> {
+        self.outputs.get(key, max_bytes).await
     }
 
     async fn put_output(
@@ -113,16 +113,21 @@ impl Store for Bucket {
         self.outputs.create_manifest(key, json).await
     }
 
-    async fn put_poster(&self, key: &Key, json: Bytes, over: Option<&str>) -> Result<(), StoreError> {
-        self.outputs.put_poster(key, json, over).await
+    async fn put_json_conditional(
+        &self,
+        key: &Key,
+        json: Bytes,
+        over: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.outputs.put_json_conditional(key, json, over).await
     }
 
-    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
-        self.outputs.remove(key).await
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.outputs.delete(key).await
     }
 
-    async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
-        self.outputs.put_failure(key, json).await
+    async fn put_json(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+        self.outputs.put_json(key, json).await
     }
 }
 
@@ -154,13 +159,13 @@ fn asked() -> anyhow::Result<Asked> {
     Ok(asked)
 }
 
-fn tools() -> anyhow::Result<Tools> {
+fn tools() -> anyhow::Result<FfmpegTools> {
     let path = std::env::var("PATH").unwrap_or_default();
     let find = |name: &str, default: &str| {
         let wanted = std::env::var(name).unwrap_or_else(|_| default.to_owned());
-        resolve(&wanted, &path).with_context(|| format!("{name} names no program"))
+        find_executable(&wanted, &path).with_context(|| format!("{name} names no program"))
     };
-    Ok(Tools::new(find("GLIMPSE_FFMPEG", "ffmpeg")?, find("GLIMPSE_FFPROBE", "ffprobe")?, None))
+    Ok(FfmpegTools::new(find("GLIMPSE_FFMPEG", "ffmpeg")?, find("GLIMPSE_FFPROBE", "ffprobe")?, None))
 }
 
 /// CPU in seconds that this process, or its children, took.
@@ -179,11 +184,11 @@ fn cpu(of: &str) -> f64 {
 
 /// One picture as the render Lambda takes it, encoded, and its figures.
 async fn still(store: &Arc<Bucket>, job: &Job, at_ms: u64, width: u32) -> anyhow::Result<()> {
-    let cameras = Rental {
+    let cameras = SourceOpener {
         store: Arc::clone(store),
         tools: tools()?,
         random: || [7; 16],
-        patience: Patience::default(),
+        time_budget: TimeBudget::default(),
     };
     let started = Instant::now();
     let source = Source { etag: job.etag.clone(), width: 1920, height: 1080, ..Source::default() };
@@ -192,7 +197,7 @@ async fn still(store: &Arc<Bucket>, job: &Job, at_ms: u64, width: u32) -> anyhow
         video: job.video,
         owner: job.owner.clone(),
         visibility: Visibility::Public,
-        passthrough: glimpse_contract::Passthrough::default(),
+        client_metadata: glimpse_contract::ClientMetadata::default(),
         state: State::Ready,
         rejected: None,
         source,
@@ -201,11 +206,11 @@ async fn still(store: &Arc<Bucket>, job: &Job, at_ms: u64, width: u32) -> anyhow
         dominant_color: None,
         poster_ms: None,
         timings: Timings::default(),
-        reads: Reads::default(),
+        reads: ReadStats::default(),
     };
     let camera = cameras.open(&manifest, started + Duration::from_mins(1)).await?;
     let size = Size { width, height: width * 9 / 16 };
-    let (frame, _) = camera.still(Some(at_ms), size).await?;
+    let (frame, _) = camera.frame_at(Some(at_ms), size).await?;
     let picture = jpeg::encode(&frame, size, jpeg::POSTER_QUALITY)?;
     println!(
         "{}",
@@ -222,7 +227,7 @@ async fn main() -> anyhow::Result<()> {
     let asked = asked()?;
     let file = std::fs::File::open(&asked.file).with_context(|| asked.file.display().to_string())?;
     let bytes = file.metadata()?.len();
-    let owner = Owner::of("bench", "bench");
+    let owner = Owner::new("bench", "bench");
     let video = VideoId::new(1_700_000_000_000, [1; 10]);
     let job = Job {
         key: Key::Source { owner: owner.clone(), video },
@@ -235,11 +240,16 @@ async fn main() -> anyhow::Result<()> {
         receives: 1,
         sent_ms: 0,
     };
-    let head = Head { etag: job.etag.clone(), bytes, content_type: "video/mp4".into(), ..Head::default() };
+    let head = ObjectMeta {
+        etag: job.etag.clone(),
+        bytes,
+        content_type: "video/mp4".into(),
+        ..ObjectMeta::default()
+    };
     let store = Arc::new(Bucket {
         file,
         head,
-        outputs: Memory::default(),
+        outputs: MemoryStore::default(),
         latency: asked.latency,
         bytes_per_sec: asked.bytes_per_sec,
         line: Arc::new(Mutex::new(Instant::now())),
@@ -247,20 +257,20 @@ async fn main() -> anyhow::Result<()> {
     if let Some(still_ms) = asked.still_ms {
         return still(&store, &job, still_ms, asked.width).await;
     }
-    let workshop = Workshop {
+    let workshop = PreviewService {
         store: Arc::clone(&store),
         tools: tools()?,
         now_ms: || 0,
         random: || [7; 16],
         max_receives: 5,
-        patience: Patience::default(),
+        time_budget: TimeBudget::default(),
     };
     let started = Instant::now();
     let report = workshop.run(&job, started + Duration::from_mins(10)).await;
     let wall = started.elapsed();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak_kb = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("0", str::trim);
-    let manifest = store.outputs.get(&Key::Manifest(video)).map(|object| object.bytes);
+    let manifest = store.outputs.object(&Key::Manifest(video)).map(|object| object.bytes);
     let manifest: serde_json::Value =
         manifest.map(|bytes| serde_json::from_slice(&bytes)).transpose()?.unwrap_or_default();
     println!(
@@ -278,7 +288,7 @@ async fn main() -> anyhow::Result<()> {
         std::fs::create_dir_all(&folder)?;
         for key in store.outputs.keys() {
             let Ok(key @ Key::Output(_, variant)) = key.parse::<Key>() else { continue };
-            if let Some(object) = store.outputs.get(&key) {
+            if let Some(object) = store.outputs.object(&key) {
                 std::fs::write(folder.join(variant.file_name()), &object.bytes)?;
             }
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_credential_types::Credentials;
 use thiserror::Error;
 
-use crate::store::s3::Place;
+use crate::store::s3::S3Config;
 
 /// Where ffmpeg lies in the layer.
 const FFMPEG: &str = "/opt/bin/ffmpeg";
@@ -20,22 +20,22 @@ const MAX_RECEIVES: u32 = 5;
 /// Every name that is missing or wrong, in one error.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("configuration: {}", .0.join("; "))]
-pub struct ConfigErrors(pub Vec<String>);
+pub struct EnvironmentErrors(pub Vec<String>);
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The one bucket that sources are read from and pictures are written to, and who asks it.
-    pub place: Place,
+    pub s3: S3Config,
     /// The decoder and encoder.
-    pub tools: Tools,
+    pub tools: FfmpegTools,
     /// At this delivery of a message a failure is written down as the last one.
     pub max_receives: u32,
 }
 
 /// Where the programs lie, and what they may use. Paths are absolute, since a child is started with an empty environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tools {
+pub struct FfmpegTools {
     /// The path of ffmpeg.
     pub ffmpeg: PathBuf,
     /// The path of ffprobe.
@@ -44,7 +44,7 @@ pub struct Tools {
     pub memory_bytes: u64,
 }
 
-impl Tools {
+impl FfmpegTools {
     /// These programs, and the memory that a value of `AWS_LAMBDA_FUNCTION_MEMORY_SIZE` names in MiB; the default
     /// function's where there is none.
     pub fn new(ffmpeg: PathBuf, ffprobe: PathBuf, memory_mib: Option<&str>) -> Self {
@@ -58,10 +58,10 @@ impl Config {
     ///
     /// # Errors
     /// All that is wrong at once. No value is repeated: it may be a secret put under the wrong name.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let place = place(&lookup, &mut errors);
+        let s3 = s3_config(&lookup, &mut errors);
         let max_receives = match get("GLIMPSE_MAX_RECEIVES").map(|text| text.parse::<u32>()) {
             None => MAX_RECEIVES,
             Some(Ok(number)) if (1..=1000).contains(&number) => number,
@@ -70,30 +70,34 @@ impl Config {
                 MAX_RECEIVES
             }
         };
-        let search = get("PATH").unwrap_or_default();
+        let path_var = get("PATH").unwrap_or_default();
         let tool = |name: &str, default: &str| {
-            let wanted = get(name).unwrap_or_else(|| default.to_owned());
+            let name_or_path = get(name).unwrap_or_else(|| default.to_owned());
             // A layer that is missing is told of every video (`no_decoder`): a start that fails is seen by nobody but the log.
-            resolve(&wanted, &search).unwrap_or_else(|| wanted.into())
+            find_executable(&name_or_path, &path_var).unwrap_or_else(|| name_or_path.into())
         };
         let (ffmpeg, ffprobe) = (tool("GLIMPSE_FFMPEG", FFMPEG), tool("GLIMPSE_FFPROBE", FFPROBE));
-        let tools = Tools::new(ffmpeg, ffprobe, get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref());
+        let tools = FfmpegTools::new(ffmpeg, ffprobe, get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").as_deref());
 
         if !errors.is_empty() {
-            return Err(ConfigErrors(errors));
+            return Err(EnvironmentErrors(errors));
         }
-        Ok(Self { place, tools, max_receives })
+        Ok(Self { s3, tools, max_receives })
     }
 }
 
-impl fmt::Display for Tools {
+impl fmt::Display for FfmpegTools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} and {}", self.ffmpeg.display(), self.ffprobe.display())
     }
 }
 
 /// A value that has to be there; one that is missing is added to `errors`, and empty.
-pub(crate) fn need(lookup: impl Fn(&str) -> Option<String>, name: &str, errors: &mut Vec<String>) -> String {
+pub(crate) fn require(
+    lookup: impl Fn(&str) -> Option<String>,
+    name: &str,
+    errors: &mut Vec<String>,
+) -> String {
     lookup(name).filter(|value| !value.is_empty()).unwrap_or_else(|| {
         errors.push(format!("{name} is missing"));
         String::new()
@@ -101,35 +105,35 @@ pub(crate) fn need(lookup: impl Fn(&str) -> Option<String>, name: &str, errors: 
 }
 
 /// An origin that may be there; one that is none is added to `errors`.
-pub(crate) fn endpoint(
+pub(crate) fn optional_origin(
     lookup: impl Fn(&str) -> Option<String>,
     name: &str,
     errors: &mut Vec<String>,
 ) -> Option<String> {
-    let url = lookup(name).filter(|value| !value.is_empty());
-    if url.as_deref().is_some_and(|url| !is_endpoint(url)) {
+    let origin = lookup(name).filter(|value| !value.is_empty());
+    if origin.as_deref().is_some_and(|url| !is_origin(url)) {
         errors.push(format!("{name} is not an http or https origin"));
     }
-    url
+    origin
 }
 
 /// The bucket, and who asks it; what is missing or wrong is added to `errors`. Lambda renews the role's credentials by
 /// replacing the process.
-pub(crate) fn place(lookup: impl Fn(&str) -> Option<String>, errors: &mut Vec<String>) -> Place {
+pub(crate) fn s3_config(lookup: impl Fn(&str) -> Option<String>, errors: &mut Vec<String>) -> S3Config {
     let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
     let [region, key_id, secret, bucket] =
         ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_BUCKET"]
-            .map(|name| need(&lookup, name, errors));
-    let endpoint = endpoint(&lookup, "AWS_ENDPOINT_URL_S3", errors);
+            .map(|name| require(&lookup, name, errors));
+    let endpoint = optional_origin(&lookup, "AWS_ENDPOINT_URL_S3", errors);
     let credentials = Credentials::new(key_id, secret, get("AWS_SESSION_TOKEN"), None, "environment");
-    Place { region, credentials, endpoint, bucket }
+    S3Config { region, credentials, endpoint, bucket }
 }
 
 /// `S3_ON_DEMAND_TAG`: the tag of a picture that is made on demand, `name=value`; none if it is not set.
 ///
 /// # Errors
 /// It is no tag.
-pub fn on_demand_tag(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<String>, ConfigErrors> {
+pub fn on_demand_tag(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<String>, EnvironmentErrors> {
     let Some(tag) = lookup("S3_ON_DEMAND_TAG").filter(|value| !value.is_empty()) else { return Ok(None) };
     // What needs no escape in the header's query string.
     let is_word = |word: &str| {
@@ -138,12 +142,12 @@ pub fn on_demand_tag(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<S
     };
     match tag.split_once('=') {
         Some((name, value)) if is_word(name) && is_word(value) => Ok(Some(tag)),
-        _ => Err(ConfigErrors(vec!["S3_ON_DEMAND_TAG is not name=value".to_owned()])),
+        _ => Err(EnvironmentErrors(vec!["S3_ON_DEMAND_TAG is not name=value".to_owned()])),
     }
 }
 
 /// Whether that is an origin, http or https, and nothing more.
-pub(crate) fn is_endpoint(url: &str) -> bool {
+pub(crate) fn is_origin(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
@@ -153,16 +157,16 @@ pub(crate) fn is_endpoint(url: &str) -> bool {
 }
 
 /// An absolute path as it is, a bare name where `search` (the value of PATH) has it; only if it is a file.
-pub fn resolve(wanted: &str, search: &str) -> Option<PathBuf> {
-    let wanted = Path::new(wanted);
-    if wanted.is_absolute() {
-        return wanted.is_file().then(|| wanted.to_owned());
+pub fn find_executable(name_or_path: &str, path_var: &str) -> Option<PathBuf> {
+    let path = Path::new(name_or_path);
+    if path.is_absolute() {
+        return path.is_file().then(|| path.to_owned());
     }
-    if wanted.components().count() != 1 {
+    if path.components().count() != 1 {
         return None;
     }
-    std::env::split_paths(search)
-        .map(|folder| folder.join(wanted))
+    std::env::split_paths(path_var)
+        .map(|folder| folder.join(path))
         .find(|path| path.is_absolute() && path.is_file())
 }
 
@@ -171,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_is_a_name_and_a_value() {
+    fn on_demand_tag_is_name_and_value() {
         let read = |text: &str| on_demand_tag(|_| Some(text.to_owned())).map_err(|error| error.to_string());
         assert_eq!(read("glimpse=on-demand"), Ok(Some("glimpse=on-demand".into())));
         assert_eq!(read(""), Ok(None));
@@ -191,32 +195,32 @@ mod tests {
         ("PATH", "/nowhere:/bin"),
     ];
 
-    fn with(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    fn config_with(changes: &[(&str, &str)]) -> Result<Config, EnvironmentErrors> {
         Config::from_lookup(|name| {
             changes.iter().chain(GOOD).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[test]
-    fn reads_a_whole_environment() {
-        let config = with(&[]).unwrap();
+    fn reads_complete_environment() {
+        let config = config_with(&[]).unwrap();
         assert_eq!(
-            (config.place.bucket.as_str(), config.max_receives, config.place.endpoint),
+            (config.s3.bucket.as_str(), config.max_receives, config.s3.endpoint),
             ("glimpse", 5, None)
         );
         assert_eq!(config.tools.ffprobe, Path::new("/bin/sh"), "a bare name is looked up");
     }
 
     #[test]
-    fn the_memory_is_that_of_the_function() {
-        for (said, mib) in [("3538", 3538), ("", 1769), ("much", 1769)] {
-            let config = with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", said)]).unwrap();
-            assert_eq!(config.tools.memory_bytes, mib * 1024 * 1024, "{said}");
+    fn memory_follows_function_size() {
+        for (value, mib) in [("3538", 3538), ("", 1769), ("much", 1769)] {
+            let config = config_with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", value)]).unwrap();
+            assert_eq!(config.tools.memory_bytes, mib * 1024 * 1024, "{value}");
         }
     }
 
     #[test]
-    fn reports_every_bad_name_at_once() {
+    fn reports_all_bad_names_at_once() {
         let error = Config::from_lookup(|name| (name == "GLIMPSE_MAX_RECEIVES").then(|| "many".to_owned()));
         let text = error.unwrap_err().to_string();
         for name in
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_bad_value() {
+    fn rejects_bad_values() {
         for (name, value) in [
             ("AWS_ENDPOINT_URL_S3", "ftp://h"),
             ("AWS_ENDPOINT_URL_S3", "http://u:p@h"),
@@ -237,23 +241,23 @@ mod tests {
             ("GLIMPSE_MAX_RECEIVES", "-1"),
             ("S3_BUCKET", ""),
         ] {
-            let error = with(&[(name, value)]).expect_err(value);
+            let error = config_with(&[(name, value)]).expect_err(value);
             assert!(error.0.len() == 1 && error.0[0].starts_with(name), "{name}={value}: {error}");
         }
-        assert!(with(&[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")]).is_ok());
+        assert!(config_with(&[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")]).is_ok());
     }
 
     #[test]
-    fn a_layer_that_is_missing_is_no_reason_not_to_start() {
-        for (said, expected) in [("/nowhere/ffmpeg", "/nowhere/ffmpeg"), ("", FFMPEG)] {
-            let config = with(&[("GLIMPSE_FFMPEG", said)]).unwrap();
+    fn starts_without_ffmpeg_layer() {
+        for (value, expected) in [("/nowhere/ffmpeg", "/nowhere/ffmpeg"), ("", FFMPEG)] {
+            let config = config_with(&[("GLIMPSE_FFMPEG", value)]).unwrap();
             assert_eq!(config.tools.ffmpeg, Path::new(expected));
         }
     }
 
     #[test]
-    fn secrets_cannot_print() {
-        let text = format!("{:?} {:#?}", with(&[]), with(&[]));
+    fn debug_hides_secrets() {
+        let text = format!("{:?} {:#?}", config_with(&[]), config_with(&[]));
         assert!(text.contains("AKIDEXAMPLE"), "the test looks at the right text: {text}");
         assert!(!text.contains("very-secret"), "{text}");
     }

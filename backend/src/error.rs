@@ -10,7 +10,7 @@ use crate::store::StoreError;
 pub enum JobError {
     /// The file is refused for good: a manifest says so, and the queue hears of a success.
     #[error("refused: {}", .0.as_str())]
-    Refused(Code),
+    Rejected(Code),
     /// The decoder died of a signal: refused for good, and this process must not go on (THREATS F12).
     #[error("the decoder crashed: {0}")]
     Crashed(String),
@@ -51,7 +51,7 @@ impl JobError {
     /// The problem's code.
     pub fn code(&self) -> Code {
         match self {
-            Self::Refused(code) | Self::Transient { code, .. } => *code,
+            Self::Rejected(code) | Self::Transient { code, .. } => *code,
             Self::Crashed(_) => Code::DecoderCrash,
             Self::Superseded => Code::Superseded,
         }

@@ -8,12 +8,12 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use glimpse_backend::frames::decoder::{Feed, Shape, Studio, Worth};
-use glimpse_backend::frames::time_budget::Patience;
-use glimpse_backend::preview::service::Done;
-use glimpse_media::ffmpeg_args::{self, Care};
+use glimpse_backend::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
+use glimpse_backend::frames::time_budget::TimeBudget;
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_media::ffmpeg_args::{self, DecodeQuality};
 use glimpse_media::size::Size;
-use support::{Scene, make, pixels_in, tools};
+use support::{TestJob, decode_pixels_at, make, tools};
 use tokio::time::Instant;
 
 const SIZE: Size = Size { width: 64, height: 36 };
@@ -21,7 +21,7 @@ const SIZE: Size = Size { width: 64, height: 36 };
 const NAMED: [u8; 3] = [4, 5, 7];
 
 /// Where these bits are in a file, counted in bits; only once.
-fn place_of(file: &[u8], wanted: [u8; 3]) -> usize {
+fn bit_offset_of(file: &[u8], wanted: [u8; 3]) -> usize {
     let bit = |at: usize| file[at / 8] >> (7 - at % 8) & 1;
     let pattern: Vec<u8> = (0..24).map(|at| wanted[at / 8] >> (7 - at % 8) & 1).collect();
     let begin = file.windows(4).position(|word| word == b"avcC" || word == b"hvcC").unwrap() * 8;
@@ -33,7 +33,7 @@ fn place_of(file: &[u8], wanted: [u8; 3]) -> usize {
 }
 
 /// The file with another of the three numbers.
-fn with(file: &[u8], place: usize, which: usize, value: u8) -> Vec<u8> {
+fn with_color_number(file: &[u8], place: usize, which: usize, value: u8) -> Vec<u8> {
     let mut file = file.to_vec();
     for bit in 0..8 {
         let at = place + which * 8 + bit;
@@ -43,25 +43,32 @@ fn with(file: &[u8], place: usize, which: usize, value: u8) -> Vec<u8> {
     file
 }
 
-fn off(one: &[u8], other: &[u8]) -> f64 {
+fn mean_difference(one: &[u8], other: &[u8]) -> f64 {
     let sum: f64 = one.iter().zip(other).map(|(one, other)| f64::from(one.abs_diff(*other))).sum();
     sum / one.len().max(1) as f64
 }
 
 /// The first picture of a small film, or why there is none.
-async fn picture(file: Vec<u8>) -> Result<Bytes, String> {
-    let studio = Studio::new(&tools(), &Patience::default(), Instant::now() + Duration::from_mins(1));
+async fn decode_first_frame(file: Vec<u8>) -> Result<Bytes, String> {
+    let studio = Decoder::new(&tools(), &TimeBudget::default(), Instant::now() + Duration::from_mins(1));
     let file = Bytes::from(file);
-    let feed = Feed::Digest(&file);
+    let feed = DecoderInput::Excerpt(&file);
     let info = studio.probe(feed).await.map_err(|error| error.to_string())?;
-    let arguments = ffmpeg_args::digest(&info, false, &[1, 0, 0, 0, 1, 0, 0, 0, 1], (SIZE, 1), Care::Full);
-    let frames = studio.frames(feed, &arguments, Shape::of(&info, SIZE, 1), Worth::Needed).await;
+    let arguments = ffmpeg_args::decode_excerpt(
+        &info,
+        false,
+        &[1, 0, 0, 0, 1, 0, 0, 0, 1],
+        (SIZE, 1),
+        DecodeQuality::Full,
+    );
+    let frames =
+        studio.decode_frames(feed, &arguments, FrameFormat::new(&info, SIZE, 1), Priority::Required).await;
     let frames = frames.map_err(|error| error.to_string())?;
     frames.into_iter().next().ok_or_else(|| "no picture".into())
 }
 
 #[tokio::test]
-async fn every_color_number_gives_a_picture() {
+async fn every_color_code_decodes() {
     let folder = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc=s=64x36:r=1:d=1 -vf scale=out_color_matrix=bt601 -pix_fmt yuv420p \
                   -movflags +faststart";
@@ -71,20 +78,23 @@ async fn every_color_number_gives_a_picture() {
     let mut wrong = Vec::new();
     for (name, codec) in [("a.mp4", x264), ("hevc.mp4", x265)] {
         let file = make(folder.path(), name, &format!("{source} {codec}"));
-        let place = place_of(&file, NAMED);
+        let place = bit_offset_of(&file, NAMED);
         // Nothing is said of the matrix: it is the one that the size suggests.
-        let right = picture(with(&file, place, 2, 2)).await.unwrap();
+        let right = decode_first_frame(with_color_number(&file, place, 2, 2)).await.unwrap();
         for which in 0..3 {
             let most = if name == "a.mp4" { 255 } else { 24 };
             for value in 0..=most {
                 let named = which == 2 && [1, 4, 7, 9].contains(&value);
-                let file = with(&with(&file, place, 2, 2), place, which, value);
+                let file = with_color_number(&with_color_number(&file, place, 2, 2), place, which, value);
                 // What is known is another matrix, or light that is shown by other rules.
                 let allowed = if named || which != 2 { 40.0 } else { 3.0 };
-                match picture(file).await {
-                    Ok(found) if off(&found, &right) <= allowed => {}
+                match decode_first_frame(file).await {
+                    Ok(found) if mean_difference(&found, &right) <= allowed => {}
                     Ok(found) => {
-                        wrong.push(format!("{name} {which} {value}: off by {:.1}", off(&found, &right)));
+                        wrong.push(format!(
+                            "{name} {which} {value}: off by {:.1}",
+                            mean_difference(&found, &right)
+                        ));
                     }
                     Err(why) => wrong.push(format!("{name} {which} {value}: {why}")),
                 }
@@ -95,25 +105,25 @@ async fn every_color_number_gives_a_picture() {
 }
 
 #[tokio::test]
-async fn foreign_color_numbers_of_a_bug_are_no_damage() {
-    let Some(media) = support::media() else { return };
+async fn unsupported_color_codes_still_decode() {
+    let Some(media) = support::media_folder() else { return };
     for name in ["named-matrix-14.mp4", "named-transfer-9.mp4"] {
-        let scene = Scene::new(std::fs::read(media.join("bugs").join(name)).unwrap());
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(std::fs::read(media.join("bugs").join(name)).unwrap());
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
     }
 }
 
 /// A night: the sky is blue, and the grass below it not violet. Read as common pixels, it is green over violet.
 #[tokio::test]
 async fn dolby_vision_has_natural_colors() {
-    let Some(media) = support::media() else { return };
+    let Some(media) = support::media_folder() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let scene = Scene::new(std::fs::read(media.join("bugs/dovi-5.mp4")).unwrap());
-    assert_eq!(scene.run().await.result, Ok(Done::Ready));
+    let scene = TestJob::new(std::fs::read(media.join("bugs/dovi-5.mp4")).unwrap());
+    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
     assert!(scene.manifest().unwrap().source.hdr);
     let size = Size { width: 64, height: 36 };
     for name in ["thumbnail.webp", "thumbnail.jpg"] {
-        let pixels = pixels_in(folder.path(), &scene.output(name), size);
+        let pixels = decode_pixels_at(folder.path(), &scene.output(name), size);
         let mean = |lines: std::ops::Range<usize>| -> [f64; 3] {
             let part = &pixels[lines.start * 64 * 3..lines.end * 64 * 3];
             [0, 1, 2].map(|channel| {

@@ -4,12 +4,12 @@
 
 mod support;
 
-use glimpse_backend::preview::service::Done;
+use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::Code;
-use support::{Scene, make};
+use support::{TestJob, make};
 
 /// Zeros in the place of what follows the slice header of each IDR picture.
-fn damaged(mut film: Vec<u8>) -> Vec<u8> {
+fn blank_idr_slices(mut film: Vec<u8>) -> Vec<u8> {
     const HEADER: usize = 12;
     let starts: Vec<usize> = film
         .windows(5)
@@ -39,20 +39,20 @@ fn damaged(mut film: Vec<u8>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_film_without_one_decoded_pixel_is_truncated() {
+async fn fully_concealed_video_is_rejected_as_truncated() {
     let folder = tempfile::tempdir().unwrap();
     for (name, container) in [("film.mp4", "-movflags +faststart"), ("film.flv", ""), ("film.mkv", "")] {
         let arguments =
             format!("-f lavfi -i testsrc2=s=320x180:r=5:d=8 -c:v libx264 -pix_fmt yuv420p -g 1 {container}");
         let whole = make(folder.path(), name, &arguments);
-        assert_eq!(Scene::new(whole.clone()).run().await.result, Ok(Done::Ready), "{name}");
-        let scene = Scene::new(damaged(whole));
-        assert_eq!(scene.run().await.result, Ok(Done::Rejected(Code::Truncated)), "{name}");
+        assert_eq!(TestJob::new(whole.clone()).run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let scene = TestJob::new(blank_idr_slices(whole));
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(Code::Truncated)), "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_film_that_is_gray_has_a_poster() {
+async fn gray_video_has_a_poster() {
     let folder = tempfile::tempdir().unwrap();
     for (name, color, codec) in [
         ("gray.mp4", "0x828282", "-c:v libx264 -pix_fmt yuv420p"),
@@ -60,6 +60,6 @@ async fn a_film_that_is_gray_has_a_poster() {
         ("green.mp4", "0x008700", "-c:v libx264 -pix_fmt yuv420p"),
     ] {
         let film = make(folder.path(), name, &format!("-f lavfi -i color={color}:s=320x180:r=5:d=8 {codec}"));
-        assert_eq!(Scene::new(film).run().await.result, Ok(Done::Ready), "{name}");
+        assert_eq!(TestJob::new(film).run().await.result, Ok(JobOutcome::Ready), "{name}");
     }
 }

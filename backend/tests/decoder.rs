@@ -6,26 +6,26 @@ mod support;
 
 use std::time::Duration;
 
-use glimpse_backend::frames::time_budget::Patience;
-use glimpse_backend::preview::handler::invoke;
-use glimpse_backend::preview::service::Done;
+use glimpse_backend::frames::time_budget::TimeBudget;
+use glimpse_backend::preview::handler::handle;
+use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, Key};
 use serde_json::{Value, json};
-use support::{Scene, instead_of_ffmpeg, make};
+use support::{TestJob, fake_ffmpeg, make};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-fn scene(folder: &TempDir, script: &str) -> Scene {
+fn scene(folder: &TempDir, script: &str) -> TestJob {
     let arguments = "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p";
     let bytes = make(folder.path(), "clip.mp4", arguments);
-    let mut scene = Scene::with_tools(bytes, instead_of_ffmpeg(folder.path(), script));
+    let mut scene = TestJob::with_tools(bytes, fake_ffmpeg(folder.path(), script));
     let second = Duration::from_secs(1);
-    scene.workshop.patience = Patience { child: second, extra: second, job: 4 * second };
+    scene.service.time_budget = TimeBudget { child: second, best_effort: second, job: 4 * second };
     scene
 }
 
 /// A queue's batch that carries this job and then one of another video.
-fn batch(scene: &Scene) -> Value {
+fn batch(scene: &TestJob) -> Value {
     let record = |message: &str, key: &str| {
         let body = json!({ "Records": [{
             "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
@@ -42,13 +42,13 @@ fn batch(scene: &Scene) -> Value {
 }
 
 #[tokio::test]
-async fn f12_a_crash_refuses_the_file_and_gives_the_environment_up() {
+async fn f12_crash_rejects_file_and_restarts_environment() {
     let folder = tempfile::tempdir().unwrap();
     for signal in ["SEGV", "ABRT", "ILL"] {
         let scene = scene(&folder, &format!("kill -s {signal} $$"));
         let answer =
-            invoke(&scene.workshop, "glimpse", &batch(&scene), Instant::now() + Duration::from_mins(5)).await;
-        assert!(answer.tainted, "{signal}: the process has to end");
+            handle(&scene.service, "glimpse", &batch(&scene), Instant::now() + Duration::from_mins(5)).await;
+        assert!(answer.must_restart, "{signal}: the process has to end");
         assert_eq!(
             answer.result.unwrap(),
             json!({ "batchItemFailures": [{ "itemIdentifier": "second" }] }),
@@ -59,15 +59,15 @@ async fn f12_a_crash_refuses_the_file_and_gives_the_environment_up() {
 }
 
 #[tokio::test]
-async fn f13_a_decoder_that_hangs_is_ended_with_all_that_it_started() {
+async fn f13_hung_decoder_is_killed_with_its_group() {
     let folder = tempfile::tempdir().unwrap();
     // A length of sleep that nobody else asks for tells these processes from all others.
     let mark = format!("6543.{}", std::process::id());
     let scene = scene(&folder, &format!("sleep {mark} & sleep {mark}"));
     let started = Instant::now();
     let report = scene.run().await;
-    assert_eq!(report.result, Ok(Done::Rejected(Code::TimedOut)));
-    assert!(!report.tainted);
+    assert_eq!(report.result, Ok(JobOutcome::Rejected(Code::TimedOut)));
+    assert!(!report.must_restart);
     assert!(started.elapsed() < Duration::from_secs(15), "took {:?}", started.elapsed());
     let deadline = Instant::now() + Duration::from_secs(10);
     while is_running(&mark) {
@@ -84,17 +84,17 @@ fn is_running(mark: &str) -> bool {
 }
 
 #[tokio::test]
-async fn e11_the_end_of_the_invocation_is_no_fault_of_the_file() {
+async fn e11_invocation_deadline_does_not_reject_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut scene = scene(&folder, "sleep 600");
-    scene.workshop.patience = Patience::default();
-    let report = scene.workshop.run(&scene.job, Instant::now() + Duration::from_secs(2)).await;
+    scene.service.time_budget = TimeBudget::default();
+    let report = scene.service.run(&scene.job, Instant::now() + Duration::from_secs(2)).await;
     assert_eq!(report.result.map_err(|error| error.code()), Err(Code::Internal));
     assert_eq!(scene.manifest(), None, "it is tried again");
 }
 
 #[tokio::test]
-async fn f14_f15_a_flood_is_bounded() {
+async fn f14_f15_output_flood_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     for (script, code) in [
         ("yes", Code::Truncated),
@@ -112,16 +112,16 @@ async fn f14_f15_a_flood_is_bounded() {
     ] {
         let scene = scene(&folder, script);
         let started = Instant::now();
-        assert_eq!(scene.run().await.result, Ok(Done::Rejected(code)), "{script}");
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(code)), "{script}");
         assert!(started.elapsed() < Duration::from_secs(15), "{script} took {:?}", started.elapsed());
     }
 }
 
 #[tokio::test]
-async fn a_decoder_that_is_missing_is_our_fault() {
+async fn missing_decoder_does_not_reject_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut scene = scene(&folder, "exit 0");
-    scene.workshop.tools.ffmpeg = folder.path().join("nothing");
+    scene.service.tools.ffmpeg = folder.path().join("nothing");
     let result = scene.run().await.result;
     assert_eq!(result.map_err(|error| error.code()), Err(Code::NoDecoder));
     assert_eq!(scene.manifest(), None);

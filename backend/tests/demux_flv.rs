@@ -11,13 +11,13 @@ use std::process::Command;
 
 use bytes::Bytes;
 use glimpse_contract::Code;
-use glimpse_media::demux::buffer::{Fault, Known};
-use glimpse_media::demux::demuxer::{Aim, Movie, Sample, Want};
-use glimpse_media::demux::flv::tag::{self, Kind};
+use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
+use glimpse_media::demux::flv::tag::{self, TagType};
 use glimpse_media::demux::flv::{self, Flv};
 use glimpse_media::demux::mp4;
 use serde_json::Value;
-use support::{make, reference};
+use support::{make, reference_program};
 
 #[expect(dead_code, reason = "other targets' parts")]
 #[path = "../../media/fuzz/drive.rs"]
@@ -26,34 +26,34 @@ mod drive;
 const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -x264-params scenecut=0";
 
 /// A source that is read as a job reads it, and how often it was.
-struct Read {
+struct FlvDriver {
     source: Bytes,
-    known: Known,
+    buffer: SparseBuffer,
     rounds: Cell<usize>,
 }
 
-impl Read {
+impl FlvDriver {
     fn new(source: Vec<u8>) -> Self {
         let source = Bytes::from(source);
-        let known = Known::new(source.len() as u64);
-        Self { source, known, rounds: Cell::new(0) }
+        let buffer = SparseBuffer::new(source.len() as u64);
+        Self { source, buffer, rounds: Cell::new(0) }
     }
 
-    fn ask<T>(&mut self, question: impl Fn(&Known) -> Result<T, Fault>) -> Option<T> {
+    fn read_until_ready<T>(&mut self, read: impl Fn(&SparseBuffer) -> Result<T, ReadError>) -> Option<T> {
         self.rounds.set(0);
-        drive::ask(&self.source, &mut self.known, |known| {
+        drive::read_until_ready(&self.source, &mut self.buffer, |known| {
             self.rounds.set(self.rounds.get() + 1);
-            question(known)
+            read(known)
         })
     }
 }
 
 /// A picture as ffprobe lists it: when it is shown and decoded, its bytes, and whether it is a keyframe.
 #[derive(Debug, PartialEq, Eq)]
-struct Packet(i64, i64, u32, bool);
+struct FlvPacket(i64, i64, u32, bool);
 
-fn packets(file: &Path) -> Vec<Packet> {
-    let output = Command::new(reference("ffprobe"))
+fn packets(file: &Path) -> Vec<FlvPacket> {
+    let output = Command::new(reference_program("ffprobe"))
         .args(["-v", "error", "-of", "json", "-select_streams", "v:0"])
         .args(["-show_entries", "packet=pts,dts,size,flags"])
         .arg(file)
@@ -65,17 +65,17 @@ fn packets(file: &Path) -> Vec<Packet> {
     packets
         .map(|packet| {
             let is_key = packet["flags"].as_str().unwrap().contains('K');
-            Packet(number(&packet["pts"]), number(&packet["dts"]), number(&packet["size"]) as u32, is_key)
+            FlvPacket(number(&packet["pts"]), number(&packet["dts"]), number(&packet["size"]) as u32, is_key)
         })
         .collect()
 }
 
-fn packet(sample: &Sample, zero: i64) -> Packet {
-    Packet(sample.pts + zero, sample.dts + zero, sample.size, sample.key)
+fn packet(sample: &Sample, zero: i64) -> FlvPacket {
+    FlvPacket(sample.pts + zero, sample.dts + zero, sample.size, sample.is_key)
 }
 
 /// Has ffmpeg make films of six seconds; one is cut off.
-fn films(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
+fn make_videos(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=6";
     let sound = "-f lavfi -i sine=duration=6 -ar 22050";
     let made = |name: &str, arguments: &str| make(folder, name, &format!("{pictures} {arguments}"));
@@ -92,57 +92,57 @@ fn films(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn every_picture_is_found_that_ffprobe_finds() {
+fn finds_same_frames_as_ffprobe() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, film) in films(folder.path()) {
+    for (name, film) in make_videos(folder.path()) {
         let mut expected = packets(&folder.path().join(name));
         if name == "cut.flv" {
             // The picture within which it was cut.
             expected.pop();
         }
-        let mut read = Read::new(film);
-        let movie = read.ask(flv::open).unwrap();
+        let mut read = FlvDriver::new(film);
+        let movie = read.read_until_ready(flv::open).unwrap();
         let track = movie.track();
         let frames = i64::try_from(expected.len()).unwrap();
         assert_eq!((track.codec, track.has_audio), ("h264", name != "silent.flv"), "{name}");
         assert!((track.fps - 25.0).abs() < 0.1, "{name}: {} frames a second", track.fps);
         assert!((track.duration - frames * 40).abs() <= 120, "{name}: {} ms", track.duration);
-        let all = Want { from: i64::MIN, until: i64::MAX, aim: Aim::Exact };
-        let found = movie.runs(&read.known, &[all]).unwrap().concat();
+        let all = SampleRequest { from: i64::MIN, until: i64::MAX, mode: SeekMode::Exact };
+        let found = movie.find_samples(&read.buffer, &[all]).unwrap().concat();
         let zero = expected[0].0 - found[0].pts;
         assert!(
             zero == 0 || (name == "late.flv" && (89_990_000..=90_000_000).contains(&zero)),
             "{name}: {zero}"
         );
         assert_eq!(found.iter().map(|sample| packet(sample, zero)).collect::<Vec<_>>(), expected, "{name}");
-        let keys = found.iter().filter(|sample| sample.key).map(|sample| sample.pts);
+        let keys = found.iter().filter(|sample| sample.is_key).map(|sample| sample.pts);
         assert_eq!(track.keyframes, Some(keys.collect()), "{name}");
     }
 }
 
 #[test]
-fn a_film_cut_before_its_first_picture_is_truncated() {
+fn rejects_file_cut_before_first_frame() {
     let folder = tempfile::tempdir().unwrap();
-    let films = films(folder.path());
+    let films = make_videos(folder.path());
     let film = &films.iter().find(|(name, _)| *name == "whole.flv").unwrap().1;
-    let first = tag::tags(film).find(|(_, tag)| tag.kind == Kind::Video).unwrap();
-    let end = first.0 + first.1.length() - tag::FOOT_BYTES;
+    let first = tag::find_tags(film).find(|(_, tag)| tag.tag_type == TagType::Video).unwrap();
+    let end = first.0 + first.1.total_bytes() - tag::PREVIOUS_TAG_SIZE_BYTES;
     for length in 13..end {
-        let mut known = Known::new(length as u64);
-        known.learn(0, &Bytes::copy_from_slice(&film[..length]));
-        let found = flv::open(&known).map(|movie| movie.track().duration);
-        assert_eq!(found, Err(Fault::Refused(Code::Truncated)), "{length} of {end} bytes");
+        let mut buffer = SparseBuffer::new(length as u64);
+        buffer.insert(0, &Bytes::copy_from_slice(&film[..length]));
+        let found = flv::open(&buffer).map(|movie| movie.track().duration);
+        assert_eq!(found, Err(ReadError::Rejected(Code::Truncated)), "{length} of {end} bytes");
         // Without the promise it is a song.
         let mut song = film[..length].to_vec();
         song[4] &= !1;
-        let mut known = Known::new(length as u64);
-        known.learn(0, &song.into());
-        assert!(matches!(flv::open(&known), Err(Fault::Foreign(_))), "{length} bytes of a song");
+        let mut buffer = SparseBuffer::new(length as u64);
+        buffer.insert(0, &song.into());
+        assert!(matches!(flv::open(&buffer), Err(ReadError::Unsupported(_))), "{length} bytes of a song");
     }
 }
 
 #[test]
-fn a_moment_of_a_large_film_is_found_in_few_rounds() {
+fn seeks_large_file_in_few_rounds() {
     let folder = tempfile::tempdir().unwrap();
     let pictures =
         "-f lavfi -i testsrc2=size=640x360:rate=25:duration=20 -f lavfi -i sine=duration=20 -ar 22050";
@@ -159,25 +159,27 @@ fn a_moment_of_a_large_film_is_found_in_few_rounds() {
         let zero = if name == "late.flv" { packets[0].1 } else { 0 };
         let total = film.len() as u64;
         assert!(total > 20 * 1024 * 1024, "{name}: {total} bytes are few");
-        let mut read = Read::new(film);
-        let movie = read.ask(flv::open).unwrap();
-        assert!(read.rounds.get() <= 3 && read.known.held() < total / 16, "{name}: to open");
+        let mut read = FlvDriver::new(film);
+        let movie = read.read_until_ready(flv::open).unwrap();
+        assert!(read.rounds.get() <= 3 && read.buffer.buffered_bytes() < total / 16, "{name}: to open");
         let track = movie.track();
         let length = packets.last().unwrap().1 - zero + 40;
         assert!((track.duration - length).abs() <= 120, "{name}: {} ms instead of {length}", track.duration);
         assert!(track.has_audio && (track.fps - 25.0).abs() < 0.1, "{name}: {track:?}");
 
         let tiles: Vec<_> = (0..10).map(|tile| (2 * tile + 1) * track.duration / 20).collect();
-        let near = |length| move |from: &i64| Want { from: *from, until: from + length, aim: Aim::Keyframe };
+        let near = |length| {
+            move |from: &i64| SampleRequest { from: *from, until: from + length, mode: SeekMode::Keyframe }
+        };
         for length in [0, 1000] {
-            let wants: Vec<_> = tiles.iter().map(near(length)).collect();
-            let runs = read.ask(|known| movie.runs(known, &wants)).unwrap();
+            let requests: Vec<_> = tiles.iter().map(near(length)).collect();
+            let runs = read.read_until_ready(|buffer| movie.find_samples(buffer, &requests)).unwrap();
             assert!(read.rounds.get() <= 12, "{name}: {} rounds", read.rounds.get());
-            for (want, run) in wants.iter().zip(&runs) {
+            for (request, run) in requests.iter().zip(&runs) {
                 // Keyframes are two seconds apart.
                 assert!(
-                    run[0].key && (run[0].pts - want.from).abs() <= 3500,
-                    "{name}: {:?} for {want:?}",
+                    run[0].is_key && (run[0].pts - request.from).abs() <= 3500,
+                    "{name}: {:?} for {request:?}",
                     run[0]
                 );
                 assert!(run.iter().all(|sample| packets.contains(&packet(sample, zero))), "{name}");
@@ -186,12 +188,20 @@ fn a_moment_of_a_large_film_is_found_in_few_rounds() {
                 assert!(length == 0 || end >= run[0].pts + 900, "{name}: ends at {end}, {:?}", run[0]);
             }
         }
-        assert!(read.known.held() < total * 3 / 4, "{name}: {} of {total} bytes", read.known.held());
-        let wants: Vec<_> = tiles.iter().map(|at| Want { from: *at, until: *at, aim: Aim::Exact }).collect();
-        let runs = read.ask(|known| movie.runs(known, &wants)).unwrap();
-        for (want, run) in wants.iter().zip(&runs) {
+        assert!(
+            read.buffer.buffered_bytes() < total * 3 / 4,
+            "{name}: {} of {total} bytes",
+            read.buffer.buffered_bytes()
+        );
+        let requests: Vec<_> =
+            tiles.iter().map(|at| SampleRequest { from: *at, until: *at, mode: SeekMode::Exact }).collect();
+        let runs = read.read_until_ready(|buffer| movie.find_samples(buffer, &requests)).unwrap();
+        for (request, run) in requests.iter().zip(&runs) {
             let shown = run.last().unwrap().pts;
-            assert!(run[0].key && (0..=80).contains(&(want.from - shown)), "{name}: {shown} for {want:?}");
+            assert!(
+                run[0].is_key && (0..=80).contains(&(request.from - shown)),
+                "{name}: {shown} for {request:?}"
+            );
             assert!(run.iter().all(|sample| packets.contains(&packet(sample, zero))), "{name}");
         }
     }
@@ -206,12 +216,12 @@ fn tag(time_ms: i64, body: &[u8]) -> Vec<u8> {
 }
 
 /// The pictures of an MP4 in a Flash video, as Enhanced RTMP has them.
-fn enhanced(film: &[u8], four: [u8; 4], configuration: [u8; 4]) -> Vec<u8> {
+fn to_enhanced_flv(film: &[u8], four: [u8; 4], configuration: [u8; 4]) -> Vec<u8> {
     let source = Bytes::copy_from_slice(film);
-    let mut known = Known::new(source.len() as u64);
-    known.learn(0, &source);
-    let movie = mp4::open(&known).unwrap();
-    let entry = &movie.track().entries[0];
+    let mut buffer = SparseBuffer::new(source.len() as u64);
+    buffer.insert(0, &source);
+    let movie = mp4::open(&buffer).unwrap();
+    let entry = &movie.track().sample_entries[0];
     let at = entry.windows(4).position(|word| word == configuration).unwrap();
     let size = u32::from_be_bytes(entry[at - 4..at].try_into().unwrap()) as usize;
     let script = [&b"\x02\0\x0aonMetaData\x08\0\0\0\x02\0\x05width\0"[..], &160.0_f64.to_be_bytes()].concat();
@@ -221,10 +231,10 @@ fn enhanced(film: &[u8], four: [u8; 4], configuration: [u8; 4]) -> Vec<u8> {
     first[0] = 18;
     out.extend(first);
     out.extend(tag(0, &[&[0x90][..], &four, &entry[at + 4..at - 4 + size]].concat()));
-    for sample in movie.samples().unwrap() {
+    for sample in movie.all_samples().unwrap() {
         let millis = |ticks: i64| ticks * 1000 / i64::from(movie.track().timescale);
         let shift = (millis(sample.pts) - millis(sample.dts)) as i32;
-        let kind = if sample.key { 0x91 } else { 0xa1 };
+        let kind = if sample.is_key { 0x91 } else { 0xa1 };
         let data = &film[sample.offset as usize..sample.offset as usize + sample.size as usize];
         let head = [&[kind][..], &four, &shift.to_be_bytes()[1..]].concat();
         out.extend(tag(millis(sample.dts), &[&head, data].concat()));
@@ -233,13 +243,13 @@ fn enhanced(film: &[u8], four: [u8; 4], configuration: [u8; 4]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn hevc_in_a_flash_video_is_read() {
+async fn reads_hevc() {
     let folder = tempfile::tempdir().unwrap();
     let hevc = "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=25:bframes=0 -tag:v hvc1";
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=8";
     let film = make(folder.path(), "film.mp4", &format!("{pictures} {hevc}"));
-    let scene = support::Scene::new(enhanced(&film, *b"hvc1", *b"hvcC"));
-    assert_eq!(scene.run().await.result, Ok(glimpse_backend::preview::service::Done::Ready));
+    let scene = support::TestJob::new(to_enhanced_flv(&film, *b"hvc1", *b"hvcC"));
+    assert_eq!(scene.run().await.result, Ok(glimpse_backend::preview::service::JobOutcome::Ready));
     let source = scene.manifest().unwrap().source;
     let known = (source.codec.as_str(), source.container.as_str(), source.width, source.height);
     assert_eq!(known, ("hevc", "flv", 160, 90));
@@ -247,9 +257,9 @@ async fn hevc_in_a_flash_video_is_read() {
 }
 
 #[test]
-fn what_is_not_read_here_is_left_to_the_relay() {
+fn unsupported_codecs_are_left_to_ffmpeg() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, whole) = films(folder.path()).remove(0);
+    let (_, whole) = make_videos(folder.path()).remove(0);
     let old = make(folder.path(), "old.flv", "-f lavfi -i testsrc2=s=64x36:d=1 -c:v flv");
     let sound = make(folder.path(), "sound.flv", "-f lavfi -i sine=duration=1 -ar 22050 -vn");
     let mut sizeless = whole.clone();
@@ -269,9 +279,9 @@ fn what_is_not_read_here_is_left_to_the_relay() {
         ("no size", sizeless),
     ] {
         let source = Bytes::from(film);
-        let mut known = Known::new(source.len() as u64);
-        known.learn(0, &source);
-        let opened: Result<Flv, Fault> = flv::open(&known);
-        assert!(matches!(opened, Err(Fault::Foreign(_))), "{name}: {opened:?}");
+        let mut buffer = SparseBuffer::new(source.len() as u64);
+        buffer.insert(0, &source);
+        let opened: Result<Flv, ReadError> = flv::open(&buffer);
+        assert!(matches!(opened, Err(ReadError::Unsupported(_))), "{name}: {opened:?}");
     }
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use glimpse_contract::Code;
-use glimpse_media::demux::buffer::{Fault, Known};
-use glimpse_media::demux::demuxer::{Aim, Movie, Sample, Want};
+use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
 use glimpse_media::demux::matroska::{self, Matroska};
-use glimpse_media::excerpt::mp4_writer::{self, Shot};
+use glimpse_media::excerpt::mp4_writer::{self, ExcerptSample};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -25,26 +25,29 @@ const WHOLE: usize = 1 << 20;
 const FOREVER: i64 = 1 << 50;
 
 /// Asks until there is an answer, as a job does, and counts.
-struct Driver {
+struct MatroskaDriver {
     source: Bytes,
-    known: Known,
+    buffer: SparseBuffer,
     rounds: usize,
     requests: usize,
 }
 
-impl Driver {
+impl MatroskaDriver {
     fn new(source: impl Into<Bytes>) -> Self {
         let source = source.into();
-        let mut known = Known::new(source.len() as u64);
+        let mut buffer = SparseBuffer::new(source.len() as u64);
         let head = if source.len() <= WHOLE { source.len() } else { HEAD };
-        known.learn(0, &source.slice(..head));
-        Self { source, known, rounds: 1, requests: 1 }
+        buffer.insert(0, &source.slice(..head));
+        Self { source, buffer, rounds: 1, requests: 1 }
     }
 
-    fn ask<T>(&mut self, question: impl Fn(&Known) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn read_until_ready<T>(
+        &mut self,
+        read: impl Fn(&SparseBuffer) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
         loop {
-            let ranges = match question(&self.known) {
-                Err(Fault::Missing(ranges)) => ranges,
+            let ranges = match read(&self.buffer) {
+                Err(ReadError::NeedMore(ranges)) => ranges,
                 other => return other,
             };
             assert!(!ranges.is_empty());
@@ -52,25 +55,29 @@ impl Driver {
             assert!(self.rounds < 64, "asks for ever");
             for range in ranges {
                 assert!(range.start < range.end && range.end <= self.source.len() as u64, "{range:?}");
-                assert!(!self.known.gaps(range.clone()).is_empty(), "asks for what is known: {range:?}");
+                assert!(
+                    !self.buffer.missing_ranges(range.clone()).is_empty(),
+                    "asks for what is known: {range:?}"
+                );
                 let bytes = self.source.slice(range.start as usize..range.end as usize);
-                self.known.learn(range.start, &bytes);
+                self.buffer.insert(range.start, &bytes);
                 self.requests += 1;
             }
         }
     }
 
-    fn open(&mut self) -> Result<Matroska, Fault> {
-        self.ask(matroska::open)
+    fn open(&mut self) -> Result<Matroska, ReadError> {
+        self.read_until_ready(matroska::open)
     }
 
-    fn runs(&mut self, movie: &Matroska, wants: &[Want]) -> Vec<Vec<Sample>> {
-        self.ask(|known| movie.runs(known, wants)).unwrap()
+    fn find_samples(&mut self, movie: &Matroska, requests: &[SampleRequest]) -> Vec<Vec<Sample>> {
+        self.read_until_ready(|buffer| movie.find_samples(buffer, requests)).unwrap()
     }
 
     /// Every sample from the first keyframe on.
-    fn all(&mut self, movie: &Matroska) -> Vec<Sample> {
-        self.runs(movie, &[Want { from: -1, until: FOREVER, aim: Aim::Exact }]).remove(0)
+    fn all_samples(&mut self, movie: &Matroska) -> Vec<Sample> {
+        self.find_samples(movie, &[SampleRequest { from: -1, until: FOREVER, mode: SeekMode::Exact }])
+            .remove(0)
     }
 }
 
@@ -96,14 +103,14 @@ fn ffprobe(file: &Path, arguments: &[&str]) -> Value {
 
 /// A packet as ffprobe lists it, with its time in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Packet {
+struct MatroskaPacket {
     pts: i64,
     size: u32,
-    place: u64,
+    offset: u64,
     key: bool,
 }
 
-fn packets(file: &Path, timescale: u32) -> Vec<Packet> {
+fn packets(file: &Path, timescale: u32) -> Vec<MatroskaPacket> {
     let report =
         ffprobe(file, &["-select_streams", "v:0", "-show_entries", "packet=pts_time,size,pos,flags"]);
     let number =
@@ -112,17 +119,17 @@ fn packets(file: &Path, timescale: u32) -> Vec<Packet> {
         .as_array()
         .unwrap()
         .iter()
-        .map(|packet| Packet {
+        .map(|packet| MatroskaPacket {
             pts: (number(packet, "pts_time") * f64::from(timescale)).round() as i64,
             size: number(packet, "size") as u32,
-            place: number(packet, "pos") as u64,
+            offset: number(packet, "pos") as u64,
             key: packet["flags"].as_str().unwrap().contains('K'),
         })
         .collect()
 }
 
 /// When ffprobe says that a file begins: the earliest of its streams.
-fn start(file: &Path, timescale: u32) -> i64 {
+fn start_ticks(file: &Path, timescale: u32) -> i64 {
     let report = ffprobe(file, &["-show_entries", "stream=start_time,codec_type"]);
     let streams = report["streams"].as_array().unwrap();
     let times =
@@ -134,13 +141,13 @@ fn start(file: &Path, timescale: u32) -> i64 {
 }
 
 /// Holds every sample against the packets of ffprobe.
-fn check_all(name: &str, file: &Path) -> (Driver, Matroska) {
-    let mut driver = Driver::new(std::fs::read(file).unwrap());
+fn check_all(name: &str, file: &Path) -> (MatroskaDriver, Matroska) {
+    let mut driver = MatroskaDriver::new(std::fs::read(file).unwrap());
     let movie = driver.open().unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
-    let opened = (driver.rounds, driver.known.held());
-    let samples = driver.all(&movie);
+    let opened = (driver.rounds, driver.buffer.buffered_bytes());
+    let samples = driver.all_samples(&movie);
     let track = movie.track();
-    let origin = start(file, track.timescale);
+    let origin = start_ticks(file, track.timescale);
     let expected = packets(file, track.timescale);
     let first_key = expected.iter().position(|packet| packet.key).unwrap();
     let expected = &expected[first_key..];
@@ -161,18 +168,18 @@ fn check_all(name: &str, file: &Path) -> (Driver, Matroska) {
         opened.1,
         driver.source.len(),
     );
-    let prefix = track.prefix.len() as u32;
+    let prefix = track.sample_prefix.len() as u32;
     for (at, (sample, packet)) in samples.iter().zip(expected).enumerate() {
-        let found = (sample.pts + origin, sample.size + prefix, sample.key);
+        let found = (sample.pts + origin, sample.size + prefix, sample.is_key);
         assert!((found.0 - packet.pts).abs() <= 1, "{name}: sample {at} {sample:?} {packet:?}");
         assert_eq!((found.1, found.2), (packet.size, packet.key), "{name}: sample {at}");
         // ffprobe gives the place of the block: its header of four bytes comes before the only frame.
-        assert_eq!(sample.offset, packet.place + 4, "{name}: sample {at}");
+        assert_eq!(sample.offset, packet.offset + 4, "{name}: sample {at}");
     }
     assert_eq!(samples.len(), expected.len(), "{name}");
     if let Some(keys) = &track.keyframes {
         let sample_keys: Vec<i64> =
-            samples.iter().filter(|sample| sample.key).map(|sample| sample.pts).collect();
+            samples.iter().filter(|sample| sample.is_key).map(|sample| sample.pts).collect();
         assert_eq!(*keys, sample_keys, "{name}: keyframes of the index");
     }
     let report = ffprobe(file, &["-show_entries", "format=duration"]);
@@ -189,7 +196,7 @@ fn check_all(name: &str, file: &Path) -> (Driver, Matroska) {
 }
 
 /// What ffprobe says of how a digest is to be shown is what it says of the file.
-fn check_looks(name: &str, file: &Path, driver: &mut Driver, movie: &Matroska) {
+fn check_display(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &Matroska) {
     const LOOKS: &[&str] = &[
         "codec_name",
         "width",
@@ -203,9 +210,12 @@ fn check_looks(name: &str, file: &Path, driver: &mut Driver, movie: &Matroska) {
         "color_primaries",
         "side_data_list",
     ];
-    let run = driver.runs(movie, &[Want { from: 0, until: 0, aim: Aim::Keyframe }]).remove(0);
-    let shots = [Shot { sample: run[0], shown: true, cut: true }];
-    let digests = driver.ask(|known| mp4_writer::digests(movie.track(), known, &shots)).unwrap();
+    let run = driver
+        .find_samples(movie, &[SampleRequest { from: 0, until: 0, mode: SeekMode::Keyframe }])
+        .remove(0);
+    let shots = [ExcerptSample { source: run[0], is_output: true, is_discontinuity: true }];
+    let digests =
+        driver.read_until_ready(|buffer| mp4_writer::write_excerpts(movie.track(), buffer, &shots)).unwrap();
     let mut made = tempfile::NamedTempFile::new().unwrap();
     made.write_all(&digests[0].bytes).unwrap();
     let looks = |file: &Path| {
@@ -238,9 +248,9 @@ fn check_looks(name: &str, file: &Path, driver: &mut Driver, movie: &Matroska) {
 const LUMA: &str = "extractplanes=y";
 
 /// Decodes digests of some of the samples, and holds each picture against the one of the file at that time.
-fn check_pictures(name: &str, file: &Path, driver: &mut Driver, movie: &Matroska) {
+fn check_pictures(name: &str, file: &Path, driver: &mut MatroskaDriver, movie: &Matroska) {
     let track = movie.track();
-    let origin = packets(file, track.timescale)[0].pts - driver.all(movie)[0].pts;
+    let origin = packets(file, track.timescale)[0].pts - driver.all_samples(movie)[0].pts;
     let frames = |command: &mut Command, input: Option<&[u8]>| -> Vec<(f64, String)> {
         let mut child = command
             .args([
@@ -282,37 +292,46 @@ fn check_pictures(name: &str, file: &Path, driver: &mut Driver, movie: &Matroska
             .into_iter()
             .map(|(secs, hash)| ((secs * f64::from(track.timescale)).round() as i64 - origin, hash))
             .collect();
-    check_looks(name, file, driver, movie);
+    check_display(name, file, driver, movie);
     let middle = track.duration / 2;
-    let wants = [
-        Want { from: 0, until: 0, aim: Aim::Keyframe },
-        Want { from: middle, until: middle + i64::from(track.timescale) / 2, aim: Aim::Keyframe },
-        Want { from: middle, until: middle, aim: Aim::Exact },
+    let requests = [
+        SampleRequest { from: 0, until: 0, mode: SeekMode::Keyframe },
+        SampleRequest {
+            from: middle,
+            until: middle + i64::from(track.timescale) / 2,
+            mode: SeekMode::Keyframe,
+        },
+        SampleRequest { from: middle, until: middle, mode: SeekMode::Exact },
     ];
-    for (want, run) in wants.iter().zip(driver.runs(movie, &wants)) {
-        let last = run.iter().map(|sample| sample.pts).filter(|pts| *pts <= want.from).max();
-        let shown = |sample: &Sample| match want.aim {
-            Aim::Keyframe => true,
-            Aim::Exact => Some(sample.pts) == last,
+    for (request, run) in requests.iter().zip(driver.find_samples(movie, &requests)) {
+        let last = run.iter().map(|sample| sample.pts).filter(|pts| *pts <= request.from).max();
+        let shown = |sample: &Sample| match request.mode {
+            SeekMode::Keyframe => true,
+            SeekMode::Exact => Some(sample.pts) == last,
         };
-        let shots: Vec<Shot> = run
+        let shots: Vec<ExcerptSample> = run
             .iter()
             .enumerate()
-            .map(|(at, sample)| Shot { sample: *sample, shown: shown(sample), cut: at == 0 })
+            .map(|(at, sample)| ExcerptSample {
+                source: *sample,
+                is_output: shown(sample),
+                is_discontinuity: at == 0,
+            })
             .collect();
-        let digests = driver.ask(|known| mp4_writer::digests(track, known, &shots)).unwrap();
-        assert_eq!(digests.len(), 1, "{name} {want:?}");
+        let digests =
+            driver.read_until_ready(|buffer| mp4_writer::write_excerpts(track, buffer, &shots)).unwrap();
+        assert_eq!(digests.len(), 1, "{name} {request:?}");
         let mut times: Vec<i64> =
             run.iter().filter(|sample| shown(sample)).map(|sample| sample.pts).collect();
         times.sort_unstable();
         let filters = format!("fps=1:start_time=0:round=near:eof_action=pass,{LUMA}");
-        let count = digests[0].slots.to_string();
+        let count = digests[0].frame_count.to_string();
         let arguments = ["-f", "mov", "-i", "-", "-vf", &filters, "-frames:v", &count];
         let made = frames(ffmpeg().args(arguments), Some(&digests[0].bytes));
-        assert_eq!(made.len(), times.len(), "{name} {want:?}: pictures of {} samples", run.len());
+        assert_eq!(made.len(), times.len(), "{name} {request:?}: pictures of {} samples", run.len());
         for ((_, hash), pts) in made.iter().zip(times) {
             let expected = (-1..=1).find_map(|off| whole.get(&(pts + off)));
-            assert_eq!(Some(hash), expected, "{name} {want:?}: the picture at {pts}");
+            assert_eq!(Some(hash), expected, "{name} {request:?}: the picture at {pts}");
         }
     }
 }
@@ -336,7 +355,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn name_of(file: &Path) -> String {
+fn file_name(file: &Path) -> String {
     file.file_name().unwrap().to_string_lossy().into_owned()
 }
 
@@ -360,10 +379,10 @@ const SMALL: &str = "testsrc2=size=192x108:rate=25:duration=4";
 const LONG: &str = "testsrc2=size=320x180:rate=25:duration=60,noise=alls=40:allf=t";
 
 #[test]
-fn good_files_are_read_as_ffprobe_reads_them() {
+fn reads_media_files_like_ffprobe() {
     let Some(folder) = media() else { return };
     for file in files(&folder.join("good")) {
-        let name = name_of(&file);
+        let name = file_name(&file);
         let (mut driver, movie) = check_all(&name, &file);
         assert!(driver.rounds <= 3, "{name}: {} rounds", driver.rounds);
         check_pictures(&name, &file, &mut driver, &movie);
@@ -371,7 +390,7 @@ fn good_files_are_read_as_ffprobe_reads_them() {
 }
 
 #[test]
-fn every_codec_is_read_and_decoded() {
+fn reads_and_decodes_every_codec() {
     let folder = tempfile::tempdir().unwrap();
     for (name, arguments) in [
         ("h264.mkv", "-c:v libx264 -preset veryfast -bf 3 -g 25"),
@@ -417,66 +436,66 @@ fn every_codec_is_read_and_decoded() {
 }
 
 /// What a large file may take.
-struct Limits {
+struct SeekLimits {
     rounds: usize,
     share: f64,
 }
 
 /// Looks for moments all over a large file, and holds what is found against ffprobe's packets.
-fn check_moments(name: &str, file: &Path, has_cues: bool, limits: &Limits) {
+fn check_moments(name: &str, file: &Path, has_cues: bool, limits: &SeekLimits) {
     let source = Bytes::from(std::fs::read(file).unwrap());
     assert!(source.len() > 8 << 20, "{name} is too small to tell: {} bytes", source.len());
-    let mut driver = Driver::new(source.clone());
+    let mut driver = MatroskaDriver::new(source.clone());
     let movie = driver.open().unwrap();
-    let opened = (driver.rounds, driver.known.held());
+    let opened = (driver.rounds, driver.buffer.buffered_bytes());
     let track = movie.track();
     assert_eq!(track.keyframes.is_some(), has_cues, "{name}");
     let second = i64::from(track.timescale);
     assert!((track.duration - 60 * second).abs() < second, "{name}: {} ticks", track.duration);
-    let origin = start(file, track.timescale);
+    let origin = start_ticks(file, track.timescale);
     let packets = packets(file, track.timescale);
     let keys: Vec<i64> =
         packets.iter().filter(|packet| packet.key).map(|packet| packet.pts - origin).collect();
 
-    let tiles: Vec<Want> = (0..10)
+    let tiles: Vec<SampleRequest> = (0..10)
         .map(|tile| track.duration * (2 * tile + 1) / 20)
-        .map(|at| Want { from: at, until: at, aim: Aim::Keyframe })
+        .map(|at| SampleRequest { from: at, until: at, mode: SeekMode::Keyframe })
         .collect();
-    let runs = driver.runs(&movie, &tiles);
-    let share = driver.known.held() as f64 / source.len() as f64;
+    let runs = driver.find_samples(&movie, &tiles);
+    let share = driver.buffer.buffered_bytes() as f64 / source.len() as f64;
     eprintln!("{name:20} opened in {opened:?}; tiles in {} rounds, {share:.3} of the bytes", driver.rounds);
     assert!(driver.rounds <= limits.rounds, "{name}: {} rounds", driver.rounds);
     assert!(share <= limits.share, "{name}: {share}");
-    for (want, run) in tiles.iter().zip(&runs) {
-        let [sample] = run.as_slice() else { panic!("{name} {want:?}: {run:?}") };
-        assert!(sample.key);
-        let expected = keys[keys.partition_point(|key| *key <= want.from).max(1) - 1];
+    for (request, run) in tiles.iter().zip(&runs) {
+        let [sample] = run.as_slice() else { panic!("{name} {request:?}: {run:?}") };
+        assert!(sample.is_key);
+        let expected = keys[keys.partition_point(|key| *key <= request.from).max(1) - 1];
         if has_cues {
-            assert!((sample.pts - expected).abs() <= 1, "{name}: {sample:?} for {want:?}");
+            assert!((sample.pts - expected).abs() <= 1, "{name}: {sample:?} for {request:?}");
         } else {
-            assert!((sample.pts - want.from).abs() < 6 * second, "{name}: {sample:?} for {want:?}");
+            assert!((sample.pts - request.from).abs() < 6 * second, "{name}: {sample:?} for {request:?}");
         }
-        let packet = packets.iter().find(|packet| packet.place + 4 == sample.offset).unwrap();
+        let packet = packets.iter().find(|packet| packet.offset + 4 == sample.offset).unwrap();
         assert_eq!((packet.size, packet.key), (sample.size, true));
         assert!((packet.pts - origin - sample.pts).abs() <= 1);
     }
 
-    for aim in [Aim::Exact, Aim::Keyframe] {
+    for aim in [SeekMode::Exact, SeekMode::Keyframe] {
         for (from, long) in [(0, 0), (31_337, 0), (17_000, 1500), (47_100, 40), (59_500, 5000)] {
             let from = from * second / 1000;
-            let want = Want { from, until: from + long * second / 1000, aim };
-            let mut driver = Driver::new(source.clone());
+            let request = SampleRequest { from, until: from + long * second / 1000, mode: aim };
+            let mut driver = MatroskaDriver::new(source.clone());
             let movie = driver.open().unwrap();
-            let run = driver.runs(&movie, &[want]).remove(0);
-            let share = driver.known.held() as f64 / source.len() as f64;
-            assert!(driver.rounds <= limits.rounds + 6, "{name} {want:?}: {} rounds", driver.rounds);
-            assert!(run[0].key && run.windows(2).all(|pair| pair[0].dts < pair[1].dts));
+            let run = driver.find_samples(&movie, &[request]).remove(0);
+            let share = driver.buffer.buffered_bytes() as f64 / source.len() as f64;
+            assert!(driver.rounds <= limits.rounds + 6, "{name} {request:?}: {} rounds", driver.rounds);
+            assert!(run[0].is_key && run.windows(2).all(|pair| pair[0].dts < pair[1].dts));
             assert!(run.iter().all(|sample| sample.dts <= sample.pts));
             let begin = run[0].pts;
             let (low, high) = match aim {
-                Aim::Exact => (from.max(begin), want.until.max(from + 1)),
-                Aim::Keyframe if long == 0 => (begin, begin + 1),
-                Aim::Keyframe => (begin, begin + long * second / 1000),
+                SeekMode::Exact => (from.max(begin), request.until.max(from + 1)),
+                SeekMode::Keyframe if long == 0 => (begin, begin + 1),
+                SeekMode::Keyframe => (begin, begin + long * second / 1000),
             };
             let in_range = |pts: i64| low <= pts && pts < high;
             let mut found: Vec<i64> =
@@ -490,8 +509,8 @@ fn check_moments(name: &str, file: &Path, has_cues: bool, limits: &Limits) {
                 run.len(),
                 driver.rounds
             );
-            assert_eq!(found, expected, "{name} {want:?}");
-            if aim == Aim::Exact {
+            assert_eq!(found, expected, "{name} {request:?}");
+            if aim == SeekMode::Exact {
                 let key = keys[keys.partition_point(|key| *key <= from).max(1) - 1];
                 assert!((begin - key).abs() <= 1, "{name}: begins at {begin}, not {key}");
             } else {
@@ -502,12 +521,12 @@ fn check_moments(name: &str, file: &Path, has_cues: bool, limits: &Limits) {
 }
 
 #[test]
-fn moments_of_large_files_are_found_in_few_rounds() {
+fn seeks_large_files_in_few_rounds() {
     const MPEG4: &str = "-c:v mpeg4 -b:v 2M -bf 2 -g 50 -threads 1";
     let folder = tempfile::tempdir().unwrap();
     let long = |name: &str, more: &str| make(folder.path(), name, LONG, &format!("{MPEG4} {more}"));
     let end = long("end.mkv", "");
-    check_moments("cues at the end", &end, true, &Limits { rounds: 4, share: 0.12 });
+    check_moments("cues at the end", &end, true, &SeekLimits { rounds: 4, share: 0.12 });
     let copy = |name: &str, more: &str| {
         let file = folder.path().join(name);
         let mut command = ffmpeg();
@@ -521,15 +540,15 @@ fn moments_of_large_files_are_found_in_few_rounds() {
         file
     };
     let front = copy("front.mkv", "-cues_to_front 1");
-    check_moments("cues in front", &front, true, &Limits { rounds: 3, share: 0.12 });
+    check_moments("cues in front", &front, true, &SeekLimits { rounds: 3, share: 0.12 });
     let late = copy("late.mkv", "-output_ts_offset 10");
-    check_moments("late", &late, true, &Limits { rounds: 4, share: 0.12 });
+    check_moments("late", &late, true, &SeekLimits { rounds: 4, share: 0.12 });
     let piped = copy("piped.mkv", "-f matroska pipe:1");
-    check_moments("no cues", &piped, false, &Limits { rounds: 5, share: 0.6 });
+    check_moments("no cues", &piped, false, &SeekLimits { rounds: 5, share: 0.6 });
     let live = copy("live.mkv", "-live 1 -f matroska pipe:1");
-    check_moments("live", &live, false, &Limits { rounds: 5, share: 0.6 });
+    check_moments("live", &live, false, &SeekLimits { rounds: 5, share: 0.6 });
     let vast = copy("vast.mkv", "-cluster_size_limit 3M -cluster_time_limit 60000");
-    check_moments("large clusters", &vast, true, &Limits { rounds: 4, share: 0.15 });
+    check_moments("large clusters", &vast, true, &SeekLimits { rounds: 4, share: 0.15 });
 
     // Cues that point somewhere else: the clusters are searched for.
     let mut lying = std::fs::read(&end).unwrap();
@@ -544,48 +563,48 @@ fn moments_of_large_files_are_found_in_few_rounds() {
     }
     let file = folder.path().join("lying.mkv");
     std::fs::write(&file, &lying).unwrap();
-    let mut driver = Driver::new(lying);
+    let mut driver = MatroskaDriver::new(lying);
     let movie = driver.open().unwrap();
-    let want = Want { from: 30_000, until: 30_000, aim: Aim::Exact };
-    let run = driver.runs(&movie, &[want]).remove(0);
-    assert!(run[0].key && run[0].pts <= 30_000 && run[0].pts > 27_000, "{:?}", run[0]);
+    let request = SampleRequest { from: 30_000, until: 30_000, mode: SeekMode::Exact };
+    let run = driver.find_samples(&movie, &[request]).remove(0);
+    assert!(run[0].is_key && run[0].pts <= 30_000 && run[0].pts > 27_000, "{:?}", run[0]);
     assert!(run.iter().any(|sample| (29_961..=30_000).contains(&sample.pts)));
     assert!(driver.rounds <= 8, "{} rounds", driver.rounds);
 }
 
 #[test]
-fn what_is_there_of_a_cut_file_counts() {
+fn reads_truncated_file_up_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let file = make(folder.path(), "whole.mkv", SMALL, "-c:v libx264 -preset veryfast -bf 2 -g 25");
     let whole = std::fs::read(&file).unwrap();
-    let mut driver = Driver::new(whole.clone());
+    let mut driver = MatroskaDriver::new(whole.clone());
     let movie = driver.open().unwrap();
-    let all = driver.all(&movie);
+    let all = driver.all_samples(&movie);
     for (share, longest) in [(3, 1500), (5, 2300), (9, 3900)] {
         let cut = whole.len() * share / 10;
-        let mut driver = Driver::new(whole[..cut].to_vec());
+        let mut driver = MatroskaDriver::new(whole[..cut].to_vec());
         let movie = driver.open().unwrap();
-        let found = driver.all(&movie);
+        let found = driver.all_samples(&movie);
         let there = all.iter().filter(|sample| sample.offset + u64::from(sample.size) <= cut as u64).count();
         assert_eq!(found.len(), there, "{share}");
         assert!(movie.track().duration < longest, "{share}: {}", movie.track().duration);
     }
     for cut in [40, 300, 600] {
         assert_eq!(
-            Driver::new(whole[..cut].to_vec()).open().unwrap_err(),
-            Fault::Refused(Code::Truncated),
+            MatroskaDriver::new(whole[..cut].to_vec()).open().unwrap_err(),
+            ReadError::Rejected(Code::Truncated),
             "{cut}"
         );
     }
 }
 
 #[test]
-fn hostile_files_end_in_samples_or_a_refusal() {
+fn hostile_files_are_read_or_rejected() {
     let Some(folder) = media() else { return };
     let expected = [
-        ("mkv_400_streams.mkv", Err(Fault::Refused(Code::TooManyStreams))),
-        ("subsample_encrypted.webm", Err(Fault::Refused(Code::Encrypted))),
-        ("tiny_2x2.mkv", Err(Fault::Foreign("a codec that is not rebuilt as MP4"))),
+        ("mkv_400_streams.mkv", Err(ReadError::Rejected(Code::TooManyStreams))),
+        ("subsample_encrypted.webm", Err(ReadError::Rejected(Code::Encrypted))),
+        ("tiny_2x2.mkv", Err(ReadError::Unsupported("a codec that is not rebuilt as MP4"))),
         ("dancer1rb.webm", Ok(())),
         ("fixture-null.webm", Ok(())),
         ("projection.webm", Ok(())),
@@ -593,14 +612,14 @@ fn hostile_files_end_in_samples_or_a_refusal() {
         ("split.webm", Ok(())),
     ];
     for file in files(&folder.join("hostile")) {
-        let name = name_of(&file);
+        let name = file_name(&file);
         let started = Instant::now();
         let bytes = std::fs::read(&file).unwrap();
-        matroska::survive(&bytes);
-        let mut driver = Driver::new(bytes);
+        matroska::fuzz(&bytes);
+        let mut driver = MatroskaDriver::new(bytes);
         let answer = driver.open();
         let took = started.elapsed();
-        let samples = answer.as_ref().map(|movie| driver.all(movie).len()).unwrap_or_default();
+        let samples = answer.as_ref().map(|movie| driver.all_samples(movie).len()).unwrap_or_default();
         eprintln!(
             "{name:58} {:5} ms {samples:5} samples {:?}",
             took.as_millis(),
@@ -635,7 +654,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn any_change_to_a_file_is_survived(
+    fn modified_file_never_panics(
         seed in 0_usize..4,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
         head_changes in prop::collection::vec((0_usize..700, any::<u8>()), 0..4),
@@ -653,13 +672,13 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         bytes.extend(std::iter::repeat_n(0x1f, pad));
-        matroska::survive(&bytes);
+        matroska::fuzz(&bytes);
     }
 
     #[test]
-    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-        matroska::survive(&bytes);
+    fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        matroska::fuzz(&bytes);
         let head = [&[0x1a, 0x45, 0xdf, 0xa3, 0x80, 0x18, 0x53, 0x80, 0x67, 0xff][..], &bytes].concat();
-        matroska::survive(&head);
+        matroska::fuzz(&head);
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use edits::with_edits;
 use glimpse_contract::Code;
 use glimpse_media::container::{Container, sniff};
-use glimpse_media::demux::buffer::{Fault, Known};
-use glimpse_media::demux::demuxer::{Aim, Movie, Sample, Want};
+use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
 use glimpse_media::demux::mp4::{self, Mp4};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -26,33 +26,41 @@ mod edits;
 const HEAD: u64 = 64 * 1024;
 
 /// Asks until there is an answer, as a job does, and counts.
-struct Driver {
+struct Mp4Driver {
     source: Bytes,
-    known: Known,
+    buffer: SparseBuffer,
     rounds: usize,
 }
 
-impl Driver {
+impl Mp4Driver {
     fn new(source: Vec<u8>) -> Self {
         let source = Bytes::from(source);
-        let mut known = Known::new(source.len() as u64);
+        let mut buffer = SparseBuffer::new(source.len() as u64);
         let head = if source.len() <= 1024 * 1024 { source.len() } else { HEAD as usize };
-        known.learn(0, &source.slice(..head));
-        Self { source, known, rounds: 1 }
+        buffer.insert(0, &source.slice(..head));
+        Self { source, buffer, rounds: 1 }
     }
 
-    fn ask<T>(&mut self, question: impl Fn(&Known) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn read_until_ready<T>(
+        &mut self,
+        read: impl Fn(&SparseBuffer) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
         loop {
-            match question(&self.known) {
-                Err(Fault::Missing(ranges)) => {
+            match read(&self.buffer) {
+                Err(ReadError::NeedMore(ranges)) => {
                     assert!(!ranges.is_empty());
                     self.rounds += 1;
                     assert!(self.rounds < 64, "asks for ever");
                     for range in ranges {
                         assert!(range.start < range.end && range.end <= self.source.len() as u64);
-                        assert!(!self.known.gaps(range.clone()).is_empty(), "asks for what is known");
-                        self.known
-                            .learn(range.start, &self.source.slice(range.start as usize..range.end as usize));
+                        assert!(
+                            !self.buffer.missing_ranges(range.clone()).is_empty(),
+                            "asks for what is known"
+                        );
+                        self.buffer.insert(
+                            range.start,
+                            &self.source.slice(range.start as usize..range.end as usize),
+                        );
                     }
                 }
                 other => return other,
@@ -63,7 +71,7 @@ impl Driver {
 
 /// A packet as ffprobe lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Packet {
+struct Mp4Packet {
     pts: i64,
     dts: i64,
     duration: i64,
@@ -84,7 +92,7 @@ fn number(value: &Value) -> i64 {
     value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok())).unwrap_or(i64::MIN)
 }
 
-fn packets(file: &Path, stream: &str) -> Vec<Packet> {
+fn packets(file: &Path, stream: &str) -> Vec<Mp4Packet> {
     let report = ffprobe(
         &["-select_streams", stream, "-show_entries", "packet=pts,dts,duration,size,pos,flags"],
         file,
@@ -92,7 +100,7 @@ fn packets(file: &Path, stream: &str) -> Vec<Packet> {
     let packets = report["packets"].as_array().unwrap();
     packets
         .iter()
-        .map(|packet| Packet {
+        .map(|packet| Mp4Packet {
             pts: number(&packet["pts"]),
             dts: number(&packet["dts"]),
             duration: number(&packet["duration"]).max(0),
@@ -105,7 +113,7 @@ fn packets(file: &Path, stream: &str) -> Vec<Packet> {
 }
 
 /// Every picture that ffprobe shows is found, with the same times, bytes and keyframes, and no other is shown.
-fn compare(name: &str, samples: &[Sample], packets: &[Packet], end: i64) {
+fn compare(name: &str, samples: &[Sample], packets: &[Mp4Packet], end: i64) {
     let shown: Vec<_> = samples.iter().filter(|sample| (0..end).contains(&sample.pts)).collect();
     let expected: Vec<_> = packets.iter().filter(|packet| !packet.discarded).collect();
     assert_eq!(shown.len(), expected.len(), "{name}: pictures shown of {}", samples.len());
@@ -114,7 +122,7 @@ fn compare(name: &str, samples: &[Sample], packets: &[Packet], end: i64) {
     // Where a fragment shows a picture before it is decoded, ffmpeg shows everything so much later.
     let late = if name == "negative.mp4" { 1024 } else { 0 };
     for (sample, packet) in shown.iter().zip(&expected) {
-        let found = (sample.offset, sample.size, sample.pts + late, sample.dts - drift, sample.key);
+        let found = (sample.offset, sample.size, sample.pts + late, sample.dts - drift, sample.is_key);
         assert_eq!(found, (packet.offset, packet.size, packet.pts, packet.dts, packet.key), "{name}");
     }
 }
@@ -138,23 +146,23 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn close(found: f64, expected: f64, tolerance: f64) -> bool {
+fn is_close(found: f64, expected: f64, tolerance: f64) -> bool {
     (found - expected).abs() <= tolerance * expected.abs().max(1e-9)
 }
 
 /// Opens a file and holds everything against what ffprobe says of its stream.
-fn check(file: &Path, stream: &str) -> (Driver, Mp4) {
+fn check(file: &Path, stream: &str) -> (Mp4Driver, Mp4) {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
-    let mut driver = Driver::new(std::fs::read(file).unwrap());
-    let movie = driver.ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+    let mut driver = Mp4Driver::new(std::fs::read(file).unwrap());
+    let movie = driver.read_until_ready(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
     let track = movie.track();
     eprintln!(
         "{name:45} {:10} {:2} rounds {:8} bytes of {:9} {:5} samples {:4} keys {:.3} fps",
         track.codec,
         driver.rounds,
-        driver.known.held(),
+        driver.buffer.buffered_bytes(),
         driver.source.len(),
-        movie.samples().map_or(0, Iterator::count),
+        movie.all_samples().map_or(0, Iterator::count),
         track.keyframes.as_ref().map_or(0, Vec::len),
         track.fps,
     );
@@ -164,8 +172,8 @@ fn check(file: &Path, stream: &str) -> (Driver, Mp4) {
     assert_eq!(report["time_base"], format!("1/{}", track.timescale), "{name}");
     let (num, den) = report["avg_frame_rate"].as_str().unwrap().split_once('/').unwrap();
     let rate = num.parse::<f64>().unwrap() / den.parse::<f64>().unwrap();
-    assert!(close(track.fps, rate, 0.01), "{name}: {} frames a second, not {rate}", track.fps);
-    let samples: Vec<_> = movie.samples().unwrap().collect();
+    assert!(is_close(track.fps, rate, 0.01), "{name}: {} frames a second, not {rate}", track.fps);
+    let samples: Vec<_> = movie.all_samples().unwrap().collect();
     let list = packets(file, stream);
     let end = list
         .iter()
@@ -174,13 +182,14 @@ fn check(file: &Path, stream: &str) -> (Driver, Mp4) {
         .max()
         .unwrap();
     let frame = f64::from(track.timescale) / rate;
-    let near = |ticks: i64| (track.picture_end - ticks).abs() as f64 <= frame * 1.01;
+    let near = |ticks: i64| (track.video_end - ticks).abs() as f64 <= frame * 1.01;
     let length = report["duration_ts"].as_i64().unwrap();
-    assert!(near(end) || near(length), "{name}: {} ticks, neither {end} nor {length}", track.picture_end);
-    assert!(track.duration >= track.picture_end, "{name}");
-    compare(&name, &samples, &list, track.picture_end);
+    assert!(near(end) || near(length), "{name}: {} ticks, neither {end} nor {length}", track.video_end);
+    assert!(track.duration >= track.video_end, "{name}");
+    compare(&name, &samples, &list, track.video_end);
     if let Some(keyframes) = &track.keyframes {
-        let shown = samples.iter().filter(|sample| sample.key && (0..track.duration).contains(&sample.pts));
+        let shown =
+            samples.iter().filter(|sample| sample.is_key && (0..track.duration).contains(&sample.pts));
         assert_eq!(*keyframes, shown.map(|sample| sample.pts).collect::<Vec<_>>(), "{name}");
     }
     (driver, movie)
@@ -262,7 +271,7 @@ fn fragmented() -> Vec<(&'static str, String, &'static str)> {
 }
 
 #[test]
-fn every_made_film_is_read_as_ffprobe_reads_it() {
+fn reads_generated_videos_like_ffprobe() {
     let folder = tempfile::tempdir().unwrap();
     for (name, arguments, stream) in progressive() {
         let (driver, _) = check(&make(folder.path(), name, &arguments), stream);
@@ -278,7 +287,7 @@ fn every_made_film_is_read_as_ffprobe_reads_it() {
 }
 
 #[test]
-fn a_film_cut_without_coding_it_again_shows_what_its_edit_list_says() {
+fn stream_copied_cut_follows_edit_list() {
     let folder = tempfile::tempdir().unwrap();
     for (name, codec) in [("closed.mp4", H264), ("open.mp4", OPEN)] {
         let whole = make(folder.path(), name, &format!("{PICTURES} {SOUND} {codec}"));
@@ -287,12 +296,12 @@ fn a_film_cut_without_coding_it_again_shows_what_its_edit_list_says() {
             let cut = format!("-ss {from} -i {} -c copy -t 2.5", whole.display());
             let (driver, movie) = check(&make(folder.path(), &name, &cut), "v:0");
             assert_eq!(driver.rounds, 1);
-            let hidden = movie.samples().unwrap().filter(|sample| sample.pts < 0).count();
+            let hidden = movie.all_samples().unwrap().filter(|sample| sample.pts < 0).count();
             assert!(hidden > 0, "{name}: begins within a group of pictures");
             // What is shown first needs what is never shown.
-            let want = Want { from: 0, until: 0, aim: Aim::Exact };
-            let runs = movie.runs(&driver.known, &[want]).unwrap();
-            assert!(runs[0][0].key && runs[0][0].pts < 0);
+            let request = SampleRequest { from: 0, until: 0, mode: SeekMode::Exact };
+            let runs = movie.find_samples(&driver.buffer, &[request]).unwrap();
+            assert!(runs[0][0].is_key && runs[0][0].pts < 0);
             assert_eq!(runs[0].last().unwrap().pts, 0, "{name}");
         }
     }
@@ -310,19 +319,19 @@ fn make_large(folder: &Path, name: &str, flags: &str) -> PathBuf {
 }
 
 /// What has to be read to show `from..until`, or the picture at `from`: the slow and obvious way.
-fn needed(packets: &[Packet], from: i64, until: i64) -> Vec<u64> {
+fn needed_offsets(packets: &[Mp4Packet], from: i64, until: i64) -> Vec<u64> {
     let shown_at = packets.iter().map(|packet| packet.pts).filter(|pts| *pts <= from).max().unwrap_or(0);
     let key = packets.iter().rposition(|packet| packet.key && packet.pts <= from.max(0)).unwrap_or(0);
     let floor = packets[key].pts;
     let run = packets[key..].iter().filter(|packet| packet.pts >= floor);
     let run: Vec<_> = run.collect();
-    let wanted = |packet: &&Packet| packet.pts == shown_at || (shown_at..until).contains(&packet.pts);
+    let wanted = |packet: &&Mp4Packet| packet.pts == shown_at || (shown_at..until).contains(&packet.pts);
     let last = run.iter().rposition(wanted).unwrap_or(0);
     run[..=last].iter().map(|packet| packet.offset).collect()
 }
 
 #[test]
-fn a_moment_of_a_large_fragmented_film_is_found_in_few_rounds() {
+fn seeks_large_fragmented_file_in_few_rounds() {
     let folder = tempfile::tempdir().unwrap();
     let base = "-movflags +frag_keyframe+empty_moov+default_base_moof";
     for (name, flags, most_open, most_near, most_exact) in [
@@ -334,45 +343,47 @@ fn a_moment_of_a_large_fragmented_film_is_found_in_few_rounds() {
     ] {
         let file = make_large(folder.path(), name, &flags);
         let packets = packets(&file, "v:0");
-        let mut driver = Driver::new(std::fs::read(&file).unwrap());
-        let movie = driver.ask(mp4::open).unwrap();
-        let (rounds, bytes) = (driver.rounds, driver.known.held());
+        let mut driver = Mp4Driver::new(std::fs::read(&file).unwrap());
+        let movie = driver.read_until_ready(mp4::open).unwrap();
+        let (rounds, bytes) = (driver.rounds, driver.buffer.buffered_bytes());
         let track = movie.track();
         let (second, end) = (i64::from(track.timescale), track.duration);
         assert!((end - 48 * second).abs() < second / 5, "{name}: {end} ticks of {second}");
-        assert!(close(track.fps, 25.0, 0.05), "{name}: {} frames a second", track.fps);
+        assert!(is_close(track.fps, 25.0, 0.05), "{name}: {} frames a second", track.fps);
         assert!(rounds <= most_open, "{name}: {rounds} rounds to open");
 
         let tiles: Vec<_> = (0..50).map(|tile| (2 * tile + 1) * end / 100).collect();
-        let near: Vec<_> =
-            tiles.iter().map(|from| Want { from: *from, until: 0, aim: Aim::Keyframe }).collect();
+        let near: Vec<_> = tiles
+            .iter()
+            .map(|from| SampleRequest { from: *from, until: 0, mode: SeekMode::Keyframe })
+            .collect();
         driver.rounds = 0;
-        let runs = driver.ask(|known| movie.runs(known, &near)).unwrap();
+        let runs = driver.read_until_ready(|buffer| movie.find_samples(buffer, &near)).unwrap();
         let near_rounds = driver.rounds;
-        for (want, run) in near.iter().zip(&runs) {
+        for (request, run) in near.iter().zip(&runs) {
             let [key] = run[..] else { panic!("{name}: {} samples", run.len()) };
             let packet = packets.iter().find(|packet| packet.offset == key.offset).unwrap();
             assert!(
-                packet.key && key.key && packet.pts == key.pts && packet.size == key.size,
+                packet.key && key.is_key && packet.pts == key.pts && packet.size == key.size,
                 "{name}: {key:?}"
             );
-            assert!((key.pts - want.from).abs() < 5 * second, "{name}: {} for {}", key.pts, want.from);
+            assert!((key.pts - request.from).abs() < 5 * second, "{name}: {} for {}", key.pts, request.from);
         }
         let exact: Vec<_> = [0, 1, 13, 26, 47]
             .into_iter()
             .flat_map(|at| [(at * second + 99, 0), (at * second, at * second + 3 * second / 2)])
-            .map(|(from, until)| Want { from, until, aim: Aim::Exact })
+            .map(|(from, until)| SampleRequest { from, until, mode: SeekMode::Exact })
             .collect();
         driver.rounds = 0;
-        let runs = driver.ask(|known| movie.runs(known, &exact)).unwrap();
-        for (want, run) in exact.iter().zip(&runs) {
+        let runs = driver.read_until_ready(|buffer| movie.find_samples(buffer, &exact)).unwrap();
+        for (request, run) in exact.iter().zip(&runs) {
             let found: Vec<_> = run.iter().map(|sample| sample.offset).collect();
-            assert_eq!(found, needed(&packets, want.from, want.until), "{name}: {want:?}");
+            assert_eq!(found, needed_offsets(&packets, request.from, request.until), "{name}: {request:?}");
         }
         eprintln!(
             "{name:18} open {rounds} rounds {bytes} bytes, 50 tiles {near_rounds} rounds, 10 moments {} rounds, {} of {} bytes",
             driver.rounds,
-            driver.known.held(),
+            driver.buffer.buffered_bytes(),
             driver.source.len(),
         );
         assert!(near_rounds <= most_near && driver.rounds <= most_exact, "{name}");
@@ -380,7 +391,7 @@ fn a_moment_of_a_large_fragmented_film_is_found_in_few_rounds() {
 }
 
 #[test]
-fn stretches_of_an_edit_list_are_shown_one_after_another() {
+fn presents_edit_list_segments_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=10";
     for (name, codec) in [("closed.mov", H264), ("open.mov", OPEN)] {
@@ -407,8 +418,8 @@ fn stretches_of_an_edit_list_are_shown_one_after_another() {
                 begin += length;
             }
             shown.sort_unstable();
-            let mut driver = Driver::new(with_edits(&film, rows));
-            let movie = driver.ask(mp4::open).unwrap();
+            let mut driver = Mp4Driver::new(with_edits(&film, rows));
+            let movie = driver.read_until_ready(mp4::open).unwrap();
             let end = movie.track().duration;
             assert!((end - begin).abs() <= 512, "{name} {rows:?}: {end} ticks");
             let keys = shown.iter().filter(|(_, _, key)| *key).map(|(pts, _, _)| *pts);
@@ -416,17 +427,17 @@ fn stretches_of_an_edit_list_are_shown_one_after_another() {
             // Each moment by itself, and all of them at once.
             for place in 0..60 {
                 let at = end * place / 60;
-                let want = Want { from: at, until: at, aim: Aim::Exact };
-                let run = movie.runs(&driver.known, &[want]).unwrap().remove(0);
+                let request = SampleRequest { from: at, until: at, mode: SeekMode::Exact };
+                let run = movie.find_samples(&driver.buffer, &[request]).unwrap().remove(0);
                 let found = run.iter().filter(|sample| (0..=at).contains(&sample.pts));
                 let found = found.max_by_key(|sample| sample.pts).or(run.last()).unwrap();
                 let expected = shown.iter().rev().find(|(pts, _, _)| *pts <= at).unwrap_or(&shown[0]);
                 assert_eq!(found.offset, expected.1, "{name} {rows:?}: at {at}");
-                assert!(run[0].key, "{name} {rows:?}: at {at}");
+                assert!(run[0].is_key, "{name} {rows:?}: at {at}");
             }
-            let all = Want { from: 0, until: end, aim: Aim::Exact };
-            let mut run = movie.runs(&driver.known, &[all]).unwrap().remove(0);
-            assert!(run[0].key && run.is_sorted_by_key(|sample| sample.dts));
+            let all = SampleRequest { from: 0, until: end, mode: SeekMode::Exact };
+            let mut run = movie.find_samples(&driver.buffer, &[all]).unwrap().remove(0);
+            assert!(run[0].is_key && run.is_sorted_by_key(|sample| sample.dts));
             run.retain(|sample| (0..end).contains(&sample.pts));
             run.sort_by_key(|sample| sample.pts);
             let found: Vec<_> = run.iter().map(|sample| (sample.pts, sample.offset)).collect();
@@ -437,10 +448,11 @@ fn stretches_of_an_edit_list_are_shown_one_after_another() {
 }
 
 #[test]
-fn a_film_behind_other_boxes_is_read() {
+fn reads_file_with_leading_boxes() {
     let films = corpus();
     let film = &films.iter().find(|(name, _)| name == "fragments.mp4").unwrap().1;
-    let whole: Vec<_> = Driver::new(film.clone()).ask(mp4::open).unwrap().samples().unwrap().collect();
+    let whole: Vec<_> =
+        Mp4Driver::new(film.clone()).read_until_ready(mp4::open).unwrap().all_samples().unwrap().collect();
     for kind in
         ["uuid", "prft", "emsg", "pdin", "meta", "udta", "free", "skip", "wide", "styp", "sidx", "mdat"]
     {
@@ -452,16 +464,17 @@ fn a_film_behind_other_boxes_is_read() {
                 let name = format!("{count} of {size} bytes of {kind}");
                 let head = &film[..film.len().min(4096)];
                 assert_eq!(sniff(head, film.len() as u64), Ok(Container::Mov), "{name}");
-                let found =
-                    Driver::new(film).ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
-                assert_eq!(found.samples().unwrap().count(), whole.len(), "{name}");
+                let found = Mp4Driver::new(film)
+                    .read_until_ready(mp4::open)
+                    .unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+                assert_eq!(found.all_samples().unwrap().count(), whole.len(), "{name}");
             }
         }
     }
 }
 
 #[test]
-fn a_film_cut_within_its_index_is_truncated() {
+fn rejects_file_cut_within_moov() {
     let folder = tempfile::tempdir().unwrap();
     let with = |rest: &str| format!("{PICTURES} {SOUND} {H264} {rest} -movflags +faststart");
     for (name, arguments) in
@@ -471,67 +484,75 @@ fn a_film_cut_within_its_index_is_truncated() {
         let moov = film.windows(4).position(|letters| letters == b"moov").unwrap() - 4;
         let size = u32::from_be_bytes(film[moov..moov + 4].try_into().unwrap()) as usize;
         for end in (moov + 8..moov + size).step_by(3) {
-            let found = Driver::new(film[..end].to_vec()).ask(mp4::open).map(|movie| movie.track().duration);
-            assert_eq!(found, Err(Fault::Refused(Code::Truncated)), "{name}: {end} bytes");
+            let found = Mp4Driver::new(film[..end].to_vec())
+                .read_until_ready(mp4::open)
+                .map(|movie| movie.track().duration);
+            assert_eq!(found, Err(ReadError::Rejected(Code::Truncated)), "{name}: {end} bytes");
         }
     }
 }
 
 /// The film with a box of `size` bytes before one of its fragments, as if it had been changed without its index, and its
 /// packets.
-fn with_stale_index(film: &[u8], packets: &[Packet], size: usize, fragment: usize) -> (Vec<u8>, Vec<Packet>) {
+fn with_stale_index(
+    film: &[u8],
+    packets: &[Mp4Packet],
+    size: usize,
+    fragment: usize,
+) -> (Vec<u8>, Vec<Mp4Packet>) {
     let fragments = film.windows(8).enumerate().filter(|(_, word)| word[4..] == *b"moof" && word[0] == 0);
     let place = fragments.map(|(place, _)| place).nth(fragment).unwrap();
     let free = [&(size as u32).to_be_bytes()[..], b"free", &vec![0; size - 8]].concat();
-    let moved = |packet: &Packet| {
+    let moved = |packet: &Mp4Packet| {
         let by = if packet.offset >= place as u64 { size as u64 } else { 0 };
-        Packet { offset: packet.offset + by, ..*packet }
+        Mp4Packet { offset: packet.offset + by, ..*packet }
     };
     ([&film[..place], &free, &film[place..]].concat(), packets.iter().map(moved).collect())
 }
 
 /// Asks for tiles and stills all over a large film, and compares each with what the packets say.
-fn check_moments(name: &str, film: Vec<u8>, packets: &[Packet]) {
-    let mut driver = Driver::new(film);
-    let movie = driver.ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+fn check_moments(name: &str, film: Vec<u8>, packets: &[Mp4Packet]) {
+    let mut driver = Mp4Driver::new(film);
+    let movie = driver.read_until_ready(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
     let track = movie.track();
     let (second, end) = (i64::from(track.timescale), track.duration);
     let expected = packets.iter().map(|packet| packet.pts + packet.duration).max().unwrap();
     assert!((end - expected).abs() <= second / 10, "{name}: {end} ticks, not {expected}");
-    assert!(close(track.fps, 25.0, 0.02), "{name}: {} frames a second", track.fps);
+    assert!(is_close(track.fps, 25.0, 0.02), "{name}: {} frames a second", track.fps);
     let open = driver.rounds;
     let tiles = (0..100).map(|tile| (2 * tile + 1) * end / 200);
-    let near: Vec<_> = tiles.map(|from| Want { from, until: 0, aim: Aim::Keyframe }).collect();
+    let near: Vec<_> = tiles.map(|from| SampleRequest { from, until: 0, mode: SeekMode::Keyframe }).collect();
     driver.rounds = 0;
-    let runs = driver.ask(|known| movie.runs(known, &near)).unwrap();
+    let runs = driver.read_until_ready(|buffer| movie.find_samples(buffer, &near)).unwrap();
     let tile_rounds = driver.rounds;
-    for (want, run) in near.iter().zip(&runs) {
-        let key = run.first().unwrap_or_else(|| panic!("{name}: nothing for {want:?}"));
+    for (request, run) in near.iter().zip(&runs) {
+        let key = run.first().unwrap_or_else(|| panic!("{name}: nothing for {request:?}"));
         let packet = packets.iter().find(|packet| packet.offset == key.offset).unwrap();
         assert!(packet.key && packet.pts == key.pts, "{name}: {key:?} is {packet:?}");
-        assert!((key.pts - want.from).abs() <= 12 * second, "{name}: {} for {}", key.pts, want.from);
+        assert!((key.pts - request.from).abs() <= 12 * second, "{name}: {} for {}", key.pts, request.from);
     }
     let stills: Vec<_> = (0..20).map(|place| place * end / 20 + second / 3).collect();
-    let exact: Vec<_> = stills.iter().map(|from| Want { from: *from, until: 0, aim: Aim::Exact }).collect();
+    let exact: Vec<_> =
+        stills.iter().map(|from| SampleRequest { from: *from, until: 0, mode: SeekMode::Exact }).collect();
     driver.rounds = 0;
-    let runs = driver.ask(|known| movie.runs(known, &exact)).unwrap();
-    for (want, run) in exact.iter().zip(&runs) {
+    let runs = driver.read_until_ready(|buffer| movie.find_samples(buffer, &exact)).unwrap();
+    for (request, run) in exact.iter().zip(&runs) {
         let found: Vec<_> = run.iter().map(|sample| sample.offset).collect();
-        assert_eq!(found, needed(packets, want.from, want.until), "{name}: {want:?}");
+        assert_eq!(found, needed_offsets(packets, request.from, request.until), "{name}: {request:?}");
     }
     eprintln!(
         "{name:24} open {open}, tiles {tile_rounds}, stills {} rounds, {} of {} bytes, {} steps",
         driver.rounds,
-        driver.known.held(),
+        driver.buffer.buffered_bytes(),
         driver.source.len(),
-        driver.known.budget().used()
+        driver.buffer.budget().used_steps()
     );
     // A job asks 24 times for each.
     assert!(open <= 8 && tile_rounds <= 16 && driver.rounds <= 20, "{name}");
 }
 
 #[test]
-fn a_stale_index_of_a_fragmented_film_is_not_believed() {
+fn ignores_stale_fragment_index() {
     let folder = tempfile::tempdir().unwrap();
     let base = "-movflags +frag_keyframe+empty_moov+default_base_moof";
     for (name, flags) in [
@@ -551,7 +572,7 @@ fn a_stale_index_of_a_fragmented_film_is_not_believed() {
 }
 
 #[test]
-fn a_film_with_a_fragment_for_each_picture_is_found_everywhere() {
+fn seeks_file_with_one_frame_per_fragment() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = "-f lavfi -i testsrc2=size=160x90:rate=25:duration=60";
     let codec = "-c:v libx264 -preset ultrafast -qp 16 -g 250 -bf 0 -x264-params scenecut=0";
@@ -571,7 +592,7 @@ fn a_film_with_a_fragment_for_each_picture_is_found_everywhere() {
 }
 
 #[test]
-fn a_recording_of_a_stream_begins_with_its_first_picture() {
+fn stream_recording_starts_at_first_frame() {
     let folder = tempfile::tempdir().unwrap();
     // The stream has run for a day and more: of films that are read whole, and of those that are not.
     let late = "-output_ts_offset 100000";
@@ -596,31 +617,37 @@ fn a_recording_of_a_stream_begins_with_its_first_picture() {
     ] {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let packets = packets(&file, "v:0");
-        let mut driver = Driver::new(std::fs::read(&file).unwrap());
-        let movie = driver.ask(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+        let mut driver = Mp4Driver::new(std::fs::read(&file).unwrap());
+        let movie = driver.read_until_ready(mp4::open).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
         let second = i64::from(movie.track().timescale);
         let begin = packets.iter().map(|packet| packet.pts).min().unwrap();
         assert!(begin > 99_999 * second, "{name}: begins at {begin} ticks of {second}");
         let length = movie.track().duration;
         assert!((length - seconds * second).abs() < second / 5, "{name}: {length} ticks of {second}");
-        let wants: Vec<_> =
-            (0..6).map(|place| Want { from: place * length / 6, until: 0, aim: Aim::Exact }).collect();
-        let runs = driver.ask(|known| movie.runs(known, &wants)).unwrap();
-        for (want, run) in wants.iter().zip(&runs) {
+        let requests: Vec<_> = (0..6)
+            .map(|place| SampleRequest { from: place * length / 6, until: 0, mode: SeekMode::Exact })
+            .collect();
+        let runs = driver.read_until_ready(|buffer| movie.find_samples(buffer, &requests)).unwrap();
+        for (request, run) in requests.iter().zip(&runs) {
             let found: Vec<_> = run.iter().map(|sample| sample.offset).collect();
             let shown = run.last().unwrap();
-            assert!((shown.pts - want.from).abs() <= second / 10, "{name}: {} for {}", shown.pts, want.from);
+            assert!(
+                (shown.pts - request.from).abs() <= second / 10,
+                "{name}: {} for {}",
+                shown.pts,
+                request.from
+            );
             // Sound may begin some milliseconds before the pictures, and is then when the film begins.
             let zero = begin - second / 5..=begin + second / 10;
             let packet = packets.iter().find(|packet| packet.offset == shown.offset).unwrap();
             assert!(zero.contains(&(packet.pts - shown.pts)), "{name}: {shown:?} is {packet:?}");
-            assert!(run[0].key && found.len() < 50, "{name}: {} samples", found.len());
+            assert!(run[0].is_key && found.len() < 50, "{name}: {} samples", found.len());
         }
     }
 }
 
 #[test]
-fn every_good_file_is_read_as_ffprobe_reads_it() {
+fn reads_media_files_like_ffprobe() {
     let Some(folder) = media() else { return };
     for file in files(&folder.join("good")) {
         let (driver, _) = check(&file, "v:0");
@@ -629,17 +656,17 @@ fn every_good_file_is_read_as_ffprobe_reads_it() {
 }
 
 #[test]
-fn hostile_files_end_quickly_and_quietly() {
+fn hostile_files_end_quickly() {
     let Some(folder) = media() else { return };
     for file in files(&folder.join("hostile")) {
         let started = std::time::Instant::now();
-        let mut driver = Driver::new(std::fs::read(&file).unwrap());
-        let result = driver.ask(mp4::open);
+        let mut driver = Mp4Driver::new(std::fs::read(&file).unwrap());
+        let result = driver.read_until_ready(mp4::open);
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let result = result.map(|movie| movie.track().duration);
         eprintln!("{name:45} {result:?}");
         if let Some((_, code)) = HOSTILE.iter().find(|(known, _)| *known == name) {
-            assert_eq!(result, Err(Fault::Refused(*code)), "{name}");
+            assert_eq!(result, Err(ReadError::Rejected(*code)), "{name}");
         }
         assert!(started.elapsed().as_millis() < 500, "{}", file.display());
     }
@@ -659,9 +686,9 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn f9_f10_a_damaged_film_is_survived() {
+fn f9_f10_damaged_file_never_panics() {
     for (name, film) in corpus() {
-        assert!(Driver::new(film.clone()).ask(mp4::open).is_ok(), "{name}");
+        assert!(Mp4Driver::new(film.clone()).read_until_ready(mp4::open).is_ok(), "{name}");
         drive::mp4(&film);
         // Every place of the film in turn is overwritten with what hurts most, and the film is cut there.
         for at in (0..film.len()).step_by(film.len() / 300 + 1) {
@@ -685,7 +712,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn any_damage_is_survived(
+    fn random_damage_never_panics(
         film: prop::sample::Index,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_usize..64), 1..12),
     ) {
@@ -727,14 +754,20 @@ const HOSTILE: &[(&str, Code)] = &[
 ];
 
 #[test]
-fn a_film_that_ends_too_early_keeps_what_is_there() {
+fn truncated_file_keeps_available_samples() {
     let films = corpus();
     for (name, part) in [("front.mp4", 0.7), ("fragments.mp4", 0.7), ("mixed.mp4", 0.6)] {
         let film = &films.iter().find(|(found, _)| found == name).unwrap().1;
-        let whole: Vec<_> = Driver::new(film.clone()).ask(mp4::open).unwrap().samples().unwrap().collect();
+        let whole: Vec<_> = Mp4Driver::new(film.clone())
+            .read_until_ready(mp4::open)
+            .unwrap()
+            .all_samples()
+            .unwrap()
+            .collect();
         let cut = film[..(film.len() as f64 * part) as usize].to_vec();
         let end = cut.len() as u64;
-        let kept: Vec<_> = Driver::new(cut).ask(mp4::open).unwrap().samples().unwrap().collect();
+        let kept: Vec<_> =
+            Mp4Driver::new(cut).read_until_ready(mp4::open).unwrap().all_samples().unwrap().collect();
         assert!(!kept.is_empty() && kept.len() < whole.len(), "{name}");
         assert!(
             kept.iter().all(|sample| sample.offset + u64::from(sample.size) <= end && whole.contains(sample))

@@ -11,12 +11,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::preview::service::Done;
-use glimpse_backend::render::frame_source::Rental;
-use glimpse_backend::render::service::{Camera as _, Cameras as _};
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_backend::render::frame_source::SourceOpener;
+use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_contract::Code;
 use glimpse_media::size::Size;
-use support::{Scene, make, reference};
+use support::{TestJob, make, reference_program};
 use tokio::time::Instant;
 
 /// How wide pictures are compared.
@@ -26,23 +26,23 @@ const WIDTH: u32 = 160;
 const SAME: f64 = 4.0;
 
 /// All frames of a file and when each is shown, in milliseconds.
-struct Reference {
+struct ReferenceDecode {
     frames: Vec<(f64, Vec<u8>)>,
     size: Size,
 }
 
-impl Reference {
-    fn of(file: &Path, size: Size) -> Self {
+impl ReferenceDecode {
+    fn decode(file: &Path, size: Size) -> Self {
         let Size { width, height } = size;
         let chain = format!("scale={width}:{height}:flags=bicubic,setsar=1,format=rgb24");
-        let raw = Command::new(reference("ffmpeg"))
+        let raw = Command::new(reference_program("ffmpeg"))
             .args(["-nostdin", "-v", "error", "-i"])
             .arg(file)
             .args(["-map", "0:v:0", "-vf", &chain, "-fps_mode", "passthrough", "-f", "rawvideo", "-"])
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let times = Command::new(reference("ffprobe"))
+        let times = Command::new(reference_program("ffprobe"))
             .args([
                 "-v",
                 "error",
@@ -78,13 +78,13 @@ impl Reference {
     }
 
     /// The number of the frame that is shown at a moment.
-    fn shown_at(&self, ms: f64) -> usize {
+    fn frame_at(&self, ms: f64) -> usize {
         self.frames.iter().rposition(|(time, _)| *time <= ms + 0.6).unwrap_or(0)
     }
 
     /// How far a picture is from the frame at a moment, at best one frame off.
     fn distance(&self, picture: &[u8], ms: f64) -> f64 {
-        let place = self.shown_at(ms);
+        let place = self.frame_at(ms);
         let near = place.saturating_sub(1)..(place + 2).min(self.frames.len());
         near.map(|place| distance(picture, &self.frames[place].1)).fold(f64::MAX, f64::min)
     }
@@ -97,7 +97,7 @@ fn distance(one: &[u8], other: &[u8]) -> f64 {
     sum as f64 / one.len().max(1) as f64
 }
 
-fn keep(name: &str, size: Size, ours: &[u8], theirs: &[u8]) {
+fn save_comparison(name: &str, size: Size, ours: &[u8], theirs: &[u8]) {
     let Some(folder) = std::env::var_os("GLIMPSE_KEEP") else { return };
     let line = size.width as usize * 3;
     let mut bytes = format!("P6 {} {} 255\n", size.width * 2, size.height).into_bytes();
@@ -110,24 +110,24 @@ fn keep(name: &str, size: Size, ours: &[u8], theirs: &[u8]) {
 
 /// Makes the pictures of a file, and compares stills at several moments with the reference.
 async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
-    let scene = Scene::new(std::fs::read(file).unwrap());
+    let scene = TestJob::new(std::fs::read(file).unwrap());
     let report = Box::pin(scene.run()).await;
-    if report.result != Ok(Done::Ready) {
+    if report.result != Ok(JobOutcome::Ready) {
         return Err(format!("{name}: {:?}", report.result));
     }
     let manifest = scene.manifest().unwrap();
     let shown = Size { width: manifest.source.width, height: manifest.source.height };
-    let size = shown.fitted(WIDTH);
+    let size = shown.scale_to_fit(WIDTH);
     if manifest.source.hdr {
         // How bright it is to be, `pictures.rs` decides: a plain decode shows it as if it were not HDR.
         return Ok(());
     }
-    let reference = Reference::of(file, size);
-    let cameras = Rental {
-        store: Arc::clone(&scene.workshop.store),
-        tools: scene.workshop.tools.clone(),
+    let reference = ReferenceDecode::decode(file, size);
+    let cameras = SourceOpener {
+        store: Arc::clone(&scene.service.store),
+        tools: scene.service.tools.clone(),
         random: || [3; 16],
-        patience: scene.workshop.patience,
+        time_budget: scene.service.time_budget,
     };
     let deadline = Instant::now() + Duration::from_mins(2);
     let camera = cameras.open(&manifest, deadline).await.map_err(|error| format!("{name}: {error}"))?;
@@ -136,17 +136,22 @@ async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
     for percent in [0, 33, 50, 71, 100] {
         let ms = (last * f64::from(percent) / 100.0).max(0.0) as u64;
         let (frame, found) =
-            camera.still(Some(ms), size).await.map_err(|error| format!("{name} at {ms}: {error}"))?;
+            camera.frame_at(Some(ms), size).await.map_err(|error| format!("{name} at {ms}: {error}"))?;
         assert_eq!(found, size);
         let off = reference.distance(&frame, ms as f64);
-        keep(&format!("{name}-{percent}"), size, &frame, &reference.frames[reference.shown_at(ms as f64)].1);
+        save_comparison(
+            &format!("{name}-{percent}"),
+            size,
+            &frame,
+            &reference.frames[reference.frame_at(ms as f64)].1,
+        );
         if off > allowed {
             wrong.push(format!("{name} at {ms} ms is off by {off:.1}"));
         }
     }
     // The best frame, as it was stored, is a frame of the video at the moment that the manifest says.
     if let Some(ms) = manifest.poster_ms {
-        let poster = support::pixels_in(
+        let poster = support::decode_pixels_at(
             tempfile::tempdir().unwrap().path(),
             &scene.output("thumbnail.webp"),
             reference.size,
@@ -163,7 +168,7 @@ async fn compare(name: &str, file: &Path, allowed: f64) -> Result<(), String> {
 const MOVING: &str = "-f lavfi -i testsrc2=s=320x180:r=RATE:d=SECONDS";
 
 #[tokio::test]
-async fn made_videos_show_what_a_full_decode_shows() {
+async fn generated_videos_match_a_full_decode() {
     let x264 = "-c:v libx264 -pix_fmt yuv420p";
     let cases: Vec<(&str, &str, String, (&str, &str))> = vec![
         ("progressive", "mp4", format!("{x264} -bf 2"), ("25", "4")),
@@ -213,7 +218,7 @@ async fn made_videos_show_what_a_full_decode_shows() {
 }
 
 #[tokio::test]
-async fn turned_and_mirrored_videos_show_what_a_full_decode_shows() {
+async fn rotated_and_mirrored_videos_match_a_full_decode() {
     let folder = tempfile::tempdir().unwrap();
     let source = MOVING.replace("RATE", "10").replace("SECONDS", "2");
     let mp4 = make(folder.path(), "upright.mp4", &format!("{source} -c:v libx264 -pix_fmt yuv420p"));
@@ -229,7 +234,7 @@ async fn turned_and_mirrored_videos_show_what_a_full_decode_shows() {
         ("270 and mirrored", [0, -1, -1, 0]),
     ] {
         let file = folder.path().join("turned.mp4");
-        std::fs::write(&file, support::turned(mp4.clone(), matrix)).unwrap();
+        std::fs::write(&file, support::with_matrix(mp4.clone(), matrix)).unwrap();
         if let Err(why) = compare(name, &file, SAME).await {
             wrong.push(why);
         }
@@ -240,7 +245,7 @@ async fn turned_and_mirrored_videos_show_what_a_full_decode_shows() {
 /// Where tiles are keyframes, each is that of its own moment: whatever a decoder keeps back, or drops where one stretch
 /// ends and another begins.
 #[tokio::test]
-async fn every_tile_shows_its_own_keyframe() {
+async fn tiles_show_their_own_keyframes() {
     let folder = tempfile::tempdir().unwrap();
     let x265 = "-c:v libx265 -pix_fmt yuv420p -tag:v hvc1 -x265-params log-level=none:scenecut=0:keyint=5:min-keyint=5";
     for (name, codec) in [
@@ -265,13 +270,13 @@ async fn every_tile_shows_its_own_keyframe() {
         let file = folder.path().join(name);
         let rate = if name == "hevc-thirty.mp4" { "30" } else { "10" };
         let source = MOVING.replace("RATE", rate).replace("SECONDS", "30");
-        let scene = Scene::new(make(folder.path(), name, &format!("{source} -vf hue=H=3*t {codec}")));
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(make(folder.path(), name, &format!("{source} -vf hue=H=3*t {codec}")));
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let tile = Size { width: 192, height: 108 };
-        let reference = Reference::of(&file, tile);
+        let reference = ReferenceDecode::decode(&file, tile);
         let (columns, rows) = (5, 10);
         let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-        let pixels = support::pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+        let pixels = support::decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
         for place in 0..columns * rows {
             let (left, top) = (place % columns * tile.width, place / columns * tile.height);
             let line = |y: u32| {
@@ -293,7 +298,7 @@ async fn every_tile_shows_its_own_keyframe() {
 
 /// A cut that an editor or a phone made without coding anew: an edit list leaves out the pictures before it.
 #[tokio::test]
-async fn an_edited_video_shows_what_a_full_decode_shows() {
+async fn edited_video_matches_a_full_decode() {
     let folder = tempfile::tempdir().unwrap();
     let source = MOVING.replace("RATE", "25").replace("SECONDS", "6");
     make(folder.path(), "whole.mp4", &format!("{source} -c:v libx264 -pix_fmt yuv420p -bf 2 -g 50"));
@@ -307,21 +312,21 @@ async fn an_edited_video_shows_what_a_full_decode_shows() {
 
 /// The measure tells what it has to tell: a wrong turn, a wrong matrix, a wrong moment are far off.
 #[tokio::test]
-async fn the_measure_can_fail() {
+async fn comparison_detects_differences() {
     let folder = tempfile::tempdir().unwrap();
     let source = MOVING.replace("RATE", "10").replace("SECONDS", "3");
     make(folder.path(), "a.mp4", &format!("{source} -c:v libx264 -pix_fmt yuv420p"));
     let size = Size { width: WIDTH, height: 90 };
-    let right = Reference::of(&folder.path().join("a.mp4"), size);
+    let right = ReferenceDecode::decode(&folder.path().join("a.mp4"), size);
     let turned =
         make(folder.path(), "b.mp4", &format!("{source} -vf vflip,hflip -c:v libx264 -pix_fmt yuv420p"));
     assert!(!turned.is_empty());
-    let turned = Reference::of(&folder.path().join("b.mp4"), size);
+    let turned = ReferenceDecode::decode(&folder.path().join("b.mp4"), size);
     let matrix = format!(
         "{source} -vf scale=out_color_matrix=bt709 -colorspace smpte170m -c:v libx264 -pix_fmt yuv420p"
     );
     make(folder.path(), "c.mp4", &matrix);
-    let matrix = Reference::of(&folder.path().join("c.mp4"), size);
+    let matrix = ReferenceDecode::decode(&folder.path().join("c.mp4"), size);
     for (name, other, at) in [("turned", &turned, 10), ("matrix", &matrix, 10), ("moment", &right, 16)] {
         let off = right.distance(&other.frames[at].1, right.frames[10].0);
         assert!(off > SAME, "{name} is off by {off:.1} only");
@@ -329,15 +334,15 @@ async fn the_measure_can_fail() {
 }
 
 #[tokio::test]
-async fn real_videos_show_what_a_full_decode_shows() {
-    let Some(folder) = support::media() else { return };
+async fn real_videos_match_a_full_decode() {
+    let Some(folder) = support::media_folder() else { return };
     let mut wrong = Vec::new();
     let mut files: Vec<_> =
         std::fs::read_dir(folder.join("good")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     for file in files {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        if support::is_refused(&name) {
+        if support::is_rejected(&name) {
             continue;
         }
         // Interlaced ones are deinterlaced, which the reference is not; a bare stream has no times, and whoever seeks in
@@ -358,33 +363,33 @@ async fn real_videos_show_what_a_full_decode_shows() {
 }
 
 #[tokio::test]
-async fn a_moment_behind_the_end_is_the_last_frame_and_a_missing_source_is_gone() {
+async fn past_the_end_shows_last_frame_and_missing_source_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let source = MOVING.replace("RATE", "10").replace("SECONDS", "3");
     for name in ["end.mp4", "end.webm", "end.avi"] {
         let codec = if name.ends_with("webm") { "-c:v libvpx -b:v 1M" } else { "-c:v mpeg4 -q:v 3" };
         let bytes = make(folder.path(), name, &format!("{source} {codec}"));
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let manifest = scene.manifest().unwrap();
-        let cameras = Rental {
-            store: Arc::clone(&scene.workshop.store),
-            tools: scene.workshop.tools.clone(),
+        let cameras = SourceOpener {
+            store: Arc::clone(&scene.service.store),
+            tools: scene.service.tools.clone(),
             random: || [3; 16],
-            patience: scene.workshop.patience,
+            time_budget: scene.service.time_budget,
         };
         let deadline = Instant::now() + Duration::from_mins(1);
         let size = Size { width: WIDTH, height: 90 };
         let camera = cameras.open(&manifest, deadline).await.unwrap();
-        let (late, _) = camera.still(Some(3_600_000), size).await.unwrap();
-        let reference = Reference::of(&folder.path().join(name), size);
+        let (late, _) = camera.frame_at(Some(3_600_000), size).await.unwrap();
+        let reference = ReferenceDecode::decode(&folder.path().join(name), size);
         let off = distance(&late, &reference.frames.last().unwrap().1);
         assert!(off <= SAME, "{name}: off by {off:.1}");
-        let (frames, fps) = camera.moving(Some((500, 1500)), size, 5.0).await.unwrap();
+        let (frames, fps) = camera.frames_between(Some((500, 1500)), size, 5.0).await.unwrap();
         assert_eq!((frames.len(), fps), (5, 5.0), "{name}");
         assert!(reference.distance(&frames[0], 500.0) <= SAME, "{name}");
 
-        scene.workshop.store.delete(&scene.job.key);
+        scene.service.store.remove_object(&scene.job.key);
         let gone = cameras.open(&manifest, deadline).await.map(|_| ()).map_err(|error| error.code());
         assert_eq!(gone, Err(Code::SourceGone));
     }

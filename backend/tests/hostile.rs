@@ -7,18 +7,18 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use glimpse_backend::preview::service::Done;
-use glimpse_contract::{Code, Format, Grant, Owner, Variant, VideoId, Visibility};
-use glimpse_media::image::header::facts;
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_contract::{Code, Grant, OutputFormat, Owner, Variant, VideoId, Visibility};
+use glimpse_media::image::header::parse;
 use glimpse_media::size::Size;
-use support::{Scene, make, pixels_in};
+use support::{TestJob, decode_pixels_at, make};
 
 /// Words of a film that are nobody's business but its owner's.
 const CANARIES: [&str; 6] =
     ["+48.8577+002.2950", "CanaryTitle", "CanaryComment", "CanarySubtitle", "CanaryFont", "CanaryScript"];
 
 /// A film with a place, names, a chapter, a subtitle, a cover and a font in it, and a web page behind it.
-fn talkative(folder: &Path, name: &str) -> Vec<u8> {
+fn film_with_canaries(folder: &Path, name: &str) -> Vec<u8> {
     let [place, title, comment, subtitle, font, script] = CANARIES;
     std::fs::write(folder.join("words.srt"), format!("1\n00:00:00,000 --> 00:00:02,000\n{subtitle}\n"))
         .unwrap();
@@ -61,39 +61,39 @@ fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32 + 8).to_be_bytes()[..], &kind, body].concat()
 }
 
-fn holds(bytes: &[u8], words: &str) -> bool {
+fn contains(bytes: &[u8], words: &str) -> bool {
     bytes.windows(words.len()).any(|window| window == words.as_bytes())
 }
 
 #[tokio::test]
-async fn f5_f19_f20_nothing_of_a_source_but_its_picture_gets_out() {
+async fn f5_f19_f20_outputs_carry_no_metadata_or_attachments() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["talk.mp4", "talk.mkv", "talk.mov"] {
-        let bytes = talkative(folder.path(), name);
-        let there: Vec<_> = CANARIES.iter().filter(|canary| holds(&bytes, canary)).collect();
-        assert!(there.len() >= 5, "{name} holds only {there:?}");
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let bytes = film_with_canaries(folder.path(), name);
+        let present: Vec<_> = CANARIES.iter().filter(|canary| contains(&bytes, canary)).collect();
+        assert!(present.len() >= 5, "{name} holds only {present:?}");
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         for variant in Variant::DEFAULTS {
             let output = scene.output(&variant.file_name());
             for canary in CANARIES {
-                assert!(!holds(&output, canary), "{name}: {canary} is in {}", variant.file_name());
+                assert!(!contains(&output, canary), "{name}: {canary} is in {}", variant.file_name());
             }
             // What was attached to the end is not carried over either: a picture ends where its format says.
-            if !matches!(variant.format(), Format::Vtt | Format::Json) {
-                assert!(facts(variant.format(), &output).is_some(), "{name}: {}", variant.file_name());
+            if !matches!(variant.format(), OutputFormat::Vtt | OutputFormat::Json) {
+                assert!(parse(variant.format(), &output).is_some(), "{name}: {}", variant.file_name());
             }
         }
         // The film is shown, not its cover.
         let size = Size { width: 160, height: 96 };
-        let poster = pixels_in(folder.path(), &scene.output("thumbnail.webp"), size);
+        let poster = decode_pixels_at(folder.path(), &scene.output("thumbnail.webp"), size);
         let lime = poster.chunks_exact(3).filter(|pixel| pixel[1] > 200 && pixel[0] < 60).count();
         assert!(lime * 2 < poster.len() / 3, "{name}: the cover is the poster");
     }
 }
 
 #[tokio::test]
-async fn f7_a_picture_that_changes_its_size_on_the_way_is_shown_in_one() {
+async fn f7_resolution_change_keeps_one_output_size() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let film = |name: &str, colour: &str, size: &str, codec: &str| {
@@ -110,12 +110,12 @@ async fn f7_a_picture_that_changes_its_size_on_the_way_is_shown_in_one() {
     let ts = [film("a.ts", "red", "160x96", mpeg2), film("b.ts", "blue", "960x576", mpeg2)].concat();
     // Where the headers of its keyframes are read, a film is as large as its largest pictures; else as its first.
     for (name, bytes, size) in [("both.webm", webm, (960, 576)), ("both.ts", ts, (160, 96))] {
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let source = scene.manifest().unwrap().source;
         assert_eq!((source.width, source.height), size, "{name}");
-        let sheet = facts(Format::Jpg, &scene.output("storyboard.jpg")).unwrap().size;
-        let pixels = pixels_in(at, &scene.output("storyboard.jpg"), sheet);
+        let sheet = parse(OutputFormat::Jpg, &scene.output("storyboard.jpg")).unwrap().size;
+        let pixels = decode_pixels_at(at, &scene.output("storyboard.jpg"), sheet);
         let pixel = |x: u32, y: u32| {
             let at = ((y * sheet.width + x) * 3) as usize;
             [pixels[at], pixels[at + 1], pixels[at + 2]]
@@ -129,32 +129,31 @@ async fn f7_a_picture_that_changes_its_size_on_the_way_is_shown_in_one() {
 }
 
 #[tokio::test]
-async fn f16_no_word_of_a_client_reaches_a_program() {
+async fn f16_client_text_never_becomes_an_argument() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = make(folder.path(), "clip.mp4", "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264");
     // A program that dies of a signal if any of its words is one of the client's.
     let script = "for word; do case \"$word\" in *passwd*|*%d*|*evil*) kill -s SEGV $$;; esac; done; exit 0";
     for (words, expected) in [(script, Code::Truncated), ("kill -s SEGV $$", Code::DecoderCrash)] {
-        let (mut scene, tools) =
-            (Scene::new(bytes.clone()), support::instead_of_ffmpeg(folder.path(), words));
+        let (mut scene, tools) = (TestJob::new(bytes.clone()), support::fake_ffmpeg(folder.path(), words));
         let grant = Grant {
-            owner: Owner::of("evil", "-i /etc/passwd"),
+            owner: Owner::new("evil", "-i /etc/passwd"),
             video: VideoId::new(1_700_000_000_000, [7; 10]),
             name: "-i|file:/etc/passwd %d evil;`evil`.mp4".into(),
             content_type: "video/evil".into(),
             visibility: Visibility::Public,
-            passthrough: glimpse_contract::Passthrough::default(),
+            client_metadata: glimpse_contract::ClientMetadata::default(),
         };
-        scene.job.etag = scene.workshop.store.upload(&grant, bytes.clone());
+        scene.job.etag = scene.service.store.upload(&grant, bytes.clone());
         (scene.job.key, scene.job.owner, scene.job.video) = (grant.key(), grant.owner.clone(), grant.video);
-        scene.workshop.tools = tools;
-        assert_eq!(Arc::strong_count(&scene.workshop.store), 1);
-        assert_eq!(scene.run().await.result, Ok(Done::Rejected(expected)), "{words}");
+        scene.service.tools = tools;
+        assert_eq!(Arc::strong_count(&scene.service.store), 1);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Rejected(expected)), "{words}");
     }
 }
 
 #[tokio::test]
-async fn f8_a_film_of_more_samples_than_bytes_is_rejected() {
+async fn f8_more_samples_than_bytes_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let fragments = "-movflags +frag_keyframe+empty_moov+default_base_moof";
     let film = format!("-f lavfi -i testsrc=s=96x64:r=10:d=2 -c:v libx264 -g 10 {fragments}");
@@ -170,15 +169,15 @@ async fn f8_a_film_of_more_samples_than_bytes_is_rejected() {
         let fragment = boxed(*b"moof", &[boxed(*b"mfhd", &words(&[0, 1])), track].concat());
         [&film[..first], &fragment, &film[first..]].concat()
     };
-    let alone = Scene::new(film.clone());
-    assert_eq!(alone.run().await.result, Ok(Done::Ready));
+    let alone = TestJob::new(film.clone());
+    assert_eq!(alone.run().await.result, Ok(JobOutcome::Ready));
     // Those of a track that is not shown cost nothing and change nothing.
-    let of_another = Scene::new(with_runs_of(2));
-    assert_eq!(of_another.run().await.result, Ok(Done::Ready));
-    let length = |scene: &Scene| scene.manifest().unwrap().source.duration_ms;
+    let of_another = TestJob::new(with_runs_of(2));
+    assert_eq!(of_another.run().await.result, Ok(JobOutcome::Ready));
+    let length = |scene: &TestJob| scene.manifest().unwrap().source.duration_ms;
     assert_eq!(length(&of_another), length(&alone));
     assert_eq!(of_another.output("storyboard.webp"), alone.output("storyboard.webp"));
     // Those of the shown track are more than the file can hold.
-    let of_the_shown = Scene::new(with_runs_of(1));
-    assert_eq!(of_the_shown.run().await.result, Ok(Done::Rejected(Code::TimedOut)));
+    let of_the_shown = TestJob::new(with_runs_of(1));
+    assert_eq!(of_the_shown.run().await.result, Ok(JobOutcome::Rejected(Code::TimedOut)));
 }

@@ -9,53 +9,53 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use glimpse_backend::preview::service::Done;
+use glimpse_backend::preview::service::JobOutcome;
 use glimpse_contract::{Code, State, Variant};
-use support::{REFUSED, Scene};
+use support::{REJECTED_FILES, TestJob};
 
 /// How hostile files end of which every build of ffmpeg has to think alike.
-const EXPECTED: &[(&str, Done)] = &[
-    ("BA_MW_D_IDR_LOST.264", Done::Rejected(Code::NotAVideo)),
-    ("WrongFile.mp4", Done::Rejected(Code::Truncated)),
-    ("broken.mp4", Done::Rejected(Code::Truncated)),
-    ("codec_magicyuv.avi", Done::Rejected(Code::UnsupportedCodec)),
-    ("dancer1rb.webm", Done::Ready),
-    ("dash_manifest.mp4", Done::Rejected(Code::NotAVideo)),
-    ("ffconcat_localfile.mp4", Done::Rejected(Code::NotAVideo)),
-    ("ffconcat_self.mp4", Done::Rejected(Code::NotAVideo)),
-    ("fixture-corrupt.mkv", Done::Ready),
-    ("fixture-dash.mp4", Done::Rejected(Code::Truncated)),
-    ("fixture-null.webm", Done::Ready),
-    ("gif_dimension_bomb.gif", Done::Rejected(Code::TooManyPixels)),
-    ("h264_8192x8192.mp4", Done::Rejected(Code::TooManyPixels)),
-    ("hls_concat_exfil.avi", Done::Rejected(Code::NotAVideo)),
-    ("hls_localfile.mp4", Done::Rejected(Code::NotAVideo)),
-    ("hls_relative_segment.mp4", Done::Rejected(Code::NotAVideo)),
-    ("hls_ssrf.mp4", Done::Rejected(Code::NotAVideo)),
-    ("html_polyglot.mp4", Done::Rejected(Code::NotAVideo)),
-    ("invalid_vp9_bitstream-bug_1416.webm", Done::Rejected(Code::NotAVideo)),
-    ("invalid_vp9_bitstream-bug_1417.webm", Done::Rejected(Code::NotAVideo)),
-    ("minimal_init.mp4", Done::Rejected(Code::Truncated)),
-    ("mkv_400_streams.mkv", Done::Rejected(Code::TooManyStreams)),
-    ("mp4_duration_max.mp4", Done::Rejected(Code::TooLong)),
-    ("mp4_stts_huge_count.mp4", Done::Ready),
-    ("mp4_tkhd_dims_65535.mp4", Done::Ready),
-    ("mp4_truncated_25.mp4", Done::Rejected(Code::Truncated)),
-    ("one_byte.mp4", Done::Rejected(Code::NotAVideo)),
-    ("only_ftyp.mp4", Done::Rejected(Code::Truncated)),
-    ("projection.webm", Done::Ready),
-    ("sample_qt.mp4", Done::Rejected(Code::Truncated)),
-    ("sdp.mp4", Done::Rejected(Code::NotAVideo)),
-    ("seek_sub.webm", Done::Ready),
-    ("split.webm", Done::Ready),
-    ("subsample_encrypted.webm", Done::Rejected(Code::Encrypted)),
-    ("ten_hours_one_keyframe.mp4", Done::Ready),
-    ("testMP4AudioOnly.mp4", Done::Rejected(Code::NoVideoStream)),
-    ("testMP4_QuickTimeMetadata.mov", Done::Rejected(Code::NoVideoStream)),
-    ("testMP4_StillImageTimeZero.mov", Done::Rejected(Code::NoVideoStream)),
-    ("tiny_2x2.mkv", Done::Rejected(Code::UnsupportedCodec)),
-    ("y4m_dimension_bomb.mp4", Done::Rejected(Code::NotAVideo)),
-    ("zero_bytes.mp4", Done::Rejected(Code::Empty)),
+const EXPECTED: &[(&str, JobOutcome)] = &[
+    ("BA_MW_D_IDR_LOST.264", JobOutcome::Rejected(Code::NotAVideo)),
+    ("WrongFile.mp4", JobOutcome::Rejected(Code::Truncated)),
+    ("broken.mp4", JobOutcome::Rejected(Code::Truncated)),
+    ("codec_magicyuv.avi", JobOutcome::Rejected(Code::UnsupportedCodec)),
+    ("dancer1rb.webm", JobOutcome::Ready),
+    ("dash_manifest.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("ffconcat_localfile.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("ffconcat_self.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("fixture-corrupt.mkv", JobOutcome::Ready),
+    ("fixture-dash.mp4", JobOutcome::Rejected(Code::Truncated)),
+    ("fixture-null.webm", JobOutcome::Ready),
+    ("gif_dimension_bomb.gif", JobOutcome::Rejected(Code::TooManyPixels)),
+    ("h264_8192x8192.mp4", JobOutcome::Rejected(Code::TooManyPixels)),
+    ("hls_concat_exfil.avi", JobOutcome::Rejected(Code::NotAVideo)),
+    ("hls_localfile.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("hls_relative_segment.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("hls_ssrf.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("html_polyglot.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("invalid_vp9_bitstream-bug_1416.webm", JobOutcome::Rejected(Code::NotAVideo)),
+    ("invalid_vp9_bitstream-bug_1417.webm", JobOutcome::Rejected(Code::NotAVideo)),
+    ("minimal_init.mp4", JobOutcome::Rejected(Code::Truncated)),
+    ("mkv_400_streams.mkv", JobOutcome::Rejected(Code::TooManyStreams)),
+    ("mp4_duration_max.mp4", JobOutcome::Rejected(Code::TooLong)),
+    ("mp4_stts_huge_count.mp4", JobOutcome::Ready),
+    ("mp4_tkhd_dims_65535.mp4", JobOutcome::Ready),
+    ("mp4_truncated_25.mp4", JobOutcome::Rejected(Code::Truncated)),
+    ("one_byte.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("only_ftyp.mp4", JobOutcome::Rejected(Code::Truncated)),
+    ("projection.webm", JobOutcome::Ready),
+    ("sample_qt.mp4", JobOutcome::Rejected(Code::Truncated)),
+    ("sdp.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("seek_sub.webm", JobOutcome::Ready),
+    ("split.webm", JobOutcome::Ready),
+    ("subsample_encrypted.webm", JobOutcome::Rejected(Code::Encrypted)),
+    ("ten_hours_one_keyframe.mp4", JobOutcome::Ready),
+    ("testMP4AudioOnly.mp4", JobOutcome::Rejected(Code::NoVideoStream)),
+    ("testMP4_QuickTimeMetadata.mov", JobOutcome::Rejected(Code::NoVideoStream)),
+    ("testMP4_StillImageTimeZero.mov", JobOutcome::Rejected(Code::NoVideoStream)),
+    ("tiny_2x2.mkv", JobOutcome::Rejected(Code::UnsupportedCodec)),
+    ("y4m_dimension_bomb.mp4", JobOutcome::Rejected(Code::NotAVideo)),
+    ("zero_bytes.mp4", JobOutcome::Rejected(Code::Empty)),
 ];
 
 /// What any other hostile file may be refused with; a crash or a fault of ours is never right.
@@ -79,9 +79,9 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-async fn go(file: &Path) -> Result<Done, String> {
+async fn process_file(file: &Path) -> Result<JobOutcome, String> {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
-    let scene = Scene::new(std::fs::read(file).unwrap());
+    let scene = TestJob::new(std::fs::read(file).unwrap());
     let started = Instant::now();
     let report = scene.run().await;
     let took = started.elapsed();
@@ -95,19 +95,19 @@ async fn go(file: &Path) -> Result<Done, String> {
     );
     assert!(took < Duration::from_mins(1), "{name} took {took:?}");
     if let Ok(folder) = std::env::var("GLIMPSE_KEEP") {
-        for variant in Variant::DEFAULTS.iter().filter(|_| report.result == Ok(Done::Ready)) {
+        for variant in Variant::DEFAULTS.iter().filter(|_| report.result == Ok(JobOutcome::Ready)) {
             let to = Path::new(&folder).join(format!("{name}.{}", variant.file_name()));
             std::fs::write(to, scene.output(&variant.file_name())).unwrap();
         }
     }
-    let keys = scene.workshop.store.keys();
+    let keys = scene.service.store.keys();
     let manifest = scene.manifest();
     match report.result {
-        Ok(Done::Ready) => {
+        Ok(JobOutcome::Ready) => {
             assert_eq!(manifest.unwrap().state, State::Ready);
             assert_eq!(keys.len(), Variant::DEFAULTS.len() + 2, "{name}: source, manifest and pictures");
         }
-        Ok(Done::Rejected(code)) => {
+        Ok(JobOutcome::Rejected(code)) => {
             assert_eq!(manifest.unwrap().rejected.unwrap().code, code);
             assert_eq!(keys.len(), 2, "{name}: source and manifest only");
         }
@@ -117,16 +117,16 @@ async fn go(file: &Path) -> Result<Done, String> {
 }
 
 #[tokio::test]
-async fn good_files_become_pictures() {
-    let Some(folder) = support::media() else { return };
+async fn good_files_are_processed() {
+    let Some(folder) = support::media_folder() else { return };
     let mut wrong = Vec::new();
     for file in files(&folder.join("good")) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let expected = REFUSED
+        let expected = REJECTED_FILES
             .iter()
             .find(|(refused, _)| *refused == name)
-            .map_or(Done::Ready, |(_, code)| Done::Rejected(*code));
-        let result = go(&file).await;
+            .map_or(JobOutcome::Ready, |(_, code)| JobOutcome::Rejected(*code));
+        let result = process_file(&file).await;
         if result != Ok(expected) {
             wrong.push((name, result));
         }
@@ -135,17 +135,17 @@ async fn good_files_become_pictures() {
 }
 
 #[tokio::test]
-async fn hostile_files_end_in_pictures_or_one_right_refusal() {
-    let Some(folder) = support::media() else { return };
+async fn hostile_files_are_processed_or_rejected_correctly() {
+    let Some(folder) = support::media_folder() else { return };
     let mut wrong = Vec::new();
     for file in files(&folder.join("hostile")) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let result = go(&file).await;
+        let result = process_file(&file).await;
         let expected = EXPECTED.iter().find(|(known, _)| *known == name).map(|(_, done)| *done);
         let right = match (&result, expected) {
             (result, Some(expected)) => *result == Ok(expected),
-            (Ok(Done::Ready), None) => true,
-            (Ok(Done::Rejected(code)), None) => REFUSALS.contains(code),
+            (Ok(JobOutcome::Ready), None) => true,
+            (Ok(JobOutcome::Rejected(code)), None) => REFUSALS.contains(code),
             _ => false,
         };
         if !right {

@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use glimpse_backend::frames::time_budget::Patience;
-use glimpse_backend::preview::service::Done;
-use glimpse_backend::render::frame_source::Rental;
-use glimpse_backend::render::service::{Camera as _, Cameras as _};
+use glimpse_backend::frames::time_budget::TimeBudget;
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_backend::render::frame_source::SourceOpener;
+use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_media::size::Size;
-use support::{Scene, make};
+use support::{TestJob, make};
 
 /// How many mutated files are tried unless the environment says otherwise.
 const RUNS: usize = 60;
@@ -29,13 +29,13 @@ const MOST_KIB: u64 = 600 * 1000;
 const SMALL_KIB: u64 = 150 * 1000;
 
 /// Looks at this process's children all the time.
-struct Peaks {
+struct MemoryPeaks {
     most_kib: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Peaks {
+impl MemoryPeaks {
     fn watch() -> Self {
         let (most_kib, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (most, end) = (Arc::clone(&most_kib), Arc::clone(&ended));
@@ -52,12 +52,12 @@ impl Peaks {
     }
 
     /// The highest since the last time.
-    fn take(&self) -> u64 {
+    fn take_kib(&self) -> u64 {
         self.most_kib.swap(0, Ordering::Relaxed)
     }
 }
 
-impl Drop for Peaks {
+impl Drop for MemoryPeaks {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -106,14 +106,14 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// A film of four seconds in the middle of which nothing is shown for so long.
-fn pause(folder: &Path, name: &str, codec: &str, secs: u32) -> Vec<u8> {
+fn film_with_pause(folder: &Path, name: &str, codec: &str, secs: u32) -> Vec<u8> {
     let source = "-f lavfi -i testsrc2=s=320x180:r=15:d=4";
     let times = format!("settb=1/1000,setpts='(N/15+if(gte(N,30),{secs},0))/TB'");
     make(folder, name, &format!("{source} -vf {times} -fps_mode vfr -enc_time_base 1:1000 {codec}"))
 }
 
 #[test]
-fn f9_a_pause_of_hours_takes_little_memory_and_time() {
+fn f9_long_pauses_take_little_memory_and_time() {
     let _alone = ALONE.lock();
     let folder = tempfile::tempdir().unwrap();
     let x264 = "-c:v libx264 -pix_fmt yuv420p";
@@ -126,25 +126,25 @@ fn f9_a_pause_of_hours_takes_little_memory_and_time() {
         ("pause.ogv", "-c:v libtheora"),
     ] {
         for secs in [600, 3_600, 80_000] {
-            files.push((format!("{secs} s in {name}"), pause(folder.path(), name, codec, secs)));
+            files.push((format!("{secs} s in {name}"), film_with_pause(folder.path(), name, codec, secs)));
         }
     }
-    if let Some(media) = support::media() {
+    if let Some(media) = support::media_folder() {
         files.push(("a mutated pause".into(), std::fs::read(media.join("bugs/pause-mutated.flv")).unwrap()));
     }
     let mut wrong = Vec::new();
     for (name, bytes) in files {
-        let scene = Scene::new(bytes);
-        let peaks = Peaks::watch();
+        let scene = TestJob::new(bytes);
+        let peaks = MemoryPeaks::watch();
         let started = Instant::now();
         let (result, clip) = runtime().block_on(async {
             let result = scene.run().await.result;
-            (result, clip_of(&scene).await)
+            (result, render_clip(&scene).await)
         });
-        let (took, most) = (started.elapsed(), peaks.take());
+        let (took, most) = (started.elapsed(), peaks.take_kib());
         eprintln!("{name:28} {:6.1} MB {:5} ms", most as f64 / 1000.0, took.as_millis());
         // A machine that builds something beside is slow: what fails takes a minute and more.
-        if result != Ok(Done::Ready)
+        if result != Ok(JobOutcome::Ready)
             || clip == 0
             || most > SMALL_KIB + clip as u64 * CLIP.frame_bytes() as u64 / 1000
             || took > Duration::from_secs(20)
@@ -158,17 +158,17 @@ fn f9_a_pause_of_hours_takes_little_memory_and_time() {
 const CLIP: Size = Size { width: 320, height: 180 };
 
 /// How many frames a clip has that is asked for.
-async fn clip_of(scene: &Scene) -> usize {
+async fn render_clip(scene: &TestJob) -> usize {
     let Some(manifest) = scene.manifest() else { return 0 };
-    let cameras = Rental {
-        store: Arc::clone(&scene.workshop.store),
-        tools: scene.workshop.tools.clone(),
+    let cameras = SourceOpener {
+        store: Arc::clone(&scene.service.store),
+        tools: scene.service.tools.clone(),
         random: || [3; 16],
-        patience: scene.workshop.patience,
+        time_budget: scene.service.time_budget,
     };
     let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
     let Ok(camera) = cameras.open(&manifest, deadline).await else { return 0 };
-    camera.moving(Some((0, 10_000)), CLIP, 30.0).await.map_or(0, |(frames, _)| frames.len())
+    camera.frames_between(Some((0, 10_000)), CLIP, 30.0).await.map_or(0, |(frames, _)| frames.len())
 }
 
 /// Numbers that are the same each time: Marsaglia's xorshift, <https://doi.org/10.18637/jss.v008.i14>.
@@ -207,7 +207,7 @@ fn mutate(file: &mut Vec<u8>, numbers: &mut Numbers) {
 }
 
 #[test]
-fn f9_no_mutated_file_takes_much_memory() {
+fn f9_mutated_files_take_bounded_memory() {
     let _alone = ALONE.lock();
     let folder = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc2=s=160x90:r=25:d=1";
@@ -232,25 +232,25 @@ fn f9_no_mutated_file_takes_much_memory() {
     .into_iter()
     .map(|(name, codec)| (name, make(folder.path(), name, &format!("{source} {codec}"))))
     .collect();
-    files.push(("pause.flv", pause(folder.path(), "p.flv", "-c:v flv", 3_600)));
-    files.push(("pause.wmv", pause(folder.path(), "p.wmv", "-c:v wmv2", 3_600)));
+    files.push(("pause.flv", film_with_pause(folder.path(), "p.flv", "-c:v flv", 3_600)));
+    files.push(("pause.wmv", film_with_pause(folder.path(), "p.wmv", "-c:v wmv2", 3_600)));
 
     let runs = std::env::var("GLIMPSE_MEMORY_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
     let mut numbers = Numbers(15);
     let mut worst = (0, String::new(), Vec::new());
     let mut slow = (Duration::ZERO, String::new());
     let runtime = runtime();
-    let peaks = Peaks::watch();
+    let peaks = MemoryPeaks::watch();
     for run in 0..runs {
         let (name, whole) = &files[run % files.len()];
         let mut bytes = whole.clone();
         mutate(&mut bytes, &mut numbers);
-        let mut scene = Scene::new(bytes.clone());
+        let mut scene = TestJob::new(bytes.clone());
         let second = Duration::from_secs(1);
-        scene.workshop.patience = Patience { child: 10 * second, extra: second, job: 20 * second };
+        scene.service.time_budget = TimeBudget { child: 10 * second, best_effort: second, job: 20 * second };
         let started = Instant::now();
         let report = runtime.block_on(scene.run());
-        let (took, most) = (started.elapsed(), peaks.take());
+        let (took, most) = (started.elapsed(), peaks.take_kib());
         let what = format!("{name}, run {run}: {:?}", report.result);
         if most > worst.0 {
             worst = (most, what.clone(), bytes);

@@ -8,13 +8,13 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::preview::service::Done;
-use glimpse_backend::render::frame_source::{Lens, Rental};
-use glimpse_backend::render::service::{Camera as _, Cameras as _};
-use glimpse_backend::store::memory::Memory;
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
+use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
+use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::Manifest;
 use glimpse_media::size::Size;
-use support::{Scene, make};
+use support::{TestJob, make};
 use tokio::time::Instant;
 
 /// Mean difference of a channel up to which two pictures count as the same; negatives are a hundred apart.
@@ -26,24 +26,24 @@ fn distance(one: &[u8], other: &[u8]) -> f64 {
     sum as f64 / one.len().max(1) as f64
 }
 
-async fn camera(scene: &Scene, manifest: &Manifest) -> Lens<Memory> {
-    let cameras = Rental {
-        store: Arc::clone(&scene.workshop.store),
-        tools: scene.workshop.tools.clone(),
+async fn open_frame_source(scene: &TestJob, manifest: &Manifest) -> OpenedSource<MemoryStore> {
+    let cameras = SourceOpener {
+        store: Arc::clone(&scene.service.store),
+        tools: scene.service.tools.clone(),
         random: || [3; 16],
-        patience: scene.workshop.patience,
+        time_budget: scene.service.time_budget,
     };
     cameras.open(manifest, Instant::now() + Duration::from_mins(2)).await.unwrap()
 }
 
 /// What is wrong with the stills of a film's poster.
-async fn wrong(name: &str, bytes: Vec<u8>) -> Vec<String> {
-    let scene = Scene::new(bytes);
-    assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+async fn poster_mismatches(name: &str, bytes: Vec<u8>) -> Vec<String> {
+    let scene = TestJob::new(bytes);
+    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
     let manifest = scene.manifest().unwrap();
-    let size = Size { width: manifest.source.width, height: manifest.source.height }.fitted(320);
+    let size = Size { width: manifest.source.width, height: manifest.source.height }.scale_to_fit(320);
     let folder = tempfile::tempdir().unwrap();
-    let poster = support::pixels_in(folder.path(), &scene.output("thumbnail.jpg"), size);
+    let poster = support::decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
     let ms = manifest.poster_ms.unwrap();
     let mut wrong = Vec::new();
     let mut check = |what: &str, frame: &[u8]| {
@@ -52,15 +52,24 @@ async fn wrong(name: &str, bytes: Vec<u8>) -> Vec<String> {
             wrong.push(format!("{name}: {what} at {ms} ms is off by {off:.1}"));
         }
     };
-    check("a smaller poster", &camera(&scene, &manifest).await.still(None, size).await.unwrap().0);
-    check("the chosen poster", &camera(&scene, &manifest).await.still(Some(ms), size).await.unwrap().0);
+    check(
+        "a smaller poster",
+        &open_frame_source(&scene, &manifest).await.frame_at(None, size).await.unwrap().0,
+    );
+    check(
+        "the chosen poster",
+        &open_frame_source(&scene, &manifest).await.frame_at(Some(ms), size).await.unwrap().0,
+    );
     let span = Some((ms, ms + 250));
-    check("a clip", &camera(&scene, &manifest).await.moving(span, size, 30.0).await.unwrap().0[0]);
+    check(
+        "a clip",
+        &open_frame_source(&scene, &manifest).await.frames_between(span, size, 30.0).await.unwrap().0[0],
+    );
     wrong
 }
 
 #[tokio::test]
-async fn a_poster_is_the_same_picture_in_every_size() {
+async fn poster_is_the_same_frame_in_every_size() {
     let folder = tempfile::tempdir().unwrap();
     let mut found = Vec::new();
     for rate in ["24000/1001", "24", "30000/1001", "30", "60000/1001"] {
@@ -71,7 +80,9 @@ async fn a_poster_is_the_same_picture_in_every_size() {
         ] {
             let source =
                 format!("-f lavfi -i testsrc2=s=320x180:r={rate}:d=4 -vf negate=enable='mod(n\\,2)' {codec}");
-            found.extend(wrong(&format!("{name} at {rate}"), make(folder.path(), name, &source)).await);
+            found.extend(
+                poster_mismatches(&format!("{name} at {rate}"), make(folder.path(), name, &source)).await,
+            );
         }
     }
     assert!(found.is_empty(), "{found:#?}");
@@ -79,16 +90,16 @@ async fn a_poster_is_the_same_picture_in_every_size() {
 
 /// With a cut at the poster, the picture before it is black.
 #[tokio::test]
-async fn a_poster_behind_a_cut_is_not_the_picture_before() {
-    let Some(folder) = support::media() else { return };
+async fn poster_after_a_cut_is_not_the_previous_frame() {
+    let Some(folder) = support::media_folder() else { return };
     let bytes = std::fs::read(folder.join("bugs/scenes.mp4")).unwrap();
-    let found = wrong("scenes.mp4", bytes).await;
+    let found = poster_mismatches("scenes.mp4", bytes).await;
     assert!(found.is_empty(), "{found:#?}");
 }
 
 /// A film that is black but for a second: the preview shows that second, as the poster does, in every size.
 #[tokio::test]
-async fn a_preview_shows_what_the_poster_shows() {
+async fn animation_shows_what_the_poster_shows() {
     let folder = tempfile::tempdir().unwrap();
     // Between two keyframes, and where no snippet is.
     let made = make(
@@ -98,20 +109,21 @@ async fn a_preview_shows_what_the_poster_shows() {
          -c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 200",
     );
     let mut films = vec![("made", made)];
-    if let Some(folder) = support::media() {
+    if let Some(folder) = support::media_folder() {
         films.push(("flash.mp4", std::fs::read(folder.join("bugs/flash.mp4")).unwrap()));
     }
     for (name, bytes) in films {
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let manifest = scene.manifest().unwrap();
-        let size = Size { width: manifest.source.width, height: manifest.source.height }.fitted(320);
+        let size = Size { width: manifest.source.width, height: manifest.source.height }.scale_to_fit(320);
         let is_lit = |frame: &[u8]| !glimpse_media::image::score::score(frame, size.width).blank;
-        let poster = support::pixels_in(folder.path(), &scene.output("thumbnail.jpg"), size);
+        let poster = support::decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
         assert!(is_lit(&poster), "{name}: the poster");
-        let preview = support::pixels_in(folder.path(), &scene.output("animated.gif"), size);
+        let preview = support::decode_pixels_at(folder.path(), &scene.output("animated.gif"), size);
         assert!(is_lit(&preview), "{name}: the preview");
-        let (frames, _) = camera(&scene, &manifest).await.moving(None, size, 10.0).await.unwrap();
+        let (frames, _) =
+            open_frame_source(&scene, &manifest).await.frames_between(None, size, 10.0).await.unwrap();
         assert!(frames.iter().any(|frame| is_lit(frame)), "{name}: a preview on demand");
     }
 }

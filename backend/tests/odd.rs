@@ -6,13 +6,13 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use glimpse_backend::config::Tools;
-use glimpse_backend::preview::service::Done;
-use glimpse_backend::workflow::state::Found;
+use glimpse_backend::config::FfmpegTools;
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_backend::workflow::state::ProbeResult;
 use glimpse_contract::Code;
 use glimpse_media::size::Size;
 use support::edits::with_edits;
-use support::{Scene, installed, make, pixels_in, tools};
+use support::{TestJob, decode_pixels_at, install_program, make, tools};
 use tokio::time::Instant;
 
 fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
@@ -28,15 +28,15 @@ fn with_meta(brand: [u8; 4], handler: [u8; 4]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_still_picture_is_no_damaged_film_and_the_other_way_round() {
+async fn distinguishes_still_images_from_truncated_videos() {
     for (brand, handler, expected) in [
         (*b"heic", *b"pict", Code::NotAVideo),
         (*b"avif", *b"pict", Code::NotAVideo),
         // A film with tags in front, that was cut off before its index.
         (*b"isom", *b"mdir", Code::Truncated),
     ] {
-        let result = Scene::new(with_meta(brand, handler)).run().await.result;
-        assert_eq!(result, Ok(Done::Rejected(expected)), "{}", brand.escape_ascii());
+        let result = TestJob::new(with_meta(brand, handler)).run().await.result;
+        assert_eq!(result, Ok(JobOutcome::Rejected(expected)), "{}", brand.escape_ascii());
     }
 }
 
@@ -45,13 +45,13 @@ const CLOCK: &str = "-f lavfi -i testsrc2=s=192x108:r=10:d=60,format=yuv420p,\
      geq=lum='if(lt(X,96),lum(X,Y),20+T*3.5)':cb='if(lt(X,48),cb(X,Y),128)':cr='if(lt(X,48),cr(X,Y),128)' -g 10";
 
 /// The first part of a file, in hundredths.
-fn cut(bytes: &[u8], percent: usize) -> Vec<u8> {
+fn truncate(bytes: &[u8], percent: usize) -> Vec<u8> {
     bytes[..bytes.len() * percent / 100].to_vec()
 }
 
 /// Each is as long as there are pictures in it, whatever its head says.
 #[tokio::test]
-async fn what_tells_no_length_or_a_false_one_is_as_long_as_it_is() {
+async fn measures_missing_or_wrong_durations() {
     let folder = tempfile::tempdir().unwrap();
     let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{CLOCK} {codec}"));
     let again = |name: &str, of: &str, words: &str| {
@@ -70,22 +70,22 @@ async fn what_tells_no_length_or_a_false_one_is_as_long_as_it_is() {
     let mut wrong = Vec::new();
     for (name, bytes, expected) in [
         ("a whole FLV", flv.clone(), seconds(60, 60)),
-        ("an FLV cut off after its head told a minute", cut(&flv, 60), seconds(33, 39)),
-        ("an FLV that tells no length, cut off", cut(&live, 60), seconds(33, 39)),
+        ("an FLV cut off after its head told a minute", truncate(&flv, 60), seconds(33, 39)),
+        ("an FLV that tells no length, cut off", truncate(&live, 60), seconds(33, 39)),
         ("an FLV of a stream that began an hour ago", late.clone(), seconds(59, 60)),
-        ("the same, cut off", cut(&late, 60), seconds(33, 39)),
+        ("the same, cut off", truncate(&late, 60), seconds(33, 39)),
         ("a whole WMV", wmv.clone(), seconds(60, 60)),
-        ("a WMV that was cut off", cut(&wmv, 60), seconds(33, 39)),
+        ("a WMV that was cut off", truncate(&wmv, 60), seconds(33, 39)),
         ("a WMV that begins an hour late", late_wmv, seconds(59, 61)),
         ("an AVI of a pipe", piped, seconds(59, 61)),
-        ("an AVI that was cut off", cut(&avi, 60), seconds(33, 39)),
+        ("an AVI that was cut off", truncate(&avi, 60), seconds(33, 39)),
         ("a bare MPEG-2 stream", bare.clone(), seconds(59, 61)),
-        ("a bare MPEG-2 stream that was cut off", cut(&bare, 60), seconds(33, 39)),
+        ("a bare MPEG-2 stream that was cut off", truncate(&bare, 60), seconds(33, 39)),
         ("a bare MPEG-1 stream", old, seconds(59, 61)),
     ] {
-        let scene = Scene::new(bytes);
-        let found = scene.workshop.probe(&scene.job, Instant::now() + Duration::from_mins(1)).await.result;
-        let Ok(Found::Look(task)) = found else { panic!("{name}: {found:?}") };
+        let scene = TestJob::new(bytes);
+        let found = scene.service.probe(&scene.job, Instant::now() + Duration::from_mins(1)).await.result;
+        let Ok(ProbeResult::Look(task)) = found else { panic!("{name}: {found:?}") };
         let found = task.draft.source.duration_ms;
         if !expected.contains(&found) {
             wrong.push((name, found));
@@ -95,11 +95,11 @@ async fn what_tells_no_length_or_a_false_one_is_as_long_as_it_is() {
 }
 
 /// Which moment each tile of a storyboard of [`CLOCK`] shows, in seconds.
-fn moments(folder: &Path, scene: &Scene) -> Vec<f64> {
+fn tile_times_secs(folder: &Path, scene: &TestJob) -> Vec<f64> {
     let tile = Size { width: 192, height: 108 };
     let (columns, rows) = (5, 10);
     let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = pixels_in(folder, &scene.output("storyboard.webp"), sheet);
+    let pixels = decode_pixels_at(folder, &scene.output("storyboard.webp"), sheet);
     let moment = |place: u32| {
         let (left, top) = (place % columns * tile.width, place / columns * tile.height);
         let at = |x: u32, y: u32| f64::from(pixels[((top + y) * sheet.width + left + x) as usize * 3]);
@@ -111,26 +111,26 @@ fn moments(folder: &Path, scene: &Scene) -> Vec<f64> {
 
 /// Every tile shows its own moment, whatever there is no index of, and all that can be decoded has tiles.
 #[tokio::test]
-async fn what_has_no_index_has_tiles_of_all_of_it() {
+async fn unindexed_video_has_tiles_of_its_whole_length() {
     let folder = tempfile::tempdir().unwrap();
     let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{CLOCK} {codec}"));
     let mut wrong = Vec::new();
     for (name, bytes) in [
-        ("an AVI that was cut off", cut(&film("a.avi", "-c:v mpeg4 -q:v 4"), 70)),
-        ("an FLV that was cut off", cut(&film("a.flv", "-c:v flv -q:v 4"), 70)),
-        ("a WMV that was cut off", cut(&film("a.wmv", "-c:v wmv2 -q:v 4"), 70)),
+        ("an AVI that was cut off", truncate(&film("a.avi", "-c:v mpeg4 -q:v 4"), 70)),
+        ("an FLV that was cut off", truncate(&film("a.flv", "-c:v flv -q:v 4"), 70)),
+        ("a WMV that was cut off", truncate(&film("a.wmv", "-c:v wmv2 -q:v 4"), 70)),
         ("a bare MPEG-2 stream", film("a.m2v", "-c:v mpeg2video -r 25 -g 25 -q:v 4")),
         ("a transport stream", film("a.ts", "-c:v mpeg2video -r 25 -g 25 -q:v 4 -output_ts_offset 3600")),
         ("a program stream", film("a.mpg", "-c:v mpeg2video -r 25 -g 25 -q:v 4")),
         // One keyframe each twelve seconds: what lies between is decoded.
         ("an AVI of few keyframes", film("b.avi", "-c:v mpeg4 -q:v 4 -g 120 -sc_threshold 1000000000")),
     ] {
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let length = scene.manifest().unwrap().source.duration_ms as f64 / 1000.0;
         // A keyframe a second; pictures of a stream without times have those of the next keyframe.
         let late = if name.contains("bare") { 3.0 } else { 2.0 };
-        for (place, shown) in moments(folder.path(), &scene).into_iter().enumerate() {
+        for (place, shown) in tile_times_secs(folder.path(), &scene).into_iter().enumerate() {
             let middle = length * (place as f64 + 0.5) / 50.0;
             if !(middle - late..=middle + 1.0).contains(&shown) {
                 wrong.push(format!("{name}: tile {place} of {middle:.1} s shows {shown:.1} s"));
@@ -142,7 +142,7 @@ async fn what_has_no_index_has_tiles_of_all_of_it() {
 
 /// A film that is put together from stretches, and one that begins late: each tile shows what players show then.
 #[tokio::test]
-async fn tiles_of_an_edited_film_show_their_own_moments() {
+async fn tiles_follow_the_edit_list() {
     let folder = tempfile::tempdir().unwrap();
     let second = 12_800;
     let codec = "-c:v libx264 -preset ultrafast -bf 2 -g 30 -video_track_timescale 12800";
@@ -163,12 +163,12 @@ async fn tiles_of_an_edited_film_show_their_own_moments() {
         ("several stretches", several, 50.0, &edited as &dyn Fn(f64) -> f64),
         ("a late beginning", late, 66.0, &|at: f64| (at - 6.0).max(0.0)),
     ] {
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let source = scene.manifest().unwrap().source;
         assert!((source.duration_ms as f64 / 1000.0 - length).abs() < 0.2, "{name}: {source:?}");
         assert_eq!(source.container, "mov", "{name}");
-        for (place, shown) in moments(folder.path(), &scene).into_iter().enumerate() {
+        for (place, shown) in tile_times_secs(folder.path(), &scene).into_iter().enumerate() {
             let expected = shown_at(length * (place as f64 + 0.5) / 50.0);
             // The time is read off a tile's brightness, to within a second.
             if (shown - expected).abs() > 1.5 {
@@ -180,22 +180,22 @@ async fn tiles_of_an_edited_film_show_their_own_moments() {
 }
 
 #[tokio::test]
-async fn what_has_no_index_is_not_read_over_and_over() {
+async fn unindexed_video_is_read_at_most_twice() {
     let folder = tempfile::tempdir().unwrap();
     let film = "-f lavfi -i testsrc2=s=480x270:r=10:d=60,noise=alls=40:allf=t -c:v flv -q:v 8 -g 10";
-    let bytes = cut(&make(folder.path(), "noisy.flv", film), 90);
+    let bytes = truncate(&make(folder.path(), "noisy.flv", film), 90);
     let length = bytes.len() as u64;
     assert!(length > 17 * 1024 * 1024, "{length} bytes are few");
-    let scene = Scene::new(bytes);
+    let scene = TestJob::new(bytes);
     let report = scene.run().await;
-    assert_eq!(report.result, Ok(Done::Ready));
+    assert_eq!(report.result, Ok(JobOutcome::Ready));
     assert!(report.counts.bytes < 2 * length, "{:?} of {length} bytes", report.counts);
     assert!(report.counts.requests < 40, "{:?}", report.counts);
 }
 
 /// A small build of ffprobe knows H.264 in a program stream by the map alone, which some muxers leave out.
 #[tokio::test]
-async fn h264_in_a_program_stream_without_a_map_is_known_by_its_parameters() {
+async fn detects_h264_in_program_stream_without_map() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
     // As that build answers at first; of what it is asked later it sees what it is given.
@@ -211,13 +211,13 @@ async fn h264_in_a_program_stream_without_a_map_is_known_by_its_parameters() {
         let bytes = make(folder.path(), name, &format!("{CLOCK} {codec}"));
         assert!(!bytes.windows(4).any(|word| word == [0, 0, 1, 0xbc]), "{name} has a map");
         let _ = std::fs::remove_file(folder.path().join("asked"));
-        let ffprobe = installed(folder.path(), script.as_bytes());
-        let scene = Scene::with_tools(bytes, Tools { ffprobe, ..tools() });
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let ffprobe = install_program(folder.path(), script.as_bytes());
+        let scene = TestJob::with_tools(bytes, FfmpegTools { ffprobe, ..tools() });
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let source = scene.manifest().unwrap().source;
         assert_eq!((source.codec.as_str(), source.width), ("h264", 192), "{name}");
         assert!((58_000..=61_000).contains(&source.duration_ms), "{name}: {} ms", source.duration_ms);
-        let last = moments(folder.path(), &scene)[49];
+        let last = tile_times_secs(folder.path(), &scene)[49];
         assert!((55.0..61.0).contains(&last), "{name}: the last tile is of {last:.1} s");
     }
 }

@@ -4,11 +4,11 @@
 
 mod support;
 
-use glimpse_backend::preview::service::Done;
-use glimpse_contract::{Code, Format, Kind, Manifest, State, Variant, limits};
-use glimpse_media::image::header::{Facts, facts};
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_contract::{Code, Manifest, OutputFormat, State, Variant, VariantKind, limits};
+use glimpse_media::image::header::{ImageHeader, parse};
 use glimpse_media::size::Size;
-use support::{Scene, make, pixels, turned};
+use support::{TestJob, decode_pixels, make, with_matrix};
 use tempfile::TempDir;
 
 type Rgb = [u8; 3];
@@ -23,45 +23,45 @@ const QUADRANTS: &str = "-f lavfi -i color=red:s=160x96:d=1:r=10,drawbox=x=80:y=
      drawbox=x=0:y=48:w=80:h=48:c=blue:t=fill,drawbox=x=80:y=48:w=80:h=48:c=yellow:t=fill";
 
 /// A finished job and what came out of it.
-struct Made {
-    scene: Scene,
+struct ProcessedVideo {
+    scene: TestJob,
     manifest: Manifest,
     folder: TempDir,
 }
 
-impl Made {
-    async fn of(bytes: Vec<u8>) -> Self {
-        let scene = Scene::new(bytes);
+impl ProcessedVideo {
+    async fn process(bytes: Vec<u8>) -> Self {
+        let scene = TestJob::new(bytes);
         let report = scene.run().await;
-        assert_eq!(report.result, Ok(Done::Ready));
+        assert_eq!(report.result, Ok(JobOutcome::Ready));
         let manifest = scene.manifest().unwrap();
         assert_eq!(manifest.state, State::Ready);
         let made = Self { scene, manifest, folder: tempfile::tempdir().unwrap() };
-        made.agrees_with_itself();
+        made.assert_consistent();
         made
     }
 
     /// The manifest names every default picture, and what it says is what the bytes say.
-    fn agrees_with_itself(&self) {
+    fn assert_consistent(&self) {
         for (output, variant) in self.manifest.outputs.iter().zip(Variant::DEFAULTS) {
             assert_eq!(output.variant, variant.file_name());
             assert_eq!(output.content_type, variant.format().content_type());
-            if matches!(variant.format(), Format::Vtt | Format::Json) {
+            if matches!(variant.format(), OutputFormat::Vtt | OutputFormat::Json) {
                 continue;
             }
-            let facts = facts(variant.format(), &self.scene.output(&output.variant)).unwrap();
+            let facts = parse(variant.format(), &self.scene.output(&output.variant)).unwrap();
             assert_eq!((facts.size.width, facts.size.height), (output.width, output.height));
             let most = match variant.kind() {
-                Kind::Thumbnail => limits::THUMBNAIL_WIDTH,
-                Kind::Animated => limits::ANIMATED_WIDTH,
-                Kind::Storyboard => 1920,
+                VariantKind::Thumbnail => limits::THUMBNAIL_WIDTH,
+                VariantKind::Animation => limits::ANIMATION_WIDTH,
+                VariantKind::Storyboard => 1920,
             };
             assert!(output.width <= most, "{} is too wide", output.variant);
         }
         assert_eq!(self.manifest.outputs.len(), Variant::DEFAULTS.len());
     }
 
-    fn shown(&self) -> (u32, u32) {
+    fn display_size(&self) -> (u32, u32) {
         (self.manifest.source.width, self.manifest.source.height)
     }
 
@@ -70,15 +70,15 @@ impl Made {
         (output.width, output.height)
     }
 
-    fn frames(&self, name: &str, format: Format) -> u32 {
-        let Facts { frames, .. } = facts(format, &self.scene.output(name)).unwrap();
+    fn frames(&self, name: &str, format: OutputFormat) -> u32 {
+        let ImageHeader { frames, .. } = parse(format, &self.scene.output(name)).unwrap();
         frames
     }
 
     /// The mean colour around a point, given in hundredths of width and height.
-    fn colour(&self, name: &str, (x, y): (u32, u32)) -> Rgb {
+    fn mean_color(&self, name: &str, (x, y): (u32, u32)) -> Rgb {
         let (width, height) = self.size(name);
-        let raw = pixels(self.folder.path(), name, &self.scene.output(name));
+        let raw = decode_pixels(self.folder.path(), name, &self.scene.output(name));
         assert_eq!(raw.len(), Size { width, height }.frame_bytes());
         let (x, y) = (width * x / 100, height * y / 100);
         let mut sum = [0_u32; 3];
@@ -94,32 +94,32 @@ impl Made {
     }
 }
 
-fn made_with(arguments: &str, name: &str) -> Vec<u8> {
+fn make_media(arguments: &str, name: &str) -> Vec<u8> {
     make(tempfile::tempdir().unwrap().path(), name, arguments)
 }
 
 #[track_caller]
-fn near(found: Rgb, expected: Rgb, tolerance: u8, what: &str) {
+fn assert_near(found: Rgb, expected: Rgb, tolerance: u8, what: &str) {
     let far = found.iter().zip(&expected).any(|(one, other)| one.abs_diff(*other) > tolerance);
     assert!(!far, "{what}: {found:?} is not {expected:?}");
 }
 
 #[tokio::test]
-async fn common_files_become_pictures() {
+async fn common_formats_are_processed() {
     for (name, arguments) in [
         ("h264.mp4", "-c:v libx264 -pix_fmt yuv420p -c:a aac"),
         ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus"),
         ("mpeg2.ts", "-c:v mpeg2video -c:a mp2"),
     ] {
         let inputs = "-f lavfi -i testsrc=s=800x450:r=15:d=2 -f lavfi -i sine=d=2 -shortest";
-        let made = Made::of(made_with(&format!("{inputs} {arguments}"), name)).await;
-        assert_eq!(made.shown(), (800, 450), "{name}");
+        let made = ProcessedVideo::process(make_media(&format!("{inputs} {arguments}"), name)).await;
+        assert_eq!(made.display_size(), (800, 450), "{name}");
         assert_eq!((made.size("thumbnail.jpg"), made.size("thumbnail.webp")), ((640, 360), (640, 360)));
         assert_eq!((made.size("animated.gif"), made.size("animated.webp")), ((320, 180), (320, 180)));
         let source = &made.manifest.source;
         assert!(source.has_audio && (1900..2200).contains(&source.duration_ms), "{name}: {source:?}");
         assert!((source.fps - 15.0).abs() < 0.5, "{name}: {source:?}");
-        let frames = made.frames("animated.gif", Format::Gif);
+        let frames = made.frames("animated.gif", OutputFormat::Gif);
         assert!((28..=31).contains(&frames), "{name}: {frames} frames of two seconds");
         assert_eq!(source.name, "Ski trip é.mp4");
         assert!(made.manifest.thumbhash.is_some() && made.manifest.dominant_color.is_some());
@@ -127,21 +127,21 @@ async fn common_files_become_pictures() {
 }
 
 #[tokio::test]
-async fn f23_a_turned_video_is_shown_upright() {
-    let mp4 = made_with(&format!("{QUADRANTS} -c:v libx264 -pix_fmt yuv420p"), "q.mp4");
+async fn f23_rotated_video_is_shown_upright() {
+    let mp4 = make_media(&format!("{QUADRANTS} -c:v libx264 -pix_fmt yuv420p"), "q.mp4");
     for (rotation, matrix, corners) in [
         (0, [1, 0, 0, 1], [RED, LIME, BLUE, YELLOW]),
         (90, [0, 1, -1, 0], [BLUE, RED, YELLOW, LIME]),
         (180, [-1, 0, 0, -1], [YELLOW, BLUE, LIME, RED]),
         (270, [0, -1, 1, 0], [LIME, YELLOW, RED, BLUE]),
     ] {
-        let made = Made::of(turned(mp4.clone(), matrix)).await;
+        let made = ProcessedVideo::process(with_matrix(mp4.clone(), matrix)).await;
         let size = if rotation % 180 == 0 { (160, 96) } else { (96, 160) };
-        assert_eq!((made.manifest.source.rotation, made.shown()), (rotation, size));
+        assert_eq!((made.manifest.source.rotation, made.display_size()), (rotation, size));
         for name in ["thumbnail.jpg", "animated.gif"] {
             for (place, expected) in [(25, 25), (75, 25), (25, 75), (75, 75)].into_iter().zip(corners) {
-                near(
-                    made.colour(name, place),
+                assert_near(
+                    made.mean_color(name, place),
                     expected,
                     12,
                     &format!("{name} turned by {rotation} at {place:?}"),
@@ -152,44 +152,44 @@ async fn f23_a_turned_video_is_shown_upright() {
 }
 
 #[tokio::test]
-async fn a_black_beginning_is_not_the_poster() {
+async fn black_intro_is_not_the_poster() {
     // Short and long, with many keyframes and with one: each is searched in another way.
     for (seconds, keyframes) in [(5, 10), (9, 10), (9, 1000)] {
         let arguments = format!(
             "-f lavfi -i testsrc=s=160x120:r=10:d={seconds} -vf drawbox=t=fill:c=black:enable='lt(t,3)' \
              -c:v libx264 -pix_fmt yuv420p -g {keyframes}"
         );
-        let made = Made::of(made_with(&arguments, "intro.mp4")).await;
-        let raw = pixels(made.folder.path(), "poster.jpg", &made.scene.output("thumbnail.jpg"));
+        let made = ProcessedVideo::process(make_media(&arguments, "intro.mp4")).await;
+        let raw = decode_pixels(made.folder.path(), "poster.jpg", &made.scene.output("thumbnail.jpg"));
         let mean = raw.iter().map(|value| u64::from(*value)).sum::<u64>() / raw.len() as u64;
         assert!(mean > 40, "{seconds} s, a keyframe every {keyframes}: the poster's mean is {mean}");
     }
 }
 
 #[tokio::test]
-async fn very_short_videos_have_all_pictures_too() {
+async fn very_short_videos_have_all_outputs() {
     for (name, arguments, frames) in [
         ("one.mp4", "-f lavfi -i testsrc=s=64x48:r=10:d=1 -frames:v 1 -c:v libx264 -pix_fmt yuv420p", 1..=1),
         ("blink.mp4", "-f lavfi -i testsrc=s=64x48:r=10:d=0.4 -c:v libx264 -pix_fmt yuv420p", 3..=5),
         ("one.gif", "-f lavfi -i testsrc=s=64x48:r=10:d=1 -frames:v 1", 1..=1),
     ] {
-        let made = Made::of(made_with(arguments, name)).await;
-        let found = made.frames("animated.gif", Format::Gif);
+        let made = ProcessedVideo::process(make_media(arguments, name)).await;
+        let found = made.frames("animated.gif", OutputFormat::Gif);
         assert!(frames.contains(&found), "{name}: {found} frames");
         assert_eq!(made.size("thumbnail.jpg"), (64, 48), "{name} is not scaled up");
     }
 }
 
 #[tokio::test]
-async fn f23_the_shape_of_pixels_is_applied() {
+async fn f23_output_applies_sample_aspect_ratio() {
     let arguments = "-f lavfi -i testsrc=s=352x288:r=10:d=1 -vf setsar=16/11 -c:v libx264 -pix_fmt yuv420p";
-    let made = Made::of(made_with(arguments, "wide.mp4")).await;
-    assert_eq!((made.shown(), made.size("thumbnail.jpg")), ((512, 288), (512, 288)));
+    let made = ProcessedVideo::process(make_media(arguments, "wide.mp4")).await;
+    assert_eq!((made.display_size(), made.size("thumbnail.jpg")), ((512, 288), (512, 288)));
     assert_eq!(made.size("animated.webp"), (320, 180));
 }
 
 #[tokio::test]
-async fn odd_sizes_and_slim_ones_are_kept_in_shape() {
+async fn odd_and_narrow_sizes_keep_their_aspect() {
     let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuv420p";
     for (size, thumbnail, animated) in [
         ("161x121", (161, 121), (161, 121)),
@@ -197,16 +197,19 @@ async fn odd_sizes_and_slim_ones_are_kept_in_shape() {
         // As high as twice the width of the widest, and no higher: a picture has to fit in memory many times.
         ("102x1601", (82, 1280), (41, 640)),
     ] {
-        let made =
-            Made::of(made_with(&format!("-f lavfi -i testsrc=s={size}:r=5:d=1 {vp9}"), "odd.webm")).await;
+        let made = ProcessedVideo::process(make_media(
+            &format!("-f lavfi -i testsrc=s={size}:r=5:d=1 {vp9}"),
+            "odd.webm",
+        ))
+        .await;
         assert_eq!((made.size("thumbnail.jpg"), made.size("animated.gif")), (thumbnail, animated), "{size}");
     }
 }
 
 #[tokio::test]
-async fn f23_a_plain_colour_keeps_its_value_in_every_coding() {
-    const COLOURS: [Rgb; 3] = [[200, 60, 40], [40, 90, 200], [235, 235, 16]];
-    let [left, middle, right] = COLOURS.map(|[red, green, blue]| format!("0x{red:02x}{green:02x}{blue:02x}"));
+async fn f23_flat_colors_survive_every_color_coding() {
+    const COLORS: [Rgb; 3] = [[200, 60, 40], [40, 90, 200], [235, 235, 16]];
+    let [left, middle, right] = COLORS.map(|[red, green, blue]| format!("0x{red:02x}{green:02x}{blue:02x}"));
     for (matrix, range, told) in [
         ("bt709", "tv", "-colorspace bt709 -color_range tv"),
         ("bt601", "tv", "-colorspace smpte170m -color_range tv"),
@@ -219,17 +222,22 @@ async fn f23_a_plain_colour_keeps_its_value_in_every_coding() {
              drawbox=x=128:w=64:c={right}:t=fill \
              -vf scale=out_color_matrix={matrix}:out_range={range},format=yuv420p -c:v libx264 -qp 10 {told}"
         );
-        let made = Made::of(made_with(&arguments, "patch.mp4")).await;
+        let made = ProcessedVideo::process(make_media(&arguments, "patch.mp4")).await;
         for name in ["thumbnail.jpg", "thumbnail.webp", "animated.gif"] {
-            for (x, colour) in [17, 50, 83].into_iter().zip(COLOURS) {
-                near(made.colour(name, (x, 50)), colour, 6, &format!("{name} of {matrix} {range} `{told}`"));
+            for (x, colour) in [17, 50, 83].into_iter().zip(COLORS) {
+                assert_near(
+                    made.mean_color(name, (x, 50)),
+                    colour,
+                    6,
+                    &format!("{name} of {matrix} {range} `{told}`"),
+                );
             }
         }
     }
 }
 
 #[tokio::test]
-async fn f23_hdr_is_as_bright_as_it_was_meant_to_be() {
+async fn f23_hdr_is_tone_mapped_to_reference_white() {
     if !support::has_filter("zscale") {
         eprintln!("NOT RUN: this ffmpeg cannot map tones");
         return;
@@ -248,18 +256,18 @@ async fn f23_hdr_is_as_bright_as_it_was_meant_to_be() {
              geq=lum='if(lt(X,80),{white},{grey})':cb=512:cr=512 -c:v libx264 -qp 4 -color_primaries bt2020 \
              -color_trc {transfer} -colorspace bt2020nc -color_range {range}"
         );
-        let made = Made::of(made_with(&arguments, "hdr.mp4")).await;
+        let made = ProcessedVideo::process(make_media(&arguments, "hdr.mp4")).await;
         assert!(made.manifest.source.hdr);
         for name in ["thumbnail.jpg", "animated.gif"] {
             let what = format!("{name} of {transfer} {range}");
-            near(made.colour(name, (25, 50)), [228; 3], 8, &format!("white in {what}"));
-            near(made.colour(name, (75, 50)), [108; 3], 8, &format!("grey in {what}"));
+            assert_near(made.mean_color(name, (25, 50)), [228; 3], 8, &format!("white in {what}"));
+            assert_near(made.mean_color(name, (75, 50)), [108; 3], 8, &format!("grey in {what}"));
         }
     }
 }
 
 #[tokio::test]
-async fn what_is_transparent_does_not_hide_what_is_not() {
+async fn transparent_pixels_do_not_hide_opaque_ones() {
     // The left half is opaque, of the right one a viewer sees nothing.
     let source = "-f lavfi -i color=0xc83c28:s=160x96:d=1:r=10,format=yuva444p10le,geq=lum='lum(X,Y)':cb='cb(X,Y)':\
          cr='cr(X,Y)':a='if(lt(X,80),1023,0)'";
@@ -268,15 +276,15 @@ async fn what_is_transparent_does_not_hide_what_is_not() {
         ("a.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuva420p -b:v 1M"),
         ("a.mkv", "-c:v libvpx -deadline realtime -cpu-used 8 -auto-alt-ref 0 -pix_fmt yuva420p -b:v 1M"),
     ] {
-        let made = Made::of(made_with(&format!("{source} {codec}"), name)).await;
+        let made = ProcessedVideo::process(make_media(&format!("{source} {codec}"), name)).await;
         for output in ["thumbnail.jpg", "thumbnail.webp", "animated.gif"] {
-            near(made.colour(output, (25, 50)), [200, 60, 40], 12, &format!("{output} of {name}"));
+            assert_near(made.mean_color(output, (25, 50)), [200, 60, 40], 12, &format!("{output} of {name}"));
         }
     }
 }
 
 #[tokio::test]
-async fn f23_fields_do_not_comb() {
+async fn f23_interlaced_video_has_no_combing() {
     // A white bar that jumps between the fields of each frame: woven together they are stripes.
     let source = "-f lavfi -i color=black:s=320x192:r=20:d=2,format=yuv420p,\
          geq=lum='if(between(mod(X-N*16,320),0,80),235,16)':cb=128:cr=128,interlace=scan=tff:lowpass=0";
@@ -284,12 +292,12 @@ async fn f23_fields_do_not_comb() {
         ("i.mp4", "-c:v libx264 -qp 12 -flags +ilme+ildct -x264-params tff=1"),
         ("i.ts", "-c:v mpeg2video -q:v 2 -flags +ilme+ildct -top 1"),
     ] {
-        let film = made_with(&format!("{source} {codec}"), name);
+        let film = make_media(&format!("{source} {codec}"), name);
         let folder = tempfile::tempdir().unwrap();
-        let woven = stripes(&pixels(folder.path(), name, &film), 320);
-        let made = Made::of(film).await;
+        let woven = stripes(&decode_pixels(folder.path(), name, &film), 320);
+        let made = ProcessedVideo::process(film).await;
         assert_eq!(made.size("thumbnail.jpg"), (320, 192));
-        let shown = stripes(&pixels(folder.path(), "t.jpg", &made.scene.output("thumbnail.jpg")), 320);
+        let shown = stripes(&decode_pixels(folder.path(), "t.jpg", &made.scene.output("thumbnail.jpg")), 320);
         assert!(woven > 1000 && shown * 20 < woven, "{name}: {shown} pixels in stripes, of {woven}");
     }
 }
@@ -305,10 +313,10 @@ fn stripes(raw: &[u8], width: usize) -> usize {
 }
 
 #[tokio::test]
-async fn f21_what_has_no_picture_is_refused_for_good() {
-    let whole = made_with("-f lavfi -i testsrc=s=160x120:r=10:d=2 -c:v libx264 -pix_fmt yuv420p", "t.mp4");
+async fn f21_files_without_video_are_rejected() {
+    let whole = make_media("-f lavfi -i testsrc=s=160x120:r=10:d=2 -c:v libx264 -pix_fmt yuv420p", "t.mp4");
     let half = whole[..whole.len() / 2].to_vec();
-    let song = made_with("-f lavfi -i sine=d=1 -c:a aac", "song.mp4");
+    let song = make_media("-f lavfi -i sine=d=1 -c:a aac", "song.mp4");
     let text = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n".to_vec();
     let page = b"<!DOCTYPE html><title>holiday.mp4</title>".to_vec();
     for (name, bytes, code) in [
@@ -318,23 +326,23 @@ async fn f21_what_has_no_picture_is_refused_for_good() {
         ("sound", song, Code::NoVideoStream),
         ("cut off before its index", half, Code::Truncated),
     ] {
-        let scene = Scene::new(bytes);
+        let scene = TestJob::new(bytes);
         let report = scene.run().await;
-        assert_eq!(report.result, Ok(Done::Rejected(code)), "{name}");
-        assert!(!report.tainted);
+        assert_eq!(report.result, Ok(JobOutcome::Rejected(code)), "{name}");
+        assert!(!report.must_restart);
         let manifest = scene.manifest().unwrap();
         assert_eq!((manifest.state, manifest.rejected.unwrap().code), (State::Rejected, code), "{name}");
         assert!(manifest.outputs.is_empty());
-        assert_eq!(scene.workshop.store.keys().len(), 2, "{name}: source and manifest, nothing else");
+        assert_eq!(scene.service.store.keys().len(), 2, "{name}: source and manifest, nothing else");
     }
 }
 
 #[tokio::test]
-async fn f21_what_is_cut_off_after_some_frames_shows_those() {
+async fn f21_truncated_video_shows_its_first_frames() {
     let arguments =
         "-f lavfi -i testsrc=s=320x240:r=10:d=8 -c:v libx264 -g 10 -pix_fmt yuv420p -movflags +faststart";
-    let mut bytes = made_with(arguments, "start.mp4");
+    let mut bytes = make_media(arguments, "start.mp4");
     bytes.truncate(bytes.len() * 6 / 10);
-    let made = Made::of(bytes).await;
-    assert!(made.frames("animated.gif", Format::Gif) > 5);
+    let made = ProcessedVideo::process(bytes).await;
+    assert!(made.frames("animated.gif", OutputFormat::Gif) > 5);
 }

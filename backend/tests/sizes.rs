@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::preview::service::Done;
-use glimpse_backend::render::frame_source::Rental;
-use glimpse_backend::render::service::{Camera as _, Cameras as _};
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_backend::render::frame_source::SourceOpener;
+use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_media::size::Size;
-use support::{Scene, make, reference};
+use support::{TestJob, make, reference_program};
 use tokio::time::Instant;
 
 /// How much brighter each half second is, of 219 levels.
@@ -23,7 +23,7 @@ const STEP: u32 = 5;
 const NEAR: f64 = 4.0;
 
 /// A part of a film of this size, ten pictures a second, a keyframe every half second, that begins at a second.
-fn part(size: &str, begin: u32, seconds: u32) -> String {
+fn video_part(size: &str, begin: u32, seconds: u32) -> String {
     format!(
         "-f lavfi -i color=black:s={size}:r=10:d={seconds} \
          -vf geq=lum='if(lt(Y\\,H/2)\\,20+{STEP}*floor((T+{begin})*2+0.01)\\,40+150*X/W)':cb=128:cr=128 -g 5"
@@ -36,7 +36,7 @@ fn level(half_seconds: u32) -> f64 {
 }
 
 /// How bright the middle of the upper half is, where pictures of every shape have something.
-fn seen(frame: &[u8], size: Size) -> f64 {
+fn brightness(frame: &[u8], size: Size) -> f64 {
     let (width, height) = (size.width as usize, size.height as usize);
     let mut sum = 0;
     let mut count = 0_u32;
@@ -50,7 +50,7 @@ fn seen(frame: &[u8], size: Size) -> f64 {
 }
 
 /// IVF files of one codec, one after the other.
-fn joined(parts: &[Vec<u8>]) -> Vec<u8> {
+fn join_ivf(parts: &[Vec<u8>]) -> Vec<u8> {
     let mut out = parts[0][..32].to_vec();
     out[16..24].copy_from_slice(&[10, 0, 0, 0, 1, 0, 0, 0]);
     let mut number = 0_u64;
@@ -69,7 +69,7 @@ fn joined(parts: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// A film whose parts have these sizes, four seconds each.
-fn film(folder: &Path, codec: &str, sizes: &[&str]) -> Vec<u8> {
+fn make_video(folder: &Path, codec: &str, sizes: &[&str]) -> Vec<u8> {
     let (arguments, kind, container) = match codec {
         "vp8" => ("-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M", "ivf", "webm"),
         "vp9" => ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 2M", "ivf", "webm"),
@@ -88,10 +88,14 @@ fn film(folder: &Path, codec: &str, sizes: &[&str]) -> Vec<u8> {
     let parts: Vec<Vec<u8>> = (0..)
         .zip(sizes)
         .map(|(place, size)| {
-            make(folder, &format!("part{place}.{kind}"), &format!("{} {arguments}", part(size, place * 4, 4)))
+            make(
+                folder,
+                &format!("part{place}.{kind}"),
+                &format!("{} {arguments}", video_part(size, place * 4, 4)),
+            )
         })
         .collect();
-    let bytes = if kind == "ivf" { joined(&parts) } else { parts.concat() };
+    let bytes = if kind == "ivf" { join_ivf(&parts) } else { parts.concat() };
     let whole = format!("whole.{kind}");
     std::fs::write(folder.join(&whole), bytes).unwrap();
     let rate = if kind == "ivf" { "" } else { "-framerate 10" };
@@ -99,10 +103,10 @@ fn film(folder: &Path, codec: &str, sizes: &[&str]) -> Vec<u8> {
 }
 
 /// All frames of an animation as `rgb24` of this size.
-fn frames_of(folder: &Path, name: &str, bytes: &[u8], size: Size) -> Vec<Vec<u8>> {
+fn decode_frames(folder: &Path, name: &str, bytes: &[u8], size: Size) -> Vec<Vec<u8>> {
     let file = folder.join(name);
     std::fs::write(&file, bytes).unwrap();
-    let output = Command::new(reference("ffmpeg"))
+    let output = Command::new(reference_program("ffmpeg"))
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(&file)
         .args(["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
@@ -113,9 +117,9 @@ fn frames_of(folder: &Path, name: &str, bytes: &[u8], size: Size) -> Vec<Vec<u8>
 }
 
 /// What is wrong with the pictures of a film of such parts, which is to be shown in `main`.
-async fn wrong(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<String> {
-    let scene = Scene::new(bytes);
-    assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+async fn find_mismatches(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<String> {
+    let scene = TestJob::new(bytes);
+    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
     let manifest = scene.manifest().unwrap();
     let shown = Size { width: manifest.source.width, height: manifest.source.height };
     let mut wrong = Vec::new();
@@ -124,9 +128,9 @@ async fn wrong(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<Stri
     }
     let folder = tempfile::tempdir().unwrap();
     let (columns, rows) = (5, 10);
-    let tile = glimpse_media::image::storyboard::tile_size(shown.fitted(640));
+    let tile = glimpse_media::image::storyboard::tile_size(shown.scale_to_fit(640));
     let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = support::pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+    let pixels = support::decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
     for place in 0..columns * rows {
         let (left, top) = (place % columns * tile.width, place / columns * tile.height);
         let line = |y: u32| {
@@ -135,46 +139,46 @@ async fn wrong(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<Stri
         };
         let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
         let half_seconds = (2 * place + 1) * seconds * 2 / 100;
-        let off = (seen(&shown, tile) - level(half_seconds)).abs();
+        let off = (brightness(&shown, tile) - level(half_seconds)).abs();
         // A keyframe near the moment does as well.
-        let near = (seen(&shown, tile) - level(half_seconds.saturating_sub(1))).abs();
+        let near = (brightness(&shown, tile) - level(half_seconds.saturating_sub(1))).abs();
         if off.min(near) > NEAR {
             wrong.push(format!(
                 "{name}: tile {place} is {:.0}, not {:.0}",
-                seen(&shown, tile),
+                brightness(&shown, tile),
                 level(half_seconds)
             ));
         }
     }
-    let reel = shown.fitted(320);
-    let frames = frames_of(folder.path(), "reel.gif", &scene.output("animated.gif"), reel);
+    let reel = shown.scale_to_fit(320);
+    let frames = decode_frames(folder.path(), "reel.gif", &scene.output("animated.gif"), reel);
     let times: std::collections::BTreeSet<u32> =
-        frames.iter().map(|frame| (seen(frame, reel) / level(1) * 2.0).round() as u32).collect();
+        frames.iter().map(|frame| (brightness(frame, reel) / level(1) * 2.0).round() as u32).collect();
     if times.len() < 8 {
         wrong.push(format!("{name}: the preview shows {} moments", times.len()));
     }
-    let cameras = Rental {
-        store: Arc::clone(&scene.workshop.store),
-        tools: scene.workshop.tools.clone(),
+    let cameras = SourceOpener {
+        store: Arc::clone(&scene.service.store),
+        tools: scene.service.tools.clone(),
         random: || [3; 16],
-        patience: scene.workshop.patience,
+        time_budget: scene.service.time_budget,
     };
     let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
-    let size = shown.fitted(200);
+    let size = shown.scale_to_fit(200);
     for half_seconds in (0..seconds * 2).step_by(3) {
         let ms = u64::from(half_seconds) * 500 + 250;
-        let (frame, _) = camera.still(Some(ms), size).await.unwrap();
-        if (seen(&frame, size) - level(half_seconds)).abs() > NEAR {
+        let (frame, _) = camera.frame_at(Some(ms), size).await.unwrap();
+        if (brightness(&frame, size) - level(half_seconds)).abs() > NEAR {
             wrong.push(format!(
                 "{name}: at {ms} ms is {:.0}, not {:.0}",
-                seen(&frame, size),
+                brightness(&frame, size),
                 level(half_seconds)
             ));
         }
     }
     if let Some(ms) = manifest.poster_ms {
-        let poster = support::pixels_in(folder.path(), &scene.output("thumbnail.jpg"), size);
-        let off = (seen(&poster, size) - level((ms / 500) as u32)).abs();
+        let poster = support::decode_pixels_at(folder.path(), &scene.output("thumbnail.jpg"), size);
+        let off = (brightness(&poster, size) - level((ms / 500) as u32)).abs();
         if off > NEAR {
             wrong.push(format!("{name}: the poster is not of {ms} ms"));
         }
@@ -183,22 +187,22 @@ async fn wrong(name: &str, bytes: Vec<u8>, seconds: u32, main: Size) -> Vec<Stri
 }
 
 #[tokio::test]
-async fn pictures_of_several_sizes_are_those_of_their_moments() {
+async fn frames_of_several_sizes_match_their_times() {
     let folder = tempfile::tempdir().unwrap();
     let mut found = Vec::new();
     for codec in ["vp8", "vp9", "av1", "h264.mkv", "h264.mp4", "hevc", "mjpeg"] {
-        let bytes = film(folder.path(), codec, &["160x90", "640x360", "320x180"]);
-        found.extend(wrong(codec, bytes, 12, Size { width: 640, height: 360 }).await);
+        let bytes = make_video(folder.path(), codec, &["160x90", "640x360", "320x180"]);
+        found.extend(find_mismatches(codec, bytes, 12, Size { width: 640, height: 360 }).await);
     }
     // ffmpeg reads it by itself: it is as large as its first picture.
-    let bytes = film(folder.path(), "h264.ts", &["640x360", "160x90", "320x180"]);
-    found.extend(wrong("h264.ts", bytes, 12, Size { width: 640, height: 360 }).await);
+    let bytes = make_video(folder.path(), "h264.ts", &["640x360", "160x90", "320x180"]);
+    found.extend(find_mismatches("h264.ts", bytes, 12, Size { width: 640, height: 360 }).await);
     assert!(found.is_empty(), "{found:#?}");
 }
 
 /// A phone that is turned while it records.
 #[tokio::test]
-async fn pictures_of_another_shape_get_black_edges() {
+async fn rotated_frames_get_black_bars() {
     let folder = tempfile::tempdir().unwrap();
     let mut found = Vec::new();
     for (codec, sizes, main) in [
@@ -206,20 +210,20 @@ async fn pictures_of_another_shape_get_black_edges() {
         ("h264.mkv", ["180x320", "640x360"], Size { width: 640, height: 360 }),
         ("h264.mp4", ["320x240", "320x180"], Size { width: 320, height: 240 }),
     ] {
-        let bytes = film(folder.path(), codec, &sizes);
-        found.extend(wrong(codec, bytes.clone(), 8, main).await);
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready));
-        let cameras = Rental {
-            store: Arc::clone(&scene.workshop.store),
-            tools: scene.workshop.tools.clone(),
+        let bytes = make_video(folder.path(), codec, &sizes);
+        found.extend(find_mismatches(codec, bytes.clone(), 8, main).await);
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
+        let cameras = SourceOpener {
+            store: Arc::clone(&scene.service.store),
+            tools: scene.service.tools.clone(),
             random: || [3; 16],
-            patience: scene.workshop.patience,
+            time_budget: scene.service.time_budget,
         };
         let camera =
             cameras.open(&scene.manifest().unwrap(), Instant::now() + Duration::from_mins(2)).await.unwrap();
         for (place, text) in (0..).zip(sizes) {
-            let (frame, size) = camera.still(Some(place * 4000 + 2100), main).await.unwrap();
+            let (frame, size) = camera.frame_at(Some(place * 4000 + 2100), main).await.unwrap();
             let (width, height) = text.split_once('x').unwrap();
             let (width, height) = (width.parse::<u32>().unwrap(), height.parse::<u32>().unwrap());
             // What is lit of the lower half, which is nowhere dark.
@@ -237,13 +241,13 @@ async fn pictures_of_another_shape_get_black_edges() {
 
 /// Real ones, compared with every frame that a whole ffmpeg decodes.
 #[tokio::test]
-async fn tiles_of_bug_reports_are_of_their_moments() {
+async fn reported_videos_have_correct_tiles() {
     const SMALL: Size = Size { width: 64, height: 36 };
-    let Some(folder) = support::media() else { return };
+    let Some(folder) = support::media_folder() else { return };
     let mut found = Vec::new();
     for (name, main) in [("resize-vp8.webm", 640), ("resize-ramp.webm", 640), ("two-entries.mp4", 640)] {
         let file = folder.join("bugs").join(name);
-        let raw = Command::new(reference("ffmpeg"))
+        let raw = Command::new(reference_program("ffmpeg"))
             .args(["-nostdin", "-v", "error", "-i"])
             .arg(&file)
             .args([
@@ -261,8 +265,8 @@ async fn tiles_of_bug_reports_are_of_their_moments() {
             .output()
             .unwrap();
         let frames: Vec<&[u8]> = raw.stdout.chunks_exact(SMALL.frame_bytes()).collect();
-        let scene = Scene::new(std::fs::read(&file).unwrap());
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(std::fs::read(&file).unwrap());
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         let manifest = scene.manifest().unwrap();
         if manifest.source.width != main {
             found.push(format!("{name} is {} wide", manifest.source.width));
@@ -279,7 +283,7 @@ async fn tiles_of_bug_reports_are_of_their_moments() {
         };
         let folder = tempfile::tempdir().unwrap();
         let sheet = Size { width: 5 * SMALL.width, height: 10 * SMALL.height };
-        let pixels = support::pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+        let pixels = support::decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
         for place in 0..50_u32 {
             let (left, top) = (place % 5 * SMALL.width, place / 5 * SMALL.height);
             let line = |y: u32| {
@@ -293,22 +297,22 @@ async fn tiles_of_bug_reports_are_of_their_moments() {
                 found.push(format!("{name}: tile {place} is {off:.0} ms off"));
             }
         }
-        let cameras = Rental {
-            store: Arc::clone(&scene.workshop.store),
-            tools: scene.workshop.tools.clone(),
+        let cameras = SourceOpener {
+            store: Arc::clone(&scene.service.store),
+            tools: scene.service.tools.clone(),
             random: || [3; 16],
-            patience: scene.workshop.patience,
+            time_budget: scene.service.time_budget,
         };
         let camera = cameras.open(&manifest, Instant::now() + Duration::from_mins(2)).await.unwrap();
         for percent in [3, 21, 38, 49, 51, 66, 83, 97] {
             let ms = length * f64::from(percent) / 100.0;
-            let (still, _) = camera.still(Some(ms as u64), SMALL).await.unwrap();
+            let (still, _) = camera.frame_at(Some(ms as u64), SMALL).await.unwrap();
             let off = (shown_at(&still) - ms).abs();
             if off > 100.0 {
                 found.push(format!("{name}: the still at {ms:.0} ms is {off:.0} ms off"));
             }
         }
-        let times: std::collections::BTreeSet<u64> = frames_of(
+        let times: std::collections::BTreeSet<u64> = decode_frames(
             folder.path(),
             "reel.gif",
             &scene.output("animated.gif"),

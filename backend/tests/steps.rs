@@ -8,105 +8,109 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glimpse_backend::error::JobError;
-use glimpse_backend::frames::time_budget::Patience;
-use glimpse_backend::preview::publish::{self, FailureNote};
-use glimpse_backend::preview::service::{Done, Workshop};
+use glimpse_backend::frames::time_budget::TimeBudget;
+use glimpse_backend::preview::publish::{self, FailureRecord};
+use glimpse_backend::preview::service::{JobOutcome, PreviewService};
 use glimpse_backend::store::StoreError;
-use glimpse_backend::store::memory::{self, Memory};
-use glimpse_backend::workflow::handler::{Station, answer};
+use glimpse_backend::store::memory::{self, MemoryStore};
+use glimpse_backend::workflow::handler::{StepHandler, handle};
 use glimpse_backend::workflow::publish::Publisher;
-use glimpse_backend::workflow::state::{Fault, Found, Handed, Made, Step, Task};
+use glimpse_backend::workflow::state::{
+    ErrorOutput, ProbeResult, StepInput, StepOutput, WorkflowState, WorkflowStep,
+};
 use glimpse_contract::{
-    Code, Key, Kind, MANIFEST_VERSION, Manifest, Reads, RejectedBecause, Source, State, Timings, Variant,
+    Code, Key, MANIFEST_VERSION, Manifest, ReadStats, Rejection, Source, State, Timings, Variant, VariantKind,
 };
 use serde_json::{Value, json};
-use support::{Scene, make, tools};
+use support::{TestJob, make, tools};
 use tokio::time::Instant;
 
-const KINDS: [Kind; 3] = [Kind::Thumbnail, Kind::Animated, Kind::Storyboard];
+const KINDS: [VariantKind; 3] = [VariantKind::Thumbnail, VariantKind::Animation, VariantKind::Storyboard];
 
-fn film(name: &str, arguments: &str) -> Vec<u8> {
+fn encode(name: &str, arguments: &str) -> Vec<u8> {
     make(tempfile::tempdir().unwrap().path(), name, arguments)
 }
 
 fn clip() -> Vec<u8> {
-    film("clip.mp4", "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p")
+    encode("clip.mp4", "-f lavfi -i testsrc=s=96x64:r=10:d=0.5 -c:v libx264 -pix_fmt yuv420p")
 }
 
-fn soon() -> Instant {
+fn test_deadline() -> Instant {
     Instant::now() + Duration::from_mins(5)
 }
 
 /// As it crosses the state of a workflow.
-fn handed_on<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T) -> T {
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(document: &T) -> T {
     serde_json::from_str(&serde_json::to_string(document).unwrap()).unwrap()
 }
 
-fn publisher(scene: &Scene) -> Publisher<Memory> {
-    Publisher { store: Arc::clone(&scene.workshop.store), now_ms: scene.workshop.now_ms }
+fn publisher(scene: &TestJob) -> Publisher<MemoryStore> {
+    Publisher { store: Arc::clone(&scene.service.store), now_ms: scene.service.now_ms }
 }
 
-async fn probed(scene: &Scene) -> Found {
-    handed_on(&scene.workshop.probe(&scene.job, soon()).await.result.unwrap())
+async fn probe(scene: &TestJob) -> ProbeResult {
+    through_json(&scene.service.probe(&scene.job, test_deadline()).await.result.unwrap())
 }
 
-async fn task(scene: &Scene) -> Box<Task> {
-    match probed(scene).await {
-        Found::Look(task) => task,
+async fn step_input(scene: &TestJob) -> Box<StepInput> {
+    match probe(scene).await {
+        ProbeResult::Look(task) => task,
         other => panic!("{other:?}"),
     }
 }
 
-async fn made(scene: &Scene, task: &Task) -> Vec<Made> {
+async fn make_parts(scene: &TestJob, input: &StepInput) -> Vec<StepOutput> {
     let mut parts = Vec::new();
     for kind in KINDS {
-        parts.push(handed_on(&scene.workshop.picture(kind, task, soon()).await.result.unwrap()));
+        parts.push(through_json(
+            &scene.service.make_outputs(kind, input, test_deadline()).await.result.unwrap(),
+        ));
     }
     parts
 }
 
-async fn publish(scene: &Scene, found: Found, parts: Vec<Made>) -> Done {
-    publisher(scene).publish(Handed { found: Some(found), parts, error: None }).await.unwrap()
+async fn publish_outcome(scene: &TestJob, probed: ProbeResult, parts: Vec<StepOutput>) -> JobOutcome {
+    publisher(scene).publish(WorkflowState { found: Some(probed), parts, error: None }).await.unwrap()
 }
 
-async fn in_steps(scene: &Scene) -> Done {
-    match probed(scene).await {
-        Found::Look(task) => {
-            let parts = made(scene, &task).await;
-            publish(scene, Found::Look(task), parts).await
+async fn run_steps(scene: &TestJob) -> JobOutcome {
+    match probe(scene).await {
+        ProbeResult::Look(task) => {
+            let parts = make_parts(scene, &task).await;
+            publish_outcome(scene, ProbeResult::Look(task), parts).await
         }
-        refused @ Found::Refused { .. } => publish(scene, refused, Vec::new()).await,
-        Found::Already => Done::Already,
-        Found::Superseded => Done::Superseded,
-        Found::Ignored => panic!("an upload was ignored"),
+        refused @ ProbeResult::Refused { .. } => publish_outcome(scene, refused, Vec::new()).await,
+        ProbeResult::Already => JobOutcome::AlreadyProcessed,
+        ProbeResult::Superseded => JobOutcome::Superseded,
+        ProbeResult::Ignored => panic!("an upload was ignored"),
     }
 }
 
 /// Every object, and the manifest but for what tells of time and effort.
-fn outcome(scene: &Scene) -> (Vec<(String, bytes::Bytes)>, Option<Manifest>) {
+fn stored_state(scene: &TestJob) -> (Vec<(String, bytes::Bytes)>, Option<Manifest>) {
     let manifest = scene.manifest().map(|manifest| Manifest {
         timings: Timings::default(),
-        reads: Reads::default(),
+        reads: ReadStats::default(),
         ..manifest
     });
     let key = Key::Manifest(scene.job.video).to_string();
-    let others = scene.workshop.store.keys().into_iter().filter(|name| *name != key);
+    let others = scene.service.store.keys().into_iter().filter(|name| *name != key);
     (
         others
-            .map(|name| (name.clone(), scene.workshop.store.get(&name.parse().unwrap()).unwrap().bytes))
+            .map(|name| (name.clone(), scene.service.store.object(&name.parse().unwrap()).unwrap().bytes))
             .collect(),
         manifest,
     )
 }
 
 #[tokio::test]
-async fn the_pictures_are_the_same_by_steps_and_by_one_pass() {
+async fn steps_match_single_pass() {
     let h264 = "-c:v libx264 -pix_fmt yuv420p";
-    let mut films: Vec<(&str, Vec<u8>)> = Vec::new();
+    let mut sources: Vec<(&str, Vec<u8>)> = Vec::new();
     // Pictures of several sizes, several sample entries, and a preview that is black but for the moment of the poster.
-    if let Some(folder) = support::media() {
+    if let Some(folder) = support::media_folder() {
         for name in ["resize-ramp.webm", "resize-vp8.webm", "two-entries.mp4", "flash.mp4"] {
-            films.push((name, std::fs::read(folder.join("bugs").join(name)).unwrap()));
+            sources.push((name, std::fs::read(folder.join("bugs").join(name)).unwrap()));
         }
     }
     for (name, arguments) in [
@@ -124,38 +128,39 @@ async fn the_pictures_are_the_same_by_steps_and_by_one_pass() {
         ("old.avi", "-f lavfi -i testsrc=s=160x120:r=10:d=2 -c:v mpeg4".into()),
         ("long.avi", "-f lavfi -i testsrc=s=64x48:r=5:d=40 -c:v mpeg4 -g 10".into()),
     ] {
-        films.push((name, film(name, &arguments)));
+        sources.push((name, encode(name, &arguments)));
     }
-    for (name, bytes) in films {
-        let (whole, steps) = (Scene::new(bytes.clone()), Scene::new(bytes));
-        assert_eq!(whole.run().await.result, Ok(Done::Ready), "{name}");
-        assert_eq!(in_steps(&steps).await, Done::Ready, "{name}");
-        let (one, other) = (outcome(&whole), outcome(&steps));
-        assert_eq!(one.1, other.1, "{name}");
-        assert_eq!(one.0.len(), Variant::DEFAULTS.len() + 1, "{name}: pictures, source, nothing staged");
-        assert!(one.0 == other.0, "{name}: other bytes");
+    for (name, bytes) in sources {
+        let (single_pass, steps) = (TestJob::new(bytes.clone()), TestJob::new(bytes));
+        assert_eq!(single_pass.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        assert_eq!(run_steps(&steps).await, JobOutcome::Ready, "{name}");
+        let (single, other) = (stored_state(&single_pass), stored_state(&steps));
+        assert_eq!(single.1, other.1, "{name}");
+        assert_eq!(single.0.len(), Variant::DEFAULTS.len() + 1, "{name}: pictures, source, nothing staged");
+        assert!(single.0 == other.0, "{name}: other bytes");
         let reads = steps.manifest().unwrap().reads;
         assert!(reads.requests > 0 && reads.bytes > 0, "{name}: {reads:?}");
     }
 }
 
 #[tokio::test]
-async fn f21_what_is_refused_is_refused_alike() {
-    let mut torn = film("torn.mp4", "-f lavfi -i testsrc=s=320x240:r=10:d=2 -c:v libx264 -pix_fmt yuv420p");
-    let media = torn.windows(4).position(|four| four == b"mdat").unwrap() + 4;
-    let end = torn.windows(4).rposition(|four| four == b"moov").unwrap() - 4;
-    torn[media..end].fill(0);
+async fn f21_rejections_match_single_pass() {
+    let mut damaged =
+        encode("torn.mp4", "-f lavfi -i testsrc=s=320x240:r=10:d=2 -c:v libx264 -pix_fmt yuv420p");
+    let media = damaged.windows(4).position(|four| four == b"mdat").unwrap() + 4;
+    let end = damaged.windows(4).rposition(|four| four == b"moov").unwrap() - 4;
+    damaged[media..end].fill(0);
     for (name, bytes) in [
         ("text", b"plain text".to_vec()),
         ("empty", Vec::new()),
-        ("nothing decodes", torn),
-        ("sound", film("song.mp4", "-f lavfi -i sine=d=1 -c:a aac")),
+        ("nothing decodes", damaged),
+        ("sound", encode("song.mp4", "-f lavfi -i sine=d=1 -c:a aac")),
     ] {
-        let (whole, steps) = (Scene::new(bytes.clone()), Scene::new(bytes));
-        let one = whole.run().await.result.unwrap();
-        assert!(matches!(one, Done::Rejected(_)), "{name}: {one:?}");
-        assert_eq!(in_steps(&steps).await, one, "{name}");
-        let ((one, first), (other, second)) = (outcome(&whole), outcome(&steps));
+        let (single_pass, steps) = (TestJob::new(bytes.clone()), TestJob::new(bytes));
+        let one = single_pass.run().await.result.unwrap();
+        assert!(matches!(one, JobOutcome::Rejected(_)), "{name}: {one:?}");
+        assert_eq!(run_steps(&steps).await, one, "{name}");
+        let ((one, first), (other, second)) = (stored_state(&single_pass), stored_state(&steps));
         assert!(one == other, "{name}: terminal is a manifest and nothing else");
         // The survey has found out what it is, where one pass ends before it says so.
         let bare = |manifest: Option<Manifest>| {
@@ -166,146 +171,162 @@ async fn f21_what_is_refused_is_refused_alike() {
 }
 
 #[tokio::test]
-async fn e1_steps_that_come_late_or_again_change_nothing() {
-    let scene = Scene::new(clip());
-    let task = task(&scene).await;
-    let (first, twin) = (made(&scene, &task).await, made(&scene, &task).await);
-    assert_eq!(publish(&scene, Found::Look(task.clone()), first).await, Done::Ready);
-    let before = (outcome(&scene), scene.manifest());
-    assert_eq!(publish(&scene, Found::Look(task.clone()), twin).await, Done::Already);
-    assert_eq!(probed(&scene).await, Found::Already);
-    let writes = scene.workshop.store.counts();
-    for part in made(&scene, &task).await {
-        assert_eq!(part, Made::Already);
+async fn e1_repeated_steps_change_nothing() {
+    let scene = TestJob::new(clip());
+    let input = step_input(&scene).await;
+    let (first, duplicate) = (make_parts(&scene, &input).await, make_parts(&scene, &input).await);
+    assert_eq!(publish_outcome(&scene, ProbeResult::Look(input.clone()), first).await, JobOutcome::Ready);
+    let before = (stored_state(&scene), scene.manifest());
+    assert_eq!(
+        publish_outcome(&scene, ProbeResult::Look(input.clone()), duplicate).await,
+        JobOutcome::AlreadyProcessed
+    );
+    assert_eq!(probe(&scene).await, ProbeResult::Already);
+    let writes = scene.service.store.counts();
+    for part in make_parts(&scene, &input).await {
+        assert_eq!(part, StepOutput::Already);
     }
-    assert_eq!(scene.workshop.store.counts(), writes, "nothing was read or written");
-    assert_eq!(publisher(&scene).give_up(&Fault::default(), Some(Found::Look(task)), None).await, Ok(false));
-    assert_eq!((outcome(&scene), scene.manifest()), before);
+    assert_eq!(scene.service.store.counts(), writes, "nothing was read or written");
+    assert_eq!(
+        publisher(&scene).record_failure(&ErrorOutput::default(), Some(ProbeResult::Look(input)), None).await,
+        Ok(false)
+    );
+    assert_eq!((stored_state(&scene), scene.manifest()), before);
 }
 
 #[tokio::test]
-async fn e1_a_twin_that_clears_up_first_is_no_failure() {
-    let scene = Scene::new(clip());
-    let task = task(&scene).await;
-    let parts = made(&scene, &task).await;
+async fn e1_duplicate_cleanup_is_not_a_failure() {
+    let scene = TestJob::new(clip());
+    let input = step_input(&scene).await;
+    let parts = make_parts(&scene, &input).await;
     for variant in Variant::DEFAULTS {
-        scene.workshop.store.delete(&Key::Staged(scene.job.video, variant));
+        scene.service.store.remove_object(&Key::Staged(scene.job.video, variant));
     }
-    let handed = Handed { found: Some(Found::Look(task)), parts, error: None };
-    let lost = publisher(&scene).publish(handed.clone()).await;
+    let state = WorkflowState { found: Some(ProbeResult::Look(input)), parts, error: None };
+    let lost = publisher(&scene).publish(state.clone()).await;
     assert!(matches!(lost, Err(JobError::Transient { code: Code::Upstream, .. })), "{lost:?}");
     assert_eq!(scene.manifest(), None, "E9: no manifest before every picture is there");
-    assert_eq!(scene.run().await.result, Ok(Done::Ready));
-    assert_eq!(publisher(&scene).publish(handed).await, Ok(Done::Already));
+    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
+    assert_eq!(publisher(&scene).publish(state).await, Ok(JobOutcome::AlreadyProcessed));
 }
 
 #[tokio::test]
-async fn e9_what_is_staged_is_published_as_it_was_made_or_not_at_all() {
-    let scene = Scene::new(clip());
-    let task = task(&scene).await;
-    let mut parts = made(&scene, &task).await;
-    if let Made::Made { outputs, .. } = &mut parts[1] {
+async fn e9_changed_or_missing_staged_output_is_an_error() {
+    let scene = TestJob::new(clip());
+    let input = step_input(&scene).await;
+    let mut parts = make_parts(&scene, &input).await;
+    if let StepOutput::Made { outputs, .. } = &mut parts[1] {
         outputs[0].etag = "\"other\"".into();
     }
-    let other = Handed { found: Some(Found::Look(task.clone())), parts: parts.clone(), error: None };
+    let other =
+        WorkflowState { found: Some(ProbeResult::Look(input.clone())), parts: parts.clone(), error: None };
     assert!(publisher(&scene).publish(other).await.is_err());
     parts.pop();
-    let fewer = Handed { found: Some(Found::Look(task)), parts, error: None };
+    let fewer = WorkflowState { found: Some(ProbeResult::Look(input)), parts, error: None };
     assert!(publisher(&scene).publish(fewer).await.is_err());
     assert_eq!(scene.manifest(), None);
-    assert!(scene.workshop.store.keys().iter().all(|key| !key.starts_with("media/")));
+    assert!(scene.service.store.keys().iter().all(|key| !key.starts_with("media/")));
 }
 
 #[tokio::test]
-async fn a_deletion_in_the_middle_leaves_nothing_but_its_mark() {
+async fn deletion_between_steps_leaves_only_tombstone() {
     for after in 0..=KINDS.len() {
-        let scene = Scene::new(clip());
-        let task = task(&scene).await;
+        let scene = TestJob::new(clip());
+        let input = step_input(&scene).await;
         let mut parts = Vec::new();
-        for (place, kind) in KINDS.into_iter().enumerate() {
-            if place == after {
-                delete(&scene, &task.draft).await;
+        for (index, kind) in KINDS.into_iter().enumerate() {
+            if index == after {
+                delete(&scene, &input.draft).await;
             }
-            parts.push(scene.workshop.picture(kind, &task, soon()).await.result.unwrap());
+            parts.push(scene.service.make_outputs(kind, &input, test_deadline()).await.result.unwrap());
         }
         if after == KINDS.len() {
-            delete(&scene, &task.draft).await;
+            delete(&scene, &input.draft).await;
         }
-        assert_eq!(publish(&scene, Found::Look(task), parts).await, Done::Already);
-        assert_eq!(scene.workshop.store.keys(), [Key::Manifest(scene.job.video).to_string()], "{after}");
+        assert_eq!(
+            publish_outcome(&scene, ProbeResult::Look(input), parts).await,
+            JobOutcome::AlreadyProcessed
+        );
+        assert_eq!(scene.service.store.keys(), [Key::Manifest(scene.job.video).to_string()], "{after}");
         assert!(scene.manifest().unwrap().is_deleted());
     }
 }
 
 /// As the edge deletes: a mark first, then what there is.
-async fn delete(scene: &Scene, draft: &Manifest) {
-    let mark = Manifest {
+async fn delete(scene: &TestJob, draft: &Manifest) {
+    let tombstone = Manifest {
         version: MANIFEST_VERSION,
         state: State::Rejected,
-        rejected: Some(RejectedBecause { code: Code::Deleted }),
+        rejected: Some(Rejection { code: Code::Deleted }),
         ..draft.clone()
     };
-    assert!(publish::commit(&*scene.workshop.store, &mark).await.unwrap());
-    scene.workshop.store.delete(&scene.job.key);
+    assert!(publish::commit_manifest(&*scene.service.store, &tombstone).await.unwrap());
+    scene.service.store.remove_object(&scene.job.key);
 }
 
 #[tokio::test]
-async fn e2_e7_a_source_that_goes_or_changes_meanwhile_is_as_in_one_pass() {
-    let scene = Scene::new(clip());
-    let found = task(&scene).await;
-    scene.workshop.store.delete(&scene.job.key);
-    let parts = made(&scene, &found).await;
-    assert_eq!(parts[0], Made::Refused { code: Code::SourceGone });
-    assert_eq!(publish(&scene, Found::Look(found), parts).await, Done::Rejected(Code::SourceGone));
+async fn e2_e7_gone_or_replaced_source_matches_single_pass() {
+    let scene = TestJob::new(clip());
+    let input = step_input(&scene).await;
+    scene.service.store.remove_object(&scene.job.key);
+    let parts = make_parts(&scene, &input).await;
+    assert_eq!(parts[0], StepOutput::Refused { code: Code::SourceGone });
+    assert_eq!(
+        publish_outcome(&scene, ProbeResult::Look(input), parts).await,
+        JobOutcome::Rejected(Code::SourceGone)
+    );
 
-    let mut other = Scene::new(clip());
-    let mut task = task(&other).await;
-    task.draft.source.etag = "\"older\"".into();
-    let parts = made(&other, &task).await;
-    assert_eq!(parts, [Made::Superseded, Made::Superseded, Made::Superseded]);
-    assert_eq!(publish(&other, Found::Look(task), parts).await, Done::Superseded);
+    let mut other = TestJob::new(clip());
+    let mut input = step_input(&other).await;
+    input.draft.source.etag = "\"older\"".into();
+    let parts = make_parts(&other, &input).await;
+    assert_eq!(parts, [StepOutput::Superseded, StepOutput::Superseded, StepOutput::Superseded]);
+    assert_eq!(publish_outcome(&other, ProbeResult::Look(input), parts).await, JobOutcome::Superseded);
     other.job.etag = "\"older\"".into();
-    assert_eq!(probed(&other).await, Found::Superseded);
+    assert_eq!(probe(&other).await, ProbeResult::Superseded);
     assert_eq!(other.manifest(), None);
 }
 
 #[tokio::test]
-async fn e12_a_failure_is_written_down_as_the_queue_does() {
-    let whole = Scene::new(clip());
+async fn e12_failure_record_matches_single_pass() {
+    let single_pass = TestJob::new(clip());
     for _ in 0..500 {
-        whole
-            .workshop
+        single_pass
+            .service
             .store
-            .fail_next_read(memory::Fault::Refuse(StoreError::Transient("503 SlowDown".into())));
+            .fail_next_read(memory::ReadFault::Fail(StoreError::Transient("503 SlowDown".into())));
     }
-    let mut last = whole.job.clone();
-    last.receives = whole.workshop.max_receives;
-    let report = whole.workshop.run(&last, soon()).await;
+    let mut last = single_pass.job.clone();
+    last.receives = single_pass.service.max_receives;
+    let report = single_pass.service.run(&last, test_deadline()).await;
     assert_eq!(report.result.unwrap_err().code(), Code::Upstream);
-    let written = |scene: &Scene| -> FailureNote {
-        let note = scene.workshop.store.get(&Key::Failure(scene.job.video)).unwrap();
+    let failure_record = |scene: &TestJob| -> FailureRecord {
+        let note = scene.service.store.object(&Key::Failure(scene.job.video)).unwrap();
         serde_json::from_slice(&note.bytes).unwrap()
     };
-    let upstream = Fault { error: "upstream".into(), cause: String::new() };
+    let upstream = ErrorOutput { error: "upstream".into(), cause: String::new() };
     // Before anything is known of it, and after.
-    let early = Scene::new(clip());
-    assert_eq!(publisher(&early).give_up(&upstream, None, Some(&early.job)).await, Ok(true));
-    assert_eq!(written(&early), written(&whole));
-    let late = Scene::new(clip());
-    let task = task(&late).await;
-    made(&late, &task).await;
-    assert_eq!(publisher(&late).give_up(&upstream, Some(Found::Look(task)), None).await, Ok(true));
-    assert_eq!(written(&late), written(&whole));
-    assert!(late.workshop.store.keys().iter().all(|key| !key.starts_with("work/")), "nothing stays staged");
+    let early = TestJob::new(clip());
+    assert_eq!(publisher(&early).record_failure(&upstream, None, Some(&early.job)).await, Ok(true));
+    assert_eq!(failure_record(&early), failure_record(&single_pass));
+    let late = TestJob::new(clip());
+    let input = step_input(&late).await;
+    make_parts(&late, &input).await;
+    assert_eq!(
+        publisher(&late).record_failure(&upstream, Some(ProbeResult::Look(input)), None).await,
+        Ok(true)
+    );
+    assert_eq!(failure_record(&late), failure_record(&single_pass));
+    assert!(late.service.store.keys().iter().all(|key| !key.starts_with("work/")), "nothing stays staged");
     for (name, code) in
         [("Lambda.Unknown", Code::Internal), ("States.Timeout", Code::Internal), ("upstream", Code::Upstream)]
     {
-        assert_eq!(Fault { error: name.into(), cause: String::new() }.code(), code, "{name}");
+        assert_eq!(ErrorOutput { error: name.into(), cause: String::new() }.code(), code, "{name}");
     }
 }
 
 /// An event as EventBridge hands it to a state machine.
-fn event(scene: &Scene) -> Value {
+fn event(scene: &TestJob) -> Value {
     json!({
         "source": "aws.s3", "detail-type": "Object Created", "time": "2023-11-14T22:13:20Z",
         "detail": {"bucket": {"name": "glimpse"}, "object": {
@@ -313,53 +334,63 @@ fn event(scene: &Scene) -> Value {
     })
 }
 
-fn station(scene: &Scene, word: &str) -> Station<Memory> {
-    let step = Step::from_word(word).unwrap();
-    if step == Step::Publish {
-        return Station::Commit(publisher(scene));
+fn step_handler(scene: &TestJob, word: &str) -> StepHandler<MemoryStore> {
+    let step = WorkflowStep::parse(word).unwrap();
+    if step == WorkflowStep::Publish {
+        return StepHandler::Publish(publisher(scene));
     }
-    let store = Arc::clone(&scene.workshop.store);
-    let patience = Patience::default();
-    let (now_ms, random) = (scene.workshop.now_ms, scene.workshop.random);
-    Station::Look(step, Workshop { store, tools: tools(), now_ms, random, max_receives: u32::MAX, patience })
+    let store = Arc::clone(&scene.service.store);
+    let patience = TimeBudget::default();
+    let (now_ms, random) = (scene.service.now_ms, scene.service.random);
+    StepHandler::Decode(
+        step,
+        PreviewService {
+            store,
+            tools: tools(),
+            now_ms,
+            random,
+            max_receives: u32::MAX,
+            time_budget: patience,
+        },
+    )
 }
 
-async fn said(scene: &Scene, word: &str, payload: &Value) -> Result<Value, JobError> {
-    answer(&station(scene, word), "glimpse", payload, soon()).await.result
+async fn run_step(scene: &TestJob, word: &str, payload: &Value) -> Result<Value, JobError> {
+    handle(&step_handler(scene, word), "glimpse", payload, test_deadline()).await.result
 }
 
 #[tokio::test]
-async fn steps_hand_documents_over_that_a_state_can_hold() {
-    let scene = Scene::new(clip());
-    let found = said(&scene, "probe", &event(&scene)).await.unwrap();
+async fn step_documents_fit_workflow_state() {
+    let scene = TestJob::new(clip());
+    let found = run_step(&scene, "probe", &event(&scene)).await.unwrap();
     assert_eq!(found["state"], "look");
-    let mut handed = json!({ "found": found });
+    let mut state = json!({ "found": found });
     let mut parts = Vec::new();
     for word in ["poster", "animation", "storyboard"] {
-        parts.push(said(&scene, word, &handed).await.unwrap());
+        parts.push(run_step(&scene, word, &state).await.unwrap());
     }
-    handed["parts"] = parts.into();
+    state["parts"] = parts.into();
     // https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html: 256 KiB; a name and metadata of the
     // longest add 5.
-    assert!(handed.to_string().len() < 16 * 1024, "{} bytes", handed.to_string().len());
-    assert_eq!(said(&scene, "publish", &handed).await.unwrap()["state"], "ready");
-    assert_eq!(said(&scene, "probe", &event(&scene)).await.unwrap()["state"], "already");
-    let given_up = json!({ "found": handed["found"], "error": {"Error": "upstream", "Cause": "x"} });
+    assert!(state.to_string().len() < 16 * 1024, "{} bytes", state.to_string().len());
+    assert_eq!(run_step(&scene, "publish", &state).await.unwrap()["state"], "ready");
+    assert_eq!(run_step(&scene, "probe", &event(&scene)).await.unwrap()["state"], "already");
+    let failed = json!({ "found": state["found"], "error": {"Error": "upstream", "Cause": "x"} });
     assert_eq!(
-        said(&scene, "publish", &given_up).await.unwrap()["state"],
+        run_step(&scene, "publish", &failed).await.unwrap()["state"],
         "already",
         "a manifest outranks it"
     );
 }
 
 #[tokio::test]
-async fn e6_an_event_of_others_is_ignored_and_nonsense_is_an_error() {
-    let scene = Scene::new(clip());
+async fn e6_ignores_foreign_events_and_rejects_malformed() {
+    let scene = TestJob::new(clip());
     let mut foreign = event(&scene);
     foreign["detail"]["bucket"]["name"] = "other".into();
-    assert_eq!(said(&scene, "probe", &foreign).await.unwrap()["state"], "ignored");
+    assert_eq!(run_step(&scene, "probe", &foreign).await.unwrap()["state"], "ignored");
     foreign["error"] = json!({"Error": "internal"});
-    assert_eq!(said(&scene, "publish", &foreign).await.unwrap()["state"], "already");
+    assert_eq!(run_step(&scene, "publish", &foreign).await.unwrap()["state"], "already");
     for (word, payload) in [
         ("probe", json!({})),
         ("poster", json!({})),
@@ -368,7 +399,7 @@ async fn e6_an_event_of_others_is_ignored_and_nonsense_is_an_error() {
         ("publish", json!({"found": {"state": "look"}})),
         ("publish", json!({"found": 1})),
     ] {
-        assert!(said(&scene, word, &payload).await.is_err(), "{word} {payload}");
+        assert!(run_step(&scene, word, &payload).await.is_err(), "{word} {payload}");
     }
-    assert_eq!(scene.workshop.store.keys().len(), 1, "nothing was written");
+    assert_eq!(scene.service.store.keys().len(), 1, "nothing was written");
 }

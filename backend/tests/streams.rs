@@ -11,17 +11,17 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use glimpse_backend::preview::service::Done;
-use glimpse_backend::render::frame_source::{Lens, Rental};
-use glimpse_backend::render::service::{Camera as _, Cameras as _};
-use glimpse_backend::store::memory::Memory;
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_backend::render::frame_source::{OpenedSource, SourceOpener};
+use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
+use glimpse_backend::store::memory::MemoryStore;
 use glimpse_media::size::Size;
-use support::{Scene, make, pixels_in, reference};
+use support::{TestJob, decode_pixels_at, make, reference_program};
 
 const SIZE: Size = Size { width: 96, height: 54 };
 
 /// A gray film whose brightness tells the number of the picture, up to twenty-nine of them apart.
-fn numbered(rate: &str, seconds: &str, first: u32) -> String {
+fn numbered_video(rate: &str, seconds: &str, first: u32) -> String {
     format!(
         "-f lavfi -i color=black:s=96x54:r={rate}:d={seconds},format=yuv420p,\
          geq=lum='20+mod({first}+N*7,200)':cb=128:cr=128"
@@ -33,9 +33,9 @@ fn mean(frame: &[u8]) -> f64 {
 }
 
 /// When each picture of a file is shown, in milliseconds from the first, and how bright it is.
-fn oracle(file: &Path) -> Vec<(f64, f64)> {
+fn reference_frames(file: &Path) -> Vec<(f64, f64)> {
     let run = |program: &str, before: &[&str], after: &[&str]| {
-        let mut command = Command::new(reference(program));
+        let mut command = Command::new(reference_program(program));
         command.args(["-v", "error"]).args(before).arg(file).args(after).stdin(Stdio::null());
         command.output().unwrap().stdout
     };
@@ -59,41 +59,41 @@ fn oracle(file: &Path) -> Vec<(f64, f64)> {
 }
 
 /// How bright the picture is that is shown at a moment.
-fn shown(oracle: &[(f64, f64)], ms: f64) -> f64 {
-    oracle.iter().rev().find(|(time, _)| *time <= ms + 0.6).or(oracle.first()).unwrap().1
+fn brightness_at(reference_frames: &[(f64, f64)], ms: f64) -> f64 {
+    reference_frames.iter().rev().find(|(time, _)| *time <= ms + 0.6).or(reference_frames.first()).unwrap().1
 }
 
-async fn camera(scene: &Scene) -> Lens<Memory> {
-    let cameras = Rental {
-        store: Arc::clone(&scene.workshop.store),
-        tools: scene.workshop.tools.clone(),
+async fn open_source(scene: &TestJob) -> OpenedSource<MemoryStore> {
+    let cameras = SourceOpener {
+        store: Arc::clone(&scene.service.store),
+        tools: scene.service.tools.clone(),
         random: || [3; 16],
-        patience: scene.workshop.patience,
+        time_budget: scene.service.time_budget,
     };
     let deadline = tokio::time::Instant::now() + Duration::from_mins(5);
     cameras.open(&scene.manifest().unwrap(), deadline).await.unwrap()
 }
 
 /// What a film shows at these moments, and in clips, where that is not what a full decode shows.
-async fn differences(name: &str, scene: &Scene, oracle: &[(f64, f64)], moments: &[u64]) -> Vec<String> {
+async fn differences(name: &str, scene: &TestJob, oracle: &[(f64, f64)], moments: &[u64]) -> Vec<String> {
     let result = scene.run().await.result;
-    if result != Ok(Done::Ready) {
+    if result != Ok(JobOutcome::Ready) {
         return vec![format!("{name}: {result:?}")];
     }
-    let camera = camera(scene).await;
+    let camera = open_source(scene).await;
     let mut wrong = Vec::new();
     for &ms in moments {
-        let (frame, _) = camera.still(Some(ms), SIZE).await.unwrap();
-        let (found, expected) = (mean(&frame), shown(oracle, ms as f64));
+        let (frame, _) = camera.frame_at(Some(ms), SIZE).await.unwrap();
+        let (found, expected) = (mean(&frame), brightness_at(oracle, ms as f64));
         if (found - expected).abs() > 2.5 {
             wrong.push(format!("{name} at {ms} ms: {found:.0} and not {expected:.0}"));
         }
     }
     if let [.., from, until, _] = moments {
-        let (frames, fps) = camera.moving(Some((*from, *until)), SIZE, 5.0).await.unwrap();
+        let (frames, fps) = camera.frames_between(Some((*from, *until)), SIZE, 5.0).await.unwrap();
         for (place, frame) in frames.iter().enumerate() {
             let ms = *from as f64 + place as f64 * 1000.0 / fps;
-            let (found, expected) = (mean(frame), shown(oracle, ms));
+            let (found, expected) = (mean(frame), brightness_at(oracle, ms));
             if (found - expected).abs() > 2.5 {
                 wrong.push(format!("{name}: {ms:.0} ms of a clip: {found:.0} and not {expected:.0}"));
             }
@@ -103,7 +103,7 @@ async fn differences(name: &str, scene: &Scene, oracle: &[(f64, f64)], moments: 
 }
 
 #[tokio::test]
-async fn stills_and_clips_show_the_picture_of_their_moment() {
+async fn stills_and_clips_match_full_decode() {
     let folder = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for (name, codec) in [
@@ -117,18 +117,18 @@ async fn stills_and_clips_show_the_picture_of_their_moment() {
         ("a.gif", ""),
         ("a.mxf", "-c:v mpeg2video -q:v 2 -g 15"),
     ] {
-        let bytes = make(folder.path(), name, &format!("{} {codec}", numbered("25", "8", 0)));
-        let oracle = oracle(&folder.path().join(name));
+        let bytes = make(folder.path(), name, &format!("{} {codec}", numbered_video("25", "8", 0)));
+        let oracle = reference_frames(&folder.path().join(name));
         // Between pictures, at them, and just before them.
         let moments = [0, 39, 41, 1_000, 1_030, 2_399, 3_321, 5_000, 6_000, 7_900];
-        wrong.extend(differences(name, &Scene::new(bytes), &oracle, &moments).await);
+        wrong.extend(differences(name, &TestJob::new(bytes), &oracle, &moments).await);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Pictures of ten seconds each, in a stream without an index: the one that is shown began long before.
 #[tokio::test]
-async fn a_slide_is_shown_until_the_next_one() {
+async fn slide_is_shown_until_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for (name, codec, rate) in [
@@ -137,24 +137,25 @@ async fn a_slide_is_shown_until_the_next_one() {
         ("slides.flv", "-c:v flv -q:v 2 -g 1", "1/10"),
         ("slides.wmv", "-c:v wmv2 -q:v 2 -g 1", "1/10"),
     ] {
-        let source = format!("{} -fps_mode passthrough -enc_time_base 1:1000", numbered(rate, "200", 3));
+        let source =
+            format!("{} -fps_mode passthrough -enc_time_base 1:1000", numbered_video(rate, "200", 3));
         let bytes = make(folder.path(), name, &format!("{source} {codec}"));
-        let oracle = oracle(&folder.path().join(name));
+        let oracle = reference_frames(&folder.path().join(name));
         let moments = [0, 5_000, 9_999, 10_000, 35_000, 99_000, 121_000, 125_000, 139_000];
-        wrong.extend(differences(name, &Scene::new(bytes), &oracle, &moments).await);
+        wrong.extend(differences(name, &TestJob::new(bytes), &oracle, &moments).await);
     }
-    if let Some(media) = support::media() {
+    if let Some(media) = support::media_folder() {
         let file = media.join("bugs/slides.ts");
         let moments = [0, 5_000, 9_999, 10_000, 35_000, 78_000, 82_000, 90_000];
-        let scene = Scene::new(std::fs::read(&file).unwrap());
-        wrong.extend(differences("slides.ts of a bug", &scene, &oracle(&file), &moments).await);
+        let scene = TestJob::new(std::fs::read(&file).unwrap());
+        wrong.extend(differences("slides.ts of a bug", &scene, &reference_frames(&file), &moments).await);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Two recordings, one after the other in one file, each of which begins its clock at the same time.
 #[tokio::test]
-async fn joined_streams_are_seen_whole() {
+async fn concatenated_streams_are_fully_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for (name, codec) in [
@@ -165,8 +166,9 @@ async fn joined_streams_are_seen_whole() {
     ] {
         let films = [("one", 0, "8"), ("two", 90, "5"), ("three", 40, "7")].map(|(part, first, seconds)| {
             let name = format!("{part}-{name}");
-            let bytes = make(folder.path(), &name, &format!("{} {codec}", numbered("25", seconds, first)));
-            (bytes, oracle(&folder.path().join(name)))
+            let bytes =
+                make(folder.path(), &name, &format!("{} {codec}", numbered_video("25", seconds, first)));
+            (bytes, reference_frames(&folder.path().join(name)))
         });
         let mut oracle = Vec::new();
         let mut start = 0.0;
@@ -174,7 +176,7 @@ async fn joined_streams_are_seen_whole() {
             oracle.extend(part.iter().map(|(time, shade)| (start + time, *shade)));
             start += part.len() as f64 * 40.0;
         }
-        let scene = Scene::new(films.map(|(bytes, _)| bytes).concat());
+        let scene = TestJob::new(films.map(|(bytes, _)| bytes).concat());
         // A program stream tells the times of some pictures only: behind a join a moment is exact to a few pictures.
         let moments: &[u64] = if name.rsplit_once('.').is_some_and(|(_, ending)| ending == "ts") {
             &[0, 4_020, 7_900, 8_060, 12_020, 13_500, 16_020, 18_500, 19_500]
@@ -189,7 +191,7 @@ async fn joined_streams_are_seen_whole() {
         // Every tile is of its own time: all three films are there.
         let tile = Size { width: 96, height: 54 };
         let sheet = Size { width: 5 * tile.width, height: 10 * tile.height };
-        let pixels = pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+        let pixels = decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
         for place in 0..50_u32 {
             let line = (place / 5 * tile.height + tile.height / 2) * sheet.width;
             let at = (line + place % 5 * tile.width + tile.width / 2) as usize * 3;
@@ -206,20 +208,20 @@ async fn joined_streams_are_seen_whole() {
 }
 
 #[tokio::test]
-async fn a_joined_stream_of_a_bug_is_as_long_as_both_parts() {
-    let Some(media) = support::media() else { return };
-    let scene = Scene::new(std::fs::read(media.join("bugs/ts-joined.ts")).unwrap());
-    assert_eq!(scene.run().await.result, Ok(Done::Ready));
+async fn concatenated_stream_has_total_duration() {
+    let Some(media) = support::media_folder() else { return };
+    let scene = TestJob::new(std::fs::read(media.join("bugs/ts-joined.ts")).unwrap());
+    assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready));
     assert!(scene.manifest().unwrap().source.duration_ms.abs_diff(30_000) < 200);
 }
 
 /// Bytes before the first packet, and packets of other lengths.
 #[tokio::test]
-async fn a_stream_is_found_behind_other_bytes() {
+async fn finds_stream_after_other_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let source = numbered("25", "4", 0);
+    let source = numbered_video("25", "4", 0);
     let plain = make(folder.path(), "plain.ts", &format!("{source} -c:v libx264 -g 25"));
-    let oracle = oracle(&folder.path().join("plain.ts"));
+    let oracle = reference_frames(&folder.path().join("plain.ts"));
     let camcorder: Vec<u8> =
         plain.chunks(188).flat_map(|packet| [&[0_u8, 1, 2, 3][..], packet].concat()).collect();
     let checked: Vec<u8> = plain.chunks(188).flat_map(|packet| [packet, &[9; 16]].concat()).collect();
@@ -235,12 +237,14 @@ async fn a_stream_is_found_behind_other_bytes() {
         ("in the middle of a packet", plain[100..].to_vec()),
     ] {
         let moments = [0, 500, 1_010, 2_030, 2_500, 3_000, 3_500];
-        wrong.extend(differences(name, &Scene::new(bytes), &oracle, &moments).await);
+        wrong.extend(differences(name, &TestJob::new(bytes), &oracle, &moments).await);
     }
-    if let Some(media) = support::media() {
-        let scene = Scene::new(std::fs::read(media.join("bugs/ts-garbage.ts")).unwrap());
+    if let Some(media) = support::media_folder() {
+        let scene = TestJob::new(std::fs::read(media.join("bugs/ts-garbage.ts")).unwrap());
         let result = scene.run().await.result;
-        if result != Ok(Done::Ready) || scene.manifest().unwrap().source.duration_ms.abs_diff(10_000) > 100 {
+        if result != Ok(JobOutcome::Ready)
+            || scene.manifest().unwrap().source.duration_ms.abs_diff(10_000) > 100
+        {
             wrong.push(format!("ts-garbage.ts: {result:?}"));
         }
     }
@@ -248,7 +252,7 @@ async fn a_stream_is_found_behind_other_bytes() {
 }
 
 /// The header of a GIF of this size, with two colors.
-fn gif(side: u16) -> Vec<u8> {
+fn gif_header(side: u16) -> Vec<u8> {
     let mut bytes = b"GIF89a".to_vec();
     bytes.extend_from_slice(&side.to_le_bytes());
     bytes.extend_from_slice(&side.to_le_bytes());
@@ -258,8 +262,8 @@ fn gif(side: u16) -> Vec<u8> {
 
 /// A hundred thousand pictures of 4000 by 4000, each of which changes one pixel.
 #[tokio::test]
-async fn f8_a_gif_of_many_large_pictures_ends_soon() {
-    let mut bytes = gif(4000);
+async fn f8_gif_of_many_large_frames_ends_soon() {
+    let mut bytes = gif_header(4000);
     for place in 0..100_000_u32 {
         // Shown for a tenth of a second; one pixel of it, by a code of two bits.
         bytes.extend_from_slice(&[0x21, 0xf9, 4, 4, 10, 0, 0, 0, 0x2c]);
@@ -269,18 +273,18 @@ async fn f8_a_gif_of_many_large_pictures_ends_soon() {
         bytes.extend_from_slice(&[0, 2, 2, 0x4c, 1, 0]);
     }
     bytes.push(0x3b);
-    let scene = Scene::new(bytes);
+    let scene = TestJob::new(bytes);
     let started = Instant::now();
     let result = scene.run().await.result;
     let took = started.elapsed();
     eprintln!("{result:?} after {took:?}");
-    assert_eq!(result, Ok(Done::Ready));
+    assert_eq!(result, Ok(JobOutcome::Ready));
     assert!(took < Duration::from_secs(40), "{took:?}");
 }
 
 /// An AVI that was cut off has no index: a seek reads everything before its moment.
 #[tokio::test]
-async fn a_large_file_without_an_index_is_read_few_times() {
+async fn large_file_without_index_is_read_few_times() {
     let folder = tempfile::tempdir().unwrap();
     let source = "-f lavfi -i testsrc2=s=640x360:r=10:d=60,fade=in:st=0:d=60,noise=alls=70:allf=t \
                   -c:v mjpeg -q:v 2 -pix_fmt yuvj420p";
@@ -288,9 +292,9 @@ async fn a_large_file_without_an_index_is_read_few_times() {
     bytes.truncate(bytes.len() / 10 * 8);
     let length = bytes.len() as u64;
     assert!(length > 64 * 1024 * 1024, "{length} bytes");
-    let scene = Scene::new(bytes);
+    let scene = TestJob::new(bytes);
     let report = scene.run().await;
-    assert_eq!(report.result, Ok(Done::Ready));
+    assert_eq!(report.result, Ok(JobOutcome::Ready));
     // To count its pictures, to find that seeks are expensive, and once for all that is made of them.
     assert!(report.counts.bytes < length * 4, "{} of {length} bytes", report.counts.bytes);
     let manifest = scene.manifest().unwrap();
@@ -298,7 +302,7 @@ async fn a_large_file_without_an_index_is_read_few_times() {
     // It grows lighter all the time, and so do the tiles.
     let (tile, columns, rows) = (Size { width: 192, height: 108 }, 5, 10);
     let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = pixels_in(folder.path(), &scene.output("storyboard.webp"), sheet);
+    let pixels = decode_pixels_at(folder.path(), &scene.output("storyboard.webp"), sheet);
     let light = |place: u32| {
         let line = |y: u32| {
             let at =

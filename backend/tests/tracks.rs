@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::preview::service::Done;
-use glimpse_backend::render::frame_source::Rental;
-use glimpse_backend::render::service::{Camera as _, Cameras as _};
+use glimpse_backend::preview::service::JobOutcome;
+use glimpse_backend::render::frame_source::SourceOpener;
+use glimpse_backend::render::service::{FrameSource as _, OpenFrameSource as _};
 use glimpse_contract::Manifest;
 use glimpse_media::size::Size;
-use support::{Scene, make, media, pixels_in};
+use support::{TestJob, decode_pixels_at, make, media_folder};
 use tokio::time::Instant;
 
 /// How much brighter a film is at its end than at its beginning.
@@ -23,11 +23,11 @@ const RISE: f64 = 210.0;
 
 /// Ten pictures a second of 192 by 108; the right half tells the time by its brightness: of a minute, or of the film.
 fn clock(secs: u32) -> String {
-    rising(secs, secs)
+    rising_clock(secs, secs)
 }
 
 /// As [`clock`], as bright at its end as the film of so many seconds that it is part of is then.
-fn rising(secs: u32, of: u32) -> String {
+fn rising_clock(secs: u32, of: u32) -> String {
     let slope = RISE / f64::from(of);
     format!(
         "-f lavfi -i testsrc2=s=192x108:r=10:d={secs},format=yuv420p,\
@@ -36,7 +36,7 @@ fn rising(secs: u32, of: u32) -> String {
 }
 
 /// Which part of its film a picture of this size shows.
-fn part(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -> f64 {
+fn time_fraction(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -> f64 {
     let Size { width, height } = size;
     let at = |x: u32, y: u32| f64::from(rgb[(((top + y) * stride + left + x) * 3) as usize]);
     let (xs, ys) = (width * 5 / 8..width * 7 / 8, height / 5..height * 4 / 5);
@@ -46,39 +46,41 @@ fn part(rgb: &[u8], stride: u32, (left, top): (u32, u32), size: Size) -> f64 {
 }
 
 /// Which part of its film each tile of a storyboard shows.
-fn tiles(folder: &Path, scene: &Scene) -> Vec<f64> {
+fn tile_fractions(folder: &Path, scene: &TestJob) -> Vec<f64> {
     let (columns, rows) = (5, 10);
     let tile = Size { width: 192, height: 108 };
     let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = pixels_in(folder, &scene.output("storyboard.webp"), sheet);
+    let pixels = decode_pixels_at(folder, &scene.output("storyboard.webp"), sheet);
     let place = |place: u32| (place % columns * tile.width, place / columns * tile.height);
-    (0..columns * rows).map(|tile_place| part(&pixels, sheet.width, place(tile_place), tile)).collect()
+    (0..columns * rows)
+        .map(|tile_place| time_fraction(&pixels, sheet.width, place(tile_place), tile))
+        .collect()
 }
 
 /// Which part of its film a still of a moment shows.
-async fn still(scene: &Scene, manifest: &Manifest, ms: u64) -> Result<f64, String> {
+async fn still_fraction(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<f64, String> {
     let size = Size { width: 192, height: 108 };
-    picture(scene, manifest, ms).await.map(|rgb| part(&rgb, size.width, (0, 0), size))
+    render_still(scene, manifest, ms).await.map(|rgb| time_fraction(&rgb, size.width, (0, 0), size))
 }
 
 /// The still of a moment, of 192 by 108.
-async fn picture(scene: &Scene, manifest: &Manifest, ms: u64) -> Result<Vec<u8>, String> {
+async fn render_still(scene: &TestJob, manifest: &Manifest, ms: u64) -> Result<Vec<u8>, String> {
     let size = Size { width: 192, height: 108 };
-    let cameras = Rental {
-        store: Arc::clone(&scene.workshop.store),
-        tools: scene.workshop.tools.clone(),
+    let cameras = SourceOpener {
+        store: Arc::clone(&scene.service.store),
+        tools: scene.service.tools.clone(),
         random: || [3; 16],
-        patience: scene.workshop.patience,
+        time_budget: scene.service.time_budget,
     };
     let deadline = Instant::now() + Duration::from_mins(1);
     let camera = cameras.open(manifest, deadline).await.map_err(|error| error.to_string())?;
-    let (rgb, found) = camera.still(Some(ms), size).await.map_err(|error| error.to_string())?;
+    let (rgb, found) = camera.frame_at(Some(ms), size).await.map_err(|error| error.to_string())?;
     assert_eq!(found, size);
     Ok(rgb.to_vec())
 }
 
 /// How a film of so many seconds is expected to be shown.
-struct Expected {
+struct ExpectedTimes {
     secs: f64,
     /// When its last picture begins.
     last: f64,
@@ -87,104 +89,105 @@ struct Expected {
 }
 
 /// What is wrong about the pictures of a film.
-async fn wrong(folder: &Path, name: &str, bytes: Vec<u8>, expected: &Expected) -> Vec<String> {
-    let scene = Scene::new(bytes);
+async fn find_mismatches(folder: &Path, name: &str, bytes: Vec<u8>, expected: &ExpectedTimes) -> Vec<String> {
+    let scene = TestJob::new(bytes);
     let result = scene.run().await.result;
-    if result != Ok(Done::Ready) {
+    if result != Ok(JobOutcome::Ready) {
         return vec![format!("{name}: {result:?}")];
     }
-    let mut wrong = Vec::new();
+    let mut mismatches = Vec::new();
     let manifest = scene.manifest().unwrap();
     let found = manifest.source.duration_ms as f64 / 1000.0;
     if (found - expected.secs).abs() > 0.25 {
-        wrong.push(format!("{name}: {found} s instead of {}", expected.secs));
+        mismatches.push(format!("{name}: {found} s instead of {}", expected.secs));
     }
-    for (place, shown) in tiles(folder, &scene).into_iter().enumerate() {
+    for (place, shown) in tile_fractions(folder, &scene).into_iter().enumerate() {
         let shown = shown * expected.secs;
         let middle = (expected.secs * (place as f64 + 0.5) / 50.0).min(expected.last);
         if !(middle - expected.near.0..=middle + expected.near.1).contains(&shown) {
-            wrong.push(format!("{name}: tile {place} of {middle:.1} s shows {shown:.1} s"));
+            mismatches.push(format!("{name}: tile {place} of {middle:.1} s shows {shown:.1} s"));
         }
     }
     for percent in [0, 13, 37, 50, 71, 96] {
         let ms = (expected.secs * f64::from(percent) * 10.0) as u64;
         let right = (ms as f64 / 1000.0).min(expected.last);
-        match still(&scene, &manifest, ms).await {
+        match still_fraction(&scene, &manifest, ms).await {
             Ok(shown) if (shown * expected.secs - right).abs() < expected.secs / 75.0 => {}
             Ok(shown) => {
-                wrong.push(format!("{name}: the still of {right:.1} s shows {:.1} s", shown * expected.secs));
+                mismatches
+                    .push(format!("{name}: the still of {right:.1} s shows {:.1} s", shown * expected.secs));
             }
-            Err(error) => wrong.push(format!("{name}: the still of {right:.1} s: {error}")),
+            Err(error) => mismatches.push(format!("{name}: the still of {right:.1} s: {error}")),
         }
     }
-    wrong
+    mismatches
 }
 
 /// Where the body of each box of this kind lies, wherever it stands in others.
-fn boxes(bytes: &[u8], kind: [u8; 4]) -> Vec<usize> {
+fn find_boxes(bytes: &[u8], kind: [u8; 4]) -> Vec<usize> {
     bytes.windows(4).enumerate().filter(|(_, word)| *word == kind).map(|(at, _)| at + 4).collect()
 }
 
-fn number(bytes: &[u8], at: usize) -> u32 {
+fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-fn put(bytes: &mut [u8], at: usize, number: u32) {
+fn put_u32(bytes: &mut [u8], at: usize, number: u32) {
     bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
 }
 
 /// Without the list of keyframes: all are.
-fn without_list(mut bytes: Vec<u8>) -> Vec<u8> {
-    let at = boxes(&bytes, *b"stss")[0];
+fn without_stss(mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = find_boxes(&bytes, *b"stss")[0];
     bytes[at - 4..at].copy_from_slice(b"free");
     bytes
 }
 
 /// With an empty list of keyframes.
-fn with_no_keys(mut bytes: Vec<u8>) -> Vec<u8> {
-    let at = boxes(&bytes, *b"stss")[0];
-    put(&mut bytes, at + 4, 0);
+fn with_empty_stss(mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = find_boxes(&bytes, *b"stss")[0];
+    put_u32(&mut bytes, at + 4, 0);
     bytes
 }
 
 /// With a list of the pictures behind the keyframes.
-fn with_wrong_keys(mut bytes: Vec<u8>) -> Vec<u8> {
-    let at = boxes(&bytes, *b"stss")[0];
-    for row in 0..number(&bytes, at + 4) as usize {
+fn with_shifted_stss(mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = find_boxes(&bytes, *b"stss")[0];
+    for row in 0..read_u32(&bytes, at + 4) as usize {
         let place = at + 8 + row * 4;
-        let key = number(&bytes, place);
-        put(&mut bytes, place, key + 3);
+        let key = read_u32(&bytes, place);
+        put_u32(&mut bytes, place, key + 3);
     }
     bytes
 }
 
 /// With these flags for all samples of all fragments: ISO 14496-12, 8.8.3.1.
 fn with_flags(mut bytes: Vec<u8>, flags: u32) -> Vec<u8> {
-    for at in boxes(&bytes, *b"trex") {
-        put(&mut bytes, at + 20, flags);
+    for at in find_boxes(&bytes, *b"trex") {
+        put_u32(&mut bytes, at + 20, flags);
     }
-    for at in boxes(&bytes, *b"tfhd") {
-        let has = number(&bytes, at);
+    for at in find_boxes(&bytes, *b"tfhd") {
+        let has = read_u32(&bytes, at);
         let before: usize = [(0x1, 8), (0x2, 4), (0x8, 4), (0x10, 4)]
             .iter()
             .filter(|(bit, _)| has & bit != 0)
             .map(|(_, length)| length)
             .sum();
         if has & 0x20 != 0 {
-            put(&mut bytes, at + 8 + before, flags);
+            put_u32(&mut bytes, at + 8 + before, flags);
         }
     }
-    for at in boxes(&bytes, *b"trun") {
-        let (has, count) = (number(&bytes, at), number(&bytes, at + 4));
+    for at in find_boxes(&bytes, *b"trun") {
+        let (has, count) = (read_u32(&bytes, at), read_u32(&bytes, at + 4));
         let mut place = at + 8 + if has & 1 != 0 { 4 } else { 0 };
         if has & 4 != 0 {
-            put(&mut bytes, place, flags);
+            put_u32(&mut bytes, place, flags);
             place += 4;
         }
         for _ in 0..count {
             place += [0x100, 0x200].iter().filter(|bit| has & **bit != 0).count() * 4;
             if has & 0x400 != 0 {
-                put(&mut bytes, place, flags);
+                put_u32(&mut bytes, place, flags);
                 place += 4;
             }
             place += if has & 0x800 != 0 { 4 } else { 0 };
@@ -205,7 +208,7 @@ fn vint(bytes: &[u8]) -> (u64, usize) {
 
 /// A Matroska file in which all pictures are called keyframes, or none: a `SimpleBlock` by its flag, others by what they
 /// refer to.
-fn with_marks(mut bytes: Vec<u8>, all: bool) -> Vec<u8> {
+fn with_keyframe_marks(mut bytes: Vec<u8>, all: bool) -> Vec<u8> {
     let mut at = 0;
     while at + 12 < bytes.len() {
         let id_length = bytes[at].leading_zeros() as usize + 1;
@@ -235,7 +238,7 @@ fn with_marks(mut bytes: Vec<u8>, all: bool) -> Vec<u8> {
 const X264: &str = "-c:v libx264 -preset ultrafast -bf 2 -g 20 -sc_threshold 0";
 
 #[tokio::test]
-async fn wrong_keyframes_of_an_index_change_no_picture() {
+async fn wrong_index_keyframes_change_no_frame() {
     let folder = tempfile::tempdir().unwrap();
     let film = |name: &str, codec: &str| make(folder.path(), name, &format!("{} {codec}", clock(30)));
     let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 300k -g 20";
@@ -248,38 +251,41 @@ async fn wrong_keyframes_of_an_index_change_no_picture() {
     let fragmented = film("f.mp4", &format!("{X264} {fragments}"));
     let mkv = film("a.mkv", X264);
     let cases = [
-        ("H.264, all", without_list(h264.clone())),
-        ("H.264, none", with_no_keys(h264.clone())),
-        ("H.264, others", with_wrong_keys(h264)),
-        ("H.264 of open groups, all", without_list(open.clone())),
-        ("H.264 of open groups, others", with_wrong_keys(open)),
-        ("HEVC, all", without_list(film("hevc.mp4", hevc))),
-        ("VP9, all", without_list(h264_vp9.clone())),
-        ("VP9, others", with_wrong_keys(h264_vp9)),
-        ("AV1, all", without_list(h264_av1.clone())),
-        ("AV1, others", with_wrong_keys(h264_av1)),
-        ("MPEG-4, all", without_list(film("mpeg4.mp4", "-c:v mpeg4 -q:v 3 -bf 2 -g 20"))),
+        ("H.264, all", without_stss(h264.clone())),
+        ("H.264, none", with_empty_stss(h264.clone())),
+        ("H.264, others", with_shifted_stss(h264)),
+        ("H.264 of open groups, all", without_stss(open.clone())),
+        ("H.264 of open groups, others", with_shifted_stss(open)),
+        ("HEVC, all", without_stss(film("hevc.mp4", hevc))),
+        ("VP9, all", without_stss(h264_vp9.clone())),
+        ("VP9, others", with_shifted_stss(h264_vp9)),
+        ("AV1, all", without_stss(h264_av1.clone())),
+        ("AV1, others", with_shifted_stss(h264_av1)),
+        ("MPEG-4, all", without_stss(film("mpeg4.mp4", "-c:v mpeg4 -q:v 3 -bf 2 -g 20"))),
         ("fragments, all", with_flags(fragmented.clone(), SYNC)),
         ("fragments, none", with_flags(fragmented, NO_SYNC)),
-        ("Matroska, all", with_marks(mkv.clone(), true)),
-        ("Matroska, none", with_marks(mkv, false)),
-        ("WebM of VP9, all", with_marks(film("vp9.webm", vp9), true)),
-        ("WebM of VP8, none", with_marks(film("vp8.webm", vp8), false)),
-        ("WebM of AV1, all", with_marks(film("av1.webm", av1), true)),
-        ("WebM of AV1, none", with_marks(film("av1n.webm", av1), false)),
-        ("Matroska of HEVC, all", with_marks(film("hevc.mkv", hevc.trim_end_matches("-tag:v hvc1")), true)),
+        ("Matroska, all", with_keyframe_marks(mkv.clone(), true)),
+        ("Matroska, none", with_keyframe_marks(mkv, false)),
+        ("WebM of VP9, all", with_keyframe_marks(film("vp9.webm", vp9), true)),
+        ("WebM of VP8, none", with_keyframe_marks(film("vp8.webm", vp8), false)),
+        ("WebM of AV1, all", with_keyframe_marks(film("av1.webm", av1), true)),
+        ("WebM of AV1, none", with_keyframe_marks(film("av1n.webm", av1), false)),
+        (
+            "Matroska of HEVC, all",
+            with_keyframe_marks(film("hevc.mkv", hevc.trim_end_matches("-tag:v hvc1")), true),
+        ),
     ];
-    let expected = Expected { secs: 30.0, last: 29.9, near: (0.9, 0.5) };
+    let expected = ExpectedTimes { secs: 30.0, last: 29.9, near: (0.9, 0.5) };
     let mut found = Vec::new();
     for (name, bytes) in cases {
-        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+        found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
     }
     assert!(found.is_empty(), "{found:#?}");
 }
 
 /// Of films that are too large to be decoded as a whole, and some to be read as a whole, tiles are keyframes: the right ones.
 #[tokio::test]
-async fn large_films_with_wrong_keyframes_show_their_own_ones() {
+async fn large_files_find_their_real_keyframes() {
     let folder = tempfile::tempdir().unwrap();
     let clock = clock(60).replace("r=10", "r=15");
     let film = |name: &str, codec: &str| {
@@ -301,23 +307,23 @@ async fn large_films_with_wrong_keyframes_show_their_own_ones() {
         mkv.len()
     );
     let cases = [
-        ("all", without_list(mp4.clone())),
-        ("none", with_no_keys(mp4.clone())),
-        ("others", with_wrong_keys(mp4)),
+        ("all", without_stss(mp4.clone())),
+        ("none", with_empty_stss(mp4.clone())),
+        ("others", with_shifted_stss(mp4)),
         ("fragments, all", with_flags(fragmented.clone(), SYNC)),
         ("fragments, none", with_flags(fragmented, NO_SYNC)),
-        ("Matroska, all", with_marks(mkv.clone(), true)),
-        ("Matroska, none", with_marks(mkv, false)),
+        ("Matroska, all", with_keyframe_marks(mkv.clone(), true)),
+        ("Matroska, none", with_keyframe_marks(mkv, false)),
     ];
     let size = Size { width: 192, height: 108 };
     let frames = all_frames(&folder.path().join("a.mp4"), 0, "", size);
     let mut found = Vec::new();
     for (name, bytes) in cases {
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
         // A tile is its own picture, or the keyframe up to two seconds before it; where the file has no index that holds, the
         // next keyframe will do.
-        for (tile, frame) in nearest(folder.path(), &scene, &frames).into_iter().enumerate() {
+        for (tile, frame) in nearest_frames(folder.path(), &scene, &frames).into_iter().enumerate() {
             let right = (tile * 900 + 450) / 50;
             if !(right.saturating_sub(31)..=right + 31).contains(&frame) {
                 found.push(format!("{name}: tile {tile} is frame {frame} instead of {right}"));
@@ -325,7 +331,7 @@ async fn large_films_with_wrong_keyframes_show_their_own_ones() {
         }
         let manifest = scene.manifest().unwrap();
         for ms in [0, 17_300, 44_000, 59_900] {
-            let shown = picture(&scene, &manifest, ms).await.map(|rgb| closest(&rgb, &frames));
+            let shown = render_still(&scene, &manifest, ms).await.map(|rgb| closest_frame(&rgb, &frames));
             let right = ms as usize * 15 / 1000;
             if !shown.as_ref().is_ok_and(|shown| shown.abs_diff(right) <= 1) {
                 found.push(format!("{name}: the still of frame {right} is {shown:?}"));
@@ -337,21 +343,21 @@ async fn large_films_with_wrong_keyframes_show_their_own_ones() {
 
 /// Intra refresh: no picture after the first stands alone.
 #[tokio::test]
-async fn what_is_renewed_bit_by_bit_is_shown_whole() {
+async fn intra_refresh_frames_are_complete() {
     let folder = tempfile::tempdir().unwrap();
     let refresh = "-c:v libx264 -preset ultrafast -x264-params intra-refresh=1:keyint=20:bframes=0";
     let mut found = Vec::new();
     for name in ["a.mp4", "a.mkv", "a.flv"] {
         let bytes = make(folder.path(), name, &format!("{} {refresh}", clock(40)));
-        let expected = Expected { secs: 40.0, last: 39.9, near: (0.9, 0.5) };
-        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+        let expected = ExpectedTimes { secs: 40.0, last: 39.9, near: (0.9, 0.5) };
+        found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
     }
     assert!(found.is_empty(), "{found:#?}");
 }
 
 /// Frames behind start codes, without a length, without an index.
 #[tokio::test]
-async fn matroska_of_an_elementary_stream_is_read() {
+async fn reads_matroska_with_start_codes() {
     let folder = tempfile::tempdir().unwrap();
     let again = |name: &str, of: &str, words: &str| {
         make(
@@ -371,31 +377,31 @@ async fn matroska_of_an_elementary_stream_is_read() {
     let cases = [
         ("H.264", h264.clone()),
         ("HEVC", hevc.clone()),
-        ("H.264 behind start codes", with_start_codes(h264.clone(), Private::Kept)),
-        ("H.264 behind start codes without a record", with_start_codes(h264.clone(), Private::Void)),
-        ("H.264 without a record", with_private(h264, Private::Void)),
-        ("HEVC behind start codes", with_start_codes(hevc.clone(), Private::Kept)),
-        ("HEVC behind start codes without a record", with_start_codes(hevc.clone(), Private::Void)),
-        ("HEVC without a record", with_private(hevc, Private::Void)),
+        ("H.264 behind start codes", with_start_codes(h264.clone(), CodecPrivate::Kept)),
+        ("H.264 behind start codes without a record", with_start_codes(h264.clone(), CodecPrivate::Removed)),
+        ("H.264 without a record", with_codec_private(h264, CodecPrivate::Removed)),
+        ("HEVC behind start codes", with_start_codes(hevc.clone(), CodecPrivate::Kept)),
+        ("HEVC behind start codes without a record", with_start_codes(hevc.clone(), CodecPrivate::Removed)),
+        ("HEVC without a record", with_codec_private(hevc, CodecPrivate::Removed)),
     ];
-    let expected = Expected { secs: 30.0, last: 29.9, near: (0.9, 0.5) };
+    let expected = ExpectedTimes { secs: 30.0, last: 29.9, near: (0.9, 0.5) };
     let mut found = Vec::new();
     for (name, bytes) in cases {
-        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+        found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
     }
     assert!(found.is_empty(), "{found:#?}");
 }
 
 /// What becomes of a codec's configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Private {
+enum CodecPrivate {
     Kept,
-    Void,
+    Removed,
 }
 
 /// With or without the codec's configuration, which becomes a void.
-fn with_private(mut bytes: Vec<u8>, private: Private) -> Vec<u8> {
-    if private == Private::Void {
+fn with_codec_private(mut bytes: Vec<u8>, codec_private: CodecPrivate) -> Vec<u8> {
+    if codec_private == CodecPrivate::Removed {
         let at = bytes.windows(2).position(|id| id == [0x63, 0xa2]).unwrap();
         let (size, length) = vint(&bytes[at + 2..]);
         // Its ID has one byte less: the size takes it.
@@ -406,8 +412,8 @@ fn with_private(mut bytes: Vec<u8>, private: Private) -> Vec<u8> {
 }
 
 /// With lengths of NAL units replaced by start codes, both of four bytes.
-fn with_start_codes(bytes: Vec<u8>, private: Private) -> Vec<u8> {
-    let mut bytes = with_private(bytes, private);
+fn with_start_codes(bytes: Vec<u8>, codec_private: CodecPrivate) -> Vec<u8> {
+    let mut bytes = with_codec_private(bytes, codec_private);
     let mut at = 0;
     while at + 12 < bytes.len() {
         let id_length = bytes[at].leading_zeros() as usize + 1;
@@ -421,8 +427,8 @@ fn with_start_codes(bytes: Vec<u8>, private: Private) -> Vec<u8> {
         if matches!(id, 0xa1 | 0xa3) {
             let (mut unit, end) = (body + 4, body + size as usize);
             while unit + 4 < end {
-                let length = number(&bytes, unit) as usize;
-                put(&mut bytes, unit, 1);
+                let length = read_u32(&bytes, unit) as usize;
+                put_u32(&mut bytes, unit, 1);
                 unit += 4 + length;
             }
         }
@@ -433,15 +439,15 @@ fn with_start_codes(bytes: Vec<u8>, private: Private) -> Vec<u8> {
 
 /// Sound that goes on: the length is that of all that is played, and the last picture stays.
 #[tokio::test]
-async fn behind_the_last_picture_that_one_is_shown() {
+async fn last_frame_stays_until_audio_ends() {
     let folder = tempfile::tempdir().unwrap();
     let song = "-f lavfi -i sine=d=60 -c:a aac -b:a 32k";
     let film = |name: &str, secs: u32, more: &str| {
-        make(folder.path(), name, &format!("{} {song} {X264} {more}", rising(secs, 60)))
+        make(folder.path(), name, &format!("{} {song} {X264} {more}", rising_clock(secs, 60)))
     };
     let fragments = "-movflags frag_keyframe+empty_moov+default_base_moof -frag_duration 1000000";
     let one = |name: &str| {
-        let picture = rising(12, 60).replace("d=12", "d=0.1");
+        let picture = rising_clock(12, 60).replace("d=12", "d=0.1");
         make(folder.path(), name, &format!("{picture} {song} {X264}"))
     };
     let mut found = Vec::new();
@@ -455,16 +461,16 @@ async fn behind_the_last_picture_that_one_is_shown() {
         ("one picture in an MP4", one("one.mp4"), 0.0),
         ("one picture in Matroska", one("one.mkv"), 0.0),
     ] {
-        let expected = Expected { secs: 60.0, last, near: (0.9, 0.5) };
-        found.extend(wrong(folder.path(), name, bytes, &expected).await);
+        let expected = ExpectedTimes { secs: 60.0, last, near: (0.9, 0.5) };
+        found.extend(find_mismatches(folder.path(), name, bytes, &expected).await);
     }
     assert!(found.is_empty(), "{found:#?}");
 }
 
 /// B-pictures that AVI packed into the pictures that they refer to, copied into other containers.
 #[tokio::test]
-async fn packed_pictures_are_taken_apart() {
-    let Some(media) = media() else { return };
+async fn unpacks_packed_b_frames() {
+    let Some(media) = media_folder() else { return };
     let folder = tempfile::tempdir().unwrap();
     let packed = media.join("bugs/packed.mkv");
     let copy = |name: &str, words: &str| {
@@ -473,10 +479,13 @@ async fn packed_pictures_are_taken_apart() {
     for (name, bytes) in [("a.mkv", std::fs::read(&packed).unwrap()), ("a.mp4", copy("a.mp4", ""))] {
         let file = folder.path().join(name);
         std::fs::write(&file, &bytes).unwrap();
-        let scene = Scene::new(bytes);
-        assert_eq!(scene.run().await.result, Ok(Done::Ready), "{name}");
-        let found =
-            nearest(folder.path(), &scene, &all_frames(&file, 0, "", Size { width: 192, height: 108 }));
+        let scene = TestJob::new(bytes);
+        assert_eq!(scene.run().await.result, Ok(JobOutcome::Ready), "{name}");
+        let found = nearest_frames(
+            folder.path(),
+            &scene,
+            &all_frames(&file, 0, "", Size { width: 192, height: 108 }),
+        );
         let count = found.iter().collect::<std::collections::BTreeSet<_>>().len();
         assert!(count > 45 && found.is_sorted(), "{name}: {found:?}");
         for (tile, frame) in found.into_iter().enumerate() {
@@ -487,11 +496,11 @@ async fn packed_pictures_are_taken_apart() {
 }
 
 /// Which frame of a full decode each tile of a storyboard shows.
-fn nearest(folder: &Path, scene: &Scene, frames: &[Vec<u8>]) -> Vec<usize> {
+fn nearest_frames(folder: &Path, scene: &TestJob, frames: &[Vec<u8>]) -> Vec<usize> {
     let (columns, rows) = (5, 10);
     let tile = Size { width: 192, height: 108 };
     let sheet = Size { width: columns * tile.width, height: rows * tile.height };
-    let pixels = pixels_in(folder, &scene.output("storyboard.webp"), sheet);
+    let pixels = decode_pixels_at(folder, &scene.output("storyboard.webp"), sheet);
     (0..columns * rows)
         .map(|place| {
             let (left, top) = (place % columns * tile.width, place / columns * tile.height);
@@ -500,13 +509,13 @@ fn nearest(folder: &Path, scene: &Scene, frames: &[Vec<u8>]) -> Vec<usize> {
                 &pixels[at..at + tile.width as usize * 3]
             };
             let shown: Vec<u8> = (0..tile.height).flat_map(line).copied().collect();
-            closest(&shown, frames)
+            closest_frame(&shown, frames)
         })
         .collect()
 }
 
 /// Which of these frames a picture is like most.
-fn closest(rgb: &[u8], frames: &[Vec<u8>]) -> usize {
+fn closest_frame(rgb: &[u8], frames: &[Vec<u8>]) -> usize {
     let off = |frame: &[u8]| -> u64 {
         frame.iter().zip(rgb).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
     };
@@ -516,7 +525,7 @@ fn closest(rgb: &[u8], frames: &[Vec<u8>]) -> usize {
 /// All frames of a stream of a file in this size.
 fn all_frames(file: &Path, stream: u32, crop: &str, size: Size) -> Vec<Vec<u8>> {
     let Size { width, height } = size;
-    let output = std::process::Command::new(support::reference("ffmpeg"))
+    let output = std::process::Command::new(support::reference_program("ffmpeg"))
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(file)
         .args(["-map", &format!("0:{stream}"), "-fps_mode", "passthrough"])
@@ -528,7 +537,7 @@ fn all_frames(file: &Path, stream: u32, crop: &str, size: Size) -> Vec<Vec<u8>> 
 }
 
 /// What is expected of a film of a bug report.
-struct Reported {
+struct ReportedVideo {
     name: &'static str,
     /// The stream that is shown.
     stream: u32,
@@ -539,12 +548,12 @@ struct Reported {
 }
 
 #[tokio::test]
-async fn films_of_bug_reports_show_their_own_moments() {
-    let Some(media) = media() else { return };
+async fn reported_videos_show_requested_times() {
+    let Some(media) = media_folder() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let film = |name, stream, secs, off| Reported { name, stream, secs, size: (320, 180), off };
+    let film = |name, stream, secs, off| ReportedVideo { name, stream, secs, size: (320, 180), off };
     let mut wrong = Vec::new();
-    for Reported { name, stream, secs, size, off } in [
+    for ReportedVideo { name, stream, secs, size, off } in [
         film("h264-no-stss.mp4", 0, 20.0, 1.5),
         film("h264-all-keys.mkv", 0, 20.0, 1.5),
         film("annexb.mkv", 0, 30.0, 1.5),
@@ -557,9 +566,9 @@ async fn films_of_bug_reports_show_their_own_moments() {
         film("audio-longer.mkv", 0, 60.0, 30.0),
     ] {
         let path = media.join("bugs").join(name);
-        let scene = Scene::new(std::fs::read(&path).unwrap());
+        let scene = TestJob::new(std::fs::read(&path).unwrap());
         let result = scene.run().await.result;
-        if result != Ok(Done::Ready) {
+        if result != Ok(JobOutcome::Ready) {
             wrong.push(format!("{name}: {result:?}"));
             continue;
         }
@@ -572,7 +581,7 @@ async fn films_of_bug_reports_show_their_own_moments() {
         }
         let crop = if name == "clap.mov" { "crop=320:180," } else { "" };
         let frames = all_frames(&path, stream, crop, Size { width: 192, height: 108 });
-        let found = nearest(folder.path(), &scene, &frames);
+        let found = nearest_frames(folder.path(), &scene, &frames);
         let last = frames.len() as f64 - 1.0;
         for (tile, frame) in found.iter().enumerate() {
             let right = ((tile as f64 + 0.5) * secs / 50.0 * 30.0).floor().min(last);

@@ -8,7 +8,7 @@ use crate::id::{Owner, VideoId};
 use crate::json::Json;
 use crate::key::Key;
 use crate::limits;
-use crate::manifest::{Passthrough, Visibility};
+use crate::manifest::{ClientMetadata, Visibility};
 
 /// The metadata header that carries the file's name, encoded by [`encode_name`].
 pub const META_NAME: &str = "x-amz-meta-name";
@@ -41,7 +41,7 @@ pub struct Grant {
     /// Who may see the pictures.
     pub visibility: Visibility,
     /// What comes back in the manifest as it was given.
-    pub passthrough: Passthrough,
+    pub client_metadata: ClientMetadata,
 }
 
 impl Grant {
@@ -52,10 +52,10 @@ impl Grant {
 
     /// The metadata headers that the upload must carry, names in lower case and sorted.
     pub fn metadata(&self) -> Vec<(&'static str, String)> {
-        let Passthrough { external_id, metadata, trace_id } = &self.passthrough;
+        let ClientMetadata { external_id, metadata: fields, trace_id } = &self.client_metadata;
         let mut headers = Vec::with_capacity(5);
-        if !metadata.is_empty() {
-            headers.push((META_CUSTOM, URL_SAFE_NO_PAD.encode(Json::from(metadata).to_string())));
+        if !fields.is_empty() {
+            headers.push((META_CUSTOM, URL_SAFE_NO_PAD.encode(Json::from(fields).to_string())));
         }
         if let Some(id) = external_id {
             headers.push((META_EXTERNAL_ID, encode_name(id)));
@@ -69,13 +69,13 @@ impl Grant {
     }
 }
 
-impl Passthrough {
+impl ClientMetadata {
     /// Reads what [`Grant::metadata`] wrote, from a stored object's headers. What is not ours is left out.
     pub fn from_headers(header: impl Fn(&str) -> Option<String>) -> Self {
         let custom = header(META_CUSTOM).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         Self {
             external_id: header(META_EXTERNAL_ID).map(|text| decode_name(&text)),
-            metadata: custom.and_then(|json| Json::read(&json)?.text_map()).unwrap_or_default(),
+            metadata: custom.and_then(|json| Json::parse(&json)?.as_str_map()).unwrap_or_default(),
             trace_id: header(META_TRACE_ID).and_then(|text| text.parse().ok()),
         }
     }
@@ -94,7 +94,7 @@ impl Passthrough {
 }
 
 /// The longest ending of a name that is kept when the name is cut, in bytes with its dot.
-const MAX_ENDING_BYTES: usize = 17;
+const MAX_EXTENSION_BYTES: usize = 17;
 
 /// A file's name without control characters, in at most [`limits::MAX_NAME_BYTES`]: a longer one is cut between two
 /// characters, before its ending.
@@ -104,18 +104,18 @@ const MAX_ENDING_BYTES: usize = 17;
 /// assert_eq!(short_name("Ski\n trip.mp4"), "Ski trip.mp4");
 /// assert_eq!(short_name(&("x".repeat(300) + ".mp4")), "x".repeat(251) + ".mp4");
 /// ```
-pub fn short_name(name: &str) -> String {
+pub fn truncate_name(name: &str) -> String {
     let clean: String = name.chars().filter(|c| !c.is_control()).collect();
     if clean.len() <= limits::MAX_NAME_BYTES {
         return clean;
     }
-    let ending = clean.rfind('.').map_or("", |dot| &clean[dot..]);
-    let ending = if ending.len() <= MAX_ENDING_BYTES { ending } else { "" };
-    let stem = &clean[..clean.floor_char_boundary(limits::MAX_NAME_BYTES - ending.len())];
-    [stem, ending].concat()
+    let extension = clean.rfind('.').map_or("", |dot| &clean[dot..]);
+    let extension = if extension.len() <= MAX_EXTENSION_BYTES { extension } else { "" };
+    let stem = &clean[..clean.floor_char_boundary(limits::MAX_NAME_BYTES - extension.len())];
+    [stem, extension].concat()
 }
 
-/// A file's name as header text: shortened by [`short_name`], everything but unreserved characters percent-encoded.
+/// A file's name as header text: shortened by [`truncate_name`], everything but unreserved characters percent-encoded.
 ///
 /// ```
 /// # use glimpse_contract::{decode_name, encode_name};
@@ -123,7 +123,7 @@ pub fn short_name(name: &str) -> String {
 /// assert_eq!(decode_name(&encode_name("\u{1f3bf}\n.mp4")), "\u{1f3bf}.mp4");
 /// ```
 pub fn encode_name(name: &str) -> String {
-    utf8_percent_encode(&short_name(name), NAME_ESCAPES).to_string()
+    utf8_percent_encode(&truncate_name(name), NAME_ESCAPES).to_string()
 }
 
 /// The name behind [`encode_name`]'s text; what is not UTF-8 is replaced, control characters are dropped.
@@ -139,7 +139,7 @@ mod tests {
     use crate::trace::TraceId;
 
     #[test]
-    fn a_long_name_is_cut_between_characters() {
+    fn long_name_is_cut_at_char_boundary() {
         let long = "é".repeat(200);
         assert_eq!(decode_name(&encode_name(&long)), "é".repeat(127));
         let cut = |name: &str| decode_name(&encode_name(name));
@@ -151,23 +151,23 @@ mod tests {
         assert_eq!(cut(&(".".to_owned() + &long)).len(), 255);
     }
 
-    fn grant(name: String, passthrough: Passthrough) -> Grant {
+    fn grant(name: String, passthrough: ClientMetadata) -> Grant {
         Grant {
-            owner: Owner::of("i", "s"),
+            owner: Owner::new("i", "s"),
             video: VideoId::new(1, [0; 10]),
             name,
             content_type: "video/mp4".into(),
             visibility: Visibility::Public,
-            passthrough,
+            client_metadata: passthrough,
         }
     }
 
     #[test]
-    fn the_largest_promise_fits_into_an_object() {
-        let passthrough = Passthrough {
+    fn largest_metadata_fits_s3_limit() {
+        let passthrough = ClientMetadata {
             external_id: Some("\u{e9}".repeat(limits::MAX_EXTERNAL_ID_BYTES / 2)),
             metadata: [("k".to_owned(), "v".repeat(limits::MAX_METADATA_BYTES - 8))].into(),
-            trace_id: Some(TraceId::of(VideoId::new(1, [0; 10]))),
+            trace_id: Some(TraceId::from_video(VideoId::new(1, [0; 10]))),
         };
         assert_eq!(passthrough.check(), Ok(()));
         let headers = grant("\u{e9}".repeat(127), passthrough).metadata();
@@ -178,43 +178,43 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_travel_is_refused() {
-        let long = Passthrough { external_id: Some("x".repeat(129)), ..Passthrough::default() };
-        let control = Passthrough { external_id: Some("a\nb".into()), ..Passthrough::default() };
+    fn rejects_oversized_client_metadata() {
+        let long = ClientMetadata { external_id: Some("x".repeat(129)), ..ClientMetadata::default() };
+        let with_control = ClientMetadata { external_id: Some("a\nb".into()), ..ClientMetadata::default() };
         let wide = [("k".to_owned(), "v".repeat(limits::MAX_METADATA_BYTES))].into();
-        let wide = Passthrough { metadata: wide, ..Passthrough::default() };
-        for bad in [long, control, wide] {
+        let wide = ClientMetadata { metadata: wide, ..ClientMetadata::default() };
+        for bad in [long, with_control, wide] {
             assert!(bad.check().is_err(), "{bad:?}");
         }
-        assert_eq!(Passthrough::from_headers(|_| Some("%%%".into())).metadata.len(), 0);
+        assert_eq!(ClientMetadata::from_headers(|_| Some("%%%".into())).metadata.len(), 0);
     }
 
     proptest! {
         #[test]
-        fn what_is_passed_through_survives(
+        fn client_metadata_roundtrips(
             id in proptest::option::of("\\PC{0,30}"),
             metadata in proptest::collection::btree_map("\\PC{1,8}", "\\PC{0,20}", 0..6),
             trace_id in proptest::option::of(any::<[u8; 10]>()),
         ) {
-            let trace_id = trace_id.map(|random| TraceId::of(VideoId::new(1, random)));
-            let passthrough = Passthrough { external_id: id, metadata, trace_id };
+            let trace_id = trace_id.map(|random| TraceId::from_video(VideoId::new(1, random)));
+            let passthrough = ClientMetadata { external_id: id, metadata, trace_id };
             let headers = grant("a.mp4".into(), passthrough.clone()).metadata();
-            let of = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+            let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
             prop_assert!(headers.iter().all(|(_, value)| value.bytes().all(|byte| byte.is_ascii_graphic())));
-            prop_assert_eq!(Passthrough::from_headers(of), passthrough);
+            prop_assert_eq!(ClientMetadata::from_headers(header), passthrough);
         }
 
         #[test]
-        fn a_name_survives_and_is_safe_in_a_header(name in "\\PC{0,60}|\\PC{60,120}\\.[a-z0-9]{2,4}") {
-            prop_assert!(short_name(&name).len() <= limits::MAX_NAME_BYTES);
-            prop_assert!(name.len() > limits::MAX_NAME_BYTES || short_name(&name) == name);
+        fn name_roundtrips_and_is_header_safe(name in "\\PC{0,60}|\\PC{60,120}\\.[a-z0-9]{2,4}") {
+            prop_assert!(truncate_name(&name).len() <= limits::MAX_NAME_BYTES);
+            prop_assert!(name.len() > limits::MAX_NAME_BYTES || truncate_name(&name) == name);
             let text = encode_name(&name);
             prop_assert!(text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\{}&".contains(&b)), "{}", text);
-            prop_assert_eq!(decode_name(&text), short_name(&name));
+            prop_assert_eq!(decode_name(&text), truncate_name(&name));
         }
 
         #[test]
-        fn any_text_decodes(text: String) {
+        fn decode_name_never_panics(text: String) {
             let _ = decode_name(&text);
         }
     }

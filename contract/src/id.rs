@@ -13,10 +13,10 @@ use thiserror::Error;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const VIDEO_LEN: usize = 26;
 const OWNER_LEN: usize = 22;
-const TIME_BITS: u32 = 48;
+const TIMESTAMP_BITS: u32 = 48;
 /// Ten characters hold 50 bits: the two that 26 characters have too many, and the time.
-const TIME_LEN: usize = 10;
-const TIME_MAX: u64 = (1 << TIME_BITS) - 1;
+const TIMESTAMP_LEN: usize = 10;
+const MAX_TIMESTAMP_MS: u64 = (1 << TIMESTAMP_BITS) - 1;
 
 /// A text that is not an id in its one canonical spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -40,34 +40,34 @@ impl VideoId {
     /// assert!(newer.to_string() < older.to_string());
     /// ```
     pub fn new(now_ms: u64, random: [u8; 10]) -> Self {
-        let time = TIME_MAX - now_ms.min(TIME_MAX);
+        let time = MAX_TIMESTAMP_MS - now_ms.min(MAX_TIMESTAMP_MS);
         let low = random.iter().fold(0_u128, |value, byte| (value << 8) | u128::from(*byte));
         Self((u128::from(time) << 80) | low)
     }
 
     /// What the text spells.
-    pub(crate) fn bits(self) -> u128 {
+    pub(crate) fn to_u128(self) -> u128 {
         self.0
     }
 
     /// The ten characters that hold its time: ids of one millisecond, and only those, begin with them.
-    pub fn time_part(self) -> String {
+    pub fn timestamp_prefix(self) -> String {
         let mut text = self.to_string();
-        text.truncate(TIME_LEN);
+        text.truncate(TIMESTAMP_LEN);
         text
     }
 
     /// When the edge made this id, in Unix milliseconds.
-    pub fn granted_at_ms(self) -> u64 {
-        TIME_MAX - (self.0 >> 80) as u64
+    pub fn timestamp_ms(self) -> u64 {
+        MAX_TIMESTAMP_MS - (self.0 >> 80) as u64
     }
 }
 
 impl fmt::Display for VideoId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0_u8; VIDEO_LEN];
-        for (place, slot) in text.iter_mut().enumerate() {
-            let shift = 5 * (VIDEO_LEN - 1 - place);
+        for (index, slot) in text.iter_mut().enumerate() {
+            let shift = 5 * (VIDEO_LEN - 1 - index);
             *slot = ALPHABET[((self.0 >> shift) & 31) as usize];
         }
         f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
@@ -90,10 +90,10 @@ impl FromStr for VideoId {
             return Err(ERROR);
         }
         let mut value = 0_u128;
-        for (place, byte) in text.bytes().enumerate() {
+        for (index, byte) in text.bytes().enumerate() {
             let digit = ALPHABET.iter().position(|&letter| letter == byte).ok_or(ERROR)?;
             // 26 characters hold 130 bits: the first may only use three of its five.
-            if place == 0 && digit > 7 {
+            if index == 0 && digit > 7 {
                 return Err(ERROR);
             }
             value = (value << 5) | digit as u128;
@@ -113,7 +113,7 @@ impl Owner {
     /// # use glimpse_contract::Owner;
     /// assert_eq!(Owner::of("https://id.example", "alice").to_string().len(), 22);
     /// ```
-    pub fn of(iss: &str, sub: &str) -> Self {
+    pub fn new(iss: &str, sub: &str) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(iss.as_bytes());
         hasher.update([0]);
@@ -184,18 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn owner_is_pinned() {
+    fn owner_hash_is_pinned() {
         // printf 'https://id.example\0alice' | sha256sum | head -c 32 | xxd -r -p | base64, made URL-safe
-        assert_eq!(Owner::of("https://id.example", "alice").to_string(), "iGDYsciok5F1j_m0eaWWJA");
+        assert_eq!(Owner::new("https://id.example", "alice").to_string(), "iGDYsciok5F1j_m0eaWWJA");
         assert_ne!(
-            Owner::of("a", "bc"),
-            Owner::of("ab", "c"),
+            Owner::new("a", "bc"),
+            Owner::new("ab", "c"),
             "the separator keeps issuer and subject apart"
         );
     }
 
     #[test]
-    fn refuses_every_other_spelling_of_a_video_id() {
+    fn rejects_noncanonical_video_ids() {
         let good = VideoId::new(1_700_000_000_000, *b"0123456789").to_string();
         assert!(good.parse::<VideoId>().is_ok());
         let cases = [
@@ -215,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn refuses_an_owner_with_stray_bits() {
-        // The last of 22 characters carries only two bits: `B` would set a bit beyond the sixteenth byte.
-        let owner = Owner::of("a", "b").to_string();
+    fn rejects_owner_with_stray_bits() {
+        // The last of 22 characters carries only two bits: `VOP_TYPE_B` would set a bit beyond the sixteenth byte.
+        let owner = Owner::new("a", "b").to_string();
         assert!(format!("{}B", &owner[..21]).parse::<Owner>().is_err());
         assert!(format!("{}=", &owner[..21]).parse::<Owner>().is_err());
         assert!(format!("{}/", &owner[..21]).parse::<Owner>().is_err());
@@ -225,30 +225,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ids_of_one_millisecond_begin_alike(ms in 0..1_u64 << 48, a: [u8; 10], b: [u8; 10], other in 0..1_u64 << 48) {
-            prop_assert_eq!(VideoId::new(ms, a).time_part(), VideoId::new(ms, b).time_part());
-            prop_assert!(VideoId::new(ms, a).to_string().starts_with(&VideoId::new(ms, a).time_part()));
+        fn same_millisecond_shares_prefix(ms in 0..1_u64 << 48, a: [u8; 10], b: [u8; 10], other in 0..1_u64 << 48) {
+            prop_assert_eq!(VideoId::new(ms, a).timestamp_prefix(), VideoId::new(ms, b).timestamp_prefix());
+            prop_assert!(VideoId::new(ms, a).to_string().starts_with(&VideoId::new(ms, a).timestamp_prefix()));
             prop_assume!(ms != other);
-            prop_assert_ne!(VideoId::new(ms, a).time_part(), VideoId::new(other, a).time_part());
+            prop_assert_ne!(VideoId::new(ms, a).timestamp_prefix(), VideoId::new(other, a).timestamp_prefix());
         }
 
         #[test]
-        fn video_id_survives_its_text(now_ms in 0..=TIME_MAX, random: [u8; 10]) {
+        fn video_id_roundtrips(now_ms in 0..=MAX_TIMESTAMP_MS, random: [u8; 10]) {
             let id = VideoId::new(now_ms, random);
             prop_assert_eq!(id.to_string().parse::<VideoId>(), Ok(id));
-            prop_assert_eq!(id.granted_at_ms(), now_ms);
+            prop_assert_eq!(id.timestamp_ms(), now_ms);
         }
 
         #[test]
-        fn any_accepted_text_is_canonical(text in "[0-9a-z]{26}") {
+        fn accepted_video_id_is_canonical(text in "[0-9a-z]{26}") {
             if let Ok(id) = text.parse::<VideoId>() {
                 prop_assert_eq!(id.to_string(), text);
             }
         }
 
         #[test]
-        fn owner_survives_its_text(iss: String, sub: String) {
-            let owner = Owner::of(&iss, &sub);
+        fn owner_roundtrips(iss: String, sub: String) {
+            let owner = Owner::new(&iss, &sub);
             prop_assert_eq!(owner.to_string().parse::<Owner>(), Ok(owner));
         }
     }

@@ -25,7 +25,7 @@ pub enum Key {
     },
     /// `slots/{owner}/{video}`: one of the videos of an upload token for several is taken; and the name of a file that is
     /// being uploaded in parts.
-    Slot {
+    Reservation {
         /// Whose video it is.
         owner: Owner,
         /// Which video.
@@ -48,7 +48,7 @@ pub enum Key {
 }
 
 /// What the key of a refusal ends with, after that of the picture.
-const REFUSED: &str = ".refused.json";
+const REFUSAL_SUFFIX: &str = ".refused.json";
 
 impl Key {
     /// What every source's key begins with; S3 sends events for this prefix only.
@@ -63,12 +63,12 @@ impl Key {
     pub const WORK: &str = "work/";
 
     /// The prefix under which everything lies that was made of a video.
-    pub fn media_of(video: VideoId) -> String {
+    pub fn media_prefix(video: VideoId) -> String {
         format!("{}{video}/", Self::MEDIA)
     }
 
     /// The prefix under which all of an owner's sources lie: what a listing asks for.
-    pub fn uploads_of(owner: &Owner) -> String {
+    pub fn uploads_prefix(owner: &Owner) -> String {
         format!("{}{owner}/", Self::UPLOADS)
     }
 }
@@ -77,14 +77,14 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source { owner, video } => write!(f, "{}{owner}/{video}", Self::UPLOADS),
-            Self::Slot { owner, video } => write!(f, "{}{owner}/{video}", Self::SLOTS),
+            Self::Reservation { owner, video } => write!(f, "{}{owner}/{video}", Self::SLOTS),
             Self::Manifest(video) => write!(f, "{}{video}/manifest.json", Self::MEDIA),
             Self::Failure(video) => write!(f, "{}{video}/failure.json", Self::MEDIA),
             Self::Attempt(video) => write!(f, "{}{video}/attempt.json", Self::MEDIA),
             Self::Poster(video) => write!(f, "{}{video}/poster.json", Self::MEDIA),
             Self::Output(video, variant) => write!(f, "{}{video}/{}", Self::MEDIA, variant.file_name()),
             Self::Refusal(video, variant) => {
-                write!(f, "{}{video}/{}{REFUSED}", Self::MEDIA, variant.file_name())
+                write!(f, "{}{video}/{}{REFUSAL_SUFFIX}", Self::MEDIA, variant.file_name())
             }
             Self::Staged(video, variant) => write!(f, "{}{video}/{}", Self::WORK, variant.file_name()),
         }
@@ -95,16 +95,16 @@ impl FromStr for Key {
     type Err = ParseKeyError;
 
     fn from_str(text: &str) -> Result<Self, ParseKeyError> {
-        let owned = |rest: &str| {
+        let parse_owned = |rest: &str| {
             let (owner, video) = rest.split_once('/').ok_or(ParseKeyError)?;
             let owner = owner.parse().map_err(|_| ParseKeyError)?;
             Ok((owner, video.parse().map_err(|_| ParseKeyError)?))
         };
         if let Some(rest) = text.strip_prefix(Self::UPLOADS) {
-            return owned(rest).map(|(owner, video)| Self::Source { owner, video });
+            return parse_owned(rest).map(|(owner, video)| Self::Source { owner, video });
         }
         if let Some(rest) = text.strip_prefix(Self::SLOTS) {
-            return owned(rest).map(|(owner, video)| Self::Slot { owner, video });
+            return parse_owned(rest).map(|(owner, video)| Self::Reservation { owner, video });
         }
         if let Some(rest) = text.strip_prefix(Self::WORK) {
             let (video, name) = rest.split_once('/').ok_or(ParseKeyError)?;
@@ -114,7 +114,7 @@ impl FromStr for Key {
         let rest = text.strip_prefix(Self::MEDIA).ok_or(ParseKeyError)?;
         let (video, name) = rest.split_once('/').ok_or(ParseKeyError)?;
         let video = video.parse().map_err(|_| ParseKeyError)?;
-        if let Some(name) = name.strip_suffix(REFUSED) {
+        if let Some(name) = name.strip_suffix(REFUSAL_SUFFIX) {
             return Ok(Self::Refusal(video, Variant::from_file_name(name).ok_or(ParseKeyError)?));
         }
         Ok(match name {
@@ -136,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn every_key_survives_its_text() {
+    fn every_key_roundtrips() {
         let mut keys = vec![
-            Key::Source { owner: Owner::of("iss", "sub"), video: video() },
-            Key::Slot { owner: Owner::of("iss", "sub"), video: video() },
+            Key::Source { owner: Owner::new("iss", "sub"), video: video() },
+            Key::Reservation { owner: Owner::new("iss", "sub"), video: video() },
             Key::Manifest(video()),
             Key::Failure(video()),
             Key::Attempt(video()),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_on_the_wire_are_pinned() {
+    fn key_text_is_pinned() {
         let key = Key::Output(video(), Variant::from_file_name("thumbnail.jpg").unwrap());
         assert_eq!(key.to_string(), format!("media/{}/thumbnail.jpg", video()));
         let name = "thumbnail-time_1.5-width_200.jpg";
@@ -163,12 +163,12 @@ mod tests {
         assert_eq!(key.to_string().parse(), Ok(key));
         let key = Key::Refusal(video(), Variant::from_file_name(name).unwrap());
         assert_eq!(key.to_string(), format!("media/{}/{name}.refused.json", video()));
-        assert!(Key::uploads_of(&Owner::of("iss", "sub")).ends_with('/'));
+        assert!(Key::uploads_prefix(&Owner::new("iss", "sub")).ends_with('/'));
     }
 
     #[test]
-    fn refuses_what_is_not_ours() {
-        let owner = Owner::of("iss", "sub");
+    fn rejects_malformed_keys() {
+        let owner = Owner::new("iss", "sub");
         let video = video();
         for case in [
             String::new(),

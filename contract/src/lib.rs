@@ -26,21 +26,21 @@ mod trace;
 mod variant;
 pub mod video;
 
-pub use crate::time::iso_date;
+pub use crate::time::format_rfc3339;
 pub use grant::{
     Grant, META_CUSTOM, META_EXTERNAL_ID, META_NAME, META_TRACE_ID, META_VISIBILITY, decode_name,
-    encode_name, short_name,
+    encode_name, truncate_name,
 };
 pub use id::{Owner, ParseIdError, VideoId};
-pub use json::{Json, WrongMember};
+pub use json::{InvalidMember, Json};
 pub use key::{Key, ParseKeyError};
 pub use manifest::{
-    Attempt, Failure, MANIFEST_VERSION, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause,
+    Attempt, ClientMetadata, Failure, MANIFEST_VERSION, Manifest, Output, Poster, ReadStats, Rejection,
     Source, State, Timings, Visibility,
 };
 pub use problem::{Code, Problem};
 pub use trace::{TRACEPARENT, TraceId};
 pub use variant::{
-    BadParameter, Bounds, Fit, Format, Kind, Moving, PictureRequest, REVISION_LEN, Still, Turn, Variant,
-    poster_name, revision_of_etag,
+    AnimationParams, BadParameter, Bounds, Fit, Orientation, OutputFormat, REVISION_LEN, ThumbnailParams,
+    Variant, VariantKind, VariantRequest, poster_target_name, revision_from_etag,
 };

@@ -3,9 +3,9 @@
 /// The widest poster made without being asked for, in pixels.
 pub const THUMBNAIL_WIDTH: u32 = 640;
 /// The widest moving preview made without being asked for, in pixels.
-pub const ANIMATED_WIDTH: u32 = 320;
+pub const ANIMATION_WIDTH: u32 = 320;
 /// Frames a second of the moving preview, unless asked otherwise.
-pub const ANIMATED_FPS: u32 = 15;
+pub const ANIMATION_FPS: u32 = 15;
 
 /// The narrowest and lowest picture that may be asked for, in pixels.
 pub const MIN_SIDE: u32 = 8;
@@ -17,9 +17,9 @@ pub const MAX_THUMBNAIL_SIDE: u32 = 3_840;
 pub const MAX_PNG_PIXELS: u64 = 3_840 * 2_160;
 /// The widest and highest moving picture that may be asked for, in pixels, as at Mux,
 /// <https://www.mux.com/docs/guides/get-images-from-a-video>.
-pub const MAX_ANIMATED_SIDE: u32 = 640;
+pub const MAX_ANIMATION_SIDE: u32 = 640;
 /// The most frames a second that may be asked for, as at Mux.
-pub const MAX_ANIMATED_FPS: u32 = 30;
+pub const MAX_ANIMATION_FPS: u32 = 30;
 /// The shortest stretch of a video that may be asked for as a moving picture, in milliseconds, as at Mux.
 pub const MIN_SPAN_MS: u64 = 250;
 /// The longest stretch, in milliseconds, as at Mux.
@@ -107,7 +107,7 @@ pub const UPLOAD_TYPES: &[&str] = &[
 pub const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// Types of one kind of file: browsers and operating systems do not agree on their names.
-const SAME_TYPES: &[&[&str]] = &[
+const EQUIVALENT_TYPES: &[&[&str]] = &[
     &["application/ogg", "video/ogg"],
     &["application/vnd.ms-asf", "video/x-ms-asf"],
     &["video/avi", "video/divx", "video/msvideo", "video/x-msvideo"],
@@ -121,21 +121,21 @@ const SAME_TYPES: &[&[&str]] = &[
 /// # use glimpse_contract::limits::bare_type;
 /// assert_eq!(bare_type(" Video/WebM; codecs=\"vp9\""), "video/webm");
 /// ```
-pub fn bare_type(declared: &str) -> String {
+pub fn mime_essence(declared: &str) -> String {
     declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Whether a browser would run a file of this type, or one that it might take for it: such a type is never signed,
-/// whatever the file is called. The type is one of [`bare_type`].
+/// whatever the file is called. The type is one of [`mime_essence`].
 ///
 /// ```
 /// # use glimpse_contract::limits::is_active_type;
 /// assert!(is_active_type("text/html") && is_active_type("image/svg+xml") && !is_active_type("video/mp4"));
 /// ```
-pub fn is_active_type(bare: &str) -> bool {
+pub fn is_active_type(essence: &str) -> bool {
     const PARTS: &[&str] =
         &["html", "xml", "svg", "script", "css", "wasm", "flash", "java", "rfc822", "multipart/"];
-    PARTS.iter().any(|part| bare.contains(part))
+    PARTS.iter().any(|part| essence.contains(part))
 }
 
 /// The type that an upload is signed with: the declared one if it is one of [`UPLOAD_TYPES`], else what the file's name
@@ -148,10 +148,10 @@ pub fn is_active_type(bare: &str) -> bool {
 /// assert_eq!(resolve_type("", "1000012345"), "application/octet-stream");
 /// ```
 pub fn resolve_type(declared: &str, name: &str) -> &'static str {
-    let bare = bare_type(declared);
-    match UPLOAD_TYPES.binary_search(&bare.as_str()) {
-        Ok(place) => UPLOAD_TYPES[place],
-        Err(_) => type_of_name(name).unwrap_or(UNKNOWN_TYPE),
+    let essence = mime_essence(declared);
+    match UPLOAD_TYPES.binary_search(&essence.as_str()) {
+        Ok(index) => UPLOAD_TYPES[index],
+        Err(_) => type_from_name(name).unwrap_or(UNKNOWN_TYPE),
     }
 }
 
@@ -162,7 +162,7 @@ pub fn resolve_type(declared: &str, name: &str) -> &'static str {
 /// assert!(is_same_type("video/avi", "video/x-msvideo") && !is_same_type("video/mp4", "video/webm"));
 /// ```
 pub fn is_same_type(a: &str, b: &str) -> bool {
-    a == b || SAME_TYPES.iter().any(|names| names.contains(&a) && names.contains(&b))
+    a == b || EQUIVALENT_TYPES.iter().any(|names| names.contains(&a) && names.contains(&b))
 }
 
 /// The type that a file's name stands for, where nobody says one: by its ending, in any case.
@@ -172,9 +172,9 @@ pub fn is_same_type(a: &str, b: &str) -> bool {
 /// assert_eq!(type_of_name("Ski trip.MP4"), Some("video/mp4"));
 /// assert_eq!(type_of_name("notes.txt"), None);
 /// ```
-pub fn type_of_name(name: &str) -> Option<&'static str> {
-    let (_, ending) = name.trim_end().rsplit_once('.')?;
-    Some(match ending.to_ascii_lowercase().as_str() {
+pub fn type_from_name(name: &str) -> Option<&'static str> {
+    let (_, extension) = name.trim_end().rsplit_once('.')?;
+    Some(match extension.to_ascii_lowercase().as_str() {
         "mp4" => "video/mp4",
         "m4v" => "video/x-m4v",
         "mov" | "qt" => "video/quicktime",
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_upload_type_can_run_in_a_browser() {
+    fn no_upload_type_is_active() {
         for kind in UPLOAD_TYPES {
             assert!(!is_active_type(kind), "{kind}");
             assert!(kind.is_ascii() && *kind == kind.to_lowercase(), "{kind}");
@@ -208,15 +208,17 @@ mod tests {
         assert!(UPLOAD_TYPES.is_sorted(), "sorted, so that it can be searched");
         for ending in "mp4 m4v mov qt webm mkv avi divx flv wmv asf mpg ts mts 3gp 3g2 ogv mxf gif".split(' ')
         {
-            let kind = type_of_name(&format!("a.b.{ending}")).unwrap();
+            let kind = type_from_name(&format!("a.b.{ending}")).unwrap();
             assert!(UPLOAD_TYPES.contains(&kind), "{ending} is {kind}");
         }
         assert!(!is_active_type(UNKNOWN_TYPE));
-        assert!(SAME_TYPES.iter().flat_map(|names| names.iter()).all(|kind| UPLOAD_TYPES.contains(kind)));
+        assert!(
+            EQUIVALENT_TYPES.iter().flat_map(|names| names.iter()).all(|kind| UPLOAD_TYPES.contains(kind))
+        );
     }
 
     #[test]
-    fn a_type_that_a_browser_runs_is_active() {
+    fn detects_active_types() {
         for kind in "text/html application/xhtml+xml image/svg+xml text/xml application/xml application/rss+xml \
                      text/javascript application/javascript application/ecmascript application/x-javascript text/css \
                      application/wasm application/x-shockwave-flash message/rfc822 multipart/related \
@@ -229,7 +231,7 @@ mod tests {
 
     /// What real browsers and clients declare.
     #[test]
-    fn a_type_is_resolved_by_what_is_known() {
+    fn resolves_type_by_declaration_then_name() {
         for (declared, name, resolved) in [
             ("video/mp4", "a.webm", "video/mp4"),
             ("Video/WebM; codecs=\"vp9, opus\"", "a", "video/webm"),

@@ -86,14 +86,14 @@ codes! {
 
 impl Code {
     /// Whether nothing but a change of the deployment mends it: no other try, and no other file.
-    pub fn is_operators(self) -> bool {
+    pub fn needs_operator(self) -> bool {
         matches!(self, Self::NoDecoder | Self::NoAccess)
     }
 
     /// The code that a document names. A word that a later version added is read as [`Code::Internal`]: an old reader must
     /// not fail on it.
-    pub fn of_json(json: &Json) -> Self {
-        json.text().and_then(Self::from_word).unwrap_or(Self::Internal)
+    pub fn from_json(json: &Json) -> Self {
+        json.as_str().and_then(Self::from_word).unwrap_or(Self::Internal)
     }
 }
 
@@ -127,7 +127,7 @@ impl Problem {
     }
 
     /// A problem with a sentence about this very occurrence.
-    pub fn because(code: Code, detail: impl Into<String>) -> Self {
+    pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
 
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_fit_to_be_shown() {
+    fn codes_are_well_formed_and_distinct() {
         for &code in Code::ALL {
             assert_eq!(Code::from_word(code.as_str()), Some(code));
             assert!(code.message().ends_with('.'), "{code:?}: a message is a sentence");
@@ -174,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_pinned() {
-        let body = Problem::because(Code::TooLarge, "At most 5 GB.").body("r1");
+    fn body_is_pinned() {
+        let body = Problem::with_detail(Code::TooLarge, "At most 5 GB.").body("r1");
         assert_eq!(
             serde_json::to_value(body).unwrap(),
             serde_json::json!({
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_read_as_internal() {
+    fn unknown_code_is_internal() {
         assert_eq!(serde_json::from_str::<Code>("\"moon\"").unwrap(), Code::Internal);
     }
 }

@@ -57,7 +57,7 @@ impl JsonSchema for Code {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let words: Vec<&str> = Self::ALL.iter().map(|code| code.as_str()).collect();
+        let codes: Vec<&str> = Self::ALL.iter().map(|code| code.as_str()).collect();
         let rows = Self::ALL
             .iter()
             .map(|code| format!("- `{}` ({}): {}\n", code.as_str(), code.status(), code.message()));
@@ -65,7 +65,7 @@ impl JsonSchema for Code {
         json_schema!({
             "type": "string",
             "description": format!("What went wrong, as a stable word for machines.\n\n{rows}"),
-            "enum": words,
+            "enum": codes,
         })
     }
 }
@@ -74,14 +74,14 @@ impl JsonSchema for Code {
 mod tests {
     use super::*;
 
-    fn pattern_of<T: JsonSchema>() -> String {
+    fn schema_pattern<T: JsonSchema>() -> String {
         let schema = SchemaGenerator::default().into_root_schema_for::<T>();
         schema.get("pattern").and_then(|pattern| pattern.as_str()).unwrap().to_owned()
     }
 
     /// The patterns are written by hand: they are held against what the ids really look like.
     #[test]
-    fn an_id_is_what_its_pattern_says() {
+    fn ids_match_their_patterns() {
         let letters = |class: &str, letter: char| match class {
             "owner" => letter.is_ascii_alphanumeric() || "-_".contains(letter),
             _ => letter.is_ascii_digit() || (letter.is_ascii_lowercase() && !"ilou".contains(letter)),
@@ -90,10 +90,12 @@ mod tests {
             let video = VideoId::new(u64::from(seed) << 40, [seed; 10]).to_string();
             assert!(video.len() == 26 && video.as_bytes()[0] <= b'7', "{video}");
             assert!(video.chars().all(|letter| letters("video", letter)), "{video}");
-            let owner = Owner::of("i", &seed.to_string()).to_string();
+            let owner = Owner::new("i", &seed.to_string()).to_string();
             assert!(owner.len() == 22 && owner.ends_with(['A', 'Q', 'g', 'w']), "{owner}");
             assert!(owner.chars().all(|letter| letters("owner", letter)), "{owner}");
         }
-        assert!(pattern_of::<VideoId>().ends_with("{25}$") && pattern_of::<Owner>().contains("[AQgw]"));
+        assert!(
+            schema_pattern::<VideoId>().ends_with("{25}$") && schema_pattern::<Owner>().contains("[AQgw]")
+        );
     }
 }

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 /// `2013-05-24T00:00:00.000Z`, as RFC 3339 and a POST policy's expiration write it.
-pub fn iso_date(ms: u64) -> String {
+pub fn format_rfc3339(ms: u64) -> String {
     // What lies beyond the year 9999 is no moment that anything here can be about.
     let utc = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
     let utc = utc.unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_moments() {
+    fn formats_known_timestamps() {
         for (ms, expected) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399_999, "2000-02-28T23:59:59.999Z"),
@@ -27,7 +27,7 @@ mod tests {
             (1_767_225_600_000, "2026-01-01T00:00:00.000Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
-            assert_eq!(iso_date(ms), expected);
+            assert_eq!(format_rfc3339(ms), expected);
         }
     }
 }

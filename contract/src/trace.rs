@@ -30,9 +30,9 @@ impl TraceId {
     /// let video: VideoId = "7xmg4ztpa10123456789abcdef".parse().unwrap();
     /// assert_eq!(TraceId::of(video).to_string(), "fda409fd594100443214c74254b635cf");
     /// ```
-    pub fn of(video: VideoId) -> Self {
+    pub fn from_video(video: VideoId) -> Self {
         // All zero is no trace id; as a video id it would be one of the year 10889.
-        Self(video.bits().max(1))
+        Self(video.to_u128().max(1))
     }
 
     /// The trace that a `traceparent` header names, by the rules for whoever knows version 00: of a later version the part
@@ -48,12 +48,12 @@ impl TraceId {
         let mut fields = header.trim().splitn(5, '-');
         let [version, trace, parent, flags] =
             [fields.next()?, fields.next()?, fields.next()?, fields.next()?];
-        let is_known = match version {
+        let is_supported = match version {
             "00" => fields.next().is_none(),
             version => version != "ff" && is_lower_hex(version, 2),
         };
         let has_parent = is_lower_hex(parent, PARENT_LEN) && parent.bytes().any(|digit| digit != b'0');
-        if is_known && has_parent && is_lower_hex(flags, 2) { trace.parse().ok() } else { None }
+        if is_supported && has_parent && is_lower_hex(flags, 2) { trace.parse().ok() } else { None }
     }
 
     /// The `traceparent` of what is sent on within this trace. `parent` names the sending; the last bit says that it was
@@ -101,7 +101,7 @@ mod tests {
 
     /// The cases of <https://www.w3.org/TR/trace-context/#traceparent-header-field-values> and of the working group's tests.
     #[test]
-    fn only_a_well_formed_header_names_a_trace() {
+    fn parses_only_well_formed_traceparent() {
         for good in [GOOD, &GOOD.replace("-01", "-00"), &GOOD.replacen("00", "01", 1), &format!("\t{GOOD} ")]
         {
             assert!(TraceId::from_traceparent(good).is_some(), "{good}");
@@ -131,15 +131,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_handed_on_is_the_same_trace(now_ms in 0..1_u64 << 48, random: [u8; 10], parent: u64) {
+        fn traceparent_roundtrips(now_ms in 0..1_u64 << 48, random: [u8; 10], parent: u64) {
             let video = VideoId::new(now_ms, random);
-            let trace = TraceId::of(video);
+            let trace = TraceId::from_video(video);
             prop_assert_eq!(TraceId::from_traceparent(&trace.traceparent(parent)), Some(trace));
             prop_assert_eq!(trace.to_string().parse::<TraceId>(), Ok(trace));
         }
 
         #[test]
-        fn any_accepted_header_is_canonical(header in "[0-9a-f-]{50,60}") {
+        fn accepted_traceparent_is_canonical(header in "[0-9a-f-]{50,60}") {
             if let Some(trace) = TraceId::from_traceparent(&header) {
                 let field = format!("-{trace}-");
                 prop_assert!(header.contains(&field));

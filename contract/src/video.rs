@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::id::VideoId;
 use crate::json::Json;
-use crate::manifest::{Failure, Manifest, Output, Passthrough, State, Visibility};
+use crate::manifest::{ClientMetadata, Failure, Manifest, Output, State, Visibility};
 use crate::object;
 use crate::problem::Code;
-use crate::time::iso_date;
+use crate::time::format_rfc3339;
 use crate::trace::TraceId;
-use crate::variant::{Variant, revision_of_etag};
+use crate::variant::{Variant, revision_from_etag};
 
 /// A video, as the API shows it to its owner and webhooks tell of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,13 +29,13 @@ pub struct Video {
     dominant_color: Option<String>,
     poster_ms: Option<u64>,
     problem: Option<Code>,
-    passthrough: Passthrough,
+    client_metadata: ClientMetadata,
     urls: BTreeMap<String, String>,
 }
 
 /// An uploaded file of which nothing is known yet but what its upload said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Uploaded {
+pub struct UploadDetails {
     /// The file's name.
     pub name: String,
     /// Its length in bytes.
@@ -43,62 +43,62 @@ pub struct Uploaded {
     /// Its declared type.
     pub content_type: String,
     /// What the customer said about it.
-    pub passthrough: Passthrough,
+    pub client_metadata: ClientMetadata,
     /// Who may see its pictures, if that is known.
     pub visibility: Option<Visibility>,
 }
 
 /// From what the URLs of a video's pictures are made. A text is the public address alone: its links carry no token.
-pub trait Links {
+pub trait LinkBuilder {
     /// The deployment's public address, without a slash at its end.
     fn public_url(&self) -> &str;
 
     /// The path of a picture with what opens it to whoever gets the link, where that can be given.
-    fn opened(&self, path: String, visibility: Option<Visibility>) -> String;
+    fn signed_path(&self, path: String, visibility: Option<Visibility>) -> String;
 }
 
-impl Links for &str {
+impl LinkBuilder for &str {
     fn public_url(&self) -> &str {
         self
     }
 
-    fn opened(&self, path: String, _: Option<Visibility>) -> String {
+    fn signed_path(&self, path: String, _: Option<Visibility>) -> String {
         path
     }
 }
 
 impl Video {
     /// A video that may now be uploaded.
-    pub fn granted(id: VideoId, uploaded: Uploaded, links: &dyn Links) -> Self {
-        Self::unfinished("uploading", id, uploaded, None, links)
+    pub fn uploading(id: VideoId, upload: UploadDetails, links: &dyn LinkBuilder) -> Self {
+        Self::unprocessed("uploading", id, upload, None, links)
     }
 
     /// A video that is uploaded and has no manifest: on its way, or failed if the last try said so.
-    pub fn without_manifest(
+    pub fn from_upload(
         id: VideoId,
-        uploaded: Uploaded,
+        upload: UploadDetails,
         failure: Option<&Failure>,
-        links: &dyn Links,
+        links: &dyn LinkBuilder,
     ) -> Self {
         let state = if failure.is_some() { "failed" } else { "processing" };
-        Self::unfinished(state, id, uploaded, failure.map(|failure| failure.code), links)
+        Self::unprocessed(state, id, upload, failure.map(|failure| failure.code), links)
     }
 
-    fn unfinished(
+    fn unprocessed(
         state: &'static str,
         id: VideoId,
-        uploaded: Uploaded,
+        upload: UploadDetails,
         problem: Option<Code>,
-        links: &dyn Links,
+        links: &dyn LinkBuilder,
     ) -> Self {
         Self {
             id,
             state,
-            visibility: uploaded.visibility,
-            name: uploaded.name,
-            bytes: uploaded.bytes,
-            content_type: uploaded.content_type,
-            created_at: iso_date(id.granted_at_ms()),
+            visibility: upload.visibility,
+            name: upload.name,
+            bytes: upload.bytes,
+            content_type: upload.content_type,
+            created_at: format_rfc3339(id.timestamp_ms()),
             width: None,
             height: None,
             duration_ms: None,
@@ -107,8 +107,8 @@ impl Video {
             dominant_color: None,
             poster_ms: None,
             problem,
-            passthrough: uploaded.passthrough.traced(id),
-            urls: urls(id, None, uploaded.visibility, links),
+            client_metadata: upload.client_metadata.with_default_trace_id(id),
+            urls: urls(id, None, upload.visibility, links),
         }
     }
 
@@ -125,7 +125,7 @@ impl Video {
 
     /// The trace that it is part of.
     pub fn trace_id(&self) -> Option<TraceId> {
-        self.passthrough.trace_id
+        self.client_metadata.trace_id
     }
 
     fn problem_json(&self) -> Option<Json> {
@@ -153,7 +153,7 @@ impl Video {
             "poster_ms" => self.poster_ms,
             "problem" => self.problem_json(),
         };
-        self.passthrough.put_into(&mut json);
+        self.client_metadata.insert_into(&mut json);
         json.put("urls", (&self.urls).into());
         json
     }
@@ -164,11 +164,11 @@ impl Video {
     }
 
     /// A video whose outcome is committed.
-    pub fn from_manifest(manifest: &Manifest, links: &dyn Links) -> Self {
+    pub fn from_manifest(manifest: &Manifest, links: &dyn LinkBuilder) -> Self {
         let Manifest { video: id, source, .. } = manifest;
         let visibility = Some(manifest.visibility);
         let is_ready = manifest.state == State::Ready;
-        let known = |value: u32| (value > 0).then_some(value);
+        let nonzero = |value: u32| (value > 0).then_some(value);
         Self {
             id: *id,
             state: match manifest.state {
@@ -180,16 +180,16 @@ impl Video {
             name: source.name.clone(),
             bytes: source.bytes,
             content_type: source.content_type.clone(),
-            created_at: iso_date(id.granted_at_ms()),
-            width: known(source.width),
-            height: known(source.height),
+            created_at: format_rfc3339(id.timestamp_ms()),
+            width: nonzero(source.width),
+            height: nonzero(source.height),
             duration_ms: (source.duration_ms > 0).then_some(source.duration_ms),
             has_audio: is_ready.then_some(source.has_audio),
             thumbhash: manifest.thumbhash.clone(),
             dominant_color: manifest.dominant_color.clone(),
             poster_ms: manifest.poster_ms,
-            problem: manifest.rejected.as_ref().map(|because| because.code),
-            passthrough: manifest.passthrough.clone().traced(*id),
+            problem: manifest.rejected.as_ref().map(|rejection| rejection.code),
+            client_metadata: manifest.client_metadata.clone().with_default_trace_id(*id),
             urls: if is_ready {
                 urls(*id, Some(&manifest.outputs), visibility, links)
             } else {
@@ -204,13 +204,13 @@ fn urls(
     id: VideoId,
     outputs: Option<&[Output]>,
     visibility: Option<Visibility>,
-    links: &dyn Links,
+    links: &dyn LinkBuilder,
 ) -> BTreeMap<String, String> {
     let url = |file: String, etag: Option<&str>| {
-        let mut target = links.opened(format!("/{id}/{file}"), visibility);
-        if let Some(revision) = etag.and_then(revision_of_etag) {
-            let joint = if target.contains('?') { "&" } else { "?" };
-            target.extend([joint, "v=", revision]);
+        let mut target = links.signed_path(format!("/{id}/{file}"), visibility);
+        if let Some(revision) = etag.and_then(revision_from_etag) {
+            let separator = if target.contains('?') { "&" } else { "?" };
+            target.extend([separator, "v=", revision]);
         }
         (file, format!("{}{target}", links.public_url()))
     };
@@ -218,17 +218,18 @@ fn urls(
         return Variant::DEFAULTS.into_iter().map(|variant| url(variant.file_name(), None)).collect();
     };
     // A video that was made ready by an earlier version may lack what is a default today.
-    let known = |output: &&Output| Variant::from_file_name(&output.variant).is_some_and(Variant::is_default);
-    outputs.iter().filter(known).map(|output| url(output.variant.clone(), Some(&output.etag))).collect()
+    let is_default =
+        |output: &&Output| Variant::from_file_name(&output.variant).is_some_and(Variant::is_default);
+    outputs.iter().filter(is_default).map(|output| url(output.variant.clone(), Some(&output.etag))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::id::Owner;
-    use crate::manifest::{MANIFEST_VERSION, Reads, RejectedBecause, Source, Timings};
+    use crate::manifest::{MANIFEST_VERSION, ReadStats, Rejection, Source, Timings};
 
-    fn links() -> &'static dyn Links {
+    fn links() -> &'static dyn LinkBuilder {
         &"https://v.example"
     }
 
@@ -236,9 +237,9 @@ mod tests {
         Manifest {
             version: MANIFEST_VERSION,
             video: VideoId::new(1_700_000_000_000, [1; 10]),
-            owner: Owner::of("i", "s"),
+            owner: Owner::new("i", "s"),
             visibility: Visibility::Public,
-            passthrough: Passthrough::default(),
+            client_metadata: ClientMetadata::default(),
             state: State::Ready,
             rejected: None,
             source: Source {
@@ -262,12 +263,12 @@ mod tests {
             dominant_color: None,
             poster_ms: None,
             timings: Timings::default(),
-            reads: Reads::default(),
+            reads: ReadStats::default(),
         }
     }
 
     #[test]
-    fn a_ready_video_carries_revisions_and_no_key_of_the_bucket() {
+    fn ready_video_has_revisions_and_no_s3_keys() {
         let video = serde_json::to_value(Video::from_manifest(&manifest(), links()).to_json()).unwrap();
         assert_eq!(video["state"], "ready");
         assert_eq!(video["created_at"], "2023-11-14T22:13:20.000Z");
@@ -280,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_one_says_why_in_plain_words() {
+    fn rejected_video_has_message() {
         let mut manifest = manifest();
         manifest.state = State::Rejected;
-        manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
+        manifest.rejected = Some(Rejection { code: Code::NotAVideo });
         let video = serde_json::to_value(Video::from_manifest(&manifest, links()).to_json()).unwrap();
         assert_eq!(video["state"], "rejected");
         assert_eq!(video["problem"]["message"], Code::NotAVideo.message());
@@ -295,29 +296,29 @@ mod tests {
     }
 
     #[test]
-    fn without_a_manifest_it_is_on_its_way_or_failed() {
+    fn without_manifest_is_processing_or_failed() {
         let id = manifest().video;
-        let uploaded = Uploaded {
+        let uploaded = UploadDetails {
             name: "a".into(),
             bytes: 1,
             content_type: "video/mp4".into(),
-            passthrough: Passthrough::default(),
+            client_metadata: ClientMetadata::default(),
             visibility: None,
         };
         let failure = Failure {
             version: MANIFEST_VERSION,
             video: id,
-            owner: Owner::of("i", "s"),
+            owner: Owner::new("i", "s"),
             code: Code::Upstream,
             failed_at: 1,
-            passthrough: Passthrough::default(),
+            client_metadata: ClientMetadata::default(),
         };
         let state = |failure| {
-            let video = Video::without_manifest(id, uploaded.clone(), failure, links());
+            let video = Video::from_upload(id, uploaded.clone(), failure, links());
             serde_json::to_value(video.to_json()).unwrap()["state"].clone()
         };
         assert_eq!((state(None), state(Some(&failure))), ("processing".into(), "failed".into()));
-        let video = Video::without_manifest(id, uploaded.clone(), None, links());
+        let video = Video::from_upload(id, uploaded.clone(), None, links());
         assert_eq!(video.urls.len(), Variant::DEFAULTS.len(), "all that there will be");
     }
 }

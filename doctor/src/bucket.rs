@@ -3,170 +3,176 @@
 use bytes::Bytes;
 use http::Method;
 
-use crate::edge::Grant;
-use crate::http::{Answer, Question};
-use crate::issue::Ill;
+use crate::edge::ClipGrant;
+use crate::http::{WebRequest, WebResponse};
+use crate::issue::Issue;
 use crate::report::Finding;
-use crate::{CLIP, Found, Visit, clock, ill};
+use crate::{CLIP, CheckContext, CheckResult, clock, fail};
 
 /// What uploads are sent with: whole files and parts by PUT, forms by POST.
 const METHODS: [Method; 2] = [Method::PUT, Method::POST];
 
-async fn ask(visit: &Visit<'_>, question: Question<'_>) -> Result<Answer, Finding> {
-    visit.web.ask(question).await.map_err(|why| Finding::new(Ill::BucketUnreachable, why))
+async fn send(context: &CheckContext<'_>, request: WebRequest<'_>) -> Result<WebResponse, Finding> {
+    context.client.send(request).await.map_err(|why| Finding::new(Issue::BucketUnreachable, why))
 }
 
 /// Whether somebody answers at the bucket's address, and what time it is there.
-pub(crate) async fn reach(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
-    let url = unsigned(&grant.url);
-    let answer = ask(visit, Question::new(Method::GET, url)).await?;
+pub(crate) async fn check_reachable(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
+    let url = strip_query(&grant.url);
+    let response = send(context, WebRequest::new(Method::GET, url)).await?;
     let host = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
-    if code(&answer) == "NoSuchBucket" {
-        return ill(Ill::WrongBucket, told(&answer));
+    if error_code(&response) == "NoSuchBucket" {
+        return fail(Issue::WrongBucket, describe_error(&response));
     }
-    let (signed_for, lies_in) = (region(&grant.url), answer.header("x-amz-bucket-region"));
-    if matches!(answer.status, 301 | 307) || (!lies_in.is_empty() && lies_in != signed_for) {
-        return ill(Ill::WrongRegion, format!("signed for {signed_for}: {} {lies_in}", told(&answer)));
+    let (expected_region, actual_region) =
+        (signed_region(&grant.url), response.header("x-amz-bucket-region"));
+    if matches!(response.status, 301 | 307) || (!actual_region.is_empty() && actual_region != expected_region)
+    {
+        return fail(
+            Issue::WrongRegion,
+            format!("signed for {expected_region}: {} {actual_region}", describe_error(&response)),
+        );
     }
-    let ((), seen) = clock::buckets(answer.header("date"), grant.at)?;
-    Ok(((), format!("{host} answers; {seen}")))
+    let ((), observed) = clock::check_bucket(response.header("date"), grant.granted_at)?;
+    Ok(((), format!("{host} answers; {observed}")))
 }
 
 /// Whether browsers may send what is signed, from each page that uploads.
-pub(crate) async fn preflight(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
+pub(crate) async fn check_cors(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let mut names: Vec<_> = grant.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     names.sort_unstable();
     let names = names.join(",");
-    let origins = visit.origins();
+    let origins = context.origins();
     for origin in &origins {
         let with = |method: &Method, names: &str| {
-            let mut question = Question::new(Method::OPTIONS, &grant.url)
-                .with("origin", *origin)
-                .with("access-control-request-method", method.as_str());
+            let mut request = WebRequest::new(Method::OPTIONS, &grant.url)
+                .with_header("origin", *origin)
+                .with_header("access-control-request-method", method.as_str());
             if !names.is_empty() {
-                question = question.with("access-control-request-headers", names);
+                request = request.with_header("access-control-request-headers", names);
             }
-            question
+            request
         };
         for method in METHODS {
-            let answer = ask(visit, with(&method, &names)).await?;
-            if allows(&answer, origin) {
+            let response = send(context, with(&method, &names)).await?;
+            if is_allowed_origin(&response, origin) {
                 continue;
             }
-            let seen = format!("{method} from {origin}: {}", told(&answer));
+            let observed = format!("{method} from {origin}: {}", describe_error(&response));
             // What is not allowed shows by what is: without the headers, and with a method that every rule has.
-            let bare = ask(visit, with(&method, "")).await?;
-            let get = ask(visit, with(&Method::GET, "")).await?;
-            return ill(
-                match (allows(&bare, origin), allows(&get, origin)) {
-                    (true, _) => Ill::CorsHeaders,
-                    (false, true) => Ill::CorsMethod,
-                    (false, false) => Ill::CorsOrigin,
+            let without_headers = send(context, with(&method, "")).await?;
+            let with_get = send(context, with(&Method::GET, "")).await?;
+            return fail(
+                match (is_allowed_origin(&without_headers, origin), is_allowed_origin(&with_get, origin)) {
+                    (true, _) => Issue::CorsHeaders,
+                    (false, true) => Issue::CorsMethod,
+                    (false, false) => Issue::CorsOrigin,
                 },
-                seen,
+                observed,
             );
         }
     }
     Ok(((), format!("pages of {} may upload", origins.join(", "))))
 }
 
-fn allows(answer: &Answer, origin: &str) -> bool {
-    let allowed = answer.header("access-control-allow-origin");
-    matches!(answer.status, 200 | 204) && (allowed == origin || allowed == "*")
+fn is_allowed_origin(response: &WebResponse, origin: &str) -> bool {
+    let allowed = response.header("access-control-allow-origin");
+    matches!(response.status, 200 | 204) && (allowed == origin || allowed == "*")
 }
 
 /// Whether S3 refuses what was not signed: another type than was granted.
-pub(crate) async fn limits(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
-    let mut question = put(grant);
-    question.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
-    judge_other(&ask(visit, question.with("content-type", "text/html")).await?)
+pub(crate) async fn check_enforcement(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
+    let mut request = put_request(grant);
+    request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+    check_other_type(&send(context, request.with_header("content-type", "text/html")).await?)
 }
 
-fn judge_other(answer: &Answer) -> Found<()> {
-    if (400..500).contains(&answer.status) {
-        return Ok(((), format!("another type is refused: {}", told(answer))));
+fn check_other_type(response: &WebResponse) -> CheckResult<()> {
+    if (400..500).contains(&response.status) {
+        return Ok(((), format!("another type is refused: {}", describe_error(response))));
     }
-    ill(Ill::NotEnforced, format!("an upload of another type: {}", told(answer)))
+    fail(Issue::NotEnforced, format!("an upload of another type: {}", describe_error(response)))
 }
 
 /// Whether S3 takes the upload, and lets a page read what it needs to go on.
-pub(crate) async fn upload(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
-    let origins = visit.origins();
+pub(crate) async fn check_upload(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
+    let origins = context.origins();
     let origin = origins.first().copied().unwrap_or_default();
-    let answer = ask(visit, put(grant).with("origin", origin)).await?;
-    judge_upload(&answer)?;
-    let exposed = answer.header("access-control-expose-headers");
+    let response = send(context, put_request(grant).with_header("origin", origin)).await?;
+    check_upload_response(&response)?;
+    let exposed = response.header("access-control-expose-headers");
     let is_exposed =
         exposed.split(',').any(|name| name.trim().eq_ignore_ascii_case("etag") || name.trim() == "*");
     if !is_exposed {
-        return ill(Ill::CorsEtag, format!("exposed are: {exposed}"));
+        return fail(Issue::CorsEtag, format!("exposed are: {exposed}"));
     }
     Ok(((), format!("{} bytes are in the bucket", CLIP.len())))
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-fn judge_upload(answer: &Answer) -> Found<()> {
-    if answer.status == 200 {
+fn check_upload_response(response: &WebResponse) -> CheckResult<()> {
+    if response.status == 200 {
         return Ok(((), String::new()));
     }
-    let body = String::from_utf8_lossy(&answer.body);
-    let kind = match code(answer).as_str() {
-        "InvalidAccessKeyId" => Ill::WrongKey,
-        "SignatureDoesNotMatch" => Ill::WrongSecret,
-        "RequestTimeTooSkewed" => Ill::BucketClock,
-        "AccessDenied" if body.contains("expired") || body.contains("not valid yet") => Ill::BucketClock,
-        "AccessDenied" | "AllAccessDisabled" => Ill::UploadDenied,
-        "NoSuchBucket" => Ill::WrongBucket,
-        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" => Ill::WrongRegion,
-        "AuthorizationQueryParametersError" if body.contains("region") => Ill::WrongRegion,
-        _ if matches!(answer.status, 301 | 307) => Ill::WrongRegion,
-        _ => Ill::UploadRefused,
+    let body = String::from_utf8_lossy(&response.body);
+    let issue = match error_code(response).as_str() {
+        "InvalidAccessKeyId" => Issue::WrongKey,
+        "SignatureDoesNotMatch" => Issue::WrongSecret,
+        "RequestTimeTooSkewed" => Issue::BucketClock,
+        "AccessDenied" if body.contains("expired") || body.contains("not valid yet") => Issue::BucketClock,
+        "AccessDenied" | "AllAccessDisabled" => Issue::UploadDenied,
+        "NoSuchBucket" => Issue::WrongBucket,
+        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" => Issue::WrongRegion,
+        "AuthorizationQueryParametersError" if body.contains("region") => Issue::WrongRegion,
+        _ if matches!(response.status, 301 | 307) => Issue::WrongRegion,
+        _ => Issue::UploadRefused,
     };
-    ill(kind, told(answer))
+    fail(issue, describe_error(response))
 }
 
 /// Whether the same URL can be used once more, over what is there.
-pub(crate) async fn once(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
-    judge_again(&ask(visit, put(grant)).await?)
+pub(crate) async fn check_write_once(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
+    check_second_upload(&send(context, put_request(grant)).await?)
 }
 
-fn judge_again(answer: &Answer) -> Found<()> {
-    if (400..500).contains(&answer.status) {
-        return Ok(((), format!("a second upload is refused: {}", told(answer))));
+fn check_second_upload(response: &WebResponse) -> CheckResult<()> {
+    if (400..500).contains(&response.status) {
+        return Ok(((), format!("a second upload is refused: {}", describe_error(response))));
     }
-    ill(Ill::Replaceable, format!("a second upload: {}", told(answer)))
+    fail(Issue::Replaceable, format!("a second upload: {}", describe_error(response)))
 }
 
 /// Whether somebody without a signature finds anything.
-pub(crate) async fn private(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
-    let source = unsigned(&grant.url);
-    let answer = ask(visit, Question::new(Method::GET, source)).await?;
-    if answer.status < 400 {
-        return ill(Ill::PublicSource, format!("a source without a signature: {}", answer.status));
+pub(crate) async fn check_private(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
+    let source = strip_query(&grant.url);
+    let response = send(context, WebRequest::new(Method::GET, source)).await?;
+    if response.status < 400 {
+        return fail(Issue::PublicSource, format!("a source without a signature: {}", response.status));
     }
     let root = source.split_once("/uploads/").map_or(source, |(root, _)| root);
-    let answer = ask(visit, Question::new(Method::GET, &format!("{root}/?list-type=2&max-keys=1"))).await?;
-    if answer.status < 400 {
-        return ill(Ill::PublicList, format!("a list without a signature: {}", answer.status));
+    let response =
+        send(context, WebRequest::new(Method::GET, &format!("{root}/?list-type=2&max-keys=1"))).await?;
+    if response.status < 400 {
+        return fail(Issue::PublicList, format!("a list without a signature: {}", response.status));
     }
     Ok(((), "neither the source nor a list is there for everybody".into()))
 }
 
-fn put(grant: &Grant) -> Question<'_> {
-    Question {
+fn put_request(grant: &ClipGrant) -> WebRequest<'_> {
+    WebRequest {
         headers: grant.headers.clone(),
         body: Bytes::from_static(CLIP),
-        ..Question::new(Method::PUT, &grant.url)
+        ..WebRequest::new(Method::PUT, &grant.url)
     }
 }
 
 /// The address without the signature.
-fn unsigned(url: &str) -> &str {
+fn strip_query(url: &str) -> &str {
     url.split('?').next().unwrap_or(url)
 }
 
 /// The region that a URL is signed for; empty if it is not signed.
-fn region(url: &str) -> &str {
+fn signed_region(url: &str) -> &str {
     let scope = url
         .split_once("X-Amz-Credential=")
         .map_or("", |(_, rest)| rest)
@@ -176,20 +182,20 @@ fn region(url: &str) -> &str {
     scope.split("%2F").nth(2).unwrap_or_default()
 }
 
-fn element(answer: &Answer, name: &str) -> String {
-    let body = String::from_utf8_lossy(&answer.body).into_owned();
-    let inside = body.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once("</"));
-    inside.map(|(text, _)| text.chars().filter(|c| !c.is_control()).take(160).collect()).unwrap_or_default()
+fn xml_text(response: &WebResponse, name: &str) -> String {
+    let body = String::from_utf8_lossy(&response.body).into_owned();
+    let content = body.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once("</"));
+    content.map(|(text, _)| text.chars().filter(|c| !c.is_control()).take(160).collect()).unwrap_or_default()
 }
 
 /// S3's own code.
-fn code(answer: &Answer) -> String {
-    element(answer, "Code")
+fn error_code(response: &WebResponse) -> String {
+    xml_text(response, "Code")
 }
 
 /// Status, code and message of S3's; the rest of its document repeats what was signed.
-fn told(answer: &Answer) -> String {
-    let parts = [answer.status.to_string(), code(answer), element(answer, "Message")];
+fn describe_error(response: &WebResponse) -> String {
+    let parts = [response.status.to_string(), error_code(response), xml_text(response, "Message")];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
@@ -197,72 +203,72 @@ fn told(answer: &Answer) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, code: &str, message: &str) -> Answer {
+    fn answer(status: u16, code: &str, message: &str) -> WebResponse {
         let body =
             format!("<Error><Code>{code}</Code><Message>{message}</Message><Secret>hush</Secret></Error>");
-        Answer { status, headers: http::HeaderMap::new(), body: Bytes::from(body) }
+        WebResponse { status, headers: http::HeaderMap::new(), body: Bytes::from(body) }
     }
 
     /// Codes and messages as AWS documents them.
     #[test]
-    fn a_refused_upload_tells_what_is_wrong() {
+    fn upload_error_codes_map_to_issues() {
         for (status, code, message, expected) in [
             (
                 403,
                 "InvalidAccessKeyId",
                 "The AWS Access Key Id you provided does not exist in our records.",
-                Ill::WrongKey,
+                Issue::WrongKey,
             ),
             (
                 403,
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match",
-                Ill::WrongSecret,
+                Issue::WrongSecret,
             ),
-            (403, "RequestTimeTooSkewed", "The difference is too large.", Ill::BucketClock),
-            (403, "AccessDenied", "Request has expired", Ill::BucketClock),
-            (403, "AccessDenied", "Request is not valid yet", Ill::BucketClock),
-            (403, "AccessDenied", "Access Denied", Ill::UploadDenied),
-            (404, "NoSuchBucket", "The specified bucket does not exist", Ill::WrongBucket),
+            (403, "RequestTimeTooSkewed", "The difference is too large.", Issue::BucketClock),
+            (403, "AccessDenied", "Request has expired", Issue::BucketClock),
+            (403, "AccessDenied", "Request is not valid yet", Issue::BucketClock),
+            (403, "AccessDenied", "Access Denied", Issue::UploadDenied),
+            (404, "NoSuchBucket", "The specified bucket does not exist", Issue::WrongBucket),
             (
                 301,
                 "PermanentRedirect",
                 "The bucket must be addressed using the specified endpoint.",
-                Ill::WrongRegion,
+                Issue::WrongRegion,
             ),
-            (307, "", "", Ill::WrongRegion),
+            (307, "", "", Issue::WrongRegion),
             (
                 400,
                 "AuthorizationQueryParametersError",
                 "the region 'x' is wrong; expecting 'y'",
-                Ill::WrongRegion,
+                Issue::WrongRegion,
             ),
             (
                 400,
                 "AuthorizationQueryParametersError",
                 "X-Amz-Expires must be less than a week",
-                Ill::UploadRefused,
+                Issue::UploadRefused,
             ),
-            (503, "SlowDown", "Please reduce your request rate.", Ill::UploadRefused),
+            (503, "SlowDown", "Please reduce your request rate.", Issue::UploadRefused),
         ] {
-            let finding = judge_upload(&answer(status, code, message)).unwrap_err();
-            assert_eq!(finding.ill, expected, "{status} {code} {message}");
-            assert!(!finding.seen.contains("hush"), "{}", finding.seen);
+            let finding = check_upload_response(&answer(status, code, message)).unwrap_err();
+            assert_eq!(finding.issue, expected, "{status} {code} {message}");
+            assert!(!finding.observed.contains("hush"), "{}", finding.observed);
         }
-        assert!(judge_upload(&answer(200, "", "")).is_ok());
+        assert!(check_upload_response(&answer(200, "", "")).is_ok());
     }
 
     #[test]
-    fn a_url_says_for_which_region_it_is_signed() {
+    fn reads_region_from_signed_url() {
         let url = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Credential=AKID%2F20261124%2Feu-central-1%2Fs3%2Faws4_request&x=1";
-        assert_eq!((region(url), region("https://b.example/k")), ("eu-central-1", ""));
+        assert_eq!((signed_region(url), signed_region("https://b.example/k")), ("eu-central-1", ""));
     }
 
     #[test]
-    fn a_storage_that_takes_everything_is_named() {
-        assert!(judge_other(&answer(403, "AccessDenied", "")).is_ok());
-        assert_eq!(judge_other(&answer(200, "", "")).unwrap_err().ill, Ill::NotEnforced);
-        assert!(judge_again(&answer(412, "PreconditionFailed", "")).is_ok());
-        assert_eq!(judge_again(&answer(200, "", "")).unwrap_err().ill, Ill::Replaceable);
+    fn reports_storage_that_accepts_anything() {
+        assert!(check_other_type(&answer(403, "AccessDenied", "")).is_ok());
+        assert_eq!(check_other_type(&answer(200, "", "")).unwrap_err().issue, Issue::NotEnforced);
+        assert!(check_second_upload(&answer(412, "PreconditionFailed", "")).is_ok());
+        assert_eq!(check_second_upload(&answer(200, "", "")).unwrap_err().issue, Issue::Replaceable);
     }
 }

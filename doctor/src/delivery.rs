@@ -6,122 +6,122 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::edge::Grant;
-use crate::http::{Answer, Question};
-use crate::issue::Ill;
-use crate::{Found, Visit, ill};
+use crate::edge::ClipGrant;
+use crate::http::{WebRequest, WebResponse};
+use crate::issue::Issue;
+use crate::{CheckContext, CheckResult, fail};
 
 /// How every JPEG begins.
-const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
+const JPEG_MAGIC: &[u8] = &[0xff, 0xd8, 0xff];
 /// How much of a picture is asked for, in bytes.
-const RANGE: usize = 100;
+const RANGE_BYTES: usize = 100;
 /// How long a picture may take to be found in the cache after it was put there.
-const STORED: Duration = Duration::from_secs(10);
+const CACHE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a picture on demand may take, with a function's cold start.
-const MADE: Duration = Duration::from_mins(1);
+const RENDER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a look waits for the next one.
-const PAUSE: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A picture that was served.
-pub(crate) struct Picture {
+pub(crate) struct ServedPoster {
     url: String,
     etag: String,
 }
 
 /// The poster, as everybody gets it.
-pub(crate) async fn picture(visit: &Visit<'_>, grant: &Grant) -> Found<Picture> {
-    let url = visit.url(&format!("/{}/thumbnail.jpg", grant.video));
-    let answer = visit.look(Question::new(Method::GET, &url)).await?;
-    if let Some(kind) = unserved(&answer) {
-        return ill(kind, answer.told());
+pub(crate) async fn check_poster(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<ServedPoster> {
+    let url = context.url(&format!("/{}/thumbnail.jpg", grant.video));
+    let response = context.fetch(WebRequest::new(Method::GET, &url)).await?;
+    if let Some(issue) = delivery_issue(&response) {
+        return fail(issue, response.summary());
     }
-    let seen = format!("the poster, {} bytes, from {}", answer.body.len(), came_from(&answer));
-    Ok((Picture { etag: answer.header("etag").to_owned(), url }, seen))
+    let observed = format!("the poster, {} bytes, from {}", response.body.len(), cache_source(&response));
+    Ok((ServedPoster { etag: response.header("etag").to_owned(), url }, observed))
 }
 
 /// Why a picture that exists is not served.
-fn unserved(answer: &Answer) -> Option<Ill> {
-    match (answer.status, answer.code().as_str()) {
-        (200, _) if answer.body.starts_with(JPEG) => None,
-        (_, "no_access") => Some(Ill::EdgeDenied),
-        _ => Some(Ill::NoPicture),
+fn delivery_issue(response: &WebResponse) -> Option<Issue> {
+    match (response.status, response.problem_code().as_str()) {
+        (200, _) if response.body.starts_with(JPEG_MAGIC) => None,
+        (_, "no_access") => Some(Issue::EdgeDenied),
+        _ => Some(Issue::NoPicture),
     }
 }
 
 /// Whether whoever has the picture is told so, and a part of it can be had.
-pub(crate) async fn conditional(visit: &Visit<'_>, picture: &Picture) -> Found<()> {
-    let question = Question::new(Method::GET, &picture.url);
-    let same = visit.look(question.clone().with("if-none-match", &picture.etag)).await?;
-    let part = visit.look(question.with("range", format!("bytes=0-{}", RANGE - 1))).await?;
-    judge_conditional(&same, &part)
+pub(crate) async fn check_conditional(context: &CheckContext<'_>, poster: &ServedPoster) -> CheckResult<()> {
+    let request = WebRequest::new(Method::GET, &poster.url);
+    let not_modified = context.fetch(request.clone().with_header("if-none-match", &poster.etag)).await?;
+    let partial = context.fetch(request.with_header("range", format!("bytes=0-{}", RANGE_BYTES - 1))).await?;
+    check_conditional_responses(&not_modified, &partial)
 }
 
-fn judge_conditional(same: &Answer, part: &Answer) -> Found<()> {
-    let seen = format!("If-None-Match answers {}, a range {}", same.status, part.status);
-    if same.status != 304 || (part.status, part.body.len()) != (206, RANGE) {
-        return ill(Ill::NotConditional, seen);
+fn check_conditional_responses(not_modified: &WebResponse, partial: &WebResponse) -> CheckResult<()> {
+    let observed = format!("If-None-Match answers {}, a range {}", not_modified.status, partial.status);
+    if not_modified.status != 304 || (partial.status, partial.body.len()) != (206, RANGE_BYTES) {
+        return fail(Issue::NotConditional, observed);
     }
-    Ok(((), seen))
+    Ok(((), observed))
 }
 
 /// Whether a picture is made that nobody has asked for before.
-pub(crate) async fn render(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
+pub(crate) async fn check_render(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let started = Instant::now();
-    let mut url = visit.url(&format!("/{}/thumbnail.jpg?time=0.4", grant.video));
+    let mut url = context.url(&format!("/{}/thumbnail.jpg?time=0.4", grant.video));
     loop {
-        let answer = visit.look(Question::new(Method::GET, &url)).await?;
-        match (answer.status, width_of(&answer)) {
+        let response = context.fetch(WebRequest::new(Method::GET, &url)).await?;
+        match (response.status, allowed_width(&response)) {
             // The deployment makes certain widths only, and says which.
             (400, Some(width)) if !url.contains("width") => {
                 url = format!("{url}&width={width}");
                 continue;
             }
-            (202, _) if started.elapsed() < MADE => {
-                sleep(PAUSE).await;
+            (202, _) if started.elapsed() < RENDER_TIMEOUT => {
+                sleep(POLL_INTERVAL).await;
                 continue;
             }
-            (200, _) if answer.body.starts_with(JPEG) => {}
-            _ => return ill(unmade(&answer), answer.told()),
+            (200, _) if response.body.starts_with(JPEG_MAGIC) => {}
+            _ => return fail(render_issue(&response), response.summary()),
         }
         return Ok(((), format!("the frame of 0.4 s after {:.1} s", started.elapsed().as_secs_f64())));
     }
 }
 
-fn unmade(answer: &Answer) -> Ill {
-    match (answer.status, answer.code().as_str()) {
-        (404, _) => Ill::NoRender,
-        (429, _) => Ill::Limited,
-        (_, "no_decoder") => Ill::NoDecoder,
-        (_, "no_access") => Ill::EngineDenied,
-        _ => Ill::RenderRefused,
+fn render_issue(response: &WebResponse) -> Issue {
+    match (response.status, response.problem_code().as_str()) {
+        (404, _) => Issue::NoRender,
+        (429, _) => Issue::Limited,
+        (_, "no_decoder") => Issue::NoDecoder,
+        (_, "no_access") => Issue::EngineDenied,
+        _ => Issue::RenderRefused,
     }
 }
 
 /// The first of the widths that a refusal names.
-fn width_of(answer: &Answer) -> Option<u32> {
-    let detail = answer.json()["detail"].as_str()?.to_owned();
+fn allowed_width(response: &WebResponse) -> Option<u32> {
+    let detail = response.json()["detail"].as_str()?.to_owned();
     detail.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse().ok())
 }
 
 /// Whether the picture comes out of the cache once it was served.
-pub(crate) async fn cache(visit: &Visit<'_>, picture: &Picture) -> Found<()> {
+pub(crate) async fn check_cache(context: &CheckContext<'_>, poster: &ServedPoster) -> CheckResult<()> {
     let started = Instant::now();
     loop {
-        let answer = visit.look(Question::new(Method::GET, &picture.url)).await?;
-        let from = came_from(&answer);
-        if from == "hit" || answer.header("cf-cache-status") == "HIT" {
+        let response = context.fetch(WebRequest::new(Method::GET, &poster.url)).await?;
+        let from = cache_source(&response);
+        if from == "hit" || response.header("cf-cache-status") == "HIT" {
             return Ok(((), "the poster comes out of it".into()));
         }
-        if started.elapsed() >= STORED {
-            return ill(Ill::NoCache, format!("the same picture once more comes from {from}"));
+        if started.elapsed() >= CACHE_TIMEOUT {
+            return fail(Issue::NoCache, format!("the same picture once more comes from {from}"));
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Where a picture came from, by `Server-Timing`: `hit`, `s3`, `render`.
-fn came_from(answer: &Answer) -> String {
-    let timing = answer.header("server-timing");
+/// Where a picture came from, by `Server-Timing`: `hit`, `s3`, `check_render`.
+fn cache_source(response: &WebResponse) -> String {
+    let timing = response.header("server-timing");
     let from = timing.split_once("desc=").map_or("somewhere", |(_, rest)| rest);
     from.split([';', ',']).next().unwrap_or_default().to_owned()
 }
@@ -133,42 +133,45 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, code: &str, detail: &str) -> Answer {
+    fn answer(status: u16, code: &str, detail: &str) -> WebResponse {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/problem+json; charset=utf-8".parse().unwrap());
         headers.insert("server-timing", "cache;desc=s3;dur=12".parse().unwrap());
         let body = format!(r#"{{"code":"{code}","detail":"{detail}"}}"#);
-        Answer { status, headers, body: Bytes::from(body) }
+        WebResponse { status, headers, body: Bytes::from(body) }
     }
 
     #[test]
-    fn a_picture_comes_whole_in_part_or_not_at_all() {
+    fn checks_full_and_partial_responses() {
         let mut whole = answer(200, "", "");
-        assert_eq!(unserved(&whole), Some(Ill::NoPicture), "it is no JPEG");
-        whole.body = Bytes::from([JPEG, &[0; 200]].concat());
-        assert_eq!(unserved(&whole), None);
-        assert_eq!(unserved(&answer(502, "upstream", "")), Some(Ill::NoPicture));
-        assert_eq!(unserved(&answer(502, "no_access", "")), Some(Ill::EdgeDenied));
-        let part = Answer { status: 206, body: whole.body.slice(..RANGE), ..whole.clone() };
-        let same = answer(304, "", "");
-        assert!(judge_conditional(&same, &part).is_ok());
-        for (same, part) in [(&whole, &part), (&same, &whole)] {
-            assert_eq!(judge_conditional(same, part).unwrap_err().ill, Ill::NotConditional);
+        assert_eq!(delivery_issue(&whole), Some(Issue::NoPicture), "it is no JPEG");
+        whole.body = Bytes::from([JPEG_MAGIC, &[0; 200]].concat());
+        assert_eq!(delivery_issue(&whole), None);
+        assert_eq!(delivery_issue(&answer(502, "upstream", "")), Some(Issue::NoPicture));
+        assert_eq!(delivery_issue(&answer(502, "no_access", "")), Some(Issue::EdgeDenied));
+        let partial = WebResponse { status: 206, body: whole.body.slice(..RANGE_BYTES), ..whole.clone() };
+        let not_modified = answer(304, "", "");
+        assert!(check_conditional_responses(&not_modified, &partial).is_ok());
+        for (not_modified, partial) in [(&whole, &partial), (&not_modified, &whole)] {
+            assert_eq!(
+                check_conditional_responses(not_modified, partial).unwrap_err().issue,
+                Issue::NotConditional
+            );
         }
     }
 
     #[test]
-    fn a_picture_that_is_not_made_tells_why() {
+    fn explains_render_failures() {
         for (status, code, expected) in [
-            (404, "not_found", Ill::NoRender),
-            (429, "busy", Ill::Limited),
-            (500, "no_decoder", Ill::NoDecoder),
-            (502, "no_access", Ill::EngineDenied),
-            (502, "upstream", Ill::RenderRefused),
+            (404, "not_found", Issue::NoRender),
+            (429, "busy", Issue::Limited),
+            (500, "no_decoder", Issue::NoDecoder),
+            (502, "no_access", Issue::EngineDenied),
+            (502, "upstream", Issue::RenderRefused),
         ] {
-            assert_eq!(unmade(&answer(status, code, "Why.")), expected, "{code}");
+            assert_eq!(render_issue(&answer(status, code, "Why.")), expected, "{code}");
         }
         let widths = answer(400, "bad_parameter", "The parameter `width` must be one of 160, 320 here.");
-        assert_eq!((width_of(&widths), came_from(&widths).as_str()), (Some(160), "s3"));
+        assert_eq!((allowed_width(&widths), cache_source(&widths).as_str()), (Some(160), "s3"));
     }
 }

@@ -1,19 +1,19 @@
 //! Decides what may be wrong with a deployment, and what mends it: one enum, one table, the same as in docs/operating.md.
 
-macro_rules! ills {
-    ($($variant:ident $word:literal $title:literal $cure:literal)*) => {
+macro_rules! issues {
+    ($($variant:ident $word:literal $title:literal $fix:literal)*) => {
         /// What is wrong.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Ill {
+        pub enum Issue {
             $(#[doc = $title] $variant,)*
         }
 
-        impl Ill {
-            /// Every ill there is.
+        impl Issue {
+            /// Every issue there is.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// The word for machines, and for the search in the docs.
-            pub fn word(self) -> &'static str {
+            pub fn code(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
 
@@ -23,14 +23,14 @@ macro_rules! ills {
             }
 
             /// What mends it.
-            pub fn cure(self) -> &'static str {
-                match self { $(Self::$variant => $cure),* }
+            pub fn fix(self) -> &'static str {
+                match self { $(Self::$variant => $fix),* }
             }
         }
     };
 }
 
-ills! {
+issues! {
     Unreachable "unreachable" "Nobody answers at the address."
         "Look whether the domain is the Worker's (`npx wrangler deployments list`, the domain's DNS records); a new custom domain and its certificate take some minutes."
     NotGlimpse "not_glimpse" "Something answers there that is not Glimpse."
@@ -118,17 +118,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_fit_to_be_shown() {
-        let mut words: Vec<_> = Ill::ALL.iter().map(|ill| ill.word()).collect();
+    fn issue_table_is_printable() {
+        let mut words: Vec<_> = Issue::ALL.iter().map(|issue| issue.code()).collect();
         words.sort_unstable();
         words.dedup();
-        assert_eq!(words.len(), Ill::ALL.len(), "words are distinct");
-        for ill in Ill::ALL {
+        assert_eq!(words.len(), Issue::ALL.len(), "words are distinct");
+        for issue in Issue::ALL {
             assert!(
-                ill.title().ends_with('.') && ill.cure().ends_with(['.', '?', ')']),
-                "{ill:?}: sentences"
+                issue.title().ends_with('.') && issue.fix().ends_with(['.', '?', ')']),
+                "{issue:?}: sentences"
             );
-            assert!(!ill.title().contains('|') && !ill.cure().contains('|'), "{ill:?}: fits a table");
+            assert!(!issue.title().contains('|') && !issue.fix().contains('|'), "{issue:?}: fits a table");
         }
     }
 }

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::http::{Answer, Question, Web};
-use crate::issue::Ill;
-use crate::report::{Finding, Step};
+use crate::http::{WebClient, WebRequest, WebResponse};
+use crate::issue::Issue;
+use crate::report::{CheckReport, Finding};
 
 /// The video: two seconds of 160 by 90 pixels, made by
 /// `ffmpeg -f lavfi -i "gradients=s=160x90:r=10:d=2:c0=0x204080:c1=0xf0c060:speed=0.05" -c:v libx264 -preset veryslow -crf 30
@@ -33,25 +33,25 @@ pub struct Settings {
     /// The Worker's origin, without a slash at its end.
     pub edge: String,
     /// Who asks, if anybody does.
-    pub proof: Option<Proof>,
+    pub credential: Option<ApiCredential>,
     /// The origins whose pages upload; the Worker's own if there is none.
     pub origins: Vec<String>,
     /// How long the pictures may take.
-    pub wait: Duration,
+    pub processing_timeout: Duration,
 }
 
 /// How a caller proves who he is. It does not print.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum ApiCredential {
     /// A bearer token.
     Token(String),
     /// A browser's session cookie, `name=value`.
     Cookie(String),
 }
 
-impl std::fmt::Debug for Proof {
+impl std::fmt::Debug for ApiCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Proof(***)")
+        f.write_str("ApiCredential(***)")
     }
 }
 
@@ -65,36 +65,38 @@ impl std::fmt::Debug for Settings {
 }
 
 /// What a step hands on and what it has seen, or what is wrong.
-type Found<T> = Result<(T, String), Finding>;
+type CheckResult<T> = Result<(T, String), Finding>;
 
-fn ill<T>(ill: Ill, seen: impl Into<String>) -> Found<T> {
-    Err(Finding::new(ill, seen))
+fn fail<T>(issue: Issue, observed: impl Into<String>) -> CheckResult<T> {
+    Err(Finding::new(issue, observed))
 }
 
 /// Somebody who looks.
 #[derive(Debug)]
-struct Visit<'a> {
-    web: Web,
+struct CheckContext<'a> {
+    client: WebClient,
     settings: &'a Settings,
     now: fn() -> Timestamp,
 }
 
-impl Visit<'_> {
+impl CheckContext<'_> {
     /// Asks the edge as nobody in particular.
-    async fn look(&self, question: Question<'_>) -> Result<Answer, Finding> {
-        self.web.ask(question).await.map_err(|why| Finding::new(Ill::Unreachable, why))
+    async fn fetch(&self, request: WebRequest<'_>) -> Result<WebResponse, Finding> {
+        self.client.send(request).await.map_err(|why| Finding::new(Issue::Unreachable, why))
     }
 
     /// Asks the API as whoever looks.
-    async fn call(&self, mut question: Question<'_>) -> Result<Answer, Finding> {
-        match &self.settings.proof {
-            Some(Proof::Token(token)) => question = question.with("authorization", format!("Bearer {token}")),
-            Some(Proof::Cookie(cookie)) => {
-                question = question.with("cookie", cookie).with("origin", &self.settings.edge);
+    async fn fetch_as_caller(&self, mut request: WebRequest<'_>) -> Result<WebResponse, Finding> {
+        match &self.settings.credential {
+            Some(ApiCredential::Token(token)) => {
+                request = request.with_header("authorization", format!("Bearer {token}"))
+            }
+            Some(ApiCredential::Cookie(cookie)) => {
+                request = request.with_header("cookie", cookie).with_header("origin", &self.settings.edge);
             }
             None => {}
         }
-        self.look(question).await
+        self.fetch(request).await
     }
 
     fn url(&self, path: &str) -> String {
@@ -111,23 +113,23 @@ impl Visit<'_> {
 }
 
 /// The walk is over before its end: a step has found something wrong.
-struct Stopped;
+struct CheckAborted;
 
 /// Keeps the steps, and tells each when it is done.
-struct Record<T> {
-    steps: Vec<Step>,
-    tell: T,
+struct CheckLog<T> {
+    reports: Vec<CheckReport>,
+    on_report: T,
 }
 
-impl<T: FnMut(&Step)> Record<T> {
-    fn note<V>(&mut self, name: &'static str, found: Found<V>) -> Result<V, Stopped> {
-        let (value, result) = match found {
-            Ok((value, seen)) => (Ok(value), Ok(seen)),
-            Err(finding) => (Err(Stopped), Err(finding)),
+impl<T: FnMut(&CheckReport)> CheckLog<T> {
+    fn record<V>(&mut self, check: &'static str, result: CheckResult<V>) -> Result<V, CheckAborted> {
+        let (value, result) = match result {
+            Ok((value, observed)) => (Ok(value), Ok(observed)),
+            Err(finding) => (Err(CheckAborted), Err(finding)),
         };
-        let step = Step { name, result };
-        (self.tell)(&step);
-        self.steps.push(step);
+        let report = CheckReport { name: check, result };
+        (self.on_report)(&report);
+        self.reports.push(report);
         value
     }
 }
@@ -137,52 +139,52 @@ impl<T: FnMut(&Step)> Record<T> {
 ///
 /// # Errors
 /// This machine cannot ask anybody.
-pub async fn examine(
+pub async fn run_checks(
     settings: &Settings,
     now: fn() -> Timestamp,
-    tell: impl FnMut(&Step),
-) -> anyhow::Result<Vec<Step>> {
-    let visit = Visit { web: Web::new()?, settings, now };
-    let mut record = Record { steps: Vec::new(), tell };
-    let mut granted = None;
-    let walked = walk(&visit, &mut record, &mut granted).await;
-    if let Some(video) = granted {
-        let deleted = edge::delete(&visit, &video).await;
-        match (walked, deleted) {
+    on_report: impl FnMut(&CheckReport),
+) -> anyhow::Result<Vec<CheckReport>> {
+    let context = CheckContext { client: WebClient::new()?, settings, now };
+    let mut log = CheckLog { reports: Vec::new(), on_report };
+    let mut video_id = None;
+    let outcome = run_check_sequence(&context, &mut log, &mut video_id).await;
+    if let Some(video) = video_id {
+        let deleted = edge::delete_video(&context, &video).await;
+        match (outcome, deleted) {
             // What was wrong before is the cause, and one thing is said.
-            (Err(Stopped), Err(finding)) => {
-                let left = format!("the video {video} is left behind: {}", finding.seen);
-                let _ = record.note("delete", Ok(((), left)));
+            (Err(CheckAborted), Err(finding)) => {
+                let leftover = format!("the video {video} is left behind: {}", finding.observed);
+                let _ = log.record("delete", Ok(((), leftover)));
             }
             (_, deleted) => {
-                let _ = record.note("delete", deleted);
+                let _ = log.record("delete", deleted);
             }
         }
     }
-    Ok(record.steps)
+    Ok(log.reports)
 }
 
-async fn walk<T: FnMut(&Step)>(
-    visit: &Visit<'_>,
-    record: &mut Record<T>,
-    granted: &mut Option<String>,
-) -> Result<(), Stopped> {
-    record.note("edge", edge::reach(visit).await)?;
-    record.note("token", edge::sign_in(visit).await)?;
-    let grant = record.note("grant", edge::grant(visit).await)?;
-    *granted = Some(grant.video.to_string());
-    record.note("clock", clock::ours(visit, &grant))?;
-    record.note("bucket", bucket::reach(visit, &grant).await)?;
-    record.note("cors", bucket::preflight(visit, &grant).await)?;
-    record.note("limits", bucket::limits(visit, &grant).await)?;
-    record.note("upload", bucket::upload(visit, &grant).await)?;
-    record.note("once", bucket::once(visit, &grant).await)?;
-    record.note("private", bucket::private(visit, &grant).await)?;
-    record.note("pictures", processing::outcome(visit, &grant).await)?;
-    let picture = record.note("delivery", delivery::picture(visit, &grant).await)?;
-    record.note("etag", delivery::conditional(visit, &picture).await)?;
-    record.note("render", delivery::render(visit, &grant).await)?;
-    record.note("cache", delivery::cache(visit, &picture).await)
+async fn run_check_sequence<T: FnMut(&CheckReport)>(
+    context: &CheckContext<'_>,
+    log: &mut CheckLog<T>,
+    video_id: &mut Option<String>,
+) -> Result<(), CheckAborted> {
+    log.record("edge", edge::check_reachable(context).await)?;
+    log.record("token", edge::check_sign_in(context).await)?;
+    let grant = log.record("grant", edge::request_upload(context).await)?;
+    *video_id = Some(grant.video.to_string());
+    log.record("clock", clock::check_local(context, &grant))?;
+    log.record("bucket", bucket::check_reachable(context, &grant).await)?;
+    log.record("cors", bucket::check_cors(context, &grant).await)?;
+    log.record("limits", bucket::check_enforcement(context, &grant).await)?;
+    log.record("upload", bucket::check_upload(context, &grant).await)?;
+    log.record("once", bucket::check_write_once(context, &grant).await)?;
+    log.record("private", bucket::check_private(context, &grant).await)?;
+    log.record("pictures", processing::check_outcome(context, &grant).await)?;
+    let picture = log.record("delivery", delivery::check_poster(context, &grant).await)?;
+    log.record("etag", delivery::check_conditional(context, &picture).await)?;
+    log.record("render", delivery::check_render(context, &grant).await)?;
+    log.record("cache", delivery::check_cache(context, &picture).await)
 }
 
 #[cfg(test)]
@@ -190,14 +192,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proof_does_not_print() {
+    fn debug_hides_credentials() {
         let settings = Settings {
             edge: "https://video.example".into(),
-            proof: Some(Proof::Token("hush".into())),
+            credential: Some(ApiCredential::Token("hush".into())),
             origins: Vec::new(),
-            wait: Duration::from_secs(1),
+            processing_timeout: Duration::from_secs(1),
         };
-        let text = format!("{settings:?} {:?}", settings.proof);
+        let text = format!("{settings:?} {:?}", settings.credential);
         assert!(text.contains("video.example") && !text.contains("hush"), "{text}");
     }
 }

@@ -6,53 +6,53 @@ use http::Method;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::edge::Grant;
-use crate::http::Question;
-use crate::issue::Ill;
-use crate::{Found, Visit, ill};
+use crate::edge::ClipGrant;
+use crate::http::WebRequest;
+use crate::issue::Issue;
+use crate::{CheckContext, CheckResult, fail};
 
 /// How long a look waits for the next one.
-const PAUSE: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Waits until something became of the upload.
-pub(crate) async fn outcome(visit: &Visit<'_>, grant: &Grant) -> Found<()> {
+pub(crate) async fn check_outcome(context: &CheckContext<'_>, grant: &ClipGrant) -> CheckResult<()> {
     let started = Instant::now();
-    let url = visit.url(&format!("/api/videos/{}", grant.video));
+    let url = context.url(&format!("/api/videos/{}", grant.video));
     loop {
-        let answer = visit.call(Question::new(Method::GET, &url)).await?;
-        match (answer.status, answer.code().as_str()) {
+        let response = context.fetch_as_caller(WebRequest::new(Method::GET, &url)).await?;
+        match (response.status, response.problem_code().as_str()) {
             (200, _) => {}
-            (_, "no_access") => return ill(Ill::EdgeDenied, answer.told()),
-            (429, _) => return ill(Ill::Limited, answer.told()),
-            _ => return ill(Ill::EdgeDenied, format!("the video's state: {}", answer.told())),
+            (_, "no_access") => return fail(Issue::EdgeDenied, response.summary()),
+            (429, _) => return fail(Issue::Limited, response.summary()),
+            _ => return fail(Issue::EdgeDenied, format!("the video's state: {}", response.summary())),
         }
         let waited = started.elapsed();
-        let video = answer.json();
-        if let Some(found) = judge(&video, waited) {
-            return found;
+        let video = response.json();
+        if let Some(result) = evaluate(&video, waited) {
+            return result;
         }
-        if waited >= visit.settings.wait {
+        if waited >= context.settings.processing_timeout {
             let state = video["state"].as_str().unwrap_or("unknown");
-            return ill(Ill::NoOutcome, format!("still {state} after {} s", waited.as_secs()));
+            return fail(Issue::NoOutcome, format!("still {state} after {} s", waited.as_secs()));
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 /// What a state says; `None` if it may still change for the better.
-fn judge(video: &Value, waited: Duration) -> Option<Found<()>> {
+fn evaluate(video: &Value, waited: Duration) -> Option<CheckResult<()>> {
     let code = video["problem"]["code"].as_str().unwrap_or_default();
-    let seen = || format!("{} {}", code, video["problem"]["message"].as_str().unwrap_or_default());
+    let observed = || format!("{} {}", code, video["problem"]["message"].as_str().unwrap_or_default());
     match video["state"].as_str()? {
         "ready" => Some(Ok(((), format!("ready after {:.1} s", waited.as_secs_f64())))),
-        "rejected" => Some(ill(Ill::EngineRefused, seen())),
-        "failed" => Some(ill(
+        "rejected" => Some(fail(Issue::EngineRefused, observed())),
+        "failed" => Some(fail(
             match code {
-                "no_decoder" => Ill::NoDecoder,
-                "no_access" => Ill::EngineDenied,
-                _ => Ill::EngineFailed,
+                "no_decoder" => Issue::NoDecoder,
+                "no_access" => Issue::EngineDenied,
+                _ => Issue::EngineFailed,
             },
-            seen(),
+            observed(),
         )),
         _ => None,
     }
@@ -65,20 +65,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_says_what_is_wrong() {
-        let judged = |state: &str, code: &str| {
-            judge(&json!({ "state": state, "problem": { "code": code, "message": "Why." } }), Duration::ZERO)
+    fn maps_video_states_to_issues() {
+        let evaluate_state = |state: &str, code: &str| {
+            evaluate(
+                &json!({ "state": state, "problem": { "code": code, "message": "Why." } }),
+                Duration::ZERO,
+            )
         };
-        assert!(judged("processing", "").is_none() && judged("uploading", "").is_none());
-        assert!(judged("ready", "").unwrap().is_ok());
+        assert!(evaluate_state("processing", "").is_none() && evaluate_state("uploading", "").is_none());
+        assert!(evaluate_state("ready", "").unwrap().is_ok());
         for (state, code, expected) in [
-            ("failed", "no_decoder", Ill::NoDecoder),
-            ("failed", "no_access", Ill::EngineDenied),
-            ("failed", "upstream", Ill::EngineFailed),
-            ("rejected", "unsupported_codec", Ill::EngineRefused),
+            ("failed", "no_decoder", Issue::NoDecoder),
+            ("failed", "no_access", Issue::EngineDenied),
+            ("failed", "upstream", Issue::EngineFailed),
+            ("rejected", "unsupported_codec", Issue::EngineRefused),
         ] {
-            let finding = judged(state, code).unwrap().unwrap_err();
-            assert_eq!((finding.ill, finding.seen), (expected, format!("{code} Why.")));
+            let finding = evaluate_state(state, code).unwrap().unwrap_err();
+            assert_eq!((finding.issue, finding.observed), (expected, format!("{code} Why.")));
         }
     }
 }

@@ -4,47 +4,47 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::issue::Ill;
+use crate::issue::Issue;
 
 /// What a step found wrong, and what was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What is wrong.
-    pub ill: Ill,
+    pub issue: Issue,
     /// What was seen. No token, signature or secret is in it.
-    pub seen: String,
+    pub observed: String,
     /// The command that mends just this, where there is one.
-    pub command: Option<String>,
+    pub fix_command: Option<String>,
 }
 
 impl Finding {
     /// What is wrong, and what was seen.
-    pub fn new(ill: Ill, seen: impl Into<String>) -> Self {
-        Self { ill, seen: seen.into(), command: None }
+    pub fn new(issue: Issue, observed: impl Into<String>) -> Self {
+        Self { issue, observed: observed.into(), fix_command: None }
     }
 
     /// What it is called: that something was not seen is no failure of what is looked at.
-    fn kind(&self) -> &'static str {
-        if self.ill == Ill::RolesUnseen { "UNSEEN" } else { "FAILED" }
+    fn status(&self) -> &'static str {
+        if self.issue == Issue::RolesUnseen { "UNSEEN" } else { "FAILED" }
     }
 }
 
 /// One step of the walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct CheckReport {
     /// What was looked at.
     pub name: &'static str,
     /// What was seen, or what is wrong.
     pub result: Result<String, Finding>,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.result {
             Ok(seen) => write!(f, "ok      {:<10} {seen}", self.name),
-            Err(finding @ Finding { ill, seen, command }) => {
-                write!(f, "{}  {:<10} {} ({})", finding.kind(), self.name, ill.title(), ill.word())?;
-                write!(f, "\n        seen       {seen}\n        cure       {}", ill.cure())?;
+            Err(finding @ Finding { issue, observed: seen, fix_command: command }) => {
+                write!(f, "{}  {:<10} {} ({})", finding.status(), self.name, issue.title(), issue.code())?;
+                write!(f, "\n        seen       {seen}\n        cure       {}", issue.fix())?;
                 if let Some(command) = command {
                     write!(f, "\n        command    {command}")?;
                 }
@@ -54,13 +54,13 @@ impl fmt::Display for Step {
     }
 }
 
-impl Step {
+impl CheckReport {
     /// For machines.
     pub fn to_json(&self) -> Value {
         match &self.result {
             Ok(seen) => json!({ "step": self.name, "ok": true, "seen": seen }),
-            Err(Finding { ill, seen, command }) => json!({
-                "step": self.name, "ok": false, "seen": seen, "ill": ill.word(), "title": ill.title(), "cure": ill.cure(),
+            Err(Finding { issue, observed: seen, fix_command: command }) => json!({
+                "step": self.name, "ok": false, "seen": seen, "ill": issue.code(), "title": issue.title(), "cure": issue.fix(),
                 "command": command,
             }),
         }
@@ -72,11 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_says_what_was_seen_and_what_mends_it() {
-        let good = Step { name: "edge", result: Ok("answers".into()) };
+    fn report_shows_observation_and_fix() {
+        let good = CheckReport { name: "edge", result: Ok("answers".into()) };
         assert_eq!(good.to_string(), "ok      edge       answers");
-        let bad =
-            Step { name: "upload", result: Err(Finding::new(Ill::WrongRegion, "400 PermanentRedirect")) };
+        let bad = CheckReport {
+            name: "upload",
+            result: Err(Finding::new(Issue::WrongRegion, "400 PermanentRedirect")),
+        };
         assert_eq!(
             bad.to_string(),
             "FAILED  upload     The bucket is in another region than the Worker signs for. (wrong_region)\n        \

@@ -3,62 +3,62 @@
 
 use serde_json::Value;
 
-use crate::issue::Ill;
-use crate::report::{Finding, Step};
+use crate::issue::Issue;
+use crate::report::{CheckReport, Finding};
 
-const NAME: &str = "roles";
+const CHECK_NAME: &str = "roles";
 
 /// The steps of a look; at least one.
 ///
 /// # Errors
 /// It is not what `deploy/account roles` prints.
-pub fn steps(document: &Value) -> anyhow::Result<Vec<Step>> {
+pub fn from_document(document: &Value) -> anyhow::Result<Vec<CheckReport>> {
     let list = |name: &str| {
         document[name].as_array().ok_or_else(|| anyhow::anyhow!("the look at the roles has no `{name}`"))
     };
-    let mut steps = Vec::new();
-    for found in list("findings")? {
-        steps.push(wrong(finding(found)?));
+    let mut reports = Vec::new();
+    for value in list("findings")? {
+        reports.push(failed_report(parse_finding(value)?));
     }
-    let unseen = texts(list("unseen")?);
-    if !unseen.is_empty() {
-        steps.push(wrong(Finding::new(Ill::RolesUnseen, unseen.join("; "))));
+    let unchecked = strings(list("unseen")?);
+    if !unchecked.is_empty() {
+        reports.push(failed_report(Finding::new(Issue::RolesUnseen, unchecked.join("; "))));
     }
-    let looked = texts(list("looked")?);
-    if steps.is_empty() {
-        let seen = format!("{} may do what they have to, and nothing more", looked.join(", "));
-        steps.push(Step { name: NAME, result: Ok(seen) });
+    let checked_roles = strings(list("looked")?);
+    if reports.is_empty() {
+        let observed = format!("{} may do what they have to, and nothing more", checked_roles.join(", "));
+        reports.push(CheckReport { name: CHECK_NAME, result: Ok(observed) });
     }
-    for remark in texts(list("remarks")?) {
-        steps.push(Step { name: NAME, result: Ok(format!("left out of it: {remark}")) });
+    for remark in strings(list("remarks")?) {
+        reports.push(CheckReport { name: CHECK_NAME, result: Ok(format!("left out of it: {remark}")) });
     }
-    Ok(steps)
+    Ok(reports)
 }
 
 /// Whether a walk after these steps would only see what came of what they found.
-pub fn is_cause(steps: &[Step]) -> bool {
-    steps.iter().any(|step| step.result.as_ref().is_err_and(|finding| finding.ill == Ill::RoleTooNarrow))
+pub fn is_cause(steps: &[CheckReport]) -> bool {
+    steps.iter().any(|step| step.result.as_ref().is_err_and(|finding| finding.issue == Issue::RoleTooNarrow))
 }
 
-fn wrong(finding: Finding) -> Step {
-    Step { name: NAME, result: Err(finding) }
+fn failed_report(finding: Finding) -> CheckReport {
+    CheckReport { name: CHECK_NAME, result: Err(finding) }
 }
 
-fn finding(found: &Value) -> anyhow::Result<Finding> {
+fn parse_finding(document: &Value) -> anyhow::Result<Finding> {
     let text = |name: &str| {
-        found[name].as_str().ok_or_else(|| anyhow::anyhow!("a finding about roles has no `{name}`"))
+        document[name].as_str().ok_or_else(|| anyhow::anyhow!("a finding about roles has no `{name}`"))
     };
-    let word = text("ill")?;
-    let ill = [Ill::RoleTooNarrow, Ill::RoleTooWide].into_iter().find(|ill| ill.word() == word);
-    let ill = ill.ok_or_else(|| anyhow::anyhow!("`{word}` is nothing that can be wrong with a role"))?;
-    let seen = match found["more"].as_u64().unwrap_or_default() {
+    let code = text("ill")?;
+    let issue = [Issue::RoleTooNarrow, Issue::RoleTooWide].into_iter().find(|issue| issue.code() == code);
+    let issue = issue.ok_or_else(|| anyhow::anyhow!("`{code}` is nothing that can be wrong with a role"))?;
+    let observed = match document["more"].as_u64().unwrap_or_default() {
         0 => text("seen")?.to_owned(),
         more => format!("{}; and {more} more", text("seen")?),
     };
-    Ok(Finding { command: found["cure"].as_str().map(str::to_owned), ..Finding::new(ill, seen) })
+    Ok(Finding { fix_command: document["cure"].as_str().map(str::to_owned), ..Finding::new(issue, observed) })
 }
 
-fn texts(list: &[Value]) -> Vec<&str> {
+fn strings(list: &[Value]) -> Vec<&str> {
     list.iter().filter_map(Value::as_str).collect()
 }
 
@@ -68,23 +68,23 @@ mod tests {
 
     use super::*;
 
-    fn look(findings: &Value, unseen: &[&str]) -> Vec<Step> {
-        steps(&json!({ "looked": ["a", "b"], "findings": findings, "unseen": unseen, "remarks": [] }))
+    fn reports_of(findings: &Value, unseen: &[&str]) -> Vec<CheckReport> {
+        from_document(&json!({ "looked": ["a", "b"], "findings": findings, "unseen": unseen, "remarks": [] }))
             .unwrap()
     }
 
     #[test]
-    fn what_is_well_is_one_line() {
-        let steps = look(&json!([]), &[]);
+    fn healthy_roles_are_one_line() {
+        let steps = reports_of(&json!([]), &[]);
         assert_eq!(steps.len(), 1);
         assert!(steps[0].to_string().starts_with("ok      roles      a, b may do"), "{}", steps[0]);
         assert!(!is_cause(&steps));
     }
 
     #[test]
-    fn a_finding_says_who_may_what_and_the_command_that_mends_it() {
+    fn finding_shows_principal_action_and_command() {
         let found = |ill: &str| json!([{ "ill": ill, "seen": "r may x", "more": 2, "cure": "aws iam y" }]);
-        let steps = look(&found("role_too_wide"), &[]);
+        let steps = reports_of(&found("role_too_wide"), &[]);
         let text = steps[0].to_string();
         assert!(
             text.contains("(role_too_wide)") && text.contains("seen       r may x; and 2 more"),
@@ -93,12 +93,12 @@ mod tests {
         assert!(text.contains("\n        command    aws iam y\n"), "{text}");
         assert_eq!(steps[0].to_json()["command"], "aws iam y");
         assert!(!is_cause(&steps), "a walk still says something");
-        assert!(is_cause(&look(&found("role_too_narrow"), &[])));
+        assert!(is_cause(&reports_of(&found("role_too_narrow"), &[])));
     }
 
     #[test]
-    fn what_was_not_seen_is_nothing_wrong_with_the_deployment() {
-        let steps = look(&json!([]), &["iam:GetRole of r"]);
+    fn unchecked_roles_are_not_failures() {
+        let steps = reports_of(&json!([]), &["iam:GetRole of r"]);
         assert_eq!(steps.len(), 1);
         let text = steps[0].to_string();
         assert!(text.starts_with("UNSEEN") && text.contains("iam:GetRole of r"), "{text}");
@@ -106,10 +106,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_look_is_an_error() {
-        assert!(steps(&json!({})).is_err());
+    fn rejects_malformed_roles_document() {
+        assert!(from_document(&json!({})).is_err());
         let strange = json!([{ "ill": "no_token", "seen": "x" }]);
         let document = json!({ "looked": [], "findings": strange, "unseen": [], "remarks": [] });
-        assert!(steps(&document).is_err());
+        assert!(from_document(&document).is_err());
     }
 }

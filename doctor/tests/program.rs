@@ -5,36 +5,36 @@
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
-fn doctor(arguments: &[&str]) -> Output {
+fn run_doctor(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse-doctor"));
     command.args(arguments).env_remove("GLIMPSE_TOKEN").env_remove("GLIMPSE_COOKIE").output().unwrap()
 }
 
 #[test]
-fn the_exit_code_says_whether_it_looked_and_what_it_found() {
+fn exit_code_tells_failed_from_incomplete() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let found = doctor(&["--edge", &nobody]);
+    let found = run_doctor(&["--edge", &nobody]);
     let text = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.status.code(), Some(1), "{text}");
     assert!(text.starts_with("FAILED  edge       Nobody answers at the address. (unreachable)"), "{text}");
     assert!(text.ends_with("`edge` is the first thing that is wrong.\n"), "{text}");
 
-    let found = doctor(&["--edge", &nobody, "--json"]);
+    let found = run_doctor(&["--edge", &nobody, "--json"]);
     let text = String::from_utf8(found.stdout).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&lines[0]["ill"], &lines[1]["ok"], lines.len()), (&"unreachable".into(), &false.into(), 2));
 
-    assert_eq!(doctor(&["--help"]).status.code(), Some(0));
-    let lost = doctor(&["--edge", "nowhere"]);
+    assert_eq!(run_doctor(&["--help"]).status.code(), Some(0));
+    let lost = run_doctor(&["--edge", "nowhere"]);
     assert_eq!(lost.status.code(), Some(2));
     assert!(String::from_utf8(lost.stderr).unwrap().contains("is no origin"));
 }
 
 #[test]
-fn roles_are_told_first_and_one_that_is_too_narrow_ends_the_look() {
+fn narrow_role_stops_further_checks() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -44,7 +44,7 @@ fn roles_are_told_first_and_one_that_is_too_narrow_ends_the_look() {
         let text =
             format!(r#"{{"looked": ["r"], "findings": [{findings}], "unseen": [{unseen}], "remarks": []}}"#);
         std::fs::write(file, text).unwrap();
-        let found = doctor(&[&["--roles", file], arguments].concat());
+        let found = run_doctor(&[&["--roles", file], arguments].concat());
         (String::from_utf8(found.stdout).unwrap(), found.status.code())
     };
     let found =
@@ -62,5 +62,5 @@ fn roles_are_told_first_and_one_that_is_too_narrow_ends_the_look() {
     let (text, code) = look("", r#""iam:GetRole of r""#, &[]);
     assert!(text.starts_with("UNSEEN  roles ") && text.contains("iam:GetRole of r"), "{text}");
     assert_eq!(code, Some(2), "{text}");
-    assert_eq!(doctor(&["--roles", "/nowhere/at-all"]).status.code(), Some(2));
+    assert_eq!(run_doctor(&["--roles", "/nowhere/at-all"]).status.code(), Some(2));
 }

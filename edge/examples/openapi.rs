@@ -3,5 +3,5 @@
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 fn main() {
-    print!("{}", glimpse_edge::openapi::text());
+    print!("{}", glimpse_edge::openapi::document_text());
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use glimpse_contract::{Visibility, limits};
 use thiserror::Error;
 
-use crate::auth::{Bearer, BearerKeys, DeliveryKeys, Oidc, Secret, UploadKeys, configured_keys};
-use crate::s3::sigv4::{Credentials, Location};
+use crate::auth::{DeliveryKeys, JwtIssuer, JwtKeys, Oidc, Secret, UploadKeys, parse_jwks};
+use crate::s3::sigv4::{Credentials, S3Bucket};
 
 /// The largest body that Cloudflare passes on to a Worker on its Free and Pro plans, in bytes,
 /// <https://developers.cloudflare.com/workers/platform/limits/#request-limits>.
@@ -24,14 +24,14 @@ pub struct Config {
     /// The origin under which browsers reach this Worker, without a slash at its end.
     pub public_url: String,
     /// Where the bucket is.
-    pub location: Location,
+    pub bucket: S3Bucket,
     /// With what the bucket is reached.
     pub credentials: Credentials,
     /// The function URL of the `render` Lambda without a slash at its end, if pictures are made on demand. It lies in
     /// the bucket's region, and the bucket's credentials may call it.
     pub render_url: Option<String>,
     /// How API clients prove who they are, if they may.
-    pub bearer: Option<Bearer>,
+    pub jwt_issuer: Option<JwtIssuer>,
     /// How people sign in with a browser, if they may.
     pub oidc: Option<Oidc>,
     /// Other origins whose pages may call the API.
@@ -56,7 +56,7 @@ pub struct Config {
     pub upload_expires_secs: u64,
     /// Whether the storage takes forms by a POST policy. One that does not (Cloudflare R2) is sent whole files by signed
     /// PUTs, whose length is told beforehand.
-    pub takes_forms: bool,
+    pub allows_post_policy: bool,
 }
 
 /// Which pictures anonymous callers may ask for. The owner and the holder of a token for the picture may ask for any.
@@ -81,12 +81,12 @@ pub struct ConfigError {
     /// The variable's name.
     pub name: &'static str,
     /// What it should be.
-    pub should: &'static str,
+    pub requirement: &'static str,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.should)
+        write!(f, "{} {}", self.name, self.requirement)
     }
 }
 
@@ -96,10 +96,10 @@ impl Config {
     /// # Errors
     /// All that is missing or wrong, in one error.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader { lookup, errors: Vec::new() };
+        let mut reader = ConfigReader { lookup, errors: Vec::new() };
 
         let public_url =
-            reader.need("PUBLIC_URL", "must be this Worker's origin, such as https://video.example");
+            reader.require("PUBLIC_URL", "must be this Worker's origin, such as https://video.example");
         reader.check(
             "PUBLIC_URL",
             &public_url,
@@ -107,9 +107,9 @@ impl Config {
             "must be an origin such as https://video.example, without a path",
         );
 
-        let bucket = reader.need("S3_BUCKET", "must name the bucket");
-        let region = reader.need("S3_REGION", "must be the bucket's region, such as eu-central-1");
-        let location = match reader.get("S3_ENDPOINT") {
+        let bucket_name = reader.require("S3_BUCKET", "must name the bucket");
+        let region = reader.require("S3_REGION", "must be the bucket's region, such as eu-central-1");
+        let bucket = match reader.get("S3_ENDPOINT") {
             Some(endpoint) => {
                 reader.check(
                     "S3_ENDPOINT",
@@ -117,13 +117,14 @@ impl Config {
                     is_origin,
                     "must be an origin such as https://s3.example",
                 );
-                Location::at_endpoint(&endpoint, &bucket, &region)
+                S3Bucket::path_style(&endpoint, &bucket_name, &region)
             }
-            None => Location::aws(&bucket, &region),
+            None => S3Bucket::virtual_hosted(&bucket_name, &region),
         };
         let credentials = Credentials {
-            access_key_id: reader.need("S3_ACCESS_KEY_ID", "must be an access key of the bucket's account"),
-            secret_access_key: reader.need("S3_SECRET_ACCESS_KEY", "must be that access key's secret"),
+            access_key_id: reader
+                .require("S3_ACCESS_KEY_ID", "must be an access key of the bucket's account"),
+            secret_access_key: reader.require("S3_SECRET_ACCESS_KEY", "must be that access key's secret"),
             session_token: reader.get("S3_SESSION_TOKEN"),
         };
 
@@ -131,22 +132,22 @@ impl Config {
         if let Some(url) = &render_url
             && !(is_origin(url) && is_safe_url(url))
         {
-            reader.wrong("RENDER_URL", "must be the https URL of the render function, without a path");
+            reader.push_error("RENDER_URL", "must be the https URL of the render function, without a path");
         }
 
-        let bearer = reader.bearer();
+        let jwt_issuer = reader.jwt_issuer();
         let oidc = reader.oidc();
-        if bearer.is_none() && oidc.is_none() && reader.errors.is_empty() {
-            reader.wrong("JWT_ISSUER", "or OIDC_ISSUER must be set: otherwise nobody could sign in");
+        if jwt_issuer.is_none() && oidc.is_none() && reader.errors.is_empty() {
+            reader.push_error("JWT_ISSUER", "or OIDC_ISSUER must be set: otherwise nobody could sign in");
         }
 
-        let mut allowed_origins = list(&reader.get("ALLOWED_ORIGINS").unwrap_or_default());
+        let mut allowed_origins = parse_list(&reader.get("ALLOWED_ORIGINS").unwrap_or_default());
         // Browsers send an origin in lower case.
         for origin in &mut allowed_origins {
             origin.make_ascii_lowercase();
         }
         if !allowed_origins.iter().all(|origin| is_origin(origin) || is_app_origin(origin)) {
-            reader.wrong(
+            reader.push_error(
                 "ALLOWED_ORIGINS",
                 "must be origins such as https://app.example or capacitor://localhost, separated by commas",
             );
@@ -173,7 +174,7 @@ impl Config {
         let upload_keys = UploadKeys(reader.secrets("UPLOAD_TOKEN_SECRETS"));
         let delivery_keys = reader.delivery_keys();
         let visibility = reader.visibility();
-        let takes_forms = reader.takes_forms();
+        let allows_post_policy = reader.post_policy();
         let public_widths = reader.public_widths();
         let public_variants = reader.public_variants();
         let public_variants_per_day = reader.public_variants_per_day();
@@ -182,10 +183,10 @@ impl Config {
         }
         Ok(Self {
             public_url,
-            location,
+            bucket,
             credentials,
             render_url,
-            bearer,
+            jwt_issuer,
             oidc,
             allowed_origins,
             public_widths,
@@ -197,7 +198,7 @@ impl Config {
             max_upload_bytes,
             max_body_bytes,
             upload_expires_secs,
-            takes_forms,
+            allows_post_policy,
         })
     }
 
@@ -212,30 +213,36 @@ impl Config {
     }
 }
 
-struct Reader<F> {
+struct ConfigReader<F> {
     lookup: F,
     errors: Vec<ConfigError>,
 }
 
-impl<F: Fn(&str) -> Option<String>> Reader<F> {
+impl<F: Fn(&str) -> Option<String>> ConfigReader<F> {
     fn get(&self, name: &str) -> Option<String> {
         (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    fn wrong(&mut self, name: &'static str, should: &'static str) {
-        self.errors.push(ConfigError { name, should });
+    fn push_error(&mut self, name: &'static str, requirement: &'static str) {
+        self.errors.push(ConfigError { name, requirement });
     }
 
-    fn need(&mut self, name: &'static str, should: &'static str) -> String {
+    fn require(&mut self, name: &'static str, requirement: &'static str) -> String {
         self.get(name).unwrap_or_else(|| {
-            self.wrong(name, should);
+            self.push_error(name, requirement);
             String::new()
         })
     }
 
-    fn check(&mut self, name: &'static str, value: &str, is_right: fn(&str) -> bool, should: &'static str) {
-        if !value.is_empty() && !is_right(value) {
-            self.wrong(name, should);
+    fn check(
+        &mut self,
+        name: &'static str,
+        value: &str,
+        is_valid: fn(&str) -> bool,
+        requirement: &'static str,
+    ) {
+        if !value.is_empty() && !is_valid(value) {
+            self.push_error(name, requirement);
         }
     }
 
@@ -244,13 +251,13 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         name: &'static str,
         default: u64,
         range: std::ops::RangeInclusive<u64>,
-        should: &'static str,
+        requirement: &'static str,
     ) -> u64 {
         let Some(text) = self.get(name) else { return default };
         match text.parse() {
             Ok(number) if range.contains(&number) => number,
             _ => {
-                self.wrong(name, should);
+                self.push_error(name, requirement);
                 default
             }
         }
@@ -259,7 +266,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn secret(&mut self, name: &'static str) -> Option<Secret> {
         let text = self.get(name)?;
         if text.len() < MIN_SECRET_BYTES {
-            self.wrong(name, "must be at least 32 characters: 256 random bits, RFC 7518 section 3.2");
+            self.push_error(name, "must be at least 32 characters: 256 random bits, RFC 7518 section 3.2");
         }
         Some(Secret::new(text.into_bytes()))
     }
@@ -273,7 +280,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                     keys.push((id.to_owned(), Secret::new(secret.as_bytes().to_vec())));
                 }
                 _ => {
-                    self.wrong(
+                    self.push_error(
                         name,
                         "must be key=secret pairs, separated by commas: keys of letters, digits, - and _, secrets of at least \
                          32 characters",
@@ -288,9 +295,9 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn delivery_keys(&mut self) -> DeliveryKeys {
         const NAME: &str = "DELIVERY_TOKEN_JWKS";
         let secrets = self.secrets("DELIVERY_TOKEN_SECRETS");
-        let public = self.get(NAME).map_or_else(|| Some(Vec::new()), |text| configured_keys(&text));
+        let public = self.get(NAME).map_or_else(|| Some(Vec::new()), |text| parse_jwks(&text));
         if public.is_none() {
-            self.wrong(
+            self.push_error(
                 NAME,
                 "must be a JSON Web Key Set of public keys for RS256, ES256 or EdDSA, each with a `kid` of its own",
             );
@@ -303,18 +310,21 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             None | Some("public") => Visibility::Public,
             Some("signed") => Visibility::Signed,
             Some(_) => {
-                self.wrong("DEFAULT_VISIBILITY", "must be public or signed");
+                self.push_error("DEFAULT_VISIBILITY", "must be public or signed");
                 Visibility::Signed
             }
         }
     }
 
-    fn takes_forms(&mut self) -> bool {
+    fn post_policy(&mut self) -> bool {
         match self.get("S3_POST_POLICY").as_deref() {
             None | Some("yes") => true,
             Some("no") => false,
             Some(_) => {
-                self.wrong("S3_POST_POLICY", "must be yes, or no for a storage that takes no POST policies");
+                self.push_error(
+                    "S3_POST_POLICY",
+                    "must be yes, or no for a storage that takes no POST policies",
+                );
                 false
             }
         }
@@ -327,7 +337,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             width.parse().ok().filter(|width| (limits::MIN_SIDE..=limits::MAX_THUMBNAIL_SIDE).contains(width))
         });
         widths.collect::<Option<Vec<u32>>>().unwrap_or_else(|| {
-            self.wrong(NAME, "must be numbers of pixels from 8 to 3840, separated by commas");
+            self.push_error(NAME, "must be numbers of pixels from 8 to 3840, separated by commas");
             Vec::new()
         })
     }
@@ -338,7 +348,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             Some("listed") => PublicVariants::Listed,
             Some("none") => PublicVariants::None,
             Some(_) => {
-                self.wrong("PUBLIC_VARIANTS", "must be any, listed or none");
+                self.push_error("PUBLIC_VARIANTS", "must be any, listed or none");
                 PublicVariants::None
             }
         }
@@ -353,41 +363,44 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         )
     }
 
-    fn bearer(&mut self) -> Option<Bearer> {
+    fn jwt_issuer(&mut self) -> Option<JwtIssuer> {
         let Some(issuer) = self.get("JWT_ISSUER") else {
             for name in ["JWT_AUDIENCE", "JWT_SECRET", "JWT_JWKS_URL"] {
                 if self.get(name).is_some() {
-                    self.wrong("JWT_ISSUER", "must be set, since another JWT_ name is");
+                    self.push_error("JWT_ISSUER", "must be set, since another JWT_ name is");
                     break;
                 }
             }
             return None;
         };
-        let audiences = self.need("JWT_AUDIENCE", "must be the `aud` that tokens for this service carry");
-        let audiences = list(&audiences);
+        let audiences = self.require("JWT_AUDIENCE", "must be the `aud` that tokens for this service carry");
+        let audiences = parse_list(&audiences);
         let secret = self.secret("JWT_SECRET");
         let url = self.get("JWT_JWKS_URL");
         let keys = match (secret, url) {
-            (Some(secret), None) => BearerKeys::Secret(secret),
+            (Some(secret), None) => JwtKeys::Secret(secret),
             (None, Some(url)) => {
                 self.check("JWT_JWKS_URL", &url, is_safe_url, "must be an https URL");
-                BearerKeys::Jwks(url)
+                JwtKeys::Jwks(url)
             }
             _ => {
-                self.wrong("JWT_SECRET", "or JWT_JWKS_URL must be set, and only one of them");
+                self.push_error("JWT_SECRET", "or JWT_JWKS_URL must be set, and only one of them");
                 return None;
             }
         };
-        Some(Bearer { issuer, audiences, keys })
+        Some(JwtIssuer { issuer, audiences, keys })
     }
 
     fn oidc(&mut self) -> Option<Oidc> {
         let issuer = self.get("OIDC_ISSUER")?;
         self.check("OIDC_ISSUER", &issuer, is_safe_url, "must be an https URL");
-        let client_id = self.need("OIDC_CLIENT_ID", "must be set, since OIDC_ISSUER is");
+        let client_id = self.require("OIDC_CLIENT_ID", "must be set, since OIDC_ISSUER is");
         let client_secret = self.get("OIDC_CLIENT_SECRET").map(|text| Secret::new(text.into_bytes()));
         let Some(session_secret) = self.secret("SESSION_SECRET") else {
-            self.wrong("SESSION_SECRET", "must be set, since OIDC_ISSUER is: at least 32 random characters");
+            self.push_error(
+                "SESSION_SECRET",
+                "must be set, since OIDC_ISSUER is: at least 32 random characters",
+            );
             return None;
         };
         Some(Oidc { issuer, client_id, client_secret, session_secret })
@@ -401,7 +414,7 @@ fn is_key_id(text: &str) -> bool {
 }
 
 /// The parts of a list with commas.
-fn list(text: &str) -> Vec<String> {
+fn parse_list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
@@ -412,8 +425,9 @@ fn is_app_origin(text: &str) -> bool {
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         let is_host = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte));
-        let not_apps = ["http", "https", "ws", "wss", "ftp", "file", "data", "blob", "javascript", "about"];
-        is_scheme && is_host && !not_apps.contains(&scheme)
+        let web_schemes =
+            ["http", "https", "ws", "wss", "ftp", "file", "data", "blob", "javascript", "about"];
+        is_scheme && is_host && !web_schemes.contains(&scheme)
     })
 }
 
@@ -432,22 +446,22 @@ pub(crate) fn is_safe_url(text: &str) -> bool {
     let Some((scheme @ ("https" | "http"), rest)) = text.split_once("://") else { return false };
     let is_visible = |byte: u8| byte.is_ascii_graphic() && byte != b'\\' && byte != b'#';
     let authority = rest.split('/').next().unwrap_or_default();
-    let Some(host) = host_of(authority) else { return false };
+    let Some(host) = parse_host(authority) else { return false };
     rest.bytes().all(is_visible) && (scheme == "https" || matches!(host, "localhost" | "127.0.0.1"))
 }
 
 /// The host of an authority of a host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
-fn host_of(authority: &str) -> Option<&str> {
+fn parse_host(authority: &str) -> Option<&str> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
-        let (address, behind) = rest.split_once(']')?;
+        let (address, remainder) = rest.split_once(']')?;
         address.parse::<std::net::Ipv6Addr>().ok()?;
-        (address, if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) })
+        (address, if remainder.is_empty() { None } else { Some(remainder.strip_prefix(':')?) })
     } else {
         let (host, port) =
             authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        let is_right = host.bytes().all(is_host) && !host.starts_with(['.', '-']) && !host.contains("..");
-        (Some(host).filter(|host| is_right && !host.is_empty())?, port)
+        let is_valid = host.bytes().all(is_host) && !host.starts_with(['.', '-']) && !host.contains("..");
+        (Some(host).filter(|host| is_valid && !host.is_empty())?, port)
     };
     let is_port = |port: &str| {
         port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -474,7 +488,7 @@ pub(crate) mod tests {
         ("ALLOWED_ORIGINS", "https://app.example, https://other.example"),
     ];
 
-    fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    fn parse(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
         Config::from_lookup(|name| {
             changes.iter().chain(GOOD).find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
@@ -482,39 +496,40 @@ pub(crate) mod tests {
 
     /// A configuration for the tests of other modules.
     pub(crate) fn example() -> Config {
-        with(&[])
+        example_with(&[])
     }
 
     /// The same with other values.
-    pub(crate) fn with(changes: &[(&str, &str)]) -> Config {
-        read(changes).unwrap()
+    pub(crate) fn example_with(changes: &[(&str, &str)]) -> Config {
+        parse(changes).unwrap()
     }
 
     #[test]
-    fn a_good_one_is_read() {
-        let config = read(&[]).unwrap();
-        assert_eq!(config.location.bucket_url(), "https://clips.s3.eu-central-1.amazonaws.com/");
+    fn parses_valid_config() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.bucket.bucket_url(), "https://clips.s3.eu-central-1.amazonaws.com/");
         assert!(
             config.allows_origin("https://other.example") && config.allows_origin("https://video.example")
         );
         assert!(!config.allows_origin("null") && !config.allows_origin("https://app.example.evil.example"));
-        let apps = "capacitor://localhost, ionic://localhost,tauri://localhost,app://.,app://,chrome-extension://abc";
-        let config = with(&[("ALLOWED_ORIGINS", &format!("{apps},HTTPS://App.Example"))]);
-        for origin in apps.split(',').chain(["https://app.example"]) {
+        let app_origins = "capacitor://localhost, ionic://localhost,tauri://localhost,app://.,app://,chrome-extension://abc";
+        let config = example_with(&[("ALLOWED_ORIGINS", &format!("{app_origins},HTTPS://App.Example"))]);
+        for origin in app_origins.split(',').chain(["https://app.example"]) {
             assert!(config.allows_origin(origin.trim()), "{origin}");
         }
         assert!(!config.allows_origin("capacitor://evil") && !config.allows_origin("http://localhost"));
-        let audiences = with(&[("JWT_AUDIENCE", "glimpse, https://app.example")]).bearer.unwrap().audiences;
+        let audiences =
+            example_with(&[("JWT_AUDIENCE", "glimpse, https://app.example")]).jwt_issuer.unwrap().audiences;
         assert_eq!(audiences, ["glimpse", "https://app.example"]);
         assert_eq!(config.max_upload_bytes, limits::MAX_SINGLE_UPLOAD_BYTES);
         assert!(config.public_widths.is_empty());
         assert_eq!((config.public_variants, config.public_variants_per_day), (PublicVariants::Any, 200));
-        assert_eq!(with(&[("PUBLIC_VARIANTS", "listed")]).public_variants, PublicVariants::Listed);
-        assert_eq!(with(&[("PUBLIC_WIDTHS", "320, 640,")]).public_widths, [320, 640]);
+        assert_eq!(example_with(&[("PUBLIC_VARIANTS", "listed")]).public_variants, PublicVariants::Listed);
+        assert_eq!(example_with(&[("PUBLIC_WIDTHS", "320, 640,")]).public_widths, [320, 640]);
     }
 
     #[test]
-    fn each_wrong_value_is_named() {
+    fn error_names_each_invalid_value() {
         for (name, value) in [
             ("PUBLIC_URL", "video.example"),
             ("PUBLIC_URL", "https://video.example/"),
@@ -557,7 +572,7 @@ pub(crate) mod tests {
             ("PUBLIC_VARIANTS_PER_DAY", "4001"),
             ("PUBLIC_VARIANTS_PER_DAY", "-1"),
         ] {
-            let errors = read(&[(name, value)]).expect_err(name);
+            let errors = parse(&[(name, value)]).expect_err(name);
             let expected = if name == "JWT_JWKS_URL" { "JWT_SECRET" } else { name };
             assert!(errors.0.iter().any(|error| error.name == expected), "{name}={value}: {errors}");
             assert_eq!(errors.0.len(), 1, "{name}={value}: {errors}");
@@ -565,25 +580,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn pictures_are_made_on_demand_only_if_it_is_said_where() {
-        assert_eq!(read(&[]).unwrap().render_url, None);
+    fn render_url_is_optional() {
+        assert_eq!(parse(&[]).unwrap().render_url, None);
         let url = "https://abc.lambda-url.eu-central-1.on.aws";
         for spelling in [url.to_owned(), format!("{url}/")] {
-            assert_eq!(read(&[("RENDER_URL", &spelling)]).unwrap().render_url.as_deref(), Some(url));
+            assert_eq!(parse(&[("RENDER_URL", &spelling)]).unwrap().render_url.as_deref(), Some(url));
         }
     }
 
     #[test]
-    fn the_first_key_of_upload_tokens_signs() {
-        assert!(read(&[]).unwrap().upload_keys.0.is_empty());
+    fn first_upload_key_signs() {
+        assert!(parse(&[]).unwrap().upload_keys.0.is_empty());
         let (new, old) = ("n".repeat(32), "o=".repeat(16));
-        let keys = read(&[("UPLOAD_TOKEN_SECRETS", &format!("new={new}, old={old}"))]).unwrap().upload_keys.0;
+        let keys =
+            parse(&[("UPLOAD_TOKEN_SECRETS", &format!("new={new}, old={old}"))]).unwrap().upload_keys.0;
         assert_eq!((keys[0].0.as_str(), keys[1].0.as_str()), ("new", "old"));
         assert_eq!(keys[1].1.expose(), old.as_bytes(), "base64 may end with =");
     }
 
     #[test]
-    fn all_errors_come_at_once() {
+    fn reports_all_errors_at_once() {
         let errors = Config::from_lookup(|_| None).unwrap_err();
         let names: Vec<_> = errors.0.iter().map(|error| error.name).collect();
         assert_eq!(
@@ -593,23 +609,23 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn somebody_must_be_able_to_sign_in() {
+    fn requires_one_way_to_sign_in() {
         let errors =
-            read(&[("JWT_ISSUER", ""), ("JWT_AUDIENCE", ""), ("JWT_SECRET", ""), ("OIDC_ISSUER", "")])
+            parse(&[("JWT_ISSUER", ""), ("JWT_AUDIENCE", ""), ("JWT_SECRET", ""), ("OIDC_ISSUER", "")])
                 .unwrap_err();
         assert_eq!(errors.0[0].name, "JWT_ISSUER");
     }
 
     #[test]
-    fn secrets_cannot_print() {
-        let text = format!("{:?}", read(&[]).unwrap());
+    fn debug_hides_secrets() {
+        let text = format!("{:?}", parse(&[]).unwrap());
         for secret in ["hush-hush", "0123456789abcdef", "fedcba9876543210"] {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
     }
 
     #[test]
-    fn only_tls_or_loopback_is_trusted_with_keys() {
+    fn safe_url_is_https_or_loopback() {
         for (url, safe) in [
             ("https://id.example/jwks", true),
             ("http://localhost:9400", true),

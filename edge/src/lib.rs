@@ -29,18 +29,18 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::future_to_promise;
 use worker::{Context, Env, event, worker_sys};
 
-use crate::delivery::Place;
-use crate::delivery::signed_url::Proof;
+use crate::delivery::RequestContext;
+use crate::delivery::signed_url::DeliveryCredential;
 use crate::http::response::Reply;
 use crate::http::route::Route;
-use crate::uploads::Allowance;
+use crate::uploads::UploadPolicy;
 use auth::Caller;
 use config::{Config, ConfigErrors};
 use platform::{Limiter, Request};
 
 /// What every handler needs that answers somebody who has proven who they are.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call<'a> {
+pub(crate) struct ApiContext<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) config: &'static Config,
     pub(crate) request_id: &'a str,
@@ -48,12 +48,12 @@ pub(crate) struct Call<'a> {
     pub(crate) trace_id: Option<TraceId>,
 }
 
-impl Call<'_> {
+impl ApiContext<'_> {
     /// What this caller may upload.
-    pub(crate) fn allowance(&self) -> Allowance {
-        let mut allowance = Allowance::of(self.caller, self.config);
-        allowance.passthrough.trace_id = self.trace_id.or(allowance.passthrough.trace_id);
-        allowance
+    pub(crate) fn upload_policy(&self) -> UploadPolicy {
+        let mut policy = UploadPolicy::from_caller(self.caller, self.config);
+        policy.client_metadata.trace_id = self.trace_id.or(policy.client_metadata.trace_id);
+        policy
     }
 }
 
@@ -77,11 +77,11 @@ fn start() {
 /// promise and a turn of the executor cost as much as a signature.
 #[wasm_bindgen]
 pub fn fetch(request: Request, env: Env, context: worker_sys::Context) -> Result<JsValue, JsValue> {
-    let mut answer = Box::pin(answer(request, env, Context::new(context)));
-    match answer.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
+    let mut future = Box::pin(handle_request(request, env, Context::new(context)));
+    match future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(response) => response,
         // The executor asks again whatever was asked here, which then knows whom to wake.
-        Poll::Pending => Ok(future_to_promise(answer).into()),
+        Poll::Pending => Ok(future_to_promise(future).into()),
     }
 }
 
@@ -89,24 +89,28 @@ pub fn fetch(request: Request, env: Env, context: worker_sys::Context) -> Result
 /// is none the request comes in by [`fetch`]. A promise that wakes the module to hand a stored response on costs more
 /// than all that is decided about it.
 #[wasm_bindgen]
-pub fn begin(request: Request, env: Env, context: worker_sys::Context) -> Result<JsValue, JsValue> {
+pub fn cache_lookup_url(
+    request: Request,
+    env: Env,
+    context: worker_sys::Context,
+) -> Result<JsValue, JsValue> {
     let url = request.url();
     let (path, query) = split_url(&url);
-    let entry = match configuration(&env) {
-        Ok(config) => delivery::entry_for_all(&request.method(), path, query, config),
+    let cache_key = match configuration(&env) {
+        Ok(config) => delivery::public_cache_key(&request.method(), path, query, config),
         Err(_) => None,
     };
-    match entry {
-        Some(entry) => Ok(JsValue::from_str(&entry)),
+    match cache_key {
+        Some(key) => Ok(JsValue::from_str(&key)),
         None => fetch(request, env, context),
     }
 }
 
-async fn answer(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
-    let request_id = hex::encode(platform::random::<8>());
+async fn handle_request(request: Request, env: Env, context: Context) -> Result<JsValue, JsValue> {
+    let request_id = hex::encode(platform::random_bytes::<8>());
     let is_head = request.method() == "HEAD";
     let mut reply = respond(request, &env, &context, &request_id).await;
-    reply.replace("x-request-id", &request_id);
+    reply.set_header("x-request-id", &request_id);
     let response = reply.into_response(is_head).or_else(|_| {
         platform::log_error("answer", &request_id, "a header that cannot be one");
         Reply::problem(&Problem::new(Code::Internal), &request_id).into_response(is_head)
@@ -120,7 +124,7 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         Err(errors) => {
             platform::log_error("configuration", request_id, &errors.to_string());
             let detail = "This deployment is not configured: its log says what is missing.";
-            return Reply::problem(&Problem::because(Code::Internal, detail), request_id);
+            return Reply::problem(&Problem::with_detail(Code::Internal, detail), request_id);
         }
     };
     let url = request.url();
@@ -135,41 +139,42 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         reply.headers = if is_api {
             crate::http::cors::preflight_headers(config, origin.as_deref(), requested.as_deref())
         } else {
-            crate::http::cors::picture_preflight_headers(requested.as_deref())
+            crate::http::cors::delivery_preflight_headers(requested.as_deref())
         };
         return reply;
     }
     let (token, sent_path) = crate::http::route::split_token(path);
-    let negotiated = delivery::negotiated(sent_path, || platform::header(&request, "accept"));
+    let negotiated = delivery::negotiate_path(sent_path, || platform::header(&request, "accept"));
     let path = negotiated.as_deref().unwrap_or(sent_path);
     // What proves something is taken out of a picture's query first: the rest names the picture, or the token does.
-    let may_prove =
+    let may_carry_credential =
         matches!(method.as_str(), "GET" | "HEAD") && !is_api && !crate::http::route::is_document(path);
-    let proof = if may_prove {
-        delivery::proof(sent_path, query, config, request_id).await
+    let proof = if may_carry_credential {
+        delivery::verify_credential(sent_path, query, config, request_id).await
     } else {
-        Ok(Proof::Nothing)
+        Ok(DeliveryCredential::Absent)
     };
-    let found =
-        proof.map_err(|problem| crate::http::route::NoRoute { problem, allow: None }).and_then(|proof| {
+    let matched =
+        proof.map_err(|problem| crate::http::route::RouteError { problem, allow: None }).and_then(|proof| {
             let route = crate::http::route::route(&method, path, proof.query().or(query))?;
-            let is_open = token.is_none() || route.is_for_tokens();
-            is_open.then_some((route, proof)).ok_or_else(|| crate::http::route::NoRoute {
-                problem: Problem::because(Code::NotFound, "An upload token is for uploads only."),
+            let is_allowed = token.is_none() || route.allows_upload_token();
+            is_allowed.then_some((route, proof)).ok_or_else(|| crate::http::route::RouteError {
+                problem: Problem::with_detail(Code::NotFound, "An upload token is for uploads only."),
                 allow: None,
             })
         });
-    let result = match found {
+    let result = match matched {
         Ok((route, proof)) => {
             let is_negotiated = negotiated.is_some();
-            let place = &Place { config, env, context, request_id, is_negotiated };
-            let asked = Asked { token, proof, query: query.unwrap_or_default(), place, config, request_id };
-            handle(route, request, asked).await
+            let ctx = &RequestContext { config, env, context, request_id, is_negotiated };
+            let public =
+                PublicContext { token, proof, query: query.unwrap_or_default(), ctx, config, request_id };
+            dispatch(route, request, public).await
         }
-        Err(none) => {
-            let mut reply = Reply::problem(&none.problem, request_id);
-            if let Some(allow) = none.allow {
-                reply.replace("allow", &allow);
+        Err(error) => {
+            let mut reply = Reply::problem(&error.problem, request_id);
+            if let Some(allow) = error.allow {
+                reply.set_header("allow", &allow);
             }
             Ok(reply)
         }
@@ -177,10 +182,10 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
     let mut reply = result.unwrap_or_else(|problem| {
         let mut reply = Reply::problem(&problem, request_id);
         if problem.code == Code::Unauthorized {
-            reply.replace("www-authenticate", "Bearer");
+            reply.set_header("www-authenticate", "Bearer");
         }
         if problem.code == Code::Busy {
-            reply.replace("retry-after", RETRY_AFTER_SECS);
+            reply.set_header("retry-after", RETRY_AFTER_SECS);
         }
         reply
     });
@@ -193,69 +198,73 @@ async fn respond(request: Request, env: &Env, context: &Context, request_id: &st
         && reply.headers.iter().all(|(name, _)| *name != "access-control-allow-origin")
     {
         // A player of another origin that asks for a picture may read why it got none.
-        reply.headers.extend(crate::http::cors::picture_headers());
+        reply.headers.extend(crate::http::cors::delivery_headers());
     }
     reply
 }
 
 /// What came with a request beside the request itself.
-struct Asked<'a> {
+struct PublicContext<'a> {
     token: Option<&'a str>,
-    proof: Proof,
+    proof: DeliveryCredential,
     query: &'a str,
-    place: &'a Place<'a>,
+    ctx: &'a RequestContext<'a>,
     config: &'static Config,
     request_id: &'a str,
 }
 
-async fn handle(route: Route, request: Request, asked: Asked<'_>) -> Result<Reply, Problem> {
-    let Asked { token, query, place, config, request_id, .. } = asked;
-    if let Some(open) = open_to_all(&route, &request, &asked) {
-        return open.await;
+async fn dispatch(route: Route, request: Request, public: PublicContext<'_>) -> Result<Reply, Problem> {
+    let PublicContext { token, query, ctx, config, request_id, .. } = public;
+    if let Some(response) = public_handler(&route, &request, &public) {
+        return response.await;
     }
-    let caller = crate::auth::authenticate::caller(&request, token, config, request_id).await?;
-    if caller.token.as_ref().is_some_and(|token| token.only.is_some()) && !route.is_for_follow_ups() {
+    let caller = crate::auth::authenticate::authenticate(&request, token, config, request_id).await?;
+    if caller.token.as_ref().is_some_and(|token| token.only.is_some()) && !route.allows_follow_up_token() {
         return Err(Problem::new(Code::Unauthorized));
     }
-    let (limiter, who) = match limiter(&route) {
-        Some(limiter) => (Some(limiter), counted_as(&caller)),
+    let (rate_limiter, key) = match limiter_for_route(&route) {
+        Some(limiter) => (Some(limiter), rate_limit_key(&caller)),
         // The holder of an upload token is not authenticated further.
-        None => (caller.token.as_ref().map(|_| Limiter::Reads), platform::client_key_of(&request)),
+        None => (caller.token.as_ref().map(|_| Limiter::Reads), platform::request_client_key(&request)),
     };
-    if let Some(limiter) = limiter
-        && !platform::is_within(place.env, limiter, &who).await
+    if let Some(rate_limiter) = rate_limiter
+        && !platform::is_within_rate_limit(ctx.env, rate_limiter, &key).await
     {
         return Err(Problem::new(Code::Busy));
     }
-    let trace_id = begins_something(&route)
+    let trace_id = starts_trace(&route)
         .then(|| platform::header(&request, TRACEPARENT))
         .flatten()
         .and_then(|header| TraceId::from_traceparent(&header));
-    let call = &Call { caller: &caller, config, request_id, trace_id };
-    for_caller(&route, &request, query, call).await
+    let context = &ApiContext { caller: &caller, config, request_id, trace_id };
+    api_handler(&route, &request, query, context).await
 }
 
 /// An answer on its way. Each is a state machine of its own behind a pointer: put into one another, as `async` does by
 /// itself, they were a single function of 160 kilobytes and a sixth larger.
-type Answer<'a> = LocalBoxFuture<'a, Result<Reply, Problem>>;
+type HandlerFuture<'a> = LocalBoxFuture<'a, Result<Reply, Problem>>;
 
 /// The answer to what nobody has to prove anything for; `None` for everything else.
-fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>) -> Option<Answer<'a>> {
-    let Asked { ref proof, query, place, config, request_id, .. } = *asked;
-    let about = |document| -> Answer<'a> { Box::pin(page::serve(request, document, place)) };
+fn public_handler<'a>(
+    route: &'a Route,
+    request: &'a Request,
+    public: &'a PublicContext<'_>,
+) -> Option<HandlerFuture<'a>> {
+    let PublicContext { ref proof, query, ctx, config, request_id, .. } = *public;
+    let document_handler = |document| -> HandlerFuture<'a> { Box::pin(page::serve(request, document, ctx)) };
     Some(match route {
-        Route::Health => at_once(Ok(Reply::empty(200).with("cache-control", "no-store"))),
-        Route::Picture(wanted) => Box::pin(delivery::serve(request, wanted, proof, place)),
-        Route::Original(video) if !matches!(proof, Proof::Nothing) => {
-            Box::pin(delivery::original_by_token(*video, request, proof, place))
+        Route::Health => ready_response(Ok(Reply::empty(200).with_header("cache-control", "no-store"))),
+        Route::Variant(wanted) => Box::pin(delivery::serve(request, wanted, proof, ctx)),
+        Route::Original(video) if !matches!(proof, DeliveryCredential::Absent) => {
+            Box::pin(delivery::download_by_token(*video, request, proof, ctx))
         }
-        Route::Page(video) => about(page::Document::Page(*video)),
-        Route::Meta(video) => about(page::Document::Meta(*video)),
-        Route::Oembed => match page::Embed::parse(query, &config.public_url) {
-            Ok(embed) => about(page::Document::Embed(embed)),
-            Err(problem) => at_once(Err(problem)),
+        Route::Page(video) => document_handler(page::VideoDocument::Page(*video)),
+        Route::Meta(video) => document_handler(page::VideoDocument::Meta(*video)),
+        Route::Oembed => match page::OembedRequest::parse(query, &config.public_url) {
+            Ok(embed) => document_handler(page::VideoDocument::Embed(embed)),
+            Err(problem) => ready_response(Err(problem)),
         },
-        Route::PageWithSlash(video) => at_once(Ok(page::without_slash(*video, query))),
+        Route::PageWithSlash(video) => ready_response(Ok(page::redirect_without_slash(*video, query))),
         Route::Login => Box::pin(crate::auth::login::login(request, Some(query), config, request_id)),
         Route::Callback => Box::pin(crate::auth::login::callback(request, Some(query), config, request_id)),
         _ => return None,
@@ -263,71 +272,76 @@ fn open_to_all<'a>(route: &'a Route, request: &'a Request, asked: &'a Asked<'_>)
 }
 
 /// The answer to somebody who has proven who they are.
-fn for_caller<'a>(route: &'a Route, request: &'a Request, query: &'a str, call: &'a Call<'a>) -> Answer<'a> {
+fn api_handler<'a>(
+    route: &'a Route,
+    request: &'a Request,
+    query: &'a str,
+    context: &'a ApiContext<'a>,
+) -> HandlerFuture<'a> {
     match route {
         Route::Health
-        | Route::Picture(_)
+        | Route::Variant(_)
         | Route::Page(_)
         | Route::PageWithSlash(_)
         | Route::Meta(_)
         | Route::Oembed
         | Route::Login
-        | Route::Callback => at_once(Err(Problem::new(Code::Internal))),
-        Route::Logout => at_once(Ok(crate::auth::login::logout(call.config))),
-        Route::Me => at_once(Ok(crate::uploads::handlers::me(call))),
-        Route::CreateVideo => Box::pin(crate::uploads::handlers::create(request, query, call)),
-        Route::SendVideo { name } => {
-            Box::pin(crate::uploads::handlers::send(request, name.clone(), query, call))
+        | Route::Callback => ready_response(Err(Problem::new(Code::Internal))),
+        Route::Logout => ready_response(Ok(crate::auth::login::logout(context.config))),
+        Route::Me => ready_response(Ok(crate::uploads::handlers::me(context))),
+        Route::CreateVideo => Box::pin(crate::uploads::handlers::create_video(request, query, context)),
+        Route::UploadVideo { name } => {
+            Box::pin(crate::uploads::handlers::upload_body(request, name.clone(), query, context))
         }
-        Route::ListVideos => Box::pin(crate::videos::handlers::list(query, call)),
-        Route::ShowVideo(video) => Box::pin(crate::videos::handlers::show(*video, call)),
-        Route::WatchVideo(video) => Box::pin(crate::videos::handlers::watch(*video, request, *call)),
-        Route::MintDelivery(video) => {
-            Box::pin(crate::uploads::handlers::mint_delivery(*video, request, call))
+        Route::ListVideos => Box::pin(crate::videos::handlers::list(query, context)),
+        Route::GetVideo(video) => Box::pin(crate::videos::handlers::show(*video, context)),
+        Route::WatchVideo(video) => Box::pin(crate::videos::handlers::watch(*video, request, *context)),
+        Route::CreateDeliveryTokens(video) => {
+            Box::pin(crate::uploads::handlers::create_delivery_tokens(*video, request, context))
         }
-        Route::DeleteVideo(video) => Box::pin(crate::videos::delete::delete(*video, call)),
-        Route::SetPoster(video) => Box::pin(crate::uploads::handlers::set_poster(*video, request, call)),
-        Route::ResetPoster(video) => Box::pin(crate::uploads::handlers::reset_poster(*video, call)),
-        Route::Original(video) => Box::pin(delivery::original(*video, request, query, call)),
-        Route::ListUploads => Box::pin(crate::uploads::companion::list_uploads(call)),
-        Route::MintToken => Box::pin(crate::uploads::handlers::mint(request, call)),
-        Route::UppyParams => Box::pin(crate::uploads::companion::params(query, call)),
-        Route::CreateMultipart => Box::pin(crate::uploads::companion::create(request, call)),
+        Route::DeleteVideo(video) => Box::pin(crate::videos::delete::delete(*video, context)),
+        Route::SetPoster(video) => Box::pin(crate::uploads::handlers::set_poster(*video, request, context)),
+        Route::ResetPoster(video) => Box::pin(crate::uploads::handlers::reset_poster(*video, context)),
+        Route::Original(video) => Box::pin(delivery::download(*video, request, query, context)),
+        Route::ListUploads => Box::pin(crate::uploads::companion::list_uploads(context)),
+        Route::CreateUploadToken => Box::pin(crate::uploads::handlers::create_upload_token(request, context)),
+        Route::UppyParams => Box::pin(crate::uploads::companion::params(query, context)),
+        Route::CreateMultipart => Box::pin(crate::uploads::companion::create(request, context)),
         Route::ListParts { upload_id } => {
-            Box::pin(crate::uploads::companion::list_parts(upload_id, query, call))
+            Box::pin(crate::uploads::companion::list_parts(upload_id, query, context))
         }
         Route::SignPart { upload_id, part } => {
-            Box::pin(crate::uploads::companion::sign_part(upload_id, part, query, call))
+            Box::pin(crate::uploads::companion::sign_part(upload_id, part, query, context))
         }
         Route::SignParts { upload_id } => {
-            Box::pin(crate::uploads::companion::sign_parts(upload_id, query, call))
+            Box::pin(crate::uploads::companion::sign_parts(upload_id, query, context))
         }
         Route::CompleteMultipart { upload_id } => {
-            Box::pin(crate::uploads::companion::complete(upload_id, request, query, call))
+            Box::pin(crate::uploads::companion::complete(upload_id, request, query, context))
         }
         Route::AbortMultipart { upload_id } => {
-            Box::pin(crate::uploads::companion::abort(upload_id, query, call))
+            Box::pin(crate::uploads::companion::abort(upload_id, query, context))
         }
-        Route::Presign => Box::pin(crate::uploads::companion::presign(request, call)),
+        Route::Presign => Box::pin(crate::uploads::companion::presign(request, context)),
     }
 }
 
-fn at_once(answer: Result<Reply, Problem>) -> Answer<'static> {
+fn ready_response(answer: Result<Reply, Problem>) -> HandlerFuture<'static> {
     Box::pin(ready(answer))
 }
 
 /// Under which key this caller is counted: an upload token by itself, so that its holder uses up nothing of its owner's.
-fn counted_as(caller: &Caller) -> String {
+fn rate_limit_key(caller: &Caller) -> String {
     let token = caller.token.as_ref().map(|token| ["/", &token.jti].concat());
     [caller.owner.to_string(), token.unwrap_or_default()].concat()
 }
 
 /// What is counted by whom, so that nobody runs up a bill: new uploads and tokens, signatures of parts, event streams.
-fn limiter(route: &Route) -> Option<Limiter> {
+fn limiter_for_route(route: &Route) -> Option<Limiter> {
     match route {
         Route::CreateVideo
-        | Route::SendVideo { .. }
-        | Route::MintToken
+        | Route::UploadVideo { .. }
+        | Route::CreateUploadToken
         | Route::SetPoster(_)
         | Route::ResetPoster(_)
         | Route::UppyParams
@@ -339,14 +353,14 @@ fn limiter(route: &Route) -> Option<Limiter> {
 }
 
 /// Whether an upload, or the permission for one, begins with it: then the trace goes along.
-fn begins_something(route: &Route) -> bool {
-    matches!(route, Route::Presign) || limiter(route) == Some(Limiter::Grants)
+fn starts_trace(route: &Route) -> bool {
+    matches!(route, Route::Presign) || limiter_for_route(route) == Some(Limiter::Grants)
 }
 
 /// Path and query as they stand on the wire; the `Host` is not looked at.
 fn split_url(url: &str) -> (&str, Option<&str>) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.find('/').map_or("/", |at| &rest[at..]);
+    let rest = rest.find('/').map_or("/", |start| &rest[start..]);
     let rest = rest.split('#').next().unwrap_or_default();
     match rest.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -357,7 +371,7 @@ fn split_url(url: &str) -> (&str, Option<&str>) {
 fn configuration(env: &Env) -> Result<&'static Config, ConfigErrors> {
     CONFIG.with(|slot| {
         slot.get_or_init(|| {
-            Config::from_lookup(|name| platform::lookup(env, name))
+            Config::from_lookup(|name| platform::env_var(env, name))
                 .map(|config| &*Box::leak(Box::new(config)))
         })
         .clone()
@@ -369,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_split_as_it_stands() {
+    fn splits_url_verbatim() {
         assert_eq!(split_url("https://v.example/a//b?x=%20"), ("/a//b", Some("x=%20")));
         assert_eq!(split_url("http://localhost:8787/"), ("/", None));
         assert_eq!(split_url("http://localhost:8787"), ("/", None));

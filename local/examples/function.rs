@@ -5,12 +5,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-struct Answer {
+struct RuntimeResponse {
     headers: Vec<(String, String)>,
     body: String,
 }
 
-fn call(method: &str, path: &str, body: &str) -> std::io::Result<Answer> {
+fn call(method: &str, path: &str, body: &str) -> std::io::Result<RuntimeResponse> {
     let api = std::env::var("AWS_LAMBDA_RUNTIME_API").map_err(std::io::Error::other)?;
     let mut stream = TcpStream::connect(&api)?;
     write!(
@@ -33,10 +33,10 @@ fn call(method: &str, path: &str, body: &str) -> std::io::Result<Answer> {
     }
     let mut body = String::new();
     stream.read_to_string(&mut body)?;
-    Ok(Answer { headers, body })
+    Ok(RuntimeResponse { headers, body })
 }
 
-fn say(text: &str) {
+fn print_line(text: &str) {
     let mut out = std::io::stdout();
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
@@ -52,7 +52,7 @@ fn main() -> std::io::Result<()> {
         Ok("hang") => std::thread::sleep(Duration::from_mins(10)),
         _ => {}
     }
-    say("cold start");
+    print_line("cold start");
     loop {
         let work = call("GET", "invocation/next", "")?;
         let header = |wanted: &str| {
@@ -68,7 +68,7 @@ fn main() -> std::io::Result<()> {
             // A grandchild in a group of its own has to go, too.
             use std::os::unix::process::CommandExt as _;
             let child = std::process::Command::new("sleep").arg("600").process_group(0).spawn()?;
-            say(&format!("grandchild {}", child.id()));
+            print_line(&format!("grandchild {}", child.id()));
             std::thread::sleep(Duration::from_mins(10));
         } else if command("fail") {
             call(
@@ -78,9 +78,10 @@ fn main() -> std::io::Result<()> {
             )?;
         } else if command("rawPath") {
             // It was called by its URL: what it was told comes back, and a header of its own.
-            let told = work.body.replace('\\', "\\\\").replace('"', "\\\"");
-            let body =
-                format!("{{\"statusCode\":201,\"headers\":{{\"etag\":\"\\\"e\\\"\"}},\"body\":\"{told}\"}}");
+            let echoed = work.body.replace('\\', "\\\\").replace('"', "\\\"");
+            let body = format!(
+                "{{\"statusCode\":201,\"headers\":{{\"etag\":\"\\\"e\\\"\"}},\"body\":\"{echoed}\"}}"
+            );
             call("POST", &format!("invocation/{id}/response"), &body)?;
         } else if command("slow") {
             std::thread::sleep(Duration::from_millis(400));
@@ -101,7 +102,7 @@ fn main() -> std::io::Result<()> {
                 &format!("{{\"batchItemFailures\":[{failures}]}}"),
             )?;
         } else {
-            say(&format!("working on {id}"));
+            print_line(&format!("working on {id}"));
             let body = format!(
                 "{{\"deadline\":\"{}\",\"arn\":\"{}\",\"trace\":\"{}\",\"region\":\"{}\",\"home\":\"{}\"}}",
                 header("lambda-runtime-deadline-ms"),

@@ -49,14 +49,14 @@ pub(crate) enum Command {
     Token(u16),
 }
 
-/// What `dev` starts.
+/// What `dev_settings` starts.
 pub(crate) struct DevSettings {
     pub(crate) root: PathBuf,
     pub(crate) data: PathBuf,
     pub(crate) preview: PathBuf,
     pub(crate) render: PathBuf,
     pub(crate) notify: PathBuf,
-    pub(crate) webhooks: Vec<String>,
+    pub(crate) webhook_urls: Vec<String>,
     pub(crate) ffmpeg: Option<PathBuf>,
     pub(crate) ffprobe: Option<PathBuf>,
     pub(crate) port: u16,
@@ -66,7 +66,7 @@ pub(crate) struct DevSettings {
     pub(crate) oidc_port: u16,
     pub(crate) concurrency: usize,
     pub(crate) timeout: Duration,
-    pub(crate) cors: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
 }
 
 #[derive(Default)]
@@ -76,12 +76,12 @@ struct Flags {
     preview: Option<PathBuf>,
     render: Option<PathBuf>,
     notify: Option<PathBuf>,
-    webhooks: Vec<String>,
+    webhook_urls: Vec<String>,
     ffmpeg: Option<PathBuf>,
     ffprobe: Option<PathBuf>,
     concurrency: Option<usize>,
     timeout: Option<u64>,
-    cors: Vec<String>,
+    cors_origins: Vec<String>,
     root: Option<PathBuf>,
     port: Option<u16>,
     s3_port: Option<u16>,
@@ -104,14 +104,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
             Arg::Long("preview") => flags.preview = Some(parser.value()?.into()),
             Arg::Long("render") => flags.render = Some(parser.value()?.into()),
             Arg::Long("notify") => flags.notify = Some(parser.value()?.into()),
-            Arg::Long("webhook") => flags.webhooks.push(webhook(parser.value()?.string()?)?),
+            Arg::Long("webhook") => flags.webhook_urls.push(parse_webhook_url(parser.value()?.string()?)?),
             Arg::Long("ffmpeg") => flags.ffmpeg = Some(parser.value()?.into()),
             Arg::Long("ffprobe") => flags.ffprobe = Some(parser.value()?.into()),
             Arg::Long("concurrency") => {
                 flags.concurrency = Some(parser.value()?.parse().context("--concurrency")?);
             }
             Arg::Long("timeout") => flags.timeout = Some(parser.value()?.parse().context("--timeout")?),
-            Arg::Long("cors") => flags.cors.push(origin(&parser.value()?.string()?)?),
+            Arg::Long("cors") => flags.cors_origins.push(parse_origin(&parser.value()?.string()?)?),
             Arg::Long("root") => flags.root = Some(parser.value()?.into()),
             Arg::Long("port") => flags.port = Some(parser.value()?.parse().context("--port")?),
             Arg::Long("s3-port") => flags.s3_port = Some(parser.value()?.parse().context("--s3-port")?),
@@ -129,9 +129,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
         bail!("--concurrency and --timeout are numbers from 1");
     }
     match verb.as_deref() {
-        Some("serve") => Ok(Command::Serve(Box::new(serve(flags)))),
+        Some("serve") => Ok(Command::Serve(Box::new(serve_config(flags)))),
         Some("token") => Ok(Command::Token(flags.oidc_port.unwrap_or(OIDC_PORT))),
-        Some("dev") => Ok(Command::Dev(Box::new(dev(flags)?))),
+        Some("dev") => Ok(Command::Dev(Box::new(dev_settings(flags)?))),
         Some(other) => bail!("there is no `{other}`: say serve, dev or token, or --help"),
         None => bail!("say serve, dev or token, or --help"),
     }
@@ -139,7 +139,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
 
 /// A page's origin, as a browser says it: a scheme and a host, and nothing behind them but the slash of an address bar.
 /// Apps have schemes of their own: `capacitor://localhost`.
-fn origin(text: &str) -> anyhow::Result<String> {
+fn parse_origin(text: &str) -> anyhow::Result<String> {
     let bare = text.strip_suffix('/').filter(|bare| !bare.ends_with('/')).unwrap_or(text);
     let (scheme, host) = bare.split_once("://").unwrap_or_default();
     let is_site = matches!(scheme, "http" | "https");
@@ -155,7 +155,7 @@ fn origin(text: &str) -> anyhow::Result<String> {
 }
 
 /// An endpoint that `notify` takes: https anywhere, http on this machine.
-fn webhook(text: String) -> anyhow::Result<String> {
+fn parse_webhook_url(text: String) -> anyhow::Result<String> {
     let host = text.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
     let is_here = host.is_some_and(|host| {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -167,31 +167,31 @@ fn webhook(text: String) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn serve(flags: Flags) -> Config {
+fn serve_config(flags: Flags) -> Config {
     let mut config = Config::new(flags.data.unwrap_or_else(|| "target/dev".into()));
     config.listen = flags.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, S3_PORT).into());
-    if !flags.cors.is_empty() {
-        config.s3.cors = vec![CorsRule::for_uploads(flags.cors)];
+    if !flags.cors_origins.is_empty() {
+        config.s3.cors_rules = vec![CorsRule::for_uploads(flags.cors_origins)];
     }
     let timeout = Duration::from_secs(flags.timeout.unwrap_or(120));
-    let tools = Tools { ffmpeg: flags.ffmpeg, ffprobe: flags.ffprobe };
+    let tools = FfmpegPaths { ffmpeg: flags.ffmpeg, ffprobe: flags.ffprobe };
     let concurrency = flags.concurrency.unwrap_or(2);
     config.render = flags.render.map(|binary| {
         let port = flags.render_port.unwrap_or(RENDER_PORT);
-        render(binary, port, &tools, concurrency, timeout)
+        render_settings(binary, port, &tools, concurrency, timeout)
     });
     config.function = flags.preview.map(|binary| {
         let mut function = FunctionSettings::new(binary);
-        equip(&mut function, &tools, concurrency, timeout);
+        configure_function(&mut function, &tools, concurrency, timeout);
         function
     });
     if let Some(function) = &config.function {
-        config.queue.visibility = visibility(function.timeout);
+        config.queue.visibility_timeout = visibility_timeout(function.timeout);
     }
     config
 }
 
-fn dev(flags: Flags) -> anyhow::Result<DevSettings> {
+fn dev_settings(flags: Flags) -> anyhow::Result<DevSettings> {
     let root = flags.root.unwrap_or_else(|| ".".into());
     let root = root.canonicalize().with_context(|| format!("the project folder {}", root.display()))?;
     let preview = flags.preview.unwrap_or_else(|| root.join("target/debug/preview"));
@@ -199,7 +199,7 @@ fn dev(flags: Flags) -> anyhow::Result<DevSettings> {
         data: flags.data.unwrap_or_else(|| root.join("target/dev")),
         render: flags.render.unwrap_or_else(|| preview.with_file_name("render")),
         notify: flags.notify.unwrap_or_else(|| preview.with_file_name("notify")),
-        webhooks: flags.webhooks,
+        webhook_urls: flags.webhook_urls,
         preview,
         ffmpeg: flags.ffmpeg,
         ffprobe: flags.ffprobe,
@@ -210,20 +210,25 @@ fn dev(flags: Flags) -> anyhow::Result<DevSettings> {
         oidc_port: flags.oidc_port.unwrap_or(OIDC_PORT),
         concurrency: flags.concurrency.unwrap_or(2),
         timeout: Duration::from_secs(flags.timeout.unwrap_or(120)),
-        cors: flags.cors,
+        cors_origins: flags.cors_origins,
         root,
     })
 }
 
 /// What the functions decode with.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tools {
+pub(crate) struct FfmpegPaths {
     pub(crate) ffmpeg: Option<PathBuf>,
     pub(crate) ffprobe: Option<PathBuf>,
 }
 
 /// Gives a function its tools and its limits.
-pub(crate) fn equip(function: &mut FunctionSettings, tools: &Tools, concurrency: usize, timeout: Duration) {
+pub(crate) fn configure_function(
+    function: &mut FunctionSettings,
+    tools: &FfmpegPaths,
+    concurrency: usize,
+    timeout: Duration,
+) {
     for (name, tool) in [("GLIMPSE_FFMPEG", &tools.ffmpeg), ("GLIMPSE_FFPROBE", &tools.ffprobe)] {
         if let Some(tool) = tool {
             function.env.insert(name.into(), tool.to_string_lossy().into_owned());
@@ -234,23 +239,23 @@ pub(crate) fn equip(function: &mut FunctionSettings, tools: &Tools, concurrency:
 }
 
 /// The function that has a URL. Somebody waits for its answer, so it has less time than the other.
-pub(crate) fn render(
+pub(crate) fn render_settings(
     binary: PathBuf,
     port: u16,
-    tools: &Tools,
+    tools: &FfmpegPaths,
     concurrency: usize,
     timeout: Duration,
 ) -> FunctionUrlSettings {
     let mut settings = FunctionUrlSettings::new(binary);
     settings.listen.set_port(port);
     let timeout = timeout.min(settings.function.timeout);
-    equip(&mut settings.function, tools, concurrency, timeout);
+    configure_function(&mut settings.function, tools, concurrency, timeout);
     settings
 }
 
 /// How long a message is hidden: AWS asks for no less than the function's time. On one machine nothing else slows
 /// a retry down, so it is little more.
-pub(crate) fn visibility(timeout: Duration) -> Duration {
+pub(crate) fn visibility_timeout(timeout: Duration) -> Duration {
     timeout + Duration::from_secs(5)
 }
 
@@ -258,12 +263,12 @@ pub(crate) fn visibility(timeout: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> anyhow::Result<Command> {
+    fn parse_words(words: &[&str]) -> anyhow::Result<Command> {
         parse(words.iter().map(OsString::from))
     }
 
     #[test]
-    fn serve_takes_its_flags() {
+    fn parses_serve_flags() {
         let words = [
             "serve",
             "--listen=127.0.0.1:0",
@@ -280,25 +285,27 @@ mod tests {
             "--ffmpeg",
             "bin/ffmpeg",
         ];
-        let Ok(Command::Serve(config)) = read(&words) else { panic!("it is a right command line") };
+        let Ok(Command::Serve(config)) = parse_words(&words) else { panic!("it is a right command line") };
         let function = config.function.expect("--preview was given");
         assert_eq!((config.listen.port(), function.timeout.as_secs()), (0, 7));
         let render = config.render.expect("--render was given");
         assert_eq!((render.listen.port(), render.function.timeout.as_secs()), (0, 7));
         assert_eq!(render.function.env, function.env);
-        assert_eq!(config.s3.cors[0].allowed_origins, ["http://a"]);
-        assert!(config.queue.visibility > function.timeout);
+        assert_eq!(config.s3.cors_rules[0].allowed_origins, ["http://a"]);
+        assert!(config.queue.visibility_timeout > function.timeout);
     }
 
     #[test]
-    fn pages_and_endpoints_are_checked_before_anything_starts() {
-        let Ok(Command::Dev(dev)) = read(&["dev", "--cors", "http://localhost:5173/"]) else {
+    fn validates_origins_and_webhook_urls() {
+        let Ok(Command::Dev(dev)) = parse_words(&["dev", "--cors", "http://localhost:5173/"]) else {
             panic!("it is a right command line")
         };
-        assert_eq!(dev.cors, ["http://localhost:5173"], "as a browser says it");
+        assert_eq!(dev.cors_origins, ["http://localhost:5173"], "as a browser says it");
         for app in ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "app://"] {
-            let Ok(Command::Dev(dev)) = read(&["dev", "--cors", app]) else { panic!("{app} is an origin") };
-            assert_eq!(dev.cors, [app]);
+            let Ok(Command::Dev(dev)) = parse_words(&["dev", "--cors", app]) else {
+                panic!("{app} is an origin")
+            };
+            assert_eq!(dev.cors_origins, [app]);
         }
         for wrong in [
             "localhost:5173",
@@ -310,27 +317,27 @@ mod tests {
             "http://localhost:5173/app",
             "http://a,http://b",
         ] {
-            assert!(read(&["dev", "--cors", wrong]).is_err(), "{wrong}");
+            assert!(parse_words(&["dev", "--cors", wrong]).is_err(), "{wrong}");
         }
         for good in
             ["http://localhost:3000/hooks", "http://127.0.0.1", "http://[::1]:9/x", "https://a.example/"]
         {
-            assert!(read(&["dev", "--webhook", good]).is_ok(), "{good}");
+            assert!(parse_words(&["dev", "--webhook", good]).is_ok(), "{good}");
         }
         for wrong in
             ["localhost:3000/hooks", "http://a.example/hooks", "http://localhost.a.example/", "/hooks"]
         {
-            assert!(read(&["dev", "--webhook", wrong]).is_err(), "{wrong}");
+            assert!(parse_words(&["dev", "--webhook", wrong]).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn refuses_what_it_does_not_know() {
+    fn rejects_unknown_arguments() {
         for words in
             [&[][..], &["fly"], &["serve", "--wings"], &["serve", "--timeout", "0"], &["dev", "--port", "x"]]
         {
-            assert!(read(words).is_err(), "{words:?}");
+            assert!(parse_words(words).is_err(), "{words:?}");
         }
-        assert!(matches!(read(&["--help"]), Ok(Command::Help)));
+        assert!(matches!(parse_words(&["--help"]), Ok(Command::Help)));
     }
 }

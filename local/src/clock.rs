@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 /// Tells the wall-clock time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct WallClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
-impl Clock {
+impl WallClock {
     /// The machine's own clock.
     pub fn system() -> Self {
         Self::new(Timestamp::now)
@@ -31,17 +31,17 @@ impl Clock {
     }
 }
 
-impl fmt::Debug for Clock {
+impl fmt::Debug for WallClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
+        f.write_str("WallClock")
     }
 }
 
 /// Gives random bytes, for names that must not repeat.
 #[derive(Clone)]
-pub struct Entropy(Arc<Fill>);
+pub struct Entropy(Arc<FillFn>);
 
-type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+type FillFn = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Entropy {
     /// The operating system's randomness.
@@ -55,7 +55,7 @@ impl Entropy {
     }
 
     /// A name of 128 random bits, in 32 hexadecimal digits.
-    pub fn name(&self) -> String {
+    pub fn random_hex(&self) -> String {
         let mut bytes = [0_u8; 16];
         (self.0)(&mut bytes);
         hex::encode(bytes)
@@ -83,9 +83,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_says_its_version() {
+    fn uuid_has_version_bits() {
         let ones = Entropy::new(|bytes| bytes.fill(0xff));
         assert_eq!(ones.uuid(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_ne!(Entropy::system().name(), Entropy::system().name());
+        assert_ne!(Entropy::system().random_hex(), Entropy::system().random_hex());
     }
 }

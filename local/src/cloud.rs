@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Entropy, WallClock};
 use crate::config::{
     BackfillSettings, Config, FunctionSettings, FunctionUrlSettings, S3Settings, WorkflowSettings,
 };
@@ -27,14 +27,16 @@ use crate::event_source_mapping;
 use crate::function_url::FunctionUrl;
 use crate::lambda::{Function, Invocation};
 use crate::process::Watchdog;
-use crate::queue::Queue;
-use crate::s3::call_log::Calls;
-use crate::s3::fault::Faults;
-use crate::s3::{Created, Front, Outlet, Store, Watched};
-use crate::services::{Published, Services};
-use crate::shutdown::told;
-use crate::sqs::Endpoint;
-use crate::workflow::{Backfill, Bucket, DefinitionError, Record, Workflows, bridge_event};
+use crate::queue::LocalQueue;
+use crate::s3::call_log::CallLog;
+use crate::s3::fault::FaultInjector;
+use crate::s3::{EventFilter, EventSink, ObjectCreatedEvent, ObjectStore, S3Server};
+use crate::services::{PublishedMessage, ServicesEndpoint};
+use crate::shutdown::shutdown_signal;
+use crate::sqs::SqsEndpoint;
+use crate::workflow::{
+    Backfill, BucketClient, DefinitionError, ExecutionRecord, Workflows, eventbridge_event,
+};
 
 /// How long open connections may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -58,7 +60,7 @@ pub enum CloudError {
     },
     /// The folder cannot be used.
     #[error("the data folder {folder} cannot be used: {source}", folder = folder.display())]
-    Data {
+    DataFolder {
         /// Which.
         folder: PathBuf,
         /// Why.
@@ -66,7 +68,7 @@ pub enum CloudError {
     },
     /// There is no function binary.
     #[error("there is no function binary at {path}: build it, or name another one", path = .binary.display())]
-    NoFunction {
+    MissingBinary {
         /// Where it was looked for.
         binary: PathBuf,
     },
@@ -96,11 +98,11 @@ pub struct Addresses {
 pub struct Cloud {
     addresses: Addresses,
     settings: S3Settings,
-    store: Store,
-    faults: Faults,
-    calls: Calls,
-    queue: Queue,
-    services: Option<Services>,
+    store: ObjectStore,
+    fault_injector: FaultInjector,
+    call_log: CallLog,
+    queue: LocalQueue,
+    services: Option<ServicesEndpoint>,
     function: Option<Function>,
     render: Option<Function>,
     reconcile: Option<Function>,
@@ -121,35 +123,36 @@ impl Cloud {
     pub async fn start(config: Config) -> Result<Self, CloudError> {
         let Config { data, listen, s3: settings, queue, function, render, notify, .. } = config;
         let Config { reconcile, workflow, backfill, clock, entropy, .. } = config;
-        let others = render.iter().map(|render| &render.function).chain(&reconcile);
-        let others = others.chain(notify.iter().filter_map(|notify| notify.function.as_ref()));
+        let functions = render.iter().map(|render| &render.function).chain(&reconcile);
+        let functions = functions.chain(notify.iter().filter_map(|notify| notify.function.as_ref()));
         let steps = workflow.iter().flat_map(|workflow| workflow.functions.values());
-        for function in function.iter().chain(others).chain(steps) {
+        for function in function.iter().chain(functions).chain(steps) {
             if !function.binary.is_file() {
-                return Err(CloudError::NoFunction { binary: function.binary.clone() });
+                return Err(CloudError::MissingBinary { binary: function.binary.clone() });
             }
         }
-        let (listener, address) = bound(listen).await?;
+        let (listener, address) = bind(listen).await?;
         let endpoint = format!("http://{address}");
         let watchdog = Watchdog::start().map_err(CloudError::Watchdog)?;
 
-        let in_folder = |source| CloudError::Data { folder: data.clone(), source };
-        let queue =
-            Queue::open(&data.join("queue"), queue, clock.clone(), entropy.clone()).map_err(in_folder)?;
+        let data_error = |source| CloudError::DataFolder { folder: data.clone(), source };
+        let queue = LocalQueue::open(&data.join("queue"), queue, clock.clone(), entropy.clone())
+            .map_err(data_error)?;
         let (stop, stopped) = watch::channel(false);
         let (mut servers, mut services, mut notify_function) = (Vec::new(), None, None);
         if let Some(notify) = notify {
-            let (listener, address) = bound(notify.listen).await?;
+            let (listener, address) = bind(notify.listen).await?;
             let queue =
-                Queue::open(&data.join("notify"), notify.queue.clone(), clock.clone(), entropy.clone());
-            let queue = queue.map_err(in_folder)?;
-            let both = Services::new(address, queue, settings.clone(), clock.clone(), entropy.clone());
-            notify_function = both.function(notify);
-            let services = services.insert(both).clone();
-            let answer = move |request, peer| services.clone().answer(request, peer);
+                LocalQueue::open(&data.join("notify"), notify.queue.clone(), clock.clone(), entropy.clone());
+            let queue = queue.map_err(data_error)?;
+            let services_endpoint =
+                ServicesEndpoint::new(address, queue, settings.clone(), clock.clone(), entropy.clone());
+            notify_function = services_endpoint.function_settings(notify);
+            let services = services.insert(services_endpoint).clone();
+            let answer = move |request, peer| services.clone().handle(request, peer);
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
         }
-        let environment = environment(&settings, &endpoint, queue.settings().max_receives);
+        let environment = function_environment(&settings, &endpoint, queue.settings().max_receive_count);
         let start = |function: FunctionSettings| {
             let mut env = environment.clone();
             // A role's credentials have a token; S3 tells by it who asks.
@@ -158,14 +161,16 @@ impl Cloud {
             let (clock, entropy) = (clock.clone(), entropy.clone());
             Function::new(function, &settings.region, env, watchdog.clone(), clock, entropy)
         };
-        let workflows = workflow.map(|workflow| opened(workflow, start, &entropy)).transpose()?;
-        let notices = services.as_ref().map(|services| services.queue().clone());
-        let (is_watched, outlet) = events(queue.clone(), notices, workflows.clone(), &settings, &entropy);
-        let store = Store::open(&data.join("s3"), is_watched, clock.clone(), entropy.clone(), outlet)
-            .map_err(in_folder)?;
-        let (faults, calls) = (Faults::default(), Calls::default());
-        let front = Front::new(settings.clone(), store.clone(), faults.clone(), calls.clone());
-        let answer = move |request, peer| front.clone().answer(request, peer);
+        let workflows = workflow.map(|workflow| open_workflows(workflow, start, &entropy)).transpose()?;
+        let notify_queue = services.as_ref().map(|services| services.queue().clone());
+        let (has_event, event_sink) =
+            route_events(queue.clone(), notify_queue, workflows.clone(), &settings, &entropy);
+        let store =
+            ObjectStore::open(&data.join("s3"), has_event, clock.clone(), entropy.clone(), event_sink)
+                .map_err(data_error)?;
+        let (fault_injector, call_log) = (FaultInjector::default(), CallLog::default());
+        let server = S3Server::new(settings.clone(), store.clone(), fault_injector.clone(), call_log.clone());
+        let answer = move |request, peer| server.clone().handle(request, peer);
         servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
 
         let mut addresses = Addresses {
@@ -174,28 +179,28 @@ impl Cloud {
             render: None,
             services: services.as_ref().map(|services| services.endpoint().to_owned()),
         };
-        let mut at_url = None;
+        let mut render_function = None;
         if let Some(FunctionUrlSettings { listen, function }) = render {
-            let (listener, address) = bound(listen).await?;
+            let (listener, address) = bind(listen).await?;
             addresses.render = Some(format!("http://{address}"));
-            let function = at_url.insert(start(function)).clone();
+            let function = render_function.insert(start(function)).clone();
             let url = FunctionUrl::new(function, settings.clone(), clock.clone(), entropy.clone());
-            let answer = move |request, peer| url.clone().answer(request, peer);
+            let answer = move |request, peer| url.clone().handle(request, peer);
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
         }
-        let mut on_schedule = None;
+        let mut reconcile_function = None;
         if let Some(mut function) = reconcile {
-            let (listener, address) = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-            let endpoint = Endpoint::new(address, queue.clone(), settings.clone(), clock.clone());
+            let (listener, address) = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+            let endpoint = SqsEndpoint::new(address, queue.clone(), settings.clone(), clock.clone());
             function.env.extend(endpoint.environment());
-            on_schedule = Some(start(function));
-            let answer = move |request, peer| endpoint.clone().answer(request, peer);
+            reconcile_function = Some(start(function));
+            let answer = move |request, peer| endpoint.clone().handle(request, peer);
             servers.push(tokio::spawn(serve(listener, answer, stopped.clone())));
         }
         let (function, notify) = (function.map(start), notify_function.map(start));
-        let backfill = ready(backfill.zip(function.clone()), address, &settings, (&clock, &entropy))?;
-        let notices = services.as_ref().map(Services::queue);
-        let mappings = [(Some(&queue), &function), (notices, &notify)]
+        let backfill = open_backfill(backfill.zip(function.clone()), address, &settings, (&clock, &entropy))?;
+        let notify_queue = services.as_ref().map(ServicesEndpoint::queue);
+        let mappings = [(Some(&queue), &function), (notify_queue, &notify)]
             .into_iter()
             .filter_map(|(queue, function)| Some((queue?.clone(), function.clone()?)))
             .map(|(queue, function)| {
@@ -207,13 +212,13 @@ impl Cloud {
             addresses,
             settings,
             store,
-            faults,
-            calls,
+            fault_injector,
+            call_log,
             queue,
             services,
             function,
-            render: at_url,
-            reconcile: on_schedule,
+            render: render_function,
+            reconcile: reconcile_function,
             notify,
             workflows,
             backfill,
@@ -235,22 +240,22 @@ impl Cloud {
     }
 
     /// The objects, without the protocol.
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &ObjectStore {
         &self.store
     }
 
     /// Answers that go wrong on purpose.
-    pub fn faults(&self) -> &Faults {
-        &self.faults
+    pub fn fault_injector(&self) -> &FaultInjector {
+        &self.fault_injector
     }
 
     /// What was asked of S3, and how much it answered.
-    pub fn calls(&self) -> &Calls {
-        &self.calls
+    pub fn call_log(&self) -> &CallLog {
+        &self.call_log
     }
 
     /// The queue between S3 and the function.
-    pub fn queue(&self) -> &Queue {
+    pub fn queue(&self) -> &LocalQueue {
         &self.queue
     }
 
@@ -270,8 +275,8 @@ impl Cloud {
     }
 
     /// The queue that hears of outcomes, if the configuration asked for one.
-    pub fn notices(&self) -> Option<&Queue> {
-        self.services.as_ref().map(Services::queue)
+    pub fn notify_queue(&self) -> Option<&LocalQueue> {
+        self.services.as_ref().map(ServicesEndpoint::queue)
     }
 
     /// The function that tells others of outcomes, if the configuration named one.
@@ -280,14 +285,14 @@ impl Cloud {
     }
 
     /// The executions of uploads' workflows, oldest first.
-    pub fn executions(&self) -> Vec<Record> {
+    pub fn executions(&self) -> Vec<ExecutionRecord> {
         self.workflows.as_ref().map(Workflows::list).unwrap_or_default()
     }
 
     /// Hands an event of EventBridge to the workflow, as S3's is: a twin of one, say.
-    pub fn begin(&self, event: serde_json::Value) {
+    pub fn start_workflow(&self, event: serde_json::Value) {
         if let Some(workflows) = &self.workflows {
-            workflows.begin(event);
+            workflows.start_upload(event);
         }
     }
 
@@ -297,19 +302,19 @@ impl Cloud {
     }
 
     /// Runs a backfill to its end; none, if the configuration named none, or no function that it could call.
-    pub async fn backfill(&self, input: serde_json::Value) -> Option<Record> {
+    pub async fn backfill(&self, input: serde_json::Value) -> Option<ExecutionRecord> {
         Some(self.backfill.as_ref()?.run(input).await)
     }
 
     /// What was published to the topic so far, oldest first.
-    pub fn published(&self) -> Vec<Published> {
-        self.services.as_ref().map(Services::published).unwrap_or_default()
+    pub fn published_messages(&self) -> Vec<PublishedMessage> {
+        self.services.as_ref().map(ServicesEndpoint::published_messages).unwrap_or_default()
     }
 
     /// Makes queue and topic answer that many requests with an error, as if they were out of order.
-    pub fn refuse_services(&self, times: u32) {
+    pub fn fail_services(&self, times: u32) {
         if let Some(services) = &self.services {
-            services.refuse(times);
+            services.fail_next(times);
         }
     }
 
@@ -354,7 +359,7 @@ impl Drop for Cloud {
     }
 }
 
-fn opened(
+fn open_workflows(
     WorkflowSettings { definitions, functions }: WorkflowSettings,
     start: impl Fn(FunctionSettings) -> Function,
     entropy: &Entropy,
@@ -364,51 +369,51 @@ fn opened(
 }
 
 /// The backfill that is named, if there is the function that it calls.
-fn ready(
-    named: Option<(BackfillSettings, Function)>,
+fn open_backfill(
+    parts: Option<(BackfillSettings, Function)>,
     address: SocketAddr,
     settings: &S3Settings,
-    (clock, entropy): (&Clock, &Entropy),
+    (clock, entropy): (&WallClock, &Entropy),
 ) -> Result<Option<Backfill>, DefinitionError> {
-    let Some((BackfillSettings { definition, max_keys }, preview)) = named else { return Ok(None) };
+    let Some((BackfillSettings { definition, max_keys }, preview)) = parts else { return Ok(None) };
     let (settings, clock) = (settings.clone(), clock.clone());
-    let bucket = Bucket { address, settings, role: "glimpse-backfill".into(), max_keys, clock };
+    let bucket = BucketClient { address, settings, role: "glimpse-backfill".into(), max_keys, clock };
     Backfill::open(&definition, bucket, preview, entropy.clone()).map(Some)
 }
 
-async fn bound(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudError> {
-    let fault = |source: io::Error| match source.kind() {
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudError> {
+    let listen_error = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => CloudError::PortTaken { address: listen },
         _ => CloudError::Listen { address: listen, source },
     };
-    let listener = TcpListener::bind(listen).await.map_err(fault)?;
-    let address = listener.local_addr().map_err(fault)?;
+    let listener = TcpListener::bind(listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
     Ok((listener, address))
 }
 
 /// The bucket's notifications: which objects tell of themselves, and to whom: uploads to the one queue or the workflow,
 /// outcomes to the other queue.
-fn events(
-    uploads: Queue,
-    notices: Option<Queue>,
+fn route_events(
+    uploads: LocalQueue,
+    notify_queue: Option<LocalQueue>,
     workflows: Option<Workflows>,
     settings: &S3Settings,
     entropy: &Entropy,
-) -> (Watched, Outlet) {
+) -> (EventFilter, EventSink) {
     let entropy = entropy.clone();
     let (bucket, region) = (settings.bucket.clone(), settings.region.clone());
-    let (prefix, has_notices) = (settings.event_prefix.clone(), notices.is_some());
-    let is_watched = move |key: &str| key.starts_with(&prefix) || (has_notices && is_outcome(key));
-    let outlet = move |created: &Created| {
-        let notices = notices.as_ref().filter(|_| is_outcome(&created.key));
-        if let (None, Some(workflows)) = (notices, &workflows) {
-            workflows.begin(bridge_event(created, &bucket, &region, &entropy.uuid()));
+    let (prefix, has_notify_queue) = (settings.event_prefix.clone(), notify_queue.is_some());
+    let has_event = move |key: &str| key.starts_with(&prefix) || (has_notify_queue && is_outcome(key));
+    let event_sink = move |created: &ObjectCreatedEvent| {
+        let notify_queue = notify_queue.as_ref().filter(|_| is_outcome(&created.key));
+        if let (None, Some(workflows)) = (notify_queue, &workflows) {
+            workflows.start_upload(eventbridge_event(created, &bucket, &region, &entropy.uuid()));
             return Ok(());
         }
         let body = s3_event(created, &bucket, &region).to_string();
-        notices.unwrap_or(&uploads).send(body).map(drop).map_err(io::Error::other)
+        notify_queue.unwrap_or(&uploads).send(body).map(drop).map_err(io::Error::other)
     };
-    (Arc::new(is_watched), Arc::new(outlet))
+    (Arc::new(has_event), Arc::new(event_sink))
 }
 
 /// Whether an object says what has become of a video.
@@ -417,7 +422,7 @@ fn is_outcome(key: &str) -> bool {
 }
 
 /// What the functions find of the cloud.
-fn environment(
+fn function_environment(
     settings: &S3Settings,
     endpoint: &str,
     max_receives: u32,
@@ -449,7 +454,7 @@ where
     loop {
         let accepted = tokio::select! {
             biased;
-            () = told(&mut stop) => break,
+            () = shutdown_signal(&mut stop) => break,
             accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
@@ -465,14 +470,14 @@ where
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
-            let broken = tokio::select! {
+            let connection_error = tokio::select! {
                 result = &mut connection => result.err(),
-                () = told(&mut stop) => {
+                () = shutdown_signal(&mut stop) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await.err()
                 }
             };
-            if let Some(error) = broken {
+            if let Some(error) = connection_error {
                 tracing::debug!(target: "s3", %error, "a connection broke");
             }
         });

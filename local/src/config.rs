@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use glimpse_contract::Key;
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Entropy, WallClock};
 use crate::s3::cors::CorsRule;
 
 /// The port of the S3 server in development.
@@ -46,7 +46,7 @@ pub struct Config {
     /// The state machine that makes what a bucket's videos have not, by the function that the queue wakes.
     pub backfill: Option<BackfillSettings>,
     /// The wall clock.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// Where random names come from.
     pub entropy: Entropy,
 }
@@ -65,7 +65,7 @@ impl Config {
             notify: None,
             workflow: None,
             backfill: None,
-            clock: Clock::system(),
+            clock: WallClock::system(),
             entropy: Entropy::system(),
         }
     }
@@ -83,15 +83,15 @@ pub struct S3Settings {
     /// The secret half of the key; it never prints.
     pub secret_access_key: String,
     /// Which pages may call from a browser, as a bucket's CORS configuration says it.
-    pub cors: Vec<CorsRule>,
+    pub cors_rules: Vec<CorsRule>,
     /// Objects made under this prefix send events to the queue of uploads.
     pub event_prefix: String,
     /// Whether everybody may read and list the bucket, as no bucket should let them.
     pub is_public: bool,
     /// How far S3's clock is ahead of the machine's, in seconds; behind it, if that is negative.
-    pub clock_ahead_secs: i64,
+    pub clock_skew_secs: i64,
     /// A file to which every call of somebody known is added, a JSON document a line: who, what, and its status.
-    pub calls: Option<PathBuf>,
+    pub call_log_file: Option<PathBuf>,
 }
 
 impl Default for S3Settings {
@@ -101,11 +101,11 @@ impl Default for S3Settings {
             region: "us-east-1".into(),
             access_key_id: "glimpse-local".into(),
             secret_access_key: "glimpse-local-secret-key".into(),
-            cors: Vec::new(),
+            cors_rules: Vec::new(),
             event_prefix: Key::UPLOADS.into(),
             is_public: false,
-            clock_ahead_secs: 0,
-            calls: None,
+            clock_skew_secs: 0,
+            call_log_file: None,
         }
     }
 }
@@ -117,11 +117,11 @@ impl fmt::Debug for S3Settings {
             .field("region", &self.region)
             .field("access_key_id", &self.access_key_id)
             .field("secret_access_key", &"***")
-            .field("cors", &self.cors)
+            .field("cors", &self.cors_rules)
             .field("event_prefix", &self.event_prefix)
             .field("is_public", &self.is_public)
-            .field("clock_ahead_secs", &self.clock_ahead_secs)
-            .field("calls", &self.calls)
+            .field("clock_ahead_secs", &self.clock_skew_secs)
+            .field("calls", &self.call_log_file)
             .finish()
     }
 }
@@ -147,8 +147,8 @@ impl NotifySettings {
     pub fn new(public_url: impl Into<String>) -> Self {
         let queue = QueueSettings {
             name: "glimpse-notify".into(),
-            visibility: Duration::from_mins(6),
-            max_receives: 11,
+            visibility_timeout: Duration::from_mins(6),
+            max_receive_count: 11,
             batch_size: 10,
         };
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -176,18 +176,18 @@ pub struct WorkflowSettings {
 }
 
 impl WorkflowSettings {
-    /// That program as every function, each told its step, with what `change` makes of it.
+    /// That program as every function, each told its step, with what `configure` makes of it.
     pub fn new(
         definitions: impl Into<PathBuf>,
         binary: impl Into<PathBuf>,
-        change: impl Fn(&mut FunctionSettings),
+        configure: impl Fn(&mut FunctionSettings),
     ) -> Self {
         let binary = binary.into();
         let functions = ["probe", "poster", "animation", "storyboard", "publish"].map(|step| {
             let mut function = FunctionSettings::new(binary.clone());
             function.name = format!("glimpse-{step}");
             function.env.insert("GLIMPSE_STEP".into(), step.into());
-            change(&mut function);
+            configure(&mut function);
             (step.to_owned(), function)
         });
         Self { definitions: definitions.into(), functions: functions.into() }
@@ -209,9 +209,9 @@ pub struct QueueSettings {
     /// The queue's name, the last part of its ARN.
     pub name: String,
     /// How long a received message stays hidden before it is delivered again.
-    pub visibility: Duration,
+    pub visibility_timeout: Duration,
     /// After this many receives a message becomes a dead letter.
-    pub max_receives: u32,
+    pub max_receive_count: u32,
     /// The most messages that one invocation gets, SQS allows 10 without a batching window.
     pub batch_size: usize,
 }
@@ -220,8 +220,8 @@ impl Default for QueueSettings {
     fn default() -> Self {
         Self {
             name: "glimpse-uploads".into(),
-            visibility: Duration::from_secs(30),
-            max_receives: 5,
+            visibility_timeout: Duration::from_secs(30),
+            max_receive_count: 5,
             batch_size: 1,
         }
     }
@@ -246,7 +246,7 @@ pub struct FunctionSettings {
     /// How many environments run side by side at the most.
     pub concurrency: usize,
     /// An environment without work for this long is shut down; without a value it stays warm.
-    pub idle_shutdown: Option<Duration>,
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A function that is called by its URL, with requests signed by the bucket's key pair for the service `lambda`.
@@ -279,7 +279,7 @@ impl FunctionSettings {
             init_timeout: Duration::from_secs(10),
             memory_mb: 1769,
             concurrency: 1,
-            idle_shutdown: None,
+            idle_timeout: None,
         }
     }
 }
@@ -294,7 +294,7 @@ impl fmt::Debug for FunctionSettings {
             .field("init_timeout", &self.init_timeout)
             .field("memory_mb", &self.memory_mb)
             .field("concurrency", &self.concurrency)
-            .field("idle_shutdown", &self.idle_shutdown)
+            .field("idle_shutdown", &self.idle_timeout)
             .finish()
     }
 }
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_do_not_print() {
+    fn debug_hides_secrets() {
         let mut config = Config::new("data");
         let mut function = FunctionSettings::new("preview");
         function.env.insert("TOKEN".into(), "hush".into());

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use glimpse_local::clock::Clock;
+use glimpse_local::clock::WallClock;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
@@ -18,8 +18,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::{DevSettings, Tools, equip, render, visibility};
-use crate::{Told, say};
+use crate::cli::{DevSettings, FfmpegPaths, configure_function, render_settings, visibility_timeout};
+use crate::{ShutdownSignals, print_line};
 
 /// Good enough to sign cookies and tokens of one machine's own; a deployment must bring others.
 const SESSION_SECRET: &str = "glimpse-development-session-secret-0123456789";
@@ -35,40 +35,42 @@ const TOKEN_SECS: i64 = 7 * 24 * 3600;
 
 /// Starts everything, says one address, and ends everything when told.
 pub(crate) async fn run(settings: DevSettings) -> anyhow::Result<()> {
-    let mut told = Told::listen()?;
-    let settings = checked(settings)?;
+    let mut signals = ShutdownSignals::listen()?;
+    let settings = check_settings(settings)?;
     let started = tokio::select! {
         started = start(&settings) => started,
-        () = told.wait() => return Ok(()),
+        () = signals.wait() => return Ok(()),
     };
     let (cloud, oidc, workerd) = started?;
     let edge = format!("http://localhost:{}", settings.port);
-    let token = bearer_token(oidc.issuer(), Clock::system().now_ms() / 1000);
-    say(&format!(
+    let token = bearer_token(oidc.issuer(), WallClock::system().now_ms() / 1000);
+    print_line(&format!(
         "\n  Glimpse is ready:  {edge}\n\n  For curl and apps, a bearer token of whoever signs in as dev, good for a week:\n\n  \
          HOST={edge}\n  TOKEN={token}\n\n  Ctrl-C stops everything. Data stays in {}.\n",
         settings.data.display()
     ))?;
-    match settings.cors.as_slice() {
+    match settings.cors_origins.as_slice() {
         [] => {
-            say("  Pages of another origin may call it with --cors, such as --cors http://localhost:5173\n")?;
+            print_line(
+                "  Pages of another origin may call it with --cors, such as --cors http://localhost:5173\n",
+            )?;
         }
-        origins => say(&format!("  Pages of {} may call it\n", origins.join(" and ")))?,
+        origins => print_line(&format!("  Pages of {} may call it\n", origins.join(" and ")))?,
     }
-    for url in &settings.webhooks {
-        say(&format!("  {url} is told of every outcome, signed with {WEBHOOK_SECRET}\n"))?;
+    for url in &settings.webhook_urls {
+        print_line(&format!("  {url} is told of every outcome, signed with {WEBHOOK_SECRET}\n"))?;
     }
-    let ended = tokio::select! {
-        () = told.wait() => None,
-        how = workerd.ended() => Some(("the Worker (workerd)", how)),
-        how = oidc.ended() => Some(("the OpenID provider", how)),
+    let exit = tokio::select! {
+        () = signals.wait() => None,
+        status = workerd.wait() => Some(("the Worker (workerd)", status)),
+        status = oidc.wait() => Some(("the OpenID provider", status)),
     };
     workerd.stop().await;
     oidc.stop().await;
     cloud.stop().await;
-    match ended {
+    match exit {
         None => Ok(()),
-        Some((who, how)) => bail!("{who} ended by itself ({how}): its last lines are above"),
+        Some((program, status)) => bail!("{program} ended by itself ({status}): its last lines are above"),
     }
 }
 
@@ -77,21 +79,23 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     let mut config = Config::new(&settings.data);
     config.listen = (Ipv4Addr::LOCALHOST, settings.s3_port).into();
     let origins = [edge.clone(), format!("http://127.0.0.1:{}", settings.port)];
-    config.s3.cors = vec![CorsRule::for_uploads(origins.into_iter().chain(settings.cors.clone()))];
-    config.queue.visibility = visibility(settings.timeout);
-    let tools = Tools { ffmpeg: settings.ffmpeg.clone(), ffprobe: settings.ffprobe.clone() };
+    config.s3.cors_rules =
+        vec![CorsRule::for_uploads(origins.into_iter().chain(settings.cors_origins.clone()))];
+    config.queue.visibility_timeout = visibility_timeout(settings.timeout);
+    let tools = FfmpegPaths { ffmpeg: settings.ffmpeg.clone(), ffprobe: settings.ffprobe.clone() };
     let (concurrency, timeout) = (settings.concurrency, settings.timeout);
     let mut preview = FunctionSettings::new(settings.preview.clone());
-    equip(&mut preview, &tools, concurrency, timeout);
+    configure_function(&mut preview, &tools, concurrency, timeout);
     config.function = Some(preview);
-    config.render = Some(render(settings.render.clone(), settings.render_port, &tools, concurrency, timeout));
-    config.notify = Some(notify(settings, &edge));
+    config.render =
+        Some(render_settings(settings.render.clone(), settings.render_port, &tools, concurrency, timeout));
+    config.notify = Some(notify_settings(settings, &edge));
     let cloud = Cloud::start(config).await?;
     let provider = OidcSettings {
         root: settings.root.clone(),
         port: settings.oidc_port,
         client_id: CLIENT_ID.into(),
-        redirect: format!("{edge}/auth/callback"),
+        redirect_uri: format!("{edge}/auth/callback"),
     };
     let oidc = OidcProvider::start(provider, cloud.watchdog(), |line| {
         tracing::info!(target: "oidc", "{line}");
@@ -100,15 +104,15 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
     let worker = WorkerdSettings {
         root: settings.root.clone(),
         port: settings.port,
-        vars: vars(settings, &edge, &cloud, oidc.issuer()),
-        persist: settings.data.join("workerd"),
+        vars: worker_vars(settings, &edge, &cloud, oidc.issuer()),
+        persist_to: settings.data.join("workerd"),
         config: None,
     };
     // wrangler's own preamble says nothing to a person who waits; if it fails, its last lines are in the error.
     let is_ready = Arc::new(AtomicBool::new(false));
-    let shown = Arc::clone(&is_ready);
+    let is_visible = Arc::clone(&is_ready);
     let workerd = Workerd::start(worker, cloud.watchdog(), move |line| {
-        if shown.load(Ordering::Relaxed) && !line.trim().is_empty() {
+        if is_visible.load(Ordering::Relaxed) && !line.trim().is_empty() {
             tracing::info!(target: "workerd", "{line}");
         } else {
             tracing::debug!(target: "workerd", "{line}");
@@ -120,41 +124,41 @@ async fn start(settings: &DevSettings) -> anyhow::Result<(Cloud, OidcProvider, W
 }
 
 /// The subject that the provider on this machine gives to whoever signs in by that name (`local/oidc/provider.mjs`).
-fn subject(name: &str) -> String {
+fn subject_for(name: &str) -> String {
     let mut subject = URL_SAFE_NO_PAD.encode(Sha256::digest(name.as_bytes()));
     subject.truncate(22);
     subject
 }
 
 /// A token that the Worker takes whose OpenID provider is at that port of this machine.
-pub(crate) fn token(oidc_port: u16) -> String {
-    bearer_token(&format!("http://localhost:{oidc_port}"), Clock::system().now_ms() / 1000)
+pub(crate) fn dev_token(oidc_port: u16) -> String {
+    bearer_token(&format!("http://localhost:{oidc_port}"), WallClock::system().now_ms() / 1000)
 }
 
 /// A token that the Worker on this machine takes: HS256 with the secret of development.
 fn bearer_token(issuer: &str, now_secs: i64) -> String {
     let claims =
-        json!({ "iss": issuer, "sub": subject("dev"), "aud": AUDIENCE, "exp": now_secs + TOKEN_SECS });
+        json!({ "iss": issuer, "sub": subject_for("dev"), "aud": AUDIENCE, "exp": now_secs + TOKEN_SECS });
     let parts = [json!({ "alg": "HS256", "typ": "JWT" }), claims];
-    let signed = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let signing_input = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let mut mac = Hmac::<Sha256>::new_from_slice(JWT_SECRET.as_bytes()).expect("a key of any length will do");
-    mac.update(signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    mac.update(signing_input.as_bytes());
+    format!("{signing_input}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 /// Who tells the endpoints of `--webhook`. Its queue is there without any: then there is nobody to tell.
-fn notify(settings: &DevSettings, edge: &str) -> NotifySettings {
+fn notify_settings(settings: &DevSettings, edge: &str) -> NotifySettings {
     let mut notify = NotifySettings::new(edge).with_function(settings.notify.clone());
     notify.listen.set_port(settings.services_port);
-    let each = |value: &dyn Fn(&String) -> String| -> String {
-        let items = settings.webhooks.iter().enumerate();
-        let items: Vec<_> = items.map(|(place, url)| format!("hook-{place}={}", value(url))).collect();
+    let join_endpoints = |value: &dyn Fn(&String) -> String| -> String {
+        let items = settings.webhook_urls.iter().enumerate();
+        let items: Vec<_> = items.map(|(index, url)| format!("hook-{index}={}", value(url))).collect();
         items.join(" ")
     };
     if let Some(function) = &mut notify.function {
         function.env = [
-            ("WEBHOOK_URLS", each(&String::clone)),
-            ("WEBHOOK_SECRETS", each(&|_| WEBHOOK_SECRET.to_owned())),
+            ("WEBHOOK_URLS", join_endpoints(&String::clone)),
+            ("WEBHOOK_SECRETS", join_endpoints(&|_| WEBHOOK_SECRET.to_owned())),
             ("WEBHOOK_ALLOW_LOOPBACK", "1".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -163,9 +167,9 @@ fn notify(settings: &DevSettings, edge: &str) -> NotifySettings {
     notify
 }
 
-fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTreeMap<String, String> {
+fn worker_vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTreeMap<String, String> {
     let s3 = cloud.settings();
-    let origins = settings.cors.join(",");
+    let origins = settings.cors_origins.join(",");
     [
         ("PUBLIC_URL", edge),
         ("S3_BUCKET", &s3.bucket),
@@ -191,7 +195,7 @@ fn vars(settings: &DevSettings, edge: &str, cloud: &Cloud, issuer: &str) -> BTre
 }
 
 /// Finds what is missing before anything starts.
-fn checked(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
+fn check_settings(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
     for (flag, port) in [
         ("--port", settings.port),
         ("--s3-port", settings.s3_port),
@@ -223,14 +227,14 @@ fn checked(mut settings: DevSettings) -> anyhow::Result<DevSettings> {
             );
         }
     }
-    settings.ffmpeg = Some(tool("ffmpeg", settings.ffmpeg)?);
-    settings.ffprobe = Some(tool("ffprobe", settings.ffprobe)?);
+    settings.ffmpeg = Some(find_program("ffmpeg", settings.ffmpeg)?);
+    settings.ffprobe = Some(find_program("ffprobe", settings.ffprobe)?);
     Ok(settings)
 }
 
-fn tool(name: &str, chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+fn find_program(name: &str, path: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let is_there = |path: &Path| path.is_file();
-    match chosen {
+    match path {
         Some(path) if is_there(&path) => Ok(path.canonicalize()?),
         Some(path) => bail!("there is no {name} at {}: install it, or correct --{name}", path.display()),
         None => {
@@ -253,7 +257,7 @@ mod tests {
 
     /// The signature is that of Python's hmac module.
     #[test]
-    fn the_printed_token_is_pinned() {
+    fn printed_token_is_stable() {
         let token = bearer_token("http://localhost:9400", 0);
         let claims =
             br#"{"aud":"glimpse","exp":604800,"iss":"http://localhost:9400","sub":"7yYOmqPGc68kDReiZgSANh"}"#;

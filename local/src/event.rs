@@ -4,13 +4,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::s3::{Created, form_encoded};
+use crate::s3::{ObjectCreatedEvent, form_encode};
 
 /// The version of the structure that S3 sends for `ObjectCreated`.
 const EVENT_VERSION: &str = "2.1";
 
 /// The document that reaches the queue.
-pub(crate) fn s3_event(created: &Created, bucket: &str, region: &str) -> Value {
+pub(crate) fn s3_event(created: &ObjectCreatedEvent, bucket: &str, region: &str) -> Value {
     let time = Timestamp::from_millisecond(created.at_ms).unwrap_or_default();
     json!({ "Records": [{
         "eventVersion": EVENT_VERSION,
@@ -33,7 +33,7 @@ pub(crate) fn s3_event(created: &Created, bucket: &str, region: &str) -> Value {
                 "arn": format!("arn:aws:s3:::{bucket}"),
             },
             "object": {
-                "key": form_encoded(&created.key),
+                "key": form_encode(&created.key),
                 "size": created.bytes,
                 "eTag": created.etag,
                 "sequencer": format!("{:018X}", created.sequencer),
@@ -45,17 +45,17 @@ pub(crate) fn s3_event(created: &Created, bucket: &str, region: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::Origin;
+    use crate::s3::EventOrigin;
 
     #[test]
-    fn the_event_is_as_aws_writes_it() {
-        let created = Created {
+    fn event_matches_aws_format() {
+        let created = ObjectCreatedEvent {
             key: "uploads/o/a b+é".into(),
             bytes: 7,
             etag: "0cc175b9c0f1b6a831c399e269772661".into(),
             sequencer: 0x0005_5AED_6DCD_9028,
             at_ms: 1_767_225_600_120,
-            origin: Origin {
+            origin: EventOrigin {
                 event: "ObjectCreated:Put".into(),
                 request_id: "C3D13FE58DE4C810".into(),
                 principal: "key".into(),

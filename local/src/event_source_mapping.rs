@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::lambda::{Function, Outcome};
-use crate::queue::{Delivery, Queue};
-use crate::shutdown::told;
+use crate::lambda::{Function, InvocationOutcome};
+use crate::queue::{LocalQueue, ReceivedMessage};
+use crate::shutdown::shutdown_signal;
 
 /// Which of a batch's messages are to be delivered again.
 #[derive(Debug, PartialEq, Eq)]
-enum Failed<'a> {
+enum BatchFailures<'a> {
     None,
     All,
     Some(HashSet<&'a str>),
@@ -23,7 +23,7 @@ enum Failed<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct BatchResponse {
+struct PartialBatchResponse {
     #[serde(default)]
     batch_item_failures: Option<Vec<ItemFailure>>,
 }
@@ -35,19 +35,24 @@ struct ItemFailure {
 }
 
 /// Moves messages until told to stop; then gives back what it holds, so that a later start finds it at once.
-pub(crate) async fn run(queue: Queue, function: Function, region: String, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run(
+    queue: LocalQueue,
+    function: Function,
+    region: String,
+    mut stop: watch::Receiver<bool>,
+) {
     let permits = Arc::new(Semaphore::new(function.concurrency()));
     let mut batches = JoinSet::new();
     loop {
-        let turn = async {
+        let next_slot = async {
             let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
-            queue.ready().await;
+            queue.wait_for_message().await;
             Some(permit)
         };
         let permit = tokio::select! {
             biased;
-            () = told(&mut stop) => break,
-            permit = turn => permit,
+            () = shutdown_signal(&mut stop) => break,
+            permit = next_slot => permit,
         };
         while batches.try_join_next().is_some() {}
         let deliveries = match queue.receive(queue.settings().batch_size) {
@@ -71,16 +76,16 @@ pub(crate) async fn run(queue: Queue, function: Function, region: String, mut st
 }
 
 async fn deliver(
-    queue: &Queue,
+    queue: &LocalQueue,
     function: &Function,
     region: &str,
-    deliveries: &[Delivery],
+    deliveries: &[ReceivedMessage],
     mut stop: watch::Receiver<bool>,
 ) {
-    let payload = sqs_event(deliveries, queue, region).to_string();
+    let payload = sqs_event_payload(deliveries, queue, region).to_string();
     let outcome = tokio::select! {
         outcome = function.invoke(payload) => Some(outcome),
-        () = told(&mut stop) => None,
+        () = shutdown_signal(&mut stop) => None,
     };
     let Some(outcome) = outcome else {
         for delivery in deliveries {
@@ -88,14 +93,14 @@ async fn deliver(
         }
         return;
     };
-    let failed = failed(&outcome, deliveries);
+    let failed = parse_failures(&outcome, deliveries);
     for delivery in deliveries {
-        let again = match &failed {
-            Failed::None => false,
-            Failed::All => true,
-            Failed::Some(ids) => ids.contains(delivery.message.id.as_str()),
+        let is_failed = match &failed {
+            BatchFailures::None => false,
+            BatchFailures::All => true,
+            BatchFailures::Some(ids) => ids.contains(delivery.message.id.as_str()),
         };
-        if again {
+        if is_failed {
             tracing::warn!(target: "queue", id = delivery.message.id, receives = delivery.message.receives, "not done, delivered again later");
         } else if let Err(error) = queue.delete(&delivery.receipt) {
             // It took longer than the visibility timeout: the message is out again, as it would be with SQS.
@@ -106,37 +111,42 @@ async fn deliver(
 
 /// Reads the function's answer by Lambda's rules: an error, an unreadable answer, or an id that is empty or not of
 /// this batch, and the whole batch comes again.
-fn failed<'a>(outcome: &'a Outcome, deliveries: &'a [Delivery]) -> Failed<'a> {
-    let Outcome::Success(body) = outcome else { return Failed::All };
+fn parse_failures<'a>(
+    outcome: &'a InvocationOutcome,
+    deliveries: &'a [ReceivedMessage],
+) -> BatchFailures<'a> {
+    let InvocationOutcome::Success(body) = outcome else { return BatchFailures::All };
     if matches!(body.trim_ascii(), b"" | b"null") {
-        return Failed::None;
+        return BatchFailures::None;
     }
-    let Ok(answer) = serde_json::from_slice::<Value>(body) else { return Failed::All };
-    let Some(members) = answer.as_object() else {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else { return BatchFailures::All };
+    let Some(members) = value.as_object() else {
         // A plain value, such as a text, says nothing about items.
-        return Failed::None;
+        return BatchFailures::None;
     };
     if !members.contains_key("batchItemFailures") {
-        return Failed::None;
+        return BatchFailures::None;
     }
-    let Ok(answer) = serde_json::from_value::<BatchResponse>(answer) else { return Failed::All };
+    let Ok(response) = serde_json::from_value::<PartialBatchResponse>(value) else {
+        return BatchFailures::All;
+    };
     let mut ids = HashSet::new();
-    for item in answer.batch_item_failures.unwrap_or_default() {
-        let known = item.item_identifier.as_deref().and_then(|id| {
-            deliveries.iter().map(|delivery| delivery.message.id.as_str()).find(|known| *known == id)
+    for item in response.batch_item_failures.unwrap_or_default() {
+        let message_id = item.item_identifier.as_deref().and_then(|id| {
+            deliveries.iter().map(|delivery| delivery.message.id.as_str()).find(|candidate| *candidate == id)
         });
-        match known {
+        match message_id {
             Some(id) => ids.insert(id),
-            None => return Failed::All,
+            None => return BatchFailures::All,
         };
     }
-    if ids.is_empty() { Failed::None } else { Failed::Some(ids) }
+    if ids.is_empty() { BatchFailures::None } else { BatchFailures::Some(ids) }
 }
 
 /// The event as the function gets it.
-pub(crate) fn sqs_event(deliveries: &[Delivery], queue: &Queue, region: &str) -> Value {
+pub(crate) fn sqs_event_payload(deliveries: &[ReceivedMessage], queue: &LocalQueue, region: &str) -> Value {
     let arn = format!("arn:aws:sqs:{region}:000000000000:{}", queue.settings().name);
-    let record = |delivery: &Delivery| {
+    let record = |delivery: &ReceivedMessage| {
         let message = &delivery.message;
         json!({
             "messageId": message.id,
@@ -161,10 +171,10 @@ pub(crate) fn sqs_event(deliveries: &[Delivery], queue: &Queue, region: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Message;
+    use crate::queue::QueueMessage;
 
-    fn delivery(id: &str) -> Delivery {
-        let message = Message {
+    fn delivery(id: &str) -> ReceivedMessage {
+        let message = QueueMessage {
             number: 1,
             id: id.into(),
             body: "{}".into(),
@@ -172,31 +182,34 @@ mod tests {
             receives: 1,
             first_received_at_ms: Some(2),
         };
-        Delivery { receipt: format!("r:{id}"), message }
+        ReceivedMessage { receipt: format!("r:{id}"), message }
     }
 
     #[test]
-    fn the_answer_is_read_by_lambdas_rules() {
+    fn parses_batch_response_like_lambda() {
         let batch = [delivery("a"), delivery("b")];
-        let some = |ids: &[&'static str]| Failed::Some(ids.iter().copied().collect());
-        let cases: [(&str, Failed<'_>); 11] = [
-            ("null", Failed::None),
-            ("", Failed::None),
-            ("\"done\"", Failed::None),
-            ("{}", Failed::None),
-            ("{\"batchItemFailures\":[]}", Failed::None),
-            ("{\"batchItemFailures\":null}", Failed::None),
+        let some = |ids: &[&'static str]| BatchFailures::Some(ids.iter().copied().collect());
+        let cases: [(&str, BatchFailures<'_>); 11] = [
+            ("null", BatchFailures::None),
+            ("", BatchFailures::None),
+            ("\"done\"", BatchFailures::None),
+            ("{}", BatchFailures::None),
+            ("{\"batchItemFailures\":[]}", BatchFailures::None),
+            ("{\"batchItemFailures\":null}", BatchFailures::None),
             ("{\"batchItemFailures\":[{\"itemIdentifier\":\"b\"}]}", some(&["b"])),
-            ("{\"batchItemFailures\":[{\"itemIdentifier\":\"b\"},{\"itemIdentifier\":\"x\"}]}", Failed::All),
-            ("{\"batchItemFailures\":[{\"itemIdentifier\":\"\"}]}", Failed::All),
-            ("{\"batchItemFailures\":[{\"itemIdentifier\":7}]}", Failed::All),
-            ("{\"batch", Failed::All),
+            (
+                "{\"batchItemFailures\":[{\"itemIdentifier\":\"b\"},{\"itemIdentifier\":\"x\"}]}",
+                BatchFailures::All,
+            ),
+            ("{\"batchItemFailures\":[{\"itemIdentifier\":\"\"}]}", BatchFailures::All),
+            ("{\"batchItemFailures\":[{\"itemIdentifier\":7}]}", BatchFailures::All),
+            ("{\"batch", BatchFailures::All),
         ];
         for (answer, expected) in cases {
-            let outcome = Outcome::Success(answer.as_bytes().to_vec().into());
-            assert_eq!(failed(&outcome, &batch), expected, "{answer}");
+            let outcome = InvocationOutcome::Success(answer.as_bytes().to_vec().into());
+            assert_eq!(parse_failures(&outcome, &batch), expected, "{answer}");
         }
-        let outcome = Outcome::Failure { kind: "x".into(), payload: "".into() };
-        assert_eq!(failed(&outcome, &batch), Failed::All);
+        let outcome = InvocationOutcome::Failure { error_type: "x".into(), payload: "".into() };
+        assert_eq!(parse_failures(&outcome, &batch), BatchFailures::All);
     }
 }

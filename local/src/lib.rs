@@ -27,4 +27,4 @@ pub use config::{
     BackfillSettings, Config, FunctionSettings, FunctionUrlSettings, NotifySettings, QueueSettings,
     S3Settings, WorkflowSettings,
 };
-pub use services::Published;
+pub use services::PublishedMessage;

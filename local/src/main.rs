@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
         Ok(command) => command,
-        Err(problem) => return fail(&problem),
+        Err(error) => return report_failure(&error),
     };
     let filter = EnvFilter::try_from_env("GLIMPSE_LOG").unwrap_or_else(|_| EnvFilter::new("info,s3s=off"));
     tracing_subscriber::fmt()
@@ -26,48 +26,48 @@ fn main() -> ExitCode {
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
+        Err(error) => return report_failure(&error.into()),
     };
     match runtime.block_on(run(command)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(&problem),
+        Err(error) => report_failure(&error),
     }
 }
 
 async fn run(command: cli::Command) -> anyhow::Result<()> {
     match command {
-        cli::Command::Help => say(cli::HELP),
+        cli::Command::Help => print_line(cli::HELP),
         cli::Command::Serve(config) => {
-            let mut told = Told::listen()?;
+            let mut signals = ShutdownSignals::listen()?;
             let cloud = Cloud::start(*config).await?;
-            say(&format!("S3 listens on {}", cloud.addresses().s3_endpoint))?;
+            print_line(&format!("S3 listens on {}", cloud.addresses().s3_endpoint))?;
             if let Some(url) = &cloud.addresses().render {
-                say(&format!("render listens on {url}"))?;
+                print_line(&format!("render listens on {url}"))?;
             }
-            told.wait().await;
+            signals.wait().await;
             cloud.stop().await;
             Ok(())
         }
-        cli::Command::Token(oidc_port) => say(&dev::token(oidc_port)),
+        cli::Command::Token(oidc_port) => print_line(&dev::dev_token(oidc_port)),
         cli::Command::Dev(settings) => dev::run(*settings).await,
     }
 }
 
 /// Ctrl-C or SIGTERM.
-pub(crate) struct Told {
+pub(crate) struct ShutdownSignals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
 }
 
-impl Told {
+impl ShutdownSignals {
     /// From now on the signals do not end the process.
     pub(crate) fn listen() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("signals cannot be listened for");
+        let listen = |kind| signal(kind).context("signals cannot be listened for");
         Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
@@ -82,14 +82,14 @@ impl Told {
 }
 
 /// Prints what the caller waits for; everything else goes to the log.
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush().context("nobody reads what is printed")
 }
 
-fn fail(problem: &anyhow::Error) -> ExitCode {
+fn report_failure(error: &anyhow::Error) -> ExitCode {
     // Without a reader of it there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "glimpse-local: {problem:#}");
+    let _ = writeln!(std::io::stderr(), "glimpse-local: {error:#}");
     ExitCode::FAILURE
 }

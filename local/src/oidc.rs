@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::process::{Program, Ready, Running, StartError, Watchdog};
+use crate::process::{ManagedProcess, ProgramSpec, Readiness, StartError, Watchdog};
 
-const START: Duration = Duration::from_mins(1);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How the provider is to run.
 #[derive(Debug, Clone)]
@@ -18,13 +18,13 @@ pub struct OidcSettings {
     /// The one client that it knows.
     pub client_id: String,
     /// Where it sends a browser back to.
-    pub redirect: String,
+    pub redirect_uri: String,
 }
 
 /// An OpenID provider. Dropped, it is killed.
 #[derive(Debug)]
 pub struct OidcProvider {
-    running: Running,
+    process: ManagedProcess,
     issuer: String,
 }
 
@@ -39,9 +39,10 @@ impl OidcProvider {
         print: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, StartError> {
         let issuer = format!("http://localhost:{}", settings.port);
-        let ready = Ready::Line(format!("listening {issuer}"));
-        let running = Running::start(program(&settings), ready, START, watchdog, print).await?;
-        Ok(Self { running, issuer })
+        let ready = Readiness::Line(format!("listening {issuer}"));
+        let process =
+            ManagedProcess::start(program(&settings), ready, START_TIMEOUT, watchdog, print).await?;
+        Ok(Self { process, issuer })
     }
 
     /// The issuer's URL.
@@ -50,17 +51,17 @@ impl OidcProvider {
     }
 
     /// Returns when it has ended by itself, with how.
-    pub async fn ended(&self) -> String {
-        self.running.ended().await
+    pub async fn wait(&self) -> String {
+        self.process.wait().await
     }
 
     /// Ends it.
     pub async fn stop(self) {
-        self.running.stop().await;
+        self.process.stop().await;
     }
 }
 
-fn program(settings: &OidcSettings) -> Program {
+fn program(settings: &OidcSettings) -> ProgramSpec {
     let node = settings.root.join("node_modules/.bin/node");
     let file = if node.exists() { node } else { "node".into() };
     let script = settings.root.join("local/oidc/provider.mjs");
@@ -71,9 +72,16 @@ fn program(settings: &OidcSettings) -> Program {
         "--client-id",
         &settings.client_id,
         "--redirect",
-        &settings.redirect,
+        &settings.redirect_uri,
     ]
     .map(str::to_owned)
     .to_vec();
-    Program { name: "oidc", file, args, env: BTreeMap::new(), clean: false, dir: settings.root.clone() }
+    ProgramSpec {
+        name: "oidc",
+        file,
+        args,
+        env: BTreeMap::new(),
+        clear_env: false,
+        current_dir: settings.root.clone(),
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Entropy, WallClock};
 use crate::config::QueueSettings;
 use crate::s3::{read_records, remove_record, write_record};
 
@@ -31,7 +31,7 @@ pub enum QueueError {
 
 /// A message at rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub struct QueueMessage {
     /// Grows with every message sent: the order in which they are delivered, without a promise.
     pub number: u64,
     /// The message's id, a UUID.
@@ -48,14 +48,14 @@ pub struct Message {
 
 /// A message as delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
+pub struct ReceivedMessage {
     /// What is needed to delete it.
     pub receipt: String,
     /// The message, this delivery counted.
-    pub message: Message,
+    pub message: QueueMessage,
 }
 
-impl Message {
+impl QueueMessage {
     /// MD5 of the body in hexadecimal digits.
     pub fn md5_of_body(&self) -> String {
         hex::encode(Md5::digest(self.body.as_bytes()))
@@ -64,7 +64,7 @@ impl Message {
 
 /// How many messages are in which state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Depth {
+pub struct QueueDepth {
     /// Waiting to be delivered.
     pub visible: usize,
     /// Delivered, and neither deleted nor visible again.
@@ -74,54 +74,59 @@ pub struct Depth {
 }
 
 #[derive(Debug)]
-struct Held {
-    message: Message,
+struct StoredMessage {
+    message: QueueMessage,
     /// Hidden until then, under this receipt.
-    hidden: Option<(i64, String)>,
+    invisible_until: Option<(i64, String)>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    live: BTreeMap<u64, Held>,
-    dead: BTreeMap<u64, Message>,
+    queued: BTreeMap<u64, StoredMessage>,
+    dead_letters: BTreeMap<u64, QueueMessage>,
     last_number: u64,
 }
 
 /// A queue with its dead letters. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Queue(Arc<Inner>);
+pub struct LocalQueue(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
     settings: QueueSettings,
-    clock: Clock,
+    clock: WallClock,
     entropy: Entropy,
     state: Mutex<State>,
     changed: Notify,
 }
 
-impl Queue {
+impl LocalQueue {
     /// Opens the folder. Messages that were in flight are visible: whoever held them ended with the process.
     ///
     /// # Errors
     /// If the folder cannot be read or written.
-    pub fn open(root: &Path, settings: QueueSettings, clock: Clock, entropy: Entropy) -> io::Result<Self> {
+    pub fn open(
+        root: &Path,
+        settings: QueueSettings,
+        clock: WallClock,
+        entropy: Entropy,
+    ) -> io::Result<Self> {
         fs::create_dir_all(root.join("live"))?;
         fs::create_dir_all(root.join("dead"))?;
         let mut state = State::default();
-        for (_, message) in read_records::<Message>(&root.join("dead"))? {
+        for (_, message) in read_records::<QueueMessage>(&root.join("dead"))? {
             state.last_number = state.last_number.max(message.number);
-            state.dead.insert(message.number, message);
+            state.dead_letters.insert(message.number, message);
         }
-        for (path, message) in read_records::<Message>(&root.join("live"))? {
-            if state.dead.contains_key(&message.number) {
+        for (path, message) in read_records::<QueueMessage>(&root.join("live"))? {
+            if state.dead_letters.contains_key(&message.number) {
                 // It died just before a crash.
                 remove_record(&path)?;
                 continue;
             }
             state.last_number = state.last_number.max(message.number);
-            state.live.insert(message.number, Held { message, hidden: None });
+            state.queued.insert(message.number, StoredMessage { message, invisible_until: None });
         }
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
@@ -144,7 +149,7 @@ impl Queue {
     /// If the disk fails.
     pub fn send(&self, body: impl Into<String>) -> Result<String, QueueError> {
         let mut state = self.0.state();
-        let message = Message {
+        let message = QueueMessage {
             number: state.last_number + 1,
             id: self.0.entropy.uuid(),
             body: body.into(),
@@ -155,7 +160,7 @@ impl Queue {
         write_record(&self.0.path("live", message.number), &message)?;
         state.last_number = message.number;
         let id = message.id.clone();
-        state.live.insert(message.number, Held { message, hidden: None });
+        state.queued.insert(message.number, StoredMessage { message, invisible_until: None });
         drop(state);
         self.0.changed.notify_waiters();
         Ok(id)
@@ -166,35 +171,39 @@ impl Queue {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn receive(&self, most: usize) -> Result<Vec<Delivery>, QueueError> {
+    pub fn receive(&self, max_messages: usize) -> Result<Vec<ReceivedMessage>, QueueError> {
         let mut state = self.0.state();
         let now = self.0.clock.now_ms();
         let hidden_until =
-            now + i64::try_from(self.0.settings.visibility.as_millis()).unwrap_or(i64::MAX / 2);
-        let visible: Vec<_> =
-            state.live.iter().filter(|(_, held)| held.is_visible(now)).map(|(number, _)| *number).collect();
+            now + i64::try_from(self.0.settings.visibility_timeout.as_millis()).unwrap_or(i64::MAX / 2);
+        let visible: Vec<_> = state
+            .queued
+            .iter()
+            .filter(|(_, stored)| stored.is_visible(now))
+            .map(|(number, _)| *number)
+            .collect();
         let mut deliveries = Vec::new();
         for number in visible {
-            if deliveries.len() == most {
+            if deliveries.len() == max_messages {
                 break;
             }
-            let held = state.live.get_mut(&number).expect("it was just listed");
-            if held.message.receives >= self.0.settings.max_receives {
-                write_record(&self.0.path("dead", number), &held.message)?;
+            let stored = state.queued.get_mut(&number).expect("it was just listed");
+            if stored.message.receives >= self.0.settings.max_receive_count {
+                write_record(&self.0.path("dead", number), &stored.message)?;
                 remove_record(&self.0.path("live", number))?;
-                let dead = state.live.remove(&number).expect("it was just listed").message;
+                let dead = state.queued.remove(&number).expect("it was just listed").message;
                 tracing::warn!(target: "queue", id = dead.id, receives = dead.receives, "dead letter");
-                state.dead.insert(number, dead);
+                state.dead_letters.insert(number, dead);
                 continue;
             }
-            let mut message = held.message.clone();
+            let mut message = stored.message.clone();
             message.receives += 1;
             message.first_received_at_ms.get_or_insert(now);
             write_record(&self.0.path("live", number), &message)?;
-            let receipt = format!("{}:{number}", self.0.entropy.name());
-            held.message = message.clone();
-            held.hidden = Some((hidden_until, receipt.clone()));
-            deliveries.push(Delivery { receipt, message });
+            let receipt = format!("{}:{number}", self.0.entropy.random_hex());
+            stored.message = message.clone();
+            stored.invisible_until = Some((hidden_until, receipt.clone()));
+            deliveries.push(ReceivedMessage { receipt, message });
         }
         drop(state);
         self.0.changed.notify_waiters();
@@ -207,9 +216,9 @@ impl Queue {
     /// If the receipt is not of its latest delivery, or the disk fails.
     pub fn delete(&self, receipt: &str) -> Result<(), QueueError> {
         let mut state = self.0.state();
-        let number = find(&state, receipt)?;
+        let number = find_in_flight(&state, receipt)?;
         remove_record(&self.0.path("live", number))?;
-        state.live.remove(&number);
+        state.queued.remove(&number);
         drop(state);
         self.0.changed.notify_waiters();
         Ok(())
@@ -219,12 +228,12 @@ impl Queue {
     ///
     /// # Errors
     /// If the receipt is not of its latest delivery.
-    pub fn change_visibility(&self, receipt: &str, hidden: Duration) -> Result<(), QueueError> {
+    pub fn change_visibility(&self, receipt: &str, timeout: Duration) -> Result<(), QueueError> {
         let mut state = self.0.state();
-        let number = find(&state, receipt)?;
-        let held = state.live.get_mut(&number).ok_or(QueueError::InvalidReceipt)?;
-        held.hidden = (!hidden.is_zero()).then(|| {
-            let until = self.0.clock.now_ms() + i64::try_from(hidden.as_millis()).unwrap_or(i64::MAX / 2);
+        let number = find_in_flight(&state, receipt)?;
+        let stored = state.queued.get_mut(&number).ok_or(QueueError::InvalidReceipt)?;
+        stored.invisible_until = (!timeout.is_zero()).then(|| {
+            let until = self.0.clock.now_ms() + i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX / 2);
             (until, receipt.to_owned())
         });
         drop(state);
@@ -233,21 +242,21 @@ impl Queue {
     }
 
     /// How many messages are in which state.
-    pub fn depth(&self) -> Depth {
+    pub fn depth(&self) -> QueueDepth {
         let state = self.0.state();
         let now = self.0.clock.now_ms();
-        let visible = state.live.values().filter(|held| held.is_visible(now)).count();
-        Depth { visible, in_flight: state.live.len() - visible, dead: state.dead.len() }
+        let visible = state.queued.values().filter(|stored| stored.is_visible(now)).count();
+        QueueDepth { visible, in_flight: state.queued.len() - visible, dead: state.dead_letters.len() }
     }
 
     /// The messages that are neither deleted nor dead, oldest first.
-    pub fn messages(&self) -> Vec<Message> {
-        self.0.state().live.values().map(|held| held.message.clone()).collect()
+    pub fn messages(&self) -> Vec<QueueMessage> {
+        self.0.state().queued.values().map(|stored| stored.message.clone()).collect()
     }
 
     /// The dead letters, oldest first.
-    pub fn dead_letters(&self) -> Vec<Message> {
-        self.0.state().dead.values().cloned().collect()
+    pub fn dead_letters(&self) -> Vec<QueueMessage> {
+        self.0.state().dead_letters.values().cloned().collect()
     }
 
     /// Sends every dead letter back to the queue as if it were new, and says how many those are.
@@ -256,9 +265,9 @@ impl Queue {
     /// If the disk fails.
     pub fn redrive(&self) -> Result<usize, QueueError> {
         let mut state = self.0.state();
-        let numbers: Vec<_> = state.dead.keys().copied().collect();
+        let numbers: Vec<_> = state.dead_letters.keys().copied().collect();
         for number in &numbers {
-            let mut message = state.dead[number].clone();
+            let mut message = state.dead_letters[number].clone();
             message.receives = 0;
             message.first_received_at_ms = None;
             // A new number: a crash between the two steps leaves a duplicate, never a loss.
@@ -266,8 +275,8 @@ impl Queue {
             write_record(&self.0.path("live", message.number), &message)?;
             state.last_number = message.number;
             remove_record(&self.0.path("dead", *number))?;
-            state.dead.remove(number);
-            state.live.insert(message.number, Held { message, hidden: None });
+            state.dead_letters.remove(number);
+            state.queued.insert(message.number, StoredMessage { message, invisible_until: None });
         }
         drop(state);
         self.0.changed.notify_waiters();
@@ -275,17 +284,19 @@ impl Queue {
     }
 
     /// Returns as soon as a message may be visible, or something changed; there may be nothing after all.
-    pub async fn ready(&self) {
+    pub async fn wait_for_message(&self) {
         let changed = self.0.changed.notified();
         tokio::pin!(changed);
         changed.as_mut().enable();
-        let next = {
+        let next_ms = {
             let state = self.0.state();
             let now = self.0.clock.now_ms();
-            let until = |held: &Held| held.hidden.as_ref().map_or(0, |(until, _)| (until - now).max(0));
-            state.live.values().map(until).min()
+            let remaining_ms = |stored: &StoredMessage| {
+                stored.invisible_until.as_ref().map_or(0, |(until, _)| (until - now).max(0))
+            };
+            state.queued.values().map(remaining_ms).min()
         };
-        match next {
+        match next_ms {
             Some(0) => {}
             Some(ms) => {
                 // The clock may be one that a test moves, so the wait is never long.
@@ -297,19 +308,19 @@ impl Queue {
     }
 }
 
-impl Held {
+impl StoredMessage {
     fn is_visible(&self, now: i64) -> bool {
-        self.hidden.as_ref().is_none_or(|(until, _)| *until <= now)
+        self.invisible_until.as_ref().is_none_or(|(until, _)| *until <= now)
     }
 }
 
-fn find(state: &State, receipt: &str) -> Result<u64, QueueError> {
+fn find_in_flight(state: &State, receipt: &str) -> Result<u64, QueueError> {
     receipt
         .rsplit_once(':')
         .and_then(|(_, number)| number.parse().ok())
         .filter(|number| {
-            let hidden = state.live.get(number).and_then(|held| held.hidden.as_ref());
-            hidden.is_some_and(|(_, current)| current == receipt)
+            let invisible_until = state.queued.get(number).and_then(|stored| stored.invisible_until.as_ref());
+            invisible_until.is_some_and(|(_, current)| current == receipt)
         })
         .ok_or(QueueError::InvalidReceipt)
 }
@@ -332,40 +343,40 @@ mod tests {
 
     use super::*;
 
-    struct World {
+    struct QueueFixture {
         folder: tempfile::TempDir,
         now_ms: Arc<AtomicI64>,
     }
 
-    impl World {
+    impl QueueFixture {
         fn new() -> Self {
             Self { folder: tempfile::tempdir().unwrap(), now_ms: Arc::new(AtomicI64::new(1_000)) }
         }
 
-        fn open(&self) -> Queue {
+        fn open(&self) -> LocalQueue {
             let now_ms = Arc::clone(&self.now_ms);
             let clock =
-                Clock::new(move || Timestamp::from_millisecond(now_ms.load(Ordering::Relaxed)).unwrap());
+                WallClock::new(move || Timestamp::from_millisecond(now_ms.load(Ordering::Relaxed)).unwrap());
             let settings = QueueSettings {
-                visibility: Duration::from_secs(10),
-                max_receives: 2,
+                visibility_timeout: Duration::from_secs(10),
+                max_receive_count: 2,
                 ..QueueSettings::default()
             };
-            Queue::open(self.folder.path(), settings, clock, Entropy::system()).unwrap()
+            LocalQueue::open(self.folder.path(), settings, clock, Entropy::system()).unwrap()
         }
 
-        fn pass(&self, secs: i64) {
+        fn advance(&self, secs: i64) {
             self.now_ms.fetch_add(secs * 1000, Ordering::Relaxed);
         }
     }
 
-    fn depth(visible: usize, in_flight: usize, dead: usize) -> Depth {
-        Depth { visible, in_flight, dead }
+    fn depth(visible: usize, in_flight: usize, dead: usize) -> QueueDepth {
+        QueueDepth { visible, in_flight, dead }
     }
 
     #[test]
-    fn a_message_is_hidden_then_delivered_again_then_dead_then_redriven() {
-        let world = World::new();
+    fn message_retries_then_dead_letters_then_redrives() {
+        let world = QueueFixture::new();
         let queue = world.open();
         let id = queue.send("hello").unwrap();
         let first = queue.receive(10).unwrap().remove(0);
@@ -373,13 +384,13 @@ mod tests {
         assert_eq!(queue.receive(10).unwrap(), []);
         assert_eq!(queue.depth(), depth(0, 1, 0));
 
-        world.pass(10);
+        world.advance(10);
         assert_eq!(queue.depth(), depth(1, 0, 0));
         let second = queue.receive(10).unwrap().remove(0);
         assert_eq!((second.message.receives, second.message.first_received_at_ms), (2, Some(1_000)));
         assert!(matches!(queue.delete(&first.receipt), Err(QueueError::InvalidReceipt)), "an older delivery");
 
-        world.pass(10);
+        world.advance(10);
         assert_eq!(queue.receive(10).unwrap(), []);
         assert_eq!(queue.depth(), depth(0, 0, 1));
         assert_eq!(queue.dead_letters()[0].body, "hello");
@@ -392,8 +403,8 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_keeps_every_message_and_its_count() {
-        let world = World::new();
+    fn restart_keeps_messages_and_counts() {
+        let world = QueueFixture::new();
         let queue = world.open();
         for body in ["a", "b", "c"] {
             queue.send(body).unwrap();
@@ -409,8 +420,8 @@ mod tests {
     }
 
     #[test]
-    fn visibility_can_be_given_back() {
-        let world = World::new();
+    fn change_visibility_redelivers() {
+        let world = QueueFixture::new();
         let queue = world.open();
         queue.send("a").unwrap();
         let taken = queue.receive(1).unwrap().remove(0);

@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// RFC 3986's unreserved characters stay.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// How far the signer's clock may be off, in seconds: five minutes, as with every service but S3.
 const SKEW_SECS: i64 = 5 * 60;
 
 /// Who may call, and for what the signature has to be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Scope<'a> {
+pub(crate) struct CredentialScope<'a> {
     pub(crate) access_key_id: &'a str,
     pub(crate) region: &'a str,
     pub(crate) service: &'a str,
@@ -28,7 +28,7 @@ pub(crate) struct Scope<'a> {
 
 /// Why a signature does not count. The caller is told nothing of it; the log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum BadSignature {
+pub(crate) enum SignatureError {
     #[error("there is no usable Authorization header")]
     Missing,
     #[error("the key is not known")]
@@ -49,48 +49,49 @@ pub(crate) enum BadSignature {
 pub(crate) fn verify(
     parts: &Parts,
     body: &[u8],
-    scope: Scope<'_>,
+    scope: CredentialScope<'_>,
     secret: &str,
     now: Timestamp,
-) -> Result<(), BadSignature> {
+) -> Result<(), SignatureError> {
     let header = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
-    let authorization = Authorization::read(header.ok_or(BadSignature::Missing)?)?;
+    let authorization = Authorization::parse(header.ok_or(SignatureError::Missing)?)?;
     let credential: Vec<_> = authorization.credential.split('/').collect();
     let [key, day, region, service, "aws4_request"] = credential[..] else {
-        return Err(BadSignature::Scope);
+        return Err(SignatureError::Scope);
     };
     if key != scope.access_key_id {
-        return Err(BadSignature::Key);
+        return Err(SignatureError::Key);
     }
-    let date = one(&parts.headers, "x-amz-date").ok_or(BadSignature::Time)?;
+    let date = single_header(&parts.headers, "x-amz-date").ok_or(SignatureError::Time)?;
     if region != scope.region || service != scope.service || date.split('T').next() != Some(day) {
-        return Err(BadSignature::Scope);
+        return Err(SignatureError::Scope);
     }
     let signed_at = DateTime::strptime("%Y%m%dT%H%M%SZ", date)
         .ok()
         .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
-        .ok_or(BadSignature::Time)?;
+        .ok_or(SignatureError::Time)?;
     if (signed_at.timestamp().as_second() - now.as_second()).abs() > SKEW_SECS {
-        return Err(BadSignature::Time);
+        return Err(SignatureError::Time);
     }
-    let signed: Vec<&str> = authorization.signed_headers.split(';').collect();
-    check_headers(&parts.headers, &signed)?;
-    let hash = hex::encode(Sha256::digest(body));
-    if one(&parts.headers, "x-amz-content-sha256").is_some_and(|claimed| claimed != hash) {
-        return Err(BadSignature::Body);
+    let signed_names: Vec<&str> = authorization.signed_headers.split(';').collect();
+    check_headers(&parts.headers, &signed_names)?;
+    let payload_hash = hex::encode(Sha256::digest(body));
+    if single_header(&parts.headers, "x-amz-content-sha256").is_some_and(|declared| declared != payload_hash)
+    {
+        return Err(SignatureError::Body);
     }
-    let canonical = canonical_request(parts, &signed, &hash).ok_or(BadSignature::Headers)?;
-    let text = format!(
+    let canonical = canonical_request(parts, &signed_names, &payload_hash).ok_or(SignatureError::Headers)?;
+    let string_to_sign = format!(
         "AWS4-HMAC-SHA256\n{date}\n{day}/{region}/{service}/aws4_request\n{}",
         hex::encode(Sha256::digest(canonical))
     );
-    let start = format!("AWS4{secret}").into_bytes();
+    let secret_key = format!("AWS4{secret}").into_bytes();
     let key = [day, region, service, "aws4_request"]
         .iter()
-        .fold(start, |key, text| hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec());
-    let given = hex::decode(authorization.signature).map_err(|_| BadSignature::Mismatch)?;
+        .fold(secret_key, |key, text| hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec());
+    let signature = hex::decode(authorization.signature).map_err(|_| SignatureError::Mismatch)?;
     // Compared in constant time by the crate.
-    hmac(&key, text.as_bytes()).verify_slice(&given).map_err(|_| BadSignature::Mismatch)
+    hmac(&key, string_to_sign.as_bytes()).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
 }
 
 struct Authorization<'a> {
@@ -100,42 +101,48 @@ struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
-    fn read(header: &'a str) -> Result<Self, BadSignature> {
-        let members = header.strip_prefix("AWS4-HMAC-SHA256 ").ok_or(BadSignature::Missing)?;
+    fn parse(header: &'a str) -> Result<Self, SignatureError> {
+        let members = header.strip_prefix("AWS4-HMAC-SHA256 ").ok_or(SignatureError::Missing)?;
         let members: Vec<_> = members.split(',').map(str::trim).collect();
-        let [credential, signed_headers, signature] = members[..] else { return Err(BadSignature::Missing) };
-        let member = |text: &'a str, name| text.strip_prefix(name).ok_or(BadSignature::Missing);
+        let [credential, signed_headers, signature] = members[..] else {
+            return Err(SignatureError::Missing);
+        };
+        let strip_name = |text: &'a str, name| text.strip_prefix(name).ok_or(SignatureError::Missing);
         Ok(Self {
-            credential: member(credential, "Credential=")?,
-            signed_headers: member(signed_headers, "SignedHeaders=")?,
-            signature: member(signature, "Signature=")?,
+            credential: strip_name(credential, "Credential=")?,
+            signed_headers: strip_name(signed_headers, "SignedHeaders=")?,
+            signature: strip_name(signature, "Signature=")?,
         })
     }
 }
 
 /// `host` and whatever says something to AWS has to be signed, each name once and in order.
-fn check_headers(headers: &HeaderMap, signed: &[&str]) -> Result<(), BadSignature> {
-    let is_ordered = signed.is_sorted_by(|one, next| one < next);
-    let is_there = |name: &&str| headers.contains_key(*name) && name.to_lowercase() == **name;
-    let needed = headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
-    let is_whole = needed.chain(["host"]).all(|name| signed.contains(&name));
-    if is_ordered && is_whole && signed.iter().all(is_there) { Ok(()) } else { Err(BadSignature::Headers) }
+fn check_headers(headers: &HeaderMap, signed_names: &[&str]) -> Result<(), SignatureError> {
+    let is_ordered = signed_names.is_sorted_by(|one, next| one < next);
+    let is_present = |name: &&str| headers.contains_key(*name) && name.to_lowercase() == **name;
+    let required = headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+    let is_complete = required.chain(["host"]).all(|name| signed_names.contains(&name));
+    if is_ordered && is_complete && signed_names.iter().all(is_present) {
+        Ok(())
+    } else {
+        Err(SignatureError::Headers)
+    }
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }
 
-fn canonical_request(parts: &Parts, signed: &[&str], hash: &str) -> Option<String> {
+fn canonical_request(parts: &Parts, signed_names: &[&str], payload_hash: &str) -> Option<String> {
     let mut text = format!(
         "{}\n{}\n{}\n",
         parts.method,
         canonical_path(parts.uri.path()),
         canonical_query(parts.uri.query().unwrap_or_default())
     );
-    for name in signed {
+    for name in signed_names {
         let values: Option<Vec<String>> = parts
             .headers
             .get_all(*name)
@@ -144,7 +151,7 @@ fn canonical_request(parts: &Parts, signed: &[&str], hash: &str) -> Option<Strin
             .collect();
         text.extend([name, ":", &values?.join(","), "\n"]);
     }
-    text.extend(["\n", &signed.join(";"), "\n", hash]);
+    text.extend(["\n", &signed_names.join(";"), "\n", payload_hash]);
     Some(text)
 }
 
@@ -161,7 +168,7 @@ fn canonical_path(path: &str) -> String {
     let mut text = String::new();
     for segment in &segments {
         text.push('/');
-        text.extend(utf8_percent_encode(segment, ENCODED));
+        text.extend(utf8_percent_encode(segment, QUERY_ESCAPES));
     }
     if text.is_empty() || path.ends_with('/') {
         text.push('/');
@@ -173,7 +180,7 @@ fn canonical_path(path: &str) -> String {
 fn canonical_query(query: &str) -> String {
     let encoded = |text: &str| {
         let decoded: Vec<u8> = percent_decode_str(text).collect();
-        percent_encoding::percent_encode(&decoded, ENCODED).to_string()
+        percent_encoding::percent_encode(&decoded, QUERY_ESCAPES).to_string()
     };
     let mut pairs: Vec<_> = query
         .split('&')
@@ -199,7 +206,8 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-    const SCOPE: Scope<'_> = Scope { access_key_id: "AKIDEXAMPLE", region: "us-east-1", service: "service" };
+    const SCOPE: CredentialScope<'_> =
+        CredentialScope { access_key_id: "AKIDEXAMPLE", region: "us-east-1", service: "service" };
     const DATE: &str = "20150830T123600Z";
 
     fn now() -> Timestamp {
@@ -214,16 +222,16 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    fn authorization(signed: &str, signature: &str) -> String {
+    fn authorization(signed_names: &str, signature: &str) -> String {
         format!(
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
-             SignedHeaders={signed}, Signature={signature}"
+             SignedHeaders={signed_names}, Signature={signature}"
         )
     }
 
     /// Cases of AWS's Signature Version 4 test suite.
     #[test]
-    fn the_test_suites_vectors_verify() {
+    fn verifies_aws_test_vectors() {
         for (method, target, more, signed, signature) in [
             (
                 "GET",
@@ -270,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_normalised_and_encoded_again() {
+    fn paths_are_normalized_and_double_encoded() {
         for (path, expected) in [
             ("/", "/"),
             ("//", "/"),
@@ -284,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_changed_is_refused() {
+    fn rejects_any_change() {
         let good = authorization(
             "host;x-amz-date",
             "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
@@ -294,35 +302,44 @@ mod tests {
         let judge = |method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]| {
             verify(&request(method, target, headers), body, SCOPE, SECRET, now()).unwrap_err()
         };
-        let with = |name: &'static str, value: &'static str| {
+        let with_header = |name: &'static str, value: &'static str| {
             base.map(|(known, old)| (known, if known == name { value } else { old }))
         };
         assert_eq!(verify(&request("POST", "/", &base), b"", SCOPE, SECRET, now()), Ok(()), "the control");
-        assert_eq!(judge("GET", "/", &base, b""), BadSignature::Mismatch);
-        assert_eq!(judge("POST", "/x", &base, b""), BadSignature::Mismatch);
-        assert_eq!(judge("POST", "/?a=1", &base, b""), BadSignature::Mismatch);
-        assert_eq!(judge("POST", "/", &base, b"x"), BadSignature::Mismatch);
-        assert_eq!(judge("POST", "/", &with("host", "evil.example"), b""), BadSignature::Mismatch);
-        assert_eq!(judge("POST", "/", &with("x-amz-date", "20150830T123601Z"), b""), BadSignature::Mismatch);
-        assert_eq!(judge("POST", "/", &with("x-amz-date", "20150831T123600Z"), b""), BadSignature::Scope);
-        assert_eq!(judge("POST", "/", &with("x-amz-date", "20150830"), b""), BadSignature::Time);
-        assert_eq!(judge("POST", "/", &base[..1], b""), BadSignature::Missing);
-        assert_eq!(judge("POST", "/", &with("authorization", "Bearer x"), b""), BadSignature::Missing);
+        assert_eq!(judge("GET", "/", &base, b""), SignatureError::Mismatch);
+        assert_eq!(judge("POST", "/x", &base, b""), SignatureError::Mismatch);
+        assert_eq!(judge("POST", "/?a=1", &base, b""), SignatureError::Mismatch);
+        assert_eq!(judge("POST", "/", &base, b"x"), SignatureError::Mismatch);
+        assert_eq!(judge("POST", "/", &with_header("host", "evil.example"), b""), SignatureError::Mismatch);
+        assert_eq!(
+            judge("POST", "/", &with_header("x-amz-date", "20150830T123601Z"), b""),
+            SignatureError::Mismatch
+        );
+        assert_eq!(
+            judge("POST", "/", &with_header("x-amz-date", "20150831T123600Z"), b""),
+            SignatureError::Scope
+        );
+        assert_eq!(judge("POST", "/", &with_header("x-amz-date", "20150830"), b""), SignatureError::Time);
+        assert_eq!(judge("POST", "/", &base[..1], b""), SignatureError::Missing);
+        assert_eq!(
+            judge("POST", "/", &with_header("authorization", "Bearer x"), b""),
+            SignatureError::Missing
+        );
         let more = [&base[..], &[("x-amz-security-token", "x")]].concat();
-        assert_eq!(judge("POST", "/", &more, b""), BadSignature::Headers);
+        assert_eq!(judge("POST", "/", &more, b""), SignatureError::Headers);
         let twice = [&base[..], &[("x-amz-date", DATE)]].concat();
-        assert_eq!(judge("POST", "/", &twice, b""), BadSignature::Time);
+        assert_eq!(judge("POST", "/", &twice, b""), SignatureError::Time);
         for (from, to, expected) in [
-            ("AKIDEXAMPLE", "AKIDOTHER", BadSignature::Key),
-            ("us-east-1", "eu-west-1", BadSignature::Scope),
-            ("/service/", "/s3/", BadSignature::Scope),
-            ("/aws4_request", "", BadSignature::Scope),
-            ("host;x-amz-date", "x-amz-date;host", BadSignature::Headers),
-            ("host;x-amz-date", "x-amz-date", BadSignature::Headers),
-            ("host;x-amz-date", "host", BadSignature::Headers),
-            ("Signature=5d", "Signature=5e", BadSignature::Mismatch),
-            ("Signature=5d", "Signature=", BadSignature::Mismatch),
-            ("Signature=5d", "Signature=xy", BadSignature::Mismatch),
+            ("AKIDEXAMPLE", "AKIDOTHER", SignatureError::Key),
+            ("us-east-1", "eu-west-1", SignatureError::Scope),
+            ("/service/", "/s3/", SignatureError::Scope),
+            ("/aws4_request", "", SignatureError::Scope),
+            ("host;x-amz-date", "x-amz-date;host", SignatureError::Headers),
+            ("host;x-amz-date", "x-amz-date", SignatureError::Headers),
+            ("host;x-amz-date", "host", SignatureError::Headers),
+            ("Signature=5d", "Signature=5e", SignatureError::Mismatch),
+            ("Signature=5d", "Signature=", SignatureError::Mismatch),
+            ("Signature=5d", "Signature=xy", SignatureError::Mismatch),
         ] {
             let changed = good.replace(from, to);
             let headers = [base[0], base[1], ("authorization", changed.as_str())];
@@ -335,11 +352,11 @@ mod tests {
             ("authorization", claimed.as_str()),
             ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
         ];
-        assert_eq!(judge("POST", "/", &headers, b""), BadSignature::Body);
+        assert_eq!(judge("POST", "/", &headers, b""), SignatureError::Body);
         for minutes in [-6, 6] {
             let then = now() + jiff::SignedDuration::from_mins(minutes);
             let judged = verify(&request("POST", "/", &base), b"", SCOPE, SECRET, then);
-            assert_eq!(judged, Err(BadSignature::Time));
+            assert_eq!(judged, Err(SignatureError::Time));
         }
     }
 }

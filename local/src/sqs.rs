@@ -13,10 +13,10 @@ use hyper::body::Incoming;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use crate::clock::Clock;
+use crate::clock::WallClock;
 use crate::config::S3Settings;
-use crate::queue::Queue;
-use crate::sigv4::{self, Scope};
+use crate::queue::LocalQueue;
+use crate::sigv4::{self, CredentialScope};
 
 /// The largest body of a request, in bytes: a message of SQS with its envelope.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
@@ -25,21 +25,26 @@ const ACCOUNT: &str = "000000000000";
 
 /// A queue with an address. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Endpoint(Arc<Inner>);
+pub(crate) struct SqsEndpoint(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    queue: Queue,
+    queue: LocalQueue,
     origin: String,
     /// The one key pair and its region.
-    signer: S3Settings,
-    clock: Clock,
+    credentials: S3Settings,
+    clock: WallClock,
 }
 
-impl Endpoint {
+impl SqsEndpoint {
     /// The queue at that address.
-    pub(crate) fn new(address: SocketAddr, queue: Queue, signer: S3Settings, clock: Clock) -> Self {
-        Self(Arc::new(Inner { queue, origin: format!("http://{address}"), signer, clock }))
+    pub(crate) fn new(
+        address: SocketAddr,
+        queue: LocalQueue,
+        credentials: S3Settings,
+        clock: WallClock,
+    ) -> Self {
+        Self(Arc::new(Inner { queue, origin: format!("http://{address}"), credentials, clock }))
     }
 
     /// What a function finds of it in its environment.
@@ -50,15 +55,15 @@ impl Endpoint {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(
+    pub(crate) async fn handle(
         self,
         request: Request<Incoming>,
         _: SocketAddr,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let (parts, body) = request.into_parts();
         let (status, document) = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-            Ok(body) => self.0.ask(&parts, &body.to_bytes()),
-            Err(_) => refusal(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+            Ok(body) => self.0.respond(&parts, &body.to_bytes()),
+            Err(_) => error_document(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
         };
         let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
         *response.status_mut() = status;
@@ -67,36 +72,36 @@ impl Endpoint {
 }
 
 impl Inner {
-    fn ask(&self, parts: &Parts, body: &[u8]) -> (StatusCode, Value) {
-        let S3Settings { access_key_id, region, secret_access_key, .. } = &self.signer;
-        let scope = Scope { access_key_id, region, service: "sqs" };
+    fn respond(&self, parts: &Parts, body: &[u8]) -> (StatusCode, Value) {
+        let S3Settings { access_key_id, region, secret_access_key, .. } = &self.credentials;
+        let scope = CredentialScope { access_key_id, region, service: "sqs" };
         if let Err(why) = sigv4::verify(parts, body, scope, secret_access_key, self.clock.now()) {
             tracing::info!(target: "sqs", %why, "a signature does not count");
-            return refusal(StatusCode::FORBIDDEN, "InvalidSignatureException");
+            return error_document(StatusCode::FORBIDDEN, "InvalidSignatureException");
         }
         let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
-        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
-        let url = asked["QueueUrl"].as_str().unwrap_or_default();
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let url = request["QueueUrl"].as_str().unwrap_or_default();
         if url.rsplit('/').next() != Some(self.queue.settings().name.as_str()) {
-            return refusal(StatusCode::BAD_REQUEST, "QueueDoesNotExist");
+            return error_document(StatusCode::BAD_REQUEST, "QueueDoesNotExist");
         }
-        match (target, asked["MessageBody"].as_str()) {
+        match (target, request["MessageBody"].as_str()) {
             (Some("AmazonSQS.SendMessage"), Some(message)) => match self.queue.send(message) {
                 Ok(id) => {
                     let digest = hex::encode(Md5::digest(message.as_bytes()));
                     (StatusCode::OK, json!({ "MessageId": id, "MD5OfMessageBody": digest }))
                 }
-                Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
+                Err(_) => error_document(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
             },
             (Some("AmazonSQS.GetQueueAttributes"), _) => {
                 let visible = self.queue.depth().visible.to_string();
                 (StatusCode::OK, json!({ "Attributes": { "ApproximateNumberOfMessages": visible } }))
             }
-            _ => refusal(StatusCode::BAD_REQUEST, "UnsupportedOperation"),
+            _ => error_document(StatusCode::BAD_REQUEST, "UnsupportedOperation"),
         }
     }
 }
 
-fn refusal(status: StatusCode, code: &str) -> (StatusCode, Value) {
+fn error_document(status: StatusCode, code: &str) -> (StatusCode, Value) {
     (status, json!({ "__type": format!("com.amazonaws.sqs#{code}"), "message": code }))
 }

@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::process::{Program, Ready, Running, StartError, Watchdog};
+use crate::process::{ManagedProcess, ProgramSpec, Readiness, StartError, Watchdog};
 
 /// How long wrangler may take; it bundles nothing, but a cold Node.js on a busy machine is slow.
-const START: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How the Worker is to run.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct WorkerdSettings {
     /// The Worker's variables.
     pub vars: BTreeMap<String, String>,
     /// Where workerd keeps its cache.
-    pub persist: PathBuf,
+    pub persist_to: PathBuf,
     /// Another configuration than the root's `wrangler.toml`.
     pub config: Option<PathBuf>,
 }
@@ -28,7 +28,7 @@ pub struct WorkerdSettings {
 /// The Worker in workerd. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Workerd {
-    running: Running,
+    process: ManagedProcess,
     address: SocketAddr,
 }
 
@@ -52,8 +52,9 @@ impl Workerd {
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let program = program(&settings, port);
-        let running = Running::start(program, Ready::Http(address), START, watchdog, print).await?;
-        Ok(Self { running, address })
+        let process =
+            ManagedProcess::start(program, Readiness::Http(address), START_TIMEOUT, watchdog, print).await?;
+        Ok(Self { process, address })
     }
 
     /// Where it listens.
@@ -62,27 +63,27 @@ impl Workerd {
     }
 
     /// Returns when it has ended by itself, with how.
-    pub async fn ended(&self) -> String {
-        self.running.ended().await
+    pub async fn wait(&self) -> String {
+        self.process.wait().await
     }
 
     /// Ends it, with everything that it started.
     pub async fn stop(self) {
-        self.running.stop().await;
+        self.process.stop().await;
     }
 }
 
-fn program(settings: &WorkerdSettings, port: u16) -> Program {
+fn program(settings: &WorkerdSettings, port: u16) -> ProgramSpec {
     let bin = settings.root.join("node_modules/.bin");
     // Node's own name for its file is a link into the package; the system's node may be too old.
     let node = bin.join("node");
-    let (file, first) = if node.exists() {
+    let (file, script) = if node.exists() {
         (node, settings.root.join("node_modules/wrangler/bin/wrangler.js"))
     } else {
         (PathBuf::from("node"), settings.root.join("node_modules/wrangler/bin/wrangler.js"))
     };
     let mut args = vec![
-        first.to_string_lossy().into_owned(),
+        script.to_string_lossy().into_owned(),
         "dev".into(),
         "--ip".into(),
         "127.0.0.1".into(),
@@ -92,7 +93,7 @@ fn program(settings: &WorkerdSettings, port: u16) -> Program {
         "0".into(),
         "--show-interactive-dev-session=false".into(),
         "--persist-to".into(),
-        settings.persist.to_string_lossy().into_owned(),
+        settings.persist_to.to_string_lossy().into_owned(),
     ];
     if let Some(config) = &settings.config {
         args.extend(["--config".into(), config.to_string_lossy().into_owned()]);
@@ -110,7 +111,7 @@ fn program(settings: &WorkerdSettings, port: u16) -> Program {
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
-    Program { name: "workerd", file, args, env, clean: false, dir: settings.root.clone() }
+    ProgramSpec { name: "workerd", file, args, env, clear_env: false, current_dir: settings.root.clone() }
 }
 
 /// Our search path with the project's programs first: wrangler starts `node` by name.
@@ -129,12 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_pinned() {
+    fn wrangler_arguments_are_stable() {
         let settings = WorkerdSettings {
             root: "/project".into(),
             port: 0,
             vars: [("S3_BUCKET".to_owned(), "glimpse".to_owned())].into(),
-            persist: "/project/target/dev/workerd".into(),
+            persist_to: "/project/target/dev/workerd".into(),
             config: None,
         };
         let program = program(&settings, 8787);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use glimpse_local::workflow::{Event, Execution, Fault, Machine, Tasks};
+use glimpse_local::workflow::{Execution, ExecutionError, ExecutionEvent, StateMachine, TaskRunner};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -19,11 +19,11 @@ const VIDEOS: u64 = 10_000;
 /// As many names as S3 gives at once.
 const PAGE: u64 = 1000;
 /// What a minute of 1080p takes, docs/operating.md.
-const ONE: Duration = Duration::from_millis(2700);
+const INVOCATION_TIME: Duration = Duration::from_millis(2700);
 
 /// A bucket of [`VIDEOS`] and a function that runs `reserved` times at once.
 #[derive(Default)]
-struct Account {
+struct FakeAccount {
     reserved: u64,
     /// Every so many videos fail at their batch's first try; 0: none.
     weak: u64,
@@ -40,8 +40,8 @@ struct Account {
 }
 
 #[async_trait]
-impl Tasks for Account {
-    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, Fault> {
+impl TaskRunner for FakeAccount {
+    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, ExecutionError> {
         match resource {
             "arn:aws:states:::s3:listObjectsV2" => {
                 assert_eq!(
@@ -66,13 +66,13 @@ impl Tasks for Account {
     }
 }
 
-impl Account {
-    async fn invoke(&self, batch: &Value) -> Result<Value, Fault> {
+impl FakeAccount {
+    async fn invoke(&self, batch: &Value) -> Result<Value, ExecutionError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if self.running.fetch_add(1, Ordering::Relaxed) >= self.reserved {
             self.running.fetch_sub(1, Ordering::Relaxed);
             self.throttled.fetch_add(1, Ordering::Relaxed);
-            return Err(Fault::new("Lambda.TooManyRequestsException", "Rate Exceeded."));
+            return Err(ExecutionError::new("Lambda.TooManyRequestsException", "Rate Exceeded."));
         }
         self.peak.fetch_max(self.running.load(Ordering::Relaxed), Ordering::Relaxed);
         let items = batch["Items"].as_array().unwrap();
@@ -88,7 +88,7 @@ impl Account {
             if self.made.lock().unwrap().contains_key(key) {
                 continue;
             }
-            tokio::time::sleep(ONE).await;
+            tokio::time::sleep(INVOCATION_TIME).await;
             let number: u64 = key[key.len() - 5..].parse().unwrap();
             let is_hit = |every: u64| every > 0 && number % every == every - 1;
             if is_hit(self.broken) || (is_hit(self.weak) && tries == 1) {
@@ -99,12 +99,12 @@ impl Account {
         }
         self.running.fetch_sub(1, Ordering::Relaxed);
         if failed {
-            return Err(Fault::new("upstream", "failed"));
+            return Err(ExecutionError::new("upstream", "failed"));
         }
         Ok(json!({ "StatusCode": 200, "Payload": { "made": 10 } }))
     }
 
-    fn made(&self) -> u64 {
+    fn made_count(&self) -> u64 {
         self.made.lock().unwrap().len() as u64
     }
 
@@ -122,25 +122,25 @@ impl Account {
     }
 }
 
-fn of(count: &AtomicU64) -> u64 {
+fn load(count: &AtomicU64) -> u64 {
     count.load(Ordering::Relaxed)
 }
 
-fn machine() -> Machine {
+fn machine() -> StateMachine {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../workflow/backfill.asl.json");
     let text = std::fs::read_to_string(file).unwrap();
-    Machine::read(&text, &[("Partition", "aws"), ("Bucket", "bucket"), ("Preview", "preview")]).unwrap()
+    StateMachine::parse(&text, &[("Partition", "aws"), ("Bucket", "bucket"), ("Preview", "preview")]).unwrap()
 }
 
-struct Ran {
-    account: Arc<Account>,
+struct RunResult {
+    account: Arc<FakeAccount>,
     execution: Execution,
-    result: Result<Value, Fault>,
+    result: Result<Value, ExecutionError>,
     hours: f64,
 }
 
 /// Runs it by the test's clock, and shows what happened.
-async fn run(what: &str, account: Account, input: Value) -> Ran {
+async fn run(case: &str, account: FakeAccount, input: Value) -> RunResult {
     let account = Arc::new(account);
     // A chance that is spread, and the same every time.
     let state = AtomicU64::new(7);
@@ -150,72 +150,73 @@ async fn run(what: &str, account: Account, input: Value) -> Ran {
         (next >> 33) as f64 / f64::from(1_u32 << 31)
     };
     let wait = Arc::new(|time| -> BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(time)) });
-    let tasks: Arc<dyn Tasks> = account.clone();
+    let tasks: Arc<dyn TaskRunner> = account.clone();
     let execution = Execution::new(tasks, wait, chance);
     let started = Instant::now();
     let result = execution.run(&machine(), input).await;
     let hours = started.elapsed().as_secs_f64() / 3600.0;
     println!(
-        "{what}: {} batches, {} calls of the function, {} at once at the most, {} refused for want of concurrency, \
+        "{case}: {} batches, {} calls of the function, {} at once at the most, {} refused for want of concurrency, \
          {} state transitions, {hours:.2} h",
         account.batches(),
-        of(&account.calls),
-        of(&account.peak),
-        of(&account.throttled),
+        load(&account.calls),
+        load(&account.peak),
+        load(&account.throttled),
         execution.transitions(),
     );
-    Ran { account, execution, result, hours }
+    RunResult { account, execution, result, hours }
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_videos_ten_at_a_time() {
-    let account = Account { reserved: 1000, weak: 97, ..Account::default() };
-    let Ran { account, result, hours, .. } = run("ten at once", account, json!({})).await;
+async fn backfills_ten_thousand_videos_in_batches() {
+    let account = FakeAccount { reserved: 1000, weak: 97, ..FakeAccount::default() };
+    let RunResult { account, result, hours, .. } = run("ten at once", account, json!({})).await;
     let place = result.unwrap()["ResultWriterDetails"]["Key"].clone();
     assert!(account.written.lock().unwrap().contains_key(place.as_str().unwrap()), "{place}");
     assert_eq!(account.batches(), 1000, "batches of ten");
-    assert_eq!(of(&account.peak), 10, "never more at once than is said");
-    assert_eq!(of(&account.throttled), 0);
+    assert_eq!(load(&account.peak), 10, "never more at once than is said");
+    assert_eq!(load(&account.throttled), 0);
     assert_eq!(
-        (account.made(), account.made.lock().unwrap().values().max()),
+        (account.made_count(), account.made.lock().unwrap().values().max()),
         (VIDEOS, Some(&1)),
         "each once"
     );
     // 103 videos failed once, each in another batch.
-    assert_eq!(of(&account.calls), 1000 + VIDEOS / 97);
+    assert_eq!(load(&account.calls), 1000 + VIDEOS / 97);
     assert_eq!(account.report("SUCCEEDED").len(), 1000);
     assert!((0.74..1.0).contains(&hours), "{hours}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_at_once_than_there_is_concurrency_is_tried_again_and_spread() {
-    let account = Account { reserved: 40, weak: 97, ..Account::default() };
+async fn throttled_batches_retry_with_jitter() {
+    let account = FakeAccount { reserved: 40, weak: 97, ..FakeAccount::default() };
     let ran = run("100 at once where 40 may run", account, json!({"concurrency": 100})).await;
     let account = &ran.account;
     assert!(ran.result.is_ok(), "{:?}", ran.result);
-    assert_eq!((of(&account.peak), account.made()), (40, VIDEOS));
-    let throttled = of(&account.throttled);
+    assert_eq!((load(&account.peak), account.made_count()), (40, VIDEOS));
+    let throttled = load(&account.throttled);
     assert!((500..20_000).contains(&throttled), "{throttled}");
     for event in ran.execution.events() {
-        if let Event::Retried { wait, longest, retry, .. } = event {
-            let is_bounded = wait <= longest && longest <= Duration::from_mins(5) && retry < 60;
-            assert!(is_bounded, "{wait:?} of {longest:?}, {retry}");
+        if let ExecutionEvent::Retried { wait, max_wait, retry, .. } = event {
+            let is_bounded = wait <= max_wait && max_wait <= Duration::from_mins(5) && retry < 60;
+            assert!(is_bounded, "{wait:?} of {max_wait:?}, {retry}");
         }
     }
-    assert_eq!(ran.execution.transitions() as u64, 3 + of(&account.calls));
+    assert_eq!(ran.execution.transitions() as u64, 3 + load(&account.calls));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_few_failures_are_put_up_with_and_many_end_it() {
-    let account = Account { reserved: 1000, broken: 2000, ..Account::default() };
-    let Ran { account, result, .. } = run("five that always fail", account, json!({"concurrency": 50})).await;
+async fn tolerates_failures_up_to_threshold() {
+    let account = FakeAccount { reserved: 1000, broken: 2000, ..FakeAccount::default() };
+    let RunResult { account, result, .. } =
+        run("five that always fail", account, json!({"concurrency": 50})).await;
     assert!(result.is_ok(), "{result:?}");
     let failed = account.report("FAILED");
     assert_eq!(failed.len(), 5);
     assert!(failed[0]["Input"].as_str().unwrap().contains("uploads/o/0"), "{failed:?}");
-    assert_eq!(account.made(), VIDEOS - 5, "the others of their batches were made");
+    assert_eq!(account.made_count(), VIDEOS - 5, "the others of their batches were made");
 
-    let account = Account { reserved: 1000, broken: 50, ..Account::default() };
+    let account = FakeAccount { reserved: 1000, broken: 50, ..FakeAccount::default() };
     let ran = run("one of fifty always fails", account, json!({"concurrency": 50})).await;
     assert_eq!(ran.result.unwrap_err().error, "States.ExceedToleratedFailureThreshold");
     assert!(ran.account.batches() < 500, "it ends early");

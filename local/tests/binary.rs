@@ -12,14 +12,14 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::eventually;
+use common::wait_for;
 use glimpse_local::S3Settings;
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_glimpse-local");
 
-/// Starts `serve` with the test function under a name of its own, and returns its S3 endpoint.
-fn serve(folder: &Path) -> (Child, String) {
+/// Starts `start_serve` with the test function under a name of its own, and returns its S3 endpoint.
+fn start_serve(folder: &Path) -> (Child, String) {
     let tests = std::env::current_exe().unwrap();
     let function = tests.parent().unwrap().parent().unwrap().join("examples/function");
     std::fs::copy(function, folder.join("preview")).unwrap();
@@ -38,7 +38,7 @@ fn serve(folder: &Path) -> (Child, String) {
     (child, endpoint)
 }
 
-fn functions_in(folder: &Path) -> usize {
+fn count_functions(folder: &Path) -> usize {
     let binary = folder.join("preview");
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
@@ -52,26 +52,26 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 #[tokio::test]
-async fn nothing_outlives_it_however_it_ends() {
+async fn children_die_with_the_process() {
     for (end, code) in [(Signal::TERM, Some(0)), (Signal::INT, Some(0)), (Signal::KILL, None)] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap();
-        let (mut child, endpoint) = serve(&path);
+        let (mut child, endpoint) = start_serve(&path);
         let client = common::S3Client {
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             endpoint,
             settings: S3Settings::default(),
         };
         common::assert_status(&client.put("uploads/o/v", b"x").await, 200);
-        eventually("the function runs", || (functions_in(&path) == 1).then_some(())).await;
+        wait_for("the function runs", || (count_functions(&path) == 1).then_some(())).await;
         signal(&child, end);
         assert_eq!(child.wait().unwrap().code(), code, "{end:?}");
-        eventually("the function is gone", || (functions_in(&path) == 0).then_some(())).await;
+        wait_for("the function is gone", || (count_functions(&path) == 0).then_some(())).await;
     }
 }
 
 #[test]
-fn what_is_missing_is_said_in_one_sentence() {
+fn missing_files_are_reported_in_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();

@@ -11,33 +11,33 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Bed, eventually};
-use glimpse_local::lambda::Outcome;
+use common::{TestBed, wait_for};
+use glimpse_local::lambda::InvocationOutcome;
 use glimpse_local::{Config, FunctionSettings};
 use serde_json::Value;
 
 /// Cargo builds the examples of a package before its tests.
-fn binary() -> PathBuf {
+fn function_binary() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     tests.parent().unwrap().parent().unwrap().join("examples/function")
 }
 
-fn function(change: impl FnOnce(&mut Config, &mut FunctionSettings)) -> impl FnOnce(&mut Config) {
+fn with_function(change: impl FnOnce(&mut Config, &mut FunctionSettings)) -> impl FnOnce(&mut Config) {
     move |config| {
-        let mut function = FunctionSettings::new(binary());
+        let mut function = FunctionSettings::new(function_binary());
         function.timeout = Duration::from_secs(10);
-        config.queue.visibility = Duration::from_millis(50);
-        config.queue.max_receives = 2;
+        config.queue.visibility_timeout = Duration::from_millis(50);
+        config.queue.max_receive_count = 2;
         change(config, &mut function);
         config.function = Some(function);
     }
 }
 
-fn kind(outcome: &Outcome) -> &str {
+fn error_type(outcome: &InvocationOutcome) -> &str {
     match outcome {
-        Outcome::Failure { kind, .. } => kind,
-        Outcome::Success(_) => "success",
-        Outcome::Running => "running",
+        InvocationOutcome::Failure { error_type: kind, .. } => kind,
+        InvocationOutcome::Success(_) => "success",
+        InvocationOutcome::Running => "running",
     }
 }
 
@@ -47,11 +47,11 @@ fn is_alive(pid: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_warm_environment_is_used_again() {
-    let bed = Bed::with(function(|_, _| {})).await;
+async fn reuses_warm_environment() {
+    let bed = TestBed::with_config(with_function(|_, _| {})).await;
     let function = bed.cloud.function().unwrap();
     for _ in 0..3 {
-        let Outcome::Success(body) = function.invoke("{}").await else { panic!("it answers") };
+        let InvocationOutcome::Success(body) = function.invoke("{}").await else { panic!("it answers") };
         let told: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(told["arn"], "arn:aws:lambda:us-east-1:000000000000:function:glimpse-preview");
         assert_eq!((told["region"].as_str(), told["home"].as_str()), (Some("us-east-1"), Some("")));
@@ -60,7 +60,7 @@ async fn a_warm_environment_is_used_again() {
             i64::try_from(common::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
         let left = told["deadline"].as_str().unwrap().parse::<i64>().unwrap() - now;
         assert!((1_000..=10_000).contains(&left), "{left}");
-        eventually("the environment is warm", || (function.environments_warm() == 1).then_some(())).await;
+        wait_for("the environment is warm", || (function.warm_environments() == 1).then_some(())).await;
     }
     assert_eq!(function.environments_started(), 1);
     let all = bed.cloud.invocations();
@@ -77,73 +77,77 @@ async fn a_warm_environment_is_used_again() {
 }
 
 #[tokio::test]
-async fn what_runs_too_long_is_killed_with_everything_it_started() {
-    let bed = Bed::with(function(|_, function| function.timeout = Duration::from_millis(600))).await;
+async fn timeout_kills_process_tree() {
+    let bed =
+        TestBed::with_config(with_function(|_, function| function.timeout = Duration::from_millis(600)))
+            .await;
     let function = bed.cloud.function().unwrap();
     let outcome = function.invoke("\"hang\"").await;
-    assert_eq!(kind(&outcome), "Sandbox.Timedout");
-    let lines = eventually("the report", || {
+    assert_eq!(error_type(&outcome), "Sandbox.Timedout");
+    let lines = wait_for("the report", || {
         let lines = bed.cloud.invocations().remove(0).lines;
         lines.last().is_some_and(|line| line.starts_with("REPORT")).then_some(lines)
     })
     .await;
     assert!(lines.iter().any(|line| line.ends_with("Task timed out after 0.60 seconds")), "{lines:?}");
     let grandchild = lines.iter().find_map(|line| line.strip_prefix("grandchild ")).unwrap().to_owned();
-    eventually("the grandchild is gone", || (!is_alive(&grandchild)).then_some(())).await;
-    assert_eq!(kind(&function.invoke("{}").await), "success", "the next one gets a new environment");
+    wait_for("the grandchild is gone", || (!is_alive(&grandchild)).then_some(())).await;
+    assert_eq!(error_type(&function.invoke("{}").await), "success", "the next one gets a new environment");
     assert_eq!(function.environments_started(), 2);
 }
 
 #[tokio::test]
-async fn a_crash_and_a_reported_error_are_told_apart() {
-    let bed = Bed::with(function(|_, _| {})).await;
+async fn distinguishes_crash_from_reported_error() {
+    let bed = TestBed::with_config(with_function(|_, _| {})).await;
     let function = bed.cloud.function().unwrap();
-    assert_eq!(kind(&function.invoke("\"fail\"").await), "Refused");
-    assert_eq!(kind(&function.invoke("\"crash\"").await), "Runtime.ExitError");
-    assert_eq!(kind(&function.invoke("{}").await), "success");
+    assert_eq!(error_type(&function.invoke("\"fail\"").await), "Refused");
+    assert_eq!(error_type(&function.invoke("\"crash\"").await), "Runtime.ExitError");
+    assert_eq!(error_type(&function.invoke("{}").await), "success");
     assert_eq!(function.environments_started(), 2, "an error keeps the environment, a crash does not");
 }
 
 #[tokio::test]
-async fn a_function_that_cannot_start_says_why() {
+async fn init_failure_has_reason() {
     for (init, expected) in [("error", "Config"), ("exit", "Runtime.ExitError"), ("hang", "Sandbox.Timedout")]
     {
-        let bed = Bed::with(function(|_, function| {
+        let bed = TestBed::with_config(with_function(|_, function| {
             function.env.insert("GLIMPSE_TEST_INIT".into(), init.into());
             function.init_timeout = Duration::from_millis(500);
         }))
         .await;
         let outcome = bed.cloud.function().unwrap().invoke("{}").await;
-        assert_eq!(kind(&outcome), expected, "{init}");
+        assert_eq!(error_type(&outcome), expected, "{init}");
     }
 }
 
 #[tokio::test]
-async fn environments_run_side_by_side_up_to_the_limit() {
-    let bed = Bed::with(function(|_, function| function.concurrency = 2)).await;
+async fn concurrency_is_limited() {
+    let bed = TestBed::with_config(with_function(|_, function| function.concurrency = 2)).await;
     let function = bed.cloud.function().unwrap();
     let started = std::time::Instant::now();
     let outcomes = futures::future::join_all((0..4).map(|_| function.invoke("\"slow\""))).await;
-    assert!(outcomes.iter().all(Outcome::is_success));
+    assert!(outcomes.iter().all(InvocationOutcome::is_success));
     assert_eq!(function.environments_started(), 2);
     assert!(started.elapsed() >= Duration::from_millis(800), "two rounds of 400 ms");
 }
 
 #[tokio::test]
-async fn an_idle_environment_is_shut_down() {
-    let bed =
-        Bed::with(function(|_, function| function.idle_shutdown = Some(Duration::from_millis(30)))).await;
+async fn shuts_down_idle_environment() {
+    let bed = TestBed::with_config(with_function(|_, function| {
+        function.idle_timeout = Some(Duration::from_millis(30))
+    }))
+    .await;
     let function = bed.cloud.function().unwrap();
     function.invoke("{}").await;
-    eventually("it is warm", || (function.environments_warm() == 1).then_some(())).await;
-    eventually("it is gone", || (function.environments_warm() == 0).then_some(())).await;
+    wait_for("it is warm", || (function.warm_environments() == 1).then_some(())).await;
+    wait_for("it is gone", || (function.warm_environments() == 0).then_some(())).await;
 }
 
 #[tokio::test]
-async fn an_upload_wakes_the_function_and_leaves_the_queue_empty() {
-    let bed = Bed::with(function(|_, _| {})).await;
+async fn upload_invokes_function_and_drains_queue() {
+    let bed = TestBed::with_config(with_function(|_, _| {})).await;
     bed.client.put("uploads/o/v", b"video").await;
-    let invocation = eventually("the invocation", || {
+    let invocation = wait_for("the invocation", || {
         bed.cloud.invocations().into_iter().find(|invocation| invocation.outcome.is_success())
     })
     .await;
@@ -156,21 +160,21 @@ async fn an_upload_wakes_the_function_and_leaves_the_queue_empty() {
     assert_eq!(record["attributes"]["ApproximateReceiveCount"], "1");
     let inner: Value = serde_json::from_str(record["body"].as_str().unwrap()).unwrap();
     assert_eq!(inner["Records"][0]["s3"]["object"]["key"], "uploads/o/v");
-    eventually("the queue is empty", || {
+    wait_for("the queue is empty", || {
         let depth = bed.cloud.queue().depth();
         (depth.visible + depth.in_flight + depth.dead == 0).then_some(())
     })
     .await;
     bed.cloud.queue().send(record["body"].as_str().unwrap()).unwrap();
-    eventually("the same event again", || (bed.cloud.invocations().len() == 2).then_some(())).await;
+    wait_for("the same event again", || (bed.cloud.invocations().len() == 2).then_some(())).await;
 }
 
 #[tokio::test]
-async fn a_message_that_fails_again_and_again_becomes_a_dead_letter() {
+async fn failing_message_becomes_dead_letter() {
     for body in ["\"fail\"", "\"crash\"", "\"batch\""] {
-        let bed = Bed::with(function(|_, _| {})).await;
+        let bed = TestBed::with_config(with_function(|_, _| {})).await;
         bed.cloud.queue().send(body).unwrap();
-        eventually("the dead letter", || (bed.cloud.queue().depth().dead == 1).then_some(())).await;
+        wait_for("the dead letter", || (bed.cloud.queue().depth().dead == 1).then_some(())).await;
         let counts: Vec<_> = bed
             .cloud
             .invocations()
@@ -186,10 +190,13 @@ async fn a_message_that_fails_again_and_again_becomes_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn what_was_in_work_at_a_stop_is_delivered_after_the_restart() {
-    let bed = Bed::with(function(|config, _| config.queue.visibility = Duration::from_mins(1))).await;
+async fn redelivers_in_flight_message_after_restart() {
+    let bed = TestBed::with_config(with_function(|config, _| {
+        config.queue.visibility_timeout = Duration::from_mins(1)
+    }))
+    .await;
     bed.cloud.queue().send("\"hang\"").unwrap();
-    let grandchild = eventually("the function works", || {
+    let grandchild = wait_for("the function works", || {
         let all = bed.cloud.invocations();
         all.first()?.lines.iter().find_map(|line| line.strip_prefix("grandchild ").map(str::to_owned))
     })
@@ -200,7 +207,7 @@ async fn what_was_in_work_at_a_stop_is_delivered_after_the_restart() {
 }
 
 #[tokio::test]
-async fn a_missing_binary_is_one_clear_sentence() {
+async fn missing_binary_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::new(folder.path());
     config.function = Some(FunctionSettings::new("/nowhere/preview"));

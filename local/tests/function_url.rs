@@ -9,34 +9,40 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::Bed;
+use common::TestBed;
 use glimpse_local::FunctionUrlSettings;
 use reqwest::{Method, Response};
 use serde_json::Value;
 
 /// Cargo builds the examples of a package before its tests.
-fn binary() -> PathBuf {
+fn function_binary() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     tests.parent().unwrap().parent().unwrap().join("examples/function")
 }
 
-async fn bed() -> Bed {
-    Bed::with(|config| config.render = Some(FunctionUrlSettings::new(binary()))).await
+async fn start_bed() -> TestBed {
+    TestBed::with_config(|config| config.render = Some(FunctionUrlSettings::new(function_binary()))).await
 }
 
 /// The headers that AWS's own crate signs a request with.
-fn signed(
-    bed: &Bed,
+fn sign_headers(
+    bed: &TestBed,
     method: &Method,
     url: &str,
     service: &str,
     secret: &str,
     body: &[u8],
 ) -> Vec<(String, String)> {
-    common::signed(bed, (method.as_str(), url, service), std::iter::empty(), secret, body)
+    common::signed_headers(bed, (method.as_str(), url, service), std::iter::empty(), secret, body)
 }
 
-async fn call(bed: &Bed, method: Method, url: &str, headers: &[(String, String)], body: &[u8]) -> Response {
+async fn call(
+    bed: &TestBed,
+    method: Method,
+    url: &str,
+    headers: &[(String, String)],
+    body: &[u8],
+) -> Response {
     let mut request = bed.client.http.request(method, url).body(body.to_vec());
     for (name, value) in headers {
         request = request.header(name, value);
@@ -45,12 +51,12 @@ async fn call(bed: &Bed, method: Method, url: &str, headers: &[(String, String)]
 }
 
 #[tokio::test]
-async fn a_signed_request_reaches_the_function_and_its_answer_comes_back() {
-    let bed = bed().await;
+async fn signed_request_invokes_function() {
+    let bed = start_bed().await;
     let url = format!("{}/a/b%20c.jpg?x=1", bed.cloud.addresses().render.as_ref().unwrap());
     let secret = bed.client.settings.secret_access_key.clone();
     for (method, body) in [(Method::GET, &b""[..]), (Method::POST, b""), (Method::POST, b"{\"a\":1}")] {
-        let headers = signed(&bed, &method, &url, "lambda", &secret, body);
+        let headers = sign_headers(&bed, &method, &url, "lambda", &secret, body);
         let answer = call(&bed, method.clone(), &url, &headers, body).await;
         assert_eq!(answer.status(), 201);
         assert_eq!(answer.headers()["etag"], "\"e\"");
@@ -65,12 +71,13 @@ async fn a_signed_request_reaches_the_function_and_its_answer_comes_back() {
 }
 
 #[tokio::test]
-async fn whoever_has_not_signed_for_the_function_is_turned_away() {
-    let bed = bed().await;
+async fn rejects_unsigned_request() {
+    let bed = start_bed().await;
     let url = format!("{}/a.jpg", bed.cloud.addresses().render.as_ref().unwrap());
     let secret = bed.client.settings.secret_access_key.clone();
-    let of =
-        |service: &str, secret: &str, body: &[u8]| signed(&bed, &Method::POST, &url, service, secret, body);
+    let of = |service: &str, secret: &str, body: &[u8]| {
+        sign_headers(&bed, &Method::POST, &url, service, secret, body)
+    };
     let mut late = of("lambda", &secret, b"");
     late.retain(|(name, _)| name != "x-amz-date");
     late.push(("x-amz-date".into(), "20200101T000000Z".into()));
@@ -92,11 +99,11 @@ async fn whoever_has_not_signed_for_the_function_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_function_that_fails_is_a_bad_gateway() {
-    let bed = bed().await;
+async fn function_error_is_502() {
+    let bed = start_bed().await;
     let url = format!("{}/a.jpg", bed.cloud.addresses().render.as_ref().unwrap());
     let secret = bed.client.settings.secret_access_key.clone();
-    let mut headers = signed(&bed, &Method::GET, &url, "lambda", &secret, b"");
+    let mut headers = sign_headers(&bed, &Method::GET, &url, "lambda", &secret, b"");
     headers.push(("x-please".into(), "fail".into()));
     let answer = call(&bed, Method::GET, &url, &headers, b"").await;
     assert_eq!(answer.status(), 502);

@@ -8,16 +8,16 @@
 
 mod common;
 
-use common::{Bed, assert_status, header, refusal, tag, tags};
+use common::{TestBed, assert_status, header, s3_error, xml_text, xml_texts};
 use reqwest::Method;
 
 /// An upload's id, the parts named, the code that comes of it.
-type Case<'a> = (&'a str, &'a [(u32, &'a str)], &'static str);
+type CompletionCase<'a> = (&'a str, &'a [(u32, &'a str)], &'static str);
 
-const PART: usize = 5 * 1024 * 1024;
+const PART_BYTES: usize = 5 * 1024 * 1024;
 
-impl Bed {
-    async fn begin(&self, key: &str) -> String {
+impl TestBed {
+    async fn create_upload(&self, key: &str) -> String {
         let answer = self.client.request(
             Method::POST,
             key,
@@ -25,7 +25,7 @@ impl Bed {
             &[("content-type", "video/mp4")],
             vec![],
         );
-        tag(&answer.send().await.unwrap().text().await.unwrap(), "UploadId")
+        xml_text(&answer.send().await.unwrap().text().await.unwrap(), "UploadId")
     }
 
     async fn part(&self, key: &str, id: &str, number: &str, body: &[u8]) -> (u16, String) {
@@ -33,7 +33,7 @@ impl Bed {
             self.client.query(Method::PUT, key, &[("partNumber", number), ("uploadId", id)], body).await;
         match answer.status().as_u16() {
             200 => (200, header(&answer, "etag").to_owned()),
-            _ => refusal(answer).await,
+            _ => s3_error(answer).await,
         }
     }
 
@@ -57,36 +57,39 @@ impl Bed {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap();
-        (status, if status == 200 { tag(&text, "ETag") } else { tag(&text, "Code") })
+        (status, if status == 200 { xml_text(&text, "ETag") } else { xml_text(&text, "Code") })
     }
 }
 
 #[tokio::test]
-async fn parts_become_an_object_that_survives_a_restart() {
-    let mut bed = Bed::new().await;
-    let id = bed.begin("uploads/o/v").await;
+async fn completed_upload_survives_restart() {
+    let mut bed = TestBed::new().await;
+    let id = bed.create_upload("uploads/o/v").await;
     let (_, second) = bed.part("uploads/o/v", &id, "2", b"tail").await;
     let (_, stale) = bed.part("uploads/o/v", &id, "1", b"stale").await;
     bed = bed.restart().await;
-    let (_, first) = bed.part("uploads/o/v", &id, "1", &vec![b'a'; PART]).await;
+    let (_, first) = bed.part("uploads/o/v", &id, "1", &vec![b'a'; PART_BYTES]).await;
     assert_ne!(first, stale);
 
     let listed =
         bed.client.query(Method::GET, "uploads/o/v", &[("uploadId", &id)], b"").await.text().await.unwrap();
-    assert_eq!(tags(&listed, "PartNumber"), ["1", "2"]);
-    assert_eq!(tags(&listed, "Size"), [PART.to_string(), "4".into()]);
+    assert_eq!(xml_texts(&listed, "PartNumber"), ["1", "2"]);
+    assert_eq!(xml_texts(&listed, "Size"), [PART_BYTES.to_string(), "4".into()]);
     let page =
         bed.client.query(Method::GET, "uploads/o/v", &[("uploadId", &id), ("max-parts", "1")], b"").await;
     let page = page.text().await.unwrap();
-    assert_eq!((tag(&page, "IsTruncated"), tag(&page, "NextPartNumberMarker")), ("true".into(), "1".into()));
+    assert_eq!(
+        (xml_text(&page, "IsTruncated"), xml_text(&page, "NextPartNumberMarker")),
+        ("true".into(), "1".into())
+    );
     let rest = bed
         .client
         .query(Method::GET, "uploads/o/v", &[("uploadId", &id), ("part-number-marker", "1")], b"")
         .await;
-    assert_eq!(tags(&rest.text().await.unwrap(), "PartNumber"), ["2"]);
+    assert_eq!(xml_texts(&rest.text().await.unwrap(), "PartNumber"), ["2"]);
     let uploads = bed.client.query(Method::GET, "", &[("uploads", "")], b"").await.text().await.unwrap();
     assert_eq!(
-        (tags(&uploads, "UploadId"), tags(&uploads, "Key")),
+        (xml_texts(&uploads, "UploadId"), xml_texts(&uploads, "Key")),
         (vec![id.clone()], vec!["uploads/o/v".into()])
     );
 
@@ -101,7 +104,7 @@ async fn parts_become_an_object_that_survives_a_restart() {
     assert_eq!(header(&by_part, "x-amz-mp-parts-count"), "2");
     assert_eq!(by_part.text().await.unwrap(), "tail");
 
-    assert_eq!(bed.cloud.store().uploads_under_way(), 0);
+    assert_eq!(bed.cloud.store().multipart_upload_count(), 0);
     let blobs = std::fs::read_dir(bed.folder.path().join("s3/blobs")).unwrap().count();
     assert_eq!(blobs, 2, "parts that were replaced are gone");
     let events = bed.cloud.queue().messages();
@@ -111,12 +114,12 @@ async fn parts_become_an_object_that_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn each_mistake_has_its_error_and_leaves_the_upload_as_it_was() {
-    let bed = Bed::new().await;
-    let id = bed.begin("k").await;
+async fn invalid_completion_leaves_upload_unchanged() {
+    let bed = TestBed::new().await;
+    let id = bed.create_upload("k").await;
     let (_, one) = bed.part("k", &id, "1", b"small").await;
     let (_, two) = bed.part("k", &id, "2", b"small too").await;
-    let cases: [Case<'_>; 7] = [
+    let cases: [CompletionCase<'_>; 7] = [
         (&id, &[(1, &one), (2, &two)], "EntityTooSmall"),
         (&id, &[(2, &two), (1, &one)], "InvalidPartOrder"),
         (&id, &[(1, &one), (1, &one)], "InvalidPartOrder"),
@@ -144,29 +147,29 @@ async fn each_mistake_has_its_error_and_leaves_the_upload_as_it_was() {
 }
 
 #[tokio::test]
-async fn an_aborted_upload_is_gone() {
-    let bed = Bed::new().await;
-    let id = bed.begin("k").await;
+async fn aborted_upload_is_deleted() {
+    let bed = TestBed::new().await;
+    let id = bed.create_upload("k").await;
     bed.part("k", &id, "1", b"x").await;
     let query = [("uploadId", id.as_str())];
     let abort = || bed.client.query(Method::DELETE, "k", &query, b"");
     assert_status(&abort().await, 204);
-    assert_eq!(refusal(abort().await).await, (404, "NoSuchUpload".into()));
+    assert_eq!(s3_error(abort().await).await, (404, "NoSuchUpload".into()));
     assert_eq!(bed.part("k", &id, "1", b"x").await, (404, "NoSuchUpload".into()));
     let uploads = bed.client.query(Method::GET, "", &[("uploads", "")], b"").await.text().await.unwrap();
-    assert_eq!(tags(&uploads, "UploadId"), Vec::<String>::new());
+    assert_eq!(xml_texts(&uploads, "UploadId"), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(bed.folder.path().join("s3/blobs")).unwrap().count(), 0);
 }
 
 #[tokio::test]
-async fn a_part_can_be_a_copy() {
-    let bed = Bed::new().await;
+async fn uploads_part_by_copy() {
+    let bed = TestBed::new().await;
     bed.client.put("source", b"0123456789").await;
-    let id = bed.begin("k").await;
+    let id = bed.create_upload("k").await;
     let headers = [("x-amz-copy-source", "/glimpse/source"), ("x-amz-copy-source-range", "bytes=2-4")];
     let query = [("partNumber", "1"), ("uploadId", id.as_str())];
     let copied = bed.client.request(Method::PUT, "k", &query, &headers, vec![]).send().await.unwrap();
-    let etag = tag(&copied.text().await.unwrap(), "ETag");
+    let etag = xml_text(&copied.text().await.unwrap(), "ETag");
     assert_eq!(bed.complete("k", &id, &[(1, &etag)], &[]).await.0, 200);
     assert_eq!(bed.client.get("k", &[]).await.text().await.unwrap(), "234");
 }

@@ -10,12 +10,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Bed, assert_status, header, refusal, tag, tags};
+use common::{TestBed, assert_status, header, s3_error, xml_text, xml_texts};
 use reqwest::Method;
 
 #[tokio::test]
-async fn an_object_comes_back_as_it_was_put() {
-    let bed = Bed::new().await;
+async fn put_object_roundtrips() {
+    let bed = TestBed::new().await;
     let headers = [
         ("content-type", "video/mp4"),
         ("cache-control", "max-age=1"),
@@ -37,13 +37,13 @@ async fn an_object_comes_back_as_it_was_put() {
     }
     assert_status(&bed.client.send(Method::DELETE, "uploads/o/v", &[], b"").await, 204);
     assert_status(&bed.client.send(Method::DELETE, "uploads/o/v", &[], b"").await, 204);
-    assert_eq!(refusal(bed.client.get("uploads/o/v", &[]).await).await, (404, "NoSuchKey".into()));
+    assert_eq!(s3_error(bed.client.get("uploads/o/v", &[]).await).await, (404, "NoSuchKey".into()));
     assert_eq!(bed.cloud.store().list(""), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn conditional_reads_follow_rfc_9110() {
-    let bed = Bed::new().await;
+    let bed = TestBed::new().await;
     let put = bed.client.put("k", b"hello").await;
     let etag = header(&put, "etag").to_owned();
     let (past, future) = ("Mon, 01 Jan 2024 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT");
@@ -74,8 +74,8 @@ async fn conditional_reads_follow_rfc_9110() {
 }
 
 #[tokio::test]
-async fn ranges_are_cut_or_refused() {
-    let bed = Bed::new().await;
+async fn ranges_are_clamped_or_rejected() {
+    let bed = TestBed::new().await;
     bed.client.put("k", b"0123456789").await;
     bed.client.put("empty", b"").await;
     let cases: [(&str, &str, u16, &str, &str); 9] = [
@@ -97,7 +97,7 @@ async fn ranges_are_cut_or_refused() {
             assert_eq!(header(&got, "content-length"), body.len().to_string());
             assert_eq!(got.text().await.unwrap(), body, "{range}");
         } else {
-            assert_eq!(refusal(got).await.1, "InvalidRange", "{range}");
+            assert_eq!(s3_error(got).await.1, "InvalidRange", "{range}");
         }
         let head = bed.client.send(Method::HEAD, key, &[("range", range)], b"").await;
         assert_eq!(head.status().as_u16(), status, "HEAD {range}");
@@ -105,8 +105,8 @@ async fn ranges_are_cut_or_refused() {
 }
 
 #[tokio::test]
-async fn of_many_writers_that_want_the_key_absent_one_wins() {
-    let bed = Bed::new().await;
+async fn concurrent_if_none_match_has_one_winner() {
+    let bed = TestBed::new().await;
     let writers = (0..16).map(|number: u8| {
         let client = bed.client.clone();
         async move {
@@ -123,7 +123,7 @@ async fn of_many_writers_that_want_the_key_absent_one_wins() {
         let client = bed.client.clone();
         async move {
             let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-            refusal(client.send(Method::PUT, key, &headers, b"new").await).await
+            s3_error(client.send(Method::PUT, key, &headers, b"new").await).await
         }
     };
     assert_eq!(put([("if-match", "\"other\"".into())], "media/x").await, (412, "PreconditionFailed".into()));
@@ -133,8 +133,8 @@ async fn of_many_writers_that_want_the_key_absent_one_wins() {
 }
 
 #[tokio::test]
-async fn any_legal_key_is_kept_apart_from_every_other() {
-    let bed = Bed::new().await;
+async fn legal_keys_do_not_collide() {
+    let bed = TestBed::new().await;
     // `.` and `..` as segments are legal, too, but no HTTP client sends them as they are.
     let long = "é".repeat(512);
     let keys = [
@@ -160,7 +160,11 @@ async fn any_legal_key_is_kept_apart_from_every_other() {
         &long,
     ];
     for key in keys {
-        assert_eq!(refusal(bed.client.put(key, key.as_bytes()).await).await, (200, String::new()), "{key:?}");
+        assert_eq!(
+            s3_error(bed.client.put(key, key.as_bytes()).await).await,
+            (200, String::new()),
+            "{key:?}"
+        );
     }
     for key in keys {
         let got = bed.client.get(key, &[]).await;
@@ -170,7 +174,7 @@ async fn any_legal_key_is_kept_apart_from_every_other() {
     expected.sort();
     assert_eq!(bed.cloud.store().list(""), expected);
     let page = bed.client.query(Method::GET, "", &[("list-type", "2"), ("encoding-type", "url")], b"").await;
-    let found: Vec<_> = tags(&page.text().await.unwrap(), "Key")
+    let found: Vec<_> = xml_texts(&page.text().await.unwrap(), "Key")
         .iter()
         .map(|key| {
             percent_encoding::percent_decode_str(&key.replace('+', " ")).decode_utf8().unwrap().into_owned()
@@ -178,12 +182,12 @@ async fn any_legal_key_is_kept_apart_from_every_other() {
         .collect();
     assert_eq!(found, expected);
     let too_long = bed.client.put(&"a".repeat(1025), b"").await;
-    assert_eq!(refusal(too_long).await, (400, "KeyTooLongError".into()));
+    assert_eq!(s3_error(too_long).await, (400, "KeyTooLongError".into()));
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_what_was_said_is_refused() {
-    let bed = Bed::new().await;
+async fn rejects_body_not_matching_headers() {
+    let bed = TestBed::new().await;
     // printf hello | openssl dgst -sha256 -binary | base64, and the same for the others.
     let right = [
         ("x-amz-checksum-sha256", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="),
@@ -193,24 +197,24 @@ async fn a_body_that_is_not_what_was_said_is_refused() {
     for (name, value) in right {
         assert_status(&bed.client.send(Method::PUT, "k", &[(name, value)], b"hello").await, 200);
         let wrong = bed.client.send(Method::PUT, "wrong", &[(name, value)], b"hellO").await;
-        assert_eq!(refusal(wrong).await, (400, "BadDigest".into()), "{name}");
+        assert_eq!(s3_error(wrong).await, (400, "BadDigest".into()), "{name}");
     }
     let kept = bed.client.send(Method::PUT, "k", &[right[0]], b"hello").await;
     assert_eq!(header(&kept, "x-amz-checksum-sha256"), right[0].1);
     let told = bed.client.get("k", &[("x-amz-checksum-mode", "ENABLED")]).await;
     assert_eq!(header(&told, "x-amz-checksum-sha256"), right[0].1);
     let invalid = bed.client.send(Method::PUT, "k", &[("content-md5", "x")], b"hello").await;
-    assert_eq!(refusal(invalid).await, (400, "InvalidDigest".into()));
+    assert_eq!(s3_error(invalid).await, (400, "InvalidDigest".into()));
 
     // Signed for another body: the signature covers the body's SHA-256.
     let request = bed.client.request(Method::PUT, "wrong", &[], &[], b"hello".to_vec()).body("hellO");
-    assert_eq!(refusal(request.send().await.unwrap()).await, (400, "XAmzContentSHA256Mismatch".into()));
+    assert_eq!(s3_error(request.send().await.unwrap()).await, (400, "XAmzContentSHA256Mismatch".into()));
     assert!(bed.cloud.store().head("wrong").is_none());
 }
 
 #[tokio::test]
-async fn a_presigned_upload_keeps_what_was_signed() {
-    let bed = Bed::new().await;
+async fn presigned_put_enforces_signed_headers() {
+    let bed = TestBed::new().await;
     let signed = [("content-length", "5"), ("content-type", "video/mp4"), ("if-none-match", "*")];
     let url = |key: &str| bed.client.presign(&Method::PUT, key, &signed, Duration::from_mins(1));
     let put =
@@ -220,7 +224,7 @@ async fn a_presigned_upload_keeps_what_was_signed() {
             if let Some((name, value)) = more {
                 request = request.header(name, value);
             }
-            async move { refusal(request.body(body).send().await.unwrap()).await }
+            async move { s3_error(request.body(body).send().await.unwrap()).await }
         };
     assert_eq!(put(url("a"), "video/mp4", "hello", None).await.0, 200);
     assert_eq!(put(url("a"), "video/mp4", "hello", None).await, (412, "PreconditionFailed".into()));
@@ -240,13 +244,13 @@ async fn a_presigned_upload_keeps_what_was_signed() {
         "another key"
     );
     let unsigned = bed.client.http.put(bed.client.url("b", &[])).body("hello").send().await.unwrap();
-    assert_eq!(refusal(unsigned).await, denied, "no signature");
+    assert_eq!(s3_error(unsigned).await, denied, "no signature");
     assert_eq!(bed.cloud.store().list(""), ["a"]);
 }
 
 #[tokio::test]
-async fn lists_are_paged_in_the_order_of_bytes() {
-    let bed = Bed::new().await;
+async fn lists_pages_in_byte_order() {
+    let bed = TestBed::new().await;
     for key in ["a/1", "a/2", "a/b/3", "b", "c d", "é"] {
         bed.cloud.store().put(key, b"x".to_vec(), "text/plain").await.unwrap();
     }
@@ -261,8 +265,8 @@ async fn lists_are_paged_in_the_order_of_bytes() {
     };
     let two = || ("list-type", "2".to_owned());
     let all = list(vec![two()]).await;
-    assert_eq!(tags(&all, "Key"), ["a/1", "a/2", "a/b/3", "b", "c d", "é"]);
-    assert_eq!((tag(&all, "KeyCount"), tag(&all, "IsTruncated")), ("6".into(), "false".into()));
+    assert_eq!(xml_texts(&all, "Key"), ["a/1", "a/2", "a/b/3", "b", "c d", "é"]);
+    assert_eq!((xml_text(&all, "KeyCount"), xml_text(&all, "IsTruncated")), ("6".into(), "false".into()));
 
     let mut found = Vec::new();
     let mut token = None;
@@ -270,32 +274,32 @@ async fn lists_are_paged_in_the_order_of_bytes() {
         let mut query = vec![two(), ("max-keys", "2".into()), ("delimiter", "/".into())];
         query.extend(token.take().map(|token| ("continuation-token", token)));
         let page = list(query).await;
-        found.extend(tags(&page, "Key"));
-        found.extend(tags(&page, "Prefix").into_iter().filter(|prefix| !prefix.is_empty()));
-        if tag(&page, "IsTruncated") == "false" {
+        found.extend(xml_texts(&page, "Key"));
+        found.extend(xml_texts(&page, "Prefix").into_iter().filter(|prefix| !prefix.is_empty()));
+        if xml_text(&page, "IsTruncated") == "false" {
             break;
         }
-        token = Some(tag(&page, "NextContinuationToken"));
+        token = Some(xml_text(&page, "NextContinuationToken"));
     }
     found.sort();
     assert_eq!(found, ["a/", "b", "c d", "é"]);
 
     let behind = list(vec![two(), ("start-after", "b".into())]).await;
-    assert_eq!(tags(&behind, "Key"), ["c d", "é"]);
+    assert_eq!(xml_texts(&behind, "Key"), ["c d", "é"]);
     let under = list(vec![two(), ("prefix", "a/".into()), ("delimiter", "/".into())]).await;
-    assert_eq!(tags(&under, "Key"), ["a/1", "a/2"]);
+    assert_eq!(xml_texts(&under, "Key"), ["a/1", "a/2"]);
     let spelled = list(vec![two(), ("prefix", "c".into()), ("encoding-type", "url".into())]).await;
-    assert_eq!(tags(&spelled, "Key"), ["c+d"]);
+    assert_eq!(xml_texts(&spelled, "Key"), ["c+d"]);
     let old = list(vec![("marker", "a/2".into()), ("max-keys", "1".into())]).await;
-    assert_eq!(tags(&old, "Key"), ["a/b/3"]);
+    assert_eq!(xml_texts(&old, "Key"), ["a/b/3"]);
     let wrong =
         bed.client.query(Method::GET, "", &[("list-type", "2"), ("continuation-token", "*")], b"").await;
-    assert_eq!(refusal(wrong).await, (400, "InvalidArgument".into()));
+    assert_eq!(s3_error(wrong).await, (400, "InvalidArgument".into()));
 }
 
 #[tokio::test]
-async fn copies_and_deletes_of_many() {
-    let bed = Bed::new().await;
+async fn copies_and_deletes_many_objects() {
+    let bed = TestBed::new().await;
     bed.client
         .send(Method::PUT, "a b", &[("content-type", "text/plain"), ("x-amz-meta-n", "1")], b"hello")
         .await;
@@ -306,17 +310,17 @@ async fn copies_and_deletes_of_many() {
     assert_eq!((header(&got, "content-type"), header(&got, "x-amz-meta-n")), ("text/plain", "1"));
     assert_eq!(got.text().await.unwrap(), "hello");
     let none = bed.client.send(Method::PUT, "copy", &[("x-amz-copy-source", "/glimpse/gone")], b"").await;
-    assert_eq!(refusal(none).await, (404, "NoSuchKey".into()));
+    assert_eq!(s3_error(none).await, (404, "NoSuchKey".into()));
 
     let body = "<Delete><Object><Key>copy</Key></Object><Object><Key>gone</Key></Object></Delete>";
     let deleted = bed.client.query(Method::POST, "", &[("delete", "")], body.as_bytes()).await;
-    assert_eq!(tags(&deleted.text().await.unwrap(), "Key"), ["copy", "gone"]);
+    assert_eq!(xml_texts(&deleted.text().await.unwrap(), "Key"), ["copy", "gone"]);
     assert_eq!(bed.cloud.store().list(""), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn everything_survives_a_restart_and_nothing_else_does() {
-    let bed = Bed::new().await;
+async fn restart_keeps_objects_and_sweeps_orphans() {
+    let bed = TestBed::new().await;
     bed.client.put("kept", b"1").await;
     bed.client.put("replaced", b"old").await;
     bed.client.put("replaced", b"new").await;
@@ -336,8 +340,8 @@ async fn everything_survives_a_restart_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn an_upload_sends_the_event_that_aws_would() {
-    let bed = Bed::new().await;
+async fn upload_sends_s3_event() {
+    let bed = TestBed::new().await;
     bed.client.put("uploads/o/a b+c", b"hello").await;
     let message = bed.cloud.queue().messages().remove(0);
     let event: serde_json::Value = serde_json::from_str(&message.body).unwrap();
@@ -353,14 +357,14 @@ async fn an_upload_sends_the_event_that_aws_would() {
 }
 
 #[tokio::test]
-async fn faults_hit_as_often_as_they_are_told() {
-    use glimpse_local::s3::fault::{Fault, FaultKind};
-    let bed = Bed::new().await;
+async fn faults_hit_given_number_of_times() {
+    use glimpse_local::s3::fault::{FaultKind, InjectedFault};
+    let bed = TestBed::new().await;
     bed.client.put("uploads/v", &vec![7; 100_000]).await;
-    let fault = |kind| Fault { method: Method::GET, prefix: "uploads/".into(), times: 1, kind };
-    bed.cloud.faults().add(fault(FaultKind::SlowDown));
-    bed.cloud.faults().add(fault(FaultKind::Cut { after_bytes: 1000 }));
-    assert_eq!(refusal(bed.client.get("uploads/v", &[]).await).await, (503, "SlowDown".into()));
+    let fault = |kind| InjectedFault { method: Method::GET, prefix: "uploads/".into(), times: 1, kind };
+    bed.cloud.fault_injector().add(fault(FaultKind::SlowDown));
+    bed.cloud.fault_injector().add(fault(FaultKind::Truncate { after_bytes: 1000 }));
+    assert_eq!(s3_error(bed.client.get("uploads/v", &[]).await).await, (503, "SlowDown".into()));
     let mut cut = bed.client.get("uploads/v", &[]).await;
     assert_status(&cut, 200);
     let mut arrived = 0;
@@ -376,10 +380,10 @@ async fn faults_hit_as_often_as_they_are_told() {
 }
 
 #[tokio::test]
-async fn pages_of_configured_origins_may_call() {
+async fn cors_allows_configured_origins() {
     use glimpse_local::s3::cors::CorsRule;
-    let bed = Bed::with(|config| {
-        config.s3.cors = vec![CorsRule::for_uploads(["http://app.example".to_owned()])];
+    let bed = TestBed::with_config(|config| {
+        config.s3.cors_rules = vec![CorsRule::for_uploads(["http://app.example".to_owned()])];
     })
     .await;
     let preflight = |origin: &'static str| {

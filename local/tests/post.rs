@@ -10,14 +10,14 @@ mod common;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Bed, assert_status, header, refusal, tag};
+use common::{TestBed, assert_status, header, s3_error, xml_text};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Response;
 use serde_json::json;
 use sha2::Sha256;
 
-type Form = Vec<(String, String)>;
+type PostForm = Vec<(String, String)>;
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
@@ -26,13 +26,13 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
 }
 
 /// A form as the edge signs it, made at that time before now and good for 15 minutes from now.
-fn form(bed: &Bed, age: SignedDuration, expires: SignedDuration) -> Form {
+fn signed_form(bed: &TestBed, age: SignedDuration, expires: SignedDuration) -> PostForm {
     let settings = &bed.client.settings;
     let now = Timestamp::try_from(common::now()).unwrap();
     let date = (now - age).strftime("%Y%m%dT%H%M%SZ").to_string();
     let scope = format!("{}/us-east-1/s3/aws4_request", &date[..8]);
     let credential = format!("{}/{scope}", settings.access_key_id);
-    let mut fields: Form = [
+    let mut fields: PostForm = [
         ("key", "uploads/o/v w"),
         ("Content-Type", "video/mp4"),
         ("success_action_status", "201"),
@@ -55,7 +55,7 @@ fn form(bed: &Bed, age: SignedDuration, expires: SignedDuration) -> Form {
     fields
 }
 
-async fn post(bed: &Bed, form: &Form, file: &[u8]) -> Response {
+async fn post(bed: &TestBed, form: &PostForm, file: &[u8]) -> Response {
     let mut body = Vec::new();
     for (name, value) in form {
         body.extend(
@@ -73,14 +73,14 @@ async fn post(bed: &Bed, form: &Form, file: &[u8]) -> Response {
     request.body(body).send().await.unwrap()
 }
 
-fn fresh(bed: &Bed) -> Form {
-    form(bed, SignedDuration::ZERO, SignedDuration::from_mins(15))
+fn unexpired_form(bed: &TestBed) -> PostForm {
+    signed_form(bed, SignedDuration::ZERO, SignedDuration::from_mins(15))
 }
 
 #[tokio::test]
-async fn the_form_as_signed_is_accepted() {
-    let bed = Bed::new().await;
-    let done = post(&bed, &fresh(&bed), b"hello").await;
+async fn accepts_signed_form() {
+    let bed = TestBed::new().await;
+    let done = post(&bed, &unexpired_form(&bed), b"hello").await;
     assert_status(&done, 201);
     let location = format!("{}/glimpse/uploads/o/v%20w", bed.client.endpoint);
     assert_eq!(
@@ -88,9 +88,12 @@ async fn the_form_as_signed_is_accepted() {
         (location.as_str(), "\"5d41402abc4b2a76b9719d911017c592\"")
     );
     let document = done.text().await.unwrap();
-    assert_eq!(tag(&document, "Location"), location);
-    assert_eq!((tag(&document, "Bucket"), tag(&document, "Key")), ("glimpse".into(), "uploads/o/v w".into()));
-    assert_eq!(tag(&document, "ETag"), "\"5d41402abc4b2a76b9719d911017c592\"");
+    assert_eq!(xml_text(&document, "Location"), location);
+    assert_eq!(
+        (xml_text(&document, "Bucket"), xml_text(&document, "Key")),
+        ("glimpse".into(), "uploads/o/v w".into())
+    );
+    assert_eq!(xml_text(&document, "ETag"), "\"5d41402abc4b2a76b9719d911017c592\"");
     let stored = bed.cloud.store().head("uploads/o/v w").unwrap();
     assert_eq!(
         (stored.headers["content-type"].as_str(), stored.metadata["name"].as_str()),
@@ -99,13 +102,13 @@ async fn the_form_as_signed_is_accepted() {
     assert_eq!(bed.cloud.store().get("uploads/o/v w").await.unwrap(), b"hello");
     assert!(bed.cloud.queue().messages()[0].body.contains("ObjectCreated:Post"));
 
-    let hour = form(&bed, SignedDuration::from_mins(50), SignedDuration::from_mins(10));
+    let hour = signed_form(&bed, SignedDuration::from_mins(50), SignedDuration::from_mins(10));
     assert_status(&post(&bed, &hour, b"hello").await, 201);
 }
 
 #[tokio::test]
-async fn each_single_change_is_refused_as_aws_does() {
-    let bed = Bed::new().await;
+async fn changed_forms_get_aws_errors() {
+    let bed = TestBed::new().await;
     let denied = (403, "AccessDenied");
     let cases: [(&str, Option<&str>, (u16, &str)); 9] = [
         ("key", Some("uploads/o/other"), denied),
@@ -119,20 +122,20 @@ async fn each_single_change_is_refused_as_aws_does() {
         ("policy", None, denied),
     ];
     for (name, value, expected) in cases {
-        let mut form = fresh(&bed);
+        let mut form = unexpired_form(&bed);
         form.retain(|(other, _)| other != name);
         form.extend(value.map(|value| (name.to_owned(), value.to_owned())));
-        let (status, code) = refusal(post(&bed, &form, b"hello").await).await;
+        let (status, code) = s3_error(post(&bed, &form, b"hello").await).await;
         assert_eq!((status, code.as_str()), expected, "{name}: {value:?}");
     }
-    let expired = form(&bed, SignedDuration::from_mins(15), SignedDuration::from_secs(-1));
-    assert_eq!(refusal(post(&bed, &expired, b"hello").await).await, (403, "AccessDenied".into()));
+    let expired = signed_form(&bed, SignedDuration::from_mins(15), SignedDuration::from_secs(-1));
+    assert_eq!(s3_error(post(&bed, &expired, b"hello").await).await, (403, "AccessDenied".into()));
     for (body, code) in [
         (&b"he"[..], "EntityTooSmall"),
         (b"hello you", "EntityTooLarge"),
         (&vec![0; 4 << 20], "EntityTooLarge"),
     ] {
-        assert_eq!(refusal(post(&bed, &fresh(&bed), body).await).await, (400, code.into()));
+        assert_eq!(s3_error(post(&bed, &unexpired_form(&bed), body).await).await, (400, code.into()));
     }
     assert_eq!(bed.cloud.store().list(""), Vec::<String>::new());
     assert_eq!(std::fs::read_dir(bed.folder.path().join("s3/blobs")).unwrap().count(), 0);

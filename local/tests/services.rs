@@ -9,22 +9,22 @@ mod common;
 
 use std::time::Duration;
 
-use common::Bed;
+use common::TestBed;
 use glimpse_contract::{Key, VideoId};
-use glimpse_local::{NotifySettings, Published};
+use glimpse_local::{NotifySettings, PublishedMessage};
 use reqwest::Response;
 use serde_json::{Value, json};
 
 const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:glimpse-videos";
 
-struct Client<'a> {
-    bed: &'a Bed,
+struct ServiceClient<'a> {
+    bed: &'a TestBed,
     url: String,
     secret: String,
 }
 
-impl<'a> Client<'a> {
-    fn of(bed: &'a Bed) -> Self {
+impl<'a> ServiceClient<'a> {
+    fn new(bed: &'a TestBed) -> Self {
         let url = format!("{}/", bed.cloud.addresses().services.as_ref().unwrap());
         Self { bed, url, secret: bed.client.settings.secret_access_key.clone() }
     }
@@ -35,7 +35,8 @@ impl<'a> Client<'a> {
 
     async fn post(&self, service: &str, headers: &[(&str, &str)], body: String) -> Response {
         let target = ("POST", self.url.as_str(), service);
-        let signed = common::signed(self.bed, target, headers.iter().copied(), &self.secret, body.as_bytes());
+        let signed =
+            common::signed_headers(self.bed, target, headers.iter().copied(), &self.secret, body.as_bytes());
         let mut request = self.bed.client.http.post(&self.url).body(body);
         let signed = signed.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in headers.iter().copied().chain(signed) {
@@ -59,15 +60,15 @@ impl<'a> Client<'a> {
     }
 }
 
-async fn bed() -> Bed {
-    Bed::with(|config| config.notify = Some(NotifySettings::new("http://localhost"))).await
+async fn start_bed() -> TestBed {
+    TestBed::with_config(|config| config.notify = Some(NotifySettings::new("http://localhost"))).await
 }
 
 #[tokio::test]
-async fn a_message_is_sent_and_hidden() {
-    let bed = bed().await;
-    let client = Client::of(&bed);
-    let queue = bed.cloud.notices().unwrap();
+async fn sends_message_and_changes_visibility() {
+    let bed = start_bed().await;
+    let client = ServiceClient::new(&bed);
+    let queue = bed.cloud.notify_queue().unwrap();
     let sent =
         client.sqs("SendMessage", json!({ "QueueUrl": client.queue_url(), "MessageBody": "hello" })).await;
     assert_eq!((sent.0, &sent.1["MD5OfMessageBody"]), (200, &"5d41402abc4b2a76b9719d911017c592".into()));
@@ -101,9 +102,9 @@ async fn a_message_is_sent_and_hidden() {
 }
 
 #[tokio::test]
-async fn what_is_published_is_kept() {
-    let bed = bed().await;
-    let client = Client::of(&bed);
+async fn records_published_messages() {
+    let bed = start_bed().await;
+    let client = ServiceClient::new(&bed);
     let fields = [
         ("Action", "Publish"),
         ("Version", "2010-03-31"),
@@ -116,12 +117,12 @@ async fn what_is_published_is_kept() {
     ];
     let (status, answer) = client.sns(&fields).await;
     assert!(status == 200 && answer.contains("<MessageId>"), "{answer}");
-    let published = Published {
+    let published = PublishedMessage {
         subject: "A video".into(),
         message: "café".into(),
         attributes: vec![("type".into(), "video.ready".into())],
     };
-    assert_eq!(bed.cloud.published(), [published]);
+    assert_eq!(bed.cloud.published_messages(), [published]);
     for (name, value, status) in [
         ("TopicArn", "arn:aws:sns:us-east-1:000000000000:other", 404),
         ("Subject", "a%0Ab", 400),
@@ -132,33 +133,33 @@ async fn what_is_published_is_kept() {
         let changed = fields.map(|(known, old)| (known, if known == name { value } else { old }));
         assert_eq!(client.sns(&changed).await.0, status, "{name}={value}");
     }
-    assert_eq!(bed.cloud.published().len(), 1);
+    assert_eq!(bed.cloud.published_messages().len(), 1);
     bed.cloud.stop().await;
 }
 
 #[tokio::test]
-async fn whoever_has_not_signed_is_turned_away() {
-    let bed = bed().await;
-    let mut client = Client::of(&bed);
+async fn rejects_unsigned_requests() {
+    let bed = start_bed().await;
+    let mut client = ServiceClient::new(&bed);
     client.secret = "wrong".into();
     let (status, answer) =
         client.sqs("SendMessage", json!({ "QueueUrl": client.queue_url(), "MessageBody": "x" })).await;
     assert!(status == 403 && answer["__type"].as_str().unwrap().contains("InvalidSignature"), "{answer}");
     let (status, answer) = client.sns(&[("Action", "Publish")]).await;
     assert!(status == 403 && answer.contains("SignatureDoesNotMatch"), "{answer}");
-    assert_eq!(bed.cloud.notices().unwrap().messages().len() + bed.cloud.published().len(), 0);
+    assert_eq!(bed.cloud.notify_queue().unwrap().messages().len() + bed.cloud.published_messages().len(), 0);
     bed.cloud.stop().await;
 }
 
 /// As the bucket of a deployment is set up: outcomes tell the one queue, uploads the other, and pictures nobody.
 #[tokio::test]
-async fn an_outcome_tells_the_notify_queue_and_nobody_else() {
-    let bed = bed().await;
+async fn outcome_goes_to_notify_queue_only() {
+    let bed = start_bed().await;
     let video = VideoId::new(1, [1; 10]);
     let outcomes = [Key::Manifest(video), Key::Failure(video)].map(|key| key.to_string());
     let [manifest, failure] = &outcomes;
     let others = [
-        format!("{}thumbnail.jpg", Key::media_of(video)),
+        format!("{}thumbnail.jpg", Key::media_prefix(video)),
         Key::Poster(video).to_string(),
         format!("x/{manifest}"),
     ];
@@ -167,7 +168,7 @@ async fn an_outcome_tells_the_notify_queue_and_nobody_else() {
     }
     let told: Vec<String> = bed
         .cloud
-        .notices()
+        .notify_queue()
         .unwrap()
         .messages()
         .iter()
@@ -176,6 +177,6 @@ async fn an_outcome_tells_the_notify_queue_and_nobody_else() {
         .collect();
     assert_eq!(told, outcomes);
     assert_eq!(bed.cloud.queue().messages(), []);
-    assert_eq!(NotifySettings::new("").queue.visibility, Duration::from_mins(6));
+    assert_eq!(NotifySettings::new("").queue.visibility_timeout, Duration::from_mins(6));
     bed.cloud.stop().await;
 }

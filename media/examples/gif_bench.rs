@@ -48,10 +48,11 @@ fn main() -> anyhow::Result<()> {
         );
         let cpu = best(|| ffmpeg(&command))?;
         report(&format!("ffmpeg {command}"), &theirs, &raw, Some(cpu))?;
-        let fine = gif::encode(&frames, SIZE, FPS, &gif::FINE)?;
+        let fine = gif::encode(&frames, SIZE, FPS, &gif::HIGH_QUALITY)?;
         fs::write(&ours, &fine)?;
-        let cpu =
-            best(|| (0..MANY).try_for_each(|_| Ok(gif::encode(&frames, SIZE, FPS, &gif::FINE).map(drop)?)))?;
+        let cpu = best(|| {
+            (0..MANY).try_for_each(|_| Ok(gif::encode(&frames, SIZE, FPS, &gif::HIGH_QUALITY).map(drop)?))
+        })?;
         report("ours", &ours, &raw, Some(cpu / f64::from(MANY)))?;
         let same = gif::encode_within(&frames, SIZE, FPS, fs::metadata(&theirs)?.len() as usize)?;
         fs::write(&ours, &same)?;

@@ -29,7 +29,7 @@ struct Way {
 }
 
 fn ours() -> QuantizationTableType {
-    QuantizationTableType::Custom(Box::new(jpeg::STEPS))
+    QuantizationTableType::Custom(Box::new(jpeg::QUANTIZATION_TABLE))
 }
 
 /// The library decodes nothing; the one that judges misreads a scan a component, so that its SSIM is reached by none.

@@ -3,20 +3,20 @@
 use bytes::Bytes;
 
 use glimpse_media::container::{SNIFF_BYTES, sniff as sniffed};
-use glimpse_media::demux::buffer::{Fault, Known};
-use glimpse_media::demux::demuxer::{Aim, Movie, Sample, Want};
+use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode};
 use glimpse_media::demux::{flv as flash, matroska as mkv, mp4 as mov, reference};
-use glimpse_media::excerpt::mp4_writer::{digests, ranges};
+use glimpse_media::excerpt::mp4_writer::{byte_ranges, write_excerpts};
 use glimpse_media::plan;
 
 /// How much is known at first. Less than in a job, so that small files are asked for in pieces, too.
-const HEAD: usize = 48;
+const PREFETCHED_BYTES: usize = 48;
 /// No file of a fuzzer's size needs more.
 const MAX_ROUNDS: usize = 3000;
 /// The most steps that one round of one question may take, and the most for each byte of the file and each want: each
 /// byte is a sample, is indexed, and is looked at again for what is wanted.
-const STEPS: u64 = 2_000;
-const STEPS_PER_BYTE: u64 = 16;
+const MAX_STEPS: u64 = 2_000;
+const MAX_STEPS_PER_BYTE: u64 = 16;
 
 /// Any bytes as an MP4.
 pub(crate) fn mp4(bytes: &[u8]) {
@@ -31,13 +31,13 @@ pub(crate) fn mp4_large(bytes: &[u8]) {
 /// Any bytes as a Matroska file.
 pub(crate) fn matroska(bytes: &[u8]) {
     drive(mkv::open, bytes);
-    mkv::survive(bytes);
+    mkv::fuzz(bytes);
 }
 
 /// Any bytes as a Flash video, read whole and searched.
 pub(crate) fn flv(bytes: &[u8]) {
     drive(flash::open, bytes);
-    drive(flash::open_searching, bytes);
+    drive(flash::open_by_bisection, bytes);
 }
 
 /// Any bytes as the beginning of a file.
@@ -47,71 +47,91 @@ pub(crate) fn sniff(bytes: &[u8]) {
     let _ = sniffed(&head, u64::MAX);
     for codec in ["h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4", "h263"] {
         for length in 1..=4 {
-            let top = reference::sub_layer(codec, bytes, length);
-            let _ = reference::is_disposable(codec, bytes, length, top);
-            let _ = reference::begins_anew(codec, bytes, length);
-            let _ = reference::is_no_keyframe(codec, bytes, length);
+            let top = reference::temporal_sub_layer(codec, bytes, length);
+            let _ = reference::is_non_reference(codec, bytes, length, top);
+            let _ = reference::is_decoder_reset(codec, bytes, length);
+            let _ = reference::is_false_keyframe(codec, bytes, length);
         }
     }
 }
 
 /// Any bytes as a file of which a digest is made, as for the default pictures.
 pub(crate) fn digest(bytes: &[u8]) {
-    drive_digest(mov::open, bytes);
-    drive_digest(mkv::open, bytes);
-    drive_digest(flash::open, bytes);
+    drive_excerpt(mov::open, bytes);
+    drive_excerpt(mkv::open, bytes);
+    drive_excerpt(flash::open, bytes);
 }
 
 /// Plans, fetches and makes digests, and reads those again.
-fn drive_digest<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: &[u8]) {
+fn drive_excerpt<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>, bytes: &[u8]) {
     const PIXELS: u64 = 320 * 240;
     let source = Bytes::copy_from_slice(bytes);
-    let mut known = Known::new(source.len() as u64);
-    known.learn(0, &source.slice(..source.len().min(HEAD)));
-    let Some(movie) = ask(&source, &mut known, open) else { return };
-    let track = movie.track();
-    let (mut board, places) = plan::storyboard(track, PIXELS);
-    assert!(places.iter().all(|(stretch, place)| *place < board[*stretch].moments.len()));
-    if let Some(others) = plan::alternatives(track, &board) {
-        let wants: Vec<Want> = others.iter().flatten().map(|stretch| stretch.want).collect();
-        let Some(runs) = ask(&source, &mut known, |known| movie.runs(known, &wants)) else { return };
-        board = plan::lightest(others, &runs);
-        assert_eq!(board.len(), places.len());
+    let mut buffer = SparseBuffer::new(source.len() as u64);
+    buffer.insert(0, &source.slice(..source.len().min(PREFETCHED_BYTES)));
+    let Some(demuxer) = read_until_ready(&source, &mut buffer, open) else { return };
+    let track = demuxer.track();
+    let (mut tile_requests, places) = plan::storyboard(track, PIXELS);
+    assert!(places.iter().all(|(stretch, place)| *place < tile_requests[*stretch].times.len()));
+    if let Some(alternatives) = plan::tile_alternatives(track, &tile_requests) {
+        let requests: Vec<SampleRequest> =
+            alternatives.iter().flatten().map(|frame_request| frame_request.samples).collect();
+        let Some(runs) =
+            read_until_ready(&source, &mut buffer, |known| demuxer.find_samples(known, &requests))
+        else {
+            return;
+        };
+        tile_requests = plan::choose_lightest(alternatives, &runs);
+        assert_eq!(tile_requests.len(), places.len());
     }
-    let reel = plan::reel(track, 15.0, PIXELS, &board);
-    for stretches in [board, reel, vec![plan::search(track, PIXELS)]] {
-        let wants: Vec<Want> = stretches.iter().map(|stretch| stretch.want).collect();
-        let Some(runs) = ask(&source, &mut known, |known| movie.runs(known, &wants)) else { return };
-        let layout = plan::lay(&stretches, runs);
+    let animation = plan::animation(track, 15.0, PIXELS, &tile_requests);
+    for frame_requests in [tile_requests, animation, vec![plan::fallback_search(track, PIXELS)]] {
+        let requests: Vec<SampleRequest> =
+            frame_requests.iter().map(|frame_request| frame_request.samples).collect();
+        let Some(runs) =
+            read_until_ready(&source, &mut buffer, |known| demuxer.find_samples(known, &requests))
+        else {
+            return;
+        };
+        let plan = plan::plan_excerpt(&frame_requests, runs);
         // Overlapping samples can add up to far more than the file has: such a digest is thinned out elsewhere.
-        if plan::is_too_much(&layout, PIXELS) {
+        if plan::is_over_budget(&plan, PIXELS) {
             continue;
         }
-        for range in ranges(&layout.shots) {
-            known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+        for range in byte_ranges(&plan.samples) {
+            buffer.insert(range.start, &source.slice(range.start as usize..range.end as usize));
         }
-        let made = digests(track, &known, &layout.shots).unwrap_or_else(|fault| panic!("{fault:?}"));
-        let slots: usize = made.iter().map(|digest| digest.slots as usize).sum();
-        assert_eq!(slots, layout.shots.iter().filter(|shot| shot.shown).count());
-        for digest in &made {
-            let mut own = Known::new(digest.bytes.len() as u64);
-            own.learn(0, &digest.bytes);
-            let again =
-                mov::open(&own).unwrap_or_else(|fault| panic!("our own file cannot be read: {fault:?}"));
-            assert_eq!(again.track().codec, track.codec);
-            let all = Want { from: i64::MIN, until: i64::MAX, aim: Aim::Exact };
-            let found: Vec<Sample> = again.runs(&own, &[all]).unwrap_or_default().concat();
-            assert!(found.len() >= digest.slots as usize, "{} of {} slots", found.len(), digest.slots);
+        let excerpts =
+            write_excerpts(track, &buffer, &plan.samples).unwrap_or_else(|fault| panic!("{fault:?}"));
+        let frame_count: usize = excerpts.iter().map(|excerpt| excerpt.frame_count as usize).sum();
+        assert_eq!(frame_count, plan.samples.iter().filter(|sample| sample.is_output).count());
+        for excerpt in &excerpts {
+            let mut excerpt_buffer = SparseBuffer::new(excerpt.bytes.len() as u64);
+            excerpt_buffer.insert(0, &excerpt.bytes);
+            let reopened = mov::open(&excerpt_buffer)
+                .unwrap_or_else(|fault| panic!("our own file cannot be read: {fault:?}"));
+            assert_eq!(reopened.track().codec, track.codec);
+            let all = SampleRequest { from: i64::MIN, until: i64::MAX, mode: SeekMode::Exact };
+            let samples: Vec<Sample> =
+                reopened.find_samples(&excerpt_buffer, &[all]).unwrap_or_default().concat();
+            assert!(
+                samples.len() >= excerpt.frame_count as usize,
+                "{} of {} slots",
+                samples.len(),
+                excerpt.frame_count
+            );
         }
-        for slot in (0..slots as u32).step_by(7) {
-            assert!(layout.alone(slot).iter().filter(|shot| shot.shown).count() == 1, "slot {slot}");
+        for frame_index in (0..frame_count as u32).step_by(7) {
+            assert!(
+                plan.samples_for_frame(frame_index).iter().filter(|sample| sample.is_output).count() == 1,
+                "slot {frame_index}"
+            );
         }
     }
 }
 
 /// As [`drive`], with so much between the beginning of a fragmented film and its fragments, once more, that it is too
 /// large to be read whole.
-fn drive_large<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: &[u8]) {
+fn drive_large<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>, bytes: &[u8]) {
     const BETWEEN: u32 = 9 * 1024 * 1024;
     let Some(first) = bytes.windows(4).position(|letters| letters == b"moof") else { return };
     let mut large = Vec::with_capacity(2 * bytes.len() + BETWEEN as usize);
@@ -124,71 +144,77 @@ fn drive_large<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: &[u8]
 }
 
 /// Opens `bytes` and asks for moments all over.
-pub(crate) fn drive<M: Movie>(open: impl Fn(&Known) -> Result<M, Fault>, bytes: &[u8]) {
+pub(crate) fn drive<M: Demuxer>(open: impl Fn(&SparseBuffer) -> Result<M, ReadError>, bytes: &[u8]) {
     let source = Bytes::copy_from_slice(bytes);
-    let mut known = Known::new(source.len() as u64);
-    known.learn(0, &source.slice(..source.len().min(HEAD)));
-    let Some(movie) = ask_within(1, &source, &mut known, open) else { return };
-    let track = movie.track();
+    let mut buffer = SparseBuffer::new(source.len() as u64);
+    buffer.insert(0, &source.slice(..source.len().min(PREFETCHED_BYTES)));
+    let Some(demuxer) = read_within_steps(1, &source, &mut buffer, open) else { return };
+    let track = demuxer.track();
     assert!(track.timescale > 0 && track.duration >= 0 && track.fps >= 0.0 && track.fps.is_finite());
-    assert!(!track.entries.is_empty());
+    assert!(!track.sample_entries.is_empty());
     if let Some(keyframes) = &track.keyframes {
         assert!(keyframes.is_sorted());
     }
     let (second, end) = (i64::from(track.timescale), track.duration);
-    let mut wants = Vec::new();
+    let mut requests = Vec::new();
     for from in [i64::MIN, -1, 0, second, end / 3, end / 2, end - 1, end, i64::MAX] {
         for until in [i64::MIN, from, from.saturating_add(1), from.saturating_add(second), i64::MAX] {
-            wants.extend([Aim::Keyframe, Aim::Exact].map(|aim| Want { from, until, aim }));
+            requests.extend([SeekMode::Keyframe, SeekMode::Exact].map(|aim| SampleRequest {
+                from,
+                until,
+                mode: aim,
+            }));
         }
     }
-    let questions = wants.len() as u64;
-    let runs = ask_within(questions, &source, &mut known, |known| movie.runs(known, &wants));
+    let request_count = requests.len() as u64;
+    let runs = read_within_steps(request_count, &source, &mut buffer, |known| {
+        demuxer.find_samples(known, &requests)
+    });
     let Some(runs) = runs else { return };
-    assert_eq!(runs.len(), wants.len());
-    for (run, want) in runs.iter().zip(&wants) {
-        assert!(run.first().is_none_or(|sample| sample.key), "begins without a keyframe: {want:?}");
-        assert!(run.is_sorted_by_key(|sample| sample.dts), "not in decoding order: {want:?}");
+    assert_eq!(runs.len(), requests.len());
+    for (run, request) in runs.iter().zip(&requests) {
+        assert!(run.first().is_none_or(|sample| sample.is_key), "begins without a keyframe: {request:?}");
+        assert!(run.is_sorted_by_key(|sample| sample.dts), "not in decoding order: {request:?}");
         for sample in run {
             assert!(sample.size > 0 && sample.offset + u64::from(sample.size) <= source.len() as u64);
-            assert!(usize::from(sample.entry) < track.entries.len());
+            assert!(usize::from(sample.entry) < track.sample_entries.len());
         }
     }
 }
 
-/// As [`ask`], of so many wants, and holds each round to its steps: what a file costs follows from its bytes.
-fn ask_within<T>(
-    wants: u64,
+/// As [`read_until_ready`], of so many wants, and holds each round to its steps: what a file costs follows from its bytes.
+fn read_within_steps<T>(
+    request_count: u64,
     source: &Bytes,
-    known: &mut Known,
-    question: impl Fn(&Known) -> Result<T, Fault>,
+    buffer: &mut SparseBuffer,
+    read: impl Fn(&SparseBuffer) -> Result<T, ReadError>,
 ) -> Option<T> {
-    ask(source, known, |known| {
-        let before = known.budget().used();
-        let answer = question(known);
-        let steps = known.budget().used() - before;
-        let most = wants * (STEPS + STEPS_PER_BYTE * source.len() as u64);
-        assert!(steps <= most, "{steps} steps of {} bytes and {wants} wants", source.len());
-        answer
+    read_until_ready(source, buffer, |known| {
+        let before = known.budget().used_steps();
+        let result = read(known);
+        let steps = known.budget().used_steps() - before;
+        let max_steps = request_count * (MAX_STEPS + MAX_STEPS_PER_BYTE * source.len() as u64);
+        assert!(steps <= max_steps, "{steps} steps of {} bytes and {request_count} wants", source.len());
+        result
     })
 }
 
-pub(crate) fn ask<T>(
+pub(crate) fn read_until_ready<T>(
     source: &Bytes,
-    known: &mut Known,
-    question: impl Fn(&Known) -> Result<T, Fault>,
+    buffer: &mut SparseBuffer,
+    read: impl Fn(&SparseBuffer) -> Result<T, ReadError>,
 ) -> Option<T> {
     for _ in 0..MAX_ROUNDS {
-        let ranges = match question(known) {
-            Ok(answer) => return Some(answer),
-            Err(Fault::Missing(ranges)) => ranges,
+        let ranges = match read(buffer) {
+            Ok(value) => return Some(value),
+            Err(ReadError::NeedMore(ranges)) => ranges,
             Err(_) => return None,
         };
         assert!(!ranges.is_empty(), "asks for nothing");
         for range in ranges {
             assert!(range.start < range.end && range.end <= source.len() as u64, "asks beyond the end");
-            assert!(!known.gaps(range.clone()).is_empty(), "asks for what is known");
-            known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+            assert!(!buffer.missing_ranges(range.clone()).is_empty(), "asks for what is known");
+            buffer.insert(range.start, &source.slice(range.start as usize..range.end as usize));
         }
     }
     panic!("asks for ever");

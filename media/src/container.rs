@@ -52,7 +52,7 @@ impl Container {
     ];
 
     /// The name of ffmpeg's demuxer, and the word in the manifest.
-    pub fn demuxer(self) -> &'static str {
+    pub fn ffmpeg_name(self) -> &'static str {
         match self {
             Self::Mov => "mov",
             Self::Matroska => "matroska",
@@ -90,10 +90,10 @@ pub fn sniff(head: &[u8], total_bytes: u64) -> Result<Container, Code> {
         (Container::Mxf, is_mxf(head)),
         (Container::Gif, is_gif(head)),
         (Container::Mpeg, is_program_stream(head)),
-        (Container::Mpegvideo, is_sequence(head)),
-        (Container::Mpegts, packets(head).is_some()),
+        (Container::Mpegvideo, is_sequence_header(head)),
+        (Container::Mpegts, find_packets(head).is_some()),
     ];
-    checks.into_iter().find(|(_, found)| *found).map(|(container, _)| container).ok_or(Code::NotAVideo)
+    checks.into_iter().find(|(_, is_match)| *is_match).map(|(container, _)| container).ok_or(Code::NotAVideo)
 }
 
 /// The GUID of the ASF header object, [MS-ASF] 10.1.
@@ -106,26 +106,26 @@ const FIRST_BOXES: [&[u8; 4]; 10] =
 
 /// Boxes that may stand before one of those: what a stream's server, a camera or an editor says of the file. Registered
 /// at <https://mp4ra.org/registered-types/boxes>.
-const BEFORE_BOXES: [&[u8; 4]; 10] =
+const LEADING_BOXES: [&[u8; 4]; 10] =
     [b"uuid", b"prft", b"emsg", b"pdin", b"meta", b"udta", b"ssix", b"mfra", b"imda", b"PICT"];
 /// The most boxes that are looked over for one that a file of this family has.
-const MAX_BEFORE: usize = 64;
+const MAX_LEADING_BOXES: usize = 64;
 
 /// A box that a file of this family has, after others that may stand before it as far as they are in sight.
 fn is_mov(head: &[u8], total_bytes: u64) -> bool {
     let mut at = 0_u64;
-    for _ in 0..MAX_BEFORE {
+    for _ in 0..MAX_LEADING_BOXES {
         let rest = usize::try_from(at).ok().and_then(|at| head.get(at..)).filter(|rest| rest.len() >= 8);
         let Some(rest) = rest else {
             // What comes is out of sight: everything before it was of this family.
             return at > 0 && at < total_bytes;
         };
         let room = total_bytes.saturating_sub(at);
-        let Some((size, kind)) = box_head(rest, room) else { return false };
+        let Some((size, kind)) = box_header(rest, room) else { return false };
         if FIRST_BOXES.iter().any(|known| known.as_slice() == kind) {
             return is_first_box(kind, size, room);
         }
-        if !BEFORE_BOXES.iter().any(|known| known.as_slice() == kind) || size < 8 || size > room {
+        if !LEADING_BOXES.iter().any(|known| known.as_slice() == kind) || size < 8 || size > room {
             return false;
         }
         at = at.saturating_add(size);
@@ -134,7 +134,7 @@ fn is_mov(head: &[u8], total_bytes: u64) -> bool {
 }
 
 /// The size and the letters of the box that these bytes begin with.
-fn box_head(bytes: &[u8], room: u64) -> Option<(u64, &[u8])> {
+fn box_header(bytes: &[u8], room: u64) -> Option<(u64, &[u8])> {
     // ISO 14496-12, 4.2: 1 means that 64 bits of size follow, 0 that the box reaches to the end of the file.
     let size = match big_endian(bytes, 0, 4)? {
         0 => room,
@@ -198,7 +198,7 @@ fn is_program_stream(head: &[u8]) -> bool {
 }
 
 /// A sequence header, ISO 13818-2, 6.2.2.1: a size, a known shape and rate, and the marker bit where it has to be.
-fn is_sequence(head: &[u8]) -> bool {
+fn is_sequence_header(head: &[u8]) -> bool {
     head.starts_with(&[0, 0, 1, 0xb3])
         && big_endian(head, 4, 3).is_some_and(|size| size >> 12 != 0 && size & 0xfff != 0)
         && head.get(7).is_some_and(|byte| (1..=14).contains(&(byte >> 4)) && (1..=8).contains(&(byte & 15)))
@@ -207,7 +207,7 @@ fn is_sequence(head: &[u8]) -> bool {
 
 /// Packets of a transport stream among some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packets {
+pub struct PacketLayout {
     /// Where the first one's sync byte is.
     pub start: usize,
     /// How far they lie apart: 188 bytes, four more with a time before each (AVCHD), 16 more with check bytes behind
@@ -216,26 +216,31 @@ pub struct Packets {
 }
 
 /// The sync byte of a transport packet, ISO 13818-1, 2.4.3.2.
-pub const SYNC: u8 = 0x47;
+pub const SYNC_BYTE: u8 = 0x47;
 
 /// Sync bytes at the distance of a packet: five of them or all that fit where they begin within the first packet, and
 /// twelve where something else comes before them.
-pub fn packets(head: &[u8]) -> Option<Packets> {
+pub fn find_packets(head: &[u8]) -> Option<PacketLayout> {
     const LENGTHS: [usize; 3] = [188, 192, 204];
     const SYNCS: usize = 5;
     const SYNCS_BEHIND_OTHERS: usize = 12;
-    for (start, _) in head.iter().enumerate().filter(|(_, byte)| **byte == SYNC) {
+    for (start, _) in head.iter().enumerate().filter(|(_, byte)| **byte == SYNC_BYTE) {
         for length in LENGTHS {
-            let wanted = if start < length { SYNCS } else { SYNCS_BEHIND_OTHERS };
-            let seen = head.iter().skip(start).step_by(length).take(wanted).take_while(|byte| **byte == SYNC);
-            let least = if start < length {
+            let max_syncs = if start < length { SYNCS } else { SYNCS_BEHIND_OTHERS };
+            let sync_run = head
+                .iter()
+                .skip(start)
+                .step_by(length)
+                .take(max_syncs)
+                .take_while(|byte| **byte == SYNC_BYTE);
+            let min_syncs = if start < length {
                 // Three in a row at this distance do not happen in text; a file of one or two packets has no picture.
-                wanted.min((head.len() - start).div_ceil(length)).max(3)
+                max_syncs.min((head.len() - start).div_ceil(length)).max(3)
             } else {
-                wanted
+                max_syncs
             };
-            if seen.count() >= least {
-                return Some(Packets { start, length });
+            if sync_run.count() >= min_syncs {
+                return Some(PacketLayout { start, length });
             }
         }
     }
@@ -265,30 +270,30 @@ mod tests {
     fn stream(size: usize, lead: usize) -> Vec<u8> {
         let mut bytes = vec![0_u8; lead + size * 12];
         for start in (lead..bytes.len()).step_by(size) {
-            bytes[start] = SYNC;
+            bytes[start] = SYNC_BYTE;
         }
         bytes
     }
 
     #[test]
-    fn packets_are_found_behind_other_bytes() {
+    fn finds_packets_after_other_bytes() {
         for (length, start) in [(188, 0), (192, 4), (204, 0), (188, 1083), (192, 5000), (204, 40_000)] {
-            let found = packets(&stream(length, start));
-            assert_eq!(found, Some(Packets { start, length }), "{length} {start}");
+            let found = find_packets(&stream(length, start));
+            assert_eq!(found, Some(PacketLayout { start, length }), "{length} {start}");
         }
         // Some of them, by chance, are no stream.
         let few = &stream(188, 1083)[..1083 + 188 * 9];
-        assert_eq!(packets(few), None);
+        assert_eq!(find_packets(few), None);
     }
 
     #[test]
-    fn knows_the_containers() {
+    fn detects_every_container() {
         check(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", Ok(Container::Mov));
         check(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", Ok(Container::Mov));
         check(b"\0\0\0\x08wide\0\0\0\x10mdat12345678", Ok(Container::Mov));
         check(b"\0\0\0\x01mdat\0\0\0\0\x00\xff\0\0", Ok(Container::Mov));
         check(b"\0\0\0\x00mdat12345678", Ok(Container::Mov));
-        for before in BEFORE_BOXES {
+        for before in LEADING_BOXES {
             let first = [&b"\0\0\0\x18"[..], before, &[7; 16]].concat();
             let large = [&b"\0\0\0\x01"[..], before, b"\0\0\0\0\0\0\0\x18", &[7; 8]].concat();
             check(&[&first[..], b"\0\0\0\x10ftypisom\0\0\0\0"].concat(), Ok(Container::Mov));
@@ -322,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn f1_f2_f3_refuses_what_only_calls_itself_a_video() {
+    fn f1_f2_f3_rejects_other_formats() {
         check(b"", Err(Code::Empty));
         check(b".RMF\0\0\0\x12", Err(Code::UnsupportedCodec));
         for other in [
@@ -361,12 +366,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(head: Vec<u8>, total: u64) {
+        fn never_panics(head: Vec<u8>, total: u64) {
             let _ = sniff(&head, total);
         }
 
         #[test]
-        fn any_tail_after_a_magic_is_survived(
+        fn never_panics_after_magic(
             magic in prop::sample::select(vec![
                 b"\0\0\0\x01mdat".to_vec(), b"\0\0\x01\xba".to_vec(), b"RIFF".to_vec(), b"FLV\x01".to_vec(),
                 b"GIF89a".to_vec(), b"\x1a\x45\xdf\xa3".to_vec(), b"\x47".to_vec(),
@@ -377,7 +382,7 @@ mod tests {
         }
 
         #[test]
-        fn text_is_never_a_video(text in "[ -~\n\t]{1,2000}") {
+        fn rejects_any_text(text in "[ -~\n\t]{1,2000}") {
             // A row of `G` at the distance of a transport packet would do it, and no text has it by chance.
             prop_assert!(sniff(text.as_bytes(), text.len() as u64).is_err());
         }

@@ -1,71 +1,71 @@
-//! Decides which moments of a video are looked at. Pure; [`lay`] says which samples that takes.
+//! Decides which moments of a video are looked at. Pure; [`plan_excerpt`] says which samples that takes.
 //!
 //! A storyboard's tile is the keyframe before its moment, and a snippet of the preview begins with a keyframe, so that
 //! nothing is decoded in vain. Where keyframes lie so far apart that many tiles would be the same, and what lies
 //! between is cheap, the very moments are decoded. Behind the last picture, where sound goes on, that one is shown, as
 //! players do; the preview is of the part that has pictures.
 
-pub use crate::excerpt::plan::{Layout, Pick, is_too_much, lay};
+pub use crate::excerpt::plan::{ExcerptPlan, FramePosition, is_over_budget, plan_excerpt};
 
-use crate::demux::demuxer::{Aim, Sample, Track, Want};
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode, Track};
 
 /// A source up to this length is shown as a whole by its moving preview, in milliseconds.
-pub const WHOLE_MS: u64 = 6_000;
+pub const FULL_ANIMATION_MS: u64 = 6_000;
 /// How many snippets show a longer one.
-pub const SNIPPETS: u64 = 5;
+pub const SNIPPET_COUNT: u64 = 5;
 /// How long each is, in milliseconds.
 pub const SNIPPET_MS: u64 = 1_000;
-/// From this length on a storyboard has [`TILES_LONG`] tiles, in milliseconds: DESIGN's and Mux's 15 minutes.
+/// From this length on a storyboard has [`LONG_TILE_COUNT`] tiles, in milliseconds: DESIGN's and Mux's 15 minutes.
 const LONG_MS: u64 = 15 * 60 * 1000;
-const TILES: usize = 50;
-const TILES_LONG: usize = 100;
+const TILE_COUNT: usize = 50;
+const LONG_TILE_COUNT: usize = 100;
 /// How much may be decoded to look at very moments: ten seconds of 1080p at 30 frames a second.
-const EXACT_PIXELS: u64 = 300 * 1920 * 1080;
+const MAX_EXACT_PIXELS: u64 = 300 * 1920 * 1080;
 /// How far from its moment a tile's keyframe may be, as a part of the tile's time.
-const NEAR_A_TILE: i64 = 8;
+const TILE_REACH_DIVISOR: i64 = 8;
 /// The most keyframes that are compared for a tile.
 const MAX_ALTERNATIVES: usize = 256;
 /// Where keyframes lie farther apart than so many seconds, most may have been left out of the index.
-const FEW_SECS: i64 = 30;
+const SPARSE_KEYFRAME_SECS: i64 = 30;
 /// How long pictures are decoded that are renewed bit by bit until one is right, in seconds, about.
-const RENEWAL_SECS: f64 = 2.0;
+const INTRA_REFRESH_SECS: f64 = 2.0;
 /// Up to how many frames a second a stored moment is found that was rounded down.
-const MOST_FPS_ROUNDED_DOWN: f64 = 250.0;
+const MAX_FPS_ROUNDED_DOWN: f64 = 250.0;
 /// How far from the start a picture is looked for when all that was seen so far is empty, in milliseconds.
-const SEARCHED_MS: u64 = 60_000;
+const SEARCH_MS: u64 = 60_000;
 /// Frames a second of that search.
-const SEARCH_PER_SECOND: f64 = 2.0;
+const SEARCH_FPS: f64 = 2.0;
 
 /// A part of the video that is decoded in one go, and the moments in it of which pictures are wanted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stretch {
+pub struct FrameRequest {
     /// What the demuxer is asked for.
-    pub want: Want,
-    /// Moments in ticks, ascending: from the keyframe on that was found ([`Aim::Keyframe`]), or of the track itself.
-    pub moments: Vec<i64>,
+    pub samples: SampleRequest,
+    /// Moments in ticks, ascending: from the keyframe on that was found ([`SeekMode::Keyframe`]), or of the track itself.
+    pub times: Vec<i64>,
 }
 
 /// Milliseconds in ticks of the track.
-pub fn ticks(track: &Track, ms: u64) -> i64 {
+pub fn ticks_from_ms(track: &Track, ms: u64) -> i64 {
     i64::try_from(u128::from(ms) * u128::from(track.timescale) / 1000).unwrap_or(i64::MAX)
 }
 
 /// Ticks of the track in milliseconds, not less than 0.
-pub fn millis(track: &Track, ticks: i64) -> u64 {
+pub fn ms_from_ticks(track: &Track, ticks: i64) -> u64 {
     let ticks = u128::from(ticks.unsigned_abs()) * u128::from(ticks >= 0);
     u64::try_from(ticks * 1000 / u128::from(track.timescale.max(1))).unwrap_or(u64::MAX)
 }
 
 /// The moment of a picture in milliseconds, as it is stored and sought again: rounded up, so that it lies within the time
 /// of the picture and not within that of the one before.
-pub fn moment_ms(track: &Track, ticks: i64) -> u64 {
+pub fn frame_time_ms(track: &Track, ticks: i64) -> u64 {
     let ticks = u128::from(ticks.unsigned_abs()) * u128::from(ticks >= 0);
     u64::try_from((ticks * 1000).div_ceil(u128::from(track.timescale.max(1)))).unwrap_or(u64::MAX)
 }
 
 /// The tick at which the picture of a moment is looked for. Clients round to the nearest millisecond, so a picture that
 /// begins within the half after it counts as shown.
-fn sought(track: &Track, ms: u64) -> i64 {
+fn seek_tick(track: &Track, ms: u64) -> i64 {
     if ms == 0 {
         return 0;
     }
@@ -74,90 +74,103 @@ fn sought(track: &Track, ms: u64) -> i64 {
 }
 
 /// How many tiles the storyboard of a video of this length has.
-pub fn tiles(duration_ms: u64) -> usize {
-    if duration_ms < LONG_MS { TILES } else { TILES_LONG }
+pub fn tile_count(duration_ms: u64) -> usize {
+    if duration_ms < LONG_MS { TILE_COUNT } else { LONG_TILE_COUNT }
 }
 
 /// When each tile's time begins, in milliseconds.
-pub fn tile_start(place: usize, count: usize, duration_ms: u64) -> u64 {
+pub fn tile_start_ms(place: usize, count: usize, duration_ms: u64) -> u64 {
     duration_ms * place as u64 / count.max(1) as u64
 }
 
 /// The stretches of a storyboard, and for each tile the stretch and the place among its moments.
-pub fn storyboard(track: &Track, pixels: u64) -> (Vec<Stretch>, Vec<(usize, usize)>) {
-    let duration_ms = millis(track, track.duration);
-    let count = tiles(duration_ms);
+pub fn storyboard(track: &Track, pixels: u64) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
+    let duration_ms = ms_from_ticks(track, track.duration);
+    let count = tile_count(duration_ms);
     // A tile is looked at in the middle of its time; of what has no length there is only one picture.
     let middle = |place: usize| {
         let twice = i128::from(track.duration) * (2 * place as i128 + 1);
         i64::try_from(twice / (2 * count as i128)).unwrap_or(i64::MAX)
     };
-    let last = last_moment(track);
-    let moments: Vec<i64> = (0..count).map(|place| middle(place).min(last)).collect();
-    if let Some(groups) = exact_groups(track, &moments, pixels) {
-        let mut stretches = Vec::new();
+    let last = last_frame_time(track);
+    let times: Vec<i64> = (0..count).map(|place| middle(place).min(last)).collect();
+    if let Some(groups) = group_by_keyframe(track, &times, pixels) {
+        let mut frame_requests = Vec::new();
         let mut places = Vec::new();
         for group in groups {
             for at in 0..group.len() {
-                places.push((stretches.len(), at));
+                places.push((frame_requests.len(), at));
             }
-            let want = Want { from: group[0], until: group[group.len() - 1] + 1, aim: Aim::Exact };
-            stretches.push(Stretch { want, moments: group });
+            let samples =
+                SampleRequest { from: group[0], until: group[group.len() - 1] + 1, mode: SeekMode::Exact };
+            frame_requests.push(FrameRequest { samples, times: group });
         }
-        return (stretches, places);
+        return (frame_requests, places);
     }
     let tile = |(place, at): (usize, &i64)| {
         let (from, until) = (*at, *at);
-        if track.gradual || middle(place) > last {
-            return Stretch { want: Want { from, until, aim: Aim::Exact }, moments: vec![*at] };
+        if track.is_intra_refresh || middle(place) > last {
+            return FrameRequest {
+                samples: SampleRequest { from, until, mode: SeekMode::Exact },
+                times: vec![*at],
+            };
         }
-        Stretch { want: Want { from, until, aim: Aim::Keyframe }, moments: vec![0] }
+        FrameRequest { samples: SampleRequest { from, until, mode: SeekMode::Keyframe }, times: vec![0] }
     };
-    let stretches = moments.iter().enumerate().map(tile).collect();
-    (stretches, (0..count).map(|place| (place, 0)).collect())
+    let frame_requests = times.iter().enumerate().map(tile).collect();
+    (frame_requests, (0..count).map(|place| (place, 0)).collect())
 }
 
 /// The last moment at which a picture begins to be shown or still is, and nothing but sound comes after it.
-fn last_moment(track: &Track) -> i64 {
-    if track.picture_end > 0 && track.picture_end < track.duration { track.picture_end - 1 } else { i64::MAX }
+fn last_frame_time(track: &Track) -> i64 {
+    if track.video_end > 0 && track.video_end < track.duration { track.video_end - 1 } else { i64::MAX }
 }
 
 /// The length of the part that has pictures, in milliseconds.
-fn pictures_ms(track: &Track) -> u64 {
-    millis(track, if last_moment(track) < i64::MAX { track.picture_end } else { track.duration })
+fn video_ms(track: &Track) -> u64 {
+    ms_from_ticks(track, if last_frame_time(track) < i64::MAX { track.video_end } else { track.duration })
 }
 
 /// Whether the index names so few keyframes that it may have left out most, and what lies between is too much to decode.
 pub fn has_few_keyframes(track: &Track, pixels: u64) -> bool {
     let Some(keyframes) = track.keyframes.as_deref() else { return false };
-    let secs = track.duration.min(last_moment(track)) / i64::from(track.timescale.max(1));
-    let is_few = i64::try_from(keyframes.len()).unwrap_or(i64::MAX).saturating_mul(FEW_SECS) < secs;
-    is_few && !track.gradual && storyboard(track, pixels).0.iter().any(|tile| tile.want.aim == Aim::Keyframe)
+    let secs = track.duration.min(last_frame_time(track)) / i64::from(track.timescale.max(1));
+    let is_few =
+        i64::try_from(keyframes.len()).unwrap_or(i64::MAX).saturating_mul(SPARSE_KEYFRAME_SECS) < secs;
+    is_few
+        && !track.is_intra_refresh
+        && storyboard(track, pixels).0.iter().any(|tile| tile.samples.mode == SeekMode::Keyframe)
 }
 
 /// Other keyframes that would do for the tiles of a storyboard, for each the stretches to choose from: those that lie
 /// within an eighth of a tile's time from its moment. None where tiles are not keyframes, or no index tells them.
-pub fn alternatives(track: &Track, board: &[Stretch]) -> Option<Vec<Vec<Stretch>>> {
+pub fn tile_alternatives(track: &Track, tile_requests: &[FrameRequest]) -> Option<Vec<Vec<FrameRequest>>> {
     let keyframes = track.keyframes.as_deref()?;
-    let reach = track.duration / i64::try_from(board.len().max(1)).unwrap_or(i64::MAX) / NEAR_A_TILE;
-    let of = |tile: &Stretch| {
-        if tile.want.aim == Aim::Exact {
+    let reach =
+        track.duration / i64::try_from(tile_requests.len().max(1)).unwrap_or(i64::MAX) / TILE_REACH_DIVISOR;
+    let near_keyframes = |tile: &FrameRequest| {
+        if tile.samples.mode == SeekMode::Exact {
             return vec![tile.clone()];
         }
-        let at = tile.want.from;
+        let at = tile.samples.from;
         let first = keyframes.partition_point(|key| *key < at - reach);
         let near = &keyframes[first..keyframes.partition_point(|key| *key <= at + reach).max(first)];
         let near = near.iter().step_by(near.len() / MAX_ALTERNATIVES + 1);
-        let there =
-            |key: &i64| Stretch { want: Want { from: *key, until: *key, ..tile.want }, ..tile.clone() };
-        std::iter::once(tile.clone()).chain(near.map(there)).collect()
+        let request_at = |key: &i64| FrameRequest {
+            samples: SampleRequest { from: *key, until: *key, ..tile.samples },
+            ..tile.clone()
+        };
+        std::iter::once(tile.clone()).chain(near.map(request_at)).collect()
     };
-    board.iter().any(|tile| tile.want.aim == Aim::Keyframe).then(|| board.iter().map(of).collect())
+    tile_requests
+        .iter()
+        .any(|tile| tile.samples.mode == SeekMode::Keyframe)
+        .then(|| tile_requests.iter().map(near_keyframes).collect())
 }
 
 /// Of each tile's alternatives the one of the fewest bytes, so that less is read and decoded; but none that has
 /// noticeably less to show than is usual, which its bytes tell as well. `runs` are what was found for them.
-pub fn lightest(alternatives: Vec<Vec<Stretch>>, runs: &[Vec<Sample>]) -> Vec<Stretch> {
+pub fn choose_lightest(alternatives: Vec<Vec<FrameRequest>>, runs: &[Vec<Sample>]) -> Vec<FrameRequest> {
     let mut sizes: Vec<u32> = runs.iter().filter_map(|run| run.first()).map(|sample| sample.size).collect();
     sizes.sort_unstable();
     let usual = sizes.get(sizes.len() / 2).copied().unwrap_or(0);
@@ -165,34 +178,34 @@ pub fn lightest(alternatives: Vec<Vec<Stretch>>, runs: &[Vec<Sample>]) -> Vec<St
     alternatives
         .into_iter()
         .filter_map(|tile| {
-            let mut best: Option<(u32, Stretch)> = None;
-            for (stretch, size) in tile.into_iter().zip(runs.by_ref()) {
+            let mut best: Option<(u32, FrameRequest)> = None;
+            for (frame_request, size) in tile.into_iter().zip(runs.by_ref()) {
                 // The first is the tile's own.
                 let better = best.as_ref().is_none_or(|(least, _)| size < *least && size > usual / 3 * 2);
                 if better {
-                    best = Some((size, stretch));
+                    best = Some((size, frame_request));
                 }
             }
-            best.map(|(_, stretch)| stretch)
+            best.map(|(_, frame_request)| frame_request)
         })
         .collect()
 }
 
 /// The moments by the keyframe that each is decoded from, if that is worth it and cheap enough.
-fn exact_groups(track: &Track, moments: &[i64], pixels: u64) -> Option<Vec<Vec<i64>>> {
+fn group_by_keyframe(track: &Track, times: &[i64], pixels: u64) -> Option<Vec<Vec<i64>>> {
     let keyframes = track.keyframes.as_deref()?;
     let before = |at: i64| keyframes.partition_point(|key| *key <= at).max(1) - 1;
     let mut groups: Vec<(usize, Vec<i64>)> = Vec::new();
-    for at in moments {
+    for at in times {
         match groups.last_mut() {
             Some((key, group)) if *key == before(*at) => group.push(*at),
             _ => groups.push((before(*at), vec![*at])),
         }
     }
     // Most tiles are different pictures as it is.
-    let mut different = moments.to_vec();
-    different.dedup();
-    if groups.len() * 5 >= different.len() * 4 && !track.gradual {
+    let mut distinct = times.to_vec();
+    distinct.dedup();
+    if groups.len() * 5 >= distinct.len() * 4 && !track.is_intra_refresh {
         return None;
     }
     let rate = if track.fps > 0.0 { track.fps } else { 30.0 };
@@ -204,130 +217,138 @@ fn exact_groups(track: &Track, moments: &[i64], pixels: u64) -> Option<Vec<Vec<i
             ticks as f64 / f64::from(track.timescale) * rate + 1.0
         })
         .sum();
-    is_affordable(frames, pixels).then(|| groups.into_iter().map(|(_, group)| group).collect())
+    is_within_budget(frames, pixels).then(|| groups.into_iter().map(|(_, group)| group).collect())
 }
 
 /// Whether so many frames of so many pixels may be decoded to look at very moments.
-pub fn is_affordable(frames: f64, pixels: u64) -> bool {
-    frames * pixels as f64 <= EXACT_PIXELS as f64
+pub fn is_within_budget(frames: f64, pixels: u64) -> bool {
+    frames * pixels as f64 <= MAX_EXACT_PIXELS as f64
 }
 
 /// The stretches of the moving preview at `fps` frames a second. Its snippets begin where tiles of the storyboard are,
 /// so that their keyframes are read once.
-pub fn reel(track: &Track, fps: f64, pixels: u64, board: &[Stretch]) -> Vec<Stretch> {
-    let duration_ms = pictures_ms(track);
+pub fn animation(track: &Track, fps: f64, pixels: u64, tile_requests: &[FrameRequest]) -> Vec<FrameRequest> {
+    let duration_ms = video_ms(track);
     // Sound of a tile's length or more behind the last picture: then snippets are of other moments than tiles.
-    let tile = track.duration / i64::try_from(board.len().max(1)).unwrap_or(i64::MAX);
-    let board = if last_moment(track) < track.duration - tile { &[] } else { board };
-    if duration_ms <= WHOLE_MS {
-        let until = if duration_ms == 0 { WHOLE_MS } else { duration_ms };
-        return vec![span(track, 0, until, fps)];
+    let tile = track.duration / i64::try_from(tile_requests.len().max(1)).unwrap_or(i64::MAX);
+    let tile_requests = if last_frame_time(track) < track.duration - tile { &[] } else { tile_requests };
+    if duration_ms <= FULL_ANIMATION_MS {
+        let until = if duration_ms == 0 { FULL_ANIMATION_MS } else { duration_ms };
+        return vec![clip(track, 0, until, fps)];
     }
-    let last = ticks(track, duration_ms - SNIPPET_MS);
-    let count = tiles(duration_ms) as u64;
+    let last_start = ticks_from_ms(track, duration_ms - SNIPPET_MS);
+    let count = tile_count(duration_ms) as u64;
     // What comes before the first picture would show that again and again.
-    let begin = track.picture_begin.clamp(0, last);
-    let begin_ms = millis(track, begin);
-    let beginnings: Vec<i64> = (0..SNIPPETS)
+    let begin = track.video_start.clamp(0, last_start);
+    let begin_ms = ms_from_ticks(track, begin);
+    let starts: Vec<i64> = (0..SNIPPET_COUNT)
         .map(|place| {
             (begin_ms * 10 + (duration_ms - begin_ms) * (2 * place + 1)) * count / (duration_ms * 10)
         })
-        .map(|tile| match board.get(tile as usize) {
-            Some(one) if board.len() as u64 == count && one.want.aim == Aim::Keyframe => one.want.from,
-            _ => ticks(track, duration_ms * (2 * tile + 1) / (2 * count)),
+        .map(|tile| match tile_requests.get(tile as usize) {
+            Some(tile_request)
+                if tile_requests.len() as u64 == count && tile_request.samples.mode == SeekMode::Keyframe =>
+            {
+                tile_request.samples.from
+            }
+            _ => ticks_from_ms(track, duration_ms * (2 * tile + 1) / (2 * count)),
         })
-        .map(|at| at.clamp(begin, last))
+        .map(|at| at.clamp(begin, last_start))
         .collect();
     // Two that begin with the same keyframe would show the same.
-    let alone = |at: i64| match &track.keyframes {
+    let has_own_keyframe = |at: i64| match &track.keyframes {
         Some(keys) => {
             let key = keys[..keys.partition_point(|key| *key <= at)].last().copied().unwrap_or(0);
-            beginnings.iter().filter(|other| key <= **other).min() == Some(&at)
+            starts.iter().filter(|other| key <= **other).min() == Some(&at)
         }
         None => true,
     };
-    let alone = |at: i64| !track.gradual && alone(at);
-    let mut budget = EXACT_PIXELS as f64;
-    let mut stretches = Vec::new();
-    for at in &beginnings {
-        let moments = moments(track, SNIPPET_MS, fps);
-        let length = ticks(track, SNIPPET_MS);
-        if alone(*at) {
-            let want = Want { from: *at, until: at + length, aim: Aim::Keyframe };
-            stretches.push(Stretch { want, moments });
+    let can_use_keyframe = |at: i64| !track.is_intra_refresh && has_own_keyframe(at);
+    let mut budget = MAX_EXACT_PIXELS as f64;
+    let mut frame_requests = Vec::new();
+    for at in &starts {
+        let times = frame_times(track, SNIPPET_MS, fps);
+        let length = ticks_from_ms(track, SNIPPET_MS);
+        if can_use_keyframe(*at) {
+            let samples = SampleRequest { from: *at, until: at + length, mode: SeekMode::Keyframe };
+            frame_requests.push(FrameRequest { samples, times });
             continue;
         }
         let key = track.keyframes.iter().flatten().rev().find(|key| **key <= *at).copied().unwrap_or(0);
         let secs = (at - key) as f64 / f64::from(track.timescale);
-        let secs = if track.gradual { secs.min(RENEWAL_SECS) } else { secs };
+        let secs = if track.is_intra_refresh { secs.min(INTRA_REFRESH_SECS) } else { secs };
         let cost = secs * track.fps.max(1.0) * pixels as f64;
         if cost <= budget {
             budget -= cost;
-            let want = Want { from: *at, until: at + length, aim: Aim::Exact };
-            stretches.push(Stretch { want, moments: moments.iter().map(|moment| at + moment).collect() });
+            let samples = SampleRequest { from: *at, until: at + length, mode: SeekMode::Exact };
+            frame_requests
+                .push(FrameRequest { samples, times: times.iter().map(|moment| at + moment).collect() });
         }
     }
-    stretches
+    frame_requests
 }
 
 /// Everything from one moment to another, in milliseconds, at `fps` frames a second.
-pub fn span(track: &Track, from_ms: u64, until_ms: u64, fps: f64) -> Stretch {
-    let from = sought(track, from_ms);
-    let want = Want { from, until: ticks(track, until_ms), aim: Aim::Exact };
-    let moments = moments(track, until_ms.saturating_sub(from_ms), fps);
-    Stretch { want, moments: moments.iter().map(|moment| from + moment).collect() }
+pub fn clip(track: &Track, from_ms: u64, until_ms: u64, fps: f64) -> FrameRequest {
+    let from = seek_tick(track, from_ms);
+    let samples = SampleRequest { from, until: ticks_from_ms(track, until_ms), mode: SeekMode::Exact };
+    let times = frame_times(track, until_ms.saturating_sub(from_ms), fps);
+    FrameRequest { samples, times: times.iter().map(|moment| from + moment).collect() }
 }
 
-/// A snippet of the preview that begins with the picture of a stored moment, see [`moment_ms`].
-pub fn snippet(track: &Track, at_ms: u64, fps: f64) -> Stretch {
-    let from = stored_moment(track, at_ms).want.from;
-    let length = ticks(track, SNIPPET_MS);
-    let moments = moments(track, SNIPPET_MS, fps).iter().map(|moment| from + moment).collect();
-    Stretch { want: Want { from, until: from.saturating_add(length), aim: Aim::Exact }, moments }
+/// A snippet of the preview that begins with the picture of a stored moment, see [`frame_time_ms`].
+pub fn snippet(track: &Track, at_ms: u64, fps: f64) -> FrameRequest {
+    let from = stored_frame_at(track, at_ms).samples.from;
+    let length = ticks_from_ms(track, SNIPPET_MS);
+    let times = frame_times(track, SNIPPET_MS, fps).iter().map(|moment| from + moment).collect();
+    FrameRequest {
+        samples: SampleRequest { from, until: from.saturating_add(length), mode: SeekMode::Exact },
+        times,
+    }
 }
 
 /// The one picture shown at a moment, in milliseconds.
-pub fn moment(track: &Track, ms: u64) -> Stretch {
-    alone(sought(track, ms).min(last_moment(track)))
+pub fn frame_at(track: &Track, ms: u64) -> FrameRequest {
+    single_frame(seek_tick(track, ms).min(last_frame_time(track)))
 }
 
-/// The picture of which [`moment_ms`] is stored. Manifests of earlier versions have that moment rounded down, so a picture
+/// The picture of which [`frame_time_ms`] is stored. Manifests of earlier versions have that moment rounded down, so a picture
 /// that begins within the millisecond is found as well, as long as pictures are known to be shown longer.
-pub fn stored_moment(track: &Track, ms: u64) -> Stretch {
-    if track.fps <= 0.0 || track.fps > MOST_FPS_ROUNDED_DOWN {
-        return moment(track, ms);
+pub fn stored_frame_at(track: &Track, ms: u64) -> FrameRequest {
+    if track.fps <= 0.0 || track.fps > MAX_FPS_ROUNDED_DOWN {
+        return frame_at(track, ms);
     }
-    let behind = (u128::from(ms) + 1) * u128::from(track.timescale);
-    let from = i64::try_from(behind.div_ceil(1000)).unwrap_or(i64::MAX).saturating_sub(1);
-    alone(from.min(last_moment(track)))
+    let next_ms_ticks = (u128::from(ms) + 1) * u128::from(track.timescale);
+    let from = i64::try_from(next_ms_ticks.div_ceil(1000)).unwrap_or(i64::MAX).saturating_sub(1);
+    single_frame(from.min(last_frame_time(track)))
 }
 
-fn alone(from: i64) -> Stretch {
-    Stretch { want: Want { from, until: from, aim: Aim::Exact }, moments: vec![from] }
+fn single_frame(from: i64) -> FrameRequest {
+    FrameRequest { samples: SampleRequest { from, until: from, mode: SeekMode::Exact }, times: vec![from] }
 }
 
 /// Where a picture is looked for when there was nothing to be seen at the keyframes.
-pub fn search(track: &Track, pixels: u64) -> Stretch {
+pub fn fallback_search(track: &Track, pixels: u64) -> FrameRequest {
     let rate = if track.fps > 0.0 { track.fps } else { 30.0 };
-    let affordable_ms = (2 * EXACT_PIXELS) as f64 / pixels.max(1) as f64 / rate * 1000.0;
-    let until = pictures_ms(track).min(SEARCHED_MS).min(affordable_ms as u64);
-    span(track, 0, until.max(1), SEARCH_PER_SECOND)
+    let affordable_ms = (2 * MAX_EXACT_PIXELS) as f64 / pixels.max(1) as f64 / rate * 1000.0;
+    let until = video_ms(track).min(SEARCH_MS).min(affordable_ms as u64);
+    clip(track, 0, until.max(1), SEARCH_FPS)
 }
 
 /// The moments of so many milliseconds, from 0 on.
-fn moments(track: &Track, ms: u64, fps: f64) -> Vec<i64> {
+fn frame_times(track: &Track, ms: u64, fps: f64) -> Vec<i64> {
     let count = ((ms as f64 * fps / 1000.0).round() as u64).max(1);
     (0..count).map(|place| (place as f64 / fps * f64::from(track.timescale)).round() as i64).collect()
 }
 
 /// The same stretch from the keyframe before it on, for where it is too dear to decode up to its very beginning.
 #[must_use]
-pub fn near(stretch: &Stretch) -> Stretch {
-    let Want { from, until, aim } = stretch.want;
-    let base = if aim == Aim::Exact { from } else { 0 };
-    Stretch {
-        want: Want { from, until, aim: Aim::Keyframe },
-        moments: stretch.moments.iter().map(|moment| moment - base).collect(),
+pub fn relax_to_keyframe(frame_request: &FrameRequest) -> FrameRequest {
+    let SampleRequest { from, until, mode: aim } = frame_request.samples;
+    let base = if aim == SeekMode::Exact { from } else { 0 };
+    FrameRequest {
+        samples: SampleRequest { from, until, mode: SeekMode::Keyframe },
+        times: frame_request.times.iter().map(|moment| moment - base).collect(),
     }
 }
 
@@ -342,17 +363,17 @@ mod tests {
         Track {
             codec: "h264",
             timescale: 1000,
-            entries: Vec::new(),
+            sample_entries: Vec::new(),
             matrix: [0; 9],
-            display: [0; 2],
+            display_size: [0; 2],
             duration: duration_ms,
-            picture_begin: 0,
-            picture_end: duration_ms,
+            video_start: 0,
+            video_end: duration_ms,
             fps: 30.0,
-            prefix: Bytes::new(),
+            sample_prefix: Bytes::new(),
             has_audio: false,
             keyframes,
-            gradual: false,
+            is_intra_refresh: false,
             crop: None,
             dolby_vision: None,
         }
@@ -365,7 +386,7 @@ mod tests {
     const HD: u64 = 1920 * 1080;
 
     fn sample(offset: u64, pts: i64, key: bool) -> Sample {
-        Sample { offset, size: 1, dts: 0, pts, key, entry: 0 }
+        Sample { offset, size: 1, dts: 0, pts, is_key: key, entry: 0 }
     }
 
     /// Frames a second as a fraction, of all rates that cameras and editors write, and others.
@@ -405,7 +426,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stored_time_finds_its_frame_again(
+        fn stored_time_finds_its_frame(
             (num, den) in rates(), timescale in scales(), number in 0_u64..200_000, late in 0_i64..5_000,
         ) {
             let mut track = track(0, None);
@@ -420,100 +441,112 @@ mod tests {
             let run: Vec<Sample> = (number.saturating_sub(3)..number + 4)
                 .map(|number| sample(number, pts(number), number == 0))
                 .collect();
-            let found = |stretch: Stretch| lay(&[stretch], vec![run.clone()]).picks[0][0].pts;
-            let stored = moment_ms(&track, pts(number));
-            prop_assert_eq!(found(moment(&track, stored)), pts(number), "as the time of a URL or a chosen poster");
-            prop_assert_eq!(found(stored_moment(&track, stored)), pts(number), "as the poster of a manifest");
-            prop_assert_eq!(found(span(&track, stored, stored + 1000, 10.0)), pts(number), "as the start of a clip");
+            let found = |frame_request: FrameRequest| plan_excerpt(&[frame_request], vec![run.clone()]).positions[0][0].pts;
+            let stored = frame_time_ms(&track, pts(number));
+            prop_assert_eq!(found(frame_at(&track, stored)), pts(number), "as the time of a URL or a chosen poster");
+            prop_assert_eq!(found(stored_frame_at(&track, stored)), pts(number), "as the poster of a manifest");
+            prop_assert_eq!(found(clip(&track, stored, stored + 1000, 10.0)), pts(number), "as the start of a clip");
             // A player's clock in milliseconds, rounded to the nearest, and the manifests of earlier versions.
             let nearest = (pts(number) as u128 * 2000 + u128::from(timescale)) / (2 * u128::from(timescale));
-            prop_assert_eq!(found(moment(&track, nearest as u64)), pts(number), "rounded to the nearest");
-            let down = millis(&track, pts(number));
-            prop_assert_eq!(found(stored_moment(&track, down)), pts(number), "rounded down");
+            prop_assert_eq!(found(frame_at(&track, nearest as u64)), pts(number), "rounded to the nearest");
+            let down = ms_from_ticks(&track, pts(number));
+            prop_assert_eq!(found(stored_frame_at(&track, down)), pts(number), "rounded down");
         }
     }
 
     #[test]
-    fn a_storyboard_has_fifty_tiles_and_a_long_one_a_hundred() {
+    fn storyboard_has_50_or_100_tiles() {
         for (ms, count) in [(1_000, 50), (899_999, 50), (900_000, 100), (3_600_000, 100)] {
-            let (stretches, places) = storyboard(&track(ms, Some(every(2_000, ms))), HD);
+            let (frame_requests, places) = storyboard(&track(ms, Some(every(2_000, ms))), HD);
             assert_eq!(places.len(), count, "{ms}");
-            assert!(stretches.len() <= count);
+            assert!(frame_requests.len() <= count);
         }
-        assert_eq!((tile_start(0, 50, 60_000), tile_start(49, 50, 60_000)), (0, 58_800));
+        assert_eq!((tile_start_ms(0, 50, 60_000), tile_start_ms(49, 50, 60_000)), (0, 58_800));
     }
 
     #[test]
-    fn tiles_are_keyframes_where_those_are_many_or_the_rest_is_dear() {
-        let aim = |ms, step, pixels| storyboard(&track(ms, Some(every(step, ms))), pixels).0[0].want.aim;
-        assert_eq!(aim(60_000, 1_000, HD), Aim::Keyframe, "one a second is enough");
-        assert_eq!(aim(60_000, 8_000, HD), Aim::Keyframe, "a minute of HD is too dear");
-        assert_eq!(aim(9_000, 8_000, HD), Aim::Exact, "nine seconds are not");
-        assert_eq!(aim(60_000, 8_000, 320 * 240), Aim::Exact, "and neither is a small picture");
+    fn tiles_use_keyframes_when_dense_or_costly() {
+        let aim = |ms, step, pixels| storyboard(&track(ms, Some(every(step, ms))), pixels).0[0].samples.mode;
+        assert_eq!(aim(60_000, 1_000, HD), SeekMode::Keyframe, "one a second is enough");
+        assert_eq!(aim(60_000, 8_000, HD), SeekMode::Keyframe, "a minute of HD is too dear");
+        assert_eq!(aim(9_000, 8_000, HD), SeekMode::Exact, "nine seconds are not");
+        assert_eq!(aim(60_000, 8_000, 320 * 240), SeekMode::Exact, "and neither is a small picture");
         let unknown = track(60_000, None);
-        assert_eq!(storyboard(&unknown, 1).0[0].want.aim, Aim::Keyframe);
+        assert_eq!(storyboard(&unknown, 1).0[0].samples.mode, SeekMode::Keyframe);
     }
 
     #[test]
-    fn snippets_are_spread_over_the_whole() {
-        let froms = |stretches: Vec<Stretch>| stretches.iter().map(|one| one.want.from).collect::<Vec<_>>();
+    fn spreads_snippets_over_the_video() {
+        let froms = |frame_requests: Vec<FrameRequest>| {
+            frame_requests.iter().map(|one| one.samples.from).collect::<Vec<_>>()
+        };
         let minute = track(60_000, Some(every(1_000, 60_000)));
-        let board = storyboard(&minute, HD).0;
-        assert_eq!(froms(reel(&minute, 15.0, HD, &board)), [6_600, 18_600, 30_600, 42_600, 54_600]);
-        assert!(reel(&minute, 15.0, HD, &board).iter().all(|one| one.moments.len() == 15));
-        let short = reel(&track(4_000, Some(every(1_000, 4_000))), 10.0, HD, &[]);
-        assert_eq!((short.len(), short[0].moments.len(), short[0].want.aim), (1, 40, Aim::Exact));
+        let tile_requests = storyboard(&minute, HD).0;
+        assert_eq!(
+            froms(animation(&minute, 15.0, HD, &tile_requests)),
+            [6_600, 18_600, 30_600, 42_600, 54_600]
+        );
+        assert!(animation(&minute, 15.0, HD, &tile_requests).iter().all(|one| one.times.len() == 15));
+        let short = animation(&track(4_000, Some(every(1_000, 4_000))), 10.0, HD, &[]);
+        assert_eq!((short.len(), short[0].times.len(), short[0].samples.mode), (1, 40, SeekMode::Exact));
         // One keyframe for all of it: the first snippet begins there, others only as far as that is cheap.
-        let lazy = track(60_000, Some(vec![0]));
-        assert_eq!(froms(reel(&lazy, 15.0, HD, &storyboard(&lazy, HD).0)), [6_600]);
-        assert_eq!(froms(reel(&lazy, 15.0, 160 * 90, &storyboard(&lazy, 160 * 90).0)).len(), 5);
+        let sparse = track(60_000, Some(vec![0]));
+        assert_eq!(froms(animation(&sparse, 15.0, HD, &storyboard(&sparse, HD).0)), [6_600]);
+        assert_eq!(froms(animation(&sparse, 15.0, 160 * 90, &storyboard(&sparse, 160 * 90).0)).len(), 5);
         // The last one is whole, too.
         let brief = track(7_000, None);
-        assert_eq!(froms(reel(&brief, 15.0, HD, &[])).last(), Some(&6_000));
+        assert_eq!(froms(animation(&brief, 15.0, HD, &[])).last(), Some(&6_000));
     }
 
     #[test]
-    fn behind_the_last_picture_tiles_show_that_one() {
+    fn tiles_after_last_frame_repeat_it() {
         // A minute of sound, ten seconds of pictures.
         for (keyframes, pixels) in [(every(200, 10_000), HD), (vec![0], 160 * 90)] {
-            let song = Track { picture_end: 10_000, ..track(60_000, Some(keyframes)) };
-            let (board, places) = storyboard(&song, pixels);
+            let song = Track { video_end: 10_000, ..track(60_000, Some(keyframes)) };
+            let (tile_requests, places) = storyboard(&song, pixels);
             let moment = |place: usize| {
                 let (stretch, at) = places[place];
-                let tile = &board[stretch];
-                if tile.want.aim == Aim::Exact { tile.moments[at] } else { tile.want.from }
+                let tile = &tile_requests[stretch];
+                if tile.samples.mode == SeekMode::Exact { tile.times[at] } else { tile.samples.from }
             };
             assert_eq!((moment(0), moment(7), moment(8), moment(49)), (600, 9_000, 9_999, 9_999));
-            assert!(board.iter().all(|tile| tile.want.from < 10_000));
-            let snippets = reel(&song, 15.0, HD, &board);
-            assert!(snippets.iter().all(|one| one.want.from <= 9_000), "the preview is of what has pictures");
+            assert!(tile_requests.iter().all(|tile| tile.samples.from < 10_000));
+            let snippets = animation(&song, 15.0, HD, &tile_requests);
+            assert!(
+                snippets.iter().all(|one| one.samples.from <= 9_000),
+                "the preview is of what has pictures"
+            );
         }
         // As usual, sound is a little longer: snippets begin with keyframes of tiles.
-        let film = Track { picture_end: 59_950, ..track(60_000, Some(every(1_000, 59_950))) };
-        let board = storyboard(&film, HD).0;
-        for (snippet, tile) in reel(&film, 15.0, HD, &board).iter().zip([5, 15, 25, 35, 45]) {
-            assert_eq!(snippet.want.from, board[tile].want.from);
+        let film = Track { video_end: 59_950, ..track(60_000, Some(every(1_000, 59_950))) };
+        let tile_requests = storyboard(&film, HD).0;
+        for (snippet, tile) in animation(&film, 15.0, HD, &tile_requests).iter().zip([5, 15, 25, 35, 45]) {
+            assert_eq!(snippet.samples.from, tile_requests[tile].samples.from);
         }
         // One picture with a song.
-        let still = Track { picture_end: 33, ..track(180_000, Some(vec![0])) };
-        assert_eq!(reel(&still, 15.0, HD, &[]).len(), 1);
-        assert_eq!(moment(&still, 90_000).moments, [32]);
-        assert_eq!(moment(&track(60_000, None), 90_000).moments, [90_000]);
+        let still = Track { video_end: 33, ..track(180_000, Some(vec![0])) };
+        assert_eq!(animation(&still, 15.0, HD, &[]).len(), 1);
+        assert_eq!(frame_at(&still, 90_000).times, [32]);
+        assert_eq!(frame_at(&track(60_000, None), 90_000).times, [90_000]);
     }
 
     #[test]
-    fn where_pictures_are_renewed_bit_by_bit_moments_are_exact() {
-        let call = Track { gradual: true, ..track(600_000, Some(vec![0])) };
-        let (board, places) = storyboard(&call, HD);
-        assert_eq!((board.len(), places.len()), (50, 50));
-        assert!(board.iter().all(|tile| tile.want.aim == Aim::Exact && tile.moments == [tile.want.from]));
-        let snippets = reel(&call, 15.0, HD, &board);
-        assert!(!snippets.is_empty() && snippets.iter().all(|one| one.want.aim == Aim::Exact));
+    fn intra_refresh_uses_exact_times() {
+        let call = Track { is_intra_refresh: true, ..track(600_000, Some(vec![0])) };
+        let (tile_requests, places) = storyboard(&call, HD);
+        assert_eq!((tile_requests.len(), places.len()), (50, 50));
+        assert!(
+            tile_requests
+                .iter()
+                .all(|tile| tile.samples.mode == SeekMode::Exact && tile.times == [tile.samples.from])
+        );
+        let snippets = animation(&call, 15.0, HD, &tile_requests);
+        assert!(!snippets.is_empty() && snippets.iter().all(|one| one.samples.mode == SeekMode::Exact));
         assert!(!has_few_keyframes(&call, HD));
     }
 
     #[test]
-    fn an_index_of_few_keyframes_is_doubted_where_that_matters() {
+    fn detects_suspiciously_few_keyframes() {
         let few = |ms, keyframes, pixels| has_few_keyframes(&track(ms, keyframes), pixels);
         assert!(few(600_000, Some(vec![0]), HD));
         assert!(!few(600_000, Some(every(10_000, 600_000)), HD), "a keyframe each ten seconds is usual");
@@ -522,44 +555,47 @@ mod tests {
     }
 
     #[test]
-    fn snippets_of_a_film_that_begins_late_are_of_its_pictures() {
-        let late = Track { picture_begin: 6_000, ..track(16_000, Some(every(1_000, 16_000)[6..].to_vec())) };
-        let board = storyboard(&late, HD).0;
-        let froms: Vec<i64> = reel(&late, 15.0, HD, &board).iter().map(|one| one.want.from).collect();
+    fn snippets_skip_late_video_start() {
+        let late = Track { video_start: 6_000, ..track(16_000, Some(every(1_000, 16_000)[6..].to_vec())) };
+        let tile_requests = storyboard(&late, HD).0;
+        let froms: Vec<i64> =
+            animation(&late, 15.0, HD, &tile_requests).iter().map(|one| one.samples.from).collect();
         assert_eq!(froms.len(), 5);
         assert!(froms.is_sorted() && froms[0] >= 6_000 && froms[4] >= 14_000, "{froms:?}");
         assert!(froms.windows(2).all(|pair| pair[1] - pair[0] >= 1_500), "{froms:?}");
     }
 
     #[test]
-    fn a_snippet_begins_with_the_keyframe_of_a_tile() {
+    fn snippets_start_at_tile_keyframes() {
         let hour = track(3_600_000, Some(every(2_000, 3_600_000)));
-        let mut board = storyboard(&hour, HD).0;
-        board[10].want.from += 4_000;
-        let snippets = reel(&hour, 15.0, HD, &board);
+        let mut tile_requests = storyboard(&hour, HD).0;
+        tile_requests[10].samples.from += 4_000;
+        let snippets = animation(&hour, 15.0, HD, &tile_requests);
         for (snippet, tile) in snippets.iter().zip([10, 30, 50, 70, 90]) {
-            assert_eq!(snippet.want.from, board[tile].want.from);
+            assert_eq!(snippet.samples.from, tile_requests[tile].samples.from);
         }
     }
 
     #[test]
-    fn of_keyframes_that_are_near_enough_the_lighter_one_is_a_tile() {
+    fn tile_uses_lightest_near_keyframe() {
         let hour = track(3_600_000, Some(every(2_000, 3_600_000)));
-        let board = storyboard(&hour, HD).0;
-        let near = alternatives(&hour, &board).unwrap();
-        let froms: Vec<i64> = near[0].iter().map(|one| one.want.from).collect();
+        let tile_requests = storyboard(&hour, HD).0;
+        let near = tile_alternatives(&hour, &tile_requests).unwrap();
+        let froms: Vec<i64> = near[0].iter().map(|one| one.samples.from).collect();
         assert_eq!(froms, [18_000, 14_000, 16_000, 18_000, 20_000, 22_000]);
         let sized = |sizes: &[u32]| -> Vec<Vec<Sample>> {
             let one = |size: &u32| vec![Sample { size: *size, ..sample(0, 0, true) }];
             sizes.iter().map(one).collect()
         };
-        let chosen = |sizes: &[u32]| lightest(vec![near[0].clone()], &sized(sizes))[0].want.from;
+        let chosen = |sizes: &[u32]| choose_lightest(vec![near[0].clone()], &sized(sizes))[0].samples.from;
         assert_eq!(chosen(&[100, 120, 90, 100, 80, 95]), 20_000, "the lightest");
         assert_eq!(chosen(&[100, 120, 90, 100, 20, 95]), 16_000, "but none that shows next to nothing");
         assert_eq!(chosen(&[50, 120, 90, 100, 80, 95]), 18_000, "its own is light enough");
         // Where tiles lie as near as keyframes, there is no choice.
         let minute = track(60_000, Some(every(2_000, 60_000)));
-        assert!(alternatives(&minute, &storyboard(&minute, HD).0).unwrap().iter().all(|tile| tile.len() < 3));
-        assert_eq!(alternatives(&track(60_000, None), &board), None);
+        assert!(
+            tile_alternatives(&minute, &storyboard(&minute, HD).0).unwrap().iter().all(|tile| tile.len() < 3)
+        );
+        assert_eq!(tile_alternatives(&track(60_000, None), &tile_requests), None);
     }
 }

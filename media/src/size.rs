@@ -18,17 +18,17 @@ impl Size {
     /// This size made at most `max_width` wide, and at most twice that high, at the same shape: a strip of a picture
     /// would otherwise take as much memory as a hundred frames should. Never scaled up; never less than one pixel.
     #[must_use]
-    pub fn fitted(self, max_width: u32) -> Self {
+    pub fn scale_to_fit(self, max_width: u32) -> Self {
         let wide = if self.width <= max_width {
             self
         } else {
-            Self { width: max_width, height: in_proportion(self.height, max_width, self.width) }
+            Self { width: max_width, height: scale_side(self.height, max_width, self.width) }
         };
         let max_height = max_width.saturating_mul(2);
         if wide.height <= max_height {
             return wide;
         }
-        Self { width: in_proportion(self.width, max_height, self.height), height: max_height }
+        Self { width: scale_side(self.width, max_height, self.height), height: max_height }
     }
 }
 
@@ -39,7 +39,7 @@ impl Default for Size {
 }
 
 /// `side` times `to` divided by `from`, rounded, at least one.
-fn in_proportion(side: u32, to: u32, from: u32) -> u32 {
+fn scale_side(side: u32, to: u32, from: u32) -> u32 {
     let from = u64::from(from.max(1));
     let scaled = (u64::from(side) * u64::from(to) + from / 2) / from;
     u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fits_a_size_without_scaling_up() {
+    fn never_scales_up() {
         for ((width, height), max_width, expected) in [
             ((1920, 1080), 640, (640, 360)),
             ((1080, 1920), 640, (640, 1138)),
@@ -61,8 +61,8 @@ mod tests {
             ((320, 8192), 320, (25, 640)),
             ((1080, 2520), 640, (549, 1280)),
         ] {
-            let fitted = Size { width, height }.fitted(max_width);
-            assert_eq!((fitted.width, fitted.height), expected, "{width}x{height}");
+            let scaled = Size { width, height }.scale_to_fit(max_width);
+            assert_eq!((scaled.width, scaled.height), expected, "{width}x{height}");
         }
     }
 }

@@ -6,62 +6,68 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use glimpse_media::demux::budget::Budget;
-use glimpse_media::demux::buffer::{Fault, Known};
-use glimpse_media::demux::demuxer::{Aim, Movie, Want};
+use glimpse_media::demux::budget::WorkBudget;
+use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::demuxer::{Demuxer, SampleRequest, SeekMode};
 use glimpse_media::demux::{flv, matroska, mp4};
 
 /// How often a job asks, see `source::MAX_ROUNDS`.
 const MAX_ROUNDS: usize = 24;
 /// What one piece of work may take beyond the budget before it is checked: a table or an index of 64 MiB.
-const OVER: u64 = 32 << 20;
+const TOLERANCE_STEPS: u64 = 32 << 20;
 const MEGABYTE: usize = 1024 * 1024;
 
 /// How a demuxer came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum End {
+enum ReadEnd {
     /// Samples were found for so many wants.
     Found(usize),
-    Fault(Fault),
+    Fault(ReadError),
     /// It asked for more again and again.
     Rounds,
 }
 
-fn ask<T>(
+fn read_until_ready<T>(
     source: &Bytes,
-    known: &mut Known,
-    question: impl Fn(&Known) -> Result<T, Fault>,
-) -> Result<T, End> {
+    buffer: &mut SparseBuffer,
+    parse: impl Fn(&SparseBuffer) -> Result<T, ReadError>,
+) -> Result<T, ReadEnd> {
     for _ in 0..MAX_ROUNDS {
-        match question(known) {
+        match parse(buffer) {
             Ok(answer) => return Ok(answer),
-            Err(Fault::Missing(ranges)) => {
+            Err(ReadError::NeedMore(ranges)) => {
                 for range in ranges {
-                    known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+                    buffer.insert(range.start, &source.slice(range.start as usize..range.end as usize));
                 }
             }
-            Err(fault) => return Err(End::Fault(fault)),
+            Err(fault) => return Err(ReadEnd::Fault(fault)),
         }
     }
-    Err(End::Rounds)
+    Err(ReadEnd::Rounds)
 }
 
 /// Opens a file and asks for as many moments as a job does, which takes no more steps than the file's budget.
-fn read<M: Movie>(name: &str, open: impl Fn(&Known) -> Result<M, Fault>, file: Vec<u8>) -> (End, u64) {
+fn read<M: Demuxer>(
+    name: &str,
+    open: impl Fn(&SparseBuffer) -> Result<M, ReadError>,
+    file: Vec<u8>,
+) -> (ReadEnd, u64) {
     let source = Bytes::from(file);
-    let mut known = Known::new(source.len() as u64);
-    known.learn(0, &source.slice(..source.len().min(64 * 1024)));
+    let mut buffer = SparseBuffer::new(source.len() as u64);
+    buffer.insert(0, &source.slice(..source.len().min(64 * 1024)));
     let started = cpu_ms();
-    let end = ask(&source, &mut known, open).and_then(|movie| {
+    let end = read_until_ready(&source, &mut buffer, open).and_then(|movie| {
         let length = movie.track().duration.max(1);
-        let tile = |place: i64| Want { from: place * length / 100, until: 0, aim: Aim::Keyframe };
-        let still = |place: i64| Want { from: place * length / 10, until: length, aim: Aim::Exact };
-        let wants: Vec<Want> = (0..100).map(tile).chain((0..10).map(still)).collect();
-        let runs = ask(&source, &mut known, |known| movie.runs(known, &wants))?;
-        Ok(End::Found(runs.iter().filter(|run| !run.is_empty()).count()))
+        let tile =
+            |place: i64| SampleRequest { from: place * length / 100, until: 0, mode: SeekMode::Keyframe };
+        let still =
+            |place: i64| SampleRequest { from: place * length / 10, until: length, mode: SeekMode::Exact };
+        let wants: Vec<SampleRequest> = (0..100).map(tile).chain((0..10).map(still)).collect();
+        let runs = read_until_ready(&source, &mut buffer, |known| movie.find_samples(known, &wants))?;
+        Ok(ReadEnd::Found(runs.iter().filter(|run| !run.is_empty()).count()))
     });
     let end = end.unwrap_or_else(|end| end);
-    let used = known.budget().used();
+    let used = buffer.budget().used_steps();
     eprintln!(
         "{name:45} {:9} bytes {used:10} steps, {:5.2} a byte, {:6} ms: {end:?}",
         source.len(),
@@ -69,7 +75,7 @@ fn read<M: Movie>(name: &str, open: impl Fn(&Known) -> Result<M, Fault>, file: V
         cpu_ms() - started
     );
     assert!(
-        used <= Budget::most(source.len() as u64) + OVER,
+        used <= WorkBudget::max_steps(source.len() as u64) + TOLERANCE_STEPS,
         "{name}: {used} steps of {} bytes",
         source.len()
     );
@@ -95,7 +101,7 @@ fn words(numbers: &[u32]) -> Vec<u8> {
 }
 
 /// A fragment of so many bytes with one track's runs of 86,400 samples each, which take 16 bytes a run.
-fn bare_fragment(track: u32, size: u32, bytes: usize) -> Vec<u8> {
+fn fragment_of_runs(track: u32, size: u32, bytes: usize) -> Vec<u8> {
     const DURATION: u32 = 0x08;
     const SIZE: u32 = 0x10;
     let run = boxed(*b"trun", &words(&[0, 86_400]));
@@ -116,14 +122,14 @@ fn with_boxes(film: &[u8], boxes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn f8_runs_of_a_track_that_is_not_shown_are_not_walked() {
+fn f8_runs_of_other_tracks_are_skipped() {
     let (film, shown) = fragments();
     let alone = read("the film alone", mp4::open, film.clone());
     for (bytes, size) in
         [(MEGABYTE * 8 / 10, 0), (MEGABYTE * 32 / 10, 1), (11 * MEGABYTE, 1), (7 * MEGABYTE, 900)]
     {
         // Fragments of up to 8 MB are read.
-        let fragment = bare_fragment(shown + 1, size, bytes.min(3 * MEGABYTE));
+        let fragment = fragment_of_runs(shown + 1, size, bytes.min(3 * MEGABYTE));
         let boxes = fragment.repeat(bytes.div_ceil(fragment.len()));
         let name = format!("{} KB of runs of another track", bytes / 1024);
         let (end, used) = read(&name, mp4::open, with_boxes(&film, &boxes));
@@ -133,7 +139,7 @@ fn f8_runs_of_a_track_that_is_not_shown_are_not_walked() {
 }
 
 #[test]
-fn f8_runs_of_the_shown_track_end_with_the_budget() {
+fn f8_runs_of_the_selected_track_end_with_the_budget() {
     let (film, shown) = fragments();
     for (name, bytes, size) in [
         ("samples of no bytes", 11 * MEGABYTE, 0),
@@ -141,10 +147,10 @@ fn f8_runs_of_the_shown_track_end_with_the_budget() {
         ("samples of one byte, large", 11 * MEGABYTE, 1),
         ("samples beyond the end", 11 * MEGABYTE, u32::MAX),
     ] {
-        let fragment = bare_fragment(shown, size, bytes.min(3 * MEGABYTE));
+        let fragment = fragment_of_runs(shown, size, bytes.min(3 * MEGABYTE));
         let boxes = fragment.repeat(bytes.div_ceil(fragment.len()));
         let (end, _) = read(name, mp4::open, with_boxes(&film, &boxes));
-        assert_ne!(end, End::Rounds, "{name}");
+        assert_ne!(end, ReadEnd::Rounds, "{name}");
     }
 }
 
@@ -169,17 +175,17 @@ fn movie(edits: &[u8], tables: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Tables of `chunks` chunks that all begin at the same place and have so many samples of `size` bytes each.
-fn tables(chunks: u32, of: u32, size: u32) -> Vec<Vec<u8>> {
+fn tables(chunks: u32, samples_per_chunk: u32, size: u32) -> Vec<Vec<u8>> {
     vec![
         boxed(*b"stts", &words(&[0, 1, u32::MAX, 1])),
-        boxed(*b"stsc", &words(&[0, 1, 1, of, 1])),
-        boxed(*b"stsz", &words(&[0, size, chunks.saturating_mul(of)])),
+        boxed(*b"stsc", &words(&[0, 1, 1, samples_per_chunk, 1])),
+        boxed(*b"stsz", &words(&[0, size, chunks.saturating_mul(samples_per_chunk)])),
         boxed(*b"stco", &[words(&[0, chunks]), words(&[64]).repeat(chunks as usize)].concat()),
     ]
 }
 
 #[test]
-fn f8_tables_of_more_samples_than_bytes_end_with_the_budget() {
+fn f8_oversized_sample_tables_end_with_the_budget() {
     let data = boxed(*b"mdat", &vec![7; 4 * MEGABYTE]);
     for (name, tables) in [
         ("a sample a byte", tables(1, 4_000_000, 1)),
@@ -221,7 +227,7 @@ fn large_film(between: &[u8], behind: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn f8_nested_fragments_and_long_indexes_end_with_the_budget() {
+fn f8_nested_fragments_and_indexes_end_with_the_budget() {
     let head = [&[0, 16, 0, 0][..], b"moof\0\0\0\x10mfhd"].concat();
     for megabytes in [1, 15, 80] {
         // Each seems to begin a fragment of a megabyte, in which the others are.
@@ -245,7 +251,7 @@ fn f8_nested_fragments_and_long_indexes_end_with_the_budget() {
 }
 
 #[test]
-fn f8_elements_of_two_bytes_end_with_the_budget() {
+fn f8_tiny_elements_end_with_the_budget() {
     let (head, clusters) = matroska_film();
     for megabytes in [1, 6, 24, 90] {
         let voids = [0xec, 0x80].repeat(megabytes * MEGABYTE / 2);
@@ -271,7 +277,7 @@ fn element(id: &[u8], body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn f8_many_cues_and_many_frames_in_a_block_end_with_the_budget() {
+fn f8_many_cues_and_laced_frames_end_with_the_budget() {
     let (head, clusters) = matroska_film();
     let voids = [0xec, 0x80].repeat(12 * MEGABYTE);
     // Each cue names the same cluster, in which there is nothing for megabytes.
@@ -315,7 +321,7 @@ fn flv_tag(kind: u8, time: u32, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn f8_tags_of_sixteen_bytes_end_with_the_budget() {
+fn f8_tiny_flv_tags_end_with_the_budget() {
     let film = corpus("flv/plain.flv");
     for megabytes in [1, 6, 24, 90] {
         let count = megabytes * MEGABYTE / 16;

@@ -11,7 +11,7 @@ mod drive;
 /// How many changed files of each target are tried. `GLIMPSE_FUZZ_RUNS` says another number.
 const RUNS: usize = 20_000;
 /// No changed file is longer: a run is to be short.
-const MOST_BYTES: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -52,9 +52,9 @@ fn dictionary(name: &str) -> Vec<Vec<u8>> {
 }
 
 /// Numbers that are the same each time: Marsaglia's xorshift, <https://doi.org/10.18637/jss.v008.i14>.
-struct Dice(u64);
+struct Xorshift(u64);
 
-impl Dice {
+impl Xorshift {
     fn below(&mut self, most: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -64,15 +64,15 @@ impl Dice {
 }
 
 /// Changes a file in a few places, as a fuzzer does.
-fn change(file: &mut Vec<u8>, others: &[(String, Vec<u8>)], words: &[Vec<u8>], dice: &mut Dice) {
-    for _ in 0..=dice.below(5) {
+fn mutate(file: &mut Vec<u8>, others: &[(String, Vec<u8>)], words: &[Vec<u8>], random: &mut Xorshift) {
+    for _ in 0..=random.below(5) {
         // Half of the changes are near the beginning, where headers are.
-        let reach = if dice.below(2) == 0 { file.len() } else { file.len().min(600) };
-        let at = dice.below(reach);
-        let length = (1 + dice.below(64)).min(file.len() - at);
-        match dice.below(7) {
-            0 if at < file.len() => file[at] ^= 1 << dice.below(8),
-            1 if at < file.len() => file[at] = dice.below(256) as u8,
+        let reach = if random.below(2) == 0 { file.len() } else { file.len().min(600) };
+        let at = random.below(reach);
+        let length = (1 + random.below(64)).min(file.len() - at);
+        match random.below(7) {
+            0 if at < file.len() => file[at] ^= 1 << random.below(8),
+            1 if at < file.len() => file[at] = random.below(256) as u8,
             2 => file.truncate(at.max(1)),
             3 => drop(file.drain(at..at + length)),
             4 => {
@@ -80,17 +80,17 @@ fn change(file: &mut Vec<u8>, others: &[(String, Vec<u8>)], words: &[Vec<u8>], d
                 file.splice(at..at, part);
             }
             5 => {
-                let word = &words[dice.below(words.len())];
-                let end = if dice.below(2) == 0 { at } else { (at + word.len()).min(file.len()) };
+                let word = &words[random.below(words.len())];
+                let end = if random.below(2) == 0 { at } else { (at + word.len()).min(file.len()) };
                 file.splice(at..end, word.iter().copied());
             }
             _ => {
-                let other = &others[dice.below(others.len())].1;
-                let from = dice.below(other.len());
+                let other = &others[random.below(others.len())].1;
+                let from = random.below(other.len());
                 file.splice(at.., other[from..].iter().copied());
             }
         }
-        file.truncate(MOST_BYTES);
+        file.truncate(MAX_BYTES);
     }
 }
 
@@ -103,19 +103,19 @@ fn run(target: fn(&[u8]), corpora: &[&str], dictionaries: &[&str], seed: u64) {
         target(bytes);
     }
     let runs = std::env::var("GLIMPSE_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
-    let mut dice = Dice(seed);
+    let mut random = Xorshift(seed);
     for _ in 0..runs {
-        let mut file = files[dice.below(files.len())].1.clone();
-        change(&mut file, &files, &words, &mut dice);
-        let _kept = Kept(&file);
+        let mut file = files[random.below(files.len())].1.clone();
+        mutate(&mut file, &files, &words, &mut random);
+        let _save = SaveOnPanic(&file);
         target(&file);
     }
 }
 
 /// Keeps the file that made a target panic, to be put into the corpus.
-struct Kept<'a>(&'a [u8]);
+struct SaveOnPanic<'a>(&'a [u8]);
 
-impl Drop for Kept<'_> {
+impl Drop for SaveOnPanic<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
@@ -127,12 +127,12 @@ impl Drop for Kept<'_> {
 }
 
 #[test]
-fn any_mp4_is_survived() {
+fn mp4_never_panics() {
     run(drive::mp4, &["mp4"], &["mp4.dict"], 1);
 }
 
 #[test]
-fn any_large_mp4_is_survived() {
+fn large_mp4_never_panics() {
     // Each is copied into nine megabytes.
     let films = ["fragments.mp4", "dash.mp4", "indexed.mp4", "mixed.mp4"];
     for (name, bytes) in corpus("mp4") {
@@ -143,21 +143,21 @@ fn any_large_mp4_is_survived() {
 }
 
 #[test]
-fn f10_any_matroska_is_survived() {
+fn f10_matroska_never_panics() {
     run(drive::matroska, &["matroska"], &["matroska.dict"], 3);
 }
 
 #[test]
-fn f10_any_flash_video_is_survived() {
+fn f10_flv_never_panics() {
     run(drive::flv, &["flv"], &["flv.dict"], 6);
 }
 
 #[test]
-fn any_film_becomes_a_digest_that_can_be_read() {
+fn any_file_becomes_a_readable_excerpt() {
     run(drive::digest, &["mp4", "matroska", "flv"], &["mp4.dict", "matroska.dict", "flv.dict"], 4);
 }
 
 #[test]
-fn f1_f3_any_beginning_is_survived() {
+fn f1_f3_sniff_never_panics() {
     run(drive::sniff, &["sniff", "mp4", "matroska"], &["sniff.dict"], 5);
 }

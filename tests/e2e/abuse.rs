@@ -3,32 +3,32 @@
 //!
 //! | | abuse | shown by |
 //! |---|---|---|
-//! | U1 | a longer or shorter body | `a_presigned_put_binds_everything_that_it_promised`, `a_form_cannot_carry_more_than_is_allowed` |
-//! | U2 | another type; one that a browser would run | `a_presigned_put_binds_everything_that_it_promised`, `no_upload_type_can_run_in_a_browser`, `a_type_is_resolved_alike_on_every_route` |
-//! | U3 | other bytes of the same length | `a_presigned_put_binds_everything_that_it_promised` |
-//! | U4 | somebody else's key | `nobody_touches_the_upload_of_somebody_else`, `only_an_own_key_is_touched` |
-//! | U5 | a second upload over the first | `u5_nothing_is_uploaded_twice` |
-//! | U6 | ACL, tags, storage class, encryption, metadata, a copy that nobody granted | `u6_no_header_beside_the_granted_ones_gets_through`, `u6_no_field_beside_the_granted_ones_gets_through` |
-//! | U7 | `${filename}` in a form's key | `a_post_policy_is_refused_after_each_single_change` |
-//! | U8 | a form that redirects | `u6_no_field_beside_the_granted_ones_gets_through` |
-//! | U9 | a URL that was kept or stolen | `u9_a_signature_ends_when_it_says`, `each_wrong_value_is_named` |
-//! | U10 | another host, region or bucket | `u10_a_signature_is_for_one_host_region_and_bucket`, `presigned_urls_equal_botocores` |
-//! | U11 | parts that are too many, too large, missing, foreign, never finished | `u11_parts_cannot_get_around_the_limit`, `nobody_touches_the_upload_of_somebody_else`, `a_token_sends_no_more_in_parts_than_it_may` |
-//! | U12 | signing without end | `whoever_begins_too_many_uploads_is_asked_to_wait` |
-//! | U13 | calls from foreign pages | `only_configured_pages_may_call`, `only_configured_origins_are_repeated` |
+//! | U1 | a longer or shorter body | `presigned_put_enforces_every_signed_header`, `form_cannot_exceed_the_length_range` |
+//! | U2 | another type; one that a browser would run | `presigned_put_enforces_every_signed_header`, `no_upload_type_is_active`, `every_route_resolves_types_alike` |
+//! | U3 | other bytes of the same length | `presigned_put_enforces_every_signed_header` |
+//! | U4 | somebody else's key | `rejects_multipart_calls_of_other_users`, `rejects_keys_of_other_owners` |
+//! | U5 | a second upload over the first | `u5_second_upload_is_rejected` |
+//! | U6 | ACL, tags, storage class, encryption, metadata, a copy that nobody granted | `u6_rejects_headers_that_were_not_granted`, `u6_rejects_form_fields_that_were_not_granted` |
+//! | U7 | `${filename}` in a form's key | `post_policy_rejects_any_single_change` |
+//! | U8 | a form that redirects | `u6_rejects_form_fields_that_were_not_granted` |
+//! | U9 | a URL that was kept or stolen | `u9_signature_expires_on_time`, `error_names_each_invalid_value` |
+//! | U10 | another host, region or bucket | `u10_signature_is_bound_to_host_region_and_bucket`, `presigned_urls_match_botocore` |
+//! | U11 | parts that are too many, too large, missing, foreign, never finished | `u11_parts_cannot_exceed_the_limit`, `rejects_multipart_calls_of_other_users`, `token_limits_parts_and_unfinished_uploads` |
+//! | U12 | signing without end | `upload_grants_are_rate_limited` |
+//! | U13 | calls from foreign pages | `cors_allows_only_configured_origins`, `echoes_only_configured_origins` |
 //! | U14 | a role that may do more than its work | `deploy/check` |
-//! | U15 | signed URLs and secrets in the log | `u15_no_secret_is_in_the_log` |
-//! | U16 | a form that costs more than its bytes | `a_form_that_never_reaches_its_file_is_refused_early`, `what_stands_before_a_file_is_limited` |
-//! | U17 | a follow-up token that renews itself or opens more | `a_follow_up_token_finishes_one_upload_and_no_more` |
+//! | U15 | signed URLs and secrets in the log | `u15_log_contains_no_secrets` |
+//! | U16 | a form that costs more than its bytes | `form_without_file_is_rejected_after_64_kib`, `bytes_before_file_are_limited` |
+//! | U17 | a follow-up token that renews itself or opens more | `follow_up_token_completes_only_its_upload` |
 //!
 //! What is not held: how many bytes somebody uploads in a day (U12). Without a database nobody counts them; upload tokens
 //! limit each upload, and Cloudflare's counters how often one begins.
 
 use e2e::keys::{SECRET, now_secs};
-use e2e::person::{Answer, Person, client, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch, http_client};
 use e2e::stack::{Options, SESSION_SECRET, Stack, UPLOAD_TOKEN_SECRETS};
-use glimpse_edge::s3::sigv4::{Credentials, Location, PostPolicy, Presign, presign, sign_policy};
-use glimpse_local::s3::fault::{Fault, FaultKind};
+use glimpse_edge::s3::sigv4::{Credentials, PostPolicy, PresignParams, S3Bucket, presign, sign_post_policy};
+use glimpse_local::s3::fault::{FaultKind, InjectedFault};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -39,63 +39,64 @@ async fn stack() -> Stack {
     Stack::start(Options { no_function: true, ..Options::default() }).await
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &ApiResponse) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }
 
 /// The bucket's own key pair, and where it is: what the Worker signs with.
-fn bucket(stack: &Stack) -> (Credentials, Location) {
+fn bucket_access(stack: &Stack) -> (Credentials, S3Bucket) {
     let s3 = stack.cloud.settings();
     let credentials = Credentials {
         access_key_id: s3.access_key_id.clone(),
         secret_access_key: s3.secret_access_key.clone(),
         session_token: None,
     };
-    (credentials, Location::at_endpoint(&stack.cloud.addresses().s3_endpoint, &s3.bucket, &s3.region))
+    (credentials, S3Bucket::path_style(&stack.cloud.addresses().s3_endpoint, &s3.bucket, &s3.region))
 }
 
-async fn form_of(person: &Person) -> (String, Vec<(String, String)>) {
-    let answer = person.get("/s3/params?filename=a.mp4&type=video/mp4").await.json();
+async fn post_form_of(api: &ApiClient) -> (String, Vec<(String, String)>) {
+    let answer = api.get("/s3/params?filename=a.mp4&type=video/mp4").await.json();
     let fields = answer["fields"].as_object().unwrap().iter();
     let fields = fields.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
     (answer["url"].as_str().unwrap().to_owned(), fields)
 }
 
 /// Begins an upload in parts: `(key, address of a call about it)`.
-async fn begun(person: &Person) -> (String, impl Fn(&str) -> String + use<>) {
+async fn create_multipart(api: &ApiClient) -> (String, impl Fn(&str) -> String + use<>) {
     let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
-    let answer = person.call(Method::POST, "/s3/multipart", Some(body)).await.json();
+    let answer = api.call(Method::POST, "/s3/multipart", Some(body)).await.json();
     let (key, id) =
         (answer["key"].as_str().unwrap().to_owned(), answer["uploadId"].as_str().unwrap().to_owned());
-    let of = key.clone();
-    (key, move |rest: &str| format!("/s3/multipart/{id}{rest}?key={of}"))
+    let query_key = key.clone();
+    (key, move |rest: &str| format!("/s3/multipart/{id}{rest}?key={query_key}"))
 }
 
-async fn send_part(person: &Person, path: &str, body: Vec<u8>) -> String {
-    let signed = person.get(path).await;
+async fn upload_part(api: &ApiClient, path: &str, body: Vec<u8>) -> String {
+    let signed = api.get(path).await;
     assert_eq!(signed.status, 200, "{}", text(&signed));
-    let request = client().put(signed.json()["url"].as_str().unwrap()).body(body);
-    Answer::of(request.send().await.unwrap()).await.header("etag").to_owned()
+    let request = http_client().put(signed.json()["url"].as_str().unwrap()).body(body);
+    ApiResponse::from_response(request.send().await.unwrap()).await.header("etag").to_owned()
 }
 
 /// Row U5, for every way to upload: a PUT that is repeated, a form, parts that come second.
 #[tokio::test]
-async fn u5_nothing_is_uploaded_twice() {
+async fn u5_second_upload_is_rejected() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let (_, upload) = ann.create("a.mp4", "video/mp4", BODY.len(), json!({})).await;
     assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 200, "the control");
     assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 412, "the same PUT again");
 
     // A token for one video: two uploads in parts begin at the same key, and one becomes the video.
-    let minted = ann.call(Method::POST, "/api/upload-tokens", Some(json!({}))).await.json();
-    let (token, holder) = (minted["token"].as_str().unwrap().to_owned(), Person::with_token(&stack, ""));
-    let begin = async || {
+    let token_response = ann.call(Method::POST, "/api/upload-tokens", Some(json!({}))).await.json();
+    let (token, holder) =
+        (token_response["token"].as_str().unwrap().to_owned(), ApiClient::with_token(&stack, ""));
+    let create = async || {
         let body = json!({ "filename": "a.mp4", "type": "video/mp4" }).to_string();
         let headers = [("content-type", "application/json")];
         holder.send(Method::POST, &format!("/u/{token}/s3/multipart"), &headers, body).await.json()
     };
-    let (first, second) = (begin().await, begin().await);
+    let (first, second) = (create().await, create().await);
     assert_eq!(first["key"], second["key"]);
     let mut codes = Vec::new();
     for (begun, byte) in [(&first, b'1'), (&second, b'2')] {
@@ -103,7 +104,7 @@ async fn u5_nothing_is_uploaded_twice() {
             let (id, key) = (begun["uploadId"].as_str().unwrap(), begun["key"].as_str().unwrap());
             format!("/u/{token}/s3/multipart/{id}{rest}?key={key}")
         };
-        let etag = send_part(&holder, &path("/1"), vec![byte]).await;
+        let etag = upload_part(&holder, &path("/1"), vec![byte]).await;
         let parts = json!({ "parts": [{ "PartNumber": 1, "ETag": etag }] }).to_string();
         let done = holder
             .send(Method::POST, &path("/complete"), &[("content-type", "application/json")], parts)
@@ -111,13 +112,14 @@ async fn u5_nothing_is_uploaded_twice() {
         codes.push((done.status.as_u16(), done.code()));
     }
     assert_eq!(codes, [(200, String::new()), (409, "already_uploaded".to_owned())]);
-    let shown = ann.get(&format!("/api/videos/{}", minted["videos"][0].as_str().unwrap())).await.json();
-    assert_eq!((&shown["bytes"], stack.cloud.store().list("uploads/").len()), (&json!(1), 2));
+    let video_json =
+        ann.get(&format!("/api/videos/{}", token_response["videos"][0].as_str().unwrap())).await.json();
+    assert_eq!((&video_json["bytes"], stack.cloud.store().list("uploads/").len()), (&json!(1), 2));
 }
 
 /// Row U6 for requests by URL: a header that S3 would obey and that was not granted, one at a time.
 #[tokio::test]
-async fn u6_no_header_beside_the_granted_ones_gets_through() {
+async fn u6_rejects_headers_that_were_not_granted() {
     const HEADERS: &[(&str, &str)] = &[
         ("x-amz-acl", "public-read"),
         ("x-amz-grant-full-control", "id=somebody"),
@@ -145,23 +147,23 @@ async fn u6_no_header_beside_the_granted_ones_gets_through() {
         ("x-amz-write-offset-bytes", "0"),
     ];
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let (_, put) = ann.create("a.mp4", "video/mp4", BODY.len(), json!({})).await;
     let body = json!({ "method": "POST", "key": "6f9619ff-8b86-d011-b42d-00cf4fc964ff-a.mp4", "contentType": "video/mp4" });
     let creation = ann.call(Method::POST, "/s3/presign", Some(body)).await.json();
-    let (_, path) = begun(&ann).await;
+    let (_, path) = create_multipart(&ann).await;
     let part = ann.get(&path("/1")).await.json();
     for (what, signed, body) in [("PUT", &put, BODY), ("creation", &creation, b""), ("part", &part, BODY)] {
         let send = async |more: Option<&(&str, &str)>| {
             let method: Method = signed["method"].as_str().unwrap().parse().unwrap();
-            let mut request = client().request(method, signed["url"].as_str().unwrap()).body(body);
+            let mut request = http_client().request(method, signed["url"].as_str().unwrap()).body(body);
             for (name, value) in signed["headers"].as_object().into_iter().flatten() {
                 request = request.header(name, value.as_str().unwrap());
             }
             if let Some((name, value)) = more {
                 request = request.header(*name, *value);
             }
-            Answer::of(request.send().await.unwrap()).await
+            ApiResponse::from_response(request.send().await.unwrap()).await
         };
         for header in HEADERS {
             let answer = send(Some(header)).await;
@@ -178,7 +180,7 @@ async fn u6_no_header_beside_the_granted_ones_gets_through() {
 
 /// Rows U6 and U8 for forms: a field that S3 would obey and that the policy does not name, one at a time.
 #[tokio::test]
-async fn u6_no_field_beside_the_granted_ones_gets_through() {
+async fn u6_rejects_form_fields_that_were_not_granted() {
     const FIELDS: &[(&str, &str)] = &[
         ("acl", "public-read"),
         ("tagging", "<Tagging><TagSet/></Tagging>"),
@@ -198,8 +200,8 @@ async fn u6_no_field_beside_the_granted_ones_gets_through() {
         ("x-amz-security-token", "somebody's"),
     ];
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let (url, fields) = form_of(&ann).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let (url, fields) = post_form_of(&ann).await;
     for (name, value) in FIELDS {
         let mut more = fields.clone();
         more.push(((*name).to_owned(), (*value).to_owned()));
@@ -218,14 +220,14 @@ async fn u6_no_field_beside_the_granted_ones_gets_through() {
 
 /// Row U9: a URL and a form that are over are refused, and nobody can make them last longer.
 #[tokio::test]
-async fn u9_a_signature_ends_when_it_says() {
+async fn u9_signature_expires_on_time() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let (credentials, location) = bucket(&stack);
+    let ann = ApiClient::new(&stack, "ann");
+    let (credentials, location) = bucket_access(&stack);
     let now_ms = now_secs() * 1000;
     let put = async |key: &str, signed_at_ms: u64, expires_secs: u64| {
         let headers = [("content-type", "video/mp4")];
-        let request = Presign {
+        let request = PresignParams {
             method: "PUT",
             url: &location.object_url(key),
             query: &[],
@@ -233,15 +235,15 @@ async fn u9_a_signature_ends_when_it_says() {
             expires_secs,
         };
         let url = presign(&request, &credentials, &location.region, signed_at_ms).unwrap();
-        let request = client().put(url).header("content-type", "video/mp4").body("x");
-        Answer::of(request.send().await.unwrap()).await
+        let request = http_client().put(url).header("content-type", "video/mp4").body("x");
+        ApiResponse::from_response(request.send().await.unwrap()).await
     };
-    let over = put("uploads/over", now_ms - 901_000, 900).await;
-    assert_eq!(over.status, 403, "{}", text(&over));
+    let expired = put("uploads/over", now_ms - 901_000, 900).await;
+    assert_eq!(expired.status, 403, "{}", text(&expired));
     assert!(
-        text(&over).contains("Request has expired"),
+        text(&expired).contains("Request has expired"),
         "Uppy v4 and v5 know it by these words: {}",
-        text(&over)
+        text(&expired)
     );
     let early = put("uploads/early", now_ms + 24 * 3600 * 1000, 900).await;
     assert_eq!(early.status, 403, "signed tomorrow: {}", text(&early));
@@ -261,7 +263,7 @@ async fn u9_a_signature_ends_when_it_says() {
             length_range: (1, 100),
             expires_secs: 900,
         };
-        let form = sign_policy(&policy, &location, &credentials, now_ms - age_ms);
+        let form = sign_post_policy(&policy, &location, &credentials, now_ms - age_ms);
         let answer = ann.post_form(&location.bucket_url(), &form.fields, BODY.to_vec()).await;
         let refused = expected == 403 && [400, 403].contains(&answer.status.as_u16());
         assert!(
@@ -277,20 +279,20 @@ async fn u9_a_signature_ends_when_it_says() {
 
 /// Row U10.
 #[tokio::test]
-async fn u10_a_signature_is_for_one_host_region_and_bucket() {
+async fn u10_signature_is_bound_to_host_region_and_bucket() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let (_, upload) = ann.create("a.mp4", "video/mp4", BODY.len(), json!({})).await;
     let url = upload["url"].as_str().unwrap().to_owned();
     let put = async |url: String, host: Option<&str>| {
-        let mut request = client().put(url).body(BODY);
+        let mut request = http_client().put(url).body(BODY);
         for (name, value) in upload["headers"].as_object().unwrap() {
             request = request.header(name, value.as_str().unwrap());
         }
         if let Some(host) = host {
             request = request.header("host", host);
         }
-        Answer::of(request.send().await.unwrap()).await
+        ApiResponse::from_response(request.send().await.unwrap()).await
     };
     assert!(url.contains("X-Amz-SignedHeaders=") && url.contains("%3Bhost%3B"), "the host is signed: {url}");
     let other_host = put(url.clone(), Some("s3.evil.example")).await;
@@ -305,28 +307,28 @@ async fn u10_a_signature_is_for_one_host_region_and_bucket() {
 
 /// Row U11: S3 limits no upload in parts, so the Worker does, before the parts become a video.
 #[tokio::test]
-async fn u11_parts_cannot_get_around_the_limit() {
+async fn u11_parts_cannot_exceed_the_limit() {
     let vars = [("MAX_UPLOAD_BYTES".to_owned(), (10 * MIB).to_string())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
-    let finish = async |path: String, parts: &[(u32, &str)]| {
+    let ann = ApiClient::new(&stack, "ann");
+    let complete = async |path: String, parts: &[(u32, &str)]| {
         let parts: Vec<Value> =
             parts.iter().map(|(number, etag)| json!({ "PartNumber": number, "ETag": etag })).collect();
         ann.call(Method::POST, &path, Some(json!({ "parts": parts }))).await
     };
-    let (_, path) = begun(&ann).await;
+    let (_, path) = create_multipart(&ann).await;
     let third = ann.get(&path("/3")).await;
     assert_eq!((third.status.as_u16(), third.code().as_str()), (413, "too_large"), "10 MiB have two parts");
     for wrong in ["/0", "/10001", "/-1"] {
         assert_eq!(ann.get(&path(wrong)).await.code(), "bad_parameter", "{wrong}");
     }
     // Parts may be larger than they should be: nobody but the sum can tell.
-    let first = send_part(&ann, &path("/1"), vec![1; 6 * MIB]).await;
-    let second = send_part(&ann, &path("/2"), vec![2; 6 * MIB]).await;
+    let first = upload_part(&ann, &path("/1"), vec![1; 6 * MIB]).await;
+    let second = upload_part(&ann, &path("/2"), vec![2; 6 * MIB]).await;
     let missing =
-        finish(path("/complete"), &[(1, &first), (2, "\"0123456789abcdef0123456789abcdef\"")]).await;
+        complete(path("/complete"), &[(1, &first), (2, "\"0123456789abcdef0123456789abcdef\"")]).await;
     assert_eq!(missing.code(), "bad_parameter", "a part that never arrived: {}", text(&missing));
-    let too_large = finish(path("/complete"), &[(1, &first), (2, &second)]).await;
+    let too_large = complete(path("/complete"), &[(1, &first), (2, &second)]).await;
     assert_eq!((too_large.status.as_u16(), too_large.code().as_str()), (413, "too_large"));
     assert_eq!(
         ann.get(&path("")).await.code(),
@@ -335,33 +337,34 @@ async fn u11_parts_cannot_get_around_the_limit() {
     );
     assert!(stack.cloud.store().list("uploads/").is_empty());
 
-    let (key, path) = begun(&ann).await;
-    send_part(&ann, &path("/1"), vec![1; 6 * MIB]).await;
-    let first = send_part(&ann, &path("/1"), vec![1; 5 * MIB]).await;
-    let second = send_part(&ann, &path("/2"), vec![2; 5 * MIB]).await;
-    let done = finish(path("/complete"), &[(1, &first), (2, &second)]).await;
+    let (key, path) = create_multipart(&ann).await;
+    upload_part(&ann, &path("/1"), vec![1; 6 * MIB]).await;
+    let first = upload_part(&ann, &path("/1"), vec![1; 5 * MIB]).await;
+    let second = upload_part(&ann, &path("/2"), vec![2; 5 * MIB]).await;
+    let done = complete(path("/complete"), &[(1, &first), (2, &second)]).await;
     assert_eq!(done.status, 200, "the control, with a part that was sent again smaller: {}", text(&done));
     assert_eq!(stack.cloud.store().list("uploads/"), [key]);
 }
 
 /// Row U15: the Worker's log of what goes wrong names requests, and no signature, token or secret.
 #[tokio::test]
-async fn u15_no_secret_is_in_the_log() {
+async fn u15_log_contains_no_secrets() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let minted = ann.call(Method::POST, "/api/upload-tokens", Some(json!({ "videos": 3 }))).await.json();
-    let token = minted["token"].as_str().unwrap();
-    let holder = Person::with_token(&stack, "");
-    let (_, path) = begun(&ann).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let token_response =
+        ann.call(Method::POST, "/api/upload-tokens", Some(json!({ "videos": 3 }))).await.json();
+    let token = token_response["token"].as_str().unwrap();
+    let holder = ApiClient::with_token(&stack, "");
+    let (_, path) = create_multipart(&ann).await;
     let calls = [
         (&ann, Method::GET, "/api/videos".to_owned()),
         (&ann, Method::GET, path("")),
         (&holder, Method::GET, format!("/u/{token}/s3/params?filename=a.mp4&type=video/mp4")),
     ];
     for (person, method, path) in calls {
-        for kind in [FaultKind::InternalError, FaultKind::SlowDown, FaultKind::Cut { after_bytes: 3 }] {
+        for kind in [FaultKind::InternalError, FaultKind::SlowDown, FaultKind::Truncate { after_bytes: 3 }] {
             for prefix in ["", "uploads/", "media/"] {
-                stack.cloud.faults().add(Fault {
+                stack.cloud.fault_injector().add(InjectedFault {
                     method: Method::GET,
                     prefix: prefix.into(),
                     times: 1,
@@ -377,7 +380,7 @@ async fn u15_no_secret_is_in_the_log() {
                 stack.lines().iter().any(is_log).then_some(())
             })
             .await;
-            stack.cloud.faults().clear();
+            stack.cloud.fault_injector().clear();
         }
     }
     let logged: Vec<String> = stack.lines().into_iter().filter(|line| line.contains("\"event\"")).collect();
@@ -397,21 +400,22 @@ async fn u15_no_secret_is_in_the_log() {
 
 /// A form cannot be limited to one upload, so it can be sent again while it is valid. What comes of it is not handed over.
 #[tokio::test]
-async fn a_form_that_is_sent_again_replaces_nothing_that_is_served() {
+async fn resubmitted_form_does_not_change_served_source() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
-    let (url, fields) = form_of(&ann).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let (url, fields) = post_form_of(&ann).await;
     let first = e2e::media::clip(2, "320x240");
     let sent = ann.post_form(&url, &fields, first.clone()).await;
     assert_eq!(sent.status, 201, "{}", text(&sent));
     let key = &fields.iter().find(|(name, _)| name == "key").unwrap().1;
     let video = key.rsplit('/').next().unwrap().to_owned();
-    let shown = ann.outcome(&video).await;
-    assert_eq!(shown["state"], "ready");
+    let video_json = ann.wait_for_outcome(&video).await;
+    assert_eq!(video_json["state"], "ready");
     let original = format!("/{video}/original");
     let address = format!("/api/videos/{video}/tokens");
-    let minted = ann.call(Method::POST, &address, Some(json!({ "types": ["original"] }))).await.json();
-    let urls = minted["tokens"][0]["urls"]["original"].clone();
+    let token_response =
+        ann.call(Method::POST, &address, Some(json!({ "types": ["original"] }))).await.json();
+    let urls = token_response["tokens"][0]["urls"]["original"].clone();
     let by_token: Vec<String> = ["token", "short"].map(|form| urls[form].as_str().unwrap().to_owned()).into();
     let handed = ann.get(&original).await;
     assert_eq!(handed.status, 302, "the control: {}", text(&handed));
@@ -431,7 +435,7 @@ async fn a_form_that_is_sent_again_replaces_nothing_that_is_served() {
             assert_eq!(fetch(method.clone(), url, &[]).await.status, 409, "{method} by a token");
         }
     }
-    assert_eq!(ann.get(&format!("/api/videos/{video}")).await.json()["bytes"], shown["bytes"]);
+    assert_eq!(ann.get(&format!("/api/videos/{video}")).await.json()["bytes"], video_json["bytes"]);
 
     // The same bytes are the same file.
     assert_eq!(ann.post_form(&url, &fields, first).await.status, 201);

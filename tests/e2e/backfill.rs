@@ -3,30 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use e2e::person::{Person, fetch};
-use e2e::stack::{Options, Program, Stack};
+use e2e::person::{ApiClient, fetch};
+use e2e::stack::{Options, ShellScript, Stack};
 use e2e::{eventually, keys, media};
 use glimpse_contract::{Key, Owner};
 use glimpse_local::Config;
-use glimpse_local::clock::Clock;
-use glimpse_local::s3::fault::{Fault, FaultKind};
-use glimpse_local::workflow::{Event, Record};
+use glimpse_local::clock::WallClock;
+use glimpse_local::s3::fault::{FaultKind, InjectedFault};
+use glimpse_local::workflow::{ExecutionEvent, ExecutionRecord};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_mins(1);
-const HOSTILE: &[u8] = b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/meta-data\n";
+const HOSTILE_PLAYLIST: &[u8] = b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/meta-data\n";
 /// Keys under `uploads/` that are none of ours: more than two batches hold.
-const STRANGERS: u64 = 21;
+const OTHER_OWNERS_VIDEOS: u64 = 21;
 
 /// What became of the videos: made, refused, kept, ignored.
-type Tally = [u64; 4];
+type BackfillCounts = [u64; 4];
 
 /// What an execution left.
-struct Ran {
-    record: Record,
+struct BackfillRun {
+    record: ExecutionRecord,
     /// What the batches say that ended well, together.
-    tally: Tally,
+    counts: BackfillCounts,
     /// The other batches.
     failed: Vec<Value>,
     /// How many objects were in batches.
@@ -34,15 +34,15 @@ struct Ran {
 }
 
 /// Kay's uploads are told of, once; everybody else's lie there from before that.
-fn tells_of_kay(config: &mut Config) {
-    config.s3.event_prefix = Key::uploads_of(&owner("kay"));
-    config.queue.max_receives = 1;
+fn send_events_for_kay_only(config: &mut Config) {
+    config.s3.event_prefix = Key::uploads_prefix(&owner("kay"));
+    config.queue.max_receive_count = 1;
     // However slow the machine is, no batch is left over and tried again, which counts what it did as kept.
     config.function.as_mut().unwrap().timeout = Duration::from_mins(10);
 }
 
 fn owner(name: &str) -> Owner {
-    Owner::of(keys::ISSUER, name)
+    Owner::new(keys::ISSUER, name)
 }
 
 /// Everything that lies there: what it is, and since when.
@@ -53,51 +53,51 @@ fn objects(stack: &Stack, prefix: &str) -> BTreeMap<String, (String, i64)> {
 }
 
 /// The names of a video's objects.
-fn names(stack: &Stack, video: &str) -> BTreeSet<String> {
+fn object_names(stack: &Stack, video: &str) -> BTreeSet<String> {
     let prefix = format!("media/{video}/");
     stack.cloud.store().list(&prefix).iter().map(|key| key[prefix.len()..].to_owned()).collect()
 }
 
-async fn document(stack: &Stack, key: &str) -> Value {
+async fn read_json(stack: &Stack, key: &str) -> Value {
     serde_json::from_slice(&stack.cloud.store().get(key).await.unwrap()).unwrap()
 }
 
-async fn run(stack: &Stack, input: Value) -> Ran {
+async fn run_backfill(stack: &Stack, input: Value) -> BackfillRun {
     let reports = || stack.cloud.store().list("backfill/").into_iter().collect::<BTreeSet<_>>();
     let before = reports();
     let record = stack.cloud.backfill(input).await.unwrap();
     let written: Vec<String> = reports().difference(&before).cloned().collect();
-    let place = written.iter().find(|key| key.ends_with("/manifest.json")).unwrap();
+    let manifest_key = written.iter().find(|key| key.ends_with("/manifest.json")).unwrap();
     if let Some(Ok(output)) = &record.result {
-        let there = json!({"Bucket": stack.cloud.settings().bucket, "Key": place});
-        assert_eq!(*output, json!({ "ResultWriterDetails": there }));
+        let location = json!({"Bucket": stack.cloud.settings().bucket, "Key": manifest_key});
+        assert_eq!(*output, json!({ "ResultWriterDetails": location }));
     }
-    let files = document(stack, place).await["ResultFiles"].clone();
-    let mut ran = Ran { record, tally: [0; 4], failed: Vec::new(), items: 0 };
+    let files = read_json(stack, manifest_key).await["ResultFiles"].clone();
+    let mut run = BackfillRun { record, counts: [0; 4], failed: Vec::new(), items: 0 };
     let mut named = 1;
     for file in
         ["SUCCEEDED", "FAILED", "PENDING"].iter().flat_map(|status| files[*status].as_array().unwrap())
     {
         named += 1;
-        for batch in document(stack, file["Key"].as_str().unwrap()).await.as_array().unwrap() {
+        for batch in read_json(stack, file["Key"].as_str().unwrap()).await.as_array().unwrap() {
             let text = |name: &str| serde_json::from_str::<Value>(batch[name].as_str().unwrap()).unwrap();
-            ran.items += text("Input")["Items"].as_array().unwrap().len() as u64;
+            run.items += text("Input")["Items"].as_array().unwrap().len() as u64;
             if batch["Status"] != "SUCCEEDED" {
-                ran.failed.push(batch.clone());
+                run.failed.push(batch.clone());
                 continue;
             }
             let output = text("Output");
-            for (sum, name) in ran.tally.iter_mut().zip(["made", "refused", "kept", "ignored"]) {
+            for (sum, name) in run.counts.iter_mut().zip(["made", "refused", "kept", "ignored"]) {
                 *sum += output[name].as_u64().unwrap();
             }
         }
     }
     assert_eq!(written.len(), named, "the manifest names whatever is written: {written:?}");
-    ran
+    run
 }
 
 /// What the function said of its batches so far, once it has of so many: the same counts, and those that failed.
-async fn told(stack: &Stack, batches: usize) -> (Tally, u64) {
+async fn logged_counts(stack: &Stack, batches: usize) -> (BackfillCounts, u64) {
     let lines: Vec<Value> = eventually("a line of each batch", LIMIT, || async {
         let lines = stack.cloud.invocations().into_iter().flat_map(|invocation| invocation.lines);
         let lines = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
@@ -111,33 +111,35 @@ async fn told(stack: &Stack, batches: usize) -> (Tally, u64) {
 }
 
 /// An upload that the queue gave up: its pictures could not be written.
-async fn given_up(stack: &Stack, person: &Person) -> String {
+async fn upload_that_fails(stack: &Stack, api: &ApiClient) -> String {
     let body = media::clip(1, "160x120");
-    let (video, upload) = person.create("failed.mp4", "video/mp4", body.len(), json!({})).await;
+    let (video, upload) = api.create("failed.mp4", "video/mp4", body.len(), json!({})).await;
     let prefix = format!("media/{video}/storyboard");
-    let refusal = Fault { method: Method::PUT, prefix, times: 10_000, kind: FaultKind::InternalError };
-    stack.cloud.faults().add(refusal);
-    assert_eq!(person.put(&upload, body).await.status, 200);
-    assert_eq!(person.outcome(&video).await["state"], "failed");
-    stack.cloud.faults().clear();
+    let refusal =
+        InjectedFault { method: Method::PUT, prefix, times: 10_000, kind: FaultKind::InternalError };
+    stack.cloud.fault_injector().add(refusal);
+    assert_eq!(api.put(&upload, body).await.status, 200);
+    assert_eq!(api.wait_for_outcome(&video).await["state"], "failed");
+    stack.cloud.fault_injector().clear();
     video
 }
 
 #[tokio::test]
-async fn a_bucket_gets_the_pictures_that_it_has_not_and_a_second_run_writes_nothing() {
-    let stack = Stack::start(Options { change: Some(tells_of_kay), ..Options::default() }).await;
-    let (ann, kay) = (Person::new(&stack, "ann"), Person::new(&stack, "kay"));
+async fn backfill_makes_missing_outputs_and_is_idempotent() {
+    let stack =
+        Stack::start(Options { configure: Some(send_events_for_kay_only), ..Options::default() }).await;
+    let (ann, kay) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "kay"));
     let clip = media::clip(1, "160x120");
     let kept = kay.upload("kept.mp4", "video/mp4", clip.clone()).await;
-    assert_eq!(kay.outcome(&kept).await["state"], "ready");
-    let failed = given_up(&stack, &kay).await;
+    assert_eq!(kay.wait_for_outcome(&kept).await["state"], "ready");
+    let failed = upload_that_fails(&stack, &kay).await;
     let mp4 = ann.upload("a.mp4", "video/mp4", clip.clone()).await;
     let webm = ann.upload("b.webm", "video/webm", media::webm(1, "160x120")).await;
     let (private, upload) =
         ann.create("c.mp4", "video/mp4", clip.len(), json!({"visibility": "signed"})).await;
     assert_eq!(ann.put(&upload, clip).await.status, 200);
-    let hostile = ann.upload("d.mp4", "video/mp4", HOSTILE.to_vec()).await;
-    for number in 0..STRANGERS {
+    let hostile = ann.upload("d.mp4", "video/mp4", HOSTILE_PLAYLIST.to_vec()).await;
+    for number in 0..OTHER_OWNERS_VIDEOS {
         // Before those of ours, and behind them.
         let folder = if number % 2 == 0 { "-archive" } else { "zoo/2025" };
         let key = format!("uploads/{folder}/holiday {number}.mp4");
@@ -145,25 +147,39 @@ async fn a_bucket_gets_the_pictures_that_it_has_not_and_a_second_run_writes_noth
     }
     assert_eq!(ann.get(&format!("/api/videos/{mp4}")).await.json()["state"], "processing");
     let before = objects(&stack, "");
-    assert_eq!(before.keys().filter(|key| key.starts_with("uploads/")).count() as u64, 6 + STRANGERS);
+    assert_eq!(
+        before.keys().filter(|key| key.starts_with("uploads/")).count() as u64,
+        6 + OTHER_OWNERS_VIDEOS
+    );
 
-    let first = run(&stack, json!({})).await;
+    let first = run_backfill(&stack, json!({})).await;
     assert!(first.failed.is_empty() && first.record.result.clone().unwrap().is_ok(), "{:?}", first.record);
-    assert_eq!((first.tally, first.items), ([4, 1, 1, STRANGERS], 6 + STRANGERS), "nothing was left out");
-    assert_eq!(told(&stack, 3).await, (first.tally, 0), "the log says the same");
+    assert_eq!(
+        (first.counts, first.items),
+        ([4, 1, 1, OTHER_OWNERS_VIDEOS], 6 + OTHER_OWNERS_VIDEOS),
+        "nothing was left out"
+    );
+    assert_eq!(logged_counts(&stack, 3).await, (first.counts, 0), "the log says the same");
     for (person, video) in [(&kay, &failed), (&ann, &mp4), (&ann, &webm), (&ann, &private)] {
-        let shown = person.outcome(video).await;
-        assert_eq!(shown["state"], "ready", "{shown}");
-        let mut made = names(&stack, video);
-        assert_eq!(made.remove("failure.json"), *video == failed, "a failure stays, and is outranked");
-        assert_eq!(made, names(&stack, &kept), "every picture, and the manifest");
+        let video_json = person.wait_for_outcome(video).await;
+        assert_eq!(video_json["state"], "ready", "{video_json}");
+        let mut expected_names = object_names(&stack, video);
+        assert_eq!(
+            expected_names.remove("failure.json"),
+            *video == failed,
+            "a failure stays, and is outranked"
+        );
+        assert_eq!(expected_names, object_names(&stack, &kept), "every picture, and the manifest");
     }
     assert_eq!(ann.get(&format!("/{webm}/thumbnail.jpg")).await.status, 200);
-    assert_eq!(ann.outcome(&private).await["visibility"], "signed");
+    assert_eq!(ann.wait_for_outcome(&private).await["visibility"], "signed");
     assert_ne!(fetch(Method::GET, &format!("{}/{private}/thumbnail.jpg", stack.edge), &[]).await.status, 200);
-    let shown = ann.outcome(&hostile).await;
-    assert_eq!((&shown["state"], &shown["problem"]["code"]), (&json!("rejected"), &json!("not_a_video")));
-    assert_eq!(names(&stack, &hostile), BTreeSet::from(["manifest.json".to_owned()]));
+    let video_json = ann.wait_for_outcome(&hostile).await;
+    assert_eq!(
+        (&video_json["state"], &video_json["problem"]["code"]),
+        (&json!("rejected"), &json!("not_a_video"))
+    );
+    assert_eq!(object_names(&stack, &hostile), BTreeSet::from(["manifest.json".to_owned()]));
     let after = objects(&stack, "");
     let written_before = format!("media/{failed}/");
     for (key, object) in &before {
@@ -177,15 +193,14 @@ async fn a_bucket_gets_the_pictures_that_it_has_not_and_a_second_run_writes_noth
         assert!(key.starts_with("media/") || key.starts_with("backfill/"), "{key}");
     }
 
-    let second = run(&stack, json!({})).await;
+    let second = run_backfill(&stack, json!({})).await;
     assert!(second.record.result.clone().unwrap().is_ok(), "{:?}", second.record);
-    assert_eq!((second.tally, second.items), ([0, 0, 6, STRANGERS], 6 + STRANGERS));
-    let mut anew = objects(&stack, "");
-    anew.retain(|key, _| after.contains_key(key) || !key.starts_with("backfill/"));
-    assert_eq!(anew, after, "nothing but its report is written");
+    assert_eq!((second.counts, second.items), ([0, 0, 6, OTHER_OWNERS_VIDEOS], 6 + OTHER_OWNERS_VIDEOS));
+    let mut after_rerun = objects(&stack, "");
+    after_rerun.retain(|key, _| after.contains_key(key) || !key.starts_with("backfill/"));
+    assert_eq!(after_rerun, after, "nothing but its report is written");
 
-    older_outcomes_are_made_anew_but_for_one_that_cannot_be_read(&stack, [&mp4, &private, &hostile], &webm)
-        .await;
+    check_older_outcomes_are_reprocessed(&stack, [&mp4, &private, &hostile], &webm).await;
     let rest = |prefix: &str| objects(&stack, prefix);
     for prefix in [format!("media/{kept}/"), format!("media/{failed}/"), "uploads/".to_owned()] {
         let same: BTreeMap<_, _> =
@@ -195,78 +210,80 @@ async fn a_bucket_gets_the_pictures_that_it_has_not_and_a_second_run_writes_noth
 }
 
 /// Ann's videos once more, while one's manifest cannot be read, and again when it can.
-async fn older_outcomes_are_made_anew_but_for_one_that_cannot_be_read(
-    stack: &Stack,
-    others: [&String; 3],
-    unread: &str,
-) {
+async fn check_older_outcomes_are_reprocessed(stack: &Stack, others: [&String; 3], unread: &str) {
     let manifest =
         |video: &str| stack.cloud.store().head(&format!("media/{video}/manifest.json")).unwrap().etag;
     let (old, old_unread) = (others.map(|video| manifest(video)), manifest(unread));
     let prefix = format!("media/{unread}/manifest.json");
-    let refusal = Fault { method: Method::GET, prefix, times: 10_000, kind: FaultKind::InternalError };
-    stack.cloud.faults().add(refusal);
-    let input =
-        json!({"prefix": Key::uploads_of(&owner("ann")), "before": Clock::system().now().to_string()});
-    let ran = run(stack, input.clone()).await;
-    stack.cloud.faults().clear();
-    let fault = ran.record.result.clone().unwrap().unwrap_err();
+    let refusal =
+        InjectedFault { method: Method::GET, prefix, times: 10_000, kind: FaultKind::InternalError };
+    stack.cloud.fault_injector().add(refusal);
+    let input = json!({"prefix": Key::uploads_prefix(&owner("ann")), "before": WallClock::system().now().to_string()});
+    let run = run_backfill(stack, input.clone()).await;
+    stack.cloud.fault_injector().clear();
+    let fault = run.record.result.clone().unwrap().unwrap_err();
     assert_eq!(fault.error, "States.ExceedToleratedFailureThreshold");
-    assert_eq!((ran.tally, ran.items, ran.failed.len()), ([0; 4], 4, 1));
-    let failed = &ran.failed[0];
+    assert_eq!((run.counts, run.items, run.failed.len()), ([0; 4], 4, 1));
+    let failed = &run.failed[0];
     assert_eq!((&failed["Status"], &failed["Error"]), (&json!("FAILED"), &json!("upstream")));
     let cause = failed["Cause"].as_str().unwrap();
     assert!(cause.contains(unread) && others.iter().all(|video| !cause.contains(*video)), "{cause}");
-    let tries = ran.record.events.iter().filter(|event| matches!(event, Event::Retried { .. })).count();
+    let tries =
+        run.record.events.iter().filter(|event| matches!(event, ExecutionEvent::Retried { .. })).count();
     assert_eq!(tries, 5);
     // Six batches of the runs before, and six tries; whatever the first of those made was kept by the others.
-    let (said, failures) = told(stack, 12).await;
-    assert_eq!((said[0], said[1], failures), (4 + 2, 1 + 1, 6));
-    let anew = others.map(|video| manifest(video));
-    assert!(old.iter().zip(&anew).all(|(old, new)| old != new), "the batch went on with the others");
+    let (counts, failures) = logged_counts(stack, 12).await;
+    assert_eq!((counts[0], counts[1], failures), (4 + 2, 1 + 1, 6));
+    let rewritten = others.map(|video| manifest(video));
+    assert!(old.iter().zip(&rewritten).all(|(old, new)| old != new), "the batch went on with the others");
     assert_eq!(manifest(unread), old_unread);
 
-    let ran = run(stack, input).await;
-    assert!(ran.record.result.clone().unwrap().is_ok(), "{:?}", ran.record);
-    assert_eq!((ran.tally, ran.failed.len()), ([1, 0, 3, 0], 0));
+    let run = run_backfill(stack, input).await;
+    assert!(run.record.result.clone().unwrap().is_ok(), "{:?}", run.record);
+    assert_eq!((run.counts, run.failed.len()), ([1, 0, 3, 0], 0));
     assert_ne!(manifest(unread), old_unread);
-    assert_eq!(others.map(|video| manifest(video)), anew);
+    assert_eq!(others.map(|video| manifest(video)), rewritten);
 }
 
 /// Nothing tells of Ann's uploads; a transport stream gets the function killed.
-fn kills_on_a_transport_stream(config: &mut Config) {
+fn kill_on_transport_stream(config: &mut Config) {
     let function = config.function.as_mut().unwrap();
     let ffmpeg = function.env["GLIMPSE_FFMPEG"].clone();
     let script = format!(
         "for word in \"$@\"; do case \"$word\" in mpegts) kill -9 $PPID;; esac; done\nexec {ffmpeg} \"$@\""
     );
-    function.env.insert("GLIMPSE_FFMPEG".into(), Program::install(&config.data.join("killing"), &script));
-    config.s3.event_prefix = Key::uploads_of(&owner("kay"));
+    function.env.insert("GLIMPSE_FFMPEG".into(), ShellScript::install(&config.data.join("killing"), &script));
+    config.s3.event_prefix = Key::uploads_prefix(&owner("kay"));
 }
 
 /// Row A1: what kills its function is found by trying each video by itself, and ends as failed.
 #[tokio::test]
-async fn a_video_that_kills_its_function_leaves_the_others() {
+async fn crashing_video_does_not_affect_other_batches() {
     let stack =
-        Stack::start(Options { change: Some(kills_on_a_transport_stream), ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+        Stack::start(Options { configure: Some(kill_on_transport_stream), ..Options::default() }).await;
+    let ann = ApiClient::new(&stack, "ann");
     let clip = || media::clip(1, "160x120");
     let good = &ann.upload("a.mp4", "video/mp4", clip()).await;
     let killing = &ann.upload("b.ts", "video/mp2t", media::ts(1, "160x120")).await;
     let other = &ann.upload("c.mp4", "video/mp4", clip()).await;
-    let ran = run(&stack, json!({})).await;
-    let fault = ran.record.result.clone().unwrap().unwrap_err();
+    let run = run_backfill(&stack, json!({})).await;
+    let fault = run.record.result.clone().unwrap().unwrap_err();
     assert_eq!(fault.error, "States.ExceedToleratedFailureThreshold");
-    let cause = ran.failed[0]["Cause"].as_str().unwrap();
-    assert_eq!((ran.failed.len(), &ran.failed[0]["Error"]), (1, &json!("internal")));
+    let cause = run.failed[0]["Cause"].as_str().unwrap();
+    assert_eq!((run.failed.len(), &run.failed[0]["Error"]), (1, &json!("internal")));
     assert!(cause.contains(killing) && !cause.contains(good) && !cause.contains(other), "{cause}");
     for video in [good, other] {
-        assert_eq!(ann.outcome(video).await["state"], "ready");
+        assert_eq!(ann.wait_for_outcome(video).await["state"], "ready");
     }
-    let shown = ann.outcome(killing).await;
-    assert_eq!((&shown["state"], &shown["problem"]["code"]), (&json!("failed"), &json!("internal")));
-    let caught = ran.record.events.iter().filter_map(|event| match event {
-        Event::Caught { state, error, next } => Some((state.as_str(), error.as_str(), next.as_str())),
+    let video_json = ann.wait_for_outcome(killing).await;
+    assert_eq!(
+        (&video_json["state"], &video_json["problem"]["code"]),
+        (&json!("failed"), &json!("internal"))
+    );
+    let caught = run.record.events.iter().filter_map(|event| match event {
+        ExecutionEvent::Caught { state, error, next } => {
+            Some((state.as_str(), error.as_str(), next.as_str()))
+        }
         _ => None,
     });
     assert_eq!(

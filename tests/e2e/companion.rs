@@ -5,49 +5,49 @@
 //!
 //! | | a drop-in server … | shown by |
 //! |---|---|---|
-//! | 1 | takes `//s3/…` for `/s3/…` | `every_call_takes_a_double_slash_and_an_encoded_upload_id`; `run.mjs` (slash) |
-//! | 2 | reads `metadata[…]`, encoded or not | `a_form_is_answered_as_companion_does` |
-//! | 3 | knows `batch` from a part's number | `parts_are_signed_one_by_one_or_in_a_batch` |
-//! | 4 | lists `PartNumber` as a number | `parts_are_listed_whole_over_all_pages`; `run.mjs` (resume) |
-//! | 5 | follows S3's pages of parts | `parts_are_listed_whole_over_all_pages` |
-//! | 6 | takes ETags with and without quotes | `an_upload_is_finished_with_either_spelling_of_an_etag`; `run.mjs` |
-//! | 7 | answers `DELETE` with 200 and `{}` | `a_cancelled_upload_is_answered_with_an_object`; `run.mjs` (cancel) |
-//! | 8 | gives a POST form to a URL with `/` at its end | `a_form_is_answered_as_companion_does`; `run.mjs` (single) |
-//! | 9 | makes keys that need no escaping | `a_form_is_answered_as_companion_does` |
-//! | 10 | gives `fields.key` and `fields.bucket` | `a_form_is_answered_as_companion_does`; `run.mjs` (single) |
-//! | 11 | says `error` and `message` | `what_is_wrong_is_said_in_both_members`; `run.mjs` (refusals) |
-//! | 12 | says 401 to strangers only | `what_is_wrong_is_said_in_both_members` |
-//! | 13 | reflects origins, with credentials, for a day | `browsers_ask_once_a_day`; `run.mjs` (another origin) |
-//! | 14 | decodes the upload's id | `every_call_takes_a_double_slash_and_an_encoded_upload_id` |
-//! | 15 | looks at the key in every call | `nobody_touches_the_upload_of_somebody_else` |
-//! | 16 | sees an error in S3's 200 | `a_result_is_told_from_an_error_whatever_the_status` in edge/src/s3/multipart.rs |
+//! | 1 | takes `//s3/…` for `/s3/…` | `accepts_double_slash_and_encoded_upload_id`; `run.mjs` (slash) |
+//! | 2 | reads `metadata[…]`, encoded or not | `params_match_companion_and_post_succeeds` |
+//! | 3 | knows `batch` from a part's number | `signs_parts_singly_and_in_batches` |
+//! | 4 | lists `PartNumber` as a number | `lists_parts_across_all_pages`; `run.mjs` (resume) |
+//! | 5 | follows S3's pages of parts | `lists_parts_across_all_pages` |
+//! | 6 | takes ETags with and without quotes | `completes_with_quoted_and_bare_etags`; `run.mjs` |
+//! | 7 | answers `DELETE` with 200 and `{}` | `abort_returns_an_object`; `run.mjs` (cancel) |
+//! | 8 | gives a POST form to a URL with `/` at its end | `params_match_companion_and_post_succeeds`; `run.mjs` (single) |
+//! | 9 | makes keys that need no escaping | `params_match_companion_and_post_succeeds` |
+//! | 10 | gives `fields.key` and `fields.bucket` | `params_match_companion_and_post_succeeds`; `run.mjs` (single) |
+//! | 11 | says `error` and `message` | `errors_have_detail_and_companion_message`; `run.mjs` (refusals) |
+//! | 12 | says 401 to strangers only | `errors_have_detail_and_companion_message` |
+//! | 13 | reflects origins, with credentials, for a day | `preflight_is_cached_for_a_day`; `run.mjs` (another origin) |
+//! | 14 | decodes the upload's id | `accepts_double_slash_and_encoded_upload_id` |
+//! | 15 | looks at the key in every call | `rejects_multipart_calls_of_other_users` |
+//! | 16 | sees an error in S3's 200 | `completion_error_ignores_status` in edge/src/s3/multipart.rs |
 //! | 17 | takes a header, a cookie, a path | `run.mjs` (bearer, cookie, path) |
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use e2e::person::{Answer, Person, client, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch, http_client};
 use e2e::stack::{APP_ORIGIN, Options, Stack};
 use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 /// S3's smallest part that is not the last.
-const PART: usize = 5 * 1024 * 1024;
+const PART_BYTES: usize = 5 * 1024 * 1024;
 
 async fn stack() -> Stack {
     Stack::start(Options { no_function: true, ..Options::default() }).await
 }
 
 /// A multipart upload that somebody has begun.
-struct Begun {
+struct MultipartSession {
     key: String,
     id: String,
 }
 
-impl Begun {
-    async fn by(person: &Person) -> Self {
+impl MultipartSession {
+    async fn create(api: &ApiClient) -> Self {
         let body = json!({ "filename": "a.mp4", "type": "video/mp4", "metadata": { "name": "a.mp4", "n": 1, "x": null } });
-        let answer = person.call(Method::POST, "/s3/multipart", Some(body)).await;
+        let answer = api.call(Method::POST, "/s3/multipart", Some(body)).await;
         assert_eq!(answer.status, 200, "{}", text(&answer));
         let answer = answer.json();
         let member =
@@ -61,8 +61,8 @@ impl Begun {
         format!("/s3/multipart/{}{rest}?key={}", self.id, self.key)
     }
 
-    async fn sign(&self, person: &Person, part: u32) -> String {
-        let answer = person.get(&self.path(&format!("/{part}"))).await;
+    async fn sign(&self, api: &ApiClient, part: u32) -> String {
+        let answer = api.get(&self.path(&format!("/{part}"))).await;
         assert_eq!(answer.status, 200, "{}", text(&answer));
         let answer = answer.json();
         assert_eq!((&answer["method"], &answer["expires"]), (&json!("PUT"), &json!(900)));
@@ -70,29 +70,29 @@ impl Begun {
     }
 
     /// Sends a part and returns its ETag as S3 gave it: in quotes.
-    async fn send(&self, person: &Person, part: u32, body: Vec<u8>) -> String {
-        send(&self.sign(person, part).await, body).await
+    async fn upload_part(&self, api: &ApiClient, part: u32, body: Vec<u8>) -> String {
+        put_part(&self.sign(api, part).await, body).await
     }
 
-    async fn finish(&self, person: &Person, parts: Value) -> Answer {
-        person.call(Method::POST, &self.path("/complete"), Some(json!({ "parts": parts }))).await
+    async fn complete(&self, api: &ApiClient, parts: Value) -> ApiResponse {
+        api.call(Method::POST, &self.path("/complete"), Some(json!({ "parts": parts }))).await
     }
 }
 
-async fn send(url: &str, body: Vec<u8>) -> String {
-    let answer = Answer::of(client().put(url).body(body).send().await.unwrap()).await;
+async fn put_part(url: &str, body: Vec<u8>) -> String {
+    let answer = ApiResponse::from_response(http_client().put(url).body(body).send().await.unwrap()).await;
     assert_eq!(answer.status, 200, "{}", text(&answer));
     answer.header("etag").to_owned()
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &ApiResponse) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }
 
 #[tokio::test]
-async fn a_form_is_answered_as_companion_does() {
+async fn params_match_companion_and_post_succeeds() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     for query in [
         "filename=a+%2B%20b.mp4&type=video%2Fmp4&metadata%5Bname%5D=x&metadata%5BrelativePath%5D=null",
         "filename=a+%2B%20b.mp4&type=video/mp4&metadata[name]=x&metadata[a][b]=y&metadata[]=z",
@@ -112,16 +112,16 @@ async fn a_form_is_answered_as_companion_does() {
         let posted = ann.post_form(answer["url"].as_str().unwrap(), &fields, b"bytes".to_vec()).await;
         assert_eq!(posted.status, 201, "{}", text(&posted));
         assert!(!posted.header("etag").is_empty() && posted.header("location").ends_with(key));
-        let shown = ann.get(&format!("/api/videos/{}", key.rsplit('/').next().unwrap())).await.json();
-        assert_eq!(shown["name"], "a + b.mp4", "{query}");
+        let video_json = ann.get(&format!("/api/videos/{}", key.rsplit('/').next().unwrap())).await.json();
+        assert_eq!(video_json["name"], "a + b.mp4", "{query}");
     }
 }
 
 #[tokio::test]
-async fn parts_are_signed_one_by_one_or_in_a_batch() {
+async fn signs_parts_singly_and_in_batches() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let upload = Begun::by(&ann).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let upload = MultipartSession::create(&ann).await;
     let batch = ann.get(&format!("{}&partNumbers=1,2%2C10", upload.path("/batch"))).await;
     assert_eq!(batch.status, 200, "{}", text(&batch));
     let urls = batch.json()["presignedUrls"].clone();
@@ -132,7 +132,7 @@ async fn parts_are_signed_one_by_one_or_in_a_batch() {
         assert!(
             one.contains(&format!("partNumber={part}&")) && of_batch.contains(&format!("partNumber={part}&"))
         );
-        assert!(!send(of_batch, vec![1]).await.is_empty());
+        assert!(!put_part(of_batch, vec![1]).await.is_empty());
     }
     for wrong in ["0", "10001", "-1", "1.5", "1e3", "x", "%31%00", "99999999999999999999"] {
         let answer = ann.get(&upload.path(&format!("/{wrong}"))).await;
@@ -145,13 +145,13 @@ async fn parts_are_signed_one_by_one_or_in_a_batch() {
 }
 
 #[tokio::test]
-async fn parts_are_listed_whole_over_all_pages() {
+async fn lists_parts_across_all_pages() {
     /// More than S3 gives at once.
     const COUNT: u32 = 1_003;
-    let vars = [("MAX_UPLOAD_BYTES".to_owned(), (u64::from(COUNT) * PART as u64).to_string())].into();
+    let vars = [("MAX_UPLOAD_BYTES".to_owned(), (u64::from(COUNT) * PART_BYTES as u64).to_string())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
-    let upload = Begun::by(&ann).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let upload = MultipartSession::create(&ann).await;
     assert_eq!(ann.get(&upload.path("")).await.json(), json!([]));
 
     let numbers: Vec<u32> = (1..=COUNT).collect();
@@ -160,7 +160,7 @@ async fn parts_are_listed_whole_over_all_pages() {
         let urls = ann.get(&format!("{}&partNumbers={list}", upload.path("/batch"))).await.json();
         let sent = futures::stream::iter(numbers).map(|number| {
             let url = urls["presignedUrls"][number.to_string()].as_str().unwrap().to_owned();
-            async move { send(&url, vec![7; *number as usize % 3 + 1]).await }
+            async move { put_part(&url, vec![7; *number as usize % 3 + 1]).await }
         });
         sent.buffer_unordered(8).collect::<Vec<_>>().await;
     }
@@ -181,20 +181,20 @@ async fn parts_are_listed_whole_over_all_pages() {
 }
 
 #[tokio::test]
-async fn an_upload_is_finished_with_either_spelling_of_an_etag() {
+async fn completes_with_quoted_and_bare_etags() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let upload = Begun::by(&ann).await;
-    let quoted = upload.send(&ann, 1, vec![1; PART]).await;
-    let second = upload.send(&ann, 2, vec![2]).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let upload = MultipartSession::create(&ann).await;
+    let quoted = upload.upload_part(&ann, 1, vec![1; PART_BYTES]).await;
+    let second = upload.upload_part(&ann, 2, vec![2]).await;
     assert!(quoted.starts_with('"') && quoted.ends_with('"'), "{quoted}");
 
     let wrong = json!([{ "PartNumber": 1, "ETag": second }, { "PartNumber": 2, "ETag": second }]);
-    assert_eq!(upload.finish(&ann, wrong).await.code(), "bad_parameter", "another part's ETag");
+    assert_eq!(upload.complete(&ann, wrong).await.code(), "bad_parameter", "another part's ETag");
     for parts in
         [json!([]), json!({}), json!([{ "PartNumber": "1", "ETag": quoted }]), json!([{ "PartNumber": 1 }])]
     {
-        assert_eq!(upload.finish(&ann, parts.clone()).await.code(), "bad_parameter", "{parts}");
+        assert_eq!(upload.complete(&ann, parts.clone()).await.code(), "bad_parameter", "{parts}");
     }
     assert!(stack.cloud.store().list("uploads/").is_empty(), "nothing of all that made a video");
 
@@ -203,7 +203,7 @@ async fn an_upload_is_finished_with_either_spelling_of_an_etag() {
         { "PartNumber": 2, "ETag": second.trim_matches('"') },
         { "PartNumber": 1, "ETag": quoted },
     ]);
-    let answer = upload.finish(&ann, parts.clone()).await;
+    let answer = upload.complete(&ann, parts.clone()).await;
     assert_eq!(answer.status, 200, "{}", text(&answer));
     let done = answer.json();
     let id = upload.key.rsplit('/').next().unwrap();
@@ -211,25 +211,25 @@ async fn an_upload_is_finished_with_either_spelling_of_an_etag() {
     assert!(done["location"].as_str().unwrap().ends_with(&format!("/{id}")), "{done}");
     assert_eq!(done.get("error"), None, "v4 and v5 would throw it");
     assert_eq!(done["video"], ann.get(&format!("/api/videos/{id}")).await.json());
-    assert_eq!((&done["video"]["id"], &done["video"]["bytes"]), (&json!(id), &json!(PART + 1)));
+    assert_eq!((&done["video"]["id"], &done["video"]["bytes"]), (&json!(id), &json!(PART_BYTES + 1)));
     assert_eq!(stack.cloud.store().list("uploads/"), std::slice::from_ref(&upload.key));
 
     // An answer that was lost on the way is asked for again.
-    let again = upload.finish(&ann, parts).await;
+    let again = upload.complete(&ann, parts).await;
     assert_eq!((again.status.as_u16(), &again.json()["video"]["id"]), (200, &json!(id)), "{}", text(&again));
 }
 
 /// What Uppy does when the answer to `complete` was lost: v6 lists the parts first, and completes with the ETags of that list.
 #[tokio::test]
-async fn a_finished_upload_is_answered_as_the_first_time() {
+async fn completing_twice_returns_the_same_answer() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let upload = Begun::by(&ann).await;
-    let first = upload.send(&ann, 1, vec![1; PART]).await;
-    let second = upload.send(&ann, 2, vec![2; 9]).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let upload = MultipartSession::create(&ann).await;
+    let first = upload.upload_part(&ann, 1, vec![1; PART_BYTES]).await;
+    let second = upload.upload_part(&ann, 2, vec![2; 9]).await;
     let part = |number: u32, etag: &str| json!({ "PartNumber": number, "ETag": etag });
     let parts = json!([part(1, &first), part(2, &second)]);
-    let done = upload.finish(&ann, parts.clone()).await;
+    let done = upload.complete(&ann, parts.clone()).await;
     assert_eq!(done.status, 200, "{}", text(&done));
 
     let listed = ann.get(&upload.path("")).await;
@@ -238,14 +238,14 @@ async fn a_finished_upload_is_answered_as_the_first_time() {
     let numbers: Vec<_> = listed.as_array().unwrap().iter().map(|part| part["PartNumber"].clone()).collect();
     assert_eq!(numbers, [json!(1), json!(2)]);
     let bytes: u64 = listed.as_array().unwrap().iter().map(|part| part["Size"].as_u64().unwrap()).sum();
-    assert_eq!(bytes, PART as u64 + 9);
+    assert_eq!(bytes, PART_BYTES as u64 + 9);
     for again in [parts, listed] {
-        let answer = upload.finish(&ann, again).await;
+        let answer = upload.complete(&ann, again).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (200, done.json()), "{}", text(&answer));
     }
     // Other parts would be another upload, whose bytes are not there.
     for other in [json!([part(1, &first)]), json!([part(1, &second), part(2, &first)])] {
-        assert_eq!(upload.finish(&ann, other).await.code(), "already_uploaded");
+        assert_eq!(upload.complete(&ann, other).await.code(), "already_uploaded");
     }
     // The same by signRequest: S3 itself would answer 404.
     let sign = async |method: &str| {
@@ -265,16 +265,18 @@ async fn a_finished_upload_is_answered_as_the_first_time() {
         "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>\
          <Part><PartNumber>2</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
     );
-    let answer = Answer::of(client().post(sign("POST").await).body(xml).send().await.unwrap()).await;
+    let answer =
+        ApiResponse::from_response(http_client().post(sign("POST").await).body(xml).send().await.unwrap())
+            .await;
     assert!(answer.status == 200 && text(&answer).contains(&upload.key), "{}", text(&answer));
 }
 
 /// A part whose length is named is signed for that length; so is the part of a token whose file has only one.
 #[tokio::test]
-async fn a_part_of_a_named_length_is_held_to_it() {
+async fn part_with_declared_size_is_enforced() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let upload = Begun::by(&ann).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let upload = MultipartSession::create(&ann).await;
     let query = format!("{}&size=9", upload.path("/1"));
     let presign =
         json!({ "method": "PUT", "key": upload.key, "uploadId": upload.id, "partNumber": 1, "size": 9 });
@@ -287,7 +289,7 @@ async fn a_part_of_a_named_length_is_held_to_it() {
     for url in urls {
         let url = url.as_str().unwrap();
         for (bytes, status) in [(10, 403), (8, 403), (9, 200)] {
-            let answer = client().put(url).body(vec![7; bytes]).send().await.unwrap();
+            let answer = http_client().put(url).body(vec![7; bytes]).send().await.unwrap();
             assert_eq!(answer.status(), status, "{bytes} bytes");
         }
     }
@@ -298,30 +300,30 @@ async fn a_part_of_a_named_length_is_held_to_it() {
 }
 
 #[tokio::test]
-async fn a_cancelled_upload_is_answered_with_an_object() {
+async fn abort_returns_an_object() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let upload = Begun::by(&ann).await;
-    let etag = upload.send(&ann, 1, vec![1]).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let upload = MultipartSession::create(&ann).await;
+    let etag = upload.upload_part(&ann, 1, vec![1]).await;
     for time in ["first", "second"] {
         let answer = ann.call(Method::DELETE, &upload.path(""), None).await;
         assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({})), "the {time} time");
         assert!(answer.header("content-type").starts_with("application/json"));
     }
     assert_eq!(ann.get(&upload.path("")).await.code(), "not_found");
-    let late = upload.finish(&ann, json!([{ "PartNumber": 1, "ETag": etag }])).await;
+    let late = upload.complete(&ann, json!([{ "PartNumber": 1, "ETag": etag }])).await;
     assert_eq!((late.status.as_u16(), late.code().as_str()), (404, "not_found"));
-    let late = client().put(upload.sign(&ann, 1).await).body("x").send().await.unwrap();
+    let late = http_client().put(upload.sign(&ann, 1).await).body("x").send().await.unwrap();
     assert_eq!(late.status(), 404, "S3 has forgotten it");
 }
 
 /// As on Cloudflare R2, which answers a form with 501.
 #[tokio::test]
-async fn a_storage_without_forms_is_sent_files_of_a_signed_length() {
+async fn without_post_forms_put_signs_the_length() {
     let vars = [("S3_POST_POLICY".to_owned(), "no".to_owned())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
-    let asked = "/s3/params?filename=a.mp4&type=video%2Fmp4";
+    let ann = ApiClient::new(&stack, "ann");
+    let params_path = "/s3/params?filename=a.mp4&type=video%2Fmp4";
     let sign = |size: Option<u32>| {
         let mut body = json!({ "method": "PUT", "key": "a.mp4", "contentType": "video/mp4" });
         if let Some(size) = size {
@@ -329,18 +331,20 @@ async fn a_storage_without_forms_is_sent_files_of_a_signed_length() {
         }
         ann.call(Method::POST, "/s3/presign", Some(body))
     };
-    for untold in [ann.get(asked).await, ann.get(&format!("{asked}&size=many")).await, sign(None).await] {
-        assert_eq!(untold.code(), "bad_parameter");
-        assert!(text(&untold).contains("`size`"), "{}", text(&untold));
+    for rejected in
+        [ann.get(params_path).await, ann.get(&format!("{params_path}&size=many")).await, sign(None).await]
+    {
+        assert_eq!(rejected.code(), "bad_parameter");
+        assert!(text(&rejected).contains("`size`"), "{}", text(&rejected));
     }
-    assert_eq!(ann.get(&format!("{asked}&metadata[size]=0")).await.code(), "empty");
+    assert_eq!(ann.get(&format!("{params_path}&metadata[size]=0")).await.code(), "empty");
 
-    for answer in [ann.get(&format!("{asked}&metadata%5Bsize%5D=9")).await, sign(Some(9)).await] {
+    for answer in [ann.get(&format!("{params_path}&metadata%5Bsize%5D=9")).await, sign(Some(9)).await] {
         let answer = answer.json();
         assert_eq!(answer["method"], "PUT", "{answer}");
         assert!(answer["fields"].as_object().is_none_or(serde_json::Map::is_empty), "{answer}");
         for (bytes, expected) in [(10, 403), (9, 200), (9, 412)] {
-            let mut put = client().put(answer["url"].as_str().unwrap()).body(vec![7; bytes]);
+            let mut put = http_client().put(answer["url"].as_str().unwrap()).body(vec![7; bytes]);
             for (name, value) in answer["headers"].as_object().unwrap() {
                 put = put.header(name, value.as_str().unwrap());
             }
@@ -352,14 +356,14 @@ async fn a_storage_without_forms_is_sent_files_of_a_signed_length() {
 
 /// S3 tells nobody the name of an upload that is not finished, so the edge notes it.
 #[tokio::test]
-async fn an_unfinished_upload_is_listed_with_its_name_until_it_is_deleted() {
+async fn lists_unfinished_uploads_until_deleted() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let body = json!({ "filename": "Ski trip ü.mp4", "type": "video/mp4" });
-    let begun = ann.call(Method::POST, "/s3/multipart", Some(body)).await.json();
+    let multipart = ann.call(Method::POST, "/s3/multipart", Some(body)).await.json();
     let body = json!({ "method": "POST", "key": "6f9619ff-8b86-d011-b42d-00cf4fc964ff-signed.mp4" });
     let signed = ann.call(Method::POST, "/s3/presign", Some(body)).await.json();
-    let mut creation = client().post(signed["url"].as_str().unwrap());
+    let mut creation = http_client().post(signed["url"].as_str().unwrap());
     for (name, value) in signed["headers"].as_object().unwrap() {
         creation = creation.header(name, value.as_str().unwrap());
     }
@@ -370,7 +374,7 @@ async fn an_unfinished_upload_is_listed_with_its_name_until_it_is_deleted() {
         listed["uploads"].as_array().unwrap().iter().map(|upload| upload["name"].as_str().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["Ski trip ü.mp4", "signed.mp4"]);
-    for key in [&begun["key"], &signed["key"]] {
+    for key in [&multipart["key"], &signed["key"]] {
         let video = key.as_str().unwrap().rsplit('/').next().unwrap();
         assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
     }
@@ -379,20 +383,20 @@ async fn an_unfinished_upload_is_listed_with_its_name_until_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn every_call_takes_a_double_slash_and_an_encoded_upload_id() {
+async fn accepts_double_slash_and_encoded_upload_id() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
-    let begun = ann.call(Method::POST, "//s3/multipart", Some(body)).await.json();
-    let key = begun["key"].as_str().unwrap().replace('/', "%2F");
+    let multipart = ann.call(Method::POST, "//s3/multipart", Some(body)).await.json();
+    let key = multipart["key"].as_str().unwrap().replace('/', "%2F");
     // Every character escaped, also those that need not be: the id is taken as it means and not as it is spelt.
-    let escaped = begun["uploadId"].as_str().unwrap().bytes().map(|byte| format!("%{byte:02x}"));
+    let escaped = multipart["uploadId"].as_str().unwrap().bytes().map(|byte| format!("%{byte:02x}"));
     let id = escaped.collect::<Vec<_>>().concat();
     let path = |rest: &str| format!("//s3/multipart/{id}{rest}?key={key}");
 
     let signed = ann.get(&path("/1")).await;
     assert_eq!(signed.status, 200, "{}", text(&signed));
-    let etag = send(signed.json()["url"].as_str().unwrap(), vec![1]).await;
+    let etag = put_part(signed.json()["url"].as_str().unwrap(), vec![1]).await;
     let batch = ann.get(&format!("{}&partNumbers=1", path("/batch"))).await.json();
     assert!(batch["presignedUrls"]["1"].is_string(), "{batch}");
     assert_eq!(ann.get(&path("")).await.json()[0]["ETag"], json!(etag));
@@ -405,11 +409,11 @@ async fn every_call_takes_a_double_slash_and_an_encoded_upload_id() {
 
 /// Rows U4 and U11 of the threat table.
 #[tokio::test]
-async fn nobody_touches_the_upload_of_somebody_else() {
+async fn rejects_multipart_calls_of_other_users() {
     let stack = stack().await;
-    let (ann, ben) = (Person::new(&stack, "ann"), Person::new(&stack, "ben"));
-    let (upload, own) = (Begun::by(&ann).await, Begun::by(&ben).await);
-    let etag = upload.send(&ann, 1, vec![1]).await;
+    let (ann, ben) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "ben"));
+    let (upload, own) = (MultipartSession::create(&ann).await, MultipartSession::create(&ben).await);
+    let etag = upload.upload_part(&ann, 1, vec![1]).await;
     let parts = json!({ "parts": [{ "PartNumber": 1, "ETag": etag }] });
     let keys = [
         upload.key.clone(),
@@ -455,10 +459,10 @@ async fn nobody_touches_the_upload_of_somebody_else() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_in_both_members() {
+async fn errors_have_detail_and_companion_message() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let upload = Begun::by(&ann).await;
+    let ann = ApiClient::new(&stack, "ann");
+    let upload = MultipartSession::create(&ann).await;
     let nothing = || Some(json!({}));
     let cases = [
         (Method::GET, "/s3/params?type=video/mp4".to_owned(), None, 400, "bad_parameter"),
@@ -551,7 +555,7 @@ async fn what_is_wrong_is_said_in_both_members() {
 }
 
 #[tokio::test]
-async fn browsers_ask_once_a_day() {
+async fn preflight_is_cached_for_a_day() {
     let stack = stack().await;
     let paths = [
         "/s3/params",

@@ -9,38 +9,42 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get as on_get;
 use e2e::keys::now_secs;
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{DELIVERY_TOKEN_SECRETS, Options, Stack};
 use e2e::{eventually, media};
 use futures::future::join_all;
 use glimpse_contract::VideoId;
-use glimpse_local::s3::call_log::Seen;
+use glimpse_local::s3::call_log::LoggedCall;
 use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::docs::snippet::picture_path;
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
 /// A stack with a video of ann's that is ready.
-async fn with_video(vars: &[(&str, &str)], no_cache: bool, visibility: &str) -> (Stack, Person, String) {
+async fn stack_with_video(
+    vars: &[(&str, &str)],
+    no_cache: bool,
+    visibility: &str,
+) -> (Stack, ApiClient, String) {
     let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let stack = Stack::start(Options { vars, no_cache, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let clip = media::clip(4, "320x240");
     let more = json!({ "visibility": visibility });
     let (video, upload) = ann.create("a.mp4", "video/mp4", clip.len(), more).await;
     assert_eq!(ann.put(&upload, clip).await.status, 200);
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
-    stack.cloud.calls().take();
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    stack.cloud.call_log().take();
     (stack, ann, video)
 }
 
 /// Asks until the cache answers.
-async fn hit(url: &str) {
+async fn wait_for_cache_hit(url: &str) {
     eventually("a cache hit", Duration::from_secs(10), || async {
         get(url).await.header("server-timing").contains("hit").then_some(())
     })
@@ -48,29 +52,34 @@ async fn hit(url: &str) {
 }
 
 /// The edge's calls since the last look whose keys end so.
-fn calls(stack: &Stack, method: &str, ending: &str) -> Vec<Seen> {
-    let all = stack.cloud.calls().take();
-    let is_meant = |call: &Seen| call.who == "edge" && call.method == method && call.key.ends_with(ending);
+fn take_edge_calls(stack: &Stack, method: &str, ending: &str) -> Vec<LoggedCall> {
+    let all = stack.cloud.call_log().take();
+    let is_meant =
+        |call: &LoggedCall| call.caller == "edge" && call.method == method && call.key.ends_with(ending);
     all.into_iter().filter(is_meant).collect()
 }
 
-fn bytes(calls: &[Seen]) -> u64 {
+fn bytes(calls: &[LoggedCall]) -> u64 {
     calls.iter().map(|call| call.bytes).sum()
 }
 
-fn made(stack: &Stack) -> usize {
+fn render_count(stack: &Stack) -> usize {
     stack.cloud.render().map(|render| render.invocations().len()).unwrap_or_default()
 }
 
 /// Asks with revisions that are made up until the bucket is asked by HEAD: then the entry is in doubt. Returns everything
 /// that the edge read of the file until then.
-async fn until_in_doubt(stack: &Stack, file: &str, ask: impl AsyncFn(String) -> Answer) -> Vec<Seen> {
+async fn poll_until_revalidated(
+    stack: &Stack,
+    file: &str,
+    ask: impl AsyncFn(String) -> ApiResponse,
+) -> Vec<LoggedCall> {
     let mut read = Vec::new();
     for number in 0..1_000_u32 {
         let answer = ask(format!("v={number:08x}")).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-        let all: Vec<Seen> = stack.cloud.calls().take();
-        let of_file = all.into_iter().filter(|call| call.who == "edge" && call.key.ends_with(file));
+        let all: Vec<LoggedCall> = stack.cloud.call_log().take();
+        let of_file = all.into_iter().filter(|call| call.caller == "edge" && call.key.ends_with(file));
         read.extend(of_file);
         if read.iter().any(|call| call.method == "HEAD" || call.method == "GET") {
             return read;
@@ -81,14 +90,18 @@ async fn until_in_doubt(stack: &Stack, file: &str, ask: impl AsyncFn(String) -> 
 }
 
 #[tokio::test]
-async fn c1_made_up_revisions_read_no_picture() {
-    let (stack, _ann, video) = with_video(&[], false, "public").await;
+async fn c1_unknown_revisions_read_no_picture() {
+    let (stack, _ann, video) = stack_with_video(&[], false, "public").await;
     let url = format!("{}/{video}/animated.gif", stack.edge);
     let whole = get(&url).await;
-    assert_eq!(bytes(&calls(&stack, "GET", "/animated.gif")), whole.body.len() as u64, "the control");
-    hit(&url).await;
+    assert_eq!(
+        bytes(&take_edge_calls(&stack, "GET", "/animated.gif")),
+        whole.body.len() as u64,
+        "the control"
+    );
+    wait_for_cache_hit(&url).await;
     let head = async |query: String| fetch(Method::HEAD, &format!("{url}?{query}"), &[]).await;
-    let read = until_in_doubt(&stack, "/animated.gif", head).await;
+    let read = poll_until_revalidated(&stack, "/animated.gif", head).await;
     assert_eq!(bytes(&read), 0, "an entry in doubt is revalidated without a body: {read:?}");
 
     let etag = whole.header("etag").to_owned();
@@ -121,36 +134,36 @@ async fn c1_made_up_revisions_read_no_picture() {
         assert_eq!(answers[0].header("etag"), etag);
         assert_eq!(answers[1].body, whole.body);
     }
-    let all = stack.cloud.calls().take();
-    let edge: Vec<&Seen> = all.iter().filter(|call| call.who == "edge").collect();
+    let all = stack.cloud.call_log().take();
+    let edge: Vec<&LoggedCall> = all.iter().filter(|call| call.caller == "edge").collect();
     assert!(edge.iter().all(|call| call.method == "HEAD" && call.bytes == 0), "{edge:?}");
     assert!(edge.len() <= 4, "the answer is remembered for ten seconds: {edge:?}");
 
     // Tables alike, by GET.
     let sheet = format!("{}/{video}/storyboard.vtt", stack.edge);
-    hit(&sheet).await;
-    stack.cloud.calls().take();
+    wait_for_cache_hit(&sheet).await;
+    stack.cloud.call_log().take();
     let table = async |query: String| get(&format!("{sheet}?{query}")).await;
-    let read = until_in_doubt(&stack, "/storyboard.vtt", table).await;
+    let read = poll_until_revalidated(&stack, "/storyboard.vtt", table).await;
     assert_eq!(bytes(&read), 0, "{read:?}");
 }
 
 #[tokio::test]
-async fn c2_made_up_revisions_of_private_pictures_read_nothing() {
-    let (stack, ann, video) = with_video(&[], false, "signed").await;
+async fn c2_unknown_private_revisions_read_nothing() {
+    let (stack, ann, video) = stack_with_video(&[], false, "signed").await;
     let secret = DELIVERY_TOKEN_SECRETS.split(',').find_map(|pair| pair.strip_prefix("new=")).unwrap();
     let link = picture_path(&format!("/{video}/animated.gif"), now_secs() + 600, "new", secret);
     let url = format!("{}{link}", stack.edge);
     let whole = get(&url).await;
     assert_eq!(whole.status, 200);
-    hit(&url).await;
+    wait_for_cache_hit(&url).await;
     // That it is private, and whose, is found out once.
     let own = format!("/{video}/animated.gif");
     eventually("a hit of its owner's", Duration::from_secs(10), || async {
         ann.get(&own).await.header("server-timing").contains("hit").then_some(())
     })
     .await;
-    stack.cloud.calls().take();
+    stack.cloud.call_log().take();
     for number in 0..8 {
         let answer = get(&format!("{url}&v=0000000{number}")).await;
         assert_eq!((answer.status.as_u16(), &answer.body), (200, &whole.body));
@@ -159,11 +172,11 @@ async fn c2_made_up_revisions_of_private_pictures_read_nothing() {
         let head = ann.send(Method::HEAD, &path, &[], "").await;
         assert_eq!((head.status.as_u16(), head.header("cache-control")), (200, "private, no-cache"));
     }
-    let read = calls(&stack, "GET", "/animated.gif");
+    let read = take_edge_calls(&stack, "GET", "/animated.gif");
     assert!(read.is_empty(), "a young entry is believed: {read:?}");
 
     let head = async |query: String| fetch(Method::HEAD, &format!("{url}&{query}"), &[]).await;
-    let read = until_in_doubt(&stack, "/animated.gif", head).await;
+    let read = poll_until_revalidated(&stack, "/animated.gif", head).await;
     assert_eq!(bytes(&read), 0, "{read:?}");
     for number in 0..8 {
         let answer = get(&format!("{url}&v=0000002{number}")).await;
@@ -172,17 +185,17 @@ async fn c2_made_up_revisions_of_private_pictures_read_nothing() {
         let anonymous = get(&format!("{}/{video}/animated.gif?v=0000002{number}", stack.edge)).await;
         assert_eq!(anonymous.code(), "unauthorized");
     }
-    assert_eq!(bytes(&calls(&stack, "GET", "/animated.gif")), 0);
+    assert_eq!(bytes(&take_edge_calls(&stack, "GET", "/animated.gif")), 0);
 }
 
 #[tokio::test]
-async fn c3_without_a_cache_head_costs_a_head() {
-    let (stack, ann, video) = with_video(&[], true, "public").await;
+async fn c3_uncached_head_costs_one_head() {
+    let (stack, ann, video) = stack_with_video(&[], true, "public").await;
     let at = |more: &str| format!("{}/{video}/{more}", stack.edge);
     let whole = get(&at("animated.gif")).await;
     let etag = whole.header("etag").to_owned();
-    stack.cloud.calls().take();
-    let renders = made(&stack);
+    stack.cloud.call_log().take();
+    let renders = render_count(&stack);
     for number in 0..8 {
         for url in [at("animated.gif"), at(&format!("animated.gif?v=0000000{number}")), at("animated")] {
             let head = fetch(Method::HEAD, &url, &[("range", "bytes=0-0")]).await;
@@ -196,28 +209,28 @@ async fn c3_without_a_cache_head_costs_a_head() {
         assert_eq!((new.status.as_u16(), new.header("content-type")), (200, "image/jpeg"));
         assert_eq!(new.header("cache-control"), "no-store");
     }
-    assert_eq!(made(&stack), renders, "nothing is made for HEAD");
-    assert_eq!(bytes(&calls(&stack, "GET", "/animated.gif")), 0);
-    tables_have_etags_of_their_own(&stack, &video).await;
+    assert_eq!(render_count(&stack), renders, "nothing is made for HEAD");
+    assert_eq!(bytes(&take_edge_calls(&stack, "GET", "/animated.gif")), 0);
+    check_table_etags(&stack, &video).await;
 
     // What is private is not sent by the bucket to be thrown away here, time after time.
     let clip = media::clip(4, "320x240");
     let (private, upload) =
         ann.create("b.mp4", "video/mp4", clip.len(), json!({ "visibility": "signed" })).await;
     assert_eq!(ann.put(&upload, clip).await.status, 200);
-    assert_eq!(ann.outcome(&private).await["state"], "ready");
-    stack.cloud.calls().take();
+    assert_eq!(ann.wait_for_outcome(&private).await["state"], "ready");
+    stack.cloud.call_log().take();
     for number in 0..8 {
         let url = format!("{}/{private}/animated.gif?v=0000000{number}", stack.edge);
         assert_eq!(get(&url).await.code(), "unauthorized");
         assert_eq!(fetch(Method::HEAD, &url, &[]).await.status, 401);
     }
-    let read = calls(&stack, "GET", "");
+    let read = take_edge_calls(&stack, "GET", "");
     assert!(read.iter().filter(|call| call.key.contains(&private)).count() <= 2, "{read:?}");
 }
 
 /// A table that is sent with other bytes than the stored ones is revalidated by its own ETag, and by no other.
-async fn tables_have_etags_of_their_own(stack: &Stack, video: &str) {
+async fn check_table_etags(stack: &Stack, video: &str) {
     let if_none_match = async |url: &str, etag: &str| {
         let answer = fetch(Method::GET, url, &[("if-none-match", etag)]).await;
         (answer.status.as_u16(), answer.header("etag").to_owned(), answer.body)
@@ -229,13 +242,13 @@ async fn tables_have_etags_of_their_own(stack: &Stack, video: &str) {
         ("storyboard.vtt", "\""),
     ] {
         let url = format!("{}/{video}/{file}", stack.edge);
-        stack.cloud.calls().take();
+        stack.cloud.call_log().take();
         let head = fetch(Method::HEAD, &url, &[]).await;
         let etag = head.header("etag").to_owned();
         assert!(head.status == 200 && etag.ends_with(suffix), "{file}: {} {etag}", head.status);
         let unchanged = if_none_match(&url, &etag).await;
         assert_eq!(unchanged, (304, etag.clone(), Vec::new()), "{file}");
-        assert_eq!(bytes(&calls(stack, "GET", "")), 0, "{file}: neither reads the table");
+        assert_eq!(bytes(&take_edge_calls(stack, "GET", "")), 0, "{file}: neither reads the table");
 
         let whole = get(&url).await;
         assert_eq!((whole.status.as_u16(), whole.header("etag")), (200, etag.as_str()), "{file}");
@@ -252,7 +265,7 @@ async fn tables_have_etags_of_their_own(stack: &Stack, video: &str) {
 }
 
 #[tokio::test]
-async fn c4_made_up_ids_are_read_once() {
+async fn c4_unknown_ids_are_read_once() {
     let stack = Stack::start(Options { no_function: true, no_cache: true, ..Options::default() }).await;
     let now_ms = now_secs() * 1000;
     let old = VideoId::new(now_ms - 72 * 3_600_000, [7; 10]);
@@ -267,21 +280,21 @@ async fn c4_made_up_ids_are_read_once() {
     }
     let embed = format!("{}/oembed?url={}/{old}", stack.edge, stack.edge);
     assert!(join_all((0..5).map(|_| get(&embed))).await.iter().all(|answer| answer.status == 404));
-    let asked: Vec<Seen> = stack.cloud.calls().take();
+    let calls_so_far: Vec<LoggedCall> = stack.cloud.call_log().take();
     // Those that ask at once before the first answer may each read; a slow machine takes longer than the memory lasts.
-    assert!(asked.len() <= 24, "65 requests: {} reads, {asked:?}", asked.len());
+    assert!(calls_so_far.len() <= 24, "65 requests: {} reads, {calls_so_far:?}", calls_so_far.len());
 
     let young = VideoId::new(now_ms, [7; 10]);
     let url = format!("{}/{young}/thumbnail.jpg", stack.edge);
     for _ in 0..10 {
         assert_eq!(get(&url).await.code(), "processing");
     }
-    let asked = stack.cloud.calls().take();
-    assert!(asked.len() < 20, "ten requests: {asked:?}");
+    let calls_after = stack.cloud.call_log().take();
+    assert!(calls_after.len() < 20, "ten requests: {calls_after:?}");
 }
 
 /// Asks for ids that are made up, as this client, until one is refused for being too fast.
-async fn until_busy(stack: &Stack, address: &str) -> Answer {
+async fn poll_until_busy(stack: &Stack, address: &str) -> ApiResponse {
     let now_ms = now_secs() * 1000 - 72 * 3_600_000;
     for round in 0..20_u8 {
         let ask = |number: u8| {
@@ -302,17 +315,17 @@ async fn until_busy(stack: &Stack, address: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn c5_reads_of_the_bucket_are_limited_by_address() {
-    let (stack, _ann, video) = with_video(&[], false, "public").await;
+async fn c5_bucket_reads_are_limited_per_address() {
+    let (stack, _ann, video) = stack_with_video(&[], false, "public").await;
     let cached = format!("{}/{video}/thumbnail.jpg", stack.edge);
-    hit(&cached).await;
+    wait_for_cache_hit(&cached).await;
     // A window may end at any moment: what is compared is asked for side by side, and again if it did.
     for (address, neighbour, stranger) in [
         ("203.0.113.7", "203.0.113.7", "203.0.113.8"),
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"),
     ] {
         eventually("a client that is too fast", Duration::from_mins(2), || async {
-            let busy = until_busy(&stack, address).await;
+            let busy = poll_until_busy(&stack, address).await;
             assert_eq!((busy.code().as_str(), busy.header("retry-after")), ("busy", "10"));
             assert_eq!(busy.header("cache-control"), "no-store");
             let id = VideoId::new(1, [1; 10]);
@@ -339,25 +352,25 @@ async fn c5_reads_of_the_bucket_are_limited_by_address() {
 }
 
 #[tokio::test]
-async fn c7_new_pictures_of_a_day_are_bounded() {
-    let (stack, ann, video) = with_video(&[("PUBLIC_VARIANTS_PER_DAY", "3")], false, "public").await;
+async fn c7_new_pictures_per_day_are_limited() {
+    let (stack, ann, video) = stack_with_video(&[("PUBLIC_VARIANTS_PER_DAY", "3")], false, "public").await;
     let path = |width: u32| format!("/{video}/thumbnail.jpg?time=1&width={width}");
     let url = |width: u32| format!("{}{}", stack.edge, path(width));
     for width in 50..53 {
         assert_eq!(get(&url(width)).await.status, 200);
     }
-    let before = made(&stack);
+    let before = render_count(&stack);
     for width in [53, 54, 53] {
         let full = get(&url(width)).await;
         assert_eq!((full.status.as_u16(), full.code().as_str()), (429, "busy"));
         assert_eq!(full.header("retry-after"), "3600");
     }
-    assert_eq!(made(&stack), before, "and the function is not called");
+    assert_eq!(render_count(&stack), before, "and the function is not called");
     assert_eq!(get(&url(50)).await.status, 200, "what is there is served");
     assert_eq!(get(&format!("{}/{video}/animated.gif", stack.edge)).await.status, 200);
     assert_eq!(ann.get(&path(60)).await.status, 200, "its owner is not bound");
     assert_eq!(get(&url(60)).await.status, 200, "and what the owner had made is there for all");
-    let bob = Person::new(&stack, "bob");
+    let bob = ApiClient::new(&stack, "bob");
     assert_eq!(bob.get(&path(61)).await.status, 429, "another owner is");
     let secret = DELIVERY_TOKEN_SECRETS.split(',').find_map(|pair| pair.strip_prefix("new=")).unwrap();
     let signed = picture_path(&path(62), now_secs() + 600, "new", secret);
@@ -365,8 +378,8 @@ async fn c7_new_pictures_of_a_day_are_bounded() {
 }
 
 #[tokio::test]
-async fn c7_a_client_address_has_so_many_pictures_made() {
-    let (stack, ann, video) = with_video(&[], false, "public").await;
+async fn c7_renders_are_limited_per_address() {
+    let (stack, ann, video) = stack_with_video(&[], false, "public").await;
     // Without the source no decoder runs: what is counted is what is asked of the function.
     for source in stack.cloud.store().list("uploads/") {
         stack.cloud.store().delete(&source).await.unwrap();
@@ -377,15 +390,15 @@ async fn c7_a_client_address_has_so_many_pictures_made() {
     let text = String::from_utf8(stack.cloud.store().get(&manifest).await.unwrap()).unwrap();
     let copied = text.replace(&video, &second).into_bytes();
     stack.cloud.store().put(&manifest.replace(&video, &second), copied, "application/json").await.unwrap();
-    let place = AtomicUsize::new(0);
+    let counter = AtomicUsize::new(0);
     let ask = async |address: &str| {
-        let place = place.fetch_add(1, Ordering::Relaxed);
-        let of = if place.is_multiple_of(2) { &video } else { &second };
+        let index = counter.fetch_add(1, Ordering::Relaxed);
+        let target_video = if index.is_multiple_of(2) { &video } else { &second };
         let url = format!(
-            "{}/{of}/thumbnail.jpg?time=1.{:03}&width={}",
+            "{}/{target_video}/thumbnail.jpg?time=1.{:03}&width={}",
             stack.edge,
-            place % 1000,
-            50 + place / 1000
+            index % 1000,
+            50 + index / 1000
         );
         fetch(Method::GET, &url, &[("cf-connecting-ip", address)]).await
     };
@@ -404,9 +417,9 @@ async fn c7_a_client_address_has_so_many_pictures_made() {
 }
 
 #[tokio::test]
-async fn c8_a_deployment_lists_what_anonymous_callers_may_ask_for() {
+async fn c8_anonymous_callers_get_only_listed_variants() {
     let vars = [("PUBLIC_VARIANTS", "listed"), ("PUBLIC_WIDTHS", "160,320")];
-    let (stack, ann, video) = with_video(&vars, false, "public").await;
+    let (stack, ann, video) = stack_with_video(&vars, false, "public").await;
     let path = |more: &str| format!("/{video}/{more}");
     let ask = async |more: &str| get(&format!("{}{}", stack.edge, path(more))).await;
     for allowed in [
@@ -418,7 +431,7 @@ async fn c8_a_deployment_lists_what_anonymous_callers_may_ask_for() {
     ] {
         assert_eq!(ask(allowed).await.status, 200, "{allowed}");
     }
-    stack.cloud.calls().take();
+    stack.cloud.call_log().take();
     for refused in [
         "thumbnail.jpg?width=161",
         "thumbnail.jpg?width=160&time=1",
@@ -435,21 +448,24 @@ async fn c8_a_deployment_lists_what_anonymous_callers_may_ask_for() {
         let head = fetch(Method::HEAD, &format!("{}{}", stack.edge, path(refused)), &[]).await;
         assert_eq!(head.status, 400, "{refused}");
     }
-    assert_eq!(stack.cloud.calls().take(), [], "no look into the bucket");
-    assert_eq!(Person::new(&stack, "bob").get(&path("thumbnail.jpg?time=1")).await.code(), "bad_parameter");
+    assert_eq!(stack.cloud.call_log().take(), [], "no look into the bucket");
+    assert_eq!(
+        ApiClient::new(&stack, "bob").get(&path("thumbnail.jpg?time=1")).await.code(),
+        "bad_parameter"
+    );
     assert_eq!(ann.get(&path("thumbnail.jpg?time=1")).await.status, 200, "its owner is not bound");
     assert_eq!(ask("thumbnail.jpg?time=1").await.code(), "bad_parameter", "nor is it there for all now");
 }
 
 #[tokio::test]
-async fn c9_a_refused_picture_is_not_asked_for_again() {
-    let (stack, _ann, video) = with_video(&[], false, "public").await;
+async fn c9_failed_render_is_cached() {
+    let (stack, _ann, video) = stack_with_video(&[], false, "public").await;
     let url = format!("{}/{video}/thumbnail.jpg?time=99", stack.edge);
-    let before = made(&stack);
+    let before = render_count(&stack);
     let first = get(&url).await;
     assert_eq!((first.status.as_u16(), first.code().as_str()), (400, "bad_parameter"));
-    assert_eq!(made(&stack), before + 1);
-    stack.cloud.calls().take();
+    assert_eq!(render_count(&stack), before + 1);
+    stack.cloud.call_log().take();
     // For longer than an isolate remembers by itself.
     let started = std::time::Instant::now();
     eventually("six seconds of requests", Duration::from_secs(30), || async {
@@ -463,25 +479,25 @@ async fn c9_a_refused_picture_is_not_asked_for_again() {
         (started.elapsed() > Duration::from_secs(6)).then_some(())
     })
     .await;
-    assert_eq!(made(&stack), before + 1, "once");
-    assert_eq!(stack.cloud.calls().take(), [], "and the bucket is not asked either");
+    assert_eq!(render_count(&stack), before + 1, "once");
+    assert_eq!(stack.cloud.call_log().take(), [], "and the bucket is not asked either");
 }
 
 #[tokio::test]
-async fn c10_a_tokens_requests_use_up_nothing_of_its_owners() {
+async fn c10_token_requests_do_not_use_the_owners_quota() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
-    let minted = ann.call(Method::POST, "/api/upload-tokens", Some(json!({}))).await.json();
-    let token = minted["token"].as_str().unwrap();
-    let holder = Person::with_token(&stack, "");
+    let ann = ApiClient::new(&stack, "ann");
+    let token_response = ann.call(Method::POST, "/api/upload-tokens", Some(json!({}))).await.json();
+    let token = token_response["token"].as_str().unwrap();
+    let holder = ApiClient::with_token(&stack, "");
     for path in ["/s3/params?filename=a.html&type=text/html", "/s3/multipart/x/1?key=wrong"] {
         let path = format!("/u/{token}{path}");
         let mut is_busy = false;
         for _ in 0..10 {
             let count = if path.contains("params") { 150 } else { 300 };
             for _ in 0..count / 50 {
-                let asked = (0..50).map(|_| holder.send(Method::GET, &path, &[], ""));
-                is_busy |= join_all(asked).await.iter().any(|answer| answer.status == 429);
+                let pending = (0..50).map(|_| holder.send(Method::GET, &path, &[], ""));
+                is_busy |= join_all(pending).await.iter().any(|answer| answer.status == 429);
             }
             if is_busy || path.contains("multipart") {
                 break;
@@ -496,7 +512,7 @@ async fn c10_a_tokens_requests_use_up_nothing_of_its_owners() {
 }
 
 #[tokio::test]
-async fn c11_a_provider_that_fails_is_asked_once() {
+async fn c11_failing_provider_is_asked_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
     let fetches = Arc::new(AtomicUsize::new(0));
@@ -521,21 +537,21 @@ async fn c11_a_provider_that_fails_is_asked_once() {
 }
 
 #[tokio::test]
-async fn c12_a_stream_of_a_made_up_id_costs_one_request_a_look() {
+async fn c12_stream_of_unknown_id_costs_one_request_per_poll() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let made_up = VideoId::new(now_secs() * 1000, [3; 10]);
     let stream = ann.get(&format!("/api/videos/{made_up}/events")).await;
     assert_eq!(stream.status, 200, "and it ends by itself");
     let looks = stream.body.windows(3).filter(|line| line == b": \n").count() + 1;
-    let asked = stack.cloud.calls().take();
-    assert!(asked.len() <= looks + 2, "{looks} looks: {asked:?}");
+    let calls_so_far = stack.cloud.call_log().take();
+    assert!(calls_so_far.len() <= looks + 2, "{looks} looks: {calls_so_far:?}");
     let mut is_busy = false;
     for _ in 0..10 {
         let url = format!("{}/api/videos/{made_up}/events", stack.edge);
-        let token = e2e::keys::secret_token("ann");
+        let token = e2e::keys::bearer_token("ann");
         let ask = || {
-            let request = e2e::person::client().get(&url).bearer_auth(&token);
+            let request = e2e::person::http_client().get(&url).bearer_auth(&token);
             async move { request.send().await.unwrap().status().as_u16() }
         };
         is_busy = join_all((0..80).map(|_| ask())).await.contains(&429);
@@ -544,6 +560,6 @@ async fn c12_a_stream_of_a_made_up_id_costs_one_request_a_look() {
         }
     }
     assert!(is_busy, "streams are counted");
-    let bob = Person::new(&stack, "bob");
+    let bob = ApiClient::new(&stack, "bob");
     assert_eq!(bob.get("/api/videos/7zzzzzzzzz0123456789abcdef/events").await.status, 404, "others are not");
 }

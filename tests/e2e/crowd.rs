@@ -5,104 +5,109 @@ use std::time::Duration;
 
 use e2e::eventually;
 use e2e::media;
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{Options, Stack};
-use glimpse_local::s3::fault::{Fault, FaultKind};
+use glimpse_local::s3::fault::{FaultKind, InjectedFault};
 use reqwest::Method;
 
-const MANY: u32 = 100_000;
+const MAX_COUNT: u32 = 100_000;
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
 /// Counts the reads of keys with this beginning from now on; each takes so long.
-fn count(stack: &Stack, prefix: &str, delay_ms: u64) {
+fn start_counting(stack: &Stack, prefix: &str, delay_ms: u64) {
     let kind = FaultKind::Delay(Duration::from_millis(delay_ms));
-    stack.cloud.faults().add(Fault { method: Method::GET, prefix: prefix.into(), times: MANY, kind });
+    stack.cloud.fault_injector().add(InjectedFault {
+        method: Method::GET,
+        prefix: prefix.into(),
+        times: MAX_COUNT,
+        kind,
+    });
 }
 
-fn counted(stack: &Stack) -> u32 {
-    MANY - stack.cloud.faults().clear()
+fn stop_counting(stack: &Stack) -> u32 {
+    MAX_COUNT - stack.cloud.fault_injector().clear()
 }
 
-async fn all_at_once(urls: Vec<String>) -> Vec<Answer> {
+async fn get_concurrently(urls: Vec<String>) -> Vec<ApiResponse> {
     let asking: Vec<_> = urls.into_iter().map(|url| tokio::spawn(async move { get(&url).await })).collect();
     let mut answers = Vec::new();
-    for asked in asking {
-        answers.push(asked.await.unwrap());
+    for task in asking {
+        answers.push(task.await.unwrap());
     }
     answers
 }
 
-fn made(stack: &Stack) -> usize {
+fn render_count(stack: &Stack) -> usize {
     stack.cloud.render().map(|render| render.invocations().len()).unwrap_or_default()
 }
 
 /// Row D8 of the threat table: one render, one read and one object, however many ask.
 #[tokio::test]
-async fn a_crowd_costs_what_one_costs() {
+async fn concurrent_requests_are_coalesced() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(4, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let at = |file: &str| format!("{}/{video}/{file}", stack.edge);
 
-    let before = made(&stack);
-    let answers = all_at_once(vec![at("thumbnail.jpg?time=2&width=200"); 20]).await;
+    let before = render_count(&stack);
+    let answers = get_concurrently(vec![at("thumbnail.jpg?time=2&width=200"); 20]).await;
     for answer in &answers {
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         assert_eq!(answer.body, answers[0].body);
     }
-    assert_eq!(made(&stack), before + 1, "one render");
+    assert_eq!(render_count(&stack), before + 1, "one render");
 
     // Slow reads, so that all of them ask before the first is answered.
-    count(&stack, &format!("media/{video}/animated.webp"), 500);
-    let answers = all_at_once(vec![at("animated.webp"); 20]).await;
+    start_counting(&stack, &format!("media/{video}/animated.webp"), 500);
+    let answers = get_concurrently(vec![at("animated.webp"); 20]).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
-    assert_eq!(counted(&stack), 1, "one read");
+    assert_eq!(stop_counting(&stack), 1, "one read");
 
     // Revisions that somebody makes up are answered out of the cache.
     eventually("a cache hit", Duration::from_secs(10), || async {
         get(&at("animated.webp")).await.header("server-timing").starts_with("cache;desc=hit").then_some(())
     })
     .await;
-    count(&stack, "media/", 0);
+    start_counting(&stack, "media/", 0);
     for number in 0..10 {
         let answer = get(&at(&format!("animated.webp?v=0000000{number}"))).await;
         assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, "public, max-age=5"));
     }
-    assert!(counted(&stack) <= 2, "young entries are believed");
+    assert!(stop_counting(&stack) <= 2, "young entries are believed");
 
     // The source's trouble is told, and for a moment not asked for again (row D6).
     for source in stack.cloud.store().list("uploads/") {
         stack.cloud.store().delete(&source).await.unwrap();
     }
-    let before = made(&stack);
-    for answer in all_at_once(vec![at("thumbnail.jpg?time=3"); 10]).await {
+    let before = render_count(&stack);
+    for answer in get_concurrently(vec![at("thumbnail.jpg?time=3"); 10]).await {
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (410, "source_gone"));
         assert_eq!(answer.header("cache-control"), "public, max-age=5");
     }
-    assert_eq!(made(&stack), before + 1);
+    assert_eq!(render_count(&stack), before + 1);
 }
 
 /// Whoever asks for ever new pictures is slowed down, and a deployment may name the sizes that everybody may ask for.
 #[tokio::test]
-async fn a_flood_of_other_pictures_is_bounded() {
+async fn flood_of_new_variants_is_limited() {
     let vars = BTreeMap::from([("PUBLIC_WIDTHS".to_owned(), "160,320".to_owned())]);
     let stack = Stack::start(Options { vars, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(4, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let at = |file: &str| format!("{}/{video}/{file}", stack.edge);
 
-    count(&stack, "media/", 0);
+    start_counting(&stack, "media/", 0);
     for refused in ["thumbnail.jpg?width=161", "thumbnail.jpg?height=160", "animated.gif?width=640"] {
         let answer = get(&at(refused)).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "bad_parameter"), "{refused}");
         assert!(answer.json()["detail"].as_str().unwrap().contains("`width` must be one of 160, 320"));
     }
-    assert_eq!(counted(&stack), 0, "no look into the bucket");
+    assert_eq!(stop_counting(&stack), 0, "no look into the bucket");
     for allowed in ["thumbnail.jpg?width=160", "thumbnail.jpg", "thumbnail.png", "animated.webp?width=320"] {
         assert_eq!(get(&at(allowed)).await.status, 200, "{allowed}");
     }
@@ -111,12 +116,12 @@ async fn a_flood_of_other_pictures_is_bounded() {
     for source in stack.cloud.store().list("uploads/") {
         stack.cloud.store().delete(&source).await.unwrap();
     }
-    let before = made(&stack);
-    let urls = (0..45).map(|place| at(&format!("thumbnail.jpg?width=160&time=3.{place:03}"))).collect();
-    let answers = all_at_once(urls).await;
+    let before = render_count(&stack);
+    let urls = (0..45).map(|index| at(&format!("thumbnail.jpg?width=160&time=3.{index:03}"))).collect();
+    let answers = get_concurrently(urls).await;
     let busy: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
     assert!(!busy.is_empty(), "45 new pictures of one video in a moment");
-    assert_eq!(made(&stack) - before, answers.len() - busy.len());
+    assert_eq!(render_count(&stack) - before, answers.len() - busy.len());
     for answer in busy {
         assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("busy", "10"));
         assert_eq!(answer.header("cache-control"), "no-store");

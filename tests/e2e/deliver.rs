@@ -2,21 +2,21 @@
 
 use e2e::eventually;
 use e2e::media;
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{Options, Stack};
 use glimpse_contract::VideoId;
 use reqwest::Method;
 use std::time::Duration;
 
-async fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
+async fn get(url: &str, headers: &[(&str, &str)]) -> ApiResponse {
     fetch(Method::GET, url, headers).await
 }
 
 /// Rows D2 (as far as public pictures go), D5, D6 and F19 of the threat table.
 #[tokio::test]
-async fn a_picture_is_made_once_and_served_from_the_cache() {
+async fn picture_is_served_from_cache() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let clip = media::clip(8, "640x360");
     let bytes = clip.len();
     let video = ann.upload("Ski trip.mp4", "video/mp4", clip).await;
@@ -28,14 +28,14 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
         assert_eq!(early.header("cache-control"), "public, max-age=2");
     }
 
-    let shown = ann.outcome(&video).await;
-    assert_eq!(shown["state"], "ready", "{shown}");
+    let video_json = ann.wait_for_outcome(&video).await;
+    assert_eq!(video_json["state"], "ready", "{video_json}");
     assert_eq!(
-        (shown["width"].as_u64(), shown["height"].as_u64(), shown["bytes"].as_u64()),
+        (video_json["width"].as_u64(), video_json["height"].as_u64(), video_json["bytes"].as_u64()),
         (Some(640), Some(360), Some(bytes as u64))
     );
-    assert!((7_900..=8_100).contains(&shown["duration_ms"].as_u64().unwrap()), "{shown}");
-    assert_eq!(shown["has_audio"], true);
+    assert!((7_900..=8_100).contains(&video_json["duration_ms"].as_u64().unwrap()), "{video_json}");
+    assert_eq!(video_json["has_audio"], true);
 
     for (file, kind, magic) in [
         ("thumbnail.jpg", "image/jpeg", &b"\xff\xd8\xff"[..]),
@@ -47,7 +47,7 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
         ("storyboard.vtt", "text/vtt; charset=utf-8", b"WEBVTT"),
         ("storyboard.json", "application/json", b"{"),
     ] {
-        let url = shown["urls"][file].as_str().unwrap();
+        let url = video_json["urls"][file].as_str().unwrap();
         let first = get(url, &[]).await;
         assert_eq!((first.status.as_u16(), first.header("content-type")), (200, kind), "{file}");
         assert!(first.body.starts_with(magic), "{file}");
@@ -55,7 +55,7 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
         assert_eq!(first.header("cache-control"), "public, max-age=31536000, immutable");
         assert_eq!(first.header("x-content-type-options"), "nosniff");
         assert_eq!(first.header("access-control-allow-origin"), "*");
-        let second = hit(url).await;
+        let second = wait_for_cache_hit(url).await;
         assert_eq!(second.body, first.body, "{file}");
         assert_eq!(second.header("etag"), first.header("etag"));
         assert_eq!(second.header("content-type"), kind);
@@ -63,15 +63,15 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
 
     let bare_answer = get(&bare, &[]).await;
     assert_eq!(bare_answer.header("cache-control"), "public, max-age=300, stale-while-revalidate=86400");
-    let hit_answer = hit(&bare).await;
+    let hit_answer = wait_for_cache_hit(&bare).await;
     assert_eq!(hit_answer.header("cache-control"), bare_answer.header("cache-control"));
 
     // A revision that is not the picture's own fixes nothing.
     let made_up = get(&format!("{bare}?v=00000000"), &[]).await;
     assert_eq!(made_up.header("cache-control"), "public, max-age=5", "out of the young bare entry");
 
-    conditions_and_ranges(&bare, &bare_answer).await;
-    a_part_is_never_taken_for_the_whole(&format!("{}/{video}/thumbnail.png?width=64", stack.edge)).await;
+    check_conditions_and_ranges(&bare, &bare_answer).await;
+    check_range_is_not_cached_as_whole(&format!("{}/{video}/thumbnail.png?width=64", stack.edge)).await;
 
     // Row D4: headers that claim another address change nothing, and poison nothing.
     for poison in
@@ -87,9 +87,9 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
         ("forwarded", "host=evil.example"),
     ];
     let cold = format!("{}/{video}/thumbnail.jpg?width=77", stack.edge);
-    let made = get(&cold, &lies).await;
+    let rendered = get(&cold, &lies).await;
     assert_eq!(
-        (made.status.as_u16(), &made.body),
+        (rendered.status.as_u16(), &rendered.body),
         (200, &get(&cold, &[]).await.body),
         "what was made is what is kept"
     );
@@ -121,7 +121,7 @@ async fn a_picture_is_made_once_and_served_from_the_cache() {
 }
 
 /// The picture out of the cache: it is stored after the first answer has gone out.
-async fn hit(url: &str) -> Answer {
+async fn wait_for_cache_hit(url: &str) -> ApiResponse {
     eventually("a cache hit", Duration::from_secs(10), || async {
         let answer = get(url, &[]).await;
         (answer.header("server-timing").starts_with("cache;desc=hit;dur=")).then_some(answer)
@@ -129,7 +129,7 @@ async fn hit(url: &str) -> Answer {
     .await
 }
 
-async fn conditions_and_ranges(url: &str, whole: &Answer) {
+async fn check_conditions_and_ranges(url: &str, whole: &ApiResponse) {
     let etag = whole.header("etag");
     let length = whole.body.len();
     assert!(etag.starts_with('"') && etag.ends_with('"'), "strong: {etag}");
@@ -165,14 +165,14 @@ async fn conditions_and_ranges(url: &str, whole: &Answer) {
     for range in ["bytes=0-1,4-5", "bytes=5-2", "lines=1-2"] {
         assert_eq!(get(url, &[("range", range)]).await.body.len(), length, "{range}");
     }
-    let with = |tag| get_with_range(url, tag);
-    assert_eq!(with(etag).await, 206);
-    assert_eq!(with("\"x\"").await, 200);
+    let get_if_range = |tag| get_with_range(url, tag);
+    assert_eq!(get_if_range(etag).await, 206);
+    assert_eq!(get_if_range("\"x\"").await, 200);
 }
 
 /// After WPT's fetch/http-cache/partial.any.js: what is answered in part first is stored whole or not at all, and every
 /// later request gets what it asks for.
-async fn a_part_is_never_taken_for_the_whole(url: &str) {
+async fn check_range_is_not_cached_as_whole(url: &str) {
     let part = get(url, &[("range", "bytes=4-9")]).await;
     assert_eq!((part.status.as_u16(), part.body.len()), (206, 6));
     let length: usize = part.header("content-range").rsplit('/').next().unwrap().parse().unwrap();
@@ -198,7 +198,7 @@ async fn get_with_range(url: &str, if_range: &str) -> u16 {
 
 /// Row D6: nothing negative outlives its reason.
 #[tokio::test]
-async fn a_picture_that_is_not_there_says_why() {
+async fn missing_picture_returns_its_problem() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
     let now_ms = e2e::keys::now_secs() * 1000;
     let fresh = VideoId::new(now_ms, [1; 10]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use e2e::keys::{self, claims};
-use e2e::person::{self, Answer, Person, fetch};
+use e2e::person::{self, ApiClient, ApiResponse, fetch};
 use e2e::stack::{APP_ORIGIN, Options, SESSION_SECRET, Stack};
 use futures::future::join_all;
 use glimpse_edge::auth::{Cookies, Oidc, Secret, Session};
@@ -18,9 +18,9 @@ use tokio::net::TcpListener;
 
 /// Rows J1 to J7 of the threat table, with tokens made by Node's own crypto.
 #[tokio::test]
-async fn tokens_of_a_key_set_are_judged_by_the_key_alone() {
-    let minted = keys::minted();
-    let jwks = minted["jwks"].to_string();
+async fn jwks_tokens_are_verified_by_their_key() {
+    let token_response = keys::generate_tokens();
+    let jwks = token_response["jwks"].to_string();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks", listener.local_addr().unwrap());
     let app = Router::new().route("/jwks", get(move || async move { jwks }));
@@ -28,14 +28,14 @@ async fn tokens_of_a_key_set_are_judged_by_the_key_alone() {
 
     let vars = [("JWT_JWKS_URL".to_owned(), url), ("JWT_SECRET".to_owned(), String::new())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
-    for (algorithm, token) in minted["good"].as_object().unwrap() {
-        let answer = Person::with_token(&stack, token.as_str().unwrap()).get("/api/me").await;
+    for (algorithm, token) in token_response["good"].as_object().unwrap() {
+        let answer = ApiClient::with_token(&stack, token.as_str().unwrap()).get("/api/me").await;
         assert_eq!(answer.status, 200, "{algorithm}: {}", String::from_utf8_lossy(&answer.body));
         assert_eq!(answer.json()["subject"], "carol");
     }
     let mut bodies = Vec::new();
-    for (reason, token) in minted["bad"].as_object().unwrap() {
-        let answer = Person::with_token(&stack, token.as_str().unwrap()).get("/api/me").await;
+    for (reason, token) in token_response["bad"].as_object().unwrap() {
+        let answer = ApiClient::with_token(&stack, token.as_str().unwrap()).get("/api/me").await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (401, "unauthorized"), "{reason}");
         bodies.push(answer.json()["detail"].clone());
     }
@@ -45,9 +45,9 @@ async fn tokens_of_a_key_set_are_judged_by_the_key_alone() {
 
 /// Row J8 of the threat table: however many come at once to a place that has no keys yet, one fetch serves them all.
 #[tokio::test]
-async fn a_key_set_is_fetched_once_for_all_who_wait_for_it() {
-    let minted = keys::minted();
-    let jwks = minted["jwks"].to_string();
+async fn concurrent_requests_fetch_the_key_set_once() {
+    let token_response = keys::generate_tokens();
+    let jwks = token_response["jwks"].to_string();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks", listener.local_addr().unwrap());
     let fetches = Arc::new(AtomicUsize::new(0));
@@ -62,13 +62,13 @@ async fn a_key_set_is_fetched_once_for_all_who_wait_for_it() {
 
     let vars = [("JWT_JWKS_URL".to_owned(), url), ("JWT_SECRET".to_owned(), String::new())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
-    let carol = Person::with_token(&stack, minted["good"]["ES256"].as_str().unwrap());
+    let carol = ApiClient::with_token(&stack, token_response["good"]["ES256"].as_str().unwrap());
     let answers = join_all((0..12).map(|_| carol.get("/api/me"))).await;
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     assert_eq!(fetches.load(Ordering::Relaxed), 1);
 
     // Row J2: a key that the set lacks is not asked for again so soon.
-    let stranger = Person::with_token(&stack, minted["bad"]["J2 unknown kid"].as_str().unwrap());
+    let stranger = ApiClient::with_token(&stack, token_response["bad"]["J2 unknown kid"].as_str().unwrap());
     for answer in join_all((0..5).map(|_| stranger.get("/api/me"))).await {
         assert_eq!(answer.code(), "unauthorized");
     }
@@ -77,7 +77,7 @@ async fn a_key_set_is_fetched_once_for_all_who_wait_for_it() {
 
 /// Row J9 of the threat table: with a cookie alone, a page of another origin changes nothing.
 #[tokio::test]
-async fn a_cookie_changes_something_only_from_an_allowed_page() {
+async fn cookie_writes_require_an_allowed_origin() {
     const PROVIDER: &str = "http://localhost:1";
     let vars = [("OIDC_ISSUER".to_owned(), PROVIDER.to_owned())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
@@ -89,7 +89,7 @@ async fn a_cookie_changes_something_only_from_an_allowed_page() {
     };
     let now_ms = keys::now_secs() * 1000;
     let id_token = json!({ "iss": PROVIDER, "sub": "dora", "aud": "glimpse-dev", "exp": now_ms / 1000 + 60 });
-    let session = Session::begin(claims(&id_token), &stack.edge, now_ms);
+    let session = Session::new(claims(&id_token), &stack.edge, now_ms);
     let set = Cookies::new(false).set_session(&session, &oidc);
     let cookie = set.split(';').next().unwrap();
 
@@ -98,7 +98,7 @@ async fn a_cookie_changes_something_only_from_an_allowed_page() {
 
     let post = async |headers: &[(&str, &str)]| {
         let body = json!({ "name": "a.mp4", "size": 1, "type": "video/mp4" }).to_string();
-        let mut request = person::client()
+        let mut request = person::http_client()
             .post(format!("{}/api/videos", stack.edge))
             .header("content-type", "application/json")
             .header("cookie", cookie)
@@ -106,7 +106,7 @@ async fn a_cookie_changes_something_only_from_an_allowed_page() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = Answer::of(request.send().await.unwrap()).await;
+        let answer = ApiResponse::from_response(request.send().await.unwrap()).await;
         (answer.status.as_u16(), answer.code())
     };
     let refused = (403, "forbidden_origin".to_owned());
@@ -117,7 +117,7 @@ async fn a_cookie_changes_something_only_from_an_allowed_page() {
     assert_eq!(post(&[("origin", APP_ORIGIN)]).await, (201, String::new()));
 
     // A cookie of another deployment, or of another secret, is nobody's.
-    let foreign = Session::begin(
+    let foreign = Session::new(
         claims(&json!({ "iss": PROVIDER, "sub": "eve", "aud": "x", "exp": now_ms })),
         "https://other.example",
         now_ms,
@@ -138,13 +138,13 @@ impl Browser {
         self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }
 
-    async fn ask(&mut self, method: Method, url: &str, form: Option<&str>) -> Answer {
-        let mut request = person::client().request(method, url).header("cookie", self.cookies());
+    async fn request(&mut self, method: Method, url: &str, form: Option<&str>) -> ApiResponse {
+        let mut request = person::http_client().request(method, url).header("cookie", self.cookies());
         if let Some(form) = form {
             request =
                 request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
         }
-        let answer = Answer::of(request.send().await.unwrap()).await;
+        let answer = ApiResponse::from_response(request.send().await.unwrap()).await;
         for set in answer.headers.get_all("set-cookie") {
             let (name, rest) = set.to_str().unwrap().split_once('=').unwrap();
             let value = rest.split(';').next().unwrap();
@@ -158,12 +158,12 @@ impl Browser {
     }
 
     /// Follows redirects until one leads to `stop`, and returns that address; or the last address that was no redirect.
-    async fn follow(&mut self, url: &str, form: Option<&str>, stop: &str) -> String {
+    async fn follow_redirects(&mut self, url: &str, form: Option<&str>, stop: &str) -> String {
         let mut url = url.to_owned();
         let mut form = form;
         for _ in 0..10 {
             let method = if form.is_some() { Method::POST } else { Method::GET };
-            let answer = self.ask(method, &url, form.take()).await;
+            let answer = self.request(method, &url, form.take()).await;
             let Some(location) = answer.headers.get("location") else { return url };
             url = reqwest::Url::parse(&url).unwrap().join(location.to_str().unwrap()).unwrap().to_string();
             if url.starts_with(stop) {
@@ -176,74 +176,75 @@ impl Browser {
     /// Types a name at the provider, and returns the address that the provider sends the browser back to.
     async fn sign_in(&mut self, edge: &str, name: &str, return_to: &str) -> String {
         let callback = format!("{edge}/auth/callback");
-        let form = self.follow(&format!("{edge}/auth/login?return_to={return_to}"), None, &callback).await;
-        self.follow(&form, Some(&format!("name={name}")), &callback).await
+        let form =
+            self.follow_redirects(&format!("{edge}/auth/login?return_to={return_to}"), None, &callback).await;
+        self.follow_redirects(&form, Some(&format!("name={name}")), &callback).await
     }
 }
 
 /// Each tab has a cookie of its own, and a HEAD spends no code.
 #[tokio::test]
-async fn two_tabs_sign_in_at_once() {
+async fn two_tabs_can_sign_in_concurrently() {
     let stack = Stack::start(Options { no_function: true, oidc: true, ..Options::default() }).await;
     let mut browser = Browser::default();
     let first = browser.sign_in(&stack.edge, "Ada", "/one").await;
     // The provider ends the codes of a session with it, so the second tab has another session there.
     browser.0.retain(|name, _| name.starts_with("glimpse"));
     let second = browser.sign_in(&stack.edge, "Ada", "/two").await;
-    let begun =
+    let creation =
         |browser: &Browser| browser.0.keys().filter(|name| name.starts_with("glimpse-login-")).count();
-    assert_eq!(begun(&browser), 2, "{:?}", browser.0.keys());
+    assert_eq!(creation(&browser), 2, "{:?}", browser.0.keys());
 
     for (callback, return_to) in [(second, "/two"), (first, "/one")] {
-        let head = browser.ask(Method::HEAD, &callback, None).await;
+        let head = browser.request(Method::HEAD, &callback, None).await;
         assert_eq!((head.status.as_u16(), head.header("cache-control")), (200, "no-store"));
         assert_eq!((head.header("set-cookie"), head.header("location")), ("", ""));
-        let back = browser.ask(Method::GET, &callback, None).await;
+        let back = browser.request(Method::GET, &callback, None).await;
         assert_eq!((back.status.as_u16(), back.header("location")), (302, return_to), "{callback}");
-        let me = browser.ask(Method::GET, &format!("{}/api/me", stack.edge), None).await;
+        let me = browser.request(Method::GET, &format!("{}/api/me", stack.edge), None).await;
         assert_eq!(me.json()["name"], "Ada");
     }
-    assert_eq!(begun(&browser), 0, "both cookies are gone");
+    assert_eq!(creation(&browser), 0, "both cookies are gone");
 
     // A state that nobody began, and one of another browser, sign nobody in.
     let foreign = Browser::default().sign_in(&stack.edge, "Eve", "/").await;
     for callback in [&foreign, &format!("{}/auth/callback?code=x&state=AAAAAAAAAAAAAAAAAAAA", stack.edge)] {
-        let back = Browser::default().ask(Method::GET, callback, None).await;
+        let back = Browser::default().request(Method::GET, callback, None).await;
         assert_eq!(back.header("location"), "/?sign_in=failed");
         let cookies = back.headers.get_all("set-cookie");
         assert!(cookies.iter().all(|cookie| cookie.to_str().unwrap().contains("Max-Age=0")), "{cookies:?}");
-        let back = browser.ask(Method::GET, callback, None).await;
+        let back = browser.request(Method::GET, callback, None).await;
         assert_eq!(back.header("location"), "/", "this browser is signed in");
-        let me = browser.ask(Method::GET, &format!("{}/api/me", stack.edge), None).await;
+        let me = browser.request(Method::GET, &format!("{}/api/me", stack.edge), None).await;
         assert_eq!(me.json()["name"], "Ada");
     }
     // A sign-in that was begun and is denied is a failure, also with a session.
-    let begun = browser.ask(Method::GET, &format!("{}/auth/login", stack.edge), None).await;
+    let creation = browser.request(Method::GET, &format!("{}/auth/login", stack.edge), None).await;
     let state =
-        begun.header("location").split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+        creation.header("location").split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
     let denied = format!("{}/auth/callback?error=access_denied&state={state}", stack.edge);
-    let back = browser.ask(Method::GET, &denied, None).await;
+    let back = browser.request(Method::GET, &denied, None).await;
     assert_eq!(back.header("location"), "/?sign_in=failed");
 }
 
 /// A reload of the address that completed a sign-in leads to the page, and a browser without a session learns of the failure.
 #[tokio::test]
-async fn a_reloaded_callback_leads_to_the_page() {
+async fn reloaded_callback_redirects_to_the_page() {
     let stack = Stack::start(Options { no_function: true, oidc: true, ..Options::default() }).await;
     let mut browser = Browser::default();
     let callback = browser.sign_in(&stack.edge, "Ada", "/one").await;
     for location in ["/one", "/"] {
-        let back = browser.ask(Method::GET, &callback, None).await;
+        let back = browser.request(Method::GET, &callback, None).await;
         assert_eq!((back.status.as_u16(), back.header("location")), (302, location));
     }
     browser.0.clear();
-    let back = browser.ask(Method::GET, &callback, None).await;
+    let back = browser.request(Method::GET, &callback, None).await;
     assert_eq!(back.header("location"), "/?sign_in=failed");
 }
 
 /// What real clients and providers send, over the wire.
 #[tokio::test]
-async fn bearer_tokens_of_real_clients_are_accepted() {
+async fn accepts_bearer_tokens_of_real_clients() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
     let until = keys::now_secs() + 600;
     let sign = |more: serde_json::Value| {
@@ -252,7 +253,10 @@ async fn bearer_tokens_of_real_clients_are_accepted() {
             claims[name] = value.clone();
         }
         claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        glimpse_edge::auth::sign_hs256(&keys::tree(&claims), &Secret::new(keys::SECRET.as_bytes().to_vec()))
+        glimpse_edge::auth::sign_hs256(
+            &keys::to_json(&claims),
+            &Secret::new(keys::SECRET.as_bytes().to_vec()),
+        )
     };
     let me = format!("{}/api/me", stack.edge);
     let ask = async |header: String| fetch(Method::GET, &me, &[("authorization", &header)]).await;
@@ -304,11 +308,11 @@ async fn bearer_tokens_of_real_clients_are_accepted() {
 
 /// Monitoring scripts add headers to every request, apps have schemes of their own, and errors are read too.
 #[tokio::test]
-async fn pages_of_allowed_origins_call_with_any_header() {
+async fn allowed_origins_may_send_any_header() {
     const APP: &str = "capacitor://localhost";
     let stack =
         Stack::start(Options { no_function: true, origins: vec![APP.into()], ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let edge = &stack.edge;
     let preflight = async |path: &str, origin: &str, names: &str| {
         let headers = [
@@ -366,7 +370,7 @@ async fn pages_of_allowed_origins_call_with_any_header() {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_a_proof() {
+async fn rejects_requests_without_credentials() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
     for headers in [
         &[][..],
@@ -385,7 +389,7 @@ async fn nobody_gets_in_without_a_proof() {
 }
 
 #[tokio::test]
-async fn a_deployment_that_is_not_configured_says_all_that_is_missing_in_its_log() {
+async fn logs_all_configuration_errors_at_once() {
     let vars = [("S3_REGION", ""), ("JWT_SECRET", "short"), ("MAX_UPLOAD_BYTES", "lots")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();

@@ -1,22 +1,22 @@
 //! A picture without an extension comes in the best format for whoever asks; the file itself is for its owner, to save.
 
 use e2e::media;
-use e2e::person::{Answer, Person, client, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch, http_client};
 use e2e::stack::{Options, Stack};
 use reqwest::Method;
 
-async fn get(url: &str, accept: &str) -> Answer {
+async fn get(url: &str, accept: &str) -> ApiResponse {
     fetch(Method::GET, url, &[("accept", accept)]).await
 }
 
 /// Rows D3 and F19 of the threat table.
 #[tokio::test]
-async fn a_picture_is_negotiated_and_the_file_is_handed_to_its_owner() {
+async fn negotiates_format_and_redirects_owner_to_source() {
     let stack = Stack::start(Options::default()).await;
-    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let (ann, bob) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "bob"));
     let clip = media::clip(2, "320x240");
     let video = ann.upload("Ski trip \u{e9}.mp4", "video/mp4", clip.clone()).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let at = |file: &str| format!("{}/{video}/{file}", stack.edge);
 
     for (file, accept, kind) in [
@@ -47,18 +47,22 @@ async fn a_picture_is_negotiated_and_the_file_is_handed_to_its_owner() {
     let stranger = fetch(Method::GET, &at("original"), &[]).await;
     assert_eq!((stranger.status.as_u16(), stranger.header("cache-control")), (401, "no-store"));
     assert_eq!(bob.get(&format!("/{video}/original")).await.code(), "not_found");
-    let odd = ann.get(&format!("/{video}/original?inline=1")).await;
-    assert!(odd.code() == "bad_parameter" && odd.json()["detail"].as_str().unwrap().contains("`inline`"));
+    let with_parameter = ann.get(&format!("/{video}/original?inline=1")).await;
+    assert!(
+        with_parameter.code() == "bad_parameter"
+            && with_parameter.json()["detail"].as_str().unwrap().contains("`inline`")
+    );
     let answer = ann.get(&format!("/{video}/original")).await;
     assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (302, "no-store"));
     assert_eq!(answer.header("referrer-policy"), "no-referrer");
-    let file = Answer::of(client().get(answer.header("location")).send().await.unwrap()).await;
+    let file =
+        ApiResponse::from_response(http_client().get(answer.header("location")).send().await.unwrap()).await;
     assert_eq!(file.body, clip);
     assert_eq!(file.header("content-disposition"), "attachment; filename*=UTF-8''Ski%20trip%20%C3%A9.mp4");
 
     for source in stack.cloud.store().list("uploads/") {
         stack.cloud.store().delete(&source).await.unwrap();
     }
-    let gone = ann.get(&format!("/{video}/original")).await;
-    assert_eq!((gone.status.as_u16(), gone.code().as_str()), (410, "source_gone"));
+    let deleted = ann.get(&format!("/{video}/original")).await;
+    assert_eq!((deleted.status.as_u16(), deleted.code().as_str()), (410, "source_gone"));
 }

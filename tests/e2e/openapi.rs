@@ -2,32 +2,32 @@
 
 use std::fs;
 
-use e2e::keys::secret_token;
-use e2e::person::{Person, fetch};
+use e2e::keys::bearer_token;
+use e2e::person::{ApiClient, fetch};
 use e2e::stack::{APP_ORIGIN, Options, Stack};
-use e2e::{media, named};
+use e2e::{env_path, media};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-fn written() -> Value {
-    let path = named("GLIMPSE_ROOT").join("docs/openapi.json");
+fn read_openapi() -> Value {
+    let path = env_path("GLIMPSE_ROOT").join("docs/openapi.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// The types of bodies: whoever sends them may say more than is read.
-const BODIES: &[&str] =
+const REQUEST_BODIES: &[&str] =
     &["NewVideo", "Mint", "Creation", "Completion", "CompletedPart", "SignRequest", "Poster"];
 
 /// What opens a private picture.
-const PROOFS: &[&str] = &["token", "expires", "kid", "sig"];
+const CREDENTIAL_PARAMETERS: &[&str] = &["token", "expires", "kid", "sig"];
 
 /// The same document, in which an answer has no member that is not described. (Clients are told nothing so strict, since a
 /// later version may say more.) Its examples of parameters are what is there: `{operation or empty: {parameter: value}}`.
-fn strict(mut document: Value, there: &Value) -> Value {
+fn make_strict(mut document: Value, examples: &Value) -> Value {
     for (name, schema) in document["components"]["schemas"].as_object_mut().unwrap() {
-        if schema["type"] == "object" && !BODIES.contains(&name.as_str()) {
+        if schema["type"] == "object" && !REQUEST_BODIES.contains(&name.as_str()) {
             schema["unevaluatedProperties"] = json!(false);
         }
     }
@@ -36,22 +36,24 @@ fn strict(mut document: Value, there: &Value) -> Value {
             let id = operation["operationId"].as_str().unwrap().trim_end_matches("WithToken").to_owned();
             let parameters = operation["parameters"].as_array_mut().unwrap();
             // A proof cannot be made up: the stories of `private` say what is refused.
-            parameters.retain(|one| one["in"] != "query" || PROOFS.iter().all(|proof| one["name"] != *proof));
+            parameters.retain(|one| {
+                one["in"] != "query" || CREDENTIAL_PARAMETERS.iter().all(|proof| one["name"] != *proof)
+            });
             for parameter in parameters {
                 let name = parameter["name"].as_str().unwrap();
-                let own = there.get(&id).and_then(|own| own.get(name));
-                if let Some(value) = own.or_else(|| there[""].get(name)) {
+                let own = examples.get(&id).and_then(|own| own.get(name));
+                if let Some(value) = own.or_else(|| examples[""].get(name)) {
                     parameter["example"] = value.clone();
                 }
             }
         }
     }
-    sendable(&mut document);
+    replace_unsendable(&mut document);
     document
 }
 
 /// Schemathesis knows how to send bytes of no range of media types, and is lost in lists of thousands.
-fn sendable(part: &mut Value) {
+fn replace_unsendable(part: &mut Value) {
     match part {
         Value::Object(members) => {
             if let Some(file) = members.remove("video/*") {
@@ -63,22 +65,22 @@ fn sendable(part: &mut Value) {
             if members.get("maxItems").and_then(Value::as_u64).is_some_and(|most| most > 1000) {
                 members.remove("maxItems");
             }
-            members.values_mut().for_each(sendable);
+            members.values_mut().for_each(replace_unsendable);
         }
-        Value::Array(items) => items.iter_mut().for_each(sendable),
+        Value::Array(items) => items.iter_mut().for_each(replace_unsendable),
         _ => {}
     }
 }
 
 #[tokio::test]
-async fn the_description_is_served_to_every_page() {
+async fn openapi_is_served_to_any_origin() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
     let url = format!("{}/api/openapi.json", stack.edge);
     let served = fetch(Method::GET, &url, &[("origin", "https://editor.example")]).await;
     assert_eq!(served.status, 200);
     assert!(served.header("content-type").starts_with("application/json"), "{:?}", served.headers);
     assert_eq!(served.header("access-control-allow-origin"), "*");
-    assert_eq!(served.json(), written());
+    assert_eq!(served.json(), read_openapi());
     let other =
         fetch(Method::GET, &format!("{}/api/openapi.yaml", stack.edge), &[("origin", APP_ORIGIN)]).await;
     assert_eq!(other.code(), "not_found", "the Worker answers for everything else");
@@ -86,10 +88,10 @@ async fn the_description_is_served_to_every_page() {
 
 /// Every example of the document is of the type that stands beside it.
 #[tokio::test]
-async fn the_examples_are_what_they_show() {
-    let output = Command::new(named("GLIMPSE_PYTHON"))
-        .arg(named("GLIMPSE_ROOT").join("tests/clients/openapi/examples.py"))
-        .arg(named("GLIMPSE_ROOT").join("docs/openapi.json"))
+async fn examples_match_their_schemas() {
+    let output = Command::new(env_path("GLIMPSE_PYTHON"))
+        .arg(env_path("GLIMPSE_ROOT").join("tests/clients/openapi/examples.py"))
+        .arg(env_path("GLIMPSE_ROOT").join("docs/openapi.json"))
         .output()
         .await
         .unwrap();
@@ -101,45 +103,45 @@ async fn the_examples_are_what_they_show() {
 /// Statuses, content types and bodies are those of the document, whatever is sent; what the document does not allow is
 /// refused; nothing is given to somebody without a proof; nothing ends in a 500.
 #[tokio::test]
-async fn schemathesis_finds_nothing() {
+async fn schemathesis_finds_no_violations() {
     let stack = Stack::start(Options { no_limits: true, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let ready = ann.upload("clip.mp4", "video/mp4", media::clip(2, "160x90")).await;
-    assert_eq!(ann.outcome(&ready).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&ready).await["state"], "ready");
     let sent = ann.upload("text.mp4", "video/mp4", b"no video".to_vec()).await;
-    assert_eq!(ann.outcome(&sent).await["state"], "rejected");
+    assert_eq!(ann.wait_for_outcome(&sent).await["state"], "rejected");
     let doomed = ann.upload("doomed.mp4", "video/mp4", b"no video".to_vec()).await;
     let begin = async || {
         let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
-        let begun = ann.call(Method::POST, "/s3/multipart", Some(body)).await.json();
-        json!({ "uploadId": begun["uploadId"], "key": begun["key"] })
+        let creation = ann.call(Method::POST, "/s3/multipart", Some(body)).await.json();
+        json!({ "uploadId": creation["uploadId"], "key": creation["key"] })
     };
-    let (upload, given_up) = (begin().await, begin().await);
+    let (upload, aborted) = (begin().await, begin().await);
     let token = ann.call(Method::POST, "/api/upload-tokens", Some(json!({ "videos": 100 }))).await.json();
-    let of = |answer: &Value, name: &str| answer[name].as_str().unwrap().to_owned();
-    let there = json!({
+    let member = |answer: &Value, name: &str| answer[name].as_str().unwrap().to_owned();
+    let examples = json!({
         "": { "video": ready, "token": token["token"], "uploadId": upload["uploadId"], "key": upload["key"] },
         "deleteVideo": { "video": doomed },
-        "abortMultipart": given_up,
+        "abortMultipart": aborted,
         "sendNamedVideo": { "name": "clip.mp4" },
     });
 
     let folder = TempDir::new().unwrap();
     let document = folder.path().join("openapi.json");
-    fs::write(&document, strict(written(), &there).to_string()).unwrap();
-    let python = named("GLIMPSE_PYTHON");
+    fs::write(&document, make_strict(read_openapi(), &examples).to_string()).unwrap();
+    let python = env_path("GLIMPSE_PYTHON");
     let mut program = Command::new(python.with_file_name("schemathesis"))
         .arg("--config-file")
-        .arg(named("GLIMPSE_ROOT").join("tests/clients/openapi/schemathesis.toml"))
+        .arg(env_path("GLIMPSE_ROOT").join("tests/clients/openapi/schemathesis.toml"))
         .args(["run", "--url", &stack.edge])
         .arg(&document)
         .current_dir(folder.path())
-        .env("GLIMPSE_BEARER", secret_token("ann"))
+        .env("GLIMPSE_BEARER", bearer_token("ann"))
         .env("GLIMPSE_READY", &ready)
         .env("GLIMPSE_SENT", &sent)
-        .env("GLIMPSE_UPLOAD_ID", of(&upload, "uploadId"))
-        .env("GLIMPSE_KEY", of(&upload, "key"))
-        .env("GLIMPSE_UPLOAD_TOKEN", of(&token, "token"))
+        .env("GLIMPSE_UPLOAD_ID", member(&upload, "uploadId"))
+        .env("GLIMPSE_KEY", member(&upload, "key"))
+        .env("GLIMPSE_UPLOAD_TOKEN", member(&token, "token"))
         .kill_on_drop(true)
         .spawn()
         .unwrap();

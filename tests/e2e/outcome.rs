@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use e2e::person::Person;
-use e2e::stack::{Notify, Options, Program, Stack};
+use e2e::person::ApiClient;
+use e2e::stack::{NotifyOptions, Options, ShellScript, Stack};
 use e2e::{eventually, media};
 use glimpse_local::Config;
-use glimpse_local::lambda::Outcome;
-use glimpse_local::s3::fault::{Fault, FaultKind};
+use glimpse_local::lambda::InvocationOutcome;
+use glimpse_local::s3::fault::{FaultKind, InjectedFault};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::webhooks::{self, Receiver};
+use crate::webhooks::{self, WebhookSink};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Rows E1, F1 and F21 of the threat table, through the whole path.
 #[tokio::test]
-async fn a_file_that_is_no_video_is_refused_for_good_and_says_why() {
+async fn non_video_is_rejected_with_reason() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let files: [(&str, &[u8], &str); 3] = [
         ("notes.mp4", b"Dear diary, this is a text file.\n", "not_a_video"),
         ("list.mp4", b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/meta-data\n", "not_a_video"),
@@ -27,55 +27,59 @@ async fn a_file_that_is_no_video_is_refused_for_good_and_says_why() {
     ];
     for (name, body, code) in files {
         let video = ann.upload(name, "video/mp4", body.to_vec()).await;
-        let shown = ann.outcome(&video).await;
+        let video_json = ann.wait_for_outcome(&video).await;
         assert_eq!(
-            (&shown["state"], &shown["problem"]["code"]),
+            (&video_json["state"], &video_json["problem"]["code"]),
             (&"rejected".into(), &code.into()),
             "{name}"
         );
-        assert!(shown["problem"]["message"].as_str().unwrap().contains("not a video"), "{shown}");
+        assert!(video_json["problem"]["message"].as_str().unwrap().contains("not a video"), "{video_json}");
         let picture = ann.get(&format!("/{video}/thumbnail.jpg")).await;
         assert_eq!((picture.status.as_u16(), picture.code().as_str()), (422, code), "{name}");
-        let kept = stack.cloud.store().list(&format!("media/{video}/"));
-        assert_eq!(kept, [format!("media/{video}/manifest.json")], "nothing but the reason is written");
+        let remaining_keys = stack.cloud.store().list(&format!("media/{video}/"));
+        assert_eq!(
+            remaining_keys,
+            [format!("media/{video}/manifest.json")],
+            "nothing but the reason is written"
+        );
     }
-    settled(&stack).await;
+    wait_until_idle(&stack).await;
     assert!(stack.cloud.queue().dead_letters().is_empty(), "a bad file never loops");
 }
 
 /// Row E1: the same event once more, and many times at once, changes nothing.
 #[tokio::test]
-async fn the_same_event_twice_changes_nothing() {
+async fn duplicate_events_change_nothing() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
-    settled(&stack).await;
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    wait_until_idle(&stack).await;
     let state = || {
         let store = stack.cloud.store();
         store.list("media/").into_iter().map(|key| (store.head(&key).unwrap(), key)).collect::<Vec<_>>()
     };
     let before = state();
-    let event = sqs_body(&stack);
+    let event = first_s3_event(&stack);
     for _ in 0..4 {
         stack.cloud.queue().send(event.clone()).unwrap();
     }
-    settled(&stack).await;
+    wait_until_idle(&stack).await;
     assert_eq!(state(), before, "objects, ETags and times are the same");
     assert!(stack.cloud.invocations().iter().all(|invocation| invocation.outcome.is_success()));
 }
 
 /// Row E5: an event that never came is made up for, whatever has become of other uploads.
 #[tokio::test]
-async fn an_upload_whose_event_was_lost_becomes_pictures_all_the_same() {
+async fn reconcile_requeues_lost_events() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let done = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    assert_eq!(ann.outcome(&done).await["state"], "ready");
-    settled(&stack).await;
+    assert_eq!(ann.wait_for_outcome(&done).await["state"], "ready");
+    wait_until_idle(&stack).await;
     let video = ann.upload("b.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
-    settled(&stack).await;
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    wait_until_idle(&stack).await;
     // As if its event had been lost: nothing of it is there but the source.
     for key in stack.cloud.store().list(&format!("media/{video}/")) {
         stack.cloud.store().delete(&key).await.unwrap();
@@ -84,7 +88,7 @@ async fn an_upload_whose_event_was_lost_becomes_pictures_all_the_same() {
     let young = r#"{"older_than_secs": 900, "younger_than_secs": 10800}"#;
     let any = r#"{"older_than_secs": 0, "younger_than_secs": 10800}"#;
     for (window, expected) in [(young, (0, 0)), (any, (2, 1))] {
-        let Outcome::Success(answer) = reconcile.invoke(window).await else { panic!("it answers") };
+        let InvocationOutcome::Success(answer) = reconcile.invoke(window).await else { panic!("it answers") };
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(
             (&answer["looked"], &answer["queued"]),
@@ -93,11 +97,11 @@ async fn an_upload_whose_event_was_lost_becomes_pictures_all_the_same() {
         );
     }
     eventually("its pictures", LIMIT, || async {
-        let kept = stack.cloud.store().list(&format!("media/{video}/manifest.json"));
-        (!kept.is_empty()).then_some(())
+        let remaining_keys = stack.cloud.store().list(&format!("media/{video}/manifest.json"));
+        (!remaining_keys.is_empty()).then_some(())
     })
     .await;
-    settled(&stack).await;
+    wait_until_idle(&stack).await;
     let outcome = reconcile.invoke(any).await;
     assert!(outcome.is_success(), "{outcome:?}");
     assert!(stack.cloud.queue().dead_letters().is_empty());
@@ -105,20 +109,20 @@ async fn an_upload_whose_event_was_lost_becomes_pictures_all_the_same() {
 
 /// Rows E10 and E12: trouble of the storage is tried again, then kept, then redriven.
 #[tokio::test]
-async fn a_failure_that_may_pass_is_tried_again_kept_and_redriven() {
+async fn transient_failure_retries_dead_letters_and_redrives() {
     let stack = Stack::start(Options { max_receives: 2, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
-    let fault = |times| Fault {
+    let ann = ApiClient::new(&stack, "ann");
+    let fault = |times| InjectedFault {
         method: Method::GET,
         prefix: "uploads/".into(),
         times,
         kind: FaultKind::InternalError,
     };
-    stack.cloud.faults().add(fault(10_000));
+    stack.cloud.fault_injector().add(fault(10_000));
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     let failed = eventually("the failed state", LIMIT, || async {
-        let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-        (shown["state"] == "failed").then_some(shown)
+        let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+        (video_json["state"] == "failed").then_some(video_json)
     })
     .await;
     assert_eq!(failed["problem"]["code"], "upstream", "{failed}");
@@ -127,44 +131,52 @@ async fn a_failure_that_may_pass_is_tried_again_kept_and_redriven() {
     })
     .await;
 
-    stack.cloud.faults().clear();
+    stack.cloud.fault_injector().clear();
     stack.cloud.queue().redrive().unwrap();
-    let shown = eventually("the redrive", LIMIT, || async {
-        let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-        (shown["state"] == "ready").then_some(shown)
+    let video_json = eventually("the redrive", LIMIT, || async {
+        let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+        (video_json["state"] == "ready").then_some(video_json)
     })
     .await;
-    assert_eq!(shown["problem"], Value::Null, "a manifest outranks a failure");
+    assert_eq!(video_json["problem"], Value::Null, "a manifest outranks a failure");
 }
 
 /// A function that is killed whenever it decodes, twice for each message, and not for long.
-fn kills_its_function(config: &mut Config) {
-    let program = Program::install(&config.data, "kill -9 $PPID");
+fn kill_function_on_decode(config: &mut Config) {
+    let program = ShellScript::install(&config.data, "kill -9 $PPID");
     let function = config.function.as_mut().unwrap();
     function.env.insert("GLIMPSE_FFMPEG".into(), program);
     function.timeout = Duration::from_secs(20);
-    config.queue.visibility = Duration::from_secs(1);
+    config.queue.visibility_timeout = Duration::from_secs(1);
 }
 
 /// Rows E12 and A1: what writes nothing any more has failed all the same, once it is certain.
 #[tokio::test]
-async fn e12_a_killed_function_ends_as_failed() {
-    let receiver = Receiver::ok().await;
-    let notify = Notify { urls: receiver.url.clone(), secrets: webhooks::OLD.into(), ..Notify::default() };
-    let change = Some(kills_its_function as fn(&mut Config));
+async fn e12_killed_function_ends_as_failed() {
+    let receiver = WebhookSink::ok().await;
+    let notify = NotifyOptions {
+        urls: receiver.url.clone(),
+        secrets: webhooks::OLD_SECRET.into(),
+        ..NotifyOptions::default()
+    };
+    let configure = Some(kill_function_on_decode as fn(&mut Config));
     let stack =
-        Stack::start(Options { max_receives: 2, notify: Some(notify), change, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+        Stack::start(Options { max_receives: 2, notify: Some(notify), configure, ..Options::default() })
+            .await;
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     let note = format!("media/{video}/failure.json");
     eventually("a note before the last try ends", LIMIT, || async {
         stack.cloud.store().head(&note).map(drop)
     })
     .await;
-    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-    assert_eq!(shown["state"], "processing", "the last try may still make it: {shown}");
-    let shown = ann.outcome(&video).await;
-    assert_eq!((&shown["state"], &shown["problem"]["code"]), (&"failed".into(), &"internal".into()));
+    let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!(video_json["state"], "processing", "the last try may still make it: {video_json}");
+    let video_json = ann.wait_for_outcome(&video).await;
+    assert_eq!(
+        (&video_json["state"], &video_json["problem"]["code"]),
+        (&"failed".into(), &"internal".into())
+    );
     let listed = ann.get("/api/videos").await.json();
     assert_eq!(listed["videos"][0]["state"], "failed", "{listed}");
     assert!(stack.cloud.invocations().iter().all(|invocation| !invocation.outcome.is_success()));
@@ -175,36 +187,39 @@ async fn e12_a_killed_function_ends_as_failed() {
     assert_eq!(stack.cloud.invocations().len(), 2, "no more tries than the queue makes");
 
     let any = r#"{"older_than_secs": 0, "younger_than_secs": 10800}"#;
-    let Outcome::Success(answer) = stack.cloud.reconcile().unwrap().invoke(any).await else {
+    let InvocationOutcome::Success(answer) = stack.cloud.reconcile().unwrap().invoke(any).await else {
         panic!("it answers")
     };
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     assert_eq!((&answer["looked"], &answer["queued"]), (&1.into(), &0.into()), "what was given up stays so");
 
-    let told = receiver.hears(1).await;
-    assert_eq!((told[0].kind(), &told[0].event()["data"]), ("video.failed".into(), &shown));
+    let deliveries = receiver.wait_for(1).await;
+    assert_eq!(
+        (deliveries[0].event_type(), &deliveries[0].event()["data"]),
+        ("video.failed".into(), &video_json)
+    );
     let deleted = ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await;
     assert_eq!(deleted.status, 200);
     assert!(stack.cloud.store().head(&note).is_none(), "a deleted video leaves no note");
-    assert_eq!(receiver.hears(2).await[1].kind(), "video.deleted", "it was told once");
+    assert_eq!(receiver.wait_for(2).await[1].event_type(), "video.deleted", "it was told once");
 }
 
 /// The path on a minute of full HD: prints what `cargo xtask test` shows with `--nocapture`.
 #[tokio::test]
-async fn a_minute_of_full_hd_becomes_pictures() {
+async fn processes_a_minute_of_full_hd() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let clip = media::clip(60, "1920x1080");
     let video = ann.upload("minute.mp4", "video/mp4", clip).await;
     let uploaded = std::time::Instant::now();
-    let shown = ann.outcome(&video).await;
-    assert_eq!(shown["state"], "ready", "{shown}");
+    let video_json = ann.wait_for_outcome(&video).await;
+    assert_eq!(video_json["state"], "ready", "{video_json}");
     println!("upload finished to ready: {} ms", uploaded.elapsed().as_millis());
     println!("process start to first poll: {:?}", stack.init_durations());
 }
 
 /// Waits until the queue is empty and nobody works.
-async fn settled(stack: &Stack) {
+async fn wait_until_idle(stack: &Stack) {
     eventually("the queue is empty", LIMIT, || async {
         stack.cloud.queue().messages().is_empty().then_some(())
     })
@@ -212,7 +227,7 @@ async fn settled(stack: &Stack) {
 }
 
 /// The S3 event of the function's first invocation, as it lay in the queue.
-fn sqs_body(stack: &Stack) -> String {
+fn first_s3_event(stack: &Stack) -> String {
     let invocations = stack.cloud.invocations();
     let event: Value = serde_json::from_slice(&invocations[0].payload).unwrap();
     event["Records"][0]["body"].as_str().unwrap().to_owned()

@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{Options, Stack};
 use e2e::{eventually, media};
 use glimpse_contract::VideoId;
 use reqwest::Method;
 use serde_json::json;
 
-const BARE: &str = "public, max-age=300, stale-while-revalidate=86400";
+const CACHE_CONTROL: &str = "public, max-age=300, stale-while-revalidate=86400";
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &ApiResponse) -> String {
     String::from_utf8(answer.body.clone()).unwrap()
 }
 
 /// The `content` of a meta tag of this name or property, the first one.
-fn tag(html: &str, name: &str) -> String {
+fn meta_content(html: &str, name: &str) -> String {
     let at =
         html.find(&format!("=\"{name}\" content=\"")).unwrap_or_else(|| panic!("{name} is not in {html}"));
     let value = html[at..].split("content=\"").nth(1).unwrap();
@@ -28,9 +28,9 @@ fn tag(html: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_link_is_a_page_with_a_card() {
+async fn page_has_metadata_and_card_tags() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let clip = media::clip(8, "1280x720");
     let more = json!({ "metadata": { "title": "Ski \"trip\" <2026>" } });
     let (video, upload) = ann.create("my secret plan.mp4", "video/mp4", clip.len(), more).await;
@@ -41,21 +41,24 @@ async fn a_link_is_a_page_with_a_card() {
         assert_eq!((early.header("retry-after"), early.header("cache-control")), ("2", "public, max-age=2"));
         assert!(text(&early).contains("http-equiv=\"refresh\""));
     }
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
 
     let answer = get(&page).await;
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "text/html; charset=utf-8"));
-    assert_eq!(answer.header("cache-control"), BARE);
+    assert_eq!(answer.header("cache-control"), CACHE_CONTROL);
     assert_eq!(answer.header("vary"), "Cookie, Authorization");
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
     let policy = answer.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
     assert!(!policy.contains("unsafe"), "{policy}");
     let html = text(&answer);
-    assert_eq!(tag(&html, "og:title"), "Ski &quot;trip&quot; &lt;2026&gt;");
-    assert_eq!(tag(&html, "og:url"), page);
-    assert_eq!((tag(&html, "og:image:width"), tag(&html, "og:image:height")), ("640".into(), "360".into()));
-    assert_eq!(tag(&html, "og:description"), "0:08 · 1280 × 720");
+    assert_eq!(meta_content(&html, "og:title"), "Ski &quot;trip&quot; &lt;2026&gt;");
+    assert_eq!(meta_content(&html, "og:url"), page);
+    assert_eq!(
+        (meta_content(&html, "og:image:width"), meta_content(&html, "og:image:height")),
+        ("640".into(), "360".into())
+    );
+    assert_eq!(meta_content(&html, "og:description"), "0:08 · 1280 × 720");
     for hidden in
         ["secret", "uploads/", "media/", "data-original=\"/", stack.cloud.settings().bucket.as_str()]
     {
@@ -63,14 +66,14 @@ async fn a_link_is_a_page_with_a_card() {
     }
     // What the card names is there.
     for (name, kind) in [("og:image", "image/jpeg"), ("twitter:image", "image/jpeg")] {
-        let url = tag(&html, name);
+        let url = meta_content(&html, name);
         let picture = get(&url).await;
         assert_eq!((picture.status.as_u16(), picture.header("content-type")), (200, kind), "{url}");
         assert!(picture.header("cache-control").ends_with("immutable"), "{url}");
     }
 
-    documents_are_cached(&page, &answer).await;
-    other_sites_are_told(&stack, &html, &video).await;
+    check_documents_are_cached(&page, &answer).await;
+    check_oembed(&stack, &html, &video).await;
 
     for (path, status, code) in [
         (format!("{page}/meta.json?x=1"), 200, ""),
@@ -92,7 +95,7 @@ async fn a_link_is_a_page_with_a_card() {
 }
 
 /// The second view comes out of the cache, and 304 and HEAD are as for pictures.
-async fn documents_are_cached(page: &str, first: &Answer) {
+async fn check_documents_are_cached(page: &str, first: &ApiResponse) {
     let etag = first.header("etag");
     assert!(etag.starts_with('"'), "strong: {etag}");
     let hit = eventually("a cache hit", Duration::from_secs(10), || async {
@@ -110,7 +113,7 @@ async fn documents_are_cached(page: &str, first: &Answer) {
     assert_eq!((head.status.as_u16(), head.body.len(), head.header("etag")), (200, 0, etag));
 
     let meta = get(&format!("{page}/meta.json")).await;
-    assert_eq!((meta.status.as_u16(), meta.header("cache-control")), (200, BARE));
+    assert_eq!((meta.status.as_u16(), meta.header("cache-control")), (200, CACHE_CONTROL));
     assert_eq!(meta.header("access-control-allow-origin"), "*");
     let facts = meta.json();
     assert_eq!((&facts["width"], &facts["height"]), (&json!(1280), &json!(720)));
@@ -135,7 +138,7 @@ async fn documents_are_cached(page: &str, first: &Answer) {
 }
 
 /// oEmbed, from the page's own discovery link on.
-async fn other_sites_are_told(stack: &Stack, html: &str, video: &str) {
+async fn check_oembed(stack: &Stack, html: &str, video: &str) {
     let link = html.split("type=\"application/json+oembed\" href=\"").nth(1).unwrap();
     let link = link.split('"').next().unwrap().replace("&amp;", "&");
     let answer = get(&link).await;
@@ -174,9 +177,9 @@ async fn other_sites_are_told(stack: &Stack, html: &str, video: &str) {
 }
 
 #[tokio::test]
-async fn a_page_says_why_there_is_nothing_to_see() {
+async fn page_explains_missing_videos() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let now_ms = e2e::keys::now_secs() * 1000;
     let states = |video: String, status: u16, cache: &'static str, says: &'static str| {
         let edge = stack.edge.clone();
@@ -195,11 +198,11 @@ async fn a_page_says_why_there_is_nothing_to_see() {
     states(VideoId::new(1, [1; 10]).to_string(), 404, "public, max-age=5", "nothing at this address").await;
 
     let text_file = ann.upload("notes.mp4", "video/mp4", b"Dear diary.\n".to_vec()).await;
-    assert_eq!(ann.outcome(&text_file).await["state"], "rejected");
+    assert_eq!(ann.wait_for_outcome(&text_file).await["state"], "rejected");
     states(text_file, 422, "public, max-age=5", "not a video").await;
 
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let page = format!("{}/{video}", stack.edge);
     eventually("the page is kept", Duration::from_secs(10), || async {
         (get(&page).await.header("server-timing") == "cache;desc=hit").then_some(())
@@ -212,6 +215,6 @@ async fn a_page_says_why_there_is_nothing_to_see() {
 
 /// Pages in a real browser: `tests/browser/pages.mjs`.
 #[tokio::test]
-async fn a_page_is_watched_scrubbed_framed_and_played() {
-    e2e::browser::tell("pages.mjs").await;
+async fn watch_page_works_in_a_browser() {
+    e2e::browser::run_script("pages.mjs").await;
 }

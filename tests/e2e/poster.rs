@@ -4,45 +4,45 @@ use std::time::Duration;
 
 use e2e::eventually;
 use e2e::media;
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{Options, Stack};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> ApiResponse {
     let answer = fetch(Method::GET, url, &[]).await;
     assert_eq!(answer.status, 200, "{url}: {}", String::from_utf8_lossy(&answer.body));
     answer
 }
 
-async fn choose(person: &Person, video: &str, time: Value) -> Answer {
-    person.call(Method::PUT, &format!("/api/videos/{video}/poster"), Some(json!({ "time": time }))).await
+async fn set_poster(api: &ApiClient, video: &str, time: Value) -> ApiResponse {
+    api.call(Method::PUT, &format!("/api/videos/{video}/poster"), Some(json!({ "time": time }))).await
 }
 
 #[tokio::test]
-async fn a_chosen_poster_is_seen_everywhere() {
+async fn chosen_poster_is_used_everywhere() {
     let stack = Stack::start(Options::default()).await;
-    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let (ann, bob) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "bob"));
     let video = ann.upload("a.mp4", "video/mp4", media::clip(8, "640x360")).await;
-    let shown = ann.outcome(&video).await;
-    let url = |shown: &Value| shown["urls"]["thumbnail.jpg"].as_str().unwrap().to_owned();
+    let video_json = ann.wait_for_outcome(&video).await;
+    let url = |video_json: &Value| video_json["urls"]["thumbnail.jpg"].as_str().unwrap().to_owned();
     let bare = format!("{}/{video}/thumbnail.jpg", stack.edge);
     let small = format!("{bare}?width=200");
-    let best = get(&url(&shown)).await;
+    let best = get(&url(&video_json)).await;
     let (best_bare, best_small) = (get(&bare).await, get(&small).await);
     assert_eq!(best_bare.body, best.body);
 
     for (time, code) in [(json!("1"), 400), (json!(-1), 400), (json!(null), 400), (json!(8.5), 400)] {
-        let refused = choose(&ann, &video, time.clone()).await;
+        let refused = set_poster(&ann, &video, time.clone()).await;
         assert_eq!((refused.status.as_u16(), refused.code().as_str()), (code, "bad_parameter"), "{time}");
     }
-    assert_eq!(choose(&bob, &video, json!(1)).await.code(), "not_found", "not bob's");
+    assert_eq!(set_poster(&bob, &video, json!(1)).await.code(), "not_found", "not bob's");
 
-    let answer = choose(&ann, &video, json!(6.5)).await;
+    let answer = set_poster(&ann, &video, json!(6.5)).await;
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     let chosen = answer.json();
     assert_eq!(chosen["poster_ms"], 6500);
-    assert_ne!(url(&chosen), url(&shown), "another revision");
+    assert_ne!(url(&chosen), url(&video_json), "another revision");
     assert_eq!(ann.get(&format!("/api/videos/{video}")).await.json(), chosen);
 
     // The new URL at once; the bare one too, since its entry was forgotten here.
@@ -52,7 +52,7 @@ async fn a_chosen_poster_is_seen_everywhere() {
     assert_eq!(get(&bare).await.body, other.body);
     assert_eq!(get(chosen["urls"]["thumbnail.webp"].as_str().unwrap()).await.status, 200);
     // The old URL keeps its picture in the cache.
-    assert_eq!(get(&url(&shown)).await.body, best.body);
+    assert_eq!(get(&url(&video_json)).await.body, best.body);
 
     // Another size is the frame of that moment. Its bare entry here may last; a format that nobody asked for has none.
     let timed = get(&format!("{bare}?time=6.5&width=200")).await;
@@ -72,7 +72,7 @@ async fn a_chosen_poster_is_seen_everywhere() {
     // And back.
     let back = ann.call(Method::DELETE, &format!("/api/videos/{video}/poster"), None).await;
     assert_eq!(back.status, 200, "{}", String::from_utf8_lossy(&back.body));
-    assert_eq!(back.json()["poster_ms"], shown["poster_ms"]);
+    assert_eq!(back.json()["poster_ms"], video_json["poster_ms"]);
     let again = eventually("the best frame", Duration::from_secs(10), || async {
         let answer = get(&url(&back.json())).await;
         (answer.body != other.body).then_some(answer)
@@ -82,10 +82,10 @@ async fn a_chosen_poster_is_seen_everywhere() {
 }
 
 #[tokio::test]
-async fn without_a_function_nothing_is_chosen() {
+async fn poster_cannot_be_set_without_render() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", b"x".to_vec()).await;
-    let answer = choose(&ann, &video, json!(1)).await;
+    let answer = set_poster(&ann, &video, json!(1)).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (202, "processing"));
 }

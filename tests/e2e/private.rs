@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use e2e::keys::{self, now_secs};
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{DELIVERY_TOKEN_SECRETS, Options, SESSION_SECRET, Stack};
-use e2e::{eventually, media, named};
+use e2e::{env_path, eventually, media};
 use glimpse_edge::auth::{Cookies, DeliveryKeys, Oidc, Secret, Session};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::docs::snippet::{picture_path, picture_token};
 
 const PROVIDER: &str = "http://localhost:1";
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
@@ -26,30 +26,30 @@ fn secret(kid: &str) -> String {
 }
 
 /// A stack with a private video of ann's that is ready.
-async fn with_video(vars: &[(&str, &str)]) -> (Stack, Person, String) {
+async fn stack_with_private_video(vars: &[(&str, &str)]) -> (Stack, ApiClient, String) {
     let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let stack = Stack::start(Options { vars, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let clip = media::clip(8, "640x360");
     let more = json!({ "visibility": "signed" });
     let (video, upload) = ann.create("Ski trip.mp4", "video/mp4", clip.len(), more).await;
     assert_eq!(ann.put(&upload, clip).await.status, 200);
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     (stack, ann, video)
 }
 
-struct Signer<'a> {
+struct LinkSigner<'a> {
     edge: &'a str,
     video: &'a str,
 }
 
-impl Signer<'_> {
-    fn short(&self, target: &str, until: u64) -> String {
+impl LinkSigner<'_> {
+    fn signed_url(&self, target: &str, until: u64) -> String {
         let path = picture_path(&format!("/{}/{target}", self.video), until, "new", &secret("new"));
         format!("{}{path}", self.edge)
     }
 
-    fn jwt(&self, file: &str, aud: &str, until: u64, more: &Value) -> String {
+    fn token_url(&self, file: &str, aud: &str, until: u64, more: &Value) -> String {
         let mut claims = json!({ "sub": self.video, "aud": aud, "exp": until });
         claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let token = picture_token(&claims, "new", &secret("new"));
@@ -58,13 +58,13 @@ impl Signer<'_> {
 }
 
 #[track_caller]
-fn is_refused(answer: &Answer, status: u16, code: &str, what: &str) {
+fn assert_rejected(answer: &ApiResponse, status: u16, code: &str, what: &str) {
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{what}");
     assert_eq!(answer.header("cache-control"), "no-store", "{what}");
     assert_eq!(answer.header("access-control-allow-origin"), "*", "{what}: a player may read why");
 }
 
-async fn hit(url: &str) -> Answer {
+async fn wait_for_cache_hit(url: &str) -> ApiResponse {
     eventually("a cache hit", Duration::from_secs(10), || async {
         let answer = get(url).await;
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
@@ -75,7 +75,7 @@ async fn hit(url: &str) -> Answer {
 
 /// The seconds that a browser may keep a private answer.
 #[track_caller]
-fn kept_secs(answer: &Answer) -> u64 {
+fn private_max_age_secs(answer: &ApiResponse) -> u64 {
     let control = answer.header("cache-control");
     let secs = control.strip_prefix("private, max-age=").unwrap_or_else(|| panic!("{control}"));
     secs.parse().unwrap()
@@ -83,21 +83,21 @@ fn kept_secs(answer: &Answer) -> u64 {
 
 /// Rows D1, D2, D7 and J10 of the threat table, in both forms of tokens.
 #[tokio::test]
-async fn a_token_opens_its_picture_and_no_other() {
-    let (stack, _ann, video) = with_video(&[]).await;
-    let signer = Signer { edge: &stack.edge, video: &video };
+async fn token_is_bound_to_its_picture() {
+    let (stack, _ann, video) = stack_with_private_video(&[]).await;
+    let signer = LinkSigner { edge: &stack.edge, video: &video };
     let until = now_secs() + 3600;
     let bare = format!("{}/{video}/thumbnail.jpg", stack.edge);
-    is_refused(&get(&bare).await, 401, "unauthorized", "no token");
+    assert_rejected(&get(&bare).await, 401, "unauthorized", "no token");
 
-    let short = signer.short("thumbnail.jpg", until);
-    let jwt = signer.jwt("thumbnail.jpg", "t", until, &json!({}));
+    let short = signer.signed_url("thumbnail.jpg", until);
+    let jwt = signer.token_url("thumbnail.jpg", "t", until, &json!({}));
     let first = get(&short).await;
     assert_eq!((first.status.as_u16(), first.header("content-type")), (200, "image/jpeg"));
     for url in [&short, &jwt] {
-        let answer = hit(url).await;
+        let answer = wait_for_cache_hit(url).await;
         assert_eq!(answer.body, first.body, "one cache entry for both forms: {url}");
-        assert_eq!(kept_secs(&answer), 300, "no longer than a public one would be");
+        assert_eq!(private_max_age_secs(&answer), 300, "no longer than a public one would be");
     }
     let unchanged = fetch(Method::GET, &short, &[("if-none-match", first.header("etag"))]).await;
     assert_eq!(unchanged.status, 304);
@@ -107,8 +107,8 @@ async fn a_token_opens_its_picture_and_no_other() {
     assert!(part.header("cache-control").starts_with("private, "));
 
     // It is in the cache now, and that opens it to nobody.
-    is_refused(&get(&bare).await, 401, "unauthorized", "no token, cached");
-    is_refused(&get(&format!("{bare}?v=01234567")).await, 401, "unauthorized", "no token, cached");
+    assert_rejected(&get(&bare).await, 401, "unauthorized", "no token, cached");
+    assert_rejected(&get(&format!("{bare}?v=01234567")).await, 401, "unauthorized", "no token, cached");
 
     let query = short.split_once('?').unwrap().1;
     let token = jwt.split_once("?token=").unwrap().1;
@@ -129,16 +129,16 @@ async fn a_token_opens_its_picture_and_no_other() {
         ("a JWT that is cut", format!("{bare}?token={}", &token[..token.len() - 1])),
         ("no JWT", format!("{bare}?token=x")),
         ("J1: a JWT without algorithm", format!("{bare}?token=eyJhbGciOiJub25lIn0.e30.")),
-        ("D2: over", signer.short("thumbnail.jpg", now_secs() - 61)),
-        ("D2: a JWT that is over", signer.jwt("thumbnail.jpg", "t", now_secs() - 61, &json!({}))),
-        ("J5: too long", signer.short("thumbnail.jpg", now_secs() + 400 * 86_400)),
+        ("D2: over", signer.signed_url("thumbnail.jpg", now_secs() - 61)),
+        ("D2: a JWT that is over", signer.token_url("thumbnail.jpg", "t", now_secs() - 61, &json!({}))),
+        ("J5: too long", signer.signed_url("thumbnail.jpg", now_secs() + 400 * 86_400)),
         (
             "another video",
-            signer.jwt("thumbnail.jpg", "t", until, &json!({ "sub": "7zzzzzzzzz0123456789abcdef" })),
+            signer.token_url("thumbnail.jpg", "t", until, &json!({ "sub": "7zzzzzzzzz0123456789abcdef" })),
         ),
     ] {
         let answer = get(&url).await;
-        is_refused(&answer, 403, "token_refused", what);
+        assert_rejected(&answer, 403, "token_refused", what);
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         // What a right signature has proven is said to its holder.
         let mut known = ["has expired", "valid for too long", "another video", "another kind"].into_iter();
@@ -146,7 +146,7 @@ async fn a_token_opens_its_picture_and_no_other() {
             Some(reason) => assert_eq!(reasons.insert(what, reason), None),
             None => words.push(detail),
         }
-        in_the_log(&stack, &answer).await;
+        check_rejection_is_logged(&stack, &answer).await;
     }
     words.dedup();
     assert_eq!(words.len(), 1, "J10: one answer for all whose signature is wrong");
@@ -159,7 +159,7 @@ async fn a_token_opens_its_picture_and_no_other() {
         ("another video", "another video"),
     ];
     assert_eq!(reasons, BTreeMap::from(expected));
-    signatures_of_the_url_as_it_is_sent(&stack, &video).await;
+    check_signatures_over_sent_url(&stack, &video).await;
 
     for (what, url) in [
         ("parameters beside a JWT", format!("{jwt}&time=1")),
@@ -167,24 +167,25 @@ async fn a_token_opens_its_picture_and_no_other() {
         ("half a signature", format!("{bare}?expires={until}")),
         (
             "a claim that is no parameter",
-            signer.jwt("thumbnail.jpg", "t", until, &json!({ "colour": "red" })),
+            signer.token_url("thumbnail.jpg", "t", until, &json!({ "colour": "red" })),
         ),
     ] {
         assert_eq!(get(&url).await.code(), "bad_parameter", "{what}");
     }
 
     // Made on demand for whoever may see it, under claims and parameters alike.
-    let made = get(&signer.jwt("thumbnail.jpg", "t", until, &json!({ "time": 1.5, "width": "200" }))).await;
-    assert_eq!(made.status, 200, "{}", String::from_utf8_lossy(&made.body));
-    assert!((301..=3600).contains(&kept_secs(&made)), "and no longer than the token lives");
-    let same = hit(&signer.short("thumbnail.jpg?time=1.5&width=200", until)).await;
-    assert_eq!(same.body, made.body);
+    let rendered =
+        get(&signer.token_url("thumbnail.jpg", "t", until, &json!({ "time": 1.5, "width": "200" }))).await;
+    assert_eq!(rendered.status, 200, "{}", String::from_utf8_lossy(&rendered.body));
+    assert!((301..=3600).contains(&private_max_age_secs(&rendered)), "and no longer than the token lives");
+    let same = wait_for_cache_hit(&signer.signed_url("thumbnail.jpg?time=1.5&width=200", until)).await;
+    assert_eq!(same.body, rendered.body);
     let on_demand = get(&format!("{bare}?time=2")).await;
-    is_refused(&on_demand, 401, "unauthorized", "nothing is made for somebody without a token");
+    assert_rejected(&on_demand, 401, "unauthorized", "nothing is made for somebody without a token");
 }
 
 /// The log has the reason for a rejected token, under the request's id and without the token.
-async fn in_the_log(stack: &Stack, answer: &Answer) {
+async fn check_rejection_is_logged(stack: &Stack, answer: &ApiResponse) {
     let id = answer.header("x-request-id");
     let line = eventually("the line of the log", Duration::from_secs(10), || async {
         stack.lines().into_iter().find(|line| line.contains(id))
@@ -194,8 +195,8 @@ async fn in_the_log(stack: &Stack, answer: &Answer) {
 }
 
 /// A backend that does not know the canonical form signs what it sends.
-async fn signatures_of_the_url_as_it_is_sent(stack: &Stack, video: &str) {
-    let signer = Signer { edge: &stack.edge, video };
+async fn check_signatures_over_sent_url(stack: &Stack, video: &str) {
+    let signer = LinkSigner { edge: &stack.edge, video };
     let until = now_secs() + 600;
     for target in [
         "thumbnail.jpg?width=320&time=1",
@@ -207,35 +208,37 @@ async fn signatures_of_the_url_as_it_is_sent(stack: &Stack, video: &str) {
         "thumbnail?width=320&time=1",
         "storyboard.vtt?format=jpg",
     ] {
-        let url = signer.short(target, until);
+        let url = signer.signed_url(target, until);
         let answer = get(&url).await;
         assert_eq!(answer.status, 200, "{target}: {}", String::from_utf8_lossy(&answer.body));
         let with_revision = get(&format!("{url}&v=01234567")).await;
         assert_eq!(with_revision.status, 200, "{target} with a revision");
         let changed = url.replace(target, &format!("{target}&flip_h=true"));
         if target.starts_with("thumbnail.jpg?") {
-            is_refused(&get(&changed).await, 403, "token_refused", &changed);
+            assert_rejected(&get(&changed).await, 403, "token_refused", &changed);
         }
     }
     // The same parameters in the canonical order are signed by the canonical form alone.
-    let url = signer.short("thumbnail.jpg?width=320&time=1", until);
+    let url = signer.signed_url("thumbnail.jpg?width=320&time=1", until);
     let swapped = url.replace("width=320&time=1", "time=1&width=320");
-    is_refused(&get(&swapped).await, 403, "token_refused", "another order than the signed one");
+    assert_rejected(&get(&swapped).await, 403, "token_refused", "another order than the signed one");
 }
 
 /// A picture that is cached stops working when its token ends: row D2. Tokens have a minute's grace, so one that ended
 /// 57 seconds ago has a few seconds left.
 #[tokio::test]
-async fn a_cached_picture_ends_with_its_token() {
-    let (stack, _ann, video) = with_video(&[]).await;
-    let signer = Signer { edge: &stack.edge, video: &video };
-    let lasting = signer.short("thumbnail.webp", now_secs() + 600);
-    hit(&lasting).await;
+async fn cached_picture_expires_with_its_token() {
+    let (stack, _ann, video) = stack_with_private_video(&[]).await;
+    let signer = LinkSigner { edge: &stack.edge, video: &video };
+    let lasting = signer.signed_url("thumbnail.webp", now_secs() + 600);
+    wait_for_cache_hit(&lasting).await;
     let ending = now_secs() - 57;
-    let urls =
-        [signer.short("thumbnail.webp", ending), signer.jwt("thumbnail.webp", "t", ending, &json!({}))];
+    let urls = [
+        signer.signed_url("thumbnail.webp", ending),
+        signer.token_url("thumbnail.webp", "t", ending, &json!({})),
+    ];
     let answer = get(&urls[0]).await;
-    assert_eq!((answer.status.as_u16(), kept_secs(&answer)), (200, 0), "the control");
+    assert_eq!((answer.status.as_u16(), private_max_age_secs(&answer)), (200, 0), "the control");
     for url in urls {
         let end = eventually("the end of the token", Duration::from_secs(20), || async {
             let answer = get(&url).await;
@@ -244,31 +247,31 @@ async fn a_cached_picture_ends_with_its_token() {
             (answer.status != 200).then_some(answer)
         })
         .await;
-        is_refused(&end, 403, "token_refused", "over");
+        assert_rejected(&end, 403, "token_refused", "over");
     }
     assert!(get(&lasting).await.header("server-timing").contains("hit"), "it is still in the cache");
 }
 
 /// A player is given one URL: the table names its sheet with a token of its own kind.
 #[tokio::test]
-async fn a_storyboard_is_whole_under_one_token() {
-    let (stack, _ann, video) = with_video(&[]).await;
-    let signer = Signer { edge: &stack.edge, video: &video };
+async fn one_token_covers_table_and_sheet() {
+    let (stack, _ann, video) = stack_with_private_video(&[]).await;
+    let signer = LinkSigner { edge: &stack.edge, video: &video };
     let until = now_secs() + 600;
     // As Mux's player asks: the format stands beside the token.
-    let beside = signer.jwt("storyboard.vtt", "s", until, &json!({})) + "&format=webp";
-    let more = format!("{beside}&width=9");
+    let with_format = signer.token_url("storyboard.vtt", "s", until, &json!({})) + "&format=webp";
+    let more = format!("{with_format}&width=9");
     assert_eq!(get(&more).await.code(), "bad_parameter", "nothing else stands there");
     for table in [
-        signer.short("storyboard.vtt", until),
-        signer.short("storyboard.json", until),
-        signer.jwt("storyboard.vtt", "s", until, &json!({})),
-        signer.jwt("storyboard.json", "s", until, &json!({ "format": "webp" })),
-        signer.short("storyboard.vtt?format=webp", until),
-        beside,
+        signer.signed_url("storyboard.vtt", until),
+        signer.signed_url("storyboard.json", until),
+        signer.token_url("storyboard.vtt", "s", until, &json!({})),
+        signer.token_url("storyboard.json", "s", until, &json!({ "format": "webp" })),
+        signer.signed_url("storyboard.vtt?format=webp", until),
+        with_format,
     ] {
         let first = get(&table).await;
-        let again = hit(&table).await;
+        let again = wait_for_cache_hit(&table).await;
         assert_eq!(first.body, again.body);
         let text = String::from_utf8(again.body.clone()).unwrap();
         let (file, kind) = if table.contains("format=webp") || text.contains(".webp?") {
@@ -292,16 +295,16 @@ async fn a_storyboard_is_whole_under_one_token() {
 
 /// An owner sees own videos by cookie or bearer token; somebody else who is signed in does not.
 #[tokio::test]
-async fn the_owner_needs_no_token() {
-    let (stack, ann, video) = with_video(&[("OIDC_ISSUER", PROVIDER)]).await;
-    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-    assert_eq!(shown["visibility"], "signed");
+async fn owner_needs_no_token() {
+    let (stack, ann, video) = stack_with_private_video(&[("OIDC_ISSUER", PROVIDER)]).await;
+    let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!(video_json["visibility"], "signed");
     let path = format!("/{video}/thumbnail.jpg");
     let bearer = ann.get(&path).await;
     assert_eq!((bearer.status.as_u16(), bearer.header("cache-control")), (200, "private, no-cache"));
     assert_eq!(bearer.header("access-control-allow-origin"), "");
     assert_eq!(bearer.header("cross-origin-resource-policy"), "same-site");
-    assert_eq!(Person::new(&stack, "bob").get(&path).await.code(), "unauthorized");
+    assert_eq!(ApiClient::new(&stack, "bob").get(&path).await.code(), "unauthorized");
 
     // Signed in with a browser, with a video of the same account.
     let oidc = Oidc {
@@ -314,61 +317,61 @@ async fn the_owner_needs_no_token() {
     let cookie = |subject: &str| {
         let id_token =
             json!({ "iss": PROVIDER, "sub": subject, "aud": "glimpse-dev", "exp": now_ms / 1000 + 60 });
-        let session = Session::begin(keys::claims(&id_token), &stack.edge, now_ms);
+        let session = Session::new(keys::claims(&id_token), &stack.edge, now_ms);
         Cookies::new(false).set_session(&session, &oidc).split(';').next().unwrap().to_owned()
     };
     let dora = cookie("dora");
     let clip = media::clip(3, "320x180");
-    let sent = fetch_with(&stack, &dora, clip).await;
+    let sent = upload_with_cookie(&stack, &dora, clip).await;
     let url = format!("{}/{sent}/thumbnail.jpg", stack.edge);
-    let opened = eventually("the picture", Duration::from_secs(90), || async {
+    let picture = eventually("the picture", Duration::from_secs(90), || async {
         let answer = fetch(Method::GET, &url, &[("cookie", &dora)]).await;
         (answer.status == 200).then_some(answer)
     })
     .await;
-    assert_eq!(opened.header("cache-control"), "private, no-cache");
-    let etag = opened.header("etag");
+    assert_eq!(picture.header("cache-control"), "private, no-cache");
+    let etag = picture.header("etag");
     let unchanged = fetch(Method::GET, &url, &[("cookie", &dora), ("if-none-match", etag)]).await;
     assert_eq!((unchanged.status.as_u16(), unchanged.header("cache-control")), (304, "private, no-cache"));
     for (who, headers) in [("nobody", vec![]), ("somebody else", vec![("cookie", cookie("eve"))])] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        is_refused(&fetch(Method::GET, &url, &headers).await, 401, "unauthorized", who);
+        assert_rejected(&fetch(Method::GET, &url, &headers).await, 401, "unauthorized", who);
     }
 }
 
 /// The page, `meta.json` and oEmbed of a private video: nobody else learns what it is called or looks like, by a token
 /// or without. Rows D2 and D7 of the threat table.
 #[tokio::test]
-async fn its_page_and_facts_are_its_owners_alone() {
+async fn page_and_meta_are_visible_to_owner_only() {
     let stack = Stack::start(Options::default()).await;
-    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let (ann, bob) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "bob"));
     let clip = media::clip(3, "320x180");
     let more = json!({ "visibility": "signed", "metadata": { "title": "Surprise party" } });
     let (video, upload) = ann.create("party plan.mp4", "video/mp4", clip.len(), more.clone()).await;
     assert_eq!(ann.put(&upload, clip).await.status, 200);
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let (page, meta) = (format!("/{video}"), format!("/{video}/meta.json"));
     let oembed = format!("/oembed?url={}{page}", stack.edge);
 
     // Its owner looks first, so that what must not be kept could have been.
-    let seen = ann.get(&page).await;
-    let html = String::from_utf8(seen.body.clone()).unwrap();
-    assert!(seen.status == 200 && html.contains("party plan.mp4"), "{}", seen.status);
-    assert!(seen.header("content-security-policy").contains("frame-ancestors 'none'"));
+    let owner_page = ann.get(&page).await;
+    let html = String::from_utf8(owner_page.body.clone()).unwrap();
+    assert!(owner_page.status == 200 && html.contains("party plan.mp4"), "{}", owner_page.status);
+    assert!(owner_page.header("content-security-policy").contains("frame-ancestors 'none'"));
     let facts = ann.get(&meta).await;
     assert_eq!((facts.status.as_u16(), &facts.json()["title"]), (200, &json!("Surprise party")));
-    for answer in [&seen, &facts] {
+    for answer in [&owner_page, &facts] {
         assert_eq!(answer.header("cache-control"), "private, no-store");
         assert_eq!(answer.header("access-control-allow-origin"), "", "no page of another site reads it");
     }
 
-    let signer = Signer { edge: &stack.edge, video: &video };
+    let signer = LinkSigner { edge: &stack.edge, video: &video };
     let until = now_secs() + 600;
-    let opened = signer.jwt("thumbnail.jpg", "t", until, &json!({}));
-    assert_eq!(get(&opened).await.status, 200, "the control: this token opens a picture");
-    let token = opened.split_once('?').unwrap().1;
+    let valid_url = signer.token_url("thumbnail.jpg", "t", until, &json!({}));
+    assert_eq!(get(&valid_url).await.status, 200, "the control: this token opens a picture");
+    let token = valid_url.split_once('?').unwrap().1;
     let by_hmac = |target: &str| picture_path(target, until, "new", &secret("new"));
-    let asked = [
+    let variants = [
         (page.clone(), ""),
         (format!("{page}?{token}"), ""),
         (by_hmac(&page), ""),
@@ -377,25 +380,25 @@ async fn its_page_and_facts_are_its_owners_alone() {
         (by_hmac(&meta), ""),
         (oembed.clone(), ""),
         (format!("{oembed}&{token}"), ""),
-        (page.clone(), seen.header("etag")),
+        (page.clone(), owner_page.header("etag")),
         (meta.clone(), facts.header("etag")),
     ];
-    for (path, etag) in &asked {
+    for (path, etag) in &variants {
         let headers = [("if-none-match", *etag)];
         let headers = if etag.is_empty() { &[][..] } else { &headers[..] };
         let answer = fetch(Method::GET, &format!("{}{path}", stack.edge), headers).await;
-        says_nothing(&answer, path);
+        assert_reveals_nothing(&answer, path);
     }
     for path in [&page, &meta, &oembed] {
-        says_nothing(&bob.get(path).await, path);
+        assert_reveals_nothing(&bob.get(path).await, path);
     }
-    says_nothing(&ann.get(&oembed).await, "a private video is embedded by nobody");
+    assert_reveals_nothing(&ann.get(&oembed).await, "a private video is embedded by nobody");
 
     // Nor does anybody else learn what became of it.
     let notes = b"Dear diary.\n".to_vec();
     let (refused, upload) = ann.create("notes.mp4", "video/mp4", notes.len(), more).await;
     assert_eq!(ann.put(&upload, notes).await.status, 200);
-    assert_eq!(ann.outcome(&refused).await["state"], "rejected");
+    assert_eq!(ann.wait_for_outcome(&refused).await["state"], "rejected");
     for (video, status) in [(&refused, 422), (&video, 410)] {
         if status == 410 {
             assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
@@ -407,14 +410,14 @@ async fn its_page_and_facts_are_its_owners_alone() {
                 (status, "no-store"),
                 "{path}"
             );
-            says_nothing(&get(&format!("{}{path}", stack.edge)).await, &path);
+            assert_reveals_nothing(&get(&format!("{}{path}", stack.edge)).await, &path);
         }
     }
 }
 
 /// 401, and no word about the video but its id.
 #[track_caller]
-fn says_nothing(answer: &Answer, what: &str) {
+fn assert_reveals_nothing(answer: &ApiResponse, what: &str) {
     assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (401, "no-store"), "{what}");
     assert_eq!((answer.header("etag"), answer.header("www-authenticate")), ("", "Bearer"), "{what}");
     let text = String::from_utf8_lossy(&answer.body);
@@ -424,27 +427,27 @@ fn says_nothing(answer: &Answer, what: &str) {
 }
 
 /// Sends a private video in one call, signed in by this cookie.
-async fn fetch_with(stack: &Stack, cookie: &str, clip: Vec<u8>) -> String {
+async fn upload_with_cookie(stack: &Stack, cookie: &str, clip: Vec<u8>) -> String {
     let form = reqwest::multipart::Form::new().text("visibility", "signed").part(
         "file",
         reqwest::multipart::Part::bytes(clip).file_name("a.mp4").mime_str("video/mp4").unwrap(),
     );
-    let request = e2e::person::client()
+    let request = e2e::person::http_client()
         .post(format!("{}/api/videos", stack.edge))
         .header("cookie", cookie)
         .header("origin", &stack.edge)
         .multipart(form);
-    let answer = Answer::of(request.send().await.unwrap()).await;
+    let answer = ApiResponse::from_response(request.send().await.unwrap()).await;
     assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
     answer.json()["video"]["id"].as_str().unwrap().to_owned()
 }
 
 /// What the API makes opens what it says: links in a listing, and tokens by both forms.
 #[tokio::test]
-async fn the_api_makes_links_for_the_owner() {
-    let (stack, ann, video) = with_video(&[]).await;
-    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-    for (file, url) in shown["urls"].as_object().unwrap() {
+async fn api_issues_links_and_tokens_for_owner() {
+    let (stack, ann, video) = stack_with_private_video(&[]).await;
+    let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+    for (file, url) in video_json["urls"].as_object().unwrap() {
         let url = url.as_str().unwrap();
         assert!(url.contains("sig=") && url.contains("v="), "{url}");
         assert_eq!(get(url).await.status, 200, "{file}");
@@ -453,18 +456,18 @@ async fn the_api_makes_links_for_the_owner() {
     let ask = async |body: Value| ann.call(Method::POST, &path, Some(body)).await;
     let all = ask(json!({ "expires_in": 600 })).await;
     assert_eq!(all.status, 201, "{}", String::from_utf8_lossy(&all.body));
-    let mut opened = 0;
+    let mut url_count = 0;
     for token in all.json()["tokens"].as_array().unwrap() {
         for (file, links) in token["urls"].as_object().unwrap() {
             for form in ["token", "short"] {
                 let answer = get(links[form].as_str().unwrap()).await;
                 assert_eq!(answer.status, 200, "{file} {form}: {}", String::from_utf8_lossy(&answer.body));
-                assert!(kept_secs(&answer) <= 600);
-                opened += 1;
+                assert!(private_max_age_secs(&answer) <= 600);
+                url_count += 1;
             }
         }
     }
-    assert_eq!(opened, 18, "three thumbnails, two animations, four of a storyboard, in two forms");
+    assert_eq!(url_count, 18, "three thumbnails, two animations, four of a storyboard, in two forms");
     let one =
         ask(json!({ "types": ["animated"], "parameters": { "start": 1, "end": 2, "width": 160 } })).await;
     let links = one.json()["tokens"][0]["urls"]["animated.gif"].clone();
@@ -473,43 +476,43 @@ async fn the_api_makes_links_for_the_owner() {
     assert_eq!(get(links["token"].as_str().unwrap()).await.body, gif.body);
 
     assert_eq!(ask(json!({ "parameters": { "time": 1 } })).await.code(), "bad_parameter");
-    let bob = Person::new(&stack, "bob").call(Method::POST, &path, None).await;
+    let bob = ApiClient::new(&stack, "bob").call(Method::POST, &path, None).await;
     assert_eq!((bob.status.as_u16(), bob.code().as_str()), (404, "not_found"), "it is not bob's");
     assert_eq!(fetch(Method::POST, &format!("{}{path}", stack.edge), &[]).await.code(), "unauthorized");
 }
 
 /// The first code block of that language in docs/private-videos.md behind this heading.
-fn documented(heading: &str, language: &str) -> String {
-    let docs = std::fs::read_to_string(named("GLIMPSE_ROOT").join("docs/private-videos.md")).unwrap();
-    let behind = docs.split_once(heading).unwrap().1;
-    let block = behind.split_once(&format!("```{language}\n")).unwrap().1;
+fn docs_snippet(heading: &str, language: &str) -> String {
+    let docs = std::fs::read_to_string(env_path("GLIMPSE_ROOT").join("docs/private-videos.md")).unwrap();
+    let section = docs.split_once(heading).unwrap().1;
+    let block = section.split_once(&format!("```{language}\n")).unwrap().1;
     block.split_once("```").unwrap().0.to_owned()
 }
 
 fn run(program: &str, args: &[&str]) -> Vec<String> {
-    let output = Command::new(named(program)).args(args).output().unwrap();
+    let output = Command::new(env_path(program)).args(args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn the_rust_of_the_docs_is_what_these_stories_sign_with() {
+fn docs_contain_the_rust_signing_code() {
     let file = include_str!("docs/snippet.rs");
-    assert_eq!(file.split_once("\n\n").unwrap().1, documented("### Rust", "rust"));
+    assert_eq!(file.split_once("\n\n").unwrap().1, docs_snippet("### Rust", "rust"));
 }
 
 /// The snippets of docs/private-videos.md, as they stand there, against the Worker; and a signing key of Mux's kind.
 #[tokio::test]
-async fn a_customers_own_backend_signs_in_ten_lines() {
-    let pair = run("GLIMPSE_NODE", &["-e", KEY_PAIR]);
+async fn docs_signing_snippets_work() {
+    let pair = run("GLIMPSE_NODE", &["-e", KEY_PAIR_SCRIPT]);
     let jwks = run(
         "GLIMPSE_NODE",
-        &["--input-type=module", "-e", &documented("### With a signing key", "js"), "-", &pair[0], "mux"],
+        &["--input-type=module", "-e", &docs_snippet("### With a signing key", "js"), "-", &pair[0], "mux"],
     );
-    let (stack, _ann, video) = with_video(&[("DELIVERY_TOKEN_JWKS", &jwks[0])]).await;
+    let (stack, _ann, video) = stack_with_private_video(&[("DELIVERY_TOKEN_JWKS", &jwks[0])]).await;
     let secret = secret("old");
 
-    let node = documented("### Node", "js")
+    let node = docs_snippet("### Node", "js")
         + "const [origin, video, secret] = process.argv.slice(1);
            console.log(pictureUrl(origin, video, 'thumbnail.jpg', { time: 1, width: 320 }, 600, 'old', secret));
            console.log(pictureUrl(origin, video, 'storyboard.vtt', {}, 600, 'old', secret));
@@ -517,7 +520,7 @@ async fn a_customers_own_backend_signs_in_ten_lines() {
            console.log(pictureUrl(origin, video, 'thumbnail.jpg', { width: 640, flip_v: false }, 600, 'old', secret));
            const token = pictureToken(video, 't', { time: 1, width: 320 }, 600, 'old', secret);
            console.log(`${origin}/${video}/thumbnail.jpg?token=${token}`);";
-    let python = documented("### Python", "python")
+    let python = docs_snippet("### Python", "python")
         + "
 import sys
 origin, video, secret = sys.argv[1:]
@@ -531,12 +534,12 @@ print(f'{origin}/{video}/thumbnail.jpg?token={token}')
     let args = [stack.edge.as_str(), &video, &secret];
     let by_node = run("GLIMPSE_NODE", &[&["--input-type=module", "-e", &node], &args[..]].concat());
     let by_python = run("GLIMPSE_PYTHON", &[&["-c", &python], &args[..]].concat());
-    let signer = Signer { edge: &stack.edge, video: &video };
+    let signer = LinkSigner { edge: &stack.edge, video: &video };
     let by_rust = [
-        signer.short("thumbnail.jpg?time=1&width=320", now_secs() + 600),
-        signer.jwt("thumbnail.jpg", "t", now_secs() + 600, &json!({ "time": 1, "width": 320 })),
+        signer.signed_url("thumbnail.jpg?time=1&width=320", now_secs() + 600),
+        signer.token_url("thumbnail.jpg", "t", now_secs() + 600, &json!({ "time": 1, "width": 320 })),
     ];
-    let by_mux = run("GLIMPSE_NODE", &["-e", MUX, &pair[0], &stack.edge, &video]);
+    let by_mux = run("GLIMPSE_NODE", &["-e", MUX_TOKEN_SCRIPT, &pair[0], &stack.edge, &video]);
     let urls: Vec<_> = by_node.iter().chain(&by_python).chain(&by_rust).chain(&by_mux).collect();
     assert_eq!(urls.len(), 13);
     for url in urls {
@@ -549,12 +552,12 @@ print(f'{origin}/{video}/thumbnail.jpg?token={token}')
 }
 
 /// A private key as Mux hands it out: base64 of a PEM.
-const KEY_PAIR: &str = "const { generateKeyPairSync } = require('node:crypto');
+const KEY_PAIR_SCRIPT: &str = "const { generateKeyPairSync } = require('node:crypto');
     const pem = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'pem', type: 'pkcs1' });
     console.log(Buffer.from(pem).toString('base64'));";
 
 /// A token as Mux's clients make it: RS256, `kid` in the header, no `iat`, parameters among the claims.
-const MUX: &str = "const { createPrivateKey, sign } = require('node:crypto');
+const MUX_TOKEN_SCRIPT: &str = "const { createPrivateKey, sign } = require('node:crypto');
     const [key, origin, video] = process.argv.slice(1);
     const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
     const claims = { time: '1', width: 320, sub: video, aud: 't', exp: Math.floor(Date.now() / 1000) + 600 };
@@ -564,50 +567,51 @@ const MUX: &str = "const { createPrivateKey, sign } = require('node:crypto');
 
 /// Rows J1 to J4 and D9 for tokens of configured public keys, judged by WebCrypto.
 #[tokio::test]
-async fn public_keys_judge_delivery_tokens() {
-    let minted = &keys::minted()["delivery"];
-    let jwks = minted["jwks"].to_string();
+async fn delivery_tokens_verify_with_public_keys() {
+    let token_response = &keys::generate_tokens()["delivery"];
+    let jwks = token_response["jwks"].to_string();
     let vars =
         [("DELIVERY_TOKEN_JWKS".to_owned(), jwks), ("DELIVERY_TOKEN_SECRETS".to_owned(), String::new())];
     let stack = Stack::start(Options { no_function: true, vars: vars.into(), ..Options::default() }).await;
-    let video = minted["video"].as_str().unwrap();
+    let video = token_response["video"].as_str().unwrap();
     let ask = async |token: &str| get(&format!("{}/{video}/thumbnail.jpg?token={token}", stack.edge)).await;
-    for (algorithm, token) in minted["good"].as_object().unwrap() {
+    for (algorithm, token) in token_response["good"].as_object().unwrap() {
         // There is no such video, and whoever may see it is told so.
         assert_eq!(ask(token.as_str().unwrap()).await.code(), "not_found", "{algorithm}");
     }
-    for (why, token) in minted["bad"].as_object().unwrap() {
-        is_refused(&ask(token.as_str().unwrap()).await, 403, "token_refused", why);
+    for (why, token) in token_response["bad"].as_object().unwrap() {
+        assert_rejected(&ask(token.as_str().unwrap()).await, 403, "token_refused", why);
     }
     let secret = DeliveryKeys {
         secrets: vec![("new".into(), Secret::new(secret("new").into_bytes()))],
         public: Vec::new(),
     };
-    let link = secret.sign_short(&format!("/{video}/thumbnail.jpg"), now_secs() + 600).unwrap();
+    let link = secret.sign_url(&format!("/{video}/thumbnail.jpg"), now_secs() + 600).unwrap();
     let answer = get(&format!("{}{link}", stack.edge)).await;
-    is_refused(&answer, 403, "token_refused", "D9: a secret that was taken away");
+    assert_rejected(&answer, 403, "token_refused", "D9: a secret that was taken away");
 }
 
 /// Where nobody says who may see a video, the deployment does; a public one is public whatever its URL carries.
 #[tokio::test]
-async fn the_deployment_decides_where_nobody_does() {
+async fn default_visibility_applies_when_unset() {
     let vars = [("DEFAULT_VISIBILITY".to_owned(), "signed".to_owned())].into();
     let stack = Stack::start(Options { vars, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let clip = media::clip(3, "320x180");
-    let unsaid = ann.upload("a.mp4", "video/mp4", clip.clone()).await;
+    let unset = ann.upload("a.mp4", "video/mp4", clip.clone()).await;
     let (public, upload) =
         ann.create("b.mp4", "video/mp4", clip.len(), json!({ "visibility": "public" })).await;
     assert_eq!(ann.put(&upload, clip).await.status, 200);
-    assert_eq!(ann.outcome(&unsaid).await["visibility"], "signed");
-    assert_eq!(ann.outcome(&public).await["visibility"], "public");
+    assert_eq!(ann.wait_for_outcome(&unset).await["visibility"], "signed");
+    assert_eq!(ann.wait_for_outcome(&public).await["visibility"], "public");
     let url = |video: &str| format!("{}/{video}/thumbnail.jpg", stack.edge);
-    assert_eq!(get(&url(&unsaid)).await.status, 401);
+    assert_eq!(get(&url(&unset)).await.status, 401);
     let open = get(&url(&public)).await;
     assert_eq!(open.status, 200);
     assert!(open.header("cache-control").starts_with("public, "), "{}", open.header("cache-control"));
     let page = get(&format!("{}/{public}?token=x&sig=y", stack.edge)).await;
     assert_eq!(page.status, 200, "what a site appends to a page's link is not looked at");
-    let with_token = Signer { edge: &stack.edge, video: &public }.short("thumbnail.jpg", now_secs() + 600);
-    assert_eq!(hit(&with_token).await.header("cache-control"), open.header("cache-control"));
+    let with_token =
+        LinkSigner { edge: &stack.edge, video: &public }.signed_url("thumbnail.jpg", now_secs() + 600);
+    assert_eq!(wait_for_cache_hit(&with_token).await.header("cache-control"), open.header("cache-control"));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use e2e::media;
-use e2e::person::{Answer, Person};
+use e2e::person::{ApiClient, ApiResponse};
 use e2e::stack::{Options, Stack};
 use futures::stream;
 use reqwest::{Body, Method};
@@ -18,7 +18,7 @@ async fn stack(vars: &[(&str, &str)]) -> Stack {
     Stack::start(Options { no_function: true, vars, ..Options::default() }).await
 }
 
-fn noise(bytes: usize) -> Vec<u8> {
+fn random_bytes(bytes: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = || {
         state ^= state << 13;
@@ -30,13 +30,13 @@ fn noise(bytes: usize) -> Vec<u8> {
 }
 
 /// A body without a length: it is sent in chunks.
-fn chunked(bytes: &[u8]) -> Body {
+fn chunked_body(bytes: &[u8]) -> Body {
     let chunks: Vec<_> =
         bytes.chunks(100_000).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
     Body::wrap_stream(stream::iter(chunks))
 }
 
-fn form(fields: &[(&str, &str)], file: &[u8], cut: usize) -> (String, Vec<u8>) {
+fn multipart_form(fields: &[(&str, &str)], file: &[u8], cut: usize) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, value) in fields {
         body.extend(
@@ -54,7 +54,7 @@ fn form(fields: &[(&str, &str)], file: &[u8], cut: usize) -> (String, Vec<u8>) {
 }
 
 #[track_caller]
-fn created(answer: &Answer) -> Value {
+fn created_video(answer: &ApiResponse) -> Value {
     assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
     let video = answer.json()["video"].clone();
     assert_eq!(answer.header("location"), format!("/api/videos/{}", video["id"].as_str().unwrap()));
@@ -63,7 +63,7 @@ fn created(answer: &Answer) -> Value {
 }
 
 /// What lies in the bucket is what was sent, under the name and type that were said.
-async fn stored(stack: &Stack, video: &Value, sent: &[u8]) {
+async fn assert_stored(stack: &Stack, video: &Value, sent: &[u8]) {
     let keys = stack.cloud.store().list("uploads/");
     let key = keys.iter().find(|key| key.ends_with(video["id"].as_str().unwrap())).expect("the source");
     let found = stack.cloud.store().get(key).await.expect("its bytes");
@@ -72,49 +72,49 @@ async fn stored(stack: &Stack, video: &Value, sent: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_file_is_sent_as_curl_does() {
+async fn accepts_uploads_as_curl_sends_them() {
     let stack = stack(&[]).await;
-    let ann = Person::new(&stack, "ann");
-    let file = noise(20 * MIB + 7);
+    let ann = ApiClient::new(&stack, "ann");
+    let file = random_bytes(20 * MIB + 7);
 
     // `curl -T "Ski trip.mp4" …/api/videos/`
     let answer = ann.send(Method::PUT, "/api/videos/Ski%20trip.mp4", &[], file.clone()).await;
-    let video = created(&answer);
+    let video = created_video(&answer);
     assert_eq!((&video["name"], &video["content_type"]), (&json!("Ski trip.mp4"), &json!("video/mp4")));
-    stored(&stack, &video, &file).await;
+    assert_stored(&stack, &video, &file).await;
 
     // `curl --data-binary @clip.mp4 …/api/videos?name=clip.mp4`
     let kind = [("content-type", "application/x-www-form-urlencoded")];
     let answer = ann.send(Method::POST, "/api/videos?name=clip.mov", &kind, file.clone()).await;
-    let video = created(&answer);
+    let video = created_video(&answer);
     assert_eq!(video["content_type"], "video/quicktime");
-    stored(&stack, &video, &file).await;
+    assert_stored(&stack, &video, &file).await;
 
     // `… | curl -T - …`: nobody knows how long it is.
-    let answer = ann.send(Method::PUT, "/api/videos/pipe.webm", &[], chunked(&file)).await;
-    stored(&stack, &created(&answer), &file).await;
-    let answer = ann.send(Method::PUT, "/api/videos/short.webm", &[], chunked(&file[..1000])).await;
-    stored(&stack, &created(&answer), &file[..1000]).await;
+    let answer = ann.send(Method::PUT, "/api/videos/pipe.webm", &[], chunked_body(&file)).await;
+    assert_stored(&stack, &created_video(&answer), &file).await;
+    let answer = ann.send(Method::PUT, "/api/videos/short.webm", &[], chunked_body(&file[..1000])).await;
+    assert_stored(&stack, &created_video(&answer), &file[..1000]).await;
 
     // `curl -F external_id=… -F file=@clip.mp4 …`
     let fields = [("external_id", "order 7"), ("metadata", r#"{"a":"b"}"#)];
-    let (kind, body) = form(&fields, &file, 0);
+    let (kind, body) = multipart_form(&fields, &file, 0);
     let answer = ann.send(Method::POST, "/api/videos", &[("content-type", &kind)], body).await;
-    let video = created(&answer);
+    let video = created_video(&answer);
     assert_eq!((&video["name"], &video["external_id"]), (&json!("Ski trip.mp4"), &json!("order 7")));
-    stored(&stack, &video, &file).await;
-    let (kind, body) = form(&[], &file[..8 * MIB], 0);
-    let answer = ann.send(Method::POST, "/api/videos", &[("content-type", &kind)], chunked(&body)).await;
-    stored(&stack, &created(&answer), &file[..8 * MIB]).await;
-    assert_eq!(stack.cloud.store().uploads_under_way(), 0, "no parts are left behind");
+    assert_stored(&stack, &video, &file).await;
+    let (kind, body) = multipart_form(&[], &file[..8 * MIB], 0);
+    let answer = ann.send(Method::POST, "/api/videos", &[("content-type", &kind)], chunked_body(&body)).await;
+    assert_stored(&stack, &created_video(&answer), &file[..8 * MIB]).await;
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 0, "no parts are left behind");
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_named_and_leaves_nothing() {
+async fn too_large_upload_is_rejected_and_leaves_nothing() {
     let stack = stack(&[("MAX_UPLOAD_BYTES", "9000000"), ("MAX_BODY_BYTES", "12000000")]).await;
-    let ann = Person::new(&stack, "ann");
-    let file = noise(13_000_000);
-    let refused = |answer: &Answer, code: &str, word: &str| {
+    let ann = ApiClient::new(&stack, "ann");
+    let file = random_bytes(13_000_000);
+    let refused = |answer: &ApiResponse, code: &str, word: &str| {
         assert_eq!(answer.code(), code, "{}", String::from_utf8_lossy(&answer.body));
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(word), "{detail}");
@@ -122,26 +122,26 @@ async fn what_is_too_large_is_named_and_leaves_nothing() {
     let put = async |body: Body| ann.send(Method::PUT, "/api/videos/a.mp4", &[], body).await;
     refused(&put(file.clone().into()).await, "too_large", "signed upload");
     refused(&put(file[..10_000_000].to_vec().into()).await, "too_large", "9000000");
-    refused(&put(chunked(&file[..10_000_000])).await, "too_large", "9000000");
+    refused(&put(chunked_body(&file[..10_000_000])).await, "too_large", "9000000");
     refused(&put(Body::from("")).await, "empty", "empty");
-    let (kind, body) = form(&[], &file[..10_000_000], 0);
+    let (kind, body) = multipart_form(&[], &file[..10_000_000], 0);
     let post = async |kind: &str, body: Vec<u8>| {
         ann.send(Method::POST, "/api/videos", &[("content-type", kind)], body).await
     };
     refused(&post(&kind, body).await, "too_large", "9000000");
-    let (kind, body) = form(&[], b"", 0);
+    let (kind, body) = multipart_form(&[], b"", 0);
     refused(&post(&kind, body).await, "empty", "empty");
-    let (kind, body) = form(&[], &file[..8_500_000], 40);
+    let (kind, body) = multipart_form(&[], &file[..8_500_000], 40);
     refused(&post(&kind, body).await, "bad_parameter", "broke off");
     // What is said after the file is not heard: the file would become a video without it.
     for bytes in [1000, 8_500_000] {
-        let (kind, mut body) = form(&[("external_id", "order 7")], &file[..bytes], "--\r\n".len());
+        let (kind, mut body) = multipart_form(&[("external_id", "order 7")], &file[..bytes], "--\r\n".len());
         body.extend(b"\r\nContent-Disposition: form-data; name=\"visibility\"\r\n\r\nsigned\r\n--XX--\r\n");
         refused(&post(&kind, body).await, "bad_parameter", "`visibility` stands after the file");
-        let (kind, body) = form(&[], &file[..bytes], "--XX--\r\n".len());
+        let (kind, body) = multipart_form(&[], &file[..bytes], "--XX--\r\n".len());
         refused(&post(&kind, body).await, "bad_parameter", "broke off");
     }
-    let (kind, body) = form(&[("colour", "blue")], b"x", 0);
+    let (kind, body) = multipart_form(&[("colour", "blue")], b"x", 0);
     refused(&post(&kind, body).await, "bad_parameter", "colour");
     refused(&post("multipart/form-data", b"x".to_vec()).await, "bad_parameter", "boundary");
     let nothing =
@@ -151,14 +151,14 @@ async fn what_is_too_large_is_named_and_leaves_nothing() {
     let html = ann.send(Method::PUT, "/api/videos/a.html", &[("content-type", "text/html")], "<html>").await;
     refused(&html, "type_not_allowed", "text/html");
     assert!(stack.cloud.store().list("").is_empty(), "nothing of all that was stored");
-    assert_eq!(stack.cloud.store().uploads_under_way(), 0, "and nothing is half there");
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 0, "and nothing is half there");
 }
 
 /// A form that never reaches its file is refused after 64 KiB, and what it costs does not grow with its length.
 #[tokio::test]
-async fn a_form_that_never_reaches_its_file_is_refused_early() {
+async fn form_without_file_is_rejected_after_64_kib() {
     let stack = stack(&[]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let header = "--XX\r\nContent-Disposition: form-data; name=\"external_id\"";
     let fields = format!("{header}\r\n\r\nx\r\n").repeat(30);
     for (what, start, unit, word) in [
@@ -173,24 +173,24 @@ async fn a_form_that_never_reaches_its_file_is_refused_early() {
         let mut body = start.as_bytes().to_vec();
         body.extend(unit.repeat(16 * MIB / unit.len()).bytes());
         let kind = [("content-type", "multipart/form-data; boundary=XX")];
-        let begun = std::time::Instant::now();
-        for body in [Body::from(body.clone()), chunked(&body)] {
+        let started_at = std::time::Instant::now();
+        for body in [Body::from(body.clone()), chunked_body(&body)] {
             let answer = ann.send(Method::POST, "/api/videos", &kind, body).await;
             assert_eq!(answer.code(), "bad_parameter", "{what}: {}", String::from_utf8_lossy(&answer.body));
             let detail = answer.json()["detail"].as_str().unwrap().to_owned();
             assert!(detail.contains(word), "{what}: {detail}");
         }
         // The whole search took 18 s for one of them.
-        assert!(begun.elapsed() < Duration::from_secs(8), "{what}: {:?}", begun.elapsed());
+        assert!(started_at.elapsed() < Duration::from_secs(8), "{what}: {:?}", started_at.elapsed());
     }
     assert!(stack.cloud.store().list("").is_empty());
 }
 
 /// The ways in which clients write the name of a file.
 #[tokio::test]
-async fn a_form_names_its_file_as_its_client_does() {
+async fn accepts_file_names_of_common_clients() {
     let stack = stack(&[]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     for (parameter, name, kind) in [
         (r#"filename="clip.mov""#, "clip.mov", "video/quicktime"),
         (r"filename*=UTF-8''Ski%20tr%C3%ADp.webm", "Ski tr\u{ed}p.webm", "video/webm"),
@@ -205,7 +205,7 @@ async fn a_form_names_its_file_as_its_client_does() {
             "--XX\r\nContent-Disposition: form-data; name=\"file\"; {parameter}\r\n\r\nbytes\r\n--XX--\r\n"
         );
         let headers = [("content-type", "multipart/form-data; boundary=\"XX\"")];
-        let video = created(&ann.send(Method::POST, "/api/videos", &headers, body).await);
+        let video = created_video(&ann.send(Method::POST, "/api/videos", &headers, body).await);
         assert_eq!((&video["name"], &video["content_type"]), (&json!(name), &json!(kind)), "{parameter}");
     }
     let unnamed =
@@ -217,9 +217,9 @@ async fn a_form_names_its_file_as_its_client_does() {
 
 /// The tutorial's API in one call, without its limits.
 #[tokio::test]
-async fn whoever_wants_to_wait_gets_the_pictures_with_the_answer() {
+async fn prefer_wait_returns_ready_video() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let headers = [("prefer", "wait=30"), ("content-type", "video/mp4")];
     let clip = media::clip(2, "320x240");
     let mut answer = ann.send(Method::PUT, "/api/videos/clip.mp4", &headers, clip).await;
@@ -227,7 +227,7 @@ async fn whoever_wants_to_wait_gets_the_pictures_with_the_answer() {
         // A slow machine: what was promised is that it can be asked for.
         let video = answer.json()["video"]["id"].as_str().unwrap().to_owned();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(ann.outcome(&video).await["state"], "ready");
+        assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
         answer = ann.send(Method::PUT, "/api/videos/clip.mp4", &headers, media::clip(2, "320x240")).await;
     }
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));

@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use e2e::eventually;
 use e2e::media;
-use e2e::person::{Person, client, fetch};
+use e2e::person::{ApiClient, fetch, http_client};
 use e2e::stack::{Options, Stack};
 use reqwest::Method;
 use serde_json::json;
 
-async fn delete(person: &Person, video: &str) -> e2e::person::Answer {
-    person.call(Method::DELETE, &format!("/api/videos/{video}"), None).await
+async fn delete(api: &ApiClient, video: &str) -> e2e::person::ApiResponse {
+    api.call(Method::DELETE, &format!("/api/videos/{video}"), None).await
 }
 
 #[tokio::test]
-async fn a_deleted_video_leaves_nothing_but_the_word_that_it_was() {
+async fn deleted_video_leaves_only_a_tombstone() {
     let stack = Stack::start(Options::default()).await;
-    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let (ann, bob) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "bob"));
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let poster = format!("{}/{video}/thumbnail.png?width=100", stack.edge);
     assert_eq!(fetch(Method::GET, &poster, &[]).await.status, 200);
-    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-    let thumbnail = shown["urls"]["thumbnail.jpg"].as_str().unwrap().to_owned();
+    let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+    let thumbnail = video_json["urls"]["thumbnail.jpg"].as_str().unwrap().to_owned();
     let bare = format!("{}/{video}/thumbnail.jpg", stack.edge);
     for url in [&poster, &thumbnail, &bare] {
         eventually("a cache hit", Duration::from_secs(10), || async {
@@ -50,8 +50,8 @@ async fn a_deleted_video_leaves_nothing_but_the_word_that_it_was() {
     let again = delete(&ann, &video).await;
     assert_eq!(again.status, 200, "twice is the same");
     assert_eq!(again.json()["removed"], json!({ "source": false, "pictures": 0, "unfinished_uploads": 0 }));
-    let shown = ann.get(&format!("/api/videos/{video}")).await;
-    assert_eq!((shown.status.as_u16(), shown.code().as_str()), (410, "deleted"));
+    let video_json = ann.get(&format!("/api/videos/{video}")).await;
+    assert_eq!((video_json.status.as_u16(), video_json.code().as_str()), (410, "deleted"));
     assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
     let other = format!("{}/{video}/thumbnail.png?width=101", stack.edge);
     let picture = fetch(Method::GET, &other, &[]).await;
@@ -60,35 +60,35 @@ async fn a_deleted_video_leaves_nothing_but_the_word_that_it_was() {
 
 /// A function that is still at work when its video is deleted cannot bring it back.
 #[tokio::test]
-async fn a_video_that_is_deleted_before_its_pictures_are_made_stays_deleted() {
+async fn video_deleted_while_processing_stays_deleted() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", b"x".to_vec()).await;
     let (unsent, _) = ann.create("b.mp4", "video/mp4", 5, json!({})).await;
     assert_eq!(delete(&ann, &unsent).await.status, 404, "nothing was uploaded");
-    let begun =
+    let pending_multipart =
         ann.call(Method::POST, "/s3/multipart", Some(json!({ "filename": "c.mp4", "type": "video/mp4" })));
-    let begun = begun.await.json();
-    let third = begun["key"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let multipart = pending_multipart.await.json();
+    let third = multipart["key"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     assert_eq!(ann.get("/api/uploads").await.json()["uploads"][0]["video"], json!(third));
 
     assert_eq!(delete(&ann, &video).await.json()["removed"]["source"], true);
     assert_eq!(delete(&ann, &third).await.json()["removed"]["unfinished_uploads"], 1);
     assert_eq!(ann.get("/api/uploads").await.json()["uploads"], json!([]));
-    let kept = stack.cloud.store().list("");
-    assert_eq!(kept.len(), 2);
-    assert!(kept.iter().all(|key| key.ends_with("/manifest.json")), "{kept:?}");
-    for gone in [&video, &third] {
-        let picture = fetch(Method::GET, &format!("{}/{gone}/thumbnail.jpg", stack.edge), &[]).await;
+    let remaining_keys = stack.cloud.store().list("");
+    assert_eq!(remaining_keys.len(), 2);
+    assert!(remaining_keys.iter().all(|key| key.ends_with("/manifest.json")), "{remaining_keys:?}");
+    for deleted in [&video, &third] {
+        let picture = fetch(Method::GET, &format!("{}/{deleted}/thumbnail.jpg", stack.edge), &[]).await;
         assert_eq!((picture.status.as_u16(), picture.code().as_str()), (410, "deleted"));
     }
 }
 
 /// However many uploads of it were begun, and whatever was signed for it before, nothing of a deleted video stays.
 #[tokio::test]
-async fn a_deleted_video_takes_all_of_its_unfinished_uploads_along() {
+async fn delete_aborts_all_unfinished_uploads() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let (video, upload) = ann.create("a.mp4", "video/mp4", 5, json!({})).await;
     assert_eq!(ann.put(&upload, b"bytes".to_vec()).await.status, 200);
     let key = stack.cloud.store().list("uploads/")[0].clone();
@@ -97,15 +97,15 @@ async fn a_deleted_video_takes_all_of_its_unfinished_uploads_along() {
     let signed = ann.call(Method::POST, "/s3/presign", Some(body)).await.json();
     let second = signed["key"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     for _ in 0..23 {
-        let mut creation = client().post(signed["url"].as_str().unwrap());
+        let mut creation = http_client().post(signed["url"].as_str().unwrap());
         for (name, value) in signed["headers"].as_object().unwrap() {
             creation = creation.header(name, value.as_str().unwrap());
         }
         assert_eq!(creation.send().await.unwrap().status(), 200);
     }
-    assert_eq!(stack.cloud.store().uploads_under_way(), 23);
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 23);
     assert_eq!(delete(&ann, &second).await.json()["removed"]["unfinished_uploads"], 23);
-    assert_eq!(stack.cloud.store().uploads_under_way(), 0);
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 0);
 
     assert_eq!(delete(&ann, &video).await.status, 200);
     assert_eq!(
@@ -113,8 +113,8 @@ async fn a_deleted_video_takes_all_of_its_unfinished_uploads_along() {
         200,
         "S3 takes what was signed while it lasts"
     );
-    let shown = ann.get(&format!("/api/videos/{video}")).await;
-    assert_eq!((shown.status.as_u16(), shown.code().as_str()), (410, "deleted"));
+    let video_json = ann.get(&format!("/api/videos/{video}")).await;
+    assert_eq!((video_json.status.as_u16(), video_json.code().as_str()), (410, "deleted"));
     assert_eq!(ann.get("/api/videos").await.json()["videos"], json!([]));
     assert!(!stack.cloud.store().list("uploads/").contains(&key), "it is removed with the next listing");
 }

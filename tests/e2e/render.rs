@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use e2e::eventually;
 use e2e::media;
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{Options, Stack};
-use glimpse_contract::{Key, PictureRequest, VideoId};
+use glimpse_contract::{Key, VariantRequest, VideoId};
 use glimpse_local::Config;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> ApiResponse {
     fetch(Method::GET, url, &[]).await
 }
 
 /// Width and height of a JPEG: those of its first frame header (ITU-T T.81, B.2.2).
-fn size(jpeg: &[u8]) -> Option<(u16, u16)> {
+fn jpeg_size(jpeg: &[u8]) -> Option<(u16, u16)> {
     let mut rest = jpeg.strip_prefix(b"\xff\xd8")?;
     loop {
         let [0xff, marker, high, low, behind @ ..] = rest else { return None };
@@ -29,35 +29,35 @@ fn size(jpeg: &[u8]) -> Option<(u16, u16)> {
     }
 }
 
-fn made(stack: &Stack) -> usize {
+fn render_count(stack: &Stack) -> usize {
     stack.cloud.render().map(|render| render.invocations().len()).unwrap_or_default()
 }
 
 #[tokio::test]
-async fn a_picture_is_made_when_it_is_asked_for_and_only_once() {
+async fn picture_is_rendered_on_demand_once() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("Ski trip.mp4", "video/mp4", media::clip(8, "640x360")).await;
     let early = get(&format!("{}/{video}/thumbnail.jpg?time=1", stack.edge)).await;
     assert!(matches!(early.status.as_u16(), 200 | 202), "{}", early.status);
-    let shown = ann.outcome(&video).await;
-    assert_eq!(shown["state"], "ready", "{shown}");
+    let video_json = ann.wait_for_outcome(&video).await;
+    assert_eq!(video_json["state"], "ready", "{video_json}");
 
-    let before = made(&stack);
+    let before = render_count(&stack);
     let url = format!("{}/{video}/thumbnail.jpg?time=1&width=200", stack.edge);
     let first = get(&url).await;
     assert_eq!(first.status, 200, "{}", String::from_utf8_lossy(&first.body));
-    assert_eq!(size(&first.body), Some((200, 113)));
+    assert_eq!(jpeg_size(&first.body), Some((200, 113)));
     assert_eq!(first.header("content-type"), "image/jpeg");
     assert!(first.header("server-timing").starts_with("cache;desc=render;dur="));
     assert_eq!(first.header("cache-control"), "public, max-age=31536000, immutable");
     assert_eq!(first.header("x-content-type-options"), "nosniff");
-    assert_eq!(made(&stack), before + 1);
+    assert_eq!(render_count(&stack), before + 1);
 
     // It lies under its canonical key, as it was answered.
     let id: VideoId = video.parse().unwrap();
-    let asked = PictureRequest::parse(&format!("/{video}/thumbnail.jpg"), Some("width=200&time=1.0"));
-    let key = Key::Output(id, asked.unwrap().unwrap().variant).to_string();
+    let request = VariantRequest::parse(&format!("/{video}/thumbnail.jpg"), Some("width=200&time=1.0"));
+    let key = Key::Output(id, request.unwrap().unwrap().variant).to_string();
     assert_eq!(key, format!("media/{video}/thumbnail-time_1-width_200.jpg"));
     assert!(stack.cloud.store().list("media/").contains(&key), "{key}");
 
@@ -76,7 +76,7 @@ async fn a_picture_is_made_when_it_is_asked_for_and_only_once() {
         assert_eq!(second.body, first.body, "{same}");
     }
     // A miss elsewhere finds it in the bucket: nobody makes it again.
-    assert_eq!(made(&stack), before + 1);
+    assert_eq!(render_count(&stack), before + 1);
 
     for (query, status, code) in [
         ("time=9", 400, "bad_parameter"),
@@ -96,17 +96,17 @@ async fn a_picture_is_made_when_it_is_asked_for_and_only_once() {
         stack.cloud.store().delete(source).await.unwrap();
     }
     assert_eq!(get(&url).await.status, 200);
-    let gone = get(&format!("{}/{video}/thumbnail.jpg?time=2", stack.edge)).await;
-    assert_eq!((gone.status.as_u16(), gone.code().as_str()), (410, "source_gone"));
+    let deleted = get(&format!("{}/{video}/thumbnail.jpg?time=2", stack.edge)).await;
+    assert_eq!((deleted.status.as_u16(), deleted.code().as_str()), (410, "source_gone"));
 }
 
 /// Row D8, as far as storage goes: whoever asks at once, one object results.
 #[tokio::test]
-async fn many_who_ask_at_once_get_the_same_bytes() {
+async fn concurrent_renders_return_the_same_bytes() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("Ski trip.mp4", "video/mp4", media::clip(8, "640x360")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     let url = format!("{}/{video}/thumbnail.webp?time=3&width=300&height=300&fit_mode=crop", stack.edge);
     let asking: Vec<_> = (0..4)
         .map(|_| {
@@ -125,23 +125,23 @@ async fn many_who_ask_at_once_get_the_same_bytes() {
 }
 
 /// The numbers of a function's record in CloudWatch's format, and which record it is; none of other lines.
-fn record(line: &str) -> Option<Value> {
+fn parse_metric_record(line: &str) -> Option<Value> {
     serde_json::from_str(line).ok().filter(|line: &Value| line["_aws"].is_object())
 }
 
 /// What the functions write besides their log, as Lambda hands it to CloudWatch.
 #[tokio::test]
-async fn a_job_and_a_picture_are_each_counted_once() {
+async fn job_and_render_each_emit_one_metric() {
     let change = |config: &mut Config| {
         let render = config.render.as_mut().map(|render| &mut render.function);
         for function in [config.function.as_mut(), render].into_iter().flatten() {
             function.env.insert("METRICS_NAMESPACE".into(), "Glimpse/here".into());
         }
     };
-    let stack = Stack::start(Options { change: Some(change), ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let stack = Stack::start(Options { configure: Some(change), ..Options::default() }).await;
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("Ski trip.mp4", "video/mp4", media::clip(4, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
     assert_eq!(get(&format!("{}/{video}/thumbnail.jpg?time=1&width=99", stack.edge)).await.status, 200);
 
     for is_render in [false, true] {
@@ -151,7 +151,8 @@ async fn a_job_and_a_picture_are_each_counted_once() {
                 _ => stack.cloud.invocations(),
             };
             let lines = invocations.iter().flat_map(|invocation| &invocation.lines);
-            Some(lines.filter_map(|line| record(line)).collect::<Vec<_>>()).filter(|found| !found.is_empty())
+            Some(lines.filter_map(|line| parse_metric_record(line)).collect::<Vec<_>>())
+                .filter(|found| !found.is_empty())
         })
         .await;
         assert_eq!(records.len(), 1, "{records:?}");

@@ -5,14 +5,14 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use glimpse_edge::s3::sigv4::{Credentials, Location, PostPolicy, Presign, presign, sign_policy};
+use glimpse_edge::s3::sigv4::{Credentials, PostPolicy, PresignParams, S3Bucket, presign, sign_post_policy};
 use serde_json::{Value, json};
 
 /// A small generator (xorshift64*): the cases are the same in every run, so that a failure can be looked at.
-struct Random(u64);
+struct XorShift(u64);
 
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+impl XorShift {
+    fn next_below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -20,11 +20,11 @@ impl Random {
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
+        from[self.next_below(from.len())]
     }
 
-    fn text(&mut self, pieces: &[&str], most: usize) -> String {
-        (0..=self.below(most)).map(|_| self.pick(pieces)).collect()
+    fn text(&mut self, pieces: &[&str], max_pieces: usize) -> String {
+        (0..=self.next_below(max_pieces)).map(|_| self.pick(pieces)).collect()
     }
 }
 
@@ -43,7 +43,7 @@ const BASES: &[&str] = &[
 ];
 
 /// Everything of one presigned request, with the parts owned.
-struct Case {
+struct SigningCase {
     credentials: Credentials,
     region: String,
     base: String,
@@ -55,15 +55,15 @@ struct Case {
     now_ms: u64,
 }
 
-fn credentials(random: &mut Random) -> Credentials {
+fn random_credentials(random: &mut XorShift) -> Credentials {
     Credentials {
-        access_key_id: format!("AKID{}", random.below(1000)),
+        access_key_id: format!("AKID{}", random.next_below(1000)),
         secret_access_key: random.text(&["a", "B", "/", "+", "7", "="], 40),
-        session_token: (random.below(3) == 0).then(|| random.text(&["t", "/", "+", "=", "9"], 60)),
+        session_token: (random.next_below(3) == 0).then(|| random.text(&["t", "/", "+", "=", "9"], 60)),
     }
 }
 
-fn case(random: &mut Random) -> Case {
+fn random_case(random: &mut XorShift) -> SigningCase {
     let mut headers = Vec::new();
     for name in [
         "content-type",
@@ -73,35 +73,35 @@ fn case(random: &mut Random) -> Case {
         "x-amz-meta-name",
         "range",
     ] {
-        if random.below(2) == 0 {
+        if random.next_below(2) == 0 {
             let value = format!("v{}v", random.text(VALUES, 8));
             headers.push((name.to_owned(), value));
         }
     }
     let mut query = Vec::new();
     for name in ["partNumber", "uploadId", "response-content-type", "prefix", "list-type"] {
-        if random.below(3) == 0 {
+        if random.next_below(3) == 0 {
             query.push((name.to_owned(), random.text(PIECES, 6)));
         }
     }
-    Case {
-        credentials: credentials(random),
+    SigningCase {
+        credentials: random_credentials(random),
         region: random.pick(REGIONS).to_owned(),
         base: random.pick(BASES).to_owned(),
         key: format!("k{}", random.text(PIECES, 14)),
         method: random.pick(&["GET", "PUT", "HEAD", "POST", "DELETE"]).to_owned(),
         headers,
         query,
-        expires_secs: 1 + random.below(604_800) as u64,
-        now_ms: 1_400_000_000_000 + random.below(1_000_000_000) as u64 * 900,
+        expires_secs: 1 + random.next_below(604_800) as u64,
+        now_ms: 1_400_000_000_000 + random.next_below(1_000_000_000) as u64 * 900,
     }
 }
 
-fn ours(case: &Case) -> String {
-    let location = location(&case.base, &case.region);
+fn sign_with_glimpse(case: &SigningCase) -> String {
+    let location = bucket_location(&case.base, &case.region);
     let headers: Vec<(&str, &str)> = case.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let query: Vec<(&str, &str)> = case.query.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    let request = Presign {
+    let request = PresignParams {
         method: &case.method,
         url: &location.object_url(&case.key),
         query: &query,
@@ -112,17 +112,17 @@ fn ours(case: &Case) -> String {
 }
 
 /// The location whose objects lie below `base`.
-fn location(base: &str, region: &str) -> Location {
+fn bucket_location(base: &str, region: &str) -> S3Bucket {
     let (endpoint, bucket) = base.rsplit_once('/').expect("a base has a slash");
     if bucket.contains('.') {
         let bucket = bucket.split('.').next().expect("a host has a first label");
-        Location::aws(bucket, "eu-central-1")
+        S3Bucket::virtual_hosted(bucket, "eu-central-1")
     } else {
-        Location::at_endpoint(endpoint, bucket, region)
+        S3Bucket::path_style(endpoint, bucket, region)
     }
 }
 
-fn botocore(cases: &[Value]) -> Vec<String> {
+fn sign_with_botocore(cases: &[Value]) -> Vec<String> {
     let python = std::env::var("GLIMPSE_PYTHON")
         .expect("GLIMPSE_PYTHON must name a Python with botocore: `cargo xtask test` sets it up");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/botocore/sign.py");
@@ -140,7 +140,7 @@ fn botocore(cases: &[Value]) -> Vec<String> {
 }
 
 /// The base of a URL and its parameters in a fixed order: order is no part of the meaning.
-fn parts(url: &str) -> (&str, Vec<&str>) {
+fn sorted_url_parts(url: &str) -> (&str, Vec<&str>) {
     let (base, query) = url.split_once('?').expect("a presigned URL has a query");
     let mut pairs: Vec<&str> = query.split('&').collect();
     pairs.sort_unstable();
@@ -148,10 +148,10 @@ fn parts(url: &str) -> (&str, Vec<&str>) {
 }
 
 #[test]
-fn presigned_urls_equal_botocores() {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let cases: Vec<Case> = (0..400).map(|_| case(&mut random)).collect();
-    let asked: Vec<Value> = cases
+fn presigned_urls_match_botocore() {
+    let mut random = XorShift(0x9e37_79b9_7f4a_7c15);
+    let cases: Vec<SigningCase> = (0..400).map(|_| random_case(&mut random)).collect();
+    let requests: Vec<Value> = cases
         .iter()
         .map(|case| {
             json!({
@@ -162,41 +162,47 @@ fn presigned_urls_equal_botocores() {
             })
         })
         .collect();
-    for (case, theirs) in cases.iter().zip(botocore(&asked)) {
-        assert_eq!(parts(&ours(case)), parts(&theirs), "key {:?}, headers {:?}", case.key, case.headers);
+    for (case, theirs) in cases.iter().zip(sign_with_botocore(&requests)) {
+        assert_eq!(
+            sorted_url_parts(&sign_with_glimpse(case)),
+            sorted_url_parts(&theirs),
+            "key {:?}, headers {:?}",
+            case.key,
+            case.headers
+        );
     }
 }
 
 #[test]
-fn policy_signatures_equal_botocores() {
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
-    let mut asked = Vec::new();
+fn policy_signatures_match_botocore() {
+    let mut random = XorShift(0x2545_f491_4f6c_dd1d);
+    let mut requests = Vec::new();
     let mut signatures = Vec::new();
     for _ in 0..200 {
-        let credentials = credentials(&mut random);
+        let credentials = random_credentials(&mut random);
         let region = random.pick(REGIONS);
-        let now_ms = 1_400_000_000_000 + random.below(1_000_000_000) as u64 * 900;
+        let now_ms = 1_400_000_000_000 + random.next_below(1_000_000_000) as u64 * 900;
         let policy = PostPolicy {
             key: random.text(PIECES, 10),
             fields: vec![("x-amz-meta-name".to_owned(), random.text(PIECES, 10))],
-            length_range: (1, 1 + random.below(1 << 30) as u64),
+            length_range: (1, 1 + random.next_below(1 << 30) as u64),
             expires_secs: 900,
         };
-        let location = Location::at_endpoint("http://127.0.0.1:9000", "clips", region);
-        let form = sign_policy(&policy, &location, &credentials, now_ms);
-        let of = |name: &str| {
+        let location = S3Bucket::path_style("http://127.0.0.1:9000", "clips", region);
+        let form = sign_post_policy(&policy, &location, &credentials, now_ms);
+        let field = |name: &str| {
             form.fields
                 .iter()
                 .find(|(found, _)| found == name)
                 .map(|(_, value)| value.clone())
                 .expect("a field")
         };
-        asked.push(json!({
+        requests.push(json!({
             "kind": "policy", "access_key_id": credentials.access_key_id,
             "secret_access_key": credentials.secret_access_key, "session_token": credentials.session_token,
-            "region": region, "base": "http://127.0.0.1:9000/clips", "policy": of("Policy"), "now_ms": now_ms,
+            "region": region, "base": "http://127.0.0.1:9000/clips", "policy": field("Policy"), "now_ms": now_ms,
         }));
-        signatures.push(of("X-Amz-Signature"));
+        signatures.push(field("X-Amz-Signature"));
     }
-    assert_eq!(signatures, botocore(&asked));
+    assert_eq!(signatures, sign_with_botocore(&requests));
 }

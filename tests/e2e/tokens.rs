@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use e2e::keys::{self, now_secs};
-use e2e::person::{self, Answer, Person, client};
+use e2e::person::{self, ApiClient, ApiResponse, http_client};
 use e2e::stack::{Options, Stack, UPLOAD_TOKEN_SECRETS};
 use futures::future::join_all;
-use glimpse_edge::auth::{Secret, sign_hs256_by};
+use glimpse_edge::auth::{Secret, sign_hs256_with_kid};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -19,35 +19,38 @@ async fn stack() -> Stack {
 }
 
 /// Somebody who has no token but the one in the path.
-fn holder(stack: &Stack) -> Person {
-    Person::with_token(stack, "")
+fn holder(stack: &Stack) -> ApiClient {
+    ApiClient::with_token(stack, "")
 }
 
-async fn call(holder: &Person, method: Method, path: &str, body: Option<Value>) -> Answer {
+async fn call(holder: &ApiClient, method: Method, path: &str, body: Option<Value>) -> ApiResponse {
     let text = body.map(|body| body.to_string()).unwrap_or_default();
     holder.send(method, path, &[("content-type", "application/json")], text).await
 }
 
-async fn mint(ann: &Person, what: Value) -> (String, Vec<Value>) {
+async fn issue_token(ann: &ApiClient, what: Value) -> (String, Vec<Value>) {
     let answer = ann.call(Method::POST, "/api/upload-tokens", Some(what)).await;
     assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
-    let minted = answer.json();
-    assert_eq!(minted["url"].as_str().unwrap().split_once("/u/").unwrap().1, minted["token"]);
-    (format!("/u/{}", minted["token"].as_str().unwrap()), minted["videos"].as_array().unwrap().clone())
+    let token_response = answer.json();
+    assert_eq!(token_response["url"].as_str().unwrap().split_once("/u/").unwrap().1, token_response["token"]);
+    (
+        format!("/u/{}", token_response["token"].as_str().unwrap()),
+        token_response["videos"].as_array().unwrap().clone(),
+    )
 }
 
-fn describe(name: &str, size: usize) -> Value {
+fn create_request(name: &str, size: usize) -> Value {
     json!({ "name": name, "size": size, "type": "video/mp4" })
 }
 
 #[tokio::test]
-async fn a_token_uploads_its_one_video_and_opens_nothing_else() {
+async fn token_uploads_one_video_and_allows_nothing_else() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let bob = holder(&stack);
     let what = json!({ "max_bytes": 100, "types": ["video/mp4"], "external_id": "order 7",
         "metadata": { "colour": "blå" } });
-    let (base, videos) = mint(&ann, what).await;
+    let (base, videos) = issue_token(&ann, what).await;
 
     let limits = call(&bob, Method::GET, &format!("{base}/api/me"), None).await.json();
     assert_eq!(limits["limits"]["max_upload_bytes"], 100);
@@ -63,26 +66,26 @@ async fn a_token_uploads_its_one_video_and_opens_nothing_else() {
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "not_found"), "{what}");
     }
     let create = format!("{base}/api/videos");
-    let too_large = call(&bob, Method::POST, &create, Some(describe("a.mp4", 101))).await;
+    let too_large = call(&bob, Method::POST, &create, Some(create_request("a.mp4", 101))).await;
     assert_eq!(too_large.code(), "too_large");
-    let mut other = describe("a.webm", 5);
+    let mut other = create_request("a.webm", 5);
     other["type"] = "video/webm".into();
     assert_eq!(call(&bob, Method::POST, &create, Some(other)).await.code(), "type_not_allowed");
-    let mut said = describe("a.mp4", 5);
-    said["external_id"] = "order 8".into();
-    assert_eq!(call(&bob, Method::POST, &create, Some(said)).await.code(), "bad_parameter");
+    let mut request_body = create_request("a.mp4", 5);
+    request_body["external_id"] = "order 8".into();
+    assert_eq!(call(&bob, Method::POST, &create, Some(request_body)).await.code(), "bad_parameter");
 
-    let created = call(&bob, Method::POST, &create, Some(describe("a.mp4", BODY.len()))).await;
+    let created = call(&bob, Method::POST, &create, Some(create_request("a.mp4", BODY.len()))).await;
     assert_eq!(created.status, 201, "{}", String::from_utf8_lossy(&created.body));
     let created = created.json();
     assert_eq!(created["video"]["id"], videos[0]);
     assert_eq!(bob.put(&created["upload"], BODY.to_vec()).await.status, 200);
 
     let path = format!("/api/videos/{}", videos[0].as_str().unwrap());
-    let shown = ann.get(&path).await.json();
-    assert_eq!((&shown["state"], &shown["external_id"]), (&json!("processing"), &json!("order 7")));
-    assert_eq!(shown["metadata"]["colour"], "blå");
-    let again = call(&bob, Method::POST, &create, Some(describe("b.mp4", 5))).await;
+    let video_json = ann.get(&path).await.json();
+    assert_eq!((&video_json["state"], &video_json["external_id"]), (&json!("processing"), &json!("order 7")));
+    assert_eq!(video_json["metadata"]["colour"], "blå");
+    let again = call(&bob, Method::POST, &create, Some(create_request("b.mp4", 5))).await;
     assert_eq!((again.status.as_u16(), again.code().as_str()), (403, "token_used_up"));
     let listed = ann.get("/api/videos").await.json();
     assert_eq!(listed["videos"][0]["id"], videos[0], "it is its owner's");
@@ -92,51 +95,51 @@ async fn a_token_uploads_its_one_video_and_opens_nothing_else() {
     assert_eq!(peeked.status, 404, "another video of the same owner");
 }
 
-fn names(video: &Value) -> Vec<&str> {
+fn member_names(video: &Value) -> Vec<&str> {
     video.as_object().unwrap_or_else(|| panic!("{video}")).keys().map(String::as_str).collect()
 }
 
 /// The ids of a token's videos can be computed from it, and the token stands in URLs: its holder sees how far they have come.
 #[tokio::test]
-async fn a_token_shows_the_state_of_its_videos_alone() {
+async fn token_shows_only_the_status_of_its_videos() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let bob = holder(&stack);
     let what =
         json!({ "videos": 3, "visibility": "signed", "external_id": "order 7", "metadata": { "a": "b" } });
-    let (base, _) = mint(&ann, what).await;
+    let (base, _) = issue_token(&ann, what).await;
 
     let described =
-        call(&bob, Method::POST, &format!("{base}/api/videos"), Some(describe("a.mp4", BODY.len())))
+        call(&bob, Method::POST, &format!("{base}/api/videos"), Some(create_request("a.mp4", BODY.len())))
             .await
             .json();
-    assert_eq!(names(&described["video"]), ["id", "problem", "state", "trace_id"]);
+    assert_eq!(member_names(&described["video"]), ["id", "problem", "state", "trace_id"]);
     assert_eq!(bob.put(&described["upload"], BODY.to_vec()).await.status, 200);
     let headers = [("content-type", "video/mp4"), ("prefer", "wait=30")];
     let sent =
         bob.send(Method::PUT, &format!("{base}/api/videos/plan.mp4"), &headers, BODY.to_vec()).await.json();
-    assert_eq!(names(&sent["video"]), ["id", "problem", "state", "trace_id"]);
+    assert_eq!(member_names(&sent["video"]), ["id", "problem", "state", "trace_id"]);
     let part = json!({ "filename": "b.mp4", "type": "video/mp4" });
-    let begun = call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(part)).await.json();
-    let (key, upload_id) = (begun["key"].as_str().unwrap(), begun["uploadId"].as_str().unwrap());
+    let creation = call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(part)).await.json();
+    let (key, upload_id) = (creation["key"].as_str().unwrap(), creation["uploadId"].as_str().unwrap());
     let of_part = |rest: &str| format!("{base}/s3/multipart/{upload_id}{rest}?key={key}");
     let signed = call(&bob, Method::GET, &of_part("/1"), None).await.json();
     let stored =
-        person::client().put(signed["url"].as_str().unwrap()).body(BODY.to_vec()).send().await.unwrap();
+        person::http_client().put(signed["url"].as_str().unwrap()).body(BODY.to_vec()).send().await.unwrap();
     let etag = stored.headers()["etag"].to_str().unwrap().to_owned();
     let parts = json!({ "parts": [{ "PartNumber": 1, "ETag": etag }] });
     let completed = call(&bob, Method::POST, &of_part("/complete"), Some(parts)).await;
     assert_eq!(completed.status, 200, "{}", String::from_utf8_lossy(&completed.body));
-    assert_eq!(names(&completed.json()["video"]), ["id", "problem", "state"]);
+    assert_eq!(member_names(&completed.json()["video"]), ["id", "problem", "state"]);
 
     for video in [&described["video"], &sent["video"], &completed.json()["video"]] {
         let id = video["id"].as_str().unwrap();
-        let outcome = ann.outcome(id).await;
+        let outcome = ann.wait_for_outcome(id).await;
         assert_eq!((&outcome["state"], &outcome["external_id"]), (&json!("rejected"), &json!("order 7")));
         let path = format!("{base}/api/videos/{id}");
-        let shown = call(&bob, Method::GET, &path, None).await.json();
+        let video_json = call(&bob, Method::GET, &path, None).await.json();
         let expected = json!({ "id": id, "state": "rejected", "problem": outcome["problem"] });
-        assert_eq!(shown, expected);
+        assert_eq!(video_json, expected);
         let events = call(&bob, Method::GET, &format!("{path}/events"), None).await;
         let events = String::from_utf8(events.body).unwrap();
         let data =
@@ -147,16 +150,16 @@ async fn a_token_shows_the_state_of_its_videos_alone() {
 
 /// However many ask at once, a token makes as many videos as it says.
 #[tokio::test]
-async fn a_token_for_three_makes_three() {
+async fn token_for_three_videos_creates_three() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let bob = holder(&stack);
-    let (base, videos) = mint(&ann, json!({ "videos": 3 })).await;
+    let (base, videos) = issue_token(&ann, json!({ "videos": 3 })).await;
     let params = format!("{base}/s3/params?filename=a.mp4&type=video/mp4");
-    let asked = join_all((0..3).map(|_| call(&bob, Method::GET, &params, None))).await;
+    let responses = join_all((0..3).map(|_| call(&bob, Method::GET, &params, None))).await;
     let mut forms = Vec::new();
     let mut keys = BTreeSet::new();
-    for answer in asked {
+    for answer in responses {
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         let form = answer.json();
         keys.insert(form["fields"]["key"].as_str().unwrap().to_owned());
@@ -179,20 +182,20 @@ async fn a_token_for_three_makes_three() {
 
 /// A follow-up token is good for one upload, opens nothing else, and ends with the token that it came from.
 #[tokio::test]
-async fn a_follow_up_token_finishes_one_upload_and_no_more() {
+async fn follow_up_token_completes_only_its_upload() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let bob = holder(&stack);
-    let (base, _) = mint(&ann, json!({ "expires_in": 60 })).await;
+    let (base, _) = issue_token(&ann, json!({ "expires_in": 60 })).await;
     let expiry = |url: &str| -> u64 {
         let token = url.split("/u/").nth(1).unwrap().split('/').next().unwrap();
         let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
         serde_json::from_slice::<Value>(&claims).unwrap()["exp"].as_u64().unwrap()
     };
     let parent = expiry(&base);
-    let begun = json!({ "filename": "a.mp4", "type": "video/mp4" });
-    let begun = call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(begun)).await.json();
-    let (key, id) = (begun["key"].as_str().unwrap(), begun["uploadId"].as_str().unwrap());
+    let creation = json!({ "filename": "a.mp4", "type": "video/mp4" });
+    let creation = call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(creation)).await.json();
+    let (key, id) = (creation["key"].as_str().unwrap(), creation["uploadId"].as_str().unwrap());
     let sign = async |base: &str, id: &str| {
         let body = json!({ "method": "POST", "key": key, "uploadId": id });
         call(&bob, Method::POST, &format!("{base}/s3/presign"), Some(body)).await
@@ -217,7 +220,7 @@ async fn a_follow_up_token_finishes_one_upload_and_no_more() {
         (Method::DELETE, format!("/s3/multipart/{id}?key={key}")),
     ] {
         let answer =
-            call(&bob, method.clone(), &format!("{follow_up}{path}"), Some(describe("a.mp4", 5))).await;
+            call(&bob, method.clone(), &format!("{follow_up}{path}"), Some(create_request("a.mp4", 5))).await;
         assert_eq!(answer.status, 401, "{method} {path}");
     }
     assert_eq!(sign(&follow_up, id).await.status, 401, "it does not renew itself");
@@ -226,64 +229,68 @@ async fn a_follow_up_token_finishes_one_upload_and_no_more() {
     assert_eq!(other.code(), "forbidden_key");
 
     let part = call(&bob, Method::GET, &format!("{base}/s3/multipart/{id}/1?key={key}"), None).await.json();
-    let sent = client().put(part["url"].as_str().unwrap()).body(BODY).send().await.unwrap();
+    let sent = http_client().put(part["url"].as_str().unwrap()).body(BODY).send().await.unwrap();
     let etag = sent.headers()["etag"].to_str().unwrap().to_owned();
     let xml = format!(
         "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
     );
-    let done = client().post(&url).body(xml).send().await.unwrap();
+    let done = http_client().post(&url).body(xml).send().await.unwrap();
     assert_eq!(done.status(), 200, "the control");
 }
 
 /// What a token sends in parts is bounded: the length of a part, all parts together, and unfinished uploads.
 #[tokio::test]
-async fn a_token_sends_no_more_in_parts_than_it_may() {
+async fn token_limits_parts_and_unfinished_uploads() {
     const PART: usize = 5 * 1024 * 1024;
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let bob = holder(&stack);
     let create = async |base: &str| {
         let body = json!({ "filename": "a.mp4", "type": "video/mp4" });
         call(&bob, Method::POST, &format!("{base}/s3/multipart"), Some(body)).await
     };
-    let sign = async |base: &str, begun: &Value, rest: &str| {
-        let (id, key) = (begun["uploadId"].as_str().unwrap(), begun["key"].as_str().unwrap());
+    let sign = async |base: &str, creation: &Value, rest: &str| {
+        let (id, key) = (creation["uploadId"].as_str().unwrap(), creation["key"].as_str().unwrap());
         let (part, query) = rest.split_once('?').unwrap_or((rest, ""));
         call(&bob, Method::GET, &format!("{base}/s3/multipart/{id}/{part}?key={key}&{query}"), None).await
     };
-    let put = async |signed: &Answer, bytes: usize| {
+    let put = async |signed: &ApiResponse, bytes: usize| {
         let url = signed.json()["url"].as_str().unwrap().to_owned();
-        client().put(url).body(vec![7; bytes]).send().await.unwrap().status().as_u16()
+        http_client().put(url).body(vec![7; bytes]).send().await.unwrap().status().as_u16()
     };
 
-    let (small, _) = mint(&ann, json!({ "max_bytes": 1000 })).await;
-    let begun = create(&small).await.json();
-    assert_eq!(sign(&small, &begun, "1").await.code(), "bad_parameter", "its length has to be named");
-    assert_eq!(sign(&small, &begun, "1?size=1001").await.code(), "too_large");
-    assert_eq!(sign(&small, &begun, "2?size=10").await.code(), "too_large");
-    let signed = sign(&small, &begun, "1?size=1000").await;
+    let (small, _) = issue_token(&ann, json!({ "max_bytes": 1000 })).await;
+    let creation = create(&small).await.json();
+    assert_eq!(sign(&small, &creation, "1").await.code(), "bad_parameter", "its length has to be named");
+    assert_eq!(sign(&small, &creation, "1?size=1001").await.code(), "too_large");
+    assert_eq!(sign(&small, &creation, "2?size=10").await.code(), "too_large");
+    let signed = sign(&small, &creation, "1?size=1000").await;
     assert_eq!((put(&signed, 1001).await, put(&signed, 1000).await), (403, 200));
 
-    let (large, _) = mint(&ann, json!({ "max_bytes": PART + 1000 })).await;
-    let begun = create(&large).await.json();
-    assert_eq!(put(&sign(&large, &begun, "1").await, PART + 1001).await, 200, "nothing names its length");
-    assert_eq!(sign(&large, &begun, "2").await.code(), "too_large");
-    assert_eq!(stack.cloud.store().uploads_under_way(), 1, "what is too large is given up");
+    let (large, _) = issue_token(&ann, json!({ "max_bytes": PART + 1000 })).await;
+    let creation = create(&large).await.json();
+    assert_eq!(put(&sign(&large, &creation, "1").await, PART + 1001).await, 200, "nothing names its length");
+    assert_eq!(sign(&large, &creation, "2").await.code(), "too_large");
+    assert_eq!(stack.cloud.store().multipart_upload_count(), 1, "what is too large is given up");
 
-    let (one, _) = mint(&ann, json!({})).await;
+    let (one, _) = issue_token(&ann, json!({})).await;
     let answers = join_all((0..20).map(|_| create(&one))).await;
-    let (begun, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
-    assert!(!begun.is_empty());
-    assert!(refused.iter().all(|answer| answer.code() == "busy"));
+    let (created, rejected): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!created.is_empty());
+    assert!(rejected.iter().all(|answer| answer.code() == "busy"));
     // The request that lists last gives up what others began side by side beyond the limit.
-    let kept = stack.cloud.store().uploads_under_way() - 1;
-    assert!((1..=5).contains(&kept) && kept <= begun.len(), "{kept} of {} were kept", begun.len());
-    if kept == 5 {
+    let upload_count = stack.cloud.store().multipart_upload_count() - 1;
+    assert!(
+        (1..=5).contains(&upload_count) && upload_count <= created.len(),
+        "{upload_count} of {} were kept",
+        created.len()
+    );
+    if upload_count == 5 {
         let sign = json!({ "method": "POST", "key": "a.mp4" });
         let signed = call(&bob, Method::POST, &format!("{one}/s3/presign"), Some(sign)).await;
         assert_eq!(signed.code(), "busy", "none is signed, either");
     }
-    for upload in begun {
+    for upload in created {
         let upload = upload.json();
         let (id, key) = (upload["uploadId"].as_str().unwrap(), upload["key"].as_str().unwrap());
         call(&bob, Method::DELETE, &format!("{one}/s3/multipart/{id}?key={key}"), None).await;
@@ -293,11 +300,12 @@ async fn a_token_sends_no_more_in_parts_than_it_may() {
 
 /// A limit of types holds for the type that is signed, whatever the client declares.
 #[tokio::test]
-async fn a_limit_of_types_holds_for_the_resolved_type() {
+async fn type_limit_applies_to_resolved_type() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let bob = holder(&stack);
-    let (base, _) = mint(&ann, json!({ "videos": 20, "types": ["video/mp4", "video/x-msvideo"] })).await;
+    let (base, _) =
+        issue_token(&ann, json!({ "videos": 20, "types": ["video/mp4", "video/x-msvideo"] })).await;
     for (kind, name, status) in [
         ("", "a.mp4", 201),
         ("application/mp4", "a.mp4", 201),
@@ -316,29 +324,31 @@ async fn a_limit_of_types_holds_for_the_resolved_type() {
 
 /// A video that its owner has deleted was one of the token's all the same.
 #[tokio::test]
-async fn a_deleted_video_is_not_made_again_by_its_token() {
+async fn token_cannot_recreate_a_deleted_video() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let bob = holder(&stack);
     for count in [1, 2] {
-        let (base, videos) = mint(&ann, json!({ "videos": count })).await;
+        let (base, videos) = issue_token(&ann, json!({ "videos": count })).await;
         for _ in 0..count {
             let path = format!("{base}/api/videos");
-            let created = call(&bob, Method::POST, &path, Some(describe("a.mp4", BODY.len()))).await.json();
+            let created =
+                call(&bob, Method::POST, &path, Some(create_request("a.mp4", BODY.len()))).await.json();
             assert_eq!(bob.put(&created["upload"], BODY.to_vec()).await.status, 200);
         }
         for video in &videos {
             let path = format!("/api/videos/{}", video.as_str().unwrap());
             assert_eq!(ann.call(Method::DELETE, &path, None).await.status, 200);
         }
-        let again = call(&bob, Method::POST, &format!("{base}/api/videos"), Some(describe("b.mp4", 5))).await;
+        let again =
+            call(&bob, Method::POST, &format!("{base}/api/videos"), Some(create_request("b.mp4", 5))).await;
         assert_eq!((again.status.as_u16(), again.code().as_str()), (403, "token_used_up"), "{count}");
     }
 }
 
 /// A customer's own backend signs tokens with the shared secret; what is not so signed is refused in the same words.
 #[tokio::test]
-async fn a_token_of_the_customers_own_backend_is_as_good() {
+async fn accepts_tokens_signed_by_customers_backend() {
     let stack = stack().await;
     let bob = holder(&stack);
     let secret = |key: &str| {
@@ -349,13 +359,13 @@ async fn a_token_of_the_customers_own_backend_is_as_good() {
         let mut claims = json!({ "iss": keys::ISSUER, "sub": "ann", "aud": format!("{}/u", stack.edge),
             "iat": now_secs(), "exp": now_secs() + 600, "jti": "0123456789abcdef", "external_id": "x" });
         claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        keys::tree(&claims)
+        keys::to_json(&claims)
     };
     let ask = async |token: String| {
         call(&bob, Method::GET, &format!("/u/{token}/s3/params?filename=a.mp4&type=video/mp4"), None).await
     };
     for key in ["new", "old"] {
-        let answer = ask(sign_hs256_by(key, &claims(json!({})), &secret(key))).await;
+        let answer = ask(sign_hs256_with_kid(key, &claims(json!({})), &secret(key))).await;
         assert_eq!(answer.status, 200, "{key}: {}", String::from_utf8_lossy(&answer.body));
     }
     for (what, more) in [
@@ -365,23 +375,26 @@ async fn a_token_of_the_customers_own_backend_is_as_good() {
             json!({ "nbf": now_secs(), "email": ["a@b.example"], "name": {}, "nonce": "x", "azp": "y" }),
         ),
     ] {
-        let answer = ask(sign_hs256_by("new", &claims(more), &secret("new"))).await;
+        let answer = ask(sign_hs256_with_kid("new", &claims(more), &secret("new"))).await;
         assert_eq!(answer.status, 200, "{what}: {}", String::from_utf8_lossy(&answer.body));
     }
-    let good = sign_hs256_by("new", &claims(json!({})), &secret("new"));
-    let bearer = Person::with_token(&stack, &good);
+    let good = sign_hs256_with_kid("new", &claims(json!({})), &secret("new"));
+    let bearer = ApiClient::with_token(&stack, &good);
     assert_eq!(bearer.get("/api/me").await.status, 401, "it is no bearer token");
-    let login = keys::secret_token("ann");
+    let login = keys::bearer_token("ann");
     for (why, token) in [
         ("a bearer token", login),
-        ("another key's secret", sign_hs256_by("old", &claims(json!({})), &secret("new"))),
-        ("an unknown key", sign_hs256_by("other", &claims(json!({})), &secret("new"))),
+        ("another key's secret", sign_hs256_with_kid("old", &claims(json!({})), &secret("new"))),
+        ("an unknown key", sign_hs256_with_kid("other", &claims(json!({})), &secret("new"))),
         (
             "another deployment",
-            sign_hs256_by("new", &claims(json!({ "aud": "https://other.example/u" })), &secret("new")),
+            sign_hs256_with_kid("new", &claims(json!({ "aud": "https://other.example/u" })), &secret("new")),
         ),
-        ("over", sign_hs256_by("new", &claims(json!({ "iat": 1, "exp": 2 })), &secret("new"))),
-        ("a claim with a slip", sign_hs256_by("new", &claims(json!({ "max_byte": 2 })), &secret("new"))),
+        ("over", sign_hs256_with_kid("new", &claims(json!({ "iat": 1, "exp": 2 })), &secret("new"))),
+        (
+            "a claim with a slip",
+            sign_hs256_with_kid("new", &claims(json!({ "max_byte": 2 })), &secret("new")),
+        ),
         ("cut", good[..good.len() - 2].to_owned()),
         ("nothing", "x".to_owned()),
     ] {
@@ -391,9 +404,9 @@ async fn a_token_of_the_customers_own_backend_is_as_good() {
 }
 
 #[tokio::test]
-async fn what_no_token_may_say_is_not_minted() {
+async fn rejects_invalid_token_requests() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     for (what, word) in [
         (json!({ "videos": 0 }), "videos"),
         (json!({ "videos": 101 }), "videos"),
@@ -412,22 +425,22 @@ async fn what_no_token_may_say_is_not_minted() {
             answer.json()["detail"]
         );
     }
-    let nobody = Person::with_token(&stack, "x");
+    let nobody = ApiClient::with_token(&stack, "x");
     assert_eq!(nobody.call(Method::POST, "/api/upload-tokens", None).await.status, 401);
 }
 
 /// Row U12: signing is counted per owner.
 #[tokio::test]
-async fn whoever_begins_too_many_uploads_is_asked_to_wait() {
+async fn upload_grants_are_rate_limited() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let bob = Person::new(&stack, "bob");
+    let ann = ApiClient::new(&stack, "ann");
+    let bob = ApiClient::new(&stack, "bob");
     let mut busy = None;
     // Side by side, and again where a busy machine did not get a hundred of them into ten seconds.
     for _ in 0..10 {
-        let asked = (0..150).map(|_| ann.get("/s3/params?filename=a.mp4&type=video/mp4"));
+        let requests = (0..150).map(|_| ann.get("/s3/params?filename=a.mp4&type=video/mp4"));
         let (refused, taken): (Vec<_>, Vec<_>) =
-            join_all(asked).await.into_iter().partition(|answer| answer.status == 429);
+            join_all(requests).await.into_iter().partition(|answer| answer.status == 429);
         assert!(taken.iter().all(|answer| answer.status == 200));
         busy = refused.into_iter().next();
         if busy.is_some() {

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::person::{Answer, Person, fetch};
+use e2e::person::{ApiClient, ApiResponse, fetch};
 use e2e::stack::{APP_ORIGIN, Options, Stack};
 use futures::stream;
 use reqwest::{Body, Method};
@@ -17,9 +17,9 @@ async fn stack() -> Stack {
 
 /// Rows U1, U2, U3, U5 and U6 of the threat table.
 #[tokio::test]
-async fn a_presigned_put_binds_everything_that_it_promised() {
+async fn presigned_put_enforces_every_signed_header() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let checksum = STANDARD.encode(Sha256::digest(BODY));
     let (video, upload) =
         ann.create("Ski trip ü.mp4", "video/mp4", BODY.len(), json!({ "checksum_sha256": checksum })).await;
@@ -38,20 +38,20 @@ async fn a_presigned_put_binds_everything_that_it_promised() {
     assert_eq!(answer.status, 403, "U1: a longer body");
     let answer = ann.put(&upload, BODY[1..].to_vec()).await;
     assert_eq!(answer.status, 403, "U1: a shorter body");
-    let answer = ann.put_changed(&upload, BODY.to_vec(), set("content-type", "text/html")).await;
+    let answer = ann.put_with_headers(&upload, BODY.to_vec(), set("content-type", "text/html")).await;
     assert_eq!(answer.status, 403, "U2: another type");
     let answer = ann.put(&upload, BODY.iter().rev().copied().collect()).await;
     assert_eq!(answer.status, 400, "U3: other bytes of the same length");
     assert!(String::from_utf8_lossy(&answer.body).contains("BadDigest"), "U3");
-    let answer = ann.put_changed(&upload, BODY.to_vec(), without("if-none-match")).await;
+    let answer = ann.put_with_headers(&upload, BODY.to_vec(), without("if-none-match")).await;
     assert_eq!(answer.status, 403, "U5: without the condition");
-    let answer = ann.put_changed(&upload, BODY.to_vec(), without("x-amz-checksum-sha256")).await;
+    let answer = ann.put_with_headers(&upload, BODY.to_vec(), without("x-amz-checksum-sha256")).await;
     assert_eq!(answer.status, 403, "U3: without the checksum");
-    let answer = ann.put_changed(&upload, BODY.to_vec(), set("x-amz-meta-visibility", "signed")).await;
+    let answer = ann.put_with_headers(&upload, BODY.to_vec(), set("x-amz-meta-visibility", "signed")).await;
     assert_eq!(answer.status, 403, "U6: other metadata");
-    let answer = ann.put_changed(&upload, BODY.to_vec(), set("x-amz-meta-extra", "1")).await;
+    let answer = ann.put_with_headers(&upload, BODY.to_vec(), set("x-amz-meta-extra", "1")).await;
     assert_eq!(answer.status, 403, "U6: metadata that was not granted");
-    let answer = ann.put_changed(&upload, BODY.to_vec(), set("x-amz-acl", "public-read")).await;
+    let answer = ann.put_with_headers(&upload, BODY.to_vec(), set("x-amz-acl", "public-read")).await;
     assert_eq!(answer.status, 403, "U6: an ACL");
 
     let mut elsewhere = upload.clone();
@@ -63,20 +63,20 @@ async fn a_presigned_put_binds_everything_that_it_promised() {
     assert_eq!(answer.status, 200, "the control: {}", String::from_utf8_lossy(&answer.body));
     assert_eq!(ann.put(&upload, BODY.to_vec()).await.status, 412, "U5: a second time");
 
-    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-    assert_eq!((&shown["state"], &shown["name"]), (&json!("processing"), &json!("Ski trip ü.mp4")));
-    assert_eq!(shown["bytes"], BODY.len());
+    let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!((&video_json["state"], &video_json["name"]), (&json!("processing"), &json!("Ski trip ü.mp4")));
+    assert_eq!(video_json["bytes"], BODY.len());
     assert_eq!(stack.cloud.queue().messages().len(), 1, "one event for one upload");
 }
 
 /// Rows U1, U2, U4, U6, U7 and U8 of the threat table: one change at a time, and the control at the end.
 #[tokio::test]
-async fn a_post_policy_is_refused_after_each_single_change() {
+async fn post_policy_rejects_any_single_change() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let answer = ann.get("//s3/params?filename=a+b.mp4&type=video%2Fmp4&metadata%5Bname%5D=x").await.json();
     let url = answer["url"].as_str().unwrap();
-    let fields = fields_of(&answer);
+    let fields = form_fields(&answer);
     let refused = async |what: &str, fields: Vec<(String, String)>, file: Vec<u8>| {
         let answer = ann.post_form(url, &fields, file).await;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -122,20 +122,20 @@ async fn a_post_policy_is_refused_after_each_single_change() {
 }
 
 /// The fields of a form, in the order in which they are sent.
-fn fields_of(answer: &Value) -> Vec<(String, String)> {
+fn form_fields(answer: &Value) -> Vec<(String, String)> {
     let fields = answer["fields"].as_object().unwrap();
     fields.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
 }
 
 /// Row U1 for forms: the range is S3's to enforce, since Uppy does not say how long the file is.
 #[tokio::test]
-async fn a_form_cannot_carry_more_than_is_allowed() {
+async fn form_cannot_exceed_the_length_range() {
     let vars = [("MAX_UPLOAD_BYTES".to_owned(), "1000".to_owned())].into();
     let stack = Stack::start(Options { no_function: true, vars, ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let form = async || {
         let answer = ann.get("/s3/params?filename=a.mp4&type=video/mp4").await.json();
-        let fields = fields_of(&answer);
+        let fields = form_fields(&answer);
         (answer["url"].as_str().unwrap().to_owned(), fields)
     };
     let (url, fields) = form().await;
@@ -151,9 +151,9 @@ async fn a_form_cannot_carry_more_than_is_allowed() {
 }
 
 #[tokio::test]
-async fn wrong_requests_are_told_what_is_wrong() {
+async fn invalid_requests_name_the_problem() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let cases: [(Value, u16, &str, &str); 6] = [
         (json!({ "name": "a", "size": 0, "type": "video/mp4" }), 422, "empty", "empty"),
         (json!({ "name": "a", "size": 1, "type": "text/html" }), 415, "type_not_allowed", "text/html"),
@@ -181,10 +181,10 @@ async fn wrong_requests_are_told_what_is_wrong() {
 
 /// What browsers declare for videos that they do not know: the same answer on every route.
 #[tokio::test]
-async fn a_type_is_resolved_alike_on_every_route() {
+async fn every_route_resolves_types_alike() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
-    let signed = |answer: &Answer, at: &str| {
+    let ann = ApiClient::new(&stack, "ann");
+    let signed = |answer: &ApiResponse, at: &str| {
         assert!(answer.status.is_success(), "{at}: {}", String::from_utf8_lossy(&answer.body));
         answer.json().pointer(at).unwrap_or_else(|| panic!("{at}")).clone()
     };
@@ -205,19 +205,20 @@ async fn a_type_is_resolved_alike_on_every_route() {
         assert_eq!(ann.put(&created["upload"], b"bytes".to_vec()).await.status, 200, "{declared}");
         assert_eq!(created["video"]["content_type"], resolved);
 
-        let said = declared.as_str().unwrap_or("null");
-        let query = format!("filename={name}&type={}", said.replace('/', "%2F"));
+        let declared_text = declared.as_str().unwrap_or("null");
+        let query = format!("filename={name}&type={}", declared_text.replace('/', "%2F"));
         let form = ann.get(&format!("/s3/params?{query}")).await;
         assert_eq!(signed(&form, "/fields/content-type"), resolved, "{declared} {name}");
-        let presign = |method: &str| json!({ "method": method, "key": name, "contentType": said, "size": 5 });
+        let presign =
+            |method: &str| json!({ "method": method, "key": name, "contentType": declared_text, "size": 5 });
         for method in ["PUT", "POST"] {
             let answer = ann.call(Method::POST, "/s3/presign", Some(presign(method))).await;
             assert_eq!(signed(&answer, "/headers/content-type"), resolved, "{method} {declared} {name}");
         }
-        let begun = json!({ "filename": name, "type": declared });
-        let begun = ann.call(Method::POST, "/s3/multipart", Some(begun)).await;
-        assert_eq!(signed(&begun, "/bucket"), "glimpse");
-        let headers = [("content-type", said)];
+        let creation = json!({ "filename": name, "type": declared });
+        let creation = ann.call(Method::POST, "/s3/multipart", Some(creation)).await;
+        assert_eq!(signed(&creation, "/bucket"), "glimpse");
+        let headers = [("content-type", declared_text)];
         let sent = ann.send(Method::POST, &format!("/api/videos?name={name}"), &headers, "bytes").await;
         assert_eq!(signed(&sent, "/video/content_type"), resolved, "{declared} {name}");
     }
@@ -239,9 +240,9 @@ async fn a_type_is_resolved_alike_on_every_route() {
 
 /// Any document that JSON and the schema allow is read, however it arrives.
 #[tokio::test]
-async fn a_body_without_a_length_and_odd_json_are_read() {
+async fn accepts_chunked_bodies_and_unusual_json() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let send = async |path: &str, body: String, is_chunked: bool| {
         let body = if is_chunked {
             let pieces: Vec<_> = body.as_bytes().chunks(1000).map(<[u8]>::to_vec).collect();
@@ -279,22 +280,23 @@ async fn a_body_without_a_length_and_odd_json_are_read() {
 
 /// A name is cut before its ending, which says what the file is.
 #[tokio::test]
-async fn a_long_name_keeps_its_ending() {
+async fn long_name_keeps_its_extension() {
     let stack = stack().await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let body = json!({ "name": "\u{e9}".repeat(300) + ".mov", "size": 5 });
     let created = ann.call(Method::POST, "/api/videos", Some(body)).await.json();
     let name = created["video"]["name"].as_str().unwrap();
     assert!(name.ends_with("\u{e9}.mov") && name.len() <= 255, "{name}");
     assert_eq!(created["upload"]["headers"]["content-type"], "video/quicktime");
     assert_eq!(ann.put(&created["upload"], b"bytes".to_vec()).await.status, 200);
-    let shown = ann.get(&format!("/api/videos/{}", created["video"]["id"].as_str().unwrap())).await.json();
-    assert_eq!(shown["name"], name);
+    let video_json =
+        ann.get(&format!("/api/videos/{}", created["video"]["id"].as_str().unwrap())).await.json();
+    assert_eq!(video_json["name"], name);
 }
 
 /// Row U13 of the threat table, at the edge and at the bucket.
 #[tokio::test]
-async fn only_configured_pages_may_call() {
+async fn cors_allows_only_configured_origins() {
     let stack = stack().await;
     let api = format!("{}/api/videos", stack.edge);
     let bucket = format!("{}/glimpse/uploads/x", stack.cloud.addresses().s3_endpoint);
@@ -325,24 +327,25 @@ async fn only_configured_pages_may_call() {
 }
 
 #[tokio::test]
-async fn a_listing_is_ones_own_and_newest_first() {
+async fn list_shows_own_videos_newest_first() {
     let stack = stack().await;
-    let (ann, ben) = (Person::new(&stack, "ann"), Person::new(&stack, "ben"));
+    let (ann, ben) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "ben"));
     let mut uploaded = Vec::new();
     for number in 0..5 {
         uploaded.insert(0, ann.upload(&format!("{number}.mp4"), "video/mp4", BODY.to_vec()).await);
     }
     let theirs = ben.upload("ben.mp4", "video/mp4", BODY.to_vec()).await;
 
-    let mut seen = Vec::new();
+    let mut listed_ids = Vec::new();
     let mut path = "/api/videos?limit=2".to_owned();
     loop {
         let page = ann.get(&path).await.json();
-        seen.extend(page["videos"].as_array().unwrap().iter().map(|v| v["id"].as_str().unwrap().to_owned()));
+        listed_ids
+            .extend(page["videos"].as_array().unwrap().iter().map(|v| v["id"].as_str().unwrap().to_owned()));
         let Some(cursor) = page["cursor"].as_str() else { break };
         path = format!("/api/videos?limit=2&cursor={cursor}");
     }
-    assert_eq!(seen, uploaded);
+    assert_eq!(listed_ids, uploaded);
     assert_eq!(ann.get(&format!("/api/videos/{theirs}")).await.code(), "not_found", "U4: somebody else's");
     assert_eq!(ann.get("/api/videos?limit=99").await.code(), "bad_parameter");
 }

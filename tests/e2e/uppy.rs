@@ -2,11 +2,11 @@
 
 use std::process::Stdio;
 
-use e2e::keys::{now_secs, secret_token};
+use e2e::keys::{bearer_token, now_secs};
 use e2e::stack::{Options, SESSION_SECRET, Stack, free_port};
-use e2e::{media, named};
+use e2e::{env_path, media};
 use glimpse_edge::auth::{Cookies, Oidc, Secret, Session};
-use glimpse_local::s3::fault::{Fault, FaultKind};
+use glimpse_local::s3::fault::{FaultKind, InjectedFault};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,20 +18,20 @@ const PROVIDER: &str = "http://localhost:1";
 
 #[tokio::test]
 async fn uppy_v4_uploads_pauses_resumes_and_retries() {
-    story("v4").await;
+    run_uppy_script("v4").await;
 }
 
 #[tokio::test]
 async fn uppy_v5_uploads_pauses_resumes_and_retries() {
-    story("v5").await;
+    run_uppy_script("v5").await;
 }
 
 #[tokio::test]
 async fn uppy_v6_uploads_pauses_resumes_and_retries() {
-    story("v6").await;
+    run_uppy_script("v6").await;
 }
 
-async fn story(generation: &str) {
+async fn run_uppy_script(generation: &str) {
     let port = free_port();
     let stack = Stack::start(Options {
         origins: vec![format!("http://127.0.0.1:{port}")],
@@ -41,14 +41,14 @@ async fn story(generation: &str) {
     .await;
     let folder = TempDir::new().unwrap();
     let clip = folder.path().join("clip.mp4");
-    media::make(3, "320x180", &clip);
-    let root = named("GLIMPSE_ROOT");
+    media::write_clip(3, "320x180", &clip);
+    let root = env_path("GLIMPSE_ROOT");
     let s3 = stack.cloud.settings();
     let story = json!({
         "generation": generation,
         "edge": stack.edge,
         "port": port,
-        "bearer": secret_token("uppy"),
+        "bearer": bearer_token("uppy"),
         "cookie": session_cookie(&stack),
         "clip": clip,
         "shots": root.join("target/screenshots"),
@@ -60,7 +60,7 @@ async fn story(generation: &str) {
             "secretAccessKey": s3.secret_access_key,
         },
     });
-    let mut program = Command::new(named("GLIMPSE_NODE"))
+    let mut program = Command::new(env_path("GLIMPSE_NODE"))
         .arg(root.join("tests/browser/uppy/run.mjs"))
         .env("GLIMPSE_STORY", story.to_string())
         .stdin(Stdio::piped())
@@ -73,7 +73,7 @@ async fn story(generation: &str) {
     while let Some(line) = lines.next_line().await.unwrap() {
         match line.strip_prefix("stumble ") {
             Some(wish) => {
-                stack.cloud.faults().add(slow_down(wish));
+                stack.cloud.fault_injector().add(slow_down_fault(wish));
                 answers.write_all(b"done\n").await.unwrap();
             }
             None => println!("{line}"),
@@ -86,10 +86,10 @@ async fn story(generation: &str) {
     assert!(status.success(), "Uppy {generation} did not end well: see above");
 }
 
-/// What `tests/browser/uppy/story.mjs` wishes: `METHOD TIMES`.
-fn slow_down(wish: &str) -> Fault {
-    let (method, times) = wish.split_once(' ').unwrap();
-    Fault {
+/// What `tests/browser/uppy/run_uppy_script.mjs` wishes: `METHOD TIMES`.
+fn slow_down_fault(spec: &str) -> InjectedFault {
+    let (method, times) = spec.split_once(' ').unwrap();
+    InjectedFault {
         method: method.parse::<Method>().unwrap(),
         prefix: "uploads/".into(),
         times: times.parse().unwrap(),
@@ -106,7 +106,7 @@ fn session_cookie(stack: &Stack) -> Value {
         session_secret: Secret::new(SESSION_SECRET.as_bytes().to_vec()),
     };
     let claims = json!({ "iss": PROVIDER, "sub": "uppy", "aud": oidc.client_id, "exp": now_secs() + 600 });
-    let session = Session::begin(e2e::keys::claims(&claims), &stack.edge, now_secs() * 1000);
+    let session = Session::new(e2e::keys::claims(&claims), &stack.edge, now_secs() * 1000);
     let set = Cookies::new(false).set_session(&session, &oidc);
     let (name, value) = set.split(';').next().and_then(|pair| pair.split_once('=')).unwrap();
     json!({ "name": name, "value": value })

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use e2e::media;
-use e2e::person::Person;
+use e2e::person::ApiClient;
 use e2e::stack::{Options, Stack};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The events of a stream: `(id, event, data)`.
-fn events(body: &[u8]) -> Vec<(String, String, Value)> {
+fn parse_events(body: &[u8]) -> Vec<(String, String, Value)> {
     let text = String::from_utf8(body.to_vec()).expect("UTF-8");
     let line = |block: &str, name: &str| {
         block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
@@ -24,9 +24,9 @@ fn events(body: &[u8]) -> Vec<(String, String, Value)> {
 }
 
 #[tokio::test]
-async fn a_video_is_watched_from_its_upload_to_its_pictures() {
+async fn streams_events_from_upload_to_ready() {
     let stack = Stack::start(Options::default()).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let clip = media::clip(2, "320x240");
     let (video, upload) = ann.create("a.mp4", "video/mp4", clip.len(), json!({})).await;
     let path = format!("/api/videos/{video}/events");
@@ -40,32 +40,32 @@ async fn a_video_is_watched_from_its_upload_to_its_pictures() {
     assert_eq!(answer.header("cache-control"), "no-store");
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert!(text.starts_with("retry: 1000\n\n") && text.contains("\n\n: \n\n"), "a heartbeat: {text}");
-    let mut told = events(&answer.body);
-    if told.last().is_none_or(|(_, name, _)| name != "ready") {
+    let mut received_events = parse_events(&answer.body);
+    if received_events.last().is_none_or(|(_, name, _)| name != "ready") {
         // A slow machine: the stream has ended, and a browser connects again with the last id.
-        let last = told.last().map(|(id, ..)| id.clone()).unwrap_or_default();
+        let last = received_events.last().map(|(id, ..)| id.clone()).unwrap_or_default();
         let again = ann.send(Method::GET, &path, &[("last-event-id", &last)], "").await;
-        told.extend(events(&again.body));
+        received_events.extend(parse_events(&again.body));
     }
-    let names: Vec<_> = told.iter().map(|(_, name, _)| name.as_str()).collect();
+    let names: Vec<_> = received_events.iter().map(|(_, name, _)| name.as_str()).collect();
     assert_eq!((names.first(), names.last()), (Some(&"uploading"), Some(&"ready")), "{names:?}");
-    assert!(told.windows(2).all(|pair| pair[0].0 < pair[1].0), "each state once: {names:?}");
-    let shown = ann.get(&format!("/api/videos/{video}")).await.json();
-    assert_eq!(told.last().unwrap().2, shown, "the last event says what the API says");
+    assert!(received_events.windows(2).all(|pair| pair[0].0 < pair[1].0), "each state once: {names:?}");
+    let video_json = ann.get(&format!("/api/videos/{video}")).await.json();
+    assert_eq!(received_events.last().unwrap().2, video_json, "the last event says what the API says");
 
     let again = ann.send(Method::GET, &path, &[("last-event-id", "4")], "").await;
     assert_eq!((again.status.as_u16(), again.body.len()), (204, 0), "an EventSource stops here");
     let first = ann.get(&path).await;
     assert_eq!(first.status, 200, "a client that connects for the first time learns the outcome");
-    assert_eq!(events(&first.body).len(), 1);
+    assert_eq!(parse_events(&first.body).len(), 1);
 }
 
 #[tokio::test]
-async fn a_stream_is_for_its_owner_and_for_what_may_come() {
+async fn stream_requires_owner_and_recent_id() {
     let stack = Stack::start(Options { no_function: true, ..Options::default() }).await;
-    let (ann, bob) = (Person::new(&stack, "ann"), Person::new(&stack, "bob"));
+    let (ann, bob) = (ApiClient::new(&stack, "ann"), ApiClient::new(&stack, "bob"));
     let video = ann.upload("a.mp4", "video/mp4", b"x".to_vec()).await;
-    let nobody = Person::with_token(&stack, "x");
+    let nobody = ApiClient::with_token(&stack, "x");
     assert_eq!(nobody.get(&format!("/api/videos/{video}/events")).await.status, 401);
     let old = "7zzzzzzzzz0123456789abcdef";
     assert_eq!(bob.get(&format!("/api/videos/{old}/events")).await.status, 404, "granted in 1970");

@@ -12,28 +12,28 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use e2e::person::Person;
-use e2e::stack::{Notify, Options, Stack};
-use e2e::{eventually, media, named};
-use glimpse_local::clock::Clock;
-use glimpse_local::s3::fault::{Fault, FaultKind};
+use e2e::person::ApiClient;
+use e2e::stack::{NotifyOptions, Options, Stack};
+use e2e::{env_path, eventually, media};
+use glimpse_local::clock::WallClock;
+use glimpse_local::s3::fault::{FaultKind, InjectedFault};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// The secret of an endpoint.
-pub(crate) const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(crate) const OLD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const NEW_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A request that a receiver was sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedWebhook {
     pub(crate) headers: BTreeMap<String, String>,
     body: String,
 }
 
-impl Heard {
+impl ReceivedWebhook {
     fn id(&self) -> &str {
         &self.headers["webhook-id"]
     }
@@ -42,49 +42,49 @@ impl Heard {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    pub(crate) fn kind(&self) -> String {
+    pub(crate) fn event_type(&self) -> String {
         self.event()["type"].as_str().unwrap().to_owned()
     }
 }
 
 /// Somebody's server for webhooks.
 #[derive(Debug, Clone)]
-pub(crate) struct Receiver {
+pub(crate) struct WebhookSink {
     pub(crate) url: String,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    requests: Arc<Mutex<Vec<ReceivedWebhook>>>,
 }
 
-impl Receiver {
+impl WebhookSink {
     /// Answers the request of each number, from 0, as `answer` says.
     async fn new(answer: impl Fn(usize) -> Response + Clone + Send + Sync + 'static) -> Self {
-        let heard = Arc::<Mutex<Vec<Heard>>>::default();
-        let kept = Arc::clone(&heard);
+        let heard = Arc::<Mutex<Vec<ReceivedWebhook>>>::default();
+        let store = Arc::clone(&heard);
         let take = async move |headers: HeaderMap, body: Bytes| {
             let text = |value: &axum::http::HeaderValue| value.to_str().unwrap().to_owned();
             let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
             let body = String::from_utf8(body.to_vec()).unwrap();
-            let mut kept = kept.lock().unwrap();
-            kept.push(Heard { headers, body });
-            answer(kept.len() - 1)
+            let mut store = store.lock().unwrap();
+            store.push(ReceivedWebhook { headers, body });
+            answer(store.len() - 1)
         };
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}/hooks", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, Router::new().fallback(take)).await });
-        Self { url, heard }
+        Self { url, requests: heard }
     }
 
     pub(crate) async fn ok() -> Self {
         Self::new(|_| StatusCode::NO_CONTENT.into_response()).await
     }
 
-    fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
+    fn requests(&self) -> Vec<ReceivedWebhook> {
+        self.requests.lock().unwrap().clone()
     }
 
     /// Waits until it has heard so many times.
-    pub(crate) async fn hears(&self, times: usize) -> Vec<Heard> {
+    pub(crate) async fn wait_for(&self, times: usize) -> Vec<ReceivedWebhook> {
         eventually("a webhook", LIMIT, || async {
-            let heard = self.heard();
+            let heard = self.requests();
             (heard.len() >= times).then_some(heard)
         })
         .await
@@ -93,38 +93,38 @@ impl Receiver {
 
 /// A clock that a story moves on.
 #[derive(Debug, Clone, Default)]
-struct Hands(Arc<AtomicI64>);
+struct ManualClock(Arc<AtomicI64>);
 
-impl Hands {
-    fn clock(&self) -> Clock {
+impl ManualClock {
+    fn clock(&self) -> WallClock {
         let ahead = Arc::clone(&self.0);
-        Clock::new(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed)))
+        WallClock::new(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::Relaxed)))
     }
 
-    fn pass(&self, secs: i64) {
+    fn advance(&self, secs: i64) {
         self.0.fetch_add(secs, Ordering::Relaxed);
     }
 }
 
 /// Waits until nobody tells anybody anything.
-async fn quiet(stack: &Stack) {
+async fn wait_until_idle(stack: &Stack) {
     eventually("an idle notify function", LIMIT, || async {
         let invocations = stack.cloud.notify().unwrap().invocations();
         let is_idle = invocations.iter().all(|invocation| invocation.outcome.is_success());
-        (stack.cloud.notices().unwrap().depth().visible == 0 && is_idle).then_some(())
+        (stack.cloud.notify_queue().unwrap().depth().visible == 0 && is_idle).then_some(())
     })
     .await;
 }
 
 /// S3's word of the first outcome, as it lay in the queue.
-fn first_word(stack: &Stack) -> String {
+fn first_outcome_event(stack: &Stack) -> String {
     let invocations = stack.cloud.notify().unwrap().invocations();
     let event: Value = serde_json::from_slice(&invocations[0].payload).unwrap();
     event["Records"][0]["body"].as_str().unwrap().to_owned()
 }
 
 /// Runs a program over what was heard; it judges every signature by other people's code and by the snippet of the docs.
-fn verified_by(program: &mut Command, heard: &[Heard], secrets: &[&str]) {
+fn verify_with(program: &mut Command, heard: &[ReceivedWebhook], secrets: &[&str]) {
     let heard: Vec<_> =
         heard.iter().map(|heard| json!({ "headers": heard.headers, "body": heard.body })).collect();
     let input = json!({ "heard": heard, "secrets": secrets }).to_string();
@@ -138,58 +138,61 @@ fn verified_by(program: &mut Command, heard: &[Heard], secrets: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_webhook_is_tried_until_it_is_taken_and_goes_nowhere_else() {
-    let hands = Hands::default();
-    let steady = Receiver::ok().await;
-    let flaky = Receiver::new(|number| match number {
+async fn webhook_is_retried_until_accepted() {
+    let hands = ManualClock::default();
+    let steady = WebhookSink::ok().await;
+    let flaky = WebhookSink::new(|number| match number {
         0 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         1 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         _ => StatusCode::OK.into_response(),
     })
     .await;
-    let elsewhere = Receiver::ok().await;
+    let elsewhere = WebhookSink::ok().await;
     let target = elsewhere.url.clone();
-    let moved = Receiver::new(move |_| Redirect::temporary(&target).into_response()).await;
+    let moved = WebhookSink::new(move |_| Redirect::temporary(&target).into_response()).await;
     let urls = format!(
         "steady={} flaky={} moved={} inside=http://10.0.0.1/hooks metadata=https://169.254.169.254/",
         steady.url, flaky.url, moved.url
     );
-    let secrets = format!("steady={NEW},steady={OLD} flaky={OLD} moved={OLD} inside={OLD} metadata={OLD}");
-    let notify = Notify { urls, secrets, has_topic: true, max_receives: 3, ..Notify::default() };
+    let secrets = format!(
+        "steady={NEW_SECRET},steady={OLD_SECRET} flaky={OLD_SECRET} moved={OLD_SECRET} inside={OLD_SECRET} metadata={OLD_SECRET}"
+    );
+    let notify =
+        NotifyOptions { urls, secrets, has_topic: true, max_receives: 3, ..NotifyOptions::default() };
     let stack =
         Stack::start(Options { notify: Some(notify), clock: Some(hands.clock()), ..Options::default() })
             .await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let more = json!({ "external_id": "order 7", "metadata": { "shop": "é" } });
     let clip = media::clip(2, "320x240");
     let (video, upload) = ann.create("a b.mp4", "video/mp4", clip.len(), more).await;
     assert_eq!(ann.put(&upload, clip).await.status, 200);
-    let shown = ann.outcome(&video).await;
-    assert_eq!(shown["state"], "ready", "{shown}");
+    let video_json = ann.wait_for_outcome(&video).await;
+    assert_eq!(video_json["state"], "ready", "{video_json}");
 
-    let told = steady.hears(1).await.remove(0);
-    assert_eq!(told.kind(), "video.ready");
-    assert_eq!(told.event()["data"], shown, "it says what the API says");
-    assert_eq!(shown["external_id"], "order 7");
-    flaky.hears(1).await;
-    quiet(&stack).await;
-    hands.pass(6);
-    flaky.hears(2).await;
-    quiet(&stack).await;
-    hands.pass(34);
-    let tries = flaky.hears(3).await;
-    quiet(&stack).await;
-    assert_eq!(steady.heard().len(), 1, "who has taken it is left alone");
+    let delivery = steady.wait_for(1).await.remove(0);
+    assert_eq!(delivery.event_type(), "video.ready");
+    assert_eq!(delivery.event()["data"], video_json, "it says what the API says");
+    assert_eq!(video_json["external_id"], "order 7");
+    flaky.wait_for(1).await;
+    wait_until_idle(&stack).await;
+    hands.advance(6);
+    flaky.wait_for(2).await;
+    wait_until_idle(&stack).await;
+    hands.advance(34);
+    let tries = flaky.wait_for(3).await;
+    wait_until_idle(&stack).await;
+    assert_eq!(steady.requests().len(), 1, "who has taken it is left alone");
     for again in &tries {
         assert_eq!((again.id(), &again.body), (tries[0].id(), &tries[0].body), "one id, one body");
     }
-    assert_eq!(told.body, tries[0].body);
-    assert_ne!(told.id(), tries[0].id(), "each endpoint has ids of its own");
-    assert!(moved.heard().len() >= 2 && elsewhere.heard().is_empty(), "no redirect is followed");
+    assert_eq!(delivery.body, tries[0].body);
+    assert_ne!(delivery.id(), tries[0].id(), "each endpoint has ids of its own");
+    assert!(moved.requests().len() >= 2 && elsewhere.requests().is_empty(), "no redirect is followed");
 
     // Those that were never taken are dead letters now; a redrive would begin anew.
-    let notices = stack.cloud.notices().unwrap();
-    hands.pass(150);
+    let notices = stack.cloud.notify_queue().unwrap();
+    hands.advance(150);
     let dead = eventually("dead letters", LIMIT, || async {
         let dead = notices.dead_letters();
         (dead.len() == 3).then_some(dead)
@@ -203,24 +206,24 @@ async fn a_webhook_is_tried_until_it_is_taken_and_goes_nowhere_else() {
     assert!(notices.messages().is_empty());
 
     // A twin of the event, a day or a second later, is known by its id.
-    notices.send(first_word(&stack)).unwrap();
-    let twins = steady.hears(2).await;
-    assert_eq!((twins[0].id(), &twins[0].body), (twins[1].id(), &twins[1].body));
+    notices.send(first_outcome_event(&stack)).unwrap();
+    let duplicates = steady.wait_for(2).await;
+    assert_eq!((duplicates[0].id(), &duplicates[0].body), (duplicates[1].id(), &duplicates[1].body));
 
-    let published = stack.cloud.published();
+    let published = stack.cloud.published_messages();
     assert_eq!(published[0].subject, format!("Glimpse: video {video} is ready"));
     assert_eq!(published[0].attributes, [("type".to_owned(), "video.ready".to_owned())]);
     assert!(published[0].message.contains("External id: order 7"), "{}", published[0].message);
 
-    let root = named("GLIMPSE_ROOT");
-    for secrets in [&[NEW][..], &[OLD]] {
-        let mut node = Command::new(named("GLIMPSE_NODE"));
-        verified_by(node.arg(root.join("tests/clients/webhooks/verify.mjs")), &twins, secrets);
-        let mut python = Command::new(named("GLIMPSE_PYTHON"));
-        verified_by(python.arg(root.join("tests/clients/webhooks/verify.py")), &twins, secrets);
+    let root = env_path("GLIMPSE_ROOT");
+    for secrets in [&[NEW_SECRET][..], &[OLD_SECRET]] {
+        let mut node = Command::new(env_path("GLIMPSE_NODE"));
+        verify_with(node.arg(root.join("tests/clients/webhooks/verify.mjs")), &duplicates, secrets);
+        let mut python = Command::new(env_path("GLIMPSE_PYTHON"));
+        verify_with(python.arg(root.join("tests/clients/webhooks/verify.py")), &duplicates, secrets);
     }
-    let mut node = Command::new(named("GLIMPSE_NODE"));
-    verified_by(node.arg(root.join("tests/clients/webhooks/verify.mjs")), &tries, &[OLD]);
+    let mut node = Command::new(env_path("GLIMPSE_NODE"));
+    verify_with(node.arg(root.join("tests/clients/webhooks/verify.mjs")), &tries, &[OLD_SECRET]);
     println!("process start to first poll: preview {:?}", stack.init_durations());
     let notify = stack.cloud.notify().unwrap().invocations();
     let first_polls: Vec<_> = notify.iter().filter_map(|invocation| invocation.init_duration).collect();
@@ -229,10 +232,11 @@ async fn a_webhook_is_tried_until_it_is_taken_and_goes_nowhere_else() {
 
 /// Every outcome is told, and a queue that is out of order for a while loses none.
 #[tokio::test]
-async fn every_outcome_is_told_even_if_the_word_of_it_was_lost() {
-    let hands = Hands::default();
-    let receiver = Receiver::ok().await;
-    let notify = Notify { urls: receiver.url.clone(), secrets: OLD.into(), ..Notify::default() };
+async fn every_outcome_is_delivered_despite_lost_events() {
+    let hands = ManualClock::default();
+    let receiver = WebhookSink::ok().await;
+    let notify =
+        NotifyOptions { urls: receiver.url.clone(), secrets: OLD_SECRET.into(), ..NotifyOptions::default() };
     let stack = Stack::start(Options {
         notify: Some(notify),
         max_receives: 2,
@@ -240,13 +244,13 @@ async fn every_outcome_is_told_even_if_the_word_of_it_was_lost() {
         ..Options::default()
     })
     .await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
 
     // The commit does not wait for anybody who hears of it; what could not be passed on comes again. Each call is tried
     // three times.
-    stack.cloud.refuse_services(3);
+    stack.cloud.fail_services(3);
     let rejected = ann.upload("notes.mp4", "video/mp4", b"Dear diary".to_vec()).await;
-    assert_eq!(ann.outcome(&rejected).await["state"], "rejected");
+    assert_eq!(ann.wait_for_outcome(&rejected).await["state"], "rejected");
     eventually("a word that was lost", LIMIT, || async {
         let invocations = stack.cloud.notify().unwrap().invocations();
         let lines = invocations.iter().flat_map(|invocation| &invocation.lines);
@@ -254,21 +258,32 @@ async fn every_outcome_is_told_even_if_the_word_of_it_was_lost() {
         (lines.filter(|line| line.contains("sqs answered 503")).count() == 1 && is_over).then_some(())
     })
     .await;
-    assert_eq!(receiver.heard().len(), 0);
-    hands.pass(6);
-    let told = receiver.hears(1).await;
-    assert_eq!((told[0].kind(), &told[0].event()["data"]["id"]), ("video.rejected".into(), &json!(rejected)));
-    assert_eq!(told[0].event()["data"]["problem"]["code"], "not_a_video");
-    assert_eq!(ann.outcome(&rejected).await["state"], "rejected", "and it has not failed");
+    assert_eq!(receiver.requests().len(), 0);
+    hands.advance(6);
+    let deliveries = receiver.wait_for(1).await;
+    assert_eq!(
+        (deliveries[0].event_type(), &deliveries[0].event()["data"]["id"]),
+        ("video.rejected".into(), &json!(rejected))
+    );
+    assert_eq!(deliveries[0].event()["data"]["problem"]["code"], "not_a_video");
+    assert_eq!(ann.wait_for_outcome(&rejected).await["state"], "rejected", "and it has not failed");
 
     let deleted = ann.call(Method::DELETE, &format!("/api/videos/{rejected}"), None).await;
     assert_eq!(deleted.status, 200);
-    let told = receiver.hears(2).await;
-    assert_eq!((told[1].kind(), &told[1].event()["data"]["id"]), ("video.deleted".into(), &json!(rejected)));
-    assert_eq!(told[1].event()["data"]["name"], "", "nothing of the file is kept");
+    let deliveries = receiver.wait_for(2).await;
+    assert_eq!(
+        (deliveries[1].event_type(), &deliveries[1].event()["data"]["id"]),
+        ("video.deleted".into(), &json!(rejected))
+    );
+    assert_eq!(deliveries[1].event()["data"]["name"], "", "nothing of the file is kept");
 
     let kind = FaultKind::InternalError;
-    stack.cloud.faults().add(Fault { method: Method::GET, prefix: "uploads/".into(), times: 10_000, kind });
+    stack.cloud.fault_injector().add(InjectedFault {
+        method: Method::GET,
+        prefix: "uploads/".into(),
+        times: 10_000,
+        kind,
+    });
     let failed = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     eventually("the first try", LIMIT, || async {
         let depth = stack.cloud.queue().depth();
@@ -277,27 +292,30 @@ async fn every_outcome_is_told_even_if_the_word_of_it_was_lost() {
         (depth.in_flight == 1 && is_over && invocations.len() == 2).then_some(())
     })
     .await;
-    hands.pass(40);
-    let told = receiver.hears(3).await;
-    assert_eq!((told[2].kind(), &told[2].event()["data"]["id"]), ("video.failed".into(), &json!(failed)));
-    let shown = ann.get(&format!("/api/videos/{failed}")).await.json();
-    assert_eq!(told[2].event()["data"], shown, "it says what the API says");
+    hands.advance(40);
+    let deliveries = receiver.wait_for(3).await;
+    assert_eq!(
+        (deliveries[2].event_type(), &deliveries[2].event()["data"]["id"]),
+        ("video.failed".into(), &json!(failed))
+    );
+    let video_json = ann.get(&format!("/api/videos/{failed}")).await.json();
+    assert_eq!(deliveries[2].event()["data"], video_json, "it says what the API says");
 }
 
 /// As deployed: by https, to the public internet, and nowhere else.
 #[tokio::test]
-async fn a_deployment_tells_nobody_on_its_own_side_of_the_wall() {
-    let receiver = Receiver::ok().await;
+async fn webhooks_to_private_addresses_are_rejected() {
+    let receiver = WebhookSink::ok().await;
     let port = receiver.url.rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
     let urls = format!(
         "a=https://localhost:{port}/ b=https://127.0.0.1:{port}/ c=https://[::ffff:127.0.0.1]:{port}/"
     );
-    let secrets = format!("a={OLD} b={OLD} c={OLD}");
-    let notify = Notify { urls, secrets, is_strict: true, ..Notify::default() };
+    let secrets = format!("a={OLD_SECRET} b={OLD_SECRET} c={OLD_SECRET}");
+    let notify = NotifyOptions { urls, secrets, is_strict: true, ..NotifyOptions::default() };
     let stack = Stack::start(Options { notify: Some(notify), ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("notes.mp4", "video/mp4", b"Dear diary".to_vec()).await;
-    assert_eq!(ann.outcome(&video).await["state"], "rejected");
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "rejected");
     eventually("three refusals", LIMIT, || async {
         let invocations = stack.cloud.notify().unwrap().invocations();
         let lines = invocations.iter().flat_map(|invocation| &invocation.lines);
@@ -305,5 +323,5 @@ async fn a_deployment_tells_nobody_on_its_own_side_of_the_wall() {
         (refused == 3).then_some(())
     })
     .await;
-    assert_eq!(receiver.heard().len(), 0);
+    assert_eq!(receiver.requests().len(), 0);
 }

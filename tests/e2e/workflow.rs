@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use e2e::person::Person;
+use e2e::person::ApiClient;
 use e2e::stack::{Options, Stack};
 use e2e::{eventually, media};
 use glimpse_local::Config;
-use glimpse_local::lambda::{Invocation, Outcome};
-use glimpse_local::s3::fault::{Fault, FaultKind};
-use glimpse_local::workflow::{Event, Record};
+use glimpse_local::lambda::{Invocation, InvocationOutcome};
+use glimpse_local::s3::fault::{FaultKind, InjectedFault};
+use glimpse_local::workflow::{ExecutionEvent, ExecutionRecord};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ async fn stack(broken: &[(&str, &str)]) -> Stack {
 }
 
 /// The video's execution, once it has ended.
-async fn ended(stack: &Stack, video: &str) -> Record {
+async fn wait_for_execution(stack: &Stack, video: &str) -> ExecutionRecord {
     eventually("the execution's end", LIMIT, || async {
         let mut records = stack.cloud.executions().into_iter();
         records.find(|record| record.name.starts_with(video) && record.result.is_some())
@@ -30,25 +30,25 @@ async fn ended(stack: &Stack, video: &str) -> Record {
     .await
 }
 
-fn retries(record: &Record, of: &str) -> Vec<(String, Duration, Duration)> {
-    let of = |event: &Event| match event {
-        Event::Retried { state, error, wait, longest, .. } if state == of => {
+fn retries_of(record: &ExecutionRecord, state_name: &str) -> Vec<(String, Duration, Duration)> {
+    let to_retry = |event: &ExecutionEvent| match event {
+        ExecutionEvent::Retried { state, error, wait, max_wait: longest, .. } if state == state_name => {
             Some((error.clone(), *wait, *longest))
         }
         _ => None,
     };
-    record.events.iter().filter_map(of).collect()
+    record.events.iter().filter_map(to_retry).collect()
 }
 
-fn caught(record: &Record) -> Vec<(String, String, String)> {
-    let of = |event: &Event| match event {
-        Event::Caught { state, error, next } => Some((state.clone(), error.clone(), next.clone())),
+fn caught_errors(record: &ExecutionRecord) -> Vec<(String, String, String)> {
+    let to_caught = |event: &ExecutionEvent| match event {
+        ExecutionEvent::Caught { state, error, next } => Some((state.clone(), error.clone(), next.clone())),
         _ => None,
     };
-    record.events.iter().filter_map(of).collect()
+    record.events.iter().filter_map(to_caught).collect()
 }
 
-fn pictures(stack: &Stack, video: &str) -> Vec<(String, String)> {
+fn output_etags(stack: &Stack, video: &str) -> Vec<(String, String)> {
     let store = stack.cloud.store();
     let keys =
         store.list(&format!("media/{video}/")).into_iter().filter(|key| !key.ends_with("manifest.json"));
@@ -56,7 +56,7 @@ fn pictures(stack: &Stack, video: &str) -> Vec<(String, String)> {
 }
 
 /// What making it took: milliseconds of functions, and requests for bytes of the source.
-async fn effort(stack: &Stack, video: &str, functions: &[Vec<Invocation>]) -> (u128, Value) {
+async fn processing_effort(stack: &Stack, video: &str, functions: &[Vec<Invocation>]) -> (u128, Value) {
     let took = functions.iter().flatten().map(|invocation| invocation.duration.as_millis()).sum();
     let manifest = stack.cloud.store().get(&format!("media/{video}/manifest.json")).await.unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
@@ -64,38 +64,42 @@ async fn effort(stack: &Stack, video: &str, functions: &[Vec<Invocation>]) -> (u
 }
 
 /// What a manifest says but for times and effort.
-async fn said(ann: &Person, video: &str) -> Value {
-    let mut shown = ann.outcome(video).await;
-    shown.as_object_mut().unwrap().remove("timings");
-    shown
+async fn stable_manifest(ann: &ApiClient, video: &str) -> Value {
+    let mut video_json = ann.wait_for_outcome(video).await;
+    video_json.as_object_mut().unwrap().remove("timings");
+    video_json
 }
 
 #[tokio::test]
-async fn a_workflow_and_the_queue_make_the_same_pictures_and_twins_begin_nothing() {
+async fn workflow_matches_queue_and_ignores_duplicates() {
     let change = |config: &mut Config| {
         for function in config.workflow.iter_mut().flat_map(|workflow| workflow.functions.values_mut()) {
             function.env.insert("METRICS_NAMESPACE".into(), "Glimpse/here".into());
         }
     };
     let workflow = Some(BTreeMap::new());
-    let stack = Stack::start(Options { workflow, change: Some(change), ..Options::default() }).await;
-    let ann = Person::new(&stack, "ann");
+    let stack = Stack::start(Options { workflow, configure: Some(change), ..Options::default() }).await;
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(8, "640x360")).await;
-    let shown = said(&ann, &video).await;
-    assert_eq!(shown["state"], "ready", "{shown}");
-    let record = ended(&stack, &video).await;
+    let video_json = stable_manifest(&ann, &video).await;
+    assert_eq!(video_json["state"], "ready", "{video_json}");
+    let record = wait_for_execution(&stack, &video).await;
     assert_eq!(record.result, Some(Ok(json!({"outcome": {"state": "ready", "code": null}}))));
     assert!(record.name.starts_with(&video) && record.name.len() <= 80, "{}", record.name);
-    assert!(retries(&record, "Probe").is_empty() && caught(&record).is_empty(), "{:?}", record.events);
+    assert!(
+        retries_of(&record, "Probe").is_empty() && caught_errors(&record).is_empty(),
+        "{:?}",
+        record.events
+    );
     assert!(stack.cloud.store().list("work/").is_empty(), "nothing stays staged");
     assert!(stack.cloud.invocations().is_empty(), "the queue's function had nothing to do");
     assert_eq!(ann.get(&format!("/{video}/thumbnail.jpg")).await.status, 200);
-    let by_workflow = pictures(&stack, &video);
+    let by_workflow = output_etags(&stack, &video);
     assert_eq!(by_workflow.len(), 8);
     let steps = ["probe", "poster", "animation", "storyboard", "publish"]
         .map(|step| stack.cloud.step(step).unwrap().invocations());
     assert!(steps.iter().all(|step| step.len() == 1), "each step once");
-    let by_steps = effort(&stack, &video, &steps).await;
+    let by_steps = processing_effort(&stack, &video, &steps).await;
     let lines = steps.iter().flatten().flat_map(|invocation| &invocation.lines);
     let lines: Vec<Value> = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of =
@@ -108,19 +112,19 @@ async fn a_workflow_and_the_queue_make_the_same_pictures_and_twins_begin_nothing
     }
     let about = lines.iter().filter(|line| line["video"] == *video);
     assert!(
-        about.clone().count() >= 10 && about.clone().all(|line| line["trace_id"] == shown["trace_id"]),
+        about.clone().count() >= 10 && about.clone().all(|line| line["trace_id"] == video_json["trace_id"]),
         "{lines:?}"
     );
 
     // A twin of the event, and a stranger to it, change nothing (E1).
     let before = record.events.len();
-    let mut twin = record.input.clone();
-    twin["id"] = "another".into();
-    stack.cloud.begin(twin.clone());
-    stack.cloud.begin(record.input.clone());
+    let mut duplicate = record.input.clone();
+    duplicate["id"] = "another".into();
+    stack.cloud.start_workflow(duplicate.clone());
+    stack.cloud.start_workflow(record.input.clone());
     // A version of the same video that was never there begins, and finds that all is done.
-    twin["detail"]["object"]["etag"] = "00000000000000000000000000000000".into();
-    stack.cloud.begin(twin);
+    duplicate["detail"]["object"]["etag"] = "00000000000000000000000000000000".into();
+    stack.cloud.start_workflow(duplicate);
     let last = eventually("the other version's end", LIMIT, || async {
         let record = stack
             .cloud
@@ -133,7 +137,7 @@ async fn a_workflow_and_the_queue_make_the_same_pictures_and_twins_begin_nothing
     assert!(matches!(&last, Ok(found) if found["found"]["state"] == "already"), "{last:?}");
     assert_eq!(stack.cloud.executions().len(), 2, "an execution's name is used once");
     assert_eq!(stack.cloud.executions()[0].events.len(), before);
-    assert_eq!(pictures(&stack, &video), by_workflow);
+    assert_eq!(output_etags(&stack, &video), by_workflow);
 
     // The queue's function makes the same of it, to the byte.
     for key in stack.cloud.store().list(&format!("media/{video}/")) {
@@ -142,91 +146,98 @@ async fn a_workflow_and_the_queue_make_the_same_pictures_and_twins_begin_nothing
     stack.cloud.queue().send(record.input.to_string()).unwrap();
     eventually("the queue's outcome", LIMIT, || async {
         let found = stack.cloud.invocations().into_iter().next()?;
-        matches!(found.outcome, Outcome::Success(_)).then_some(())
+        matches!(found.outcome, InvocationOutcome::Success(_)).then_some(())
     })
     .await;
-    assert_eq!(pictures(&stack, &video), by_workflow);
-    assert_eq!(said(&ann, &video).await, shown);
-    let in_one = effort(&stack, &video, &[stack.cloud.invocations()]).await;
+    assert_eq!(output_etags(&stack, &video), by_workflow);
+    assert_eq!(stable_manifest(&ann, &video).await, video_json);
+    let in_one = processing_effort(&stack, &video, &[stack.cloud.invocations()]).await;
     println!("(ms of functions, requests): by steps {by_steps:?}, in one pass {in_one:?}");
 }
 
 #[tokio::test]
-async fn a_workflow_refuses_what_is_no_video_and_fails_nowhere() {
+async fn workflow_rejects_non_video_without_failing() {
     let stack = stack(&[]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let hostile: &[u8] = b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/meta-data\n";
     let video = ann.upload("list.mp4", "video/mp4", hostile.to_vec()).await;
-    let shown = ann.outcome(&video).await;
-    assert_eq!((&shown["state"], &shown["problem"]["code"]), (&"rejected".into(), &"not_a_video".into()));
-    let record = ended(&stack, &video).await;
+    let video_json = ann.wait_for_outcome(&video).await;
+    assert_eq!(
+        (&video_json["state"], &video_json["problem"]["code"]),
+        (&"rejected".into(), &"not_a_video".into())
+    );
+    let record = wait_for_execution(&stack, &video).await;
     assert_eq!(record.result, Some(Ok(json!({"outcome": {"state": "rejected", "code": "not_a_video"}}))));
-    let entered = |event: &Event| match event {
-        Event::Entered(name) => Some(name.clone()),
+    let entered = |event: &ExecutionEvent| match event {
+        ExecutionEvent::Entered(name) => Some(name.clone()),
         _ => None,
     };
     let states: Vec<String> = record.events.iter().filter_map(entered).collect();
     assert_eq!(states, ["Probe", "IsThereSomething", "Publish"], "no decoder was started");
-    let kept = stack.cloud.store().list(&format!("media/{video}/"));
-    assert_eq!(kept, [format!("media/{video}/manifest.json")], "terminal: nothing but the reason is written");
+    let remaining_keys = stack.cloud.store().list(&format!("media/{video}/"));
+    assert_eq!(
+        remaining_keys,
+        [format!("media/{video}/manifest.json")],
+        "terminal: nothing but the reason is written"
+    );
 }
 
 #[tokio::test]
-async fn a_workflow_outlives_a_storage_that_fails_for_a_while() {
+async fn workflow_survives_transient_storage_errors() {
     let stack = stack(&[]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let body = media::clip(2, "320x240");
     let (video, upload) = ann.create("a.mp4", "video/mp4", body.len(), json!({})).await;
     // More than a function's own tries, 16 of one read and 4 of each of four pictures: so the step itself fails, once.
     for (method, prefix, times) in
         [(Method::GET, "uploads/".to_owned(), 20), (Method::PUT, format!("media/{video}/storyboard"), 14)]
     {
-        stack.cloud.faults().add(Fault { method, prefix, times, kind: FaultKind::SlowDown });
+        stack.cloud.fault_injector().add(InjectedFault { method, prefix, times, kind: FaultKind::SlowDown });
     }
     assert_eq!(ann.put(&upload, body).await.status, 200);
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
-    let record = ended(&stack, &video).await;
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    let record = wait_for_execution(&stack, &video).await;
     assert!(matches!(record.result, Some(Ok(_))), "{record:?}");
     for state in ["Probe", "Publish"] {
-        let retries = retries(&record, state);
+        let retries = retries_of(&record, state);
         assert!(!retries.is_empty() && retries.len() <= 4, "{state}: {retries:?}");
         for (error, wait, longest) in retries {
             assert_eq!(error, "upstream", "{state}");
             assert!(wait <= longest && longest <= Duration::from_mins(2), "{state}: {wait:?} of {longest:?}");
         }
     }
-    assert!(caught(&record).is_empty());
+    assert!(caught_errors(&record).is_empty());
 }
 
 #[tokio::test]
-async fn a_step_whose_environment_dies_is_tried_again_and_then_given_up() {
+async fn crashed_step_is_retried_then_fails() {
     // What runs out of memory is killed with all that it has begun; what hangs is ended by its time.
     let once = r#"if mkdir "$MARK" 2>/dev/null; then kill -9 $PPID; fi; exec "$FFMPEG" "$@""#;
     let stack_once = stack(&[("animation", once)]).await;
-    let ann = Person::new(&stack_once, "ann");
+    let ann = ApiClient::new(&stack_once, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
-    let record = ended(&stack_once, &video).await;
-    let seen: Vec<_> = retries(&record, "Animation").into_iter().map(|(error, ..)| error).collect();
-    assert_eq!(seen, ["Runtime.ExitError"]);
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    let record = wait_for_execution(&stack_once, &video).await;
+    let errors: Vec<_> = retries_of(&record, "Animation").into_iter().map(|(error, ..)| error).collect();
+    assert_eq!(errors, ["Runtime.ExitError"]);
     drop(stack_once);
 
     let stack = stack(&[("animation", "kill -9 $PPID")]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    let shown = ann.outcome(&video).await;
+    let video_json = ann.wait_for_outcome(&video).await;
     assert_eq!(
-        (&shown["state"], &shown["problem"]["code"]),
+        (&video_json["state"], &video_json["problem"]["code"]),
         (&"failed".into(), &"internal".into()),
-        "{shown}"
+        "{video_json}"
     );
-    let record = ended(&stack, &video).await;
+    let record = wait_for_execution(&stack, &video).await;
     let fault = record.result.clone().unwrap().unwrap_err();
     assert_eq!(fault.error, "Runtime.ExitError", "the execution fails by the error's own name");
-    assert_eq!(retries(&record, "Animation").len(), 4);
-    assert_eq!(caught(&record), [("Pictures".into(), "Runtime.ExitError".into(), "GiveUp".into())]);
-    let kept = stack.cloud.store().list(&format!("media/{video}/"));
-    assert_eq!(kept, [format!("media/{video}/failure.json")]);
+    assert_eq!(retries_of(&record, "Animation").len(), 4);
+    assert_eq!(caught_errors(&record), [("Pictures".into(), "Runtime.ExitError".into(), "GiveUp".into())]);
+    let remaining_keys = stack.cloud.store().list(&format!("media/{video}/"));
+    assert_eq!(remaining_keys, [format!("media/{video}/failure.json")]);
     assert!(stack.cloud.store().list("work/").is_empty(), "what the other branches have made is cleared up");
     // Whoever sends the event to the queue later gets the pictures after all.
     stack.cloud.queue().send(record.input.to_string()).unwrap();
@@ -237,68 +248,78 @@ async fn a_step_whose_environment_dies_is_tried_again_and_then_given_up() {
 }
 
 #[tokio::test]
-async fn a_step_that_hangs_is_ended_by_its_time() {
+async fn hanging_step_times_out() {
     let once = r#"if mkdir "$MARK" 2>/dev/null; then kill -STOP $PPID; exit 1; fi; exec "$FFMPEG" "$@""#;
     let stack = stack(&[("poster", once)]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
-    assert_eq!(ann.outcome(&video).await["state"], "ready");
-    let seen: Vec<_> =
-        retries(&ended(&stack, &video).await, "Poster").into_iter().map(|(error, ..)| error).collect();
-    assert_eq!(seen, ["Sandbox.Timedout"]);
+    assert_eq!(ann.wait_for_outcome(&video).await["state"], "ready");
+    let errors: Vec<_> = retries_of(&wait_for_execution(&stack, &video).await, "Poster")
+        .into_iter()
+        .map(|(error, ..)| error)
+        .collect();
+    assert_eq!(errors, ["Sandbox.Timedout"]);
 }
 
 #[tokio::test]
-async fn what_cannot_be_published_is_a_failure_and_what_cannot_be_told_ends_too() {
+async fn failed_publish_and_failed_report_end_execution() {
     let stack = stack(&[]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     for (what, states) in [("storyboard", vec!["Publish"]), ("", vec!["Publish", "GiveUp"])] {
         let body = media::clip(2, "320x240");
         let (video, upload) = ann.create("a.mp4", "video/mp4", body.len(), json!({})).await;
         let prefix = format!("media/{video}/{what}");
-        stack.cloud.faults().add(Fault {
+        stack.cloud.fault_injector().add(InjectedFault {
             method: Method::PUT,
             prefix,
             times: 10_000,
             kind: FaultKind::InternalError,
         });
         assert_eq!(ann.put(&upload, body).await.status, 200);
-        let record = ended(&stack, &video).await;
-        stack.cloud.faults().clear();
-        let from: Vec<_> = caught(&record).into_iter().map(|(state, error, _)| (state, error)).collect();
+        let record = wait_for_execution(&stack, &video).await;
+        stack.cloud.fault_injector().clear();
+        let from: Vec<_> =
+            caught_errors(&record).into_iter().map(|(state, error, _)| (state, error)).collect();
         assert_eq!(from, states.iter().map(|state| ((*state).into(), "upstream".into())).collect::<Vec<_>>());
         for state in states {
-            assert_eq!(retries(&record, state).len(), 4, "{state}");
+            assert_eq!(retries_of(&record, state).len(), 4, "{state}");
         }
         assert_eq!(record.result.unwrap().unwrap_err().error, "upstream");
         if what.is_empty() {
             assert!(stack.cloud.store().list(&format!("media/{video}/")).is_empty());
         } else {
-            let shown = ann.outcome(&video).await;
-            assert_eq!((&shown["state"], &shown["problem"]["code"]), (&"failed".into(), &"upstream".into()));
+            let video_json = ann.wait_for_outcome(&video).await;
+            assert_eq!(
+                (&video_json["state"], &video_json["problem"]["code"]),
+                (&"failed".into(), &"upstream".into())
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_video_that_is_deleted_while_it_is_made_stays_deleted() {
+async fn video_deleted_while_processing_stays_deleted() {
     let stack = stack(&[]).await;
-    let ann = Person::new(&stack, "ann");
+    let ann = ApiClient::new(&stack, "ann");
     // What is staged cannot be read until it is deleted.
-    let staged =
-        Fault { method: Method::GET, prefix: "work/".into(), times: 10_000, kind: FaultKind::SlowDown };
-    stack.cloud.faults().add(staged);
+    let staged = InjectedFault {
+        method: Method::GET,
+        prefix: "work/".into(),
+        times: 10_000,
+        kind: FaultKind::SlowDown,
+    };
+    stack.cloud.fault_injector().add(staged);
     let video = ann.upload("a.mp4", "video/mp4", media::clip(2, "320x240")).await;
     eventually("every picture is staged", LIMIT, || async {
         (stack.cloud.store().list(&format!("work/{video}/")).len() == 8).then_some(())
     })
     .await;
     assert_eq!(ann.call(Method::DELETE, &format!("/api/videos/{video}"), None).await.status, 200);
-    stack.cloud.faults().clear();
-    let record = ended(&stack, &video).await;
+    stack.cloud.fault_injector().clear();
+    let record = wait_for_execution(&stack, &video).await;
     assert_eq!(record.result, Some(Ok(json!({"outcome": {"state": "already", "code": null}}))));
-    let kept = stack.cloud.store().list("");
+    let remaining_keys = stack.cloud.store().list("");
     let mark = format!("media/{video}/manifest.json");
-    assert!(kept.iter().all(|key| !key.contains(&video) || *key == mark), "{kept:?}");
+    assert!(remaining_keys.iter().all(|key| !key.contains(&video) || *key == mark), "{remaining_keys:?}");
     assert_eq!(ann.get(&format!("/{video}/thumbnail.jpg")).await.status, 410);
 }

@@ -7,19 +7,19 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::stack::{Options, Stack};
-use crate::{media, named};
+use crate::{env_path, media};
 
 /// Runs the script with Node.js, which drives a real Chromium.
 ///
 /// # Panics
 /// If the story does not end well, with what the stack said.
-pub async fn tell(script: &str) {
+pub async fn run_script(script: &str) {
     let stack = Stack::start(Options { oidc: true, ..Options::default() }).await;
     let folder = TempDir::new().expect("a folder for the clip");
     let clip = folder.path().join("Ski trip.mp4");
-    media::make(12, "1280x720", &clip);
-    let root = named("GLIMPSE_ROOT");
-    let status = Command::new(named("GLIMPSE_NODE"))
+    media::write_clip(12, "1280x720", &clip);
+    let root = env_path("GLIMPSE_ROOT");
+    let status = Command::new(env_path("GLIMPSE_NODE"))
         .arg(root.join("tests/browser").join(script))
         .env("GLIMPSE_EDGE_URL", &stack.edge)
         .env("GLIMPSE_CLIP", &clip)

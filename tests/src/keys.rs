@@ -6,7 +6,7 @@ use glimpse_contract::Json;
 use glimpse_edge::auth::{Claims, Secret, sign_hs256};
 use serde_json::{Value, json};
 
-use crate::named;
+use crate::env_path;
 
 /// The issuer of the stories' tokens.
 pub const ISSUER: &str = "https://id.example";
@@ -23,17 +23,17 @@ pub fn now_secs() -> u64 {
 }
 
 /// A bearer token of this person, good for an hour.
-pub fn secret_token(subject: &str) -> String {
+pub fn bearer_token(subject: &str) -> String {
     let claims = json!({ "iss": ISSUER, "sub": subject, "aud": AUDIENCE, "exp": now_secs() + 3600 });
-    sign_hs256(&tree(&claims), &Secret::new(SECRET.as_bytes().to_vec()))
+    sign_hs256(&to_json(&claims), &Secret::new(SECRET.as_bytes().to_vec()))
 }
 
 /// The same document as the Worker reads it.
 ///
 /// # Panics
 /// If the Worker would not.
-pub fn tree(value: &Value) -> Json {
-    Json::read(value.to_string().as_bytes()).expect("a document without a name that comes twice")
+pub fn to_json(value: &Value) -> Json {
+    Json::parse(value.to_string().as_bytes()).expect("a document without a name that comes twice")
 }
 
 /// What an ID token of these members claims.
@@ -41,7 +41,7 @@ pub fn tree(value: &Value) -> Json {
 /// # Panics
 /// If it is none.
 pub fn claims(members: &Value) -> Claims {
-    Claims::of_json(&tree(members)).expect("claims")
+    Claims::from_json(&to_json(members)).expect("claims")
 }
 
 /// A key set and tokens by name, made by `keys/mint.mjs`: `jwks`, `good` (by algorithm) and `bad` (by reason), and the
@@ -49,10 +49,12 @@ pub fn claims(members: &Value) -> Claims {
 ///
 /// # Panics
 /// If Node does not make them.
-pub fn minted() -> Value {
+pub fn generate_tokens() -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/keys/mint.mjs");
-    let output =
-        Command::new(named("GLIMPSE_NODE")).args([script, ISSUER, AUDIENCE]).output().expect("node starts");
+    let output = Command::new(env_path("GLIMPSE_NODE"))
+        .args([script, ISSUER, AUDIENCE])
+        .output()
+        .expect("node starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("mint.mjs prints JSON")
 }

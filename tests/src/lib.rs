@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// If it is not set.
-pub fn named(variable: &str) -> PathBuf {
+pub fn env_path(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`, which sets it"))
         .into()
@@ -30,11 +30,11 @@ pub fn named(variable: &str) -> PathBuf {
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     limit: Duration,
-    mut ask: impl FnMut() -> F,
+    mut poll: impl FnMut() -> F,
 ) -> T {
     let started = Instant::now();
     loop {
-        if let Some(answer) = ask().await {
+        if let Some(answer) = poll().await {
             return answer;
         }
         assert!(started.elapsed() < limit, "{what}: not within {} s", limit.as_secs());

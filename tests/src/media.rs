@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::named;
+use crate::env_path;
 
 /// A clip of so many seconds with a moving picture and a tone, as an MP4 with its index at the front.
 ///
@@ -15,7 +15,7 @@ use crate::named;
 pub fn clip(seconds: u32, size: &str) -> Vec<u8> {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("clip.mp4");
-    make(seconds, size, &path);
+    write_clip(seconds, size, &path);
     fs::read(path).expect("ffmpeg has written it")
 }
 
@@ -48,7 +48,7 @@ pub fn ts(seconds: u32, size: &str) -> Vec<u8> {
 ///
 /// # Panics
 /// If ffmpeg does not make it.
-pub fn make(seconds: u32, size: &str, path: &Path) {
+pub fn write_clip(seconds: u32, size: &str, path: &Path) {
     let video = format!("testsrc2=duration={seconds}:size={size}:rate=30");
     let audio = format!("sine=frequency=440:duration={seconds}");
     let sources = ["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio];
@@ -58,7 +58,7 @@ pub fn make(seconds: u32, size: &str, path: &Path) {
 }
 
 fn ffmpeg(arguments: &[&str], path: &Path) {
-    let output = Command::new(named("GLIMPSE_REFERENCE_FFMPEG"))
+    let output = Command::new(env_path("GLIMPSE_REFERENCE_FFMPEG"))
         .args(["-nostdin", "-v", "error", "-y"])
         .args(arguments)
         .arg(path)

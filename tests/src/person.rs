@@ -7,15 +7,15 @@ use reqwest::{Client, Method, Response, StatusCode, multipart};
 use serde_json::{Value, json};
 
 use crate::eventually;
-use crate::keys::secret_token;
+use crate::keys::bearer_token;
 use crate::stack::Stack;
 
 /// How long the pictures of a short clip may take here, where other tests run beside.
-const READY: Duration = Duration::from_secs(90);
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Somebody with a bearer token.
 #[derive(Debug, Clone)]
-pub struct Person {
+pub struct ApiClient {
     client: Client,
     edge: String,
     token: String,
@@ -23,7 +23,7 @@ pub struct Person {
 
 /// An answer, read.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -32,12 +32,12 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl ApiResponse {
     /// Reads a response to its end.
     ///
     /// # Panics
     /// If the connection breaks.
-    pub async fn of(response: Response) -> Self {
+    pub async fn from_response(response: Response) -> Self {
         Self {
             status: response.status(),
             headers: response.headers().clone(),
@@ -72,26 +72,26 @@ impl Answer {
 ///
 /// # Panics
 /// If it cannot be made.
-pub fn client() -> Client {
+pub fn http_client() -> Client {
     Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().expect("a client")
 }
 
-impl Person {
+impl ApiClient {
     /// Somebody of this name, with a token of the stories' secret.
     pub fn new(stack: &Stack, name: &str) -> Self {
-        Self::with_token(stack, &secret_token(name))
+        Self::with_token(stack, &bearer_token(name))
     }
 
     /// Somebody with this very token.
     pub fn with_token(stack: &Stack, token: &str) -> Self {
-        Self { client: client(), edge: stack.edge.clone(), token: token.to_owned() }
+        Self { client: http_client(), edge: stack.edge.clone(), token: token.to_owned() }
     }
 
     /// Any call of the API.
     ///
     /// # Panics
     /// If nobody answers.
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> ApiResponse {
         let mut request = self
             .client
             .request(method, format!("{}{path}", self.edge))
@@ -99,7 +99,7 @@ impl Person {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        Answer::of(request.send().await.expect("the edge answers")).await
+        ApiResponse::from_response(request.send().await.expect("the edge answers")).await
     }
 
     /// Any call with these headers and bytes.
@@ -112,7 +112,7 @@ impl Person {
         path: &str,
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
-    ) -> Answer {
+    ) -> ApiResponse {
         let mut request = self.client.request(method, format!("{}{path}", self.edge)).body(body);
         if !self.token.is_empty() {
             request = request.header(AUTHORIZATION, format!("Bearer {}", self.token));
@@ -120,11 +120,11 @@ impl Person {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::of(request.send().await.expect("the edge answers")).await
+        ApiResponse::from_response(request.send().await.expect("the edge answers")).await
     }
 
     /// `GET`
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> ApiResponse {
         self.call(Method::GET, path, None).await
     }
 
@@ -142,20 +142,20 @@ impl Person {
     }
 
     /// Sends a file as the API said.
-    pub async fn put(&self, upload: &Value, body: Vec<u8>) -> Answer {
-        self.put_changed(upload, body, |_| {}).await
+    pub async fn put(&self, upload: &Value, body: Vec<u8>) -> ApiResponse {
+        self.put_with_headers(upload, body, |_| {}).await
     }
 
     /// Sends a file with headers that were changed on the way.
     ///
     /// # Panics
     /// If nobody answers.
-    pub async fn put_changed(
+    pub async fn put_with_headers(
         &self,
         upload: &Value,
         body: Vec<u8>,
         change: impl FnOnce(&mut Vec<(String, String)>),
-    ) -> Answer {
+    ) -> ApiResponse {
         let fields = upload["headers"].as_object().expect("headers");
         let mut headers: Vec<(String, String)> = fields
             .iter()
@@ -166,21 +166,21 @@ impl Person {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        Answer::of(request.send().await.expect("S3 answers")).await
+        ApiResponse::from_response(request.send().await.expect("S3 answers")).await
     }
 
     /// Sends a form to S3, as a browser or Uppy would: the fields first, the file last.
     ///
     /// # Panics
     /// If nobody answers.
-    pub async fn post_form(&self, url: &str, fields: &[(String, String)], file: Vec<u8>) -> Answer {
+    pub async fn post_form(&self, url: &str, fields: &[(String, String)], file: Vec<u8>) -> ApiResponse {
         let mut form = multipart::Form::new();
         for (name, value) in fields {
             form = form.text(name.clone(), value.clone());
         }
         let file = multipart::Part::bytes(file).file_name("clip.mp4");
         let request = self.client.post(url).multipart(form.part("file", file));
-        Answer::of(request.send().await.expect("S3 answers")).await
+        ApiResponse::from_response(request.send().await.expect("S3 answers")).await
     }
 
     /// Uploads a file and returns its video's id.
@@ -198,8 +198,8 @@ impl Person {
     ///
     /// # Panics
     /// If it is not known in time.
-    pub async fn outcome(&self, video: &str) -> Value {
-        eventually(&format!("the outcome of {video}"), READY, || async {
+    pub async fn wait_for_outcome(&self, video: &str) -> Value {
+        eventually(&format!("the outcome of {video}"), READY_TIMEOUT, || async {
             let answer = self.get(&format!("/api/videos/{video}")).await;
             assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
             let video = answer.json();
@@ -213,10 +213,10 @@ impl Person {
 ///
 /// # Panics
 /// If nobody answers.
-pub async fn fetch(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut request = client().request(method, url);
+pub async fn fetch(method: Method, url: &str, headers: &[(&str, &str)]) -> ApiResponse {
+    let mut request = http_client().request(method, url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Answer::of(request.send().await.expect("an answer")).await
+    ApiResponse::from_response(request.send().await.expect("an answer")).await
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use glimpse_local::clock::Clock;
+use glimpse_local::clock::WallClock;
 use glimpse_local::oidc::{OidcProvider, OidcSettings};
 use glimpse_local::s3::cors::CorsRule;
 use glimpse_local::workerd::{Workerd, WorkerdSettings};
@@ -18,7 +18,7 @@ use glimpse_local::{
 };
 use tempfile::TempDir;
 
-use crate::{keys, named};
+use crate::{env_path, keys};
 
 /// The client that the OpenID provider of development knows.
 const CLIENT_ID: &str = "glimpse-dev";
@@ -50,21 +50,21 @@ pub struct Options {
     /// How often a message is delivered before it is a dead letter; 0 means 3.
     pub max_receives: u32,
     /// Who is told of outcomes; without it, nobody is.
-    pub notify: Option<Notify>,
+    pub notify: Option<NotifyOptions>,
     /// What of the cloud's configuration differs beyond that.
-    pub change: Option<fn(&mut Config)>,
+    pub configure: Option<fn(&mut Config)>,
     /// Whether the cache of the edge keeps nothing, as on workers.dev.
     pub no_cache: bool,
     /// Whether uploads go to the state machine instead of the queue, and which of its steps have another program than
     /// ffmpeg: by the step's name a line of shell, in which `$FFMPEG` is the true one and `$MARK` a name that is free.
     pub workflow: Option<BTreeMap<String, String>>,
     /// The wall clock of S3, queues and functions' deadlines; none is the machine's own.
-    pub clock: Option<Clock>,
+    pub clock: Option<WallClock>,
 }
 
 /// Who is told of outcomes, in the words of the notify function's environment.
 #[derive(Debug, Clone, Default)]
-pub struct Notify {
+pub struct NotifyOptions {
     /// `WEBHOOK_URLS`
     pub urls: String,
     /// `WEBHOOK_SECRETS`
@@ -77,12 +77,12 @@ pub struct Notify {
     pub is_strict: bool,
 }
 
-impl Notify {
-    fn settings(self, edge: &str, binary: PathBuf) -> NotifySettings {
+impl NotifyOptions {
+    fn to_settings(self, edge: &str, binary: PathBuf) -> NotifySettings {
         let mut settings = NotifySettings::new(edge).with_function(binary);
         settings.has_topic = self.has_topic;
         if self.max_receives > 0 {
-            settings.queue.max_receives = self.max_receives;
+            settings.queue.max_receive_count = self.max_receives;
         }
         if let Some(function) = &mut settings.function {
             function.env.insert("WEBHOOK_URLS".into(), self.urls);
@@ -118,18 +118,18 @@ impl Stack {
         let edge = format!("http://localhost:{port}");
 
         let mut config = Config::new(folder.path().join("cloud"));
-        let foreign = || options.origins.iter().cloned().chain([APP_ORIGIN.to_owned()]);
-        config.s3.cors = vec![CorsRule::for_uploads(foreign().chain([edge.clone()]))];
-        config.s3.calls = std::env::var_os("GLIMPSE_S3_CALLS").map(Into::into);
-        config.queue.max_receives = if options.max_receives == 0 { 3 } else { options.max_receives };
+        let allowed_origins = || options.origins.iter().cloned().chain([APP_ORIGIN.to_owned()]);
+        config.s3.cors_rules = vec![CorsRule::for_uploads(allowed_origins().chain([edge.clone()]))];
+        config.s3.call_log_file = std::env::var_os("GLIMPSE_S3_CALLS").map(Into::into);
+        config.queue.max_receive_count = if options.max_receives == 0 { 3 } else { options.max_receives };
         if let Some(clock) = options.clock {
             config.clock = clock;
         }
         config.notify = options
             .notify
-            .map(|notify| notify.settings(&edge, named("GLIMPSE_PREVIEW").with_file_name("notify")));
+            .map(|notify| notify.to_settings(&edge, env_path("GLIMPSE_PREVIEW").with_file_name("notify")));
         if !options.no_function {
-            let preview = named("GLIMPSE_PREVIEW");
+            let preview = env_path("GLIMPSE_PREVIEW");
             // Cargo puts both beside each other.
             let mut render = FunctionUrlSettings::new(preview.with_file_name("render"));
             let mut reconcile = FunctionSettings::new(preview.with_file_name("reconcile"));
@@ -138,25 +138,26 @@ impl Stack {
             let mut function = FunctionSettings::new(preview);
             for function in [&mut function, &mut render.function] {
                 for name in ["GLIMPSE_FFMPEG", "GLIMPSE_FFPROBE"] {
-                    function.env.insert(name.into(), named(name).to_string_lossy().into_owned());
+                    function.env.insert(name.into(), env_path(name).to_string_lossy().into_owned());
                 }
                 function.concurrency = 2;
             }
             render.function.env.insert("S3_ON_DEMAND_TAG".into(), "glimpse=on-demand".into());
-            config.workflow = options.workflow.map(|broken| workflow(&broken, folder.path(), &function));
+            config.workflow =
+                options.workflow.map(|broken| workflow_settings(&broken, folder.path(), &function));
             config.function = Some(function);
             // Few names at once: what is listed has more than one page.
-            let definition = named("GLIMPSE_ROOT").join("workflow/backfill.asl.json");
+            let definition = env_path("GLIMPSE_ROOT").join("workflow/backfill.asl.json");
             config.backfill = Some(BackfillSettings { definition, max_keys: 4 });
             config.render = Some(render);
         }
-        if let Some(change) = options.change {
+        if let Some(change) = options.configure {
             change(&mut config);
         }
         let cloud = Cloud::start(config).await.unwrap_or_else(|error| panic!("the local cloud: {error}"));
 
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let keep = |name: &'static str| {
+        let collect_lines = |name: &'static str| {
             let lines = Arc::clone(&lines);
             move |line: &str| {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}: {line}"));
@@ -164,31 +165,31 @@ impl Stack {
         };
         let oidc = if options.oidc {
             let settings = OidcSettings {
-                root: named("GLIMPSE_ROOT"),
+                root: env_path("GLIMPSE_ROOT"),
                 port: free_port(),
                 client_id: CLIENT_ID.into(),
-                redirect: format!("{edge}/auth/callback"),
+                redirect_uri: format!("{edge}/auth/callback"),
             };
-            let provider = OidcProvider::start(settings, cloud.watchdog(), keep("oidc")).await;
+            let provider = OidcProvider::start(settings, cloud.watchdog(), collect_lines("oidc")).await;
             Some(provider.unwrap_or_else(|error| panic!("{error}")))
         } else {
             None
         };
-        let mut vars = vars(&cloud, &edge, oidc.as_ref());
-        vars.insert("ALLOWED_ORIGINS".into(), foreign().collect::<Vec<_>>().join(","));
+        let mut vars = worker_vars(&cloud, &edge, oidc.as_ref());
+        vars.insert("ALLOWED_ORIGINS".into(), allowed_origins().collect::<Vec<_>>().join(","));
         vars.extend(options.vars);
         let settings = WorkerdSettings {
-            root: named("GLIMPSE_ROOT"),
+            root: env_path("GLIMPSE_ROOT"),
             port,
             vars,
-            persist: folder.path().join("workerd"),
+            persist_to: folder.path().join("workerd"),
             config: (options.no_limits || options.no_cache).then(|| {
-                let (root, folder) = (named("GLIMPSE_ROOT"), folder.path());
-                let entry = options.no_cache.then(|| uncached_entry(&root, folder));
-                changed_config(&root, folder, options.no_limits, entry.as_deref())
+                let (root, folder) = (env_path("GLIMPSE_ROOT"), folder.path());
+                let entry = options.no_cache.then(|| write_uncached_entry(&root, folder));
+                write_wrangler_config(&root, folder, options.no_limits, entry.as_deref())
             }),
         };
-        let workerd = Workerd::start(settings, cloud.watchdog(), keep("workerd"))
+        let workerd = Workerd::start(settings, cloud.watchdog(), collect_lines("workerd"))
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         Self { cloud, edge, lines, _workerd: workerd, _oidc: oidc, _folder: folder }
@@ -206,7 +207,7 @@ impl Stack {
 }
 
 /// The Worker's entry with a cache that keeps nothing, <https://developers.cloudflare.com/workers/runtime-apis/cache/>.
-fn uncached_entry(root: &Path, folder: &Path) -> PathBuf {
+fn write_uncached_entry(root: &Path, folder: &Path) -> PathBuf {
     let path = folder.join("uncached.js");
     let real = root.join("edge/entry.js");
     let text = format!(
@@ -220,9 +221,9 @@ fn uncached_entry(root: &Path, folder: &Path) -> PathBuf {
 
 /// A program that a story makes.
 #[derive(Debug)]
-pub struct Program;
+pub struct ShellScript;
 
-impl Program {
+impl ShellScript {
     /// A shell script in that folder, which is made if it is not there; returns its path.
     ///
     /// # Panics
@@ -239,13 +240,13 @@ impl Program {
 }
 
 /// The project's workflow, with the settings of `preview` but for what is broken.
-fn workflow(
+fn workflow_settings(
     broken: &BTreeMap<String, String>,
     folder: &Path,
     preview: &FunctionSettings,
 ) -> WorkflowSettings {
     let binary = preview.binary.with_file_name("workflow");
-    WorkflowSettings::new(named("GLIMPSE_ROOT").join("workflow"), binary, |function| {
+    WorkflowSettings::new(env_path("GLIMPSE_ROOT").join("workflow"), binary, |function| {
         function.env.extend(preview.env.clone());
         function.concurrency = 2;
         let Some(line) = broken.iter().find(|(step, _)| function.name.ends_with(step.as_str())) else {
@@ -253,14 +254,14 @@ fn workflow(
         };
         let (ffmpeg, mark) = (preview.env["GLIMPSE_FFMPEG"].clone(), folder.join(format!("{}.mark", line.0)));
         let script = format!("FFMPEG={ffmpeg}\nMARK={}\n{}", mark.display(), line.1);
-        function.env.insert("GLIMPSE_FFMPEG".into(), Program::install(&folder.join(line.0), &script));
+        function.env.insert("GLIMPSE_FFMPEG".into(), ShellScript::install(&folder.join(line.0), &script));
         // What hangs is not waited for longer than it takes to start.
         function.timeout = Duration::from_secs(20);
     })
 }
 
 /// A copy of the project's `wrangler.toml` in that folder, in which nobody is ever too fast, or with another entry.
-fn changed_config(root: &Path, folder: &Path, no_limits: bool, entry: Option<&Path>) -> PathBuf {
+fn write_wrangler_config(root: &Path, folder: &Path, no_limits: bool, entry: Option<&Path>) -> PathBuf {
     let text = fs::read_to_string(root.join("wrangler.toml")).expect("wrangler.toml");
     let line = |line: &str| match line.split_once(" = ") {
         Some(("main", _)) if entry.is_some() => {
@@ -281,8 +282,8 @@ fn changed_config(root: &Path, folder: &Path, no_limits: bool, entry: Option<&Pa
     path
 }
 
-/// The Worker's variables on this stack: bearer tokens of [`keys::secret_token`] are accepted.
-fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<String, String> {
+/// The Worker's variables on this stack: bearer tokens of [`keys::bearer_token`] are accepted.
+fn worker_vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<String, String> {
     let settings = cloud.settings();
     let mut vars: BTreeMap<String, String> = [
         ("PUBLIC_URL", edge),
@@ -321,11 +322,11 @@ fn vars(cloud: &Cloud, edge: &str, oidc: Option<&OidcProvider>) -> BTreeMap<Stri
 pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
-    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    static NEXT_OFFSET: AtomicU16 = AtomicU16::new(0);
     // Runs side by side begin at different places.
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
-        let port = FIRST + (start + GIVEN.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
+        let port = FIRST + (start + NEXT_OFFSET.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }

@@ -6,10 +6,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::build::{self, Part};
+use crate::build::{self, Component};
 use crate::project::Project;
 use crate::run;
-use crate::setup::{self, Purpose, Tools};
+use crate::setup::{self, Purpose, Toolset};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,12 @@ impl Bench {
         Self::ALL.iter().find(|(_, bench)| *bench == self).map_or("", |(name, _)| name)
     }
 
-    fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, bench)| bench)
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(candidate, _)| *candidate == name).map(|(_, bench)| bench)
     }
 
     /// Whether it measures the Worker.
-    fn is_of_edge(self) -> bool {
+    fn is_edge_bench(self) -> bool {
         matches!(self, Self::Edge | Self::Deliver)
     }
 
@@ -55,45 +55,45 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let Some((name, rest)) = arguments.split_first() else {
         bail!("name what to measure: {}", names());
     };
-    let Some(bench) = Bench::from_name(name) else {
+    let Some(bench) = Bench::parse(name) else {
         bail!("there is no measurement `{name}`: {}", names());
     };
     let tools = setup::run(project, bench.purpose())?;
     let is_smoke = rest.iter().any(|argument| argument == SMOKE);
-    let wrk = match (bench.is_of_edge(), is_smoke) {
-        (true, true) => setup::rivals(project).map(|()| None)?,
-        (true, false) => Some(setup::load(project)?),
+    let wrk_program = match (bench.is_edge_bench(), is_smoke) {
+        (true, true) => setup::ensure_baselines(project).map(|()| None)?,
+        (true, false) => Some(setup::ensure_wrk(project)?),
         (false, _) => None,
     };
-    if bench.is_of_edge() {
-        build::run(project, &tools, &[Part::Edge], &build::Uploads::Https)?;
+    if bench.is_edge_bench() {
+        build::run(project, &tools, &[Component::Edge], &build::ConnectSrc::AnyHttps)?;
     }
     if is_smoke {
         build_dev(project, bench)?;
     } else {
         build_release(project, bench)?;
     }
-    let mut command = command(project, &tools, bench, is_smoke)?;
+    let mut command = bench_command(project, &tools, bench, is_smoke)?;
     command.args(rest);
-    if let Some(wrk) = wrk {
+    if let Some(wrk) = wrk_program {
         command.env("GLIMPSE_WRK", wrk);
     }
-    run::heading(&format!("bench {name}"));
+    run::print_heading(&format!("bench {name}"));
     Ok(if run::stream(&mut command, |_| {})? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A run that is over soon, with what `cargo xtask test` has built: whether the measurement still works.
-pub(crate) fn smoke(project: &Project, tools: &Tools, bench: Bench) -> Result<Command> {
-    if bench.is_of_edge() {
-        setup::rivals(project)?;
+pub(crate) fn smoke_command(project: &Project, tools: &Toolset, bench: Bench) -> Result<Command> {
+    if bench.is_edge_bench() {
+        setup::ensure_baselines(project)?;
     }
-    let mut command = command(project, tools, bench, true)?;
+    let mut command = bench_command(project, tools, bench, true)?;
     command.arg(SMOKE);
     Ok(command)
 }
 
 /// The measuring program. A smoke run measures the dev build's programs.
-fn command(project: &Project, tools: &Tools, bench: Bench, is_smoke: bool) -> Result<Command> {
+fn bench_command(project: &Project, tools: &Toolset, bench: Bench, is_smoke: bool) -> Result<Command> {
     let built: PathBuf = project.target.join(if is_smoke { "debug" } else { "release" });
     let python = |script: &str| -> Result<Command> {
         let mut command = Command::new(&tools.reference()?.python);
@@ -127,7 +127,7 @@ fn command(project: &Project, tools: &Tools, bench: Bench, is_smoke: bool) -> Re
 }
 
 /// The arguments of cargo for the programs that are measured; none if they are the Worker's or ffmpeg's alone.
-fn programs(bench: Bench) -> &'static [&'static str] {
+fn cargo_packages(bench: Bench) -> &'static [&'static str] {
     match bench {
         Bench::Engine => &["--package", "glimpse-backend", "--package", "glimpse-media", "--examples"],
         Bench::Deliver => &["--package", "glimpse-local", "--package", "glimpse-backend", "--bins"],
@@ -136,22 +136,22 @@ fn programs(bench: Bench) -> &'static [&'static str] {
 }
 
 fn build_release(project: &Project, bench: Bench) -> Result<()> {
-    built(project, bench, &["build", "--release", "--locked"], "release")
+    build_programs(project, bench, &["build", "--release", "--locked"], "release")
 }
 
 /// As `cargo xtask test` builds them.
 fn build_dev(project: &Project, bench: Bench) -> Result<()> {
-    built(project, bench, &["build", "--locked"], "dev")
+    build_programs(project, bench, &["build", "--locked"], "dev")
 }
 
-fn built(project: &Project, bench: Bench, how: &[&str], profile: &str) -> Result<()> {
-    let what = programs(bench);
-    if what.is_empty() {
+fn build_programs(project: &Project, bench: Bench, cargo_args: &[&str], profile: &str) -> Result<()> {
+    let packages = cargo_packages(bench);
+    if packages.is_empty() {
         return Ok(());
     }
-    let log = project.log(&format!("bench-{}", bench.name()));
-    run::Step::new(format!("what `bench {}` measures, {profile}", bench.name()), log)
-        .run(project.cargo().args(how).args(what), "read on in its log")
+    let log = project.log_path(&format!("bench-{}", bench.name()));
+    run::LoggedStep::new(format!("what `bench {}` measures, {profile}", bench.name()), log)
+        .run(project.cargo().args(cargo_args).args(packages), "read on in its log")
 }
 
 #[cfg(test)]
@@ -159,10 +159,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bench_has_a_name_and_a_program_with_a_smoke_mode() {
-        let project = Project::find().unwrap();
+    fn every_bench_has_name_and_smoke_mode() {
+        let project = Project::discover().unwrap();
         for (name, bench) in Bench::ALL {
-            assert_eq!((bench.name(), Bench::from_name(name)), (name, Some(bench)));
+            assert_eq!((bench.name(), Bench::parse(name)), (name, Some(bench)));
             let file = match bench {
                 Bench::Engine => "backend/bench",
                 Bench::Layer => "layer/bench",
@@ -171,6 +171,6 @@ mod tests {
             };
             assert!(project.read(file).unwrap().contains("smoke"), "{file} has no smoke mode");
         }
-        assert_eq!(Bench::from_name("other"), None);
+        assert_eq!(Bench::parse("other"), None);
     }
 }

@@ -11,37 +11,37 @@ use crate::fingerprint::{self, Fingerprint};
 use crate::openapi;
 use crate::path_remap;
 use crate::project::Project;
-use crate::run::{self, Step};
-use crate::setup::Tools;
+use crate::run::{self, LoggedStep};
+use crate::setup::Toolset;
 
 /// What can be built by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Component {
     Page,
     Edge,
     Native,
 }
 
-pub(crate) const ALL: [Part; 3] = [Part::Page, Part::Edge, Part::Native];
+pub(crate) const ALL: [Component; 3] = [Component::Page, Component::Edge, Component::Native];
 
 /// The parts that the arguments of `cargo xtask build` name, all if they name none; and where the page may send uploads.
-pub(crate) fn arguments(arguments: &[String]) -> Result<(Vec<Part>, Uploads)> {
-    let (mut parts, mut uploads) = (Vec::new(), Uploads::Https);
+pub(crate) fn parse_arguments(arguments: &[String]) -> Result<(Vec<Component>, ConnectSrc)> {
+    let (mut components, mut connect_src) = (Vec::new(), ConnectSrc::AnyHttps);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--connect" => {
                 let origin = arguments.next().context("--connect needs the origin of the bucket")?;
-                uploads = Uploads::Only(origin.clone());
+                connect_src = ConnectSrc::Bucket(origin.clone());
             }
-            "page" => parts.push(Part::Page),
-            "edge" => parts.push(Part::Edge),
-            "native" => parts.push(Part::Native),
-            "all" => parts.extend(ALL),
+            "page" => components.push(Component::Page),
+            "edge" => components.push(Component::Edge),
+            "native" => components.push(Component::Native),
+            "all" => components.extend(ALL),
             other => bail!("there is no part `{other}` to build: edge, page, native or all"),
         }
     }
-    Ok((if parts.is_empty() { ALL.to_vec() } else { parts }, uploads))
+    Ok((if components.is_empty() { ALL.to_vec() } else { components }, connect_src))
 }
 
 /// How the Worker is compiled. In the environment and not in Cargo.toml, whose release profile is the Lambdas'.
@@ -56,27 +56,32 @@ const WORKER_PROFILE: [(&str, &str); 4] = [
 
 /// The most bytes of wasm with gzip: 300 KiB. Cloudflare allows 3 MB on its free plan,
 /// <https://developers.cloudflare.com/workers/platform/limits/#worker-size>; start-up and every cold place pay for each.
-const MAX_ZIPPED_BYTES: usize = 300 * 1024;
+const MAX_GZIP_BYTES: usize = 300 * 1024;
 
 /// Where the page may send uploads: its content security policy says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Uploads {
+pub(crate) enum ConnectSrc {
     /// Any https host: the bucket is not known.
-    Https,
+    AnyHttps,
     /// The origin of one bucket: what `deploy` builds.
-    Only(String),
+    Bucket(String),
     /// This machine too, where the local S3 speaks plain HTTP.
     Loopback,
 }
 
 /// Builds each of the parts once, whatever their order.
-pub(crate) fn run(project: &Project, tools: &Tools, parts: &[Part], uploads: &Uploads) -> Result<()> {
-    run::heading("build");
-    for part in ALL.iter().filter(|part| parts.contains(part)) {
-        match part {
-            Part::Page => page(project, uploads)?,
-            Part::Edge => edge(project, tools)?,
-            Part::Native => native(project)?,
+pub(crate) fn run(
+    project: &Project,
+    tools: &Toolset,
+    components: &[Component],
+    connect_src: &ConnectSrc,
+) -> Result<()> {
+    run::print_heading("build");
+    for component in ALL.iter().filter(|part| components.contains(part)) {
+        match component {
+            Component::Page => build_page(project, connect_src)?,
+            Component::Edge => build_edge(project, tools)?,
+            Component::Native => build_native(project)?,
         }
     }
     Ok(())
@@ -84,22 +89,22 @@ pub(crate) fn run(project: &Project, tools: &Tools, parts: &[Part], uploads: &Up
 
 /// Whether something has been built for every part, up to date or not. `checkout` is the folder that this was started in:
 /// wrangler's is the checkout. Cargo looks after the native part itself, so it always has to be asked.
-pub(crate) fn are_there(parts: &[Part], checkout: &Path) -> bool {
-    parts.iter().all(|part| match part {
-        Part::Page => checkout.join("web/dist").exists(),
-        Part::Edge => checkout.join("edge/build/index.js").exists(),
-        Part::Native => false,
+pub(crate) fn are_built(components: &[Component], checkout: &Path) -> bool {
+    components.iter().all(|part| match part {
+        Component::Page => checkout.join("web/dist").exists(),
+        Component::Edge => checkout.join("edge/build/index.js").exists(),
+        Component::Native => false,
     })
 }
 
-fn edge(project: &Project, tools: &Tools) -> Result<()> {
+fn build_edge(project: &Project, tools: &Toolset) -> Result<()> {
     let output = project.path("edge/build");
     let stamp = output.join("glimpse-stamp");
-    let mut inputs = Fingerprint::new().with(tools.wasm.identity()?.as_bytes());
+    let mut inputs = Fingerprint::new().with_bytes(tools.wasm.version_text()?.as_bytes());
     for (name, value) in WORKER_PROFILE {
-        inputs = inputs.with(name.as_bytes()).with(value.as_bytes());
+        inputs = inputs.with_bytes(name.as_bytes()).with_bytes(value.as_bytes());
     }
-    inputs = inputs.with(b"remapped");
+    inputs = inputs.with_bytes(b"remapped");
     // Cargo.lock and package-lock.json also fix the versions of the tools.
     for path in ["edge", "contract", "Cargo.toml", "Cargo.lock", "package-lock.json"] {
         let not_inputs =
@@ -107,10 +112,10 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
         inputs = inputs.with_path(&project.path(path), &not_inputs)?;
     }
     if fingerprint::is_fresh(&stamp, inputs) && output.join("index.js").exists() {
-        run::found("Worker", format_args!("{}; nothing has changed", size(&output)?.0));
+        run::print_ok("Worker", format_args!("{}; nothing has changed", measure_size(&output)?.0));
         return Ok(());
     }
-    fingerprint::forget(&stamp)?;
+    fingerprint::invalidate(&stamp)?;
     let mut command = Command::new(project.tool("worker-build"));
     command
         .current_dir(project.path("edge"))
@@ -121,21 +126,21 @@ fn edge(project: &Project, tools: &Tools) -> Result<()> {
         .env("WASM_OPT_BIN", project.npm_program("wasm-opt"))
         .env("ESBUILD_BIN", project.npm_program("esbuild"))
         // Where something panicked is in the Worker; where that lies on this machine is not.
-        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::flags(project)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::rustflags(project)?)
         .envs(WORKER_PROFILE);
     tools.wasm.apply(&mut command);
-    Step::new("Worker", project.log("edge"))
+    LoggedStep::new("Worker", project.log_path("edge"))
         .run(&mut command, "Correct what the compiler says above, then start this again.")?;
-    let (words, zipped) = size(&output)?;
-    run::note(&words);
-    check_size(zipped)?;
-    fingerprint::write(&stamp, inputs)
+    let (size_text, gzip_bytes) = measure_size(&output)?;
+    run::print_note(&size_text);
+    check_size(gzip_bytes)?;
+    fingerprint::write_stamp(&stamp, inputs)
 }
 
-fn check_size(zipped: Option<usize>) -> Result<()> {
-    match zipped {
-        Some(bytes) if bytes > MAX_ZIPPED_BYTES => {
-            bail!("the Worker has {bytes} bytes with gzip, and may have {MAX_ZIPPED_BYTES}")
+fn check_size(gzip_bytes: Option<usize>) -> Result<()> {
+    match gzip_bytes {
+        Some(bytes) if bytes > MAX_GZIP_BYTES => {
+            bail!("the Worker has {bytes} bytes with gzip, and may have {MAX_GZIP_BYTES}")
         }
         _ => Ok(()),
     }
@@ -143,11 +148,11 @@ fn check_size(zipped: Option<usize>) -> Result<()> {
 
 /// The Worker's size in words, plain and as Cloudflare counts it against the limit of a plan; and the latter, where there
 /// is a gzip.
-fn size(output: &Path) -> Result<(String, Option<usize>)> {
+fn measure_size(output: &Path) -> Result<(String, Option<usize>)> {
     let wasm = output.join("index_bg.wasm");
     let plain = fs::metadata(&wasm).with_context(|| format!("no {}", wasm.display()))?.len();
-    let zipped = Command::new("gzip").args(["-9", "-c"]).arg(&wasm).stderr(Stdio::null()).output();
-    Ok(match zipped {
+    let gzip = Command::new("gzip").args(["-9", "-c"]).arg(&wasm).stderr(Stdio::null()).output();
+    Ok(match gzip {
         Ok(zipped) if zipped.status.success() => {
             let bytes = zipped.stdout.len();
             (format!("{plain} bytes of wasm, {bytes} with gzip"), Some(bytes))
@@ -156,34 +161,34 @@ fn size(output: &Path) -> Result<(String, Option<usize>)> {
     })
 }
 
-fn page(project: &Project, uploads: &Uploads) -> Result<()> {
+fn build_page(project: &Project, connect_src: &ConnectSrc) -> Result<()> {
     let output = project.path("web/dist");
     // Everything in the output folder is served to the world; the stamp is better off elsewhere.
     let stamp = project.path("node_modules/.glimpse-page-stamp");
-    let arguments: &[&str] = match uploads {
-        Uploads::Https => &["web/build.mjs"],
-        Uploads::Only(origin) => &["web/build.mjs", "--connect", origin],
-        Uploads::Loopback => &["web/build.mjs", "--dev"],
+    let arguments: &[&str] = match connect_src {
+        ConnectSrc::AnyHttps => &["web/build.mjs"],
+        ConnectSrc::Bucket(origin) => &["web/build.mjs", "--connect", origin],
+        ConnectSrc::Loopback => &["web/build.mjs", "--dev"],
     };
     let inputs = Fingerprint::new()
-        .with(arguments.join(" ").as_bytes())
+        .with_bytes(arguments.join(" ").as_bytes())
         .with_path(&project.path("web"), std::slice::from_ref(&output))?
-        .with_path(&project.path(openapi::FILE), &[])?
+        .with_path(&project.path(openapi::DOCUMENT_PATH), &[])?
         .with_path(&project.path("package-lock.json"), &[])?;
     if fingerprint::is_fresh(&stamp, inputs) && output.exists() {
-        run::found("page", "nothing has changed");
+        run::print_ok("page", "nothing has changed");
         return Ok(());
     }
-    fingerprint::forget(&stamp)?;
-    Step::new("page", project.log("page")).run(
+    fingerprint::invalidate(&stamp)?;
+    LoggedStep::new("page", project.log_path("page")).run(
         project.npm_command("node").args(arguments),
         "Correct what esbuild says above, then start this again.",
     )?;
-    fingerprint::write(&stamp, inputs)
+    fingerprint::write_stamp(&stamp, inputs)
 }
 
-fn native(project: &Project) -> Result<()> {
-    Step::new("local cloud and Lambdas", project.log("native")).run(
+fn build_native(project: &Project) -> Result<()> {
+    LoggedStep::new("local cloud and Lambdas", project.log_path("native")).run(
         project.cargo().args([
             "build",
             "--package",
@@ -201,26 +206,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_is_too_large_is_not_built() {
-        assert!(check_size(Some(MAX_ZIPPED_BYTES)).is_ok() && check_size(None).is_ok());
-        let error = check_size(Some(MAX_ZIPPED_BYTES + 1)).unwrap_err().to_string();
+    fn rejects_oversized_worker() {
+        assert!(check_size(Some(MAX_GZIP_BYTES)).is_ok() && check_size(None).is_ok());
+        let error = check_size(Some(MAX_GZIP_BYTES + 1)).unwrap_err().to_string();
         assert_eq!(error, "the Worker has 307201 bytes with gzip, and may have 307200");
     }
 
     #[test]
-    fn the_arguments_name_parts() {
+    fn parses_components() {
         let arguments = |text: &str| {
             let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-            super::arguments(&words)
+            super::parse_arguments(&words)
         };
         let parts = |text: &str| arguments(text).map(|(parts, _)| parts);
         assert_eq!(parts("").unwrap(), ALL);
         assert_eq!(parts("all").unwrap(), ALL);
-        assert_eq!(parts("edge page").unwrap(), [Part::Edge, Part::Page]);
+        assert_eq!(parts("edge page").unwrap(), [Component::Edge, Component::Page]);
         let (one, uploads) = arguments("page --connect https://b.s3.eu-central-1.amazonaws.com").unwrap();
-        assert_eq!(one, [Part::Page]);
-        assert_eq!(uploads, Uploads::Only("https://b.s3.eu-central-1.amazonaws.com".into()));
-        assert_eq!(arguments("page").unwrap().1, Uploads::Https);
+        assert_eq!(one, [Component::Page]);
+        assert_eq!(uploads, ConnectSrc::Bucket("https://b.s3.eu-central-1.amazonaws.com".into()));
+        assert_eq!(arguments("page").unwrap().1, ConnectSrc::AnyHttps);
         assert!(arguments("page --connect").is_err());
         let error = parts("edge layer").unwrap_err().to_string();
         assert_eq!(error, "there is no part `layer` to build: edge, page, native or all");

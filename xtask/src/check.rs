@@ -8,19 +8,19 @@ use anyhow::Result;
 use crate::project::Project;
 use crate::run;
 use crate::setup::wasm::{TARGET, Toolchain};
-use crate::setup::{self, Purpose, Tools};
-use crate::summary::{self, Outcome};
+use crate::setup::{self, Purpose, Toolset};
+use crate::summary::{self, SuiteResult};
 
 pub(crate) fn run(project: &Project) -> Result<ExitCode> {
     let tools = setup::run(project, Purpose::Build)?;
-    let outcomes = all(project, &tools)?;
-    run::heading("summary");
-    println!("{}", summary::table(&outcomes));
-    Ok(if outcomes.iter().any(Outcome::is_red) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let outcomes = run_all(project, &tools)?;
+    run::print_heading("summary");
+    println!("{}", summary::format_table(&outcomes));
+    Ok(if outcomes.iter().any(SuiteResult::has_failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Runs every check, also after one has failed.
-pub(crate) fn all(project: &Project, tools: &Tools) -> Result<Vec<Outcome>> {
+pub(crate) fn run_all(project: &Project, tools: &Toolset) -> Result<Vec<SuiteResult>> {
     let cargo = |arguments: &[&str]| {
         let mut command = project.cargo();
         command.args(arguments);
@@ -29,31 +29,31 @@ pub(crate) fn all(project: &Project, tools: &Tools) -> Result<Vec<Outcome>> {
     let mut documentation = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     documentation.env("RUSTDOCFLAGS", "-Dwarnings");
     Ok(vec![
-        one("format", &mut cargo(&["fmt", "--all", "--check"]))?,
-        one("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))?,
-        one("lints for wasm32", &mut for_wasm(project, tools))?,
-        one("documentation", &mut documentation)?,
+        run_one("format", &mut cargo(&["fmt", "--all", "--check"]))?,
+        run_one("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))?,
+        run_one("lints for wasm32", &mut wasm_lints(project, tools))?,
+        run_one("documentation", &mut documentation)?,
     ])
 }
 
 /// Runs one check with its output shown.
-pub(crate) fn one(name: &'static str, command: &mut Command) -> Result<Outcome> {
-    run::heading(name);
+pub(crate) fn run_one(name: &'static str, command: &mut Command) -> Result<SuiteResult> {
+    run::print_heading(name);
     let started = Instant::now();
-    let ok = run::stream(command, |_| {})?;
-    Ok(Outcome::of_check(name, ok, started.elapsed()))
+    let has_passed = run::stream(command, |_| {})?;
+    Ok(SuiteResult::from_check(name, has_passed, started.elapsed()))
 }
 
 /// Clippy belongs to the toolchain whose standard library it reads. The system's Rust comes without one: there the
 /// compiler's own warnings are what can be checked.
-fn for_wasm(project: &Project, tools: &Tools) -> Command {
+fn wasm_lints(project: &Project, tools: &Toolset) -> Command {
     let mut command = match &tools.wasm {
         Toolchain::Active => {
             let mut command = project.cargo();
             command.args(["clippy", "--package", "glimpse-edge", "--target", TARGET, "--", "-Dwarnings"]);
             command
         }
-        Toolchain::Own(folder) => {
+        Toolchain::Custom(folder) => {
             let mut command = Command::new(folder.join("bin/cargo"));
             command.current_dir(&project.root).args([
                 "check",

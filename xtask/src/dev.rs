@@ -12,16 +12,16 @@ use crate::setup::{self, Purpose};
 
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     let tools = setup::run(project, Purpose::Run)?;
-    build::run(project, &tools, &build::ALL, &build::Uploads::Loopback)?;
+    build::run(project, &tools, &build::ALL, &build::ConnectSrc::Loopback)?;
     let media = tools.media()?;
     println!();
-    let program = project.binary("glimpse-local");
+    let program = project.binary_path("glimpse-local");
     let mut command = Command::new(&program);
     command
         .current_dir(&project.root)
         .arg("dev")
         .arg("--preview")
-        .arg(project.binary("preview"))
+        .arg(project.binary_path("preview"))
         .arg("--ffmpeg")
         .arg(&media.ffmpeg)
         .arg("--ffprobe")

@@ -9,36 +9,36 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 
 use crate::project::Project;
-use crate::run::{self, Step};
-use crate::setup::{self, Task};
+use crate::run::{self, LoggedStep};
+use crate::setup::{self, PythonTask};
 
 /// Where `cargo xtask dev` answers.
-const LOCAL: &str = "http://localhost:8787";
+const LOCAL_EDGE: &str = "http://localhost:8787";
 
 /// Where a stack is if nobody says it, as for `deploy`.
-pub(crate) const REGION: &str = "eu-central-1";
+pub(crate) const DEFAULT_REGION: &str = "eu-central-1";
 
 /// What the doctor ends with if it could not look.
-pub(crate) const COULD_NOT_LOOK: u8 = 2;
+pub(crate) const EXIT_INCOMPLETE: u8 = 2;
 
 /// Whose roles are looked at.
 #[derive(Debug, PartialEq, Eq)]
-struct Stack {
+struct StackRef {
     name: String,
     region: String,
 }
 
-impl Stack {
+impl StackRef {
     /// The stack that is named, if one is, and the other arguments.
-    fn take(arguments: &[String]) -> Result<(Option<Self>, Vec<String>)> {
+    fn split_from(arguments: &[String]) -> Result<(Option<Self>, Vec<String>)> {
         let (mut name, mut region, mut others) = (None, None, Vec::new());
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
-            let (word, value) = match argument.split_once('=') {
+            let (flag, value) = match argument.split_once('=') {
                 Some((word, value)) => (word, Some(value)),
                 None => (argument.as_str(), None),
             };
-            let place = match word {
+            let target = match flag {
                 "--stack" => &mut name,
                 "--region" => &mut region,
                 _ => {
@@ -48,11 +48,11 @@ impl Stack {
             };
             let value = value.or_else(|| arguments.next().map(String::as_str));
             let value = value.filter(|value| !value.is_empty() && !value.starts_with('-'));
-            *place = Some(value.with_context(|| format!("{word} needs a value"))?.to_owned());
+            *target = Some(value.with_context(|| format!("{flag} needs a value"))?.to_owned());
         }
         match (name, region) {
             (Some(name), region) => {
-                Ok((Some(Self { name, region: region.unwrap_or_else(|| REGION.to_owned()) }), others))
+                Ok((Some(Self { name, region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()) }), others))
             }
             (None, Some(_)) => bail!("--region is that of a stack: say --stack, too"),
             (None, None) => Ok((None, others)),
@@ -60,33 +60,34 @@ impl Stack {
     }
 
     /// A file with what is found. Only this reads credentials.
-    fn read(&self, project: &Project) -> Result<PathBuf> {
-        let python = setup::python_for(project, Task::Deploying)?;
+    fn write_roles_file(&self, project: &Project) -> Result<PathBuf> {
+        let python = setup::python_for(project, PythonTask::Deploying)?;
         let mut command = Command::new(python);
         command.arg(project.path("deploy/account")).arg("roles");
-        let found = run::capture(command.args(["--region", &self.region, "--stack", &self.name]))?;
+        let findings = run::capture(command.args(["--region", &self.region, "--stack", &self.name]))?;
         let file = project.target.join("roles.json");
         fs::create_dir_all(&project.target)?;
-        fs::write(&file, found).with_context(|| format!("cannot write {}", file.display()))?;
+        fs::write(&file, findings).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)
     }
 }
 
 /// `cargo xtask doctor`.
 pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let (stack, arguments) = Stack::take(arguments)?;
-    let names =
-        |word: &str| arguments.iter().any(|said| said == word || said.starts_with(&format!("{word}=")));
-    let mut command = program(project)?;
+    let (stack, arguments) = StackRef::split_from(arguments)?;
+    let has_argument = |word: &str| {
+        arguments.iter().any(|argument| argument == word || argument.starts_with(&format!("{word}=")))
+    };
+    let mut command = doctor_command(project)?;
     command.args(&arguments);
-    let is_help = names("--help") || names("-h");
+    let is_help = has_argument("--help") || has_argument("-h");
     if let Some(stack) = stack.as_ref().filter(|_| !is_help) {
-        command.arg("--roles").arg(stack.read(project)?);
+        command.arg("--roles").arg(stack.write_roles_file(project)?);
     }
     // A stack without an address are its roles alone.
-    if stack.is_none() && !names("--edge") && !is_help {
-        command.args(["--edge", LOCAL]);
-        if !names("--token") {
+    if stack.is_none() && !has_argument("--edge") && !is_help {
+        command.args(["--edge", LOCAL_EDGE]);
+        if !has_argument("--token") {
             command.env("GLIMPSE_TOKEN", local_token(project)?);
         }
     }
@@ -96,20 +97,20 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn program(project: &Project) -> Result<Command> {
-    build(project, "doctor", "glimpse-doctor")?;
-    Ok(Command::new(project.binary("glimpse-doctor")))
+fn doctor_command(project: &Project) -> Result<Command> {
+    build_package(project, "doctor", "glimpse-doctor")?;
+    Ok(Command::new(project.binary_path("glimpse-doctor")))
 }
 
 /// A token that the Worker of `cargo xtask dev` takes.
 fn local_token(project: &Project) -> Result<String> {
-    build(project, "local cloud", "glimpse-local")?;
-    let token = run::capture(Command::new(project.binary("glimpse-local")).arg("token"))?;
+    build_package(project, "local cloud", "glimpse-local")?;
+    let token = run::capture(Command::new(project.binary_path("glimpse-local")).arg("token"))?;
     Ok(token.trim().to_owned())
 }
 
-fn build(project: &Project, title: &str, package: &str) -> Result<()> {
-    Step::new(title, project.log(package)).run(
+fn build_package(project: &Project, title: &str, package: &str) -> Result<()> {
+    LoggedStep::new(title, project.log_path(package)).run(
         project.cargo().args(["build", "--package", package, "--bins"]),
         "Correct what the compiler says above, then start this again.",
     )
@@ -119,20 +120,20 @@ fn build(project: &Project, title: &str, package: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn take(text: &str) -> Result<(Option<Stack>, Vec<String>)> {
+    fn split(text: &str) -> Result<(Option<StackRef>, Vec<String>)> {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        Stack::take(&words)
+        StackRef::split_from(&words)
     }
 
     #[test]
-    fn a_stack_is_for_xtask_and_the_rest_for_the_doctor() {
-        let (stack, others) = take("--edge https://a --stack mine --json --region=us-east-1").unwrap();
-        assert_eq!(stack, Some(Stack { name: "mine".into(), region: "us-east-1".into() }));
+    fn splits_stack_from_doctor_arguments() {
+        let (stack, others) = split("--edge https://a --stack mine --json --region=us-east-1").unwrap();
+        assert_eq!(stack, Some(StackRef { name: "mine".into(), region: "us-east-1".into() }));
         assert_eq!(others, ["--edge", "https://a", "--json"]);
-        assert_eq!(take("--stack=mine").unwrap().0.unwrap().region, REGION);
-        assert_eq!(take("--edge https://a").unwrap(), (None, vec!["--edge".into(), "https://a".into()]));
+        assert_eq!(split("--stack=mine").unwrap().0.unwrap().region, DEFAULT_REGION);
+        assert_eq!(split("--edge https://a").unwrap(), (None, vec!["--edge".into(), "https://a".into()]));
         for wrong in ["--stack", "--stack --json", "--stack=", "--region us-east-1"] {
-            assert!(take(wrong).is_err(), "{wrong}");
+            assert!(split(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -17,7 +17,7 @@ impl Fingerprint {
 
     /// Adds one piece. Its length goes in too, so that `ab` + `c` differs from `a` + `bc`.
     #[must_use]
-    pub(crate) fn with(self, piece: &[u8]) -> Self {
+    pub(crate) fn with_bytes(self, piece: &[u8]) -> Self {
         let length = (piece.len() as u64).to_le_bytes();
         let step = |state: u64, byte: &u8| (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         Self(length.iter().chain(piece).fold(self.0, step))
@@ -29,37 +29,37 @@ impl Fingerprint {
         if skip.iter().any(|skipped| skipped == path) {
             return Ok(self);
         }
-        let named = self.with(path.file_name().unwrap_or_default().as_encoded_bytes());
-        let Ok(metadata) = fs::metadata(path) else { return Ok(named.with(b"absent")) };
+        let named = self.with_bytes(path.file_name().unwrap_or_default().as_encoded_bytes());
+        let Ok(metadata) = fs::metadata(path) else { return Ok(named.with_bytes(b"absent")) };
         if !metadata.is_dir() {
             let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            return Ok(named.with(&content));
+            return Ok(named.with_bytes(&content));
         }
         let mut children: Vec<PathBuf> = fs::read_dir(path)
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
             .with_context(|| format!("cannot list {}", path.display()))?;
         children.sort();
-        children.iter().try_fold(named.with(b"folder"), |state, child| state.with_path(child, skip))
+        children.iter().try_fold(named.with_bytes(b"folder"), |state, child| state.with_path(child, skip))
     }
 
     /// The text that a stamp file holds, and names of folders in the tools cache end with.
-    pub(crate) fn text(self) -> String {
+    pub(crate) fn to_hex(self) -> String {
         format!("{:016x}", self.0)
     }
 }
 
 /// Whether `stamp` says that its product was made of exactly these inputs.
 pub(crate) fn is_fresh(stamp: &Path, fingerprint: Fingerprint) -> bool {
-    fs::read_to_string(stamp).is_ok_and(|text| text.trim() == fingerprint.text())
+    fs::read_to_string(stamp).is_ok_and(|text| text.trim() == fingerprint.to_hex())
 }
 
 /// Writes the stamp; the last act of making something, so that a broken attempt leaves none.
-pub(crate) fn write(stamp: &Path, fingerprint: Fingerprint) -> Result<()> {
-    fs::write(stamp, fingerprint.text() + "\n").with_context(|| format!("cannot write {}", stamp.display()))
+pub(crate) fn write_stamp(stamp: &Path, fingerprint: Fingerprint) -> Result<()> {
+    fs::write(stamp, fingerprint.to_hex() + "\n").with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 /// Takes the stamp away; the first act, for the same reason.
-pub(crate) fn forget(stamp: &Path) -> Result<()> {
+pub(crate) fn invalidate(stamp: &Path) -> Result<()> {
     match fs::remove_file(stamp) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", stamp.display()))
@@ -73,9 +73,9 @@ mod tests {
     use super::*;
 
     /// A folder of this test alone, emptied first and removed at the end.
-    struct Scratch(PathBuf);
+    struct ScratchFolder(PathBuf);
 
-    impl Scratch {
+    impl ScratchFolder {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
@@ -84,57 +84,57 @@ mod tests {
         }
     }
 
-    impl Drop for Scratch {
+    impl Drop for ScratchFolder {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 
-    fn of(path: &Path, skip: &[PathBuf]) -> Fingerprint {
+    fn fingerprint(path: &Path, skip: &[PathBuf]) -> Fingerprint {
         Fingerprint::new().with_path(path, skip).unwrap()
     }
 
     #[test]
-    fn pieces_do_not_run_into_each_other() {
+    fn adjacent_pieces_hash_differently() {
         let new = Fingerprint::new;
-        assert_ne!(new().with(b"ab").with(b"c"), new().with(b"a").with(b"bc"));
-        assert_ne!(new().with(b""), new());
-        assert_eq!(new().with(b"a"), new().with(b"a"));
+        assert_ne!(new().with_bytes(b"ab").with_bytes(b"c"), new().with_bytes(b"a").with_bytes(b"bc"));
+        assert_ne!(new().with_bytes(b""), new());
+        assert_eq!(new().with_bytes(b"a"), new().with_bytes(b"a"));
     }
 
     #[test]
-    fn sees_every_change_but_not_what_is_skipped() {
-        let scratch = Scratch::new("changes");
+    fn detects_changes_except_skipped_paths() {
+        let scratch = ScratchFolder::new("changes");
         let file = scratch.0.join("folder/a.rs");
         fs::write(&file, "one").unwrap();
-        let before = of(&scratch.0, &[]);
-        assert_eq!(before, of(&scratch.0, &[]));
+        let before = fingerprint(&scratch.0, &[]);
+        assert_eq!(before, fingerprint(&scratch.0, &[]));
 
         fs::write(&file, "two").unwrap();
-        let changed = of(&scratch.0, &[]);
+        let changed = fingerprint(&scratch.0, &[]);
         assert_ne!(before, changed, "content");
         fs::rename(&file, scratch.0.join("folder/b.rs")).unwrap();
-        assert_ne!(changed, of(&scratch.0, &[]), "name");
+        assert_ne!(changed, fingerprint(&scratch.0, &[]), "name");
         fs::remove_file(scratch.0.join("folder/b.rs")).unwrap();
-        assert_ne!(before, of(&scratch.0, &[]), "absence");
+        assert_ne!(before, fingerprint(&scratch.0, &[]), "absence");
 
         let skip = [scratch.0.join("folder")];
-        let skipped = of(&scratch.0, &skip);
+        let skipped = fingerprint(&scratch.0, &skip);
         fs::write(&file, "three").unwrap();
-        assert_eq!(skipped, of(&scratch.0, &skip));
+        assert_eq!(skipped, fingerprint(&scratch.0, &skip));
     }
 
     #[test]
-    fn a_stamp_is_fresh_for_its_own_inputs_only() {
-        let scratch = Scratch::new("stamp");
+    fn stamp_is_fresh_only_for_same_inputs() {
+        let scratch = ScratchFolder::new("stamp");
         let stamp = scratch.0.join("stamp");
-        let inputs = Fingerprint::new().with(b"inputs");
+        let inputs = Fingerprint::new().with_bytes(b"inputs");
         assert!(!is_fresh(&stamp, inputs), "none yet");
-        write(&stamp, inputs).unwrap();
+        write_stamp(&stamp, inputs).unwrap();
         assert!(is_fresh(&stamp, inputs));
-        assert!(!is_fresh(&stamp, inputs.with(b"more")));
-        forget(&stamp).unwrap();
+        assert!(!is_fresh(&stamp, inputs.with_bytes(b"more")));
+        invalidate(&stamp).unwrap();
         assert!(!is_fresh(&stamp, inputs));
-        forget(&stamp).expect("forgetting twice is no error");
+        invalidate(&stamp).expect("forgetting twice is no error");
     }
 }

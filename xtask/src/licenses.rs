@@ -14,7 +14,7 @@ use crate::project::Project;
 /// # Errors
 /// Names each package whose licence is not on the list, with its licence.
 pub(crate) fn check(project: &Project) -> Result<usize> {
-    let allowed = allowed(&fs::read_to_string(project.path("deny.toml")).context("deny.toml")?)?;
+    let allow_list = parse_allow_list(&fs::read_to_string(project.path("deny.toml")).context("deny.toml")?)?;
     let output = Command::new("cargo")
         .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(&project.root)
@@ -23,31 +23,31 @@ pub(crate) fn check(project: &Project) -> Result<usize> {
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
-    let refused: Vec<String> = packages
+    let rejected: Vec<String> = packages
         .iter()
         .filter_map(|package| {
-            let licence = package["license"].as_str().unwrap_or("none");
-            (!is_allowed(licence, &allowed))
-                .then(|| format!("{} {} is under {licence}", package["name"], package["version"]))
+            let license = package["license"].as_str().unwrap_or("none");
+            (!is_allowed(license, &allow_list))
+                .then(|| format!("{} {} is under {license}", package["name"], package["version"]))
         })
         .collect();
-    if !refused.is_empty() {
-        bail!("not on the list in deny.toml:\n  {}", refused.join("\n  "));
+    if !rejected.is_empty() {
+        bail!("not on the list in deny.toml:\n  {}", rejected.join("\n  "));
     }
     Ok(packages.len())
 }
 
 /// The texts of deny.toml's `allow = [ … ]`.
-fn allowed(text: &str) -> Result<Vec<String>> {
+fn parse_allow_list(text: &str) -> Result<Vec<String>> {
     let list = text.split_once("allow = [").and_then(|(_, rest)| rest.split_once(']')).map(|(list, _)| list);
     let list = list.context("deny.toml has no list `allow`")?;
     Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
 /// Whether one way through the expression needs allowed licences only.
-fn is_allowed(licence: &str, allowed: &[String]) -> bool {
-    Expression::parse_mode(licence, ParseMode::LAX)
-        .is_ok_and(|expression| expression.evaluate(|required| allowed.contains(&required.to_string())))
+fn is_allowed(license: &str, allow_list: &[String]) -> bool {
+    Expression::parse_mode(license, ParseMode::LAX)
+        .is_ok_and(|expression| expression.evaluate(|required| allow_list.contains(&required.to_string())))
 }
 
 #[cfg(test)]
@@ -55,8 +55,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expression_needs_one_allowed_way() {
-        let allowed = allowed("x = 1\nallow = [\n \"MIT\",\n \"Apache-2.0 WITH LLVM-exception\" ]").unwrap();
+    fn license_expression_needs_one_allowed_branch() {
+        let allowed =
+            parse_allow_list("x = 1\nallow = [\n \"MIT\",\n \"Apache-2.0 WITH LLVM-exception\" ]").unwrap();
         for (licence, expected) in [
             ("MIT", true),
             ("MIT OR GPL-3.0-only", true),

@@ -58,7 +58,7 @@ GLIMPSE_MEDIA names a folder of sample videos that the tests use besides their o
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match verb(&arguments) {
+    match run_verb(&arguments) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("\nerror: {error:#}");
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn verb(arguments: &[String]) -> Result<ExitCode> {
+fn run_verb(arguments: &[String]) -> Result<ExitCode> {
     let (name, rest) = match arguments.split_first() {
         Some((name, rest)) => (name.as_str(), rest),
         None => ("help", arguments),
@@ -78,43 +78,43 @@ fn verb(arguments: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         "setup" => {
-            no_arguments(name, rest)?;
-            setup::run(&Project::find()?, Purpose::Test)?;
+            reject_arguments(name, rest)?;
+            setup::run(&Project::discover()?, Purpose::Test)?;
             Ok(ExitCode::SUCCESS)
         }
         "build" => {
-            let (parts, uploads) = build::arguments(rest)?;
+            let (parts, uploads) = build::parse_arguments(rest)?;
             // The tests start wrangler many times, and each start runs this as its build command.
             if std::env::var_os("GLIMPSE_PREBUILT").is_some_and(|value| value == "1")
-                && build::are_there(&parts, &std::env::current_dir()?)
+                && build::are_built(&parts, &std::env::current_dir()?)
             {
                 return Ok(ExitCode::SUCCESS);
             }
-            let project = Project::find()?;
+            let project = Project::discover()?;
             let tools = setup::run(&project, Purpose::Build)?;
             build::run(&project, &tools, &parts, &uploads)?;
             Ok(ExitCode::SUCCESS)
         }
-        "dev" => dev::run(&Project::find()?, rest),
+        "dev" => dev::run(&Project::discover()?, rest),
         "check" => {
-            no_arguments(name, rest)?;
-            check::run(&Project::find()?)
+            reject_arguments(name, rest)?;
+            check::run(&Project::discover()?)
         }
-        "deploy" => deploy::deploy(&Project::find()?, rest),
-        "doctor" => doctor::run(&Project::find()?, rest),
-        "destroy" => deploy::destroy(&Project::find()?, rest),
-        "package" => package::run(&Project::find()?, rest),
+        "deploy" => deploy::deploy(&Project::discover()?, rest),
+        "doctor" => doctor::run(&Project::discover()?, rest),
+        "destroy" => deploy::destroy(&Project::discover()?, rest),
+        "package" => package::run(&Project::discover()?, rest),
         "openapi" => {
-            no_arguments(name, rest)?;
-            openapi::write(&Project::find()?)
+            reject_arguments(name, rest)?;
+            openapi::write_document(&Project::discover()?)
         }
-        "bench" => bench::run(&Project::find()?, rest),
-        "test" => test::run(&Project::find()?, rest),
+        "bench" => bench::run(&Project::discover()?, rest),
+        "test" => test::run(&Project::discover()?, rest),
         other => bail!("there is no verb `{other}`: `cargo xtask help` lists them"),
     }
 }
 
-fn no_arguments(verb: &str, rest: &[String]) -> Result<()> {
+fn reject_arguments(verb: &str, rest: &[String]) -> Result<()> {
     match rest.first() {
         Some(argument) => bail!("`cargo xtask {verb}` takes no argument, but was given `{argument}`"),
         None => Ok(()),

@@ -10,14 +10,14 @@ use crate::project::Project;
 use crate::run;
 
 /// Where it lies below the project's root.
-pub(crate) const FILE: &str = "docs/openapi.json";
+pub(crate) const DOCUMENT_PATH: &str = "docs/openapi.json";
 
-pub(crate) fn write(project: &Project) -> Result<ExitCode> {
+pub(crate) fn write_document(project: &Project) -> Result<ExitCode> {
     let mut command = project.cargo();
     command.args(["run", "--quiet", "--package", "glimpse-edge", "--example", "openapi"]);
     let text = run::capture(&mut command)?;
-    let path = project.path(FILE);
+    let path = project.path(DOCUMENT_PATH);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    run::found(FILE, "written");
+    run::print_ok(DOCUMENT_PATH, "written");
     Ok(ExitCode::SUCCESS)
 }

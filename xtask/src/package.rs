@@ -8,17 +8,17 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::build::{self, Part, Uploads};
+use crate::build::{self, Component, ConnectSrc};
 use crate::path_remap;
 use crate::project::{self, Project};
-use crate::run::{self, Step};
+use crate::run::{self, LoggedStep};
 use crate::setup::{self, Purpose};
 
 /// The C library of `provided.al2023` is 2.34, <https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html>.
-const GLIBC: &str = "2.34";
+const GLIBC_VERSION: &str = "2.34";
 /// The crates whose programs are released.
-const LAMBDAS: &str = "glimpse-backend";
-const WORKER: &str = "glimpse-edge";
+const LAMBDAS_CRATE: &str = "glimpse-backend";
+const WORKER_CRATE: &str = "glimpse-edge";
 /// What the layer's package is called.
 const LAYER: &str = "layer";
 
@@ -60,15 +60,15 @@ pub(crate) fn run(project: &Project, arguments: &[String]) -> Result<ExitCode> {
     if arches.is_empty() {
         arches = vec![Arch::X86, Arch::Arm];
     }
-    let folder = make(project, &arches)?;
+    let folder = build_all(project, &arches)?;
     println!("\nin {}", folder.display());
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds and packs everything for those processors, and answers the folder.
-pub(crate) fn make(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
+pub(crate) fn build_all(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
     let tools = setup::run(project, Purpose::Build)?;
-    let python = setup::python_for(project, setup::Task::Building)?;
+    let python = setup::python_for(project, setup::PythonTask::Building)?;
     let folder = project.target.join("package");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
@@ -79,23 +79,23 @@ pub(crate) fn make(project: &Project, arches: &[Arch]) -> Result<PathBuf> {
         ensure_target(project, arch)?;
     }
     if arches.contains(&Arch::Arm) {
-        setup::arm_compilers(project)?;
+        setup::ensure_arm_compilers(project)?;
     }
     for &arch in arches {
-        lambdas(project, &python, arch, &folder)?;
-        layer(project, arch, &folder)?;
+        package_lambdas(project, &python, arch, &folder)?;
+        package_layer(project, arch, &folder)?;
     }
-    build::run(project, &tools, &[Part::Page, Part::Edge], &Uploads::Https)?;
-    run::heading("package");
-    worker(project, &python, &folder)?;
-    sbom(project, &python, &folder)?;
-    prove(project, &python, &folder)?;
-    print!("{}", pack(project, &python, ["sums".as_ref(), folder.as_os_str()])?);
+    build::run(project, &tools, &[Component::Page, Component::Edge], &ConnectSrc::AnyHttps)?;
+    run::print_heading("package");
+    package_worker(project, &python, &folder)?;
+    write_sbom(project, &python, &folder)?;
+    check_reproducible(project, &python, &folder)?;
+    print!("{}", run_pack(project, &python, ["sums".as_ref(), folder.as_os_str()])?);
     Ok(folder)
 }
 
 /// The folder of what was made before, if every file in it is still what it was: `SHA256SUMS` says so.
-pub(crate) fn made(project: &Project) -> Result<PathBuf> {
+pub(crate) fn verify_existing(project: &Project) -> Result<PathBuf> {
     let folder = project.target.join("package");
     let sums = folder.join("SHA256SUMS");
     ensure!(sums.exists(), "there is no {}: `cargo xtask package` makes it", sums.display());
@@ -114,98 +114,98 @@ fn ensure_target(project: &Project, arch: Arch) -> Result<()> {
         triple,
     ]));
     if libraries.is_ok_and(|folder| Path::new(folder.trim()).exists()) {
-        run::found("rust for Lambda", triple);
+        run::print_ok("rust for Lambda", triple);
         return Ok(());
     }
     let mut rustup = Command::new("rustup");
     rustup.current_dir(&project.root).args(["target", "add", triple]);
-    let others = match arch {
+    let other_arch = match arch {
         Arch::X86 => "arm64",
         Arch::Arm => "x86_64",
     };
-    Step::new(format!("rustup target add {triple}"), project.log("rustup-target"))
-        .limit(std::time::Duration::from_mins(2))
+    LoggedStep::new(format!("rustup target add {triple}"), project.log_path("rustup-target"))
+        .with_timeout(std::time::Duration::from_mins(2))
         .run(
             &mut rustup,
             &format!(
-                "This machine has no way to Rust's library for {}: package {others} alone.",
+                "This machine has no way to Rust's library for {}: package {other_arch} alone.",
                 arch.name()
             ),
         )
 }
 
 /// What is made for a processor, by the names without it: each Lambda's program, and the layer.
-pub(crate) fn names(project: &Project) -> Result<Vec<String>> {
-    let mut names = programs(project)?;
+pub(crate) fn package_names(project: &Project) -> Result<Vec<String>> {
+    let mut names = lambda_programs(project)?;
     names.push(LAYER.to_owned());
     Ok(names)
 }
 
 /// The programs that the Lambdas are, by their names.
-fn programs(project: &Project) -> Result<Vec<String>> {
+fn lambda_programs(project: &Project) -> Result<Vec<String>> {
     let metadata = run::capture(project.cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
     let package =
-        packages.iter().find(|package| package["name"] == LAMBDAS).context("no package of Lambdas")?;
+        packages.iter().find(|package| package["name"] == LAMBDAS_CRATE).context("no package of Lambdas")?;
     let targets = package["targets"].as_array().context("a package has targets")?;
     let names = targets.iter().filter(|target| target["kind"][0] == "bin");
     Ok(names.filter_map(|target| target["name"].as_str().map(str::to_owned)).collect())
 }
 
-fn lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Result<()> {
+fn package_lambdas(project: &Project, python: &Path, arch: Arch, folder: &Path) -> Result<()> {
     let bin = python.parent().context("a program lies in a folder")?;
     let target = project.target.join("package-build");
     let mut command = Command::new(bin.join("cargo-zigbuild"));
     command
         .current_dir(&project.root)
-        .args(["zigbuild", "--release", "--locked", "--bins", "--package", LAMBDAS, "--target"])
-        .arg(format!("{}.{GLIBC}", arch.triple()))
+        .args(["zigbuild", "--release", "--locked", "--bins", "--package", LAMBDAS_CRATE, "--target"])
+        .arg(format!("{}.{GLIBC_VERSION}", arch.triple()))
         .env("PATH", project::path_with(bin))
         .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::flags(project)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", path_remap::rustflags(project)?)
         .env("SOURCE_DATE_EPOCH", "0");
-    Step::new(format!("Lambdas for {}, release", arch.name()), project.log("package-lambdas"))
+    LoggedStep::new(format!("Lambdas for {}, release", arch.name()), project.log_path("package-lambdas"))
         .run(&mut command, "Correct what the compiler says above, then start this again.")?;
-    let built = target.join(arch.triple()).join("release");
-    for name in programs(project)? {
+    let binaries = target.join(arch.triple()).join("release");
+    for name in lambda_programs(project)? {
         let out = folder.join(format!("{name}-{}.zip", arch.name()));
-        let entry = format!("bootstrap={}", built.join(&name).display());
-        pack(project, python, ["zip".as_ref(), out.as_os_str(), entry.as_ref()])?;
+        let entry = format!("bootstrap={}", binaries.join(&name).display());
+        run_pack(project, python, ["zip".as_ref(), out.as_os_str(), entry.as_ref()])?;
     }
     Ok(())
 }
 
-fn layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
+fn package_layer(project: &Project, arch: Arch, folder: &Path) -> Result<()> {
     let script = |arguments: &[&str]| {
         let mut command = Command::new(project.path("layer/build.sh"));
         command.current_dir(&project.root).args(["--arch", arch.name()]).args(arguments);
         command.env("GLIMPSE_TOOLS_DIR", &project.cache);
         command
     };
-    Step::new(format!("layer for {}", arch.name()), project.log("package-layer"))
+    LoggedStep::new(format!("layer for {}", arch.name()), project.log_path("package-layer"))
         .run(&mut script(&[]), "Correct what it says above, then start this again.")?;
-    let built = run::capture(&mut script(&["--where"]))?;
+    let layer_folder = run::capture(&mut script(&["--where"]))?;
     let name = arch.name();
     for (from, to) in [
         (format!("glimpse-ffmpeg-layer-{name}.zip"), format!("{LAYER}-{name}.zip")),
         ("sbom.cdx.json".to_owned(), format!("{LAYER}-{name}-sbom.cdx.json")),
     ] {
-        fs::copy(Path::new(built.trim()).join(&from), folder.join(to))
+        fs::copy(Path::new(layer_folder.trim()).join(&from), folder.join(to))
             .with_context(|| format!("no {from}"))?;
     }
     Ok(())
 }
 
 /// The Worker as wrangler bundles it, and the page.
-fn worker(project: &Project, python: &Path, folder: &Path) -> Result<()> {
+fn package_worker(project: &Project, python: &Path, folder: &Path) -> Result<()> {
     let bundle = project.target.join("package-worker");
     if bundle.exists() {
         fs::remove_dir_all(&bundle)?;
     }
     let mut command = project.npm_command("wrangler");
     command.args(["deploy", "--dry-run", "--outdir"]).arg(&bundle).env("GLIMPSE_PREBUILT", "1");
-    Step::new("Worker's bundle", project.log("package-worker"))
+    LoggedStep::new("Worker's bundle", project.log_path("package-worker"))
         .run(&mut command, "See what wrangler says above.")?;
     // Notes of wrangler's for people, and maps for debuggers: with paths of this machine.
     for entry in fs::read_dir(&bundle)? {
@@ -217,46 +217,47 @@ fn worker(project: &Project, python: &Path, folder: &Path) -> Result<()> {
     let out = folder.join("worker.zip");
     let (code, page) = (format!("worker={}", bundle.display()), project.path("web/dist"));
     let page = format!("page={}", page.display());
-    pack(project, python, ["zip".as_ref(), out.as_os_str(), code.as_ref(), page.as_ref()])?;
+    run_pack(project, python, ["zip".as_ref(), out.as_os_str(), code.as_ref(), page.as_ref()])?;
     Ok(())
 }
 
-fn sbom(project: &Project, python: &Path, folder: &Path) -> Result<()> {
+fn write_sbom(project: &Project, python: &Path, folder: &Path) -> Result<()> {
     let metadata = project.target.join("package-metadata.json");
-    let answer = run::capture(project.cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
-    fs::write(&metadata, answer)?;
+    let metadata_json =
+        run::capture(project.cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
+    fs::write(&metadata, metadata_json)?;
     let (out, lock) = (folder.join("sbom.cdx.json"), project.path("Cargo.lock"));
     let arguments = [
         "sbom".as_ref(),
         out.as_os_str(),
         metadata.as_os_str(),
         lock.as_os_str(),
-        LAMBDAS.as_ref(),
-        WORKER.as_ref(),
+        LAMBDAS_CRATE.as_ref(),
+        WORKER_CRATE.as_ref(),
     ];
-    run::note(pack(project, python, arguments)?.trim());
+    run::print_note(run_pack(project, python, arguments)?.trim());
     Ok(())
 }
 
 /// What would differ on another machine or day is found before it is released.
-fn prove(project: &Project, python: &Path, folder: &Path) -> Result<()> {
-    let private = path_remap::private(project)?;
+fn check_reproducible(project: &Project, python: &Path, folder: &Path) -> Result<()> {
+    let private_folders = path_remap::private_folders(project)?;
     let mut arguments = vec!["proof".as_ref(), folder.as_os_str()];
-    arguments.extend(private.iter().map(|folder| folder.as_os_str()));
-    run::note(pack(project, python, arguments)?.trim());
+    arguments.extend(private_folders.iter().map(|folder| folder.as_os_str()));
+    run::print_note(run_pack(project, python, arguments)?.trim());
     Ok(())
 }
 
-fn pack<'a>(
+fn run_pack<'a>(
     project: &Project,
     python: &Path,
     arguments: impl IntoIterator<Item = &'a std::ffi::OsStr>,
 ) -> Result<String> {
     let mut command = Command::new(python);
     command.arg(project.path("deploy/pack")).args(arguments).stderr(Stdio::inherit());
-    let answer = command.output().context("cannot start deploy/pack")?;
-    ensure!(answer.status.success(), "deploy/pack ended with {}", answer.status);
-    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+    let output = command.output().context("cannot start deploy/pack")?;
+    ensure!(output.status.success(), "deploy/pack ended with {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]
@@ -266,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processors_have_lambdas_names() {
+    fn arch_names_match_lambda() {
         for arch in [Arch::X86, Arch::Arm] {
             assert_eq!(Arch::parse(arch.name()).unwrap(), arch);
         }
@@ -274,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn what_names_a_folder_of_this_machine_is_not_released() {
-        let project = Project::find().unwrap();
+    fn rejects_packages_with_local_paths() {
+        let project = Project::discover().unwrap();
         let folder = env::temp_dir().join(format!("glimpse-proof-{}", std::process::id()));
         fs::create_dir_all(folder.join("out")).unwrap();
         let proof = |content: &str| {
@@ -283,9 +284,9 @@ mod tests {
             fs::write(&program, content).unwrap();
             let entry = format!("bootstrap={}", program.display());
             let python = Path::new("python3");
-            pack(&project, python, ["zip".as_ref(), out.as_os_str(), entry.as_ref()]).unwrap();
+            run_pack(&project, python, ["zip".as_ref(), out.as_os_str(), entry.as_ref()]).unwrap();
             let out = folder.join("out");
-            pack(&project, python, ["proof".as_ref(), out.as_os_str(), "/home/ada".as_ref()])
+            run_pack(&project, python, ["proof".as_ref(), out.as_os_str(), "/home/ada".as_ref()])
         };
         assert!(proof("/crates/serde/src/lib.rs, /home/adam/lib.rs").is_ok());
         assert!(proof("thread panicked at /home/ada/.cargo/lib.rs").is_err());

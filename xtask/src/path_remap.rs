@@ -12,7 +12,7 @@ use crate::project::Project;
 use crate::run;
 
 /// The folders that no released file may name, each absolute.
-pub(crate) fn private(project: &Project) -> Result<Vec<PathBuf>> {
+pub(crate) fn private_folders(project: &Project) -> Result<Vec<PathBuf>> {
     let sysroot =
         run::capture(Command::new("rustc").current_dir(&project.root).args(["--print", "sysroot"]))?;
     let mut folders = vec![
@@ -23,17 +23,17 @@ pub(crate) fn private(project: &Project) -> Result<Vec<PathBuf>> {
         PathBuf::from(sysroot.trim()),
     ];
     folders.extend(env::var_os("HOME").map(PathBuf::from));
-    folders.retain(|folder| is_somebodys(folder));
+    folders.retain(|folder| is_private(folder));
     Ok(folders)
 }
 
 /// Whether a folder's name is found in a program for no other reason: `/src` and `/usr/local` are in many.
-fn is_somebodys(folder: &Path) -> bool {
+fn is_private(folder: &Path) -> bool {
     folder.is_absolute() && folder.components().count() > 2 && folder != Path::new("/usr/local")
 }
 
 /// rustc's flags, for `CARGO_ENCODED_RUSTFLAGS`, which knows folders with spaces.
-pub(crate) fn flags(project: &Project) -> Result<String> {
+pub(crate) fn rustflags(project: &Project) -> Result<String> {
     let home = cargo_home()?;
     // Which mirror a crate came from is in the name of its folder.
     let sources = home.join("registry/src");
@@ -43,15 +43,15 @@ pub(crate) fn flags(project: &Project) -> Result<String> {
         Err(_) => Vec::new(),
     };
     sources.sort();
-    Ok(encoded(&project.root, &project.target, &home, &sources))
+    Ok(encode_flags(&project.root, &project.target, &home, &sources))
 }
 
 /// The last one that fits is taken: the target folder and the crates may lie inside of the others.
-fn encoded(root: &Path, target: &Path, home: &Path, sources: &[PathBuf]) -> String {
+fn encode_flags(root: &Path, target: &Path, home: &Path, sources: &[PathBuf]) -> String {
     let mut pairs = vec![(home, "/cargo"), (root, "/glimpse"), (target, "/target")];
     pairs.extend(sources.iter().map(|folder| (folder.as_path(), "/crates")));
-    let flags = pairs.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-    flags.collect::<Vec<_>>().join("\x1f")
+    let flag_list = pairs.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flag_list.collect::<Vec<_>>().join("\x1f")
 }
 
 fn cargo_home() -> Result<PathBuf> {
@@ -66,15 +66,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_every_program_has_are_nobodys() {
-        let is = |folder| is_somebodys(Path::new(folder));
+    fn common_path_components_are_not_private() {
+        let is = |folder| is_private(Path::new(folder));
         assert!(is("/home/ada") && is("/root/.cargo") && is("/usr/local/cargo"));
         assert!(!is("/") && !is("/src") && !is("/usr") && !is("/usr/local") && !is("target"));
     }
 
     #[test]
-    fn inner_folders_come_after_those_that_they_lie_in() {
-        let flags = encoded(
+    fn nested_folders_are_remapped_last() {
+        let flags = encode_flags(
             Path::new("/home/a/my glimpse"),
             Path::new("/home/a/my glimpse/target"),
             Path::new("/home/a/.cargo"),

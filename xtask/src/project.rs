@@ -23,7 +23,7 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    pub(crate) fn find() -> Result<Self> {
+    pub(crate) fn discover() -> Result<Self> {
         let package = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
         let root =
             Path::new(&package).parent().context("the package xtask is not inside a checkout")?.to_owned();
@@ -38,7 +38,7 @@ impl Project {
             serde_json::from_str(&metadata).context("`cargo metadata` did not answer JSON")?;
         let target =
             metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
-        Ok(Self { root, target: target.into(), cache: cache(|name| env::var_os(name))? })
+        Ok(Self { root, target: target.into(), cache: cache_folder(|name| env::var_os(name))? })
     }
 
     /// A path inside the checkout.
@@ -57,12 +57,12 @@ impl Project {
     }
 
     /// A binary of the workspace in the dev profile.
-    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+    pub(crate) fn binary_path(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name)
     }
 
     /// Where the output of a long step goes.
-    pub(crate) fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log_path(&self, name: &str) -> PathBuf {
         self.target.join("setup").join(name).with_extension("log")
     }
 
@@ -95,12 +95,12 @@ impl Project {
 fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
-        let is_of_package = name.to_str().is_some_and(|name| {
+        let is_package_variable = name.to_str().is_some_and(|name| {
             ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
         });
-        if is_of_package {
+        if is_package_variable {
             command.env_remove(name);
         }
     }
@@ -116,11 +116,11 @@ pub(crate) fn path_with(folder: &Path) -> OsString {
 }
 
 /// The folder of the tools cache, absolute.
-fn cache(lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
-    let named = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = named("GLIMPSE_TOOLS_DIR")
-        .or_else(|| named("XDG_CACHE_HOME").map(|folder| folder.join("glimpse")))
-        .or_else(|| named("HOME").map(|home| home.join(".cache/glimpse")))
+fn cache_folder(lookup: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let folder_from = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = folder_from("GLIMPSE_TOOLS_DIR")
+        .or_else(|| folder_from("XDG_CACHE_HOME").map(|folder| folder.join("glimpse")))
+        .or_else(|| folder_from("HOME").map(|home| home.join(".cache/glimpse")))
         .context("no folder for tools: set GLIMPSE_TOOLS_DIR or HOME")?;
     std::path::absolute(&cache).with_context(|| format!("{} is not a folder for tools", cache.display()))
 }
@@ -130,13 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cache_is_where_it_was_asked_for() {
+    fn cache_folder_follows_env() {
         #[track_caller]
         fn check(variables: &[(&str, &str)], expected: Option<&str>) {
             let lookup = |name: &str| {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
             };
-            assert_eq!(cache(lookup).ok(), expected.map(PathBuf::from));
+            assert_eq!(cache_folder(lookup).ok(), expected.map(PathBuf::from));
         }
         check(
             &[("GLIMPSE_TOOLS_DIR", "/tools"), ("XDG_CACHE_HOME", "/xdg"), ("HOME", "/home/a")],

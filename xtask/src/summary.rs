@@ -6,17 +6,17 @@ use std::time::Duration;
 
 /// What a run of tests counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct TestCounts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     /// Ignored by cargo, skipped or to do for Node: a story that was not told.
     pub(crate) skipped: u64,
 }
 
-impl Counts {
+impl TestCounts {
     /// Adds what one line of output says. Lines that say nothing about counts are most of them.
-    pub(crate) fn read(&mut self, line: &str) {
-        let line = without_colour(line);
+    pub(crate) fn add_line(&mut self, line: &str) {
+        let line = strip_color(line);
         let line = line.trim();
         if let Some(result) = line.strip_prefix("test result: ") {
             let counts = result.split_once(". ").map_or(result, |(_, counts)| counts);
@@ -41,7 +41,7 @@ impl Counts {
 }
 
 /// `line` without the escape sequences that colour it.
-fn without_colour(line: &str) -> String {
+fn strip_color(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(start) = rest.find("\u{1b}[") {
@@ -55,60 +55,60 @@ fn without_colour(line: &str) -> String {
 
 /// How one part of the tests ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub(crate) struct SuiteResult {
     pub(crate) name: &'static str,
-    pub(crate) counts: Counts,
-    pub(crate) time: Duration,
+    pub(crate) counts: TestCounts,
+    pub(crate) duration: Duration,
     /// Why it is red although nothing was counted as failed.
-    pub(crate) note: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
-impl Outcome {
+impl SuiteResult {
     /// A check that has no counts of its own is one test.
-    pub(crate) fn of_check(name: &'static str, ok: bool, time: Duration) -> Self {
-        let counts = Counts { passed: u64::from(ok), failed: u64::from(!ok), skipped: 0 };
-        Self { name, counts, time, note: None }
+    pub(crate) fn from_check(name: &'static str, has_passed: bool, time: Duration) -> Self {
+        let counts = TestCounts { passed: u64::from(has_passed), failed: u64::from(!has_passed), skipped: 0 };
+        Self { name, counts, duration: time, reason: None }
     }
 
     /// Judges a run of tests. What did not fail by its own count may still be red: the program ended badly (it did not
     /// compile, it crashed), a story was skipped, or there was none although nobody asked for a selection.
-    pub(crate) fn of_tests(
+    pub(crate) fn from_tests(
         name: &'static str,
-        counted: Counts,
-        ok: bool,
-        selected: bool,
+        raw_counts: TestCounts,
+        has_passed: bool,
+        is_filtered: bool,
         time: Duration,
     ) -> Self {
-        let mut counts = counted;
-        counts.failed += counted.skipped;
-        let note = if counted.skipped > 0 {
-            Some(format!("{} skipped: a test that does not run proves nothing", counted.skipped))
-        } else if counted.failed > 0 {
+        let mut counts = raw_counts;
+        counts.failed += raw_counts.skipped;
+        let note = if raw_counts.skipped > 0 {
+            Some(format!("{} skipped: a test that does not run proves nothing", raw_counts.skipped))
+        } else if raw_counts.failed > 0 {
             None
-        } else if !ok {
+        } else if !has_passed {
             counts.failed = 1;
             Some("ended with an error outside its tests".to_owned())
-        } else if counted.passed == 0 && !selected {
+        } else if raw_counts.passed == 0 && !is_filtered {
             counts.failed = 1;
             Some("ran no test".to_owned())
         } else {
             None
         };
-        Self { name, counts, time, note }
+        Self { name, counts, duration: time, reason: note }
     }
 
-    pub(crate) fn is_red(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.counts.failed > 0
     }
 }
 
 /// The table of parts, and alone in the last line the sum.
-pub(crate) fn table(outcomes: &[Outcome]) -> String {
+pub(crate) fn format_table(outcomes: &[SuiteResult]) -> String {
     let width = outcomes.iter().map(|outcome| outcome.name.len()).max().unwrap_or(0);
     let mut text = String::new();
-    let mut total = Counts::default();
+    let mut total = TestCounts::default();
     for outcome in outcomes {
-        let Counts { passed, failed, .. } = outcome.counts;
+        let TestCounts { passed, failed, .. } = outcome.counts;
         total.passed += passed;
         total.failed += failed;
         let mark = match (passed, failed) {
@@ -116,8 +116,8 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
             (_, 0) => "ok",
             _ => "FAILED",
         };
-        let note = outcome.note.as_ref().map(|note| format!("   {note}")).unwrap_or_default();
-        let seconds = outcome.time.as_secs_f64();
+        let note = outcome.reason.as_ref().map(|note| format!("   {note}")).unwrap_or_default();
+        let seconds = outcome.duration.as_secs_f64();
         let name = outcome.name;
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -133,18 +133,18 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Counts {
-        let mut counts = Counts::default();
-        text.lines().for_each(|line| counts.read(line));
+    fn count_lines(text: &str) -> TestCounts {
+        let mut counts = TestCounts::default();
+        text.lines().for_each(|line| counts.add_line(line));
         counts
     }
 
-    fn counts(passed: u64, failed: u64, skipped: u64) -> Counts {
-        Counts { passed, failed, skipped }
+    fn counts(passed: u64, failed: u64, skipped: u64) -> TestCounts {
+        TestCounts { passed, failed, skipped }
     }
 
     #[test]
-    fn counts_what_the_runners_print() {
+    fn counts_cargo_and_node_results() {
         let cases = [
             (
                 "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s",
@@ -161,17 +161,17 @@ mod tests {
             ("running 3 tests\ntest a ... ok\n# passwords\nthe test result: ok. 9 passed", counts(0, 0, 0)),
         ];
         for (text, expected) in cases {
-            assert_eq!(read(text), expected, "{text:?}");
+            assert_eq!(count_lines(text), expected, "{text:?}");
         }
     }
 
     #[test]
-    fn judges_more_than_the_failures() {
+    fn skipped_or_empty_runs_fail() {
         #[track_caller]
-        fn check(counted: Counts, ok: bool, selected: bool, failed: u64) {
-            let outcome = Outcome::of_tests("part", counted, ok, selected, Duration::ZERO);
+        fn check(counted: TestCounts, ok: bool, selected: bool, failed: u64) {
+            let outcome = SuiteResult::from_tests("part", counted, ok, selected, Duration::ZERO);
             assert_eq!(outcome.counts.failed, failed, "{outcome:?}");
-            assert_eq!(outcome.is_red(), failed > 0);
+            assert_eq!(outcome.has_failed(), failed > 0);
         }
         check(counts(3, 0, 0), true, false, 0);
         check(counts(3, 2, 0), false, false, 2);
@@ -184,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn ends_with_the_sum_alone_in_its_line() {
+    fn table_ends_with_total_line() {
         let outcomes = [
-            Outcome::of_check("format", true, Duration::from_millis(1500)),
-            Outcome::of_tests("stories", counts(4, 1, 0), false, false, Duration::from_secs(90)),
+            SuiteResult::from_check("format", true, Duration::from_millis(1500)),
+            SuiteResult::from_tests("stories", counts(4, 1, 0), false, false, Duration::from_secs(90)),
         ];
         assert_eq!(
-            table(&outcomes),
+            format_table(&outcomes),
             "  ok     format      1 passed   0 failed     1.5 s
   FAILED stories     4 passed   1 failed    90.0 s
 

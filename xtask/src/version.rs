@@ -8,7 +8,7 @@ pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
 impl Version {
     /// The first thing in `text` that looks like a version: `v20.20.2`, `wasm-bindgen 0.2.130`, `rustc 1.95.0 (5980…)`.
-    pub(crate) fn find(text: &str) -> Option<Self> {
+    pub(crate) fn find_in(text: &str) -> Option<Self> {
         text.split_whitespace().find_map(|word| {
             let word = word.strip_prefix('v').unwrap_or(word);
             let word = word.split(['-', '+']).next().unwrap_or_default();
@@ -26,15 +26,15 @@ impl fmt::Display for Version {
 }
 
 /// The version of `package` in the text of a Cargo.lock. `None` when it is not there or there in more than one.
-pub(crate) fn locked(lock: &str, package: &str) -> Option<Version> {
+pub(crate) fn locked_version(lock: &str, package: &str) -> Option<Version> {
     let name = format!("name = \"{package}\"");
-    let mut found =
+    let mut versions =
         lock.split("[[package]]").filter(|entry| entry.lines().any(|line| line == name)).map(|entry| {
             let version = entry.lines().find_map(|line| line.strip_prefix("version = \""))?;
-            Version::find(version.trim_end_matches('"'))
+            Version::find_in(version.trim_end_matches('"'))
         });
-    let version = found.next()??;
-    found.next().is_none().then_some(version)
+    let version = versions.next()??;
+    versions.next().is_none().then_some(version)
 }
 
 #[cfg(test)]
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_version_in_what_programs_answer() {
+    fn finds_version_in_program_output() {
         const CASES: &[(&str, Option<Version>)] = &[
             ("v20.20.2", Some(Version(20, 20, 2))),
             ("wasm-bindgen 0.2.130", Some(Version(0, 2, 130))),
@@ -55,7 +55,7 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in CASES {
-            assert_eq!(Version::find(text), *expected, "{text:?}");
+            assert_eq!(Version::find_in(text), *expected, "{text:?}");
         }
     }
 
@@ -70,9 +70,9 @@ mod tests {
         const LOCK: &str = "version = 4\n\n[[package]]\nname = \"worker\"\nversion = \"0.8.7\"\ndependencies = [\n \"worker-macros\",\n]\n\n\
             [[package]]\nname = \"worker-macros\"\nversion = \"0.8.1\"\n\n\
             [[package]]\nname = \"rand\"\nversion = \"0.8.5\"\n\n[[package]]\nname = \"rand\"\nversion = \"0.9.1\"\n";
-        assert_eq!(locked(LOCK, "worker"), Some(Version(0, 8, 7)));
-        assert_eq!(locked(LOCK, "worker-macros"), Some(Version(0, 8, 1)));
-        assert_eq!(locked(LOCK, "rand"), None, "two versions are no answer");
-        assert_eq!(locked(LOCK, "absent"), None);
+        assert_eq!(locked_version(LOCK, "worker"), Some(Version(0, 8, 7)));
+        assert_eq!(locked_version(LOCK, "worker-macros"), Some(Version(0, 8, 1)));
+        assert_eq!(locked_version(LOCK, "rand"), None, "two versions are no answer");
+        assert_eq!(locked_version(LOCK, "absent"), None);
     }
 }

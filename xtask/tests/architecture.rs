@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use glimpse_contract::Code;
 
-fn root() -> PathBuf {
+fn repo_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// Every file below a folder with one of these endings, with its text up to its own tests.
 fn sources(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![root().join(folder)];
+    let mut folders = vec![repo_root().join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap_or_else(|_| panic!("{} is there", folder.display())) {
             let path = entry.unwrap().path();
@@ -35,12 +35,12 @@ fn sources(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
 }
 
 /// The text before the module of tests.
-fn code(text: &str) -> &str {
+fn text_before_tests(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or_default()
 }
 
 #[test]
-fn every_file_says_first_what_it_decides() {
+fn every_file_opens_with_a_doc_comment() {
     for folder in ["contract", "media", "edge/src", "backend", "doctor", "local", "tests", "xtask"] {
         for (path, text) in sources(folder, &[".rs"]) {
             assert!(text.starts_with("//! "), "{} does not open with //!", path.display());
@@ -54,13 +54,13 @@ fn every_file_says_first_what_it_decides() {
 }
 
 #[test]
-fn only_the_contract_writes_keys() {
+fn only_contract_builds_keys() {
     for folder in ["edge/src", "backend/src", "media/src"] {
         for (path, text) in sources(folder, &[".rs"]) {
             if path.ends_with("memory.rs") || path.to_string_lossy().contains("tests") {
                 continue;
             }
-            for (number, line) in code(&text).lines().enumerate() {
+            for (number, line) in text_before_tests(&text).lines().enumerate() {
                 let is_comment = line.trim_start().starts_with("//");
                 let writes = line.contains("\"uploads/") || line.contains("\"media/");
                 assert!(is_comment || !writes, "{}:{}: {line}", path.display(), number + 1);
@@ -70,28 +70,29 @@ fn only_the_contract_writes_keys() {
 }
 
 #[test]
-fn the_contract_does_no_io() {
+fn contract_does_no_io() {
     for (path, text) in sources("contract/src", &[".rs"]) {
         for word in ["std::fs", "std::net", "std::env", "std::process", "SystemTime", "Instant", "async fn"] {
-            assert!(!code(&text).contains(word), "{} uses {word}", path.display());
+            assert!(!text_before_tests(&text).contains(word), "{} uses {word}", path.display());
         }
     }
-    let manifest = fs::read_to_string(root().join("contract/Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(repo_root().join("contract/Cargo.toml")).unwrap();
     for name in ["worker", "tokio", "aws-", "reqwest", "hyper"] {
         assert!(!manifest.contains(name), "contract depends on {name}");
     }
 }
 
 #[test]
-fn only_three_files_of_the_edge_build_on_the_runtime() {
+fn only_three_edge_files_use_the_runtime() {
     let allowed = ["src/lib.rs", "platform/mod.rs", "http/response.rs"];
     for (path, text) in sources("edge/src", &[".rs"]) {
         // Adapters hand these two on, and do nothing with them.
         let text = ["Context", "Env", "{Context, Env}"]
             .iter()
             .fold(text, |text, known| text.replace(&format!("use worker::{known};"), ""));
-        let names_runtime =
-            ["worker::", "web_sys::", "js_sys::", "wasm_bindgen::"].iter().any(|w| code(&text).contains(w));
+        let names_runtime = ["worker::", "web_sys::", "js_sys::", "wasm_bindgen::"]
+            .iter()
+            .any(|w| text_before_tests(&text).contains(w));
         assert!(
             !names_runtime || allowed.iter().any(|file| path.ends_with(file)),
             "{} names the runtime",
@@ -101,29 +102,29 @@ fn only_three_files_of_the_edge_build_on_the_runtime() {
 }
 
 #[test]
-fn the_backend_spawns_in_one_place() {
+fn backend_spawns_in_one_file() {
     for (path, text) in sources("backend/src", &[".rs"]) {
-        let spawns = code(&text).contains("Command::new");
+        let spawns = text_before_tests(&text).contains("Command::new");
         assert!(!spawns || path.ends_with("frames/process.rs"), "{} spawns", path.display());
     }
 }
 
 #[test]
-fn f18_the_backend_writes_nothing_to_a_disk() {
+fn f18_backend_writes_nothing_to_disk() {
     // What a job leaves behind, a later one in the same environment could read. So nothing is left: sources, digests
     // and pictures are in memory and in pipes, and a child may not write either (F14).
     for (path, text) in sources("backend/src", &[".rs"]) {
         for word in
             ["fs::write", "File::create", "create_dir", "OpenOptions", "tempfile", "tempdir", "temp_dir"]
         {
-            assert!(!code(&text).contains(word), "{} uses {word}", path.display());
+            assert!(!text_before_tests(&text).contains(word), "{} uses {word}", path.display());
         }
     }
 }
 
 #[test]
-fn the_decoders_of_a_workflow_publish_nothing() {
-    let text = fs::read_to_string(root().join("backend/src/workflow/decode.rs")).unwrap();
+fn workflow_decode_steps_publish_nothing() {
+    let text = fs::read_to_string(repo_root().join("backend/src/workflow/decode.rs")).unwrap();
     for word in
         ["publish::", "Key::Output", "Key::Manifest", "Key::Failure", "put_failure", "create_manifest"]
     {
@@ -134,7 +135,7 @@ fn the_decoders_of_a_workflow_publish_nothing() {
 
 /// The rows of the threats that media and events are about: F1 to F23, E1 to E14.
 #[test]
-fn every_row_about_media_and_events_has_a_test() {
+fn every_f_and_e_threat_has_a_test() {
     // A lost event is found by what runs on a schedule, and a burst is held by the queue: both are of the deployment.
     let deployed = ["e5", "e14"];
     let mut named = BTreeSet::new();
@@ -158,18 +159,18 @@ fn every_row_about_media_and_events_has_a_test() {
 }
 
 #[test]
-fn the_backend_connects_in_one_place() {
+fn backend_connects_in_one_file() {
     for (path, text) in sources("backend/src", &[".rs"]) {
         let connects = ["TcpStream::connect", "lookup_host", "TlsConnector::from"];
-        let connects = connects.iter().any(|word| code(&text).contains(word));
+        let connects = connects.iter().any(|word| text_before_tests(&text).contains(word));
         let may = path.ends_with("http/client.rs") || path.ends_with("tests.rs");
         assert!(!connects || may, "{} connects", path.display());
     }
 }
 
 #[test]
-fn every_problem_stands_in_the_docs() {
-    let docs = fs::read_to_string(root().join("docs/problems.md")).unwrap();
+fn problem_table_lists_every_code() {
+    let docs = fs::read_to_string(repo_root().join("docs/problems.md")).unwrap();
     for &code in Code::ALL {
         let row =
             format!("| `{}` | {} | {} | {} |", code.as_str(), code.status(), code.title(), code.message());
@@ -181,8 +182,8 @@ fn every_problem_stands_in_the_docs() {
 
 /// The table of threats in `tests/e2e/abuse.rs`: every row from U1 to U15 names tests that are there.
 #[test]
-fn every_threat_to_uploads_has_its_tests() {
-    let table = fs::read_to_string(root().join("tests/e2e/abuse.rs")).unwrap();
+fn every_upload_threat_names_its_tests() {
+    let table = fs::read_to_string(repo_root().join("tests/e2e/abuse.rs")).unwrap();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("//! | U")).collect();
     let mut everything = String::new();
     for folder in ["contract/src", "edge/src", "tests/e2e"] {
@@ -197,7 +198,7 @@ fn every_threat_to_uploads_has_its_tests() {
         assert!(!tests.is_empty(), "U{number} names no test");
         for test in tests {
             let is_there = match test.split_once('/') {
-                Some(_) => fs::read_to_string(root().join(test))
+                Some(_) => fs::read_to_string(repo_root().join(test))
                     .is_ok_and(|text| text.contains(&format!("U{number}"))),
                 None => everything.contains(&format!("fn {test}(")),
             };
@@ -207,8 +208,8 @@ fn every_threat_to_uploads_has_its_tests() {
 }
 
 #[test]
-fn the_worker_has_no_address_past_its_domain() {
-    let text = fs::read_to_string(root().join("wrangler.toml")).unwrap();
+fn worker_has_no_workers_dev_address() {
+    let text = fs::read_to_string(repo_root().join("wrangler.toml")).unwrap();
     for line in ["workers_dev = false", "preview_urls = false"] {
         assert_eq!(text.lines().filter(|other| *other == line).count(), 1, "wrangler.toml says {line}");
     }
@@ -218,7 +219,7 @@ fn the_worker_has_no_address_past_its_domain() {
 }
 
 #[test]
-fn nothing_is_ignored_or_left_for_later() {
+fn no_ignored_tests_or_todos() {
     for folder in
         ["contract", "media", "edge/src", "backend", "doctor", "local", "tests", "xtask", "web", "bench/edge"]
     {
@@ -234,8 +235,8 @@ fn nothing_is_ignored_or_left_for_later() {
 }
 
 #[test]
-fn the_worker_logs_no_invocations() {
-    let text = fs::read_to_string(root().join("wrangler.toml")).unwrap();
+fn worker_does_not_log_invocations() {
+    let text = fs::read_to_string(repo_root().join("wrangler.toml")).unwrap();
     let section = |name: &str| {
         let (_, rest) = text.split_once(&format!("\n[{name}]\n")).unwrap_or_else(|| panic!("[{name}]"));
         rest.split("\n[").next().unwrap().lines().map(str::trim).map(str::to_owned).collect::<Vec<_>>()
@@ -255,8 +256,8 @@ fn the_worker_logs_no_invocations() {
 
 /// A job that compiles or installs what others wrote may not ask for a cloud's credentials.
 #[test]
-fn a_github_job_with_an_id_token_builds_nothing() {
-    let folder = root().join(".github/workflows");
+fn ci_jobs_with_id_token_build_nothing() {
+    let folder = repo_root().join(".github/workflows");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
@@ -289,8 +290,8 @@ fn a_github_job_with_an_id_token_builds_nothing() {
 
 /// Figures stand in docs/benchmarks.md, each with its commit; other pages refer to it.
 #[test]
-fn figures_stand_in_one_place_with_their_commit() {
-    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+fn figures_are_only_in_benchmarks_with_commit() {
+    let read = |name: &str| fs::read_to_string(repo_root().join(name)).unwrap();
     let benchmarks = read("docs/benchmarks.md");
     for section in benchmarks.split("\n## ").skip(1) {
         let commits = section.split('`').skip(1).step_by(2);
@@ -317,8 +318,8 @@ fn figures_stand_in_one_place_with_their_commit() {
 
 /// Every attack of docs/threat-model.md has tests that are there.
 #[test]
-fn every_row_of_the_threat_model_names_its_tests() {
-    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+fn every_threat_model_row_names_its_tests() {
+    let text = fs::read_to_string(repo_root().join("docs/threat-model.md")).unwrap();
     let mut everything = String::new();
     for folder in ["backend", "contract", "media", "doctor", "edge/src", "local", "tests", "xtask"] {
         everything.extend(sources(folder, &[".rs", ".mjs"]).into_iter().map(|(_, text)| text));
@@ -331,7 +332,7 @@ fn every_row_of_the_threat_model_names_its_tests() {
         assert!(!named.is_empty(), "{id} names no test");
         for name in named {
             let is_there = if name.contains('/') {
-                root().join(name).exists()
+                repo_root().join(name).exists()
             } else {
                 everything.contains(&format!("fn {name}(")) || everything.contains(&format!("\"{name}\""))
             };

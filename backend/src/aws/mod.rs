@@ -15,29 +15,29 @@ use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use thiserror::Error;
 
-use crate::notify::http::client::{Letter, PostError, Poster, Reach};
+use crate::notify::http::client::{AddressPolicy, HttpClient, HttpError, HttpRequest};
 
 /// How long one try may take.
-const TRY_LIMIT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a call is tried that fails in a way that may pass.
-const TRIES: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 /// How long the first pause between tries is; the next is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why a service did not do what it was asked.
 #[derive(Debug, Error)]
-pub enum CallError {
+pub enum AwsError {
     /// It cannot be reached.
     #[error("{service} cannot be reached: {source}")]
     Unreachable {
         /// Which.
         service: &'static str,
         /// Why.
-        source: PostError,
+        source: HttpError,
     },
     /// It said no.
     #[error("{service} answered {status} {code}")]
-    Refused {
+    ErrorResponse {
         /// Which.
         service: &'static str,
         /// The status.
@@ -47,75 +47,75 @@ pub enum CallError {
     },
     /// The request cannot be signed.
     #[error("a request to {0} cannot be signed")]
-    Unsigned(&'static str),
+    Signing(&'static str),
 }
 
 /// Who asks, and how.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct AwsClient {
     /// The region of the service.
     pub region: String,
     /// The role's credentials.
     pub credentials: Credentials,
     /// The connection.
-    pub poster: Poster,
+    pub http_client: HttpClient,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
 }
 
 /// A call: a POST to a service's root.
-struct Call<'a> {
+struct AwsRequest<'a> {
     service: &'static str,
     url: &'a Uri,
     headers: Vec<(&'static str, HeaderValue)>,
     body: Bytes,
 }
 
-impl Caller {
+impl AwsClient {
     /// Asks until the service has answered 200, or refuses, or was tried often enough.
-    async fn call(&self, call: Call<'_>) -> Result<Bytes, CallError> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES {
-            match self.attempt(&call).await {
-                Err(error) if error.may_pass() => tokio::time::sleep(pause).await,
-                settled => return settled,
+    async fn send(&self, call: AwsRequest<'_>) -> Result<Bytes, AwsError> {
+        let mut backoff = INITIAL_BACKOFF;
+        for _ in 1..MAX_ATTEMPTS {
+            match self.send_once(&call).await {
+                Err(error) if error.is_transient() => tokio::time::sleep(backoff).await,
+                result => return result,
             }
-            pause *= 2;
+            backoff *= 2;
         }
-        self.attempt(&call).await
+        self.send_once(&call).await
     }
 
-    async fn attempt(&self, call: &Call<'_>) -> Result<Bytes, CallError> {
-        let service = call.service;
-        let mut headers = call.headers.clone();
-        headers.extend(self.signature(call).ok_or(CallError::Unsigned(service))?);
-        let letter = Letter { url: call.url, headers, body: call.body.clone() };
-        let answer = self.poster.post(letter, Reach::Anywhere, TRY_LIMIT).await;
-        let answer = answer.map_err(|source| CallError::Unreachable { service, source })?;
-        if answer.status == 200 {
-            return Ok(answer.body);
+    async fn send_once(&self, request: &AwsRequest<'_>) -> Result<Bytes, AwsError> {
+        let service = request.service;
+        let mut headers = request.headers.clone();
+        headers.extend(self.auth_headers(request).ok_or(AwsError::Signing(service))?);
+        let http_request = HttpRequest { url: request.url, headers, body: request.body.clone() };
+        let response = self.http_client.post(http_request, AddressPolicy::Anywhere, ATTEMPT_TIMEOUT).await;
+        let response = response.map_err(|source| AwsError::Unreachable { service, source })?;
+        if response.status == 200 {
+            return Ok(response.body);
         }
-        Err(CallError::Refused { service, status: answer.status, code: code_of(&answer.body) })
+        Err(AwsError::ErrorResponse { service, status: response.status, code: error_code(&response.body) })
     }
 
     /// The headers that prove who asks.
-    fn signature(&self, call: &Call<'_>) -> Option<Vec<(&'static str, HeaderValue)>> {
+    fn auth_headers(&self, request: &AwsRequest<'_>) -> Option<Vec<(&'static str, HeaderValue)>> {
         let identity = self.credentials.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
-            .name(call.service)
+            .name(request.service)
             .time(SystemTime::UNIX_EPOCH + Duration::from_millis((self.now_ms)()))
             .settings(SigningSettings::default())
             .build()
             .ok()?;
-        let headers = call.headers.iter().filter_map(|(name, value)| Some((*name, value.to_str().ok()?)));
-        let host = call.url.authority()?.as_str();
+        let headers = request.headers.iter().filter_map(|(name, value)| Some((*name, value.to_str().ok()?)));
+        let host = request.url.authority()?.as_str();
         let headers = headers.chain([("host", host)]);
-        let body = SignableBody::Bytes(&call.body);
-        let request = SignableRequest::new("POST", call.url.to_string(), headers, body).ok()?;
-        let (made, _) = sign(request, &params.into()).ok()?.into_parts();
-        let (headers, _) = made.into_parts();
+        let body = SignableBody::Bytes(&request.body);
+        let signable = SignableRequest::new("POST", request.url.to_string(), headers, body).ok()?;
+        let (instructions, _) = sign(signable, &params.into()).ok()?.into_parts();
+        let (headers, _) = instructions.into_parts();
         headers
             .into_iter()
             .map(|header| Some((header.name(), HeaderValue::try_from(header.value()).ok()?)))
@@ -123,26 +123,26 @@ impl Caller {
     }
 }
 
-impl CallError {
-    fn may_pass(&self) -> bool {
+impl AwsError {
+    fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused { status, .. } => *status == 429 || *status >= 500,
-            Self::Unsigned(_) => false,
+            Self::ErrorResponse { status, .. } => *status == 429 || *status >= 500,
+            Self::Signing(_) => false,
         }
     }
 }
 
 /// What a service calls its error, in JSON (`__type`) or XML (`Code`); for the log, so nothing but a word.
-fn code_of(body: &[u8]) -> String {
+fn error_code(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let after = |mark: &str| text.split_once(mark).map(|(_, rest)| rest.to_owned());
-    let rest = after("\"__type\":\"").or_else(|| after("<Code>")).unwrap_or_default();
+    let text_after = |prefix: &str| text.split_once(prefix).map(|(_, rest)| rest.to_owned());
+    let rest = text_after("\"__type\":\"").or_else(|| text_after("<Code>")).unwrap_or_default();
     rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '#')).take(100).collect()
 }
 
 /// The address of a service's root: the URL without its path.
-fn root_of(url: &Uri) -> Option<Uri> {
+fn endpoint_root(url: &Uri) -> Option<Uri> {
     let (scheme, authority) = (url.scheme()?.clone(), url.authority()?.clone());
     Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build().ok()
 }
@@ -151,40 +151,40 @@ fn root_of(url: &Uri) -> Option<Uri> {
 mod tests {
     use super::*;
 
-    fn caller(token: Option<&str>) -> Caller {
+    fn client(token: Option<&str>) -> AwsClient {
         let token = token.map(str::to_owned);
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-        Caller {
+        AwsClient {
             region: "us-east-1".into(),
             credentials: Credentials::new("AKIDEXAMPLE", secret, token, None, "test"),
-            poster: Poster::default(),
+            http_client: HttpClient::default(),
             now_ms: || 1_440_938_160_000,
         }
     }
 
-    fn signed(token: Option<&str>) -> Vec<(&'static str, HeaderValue)> {
+    fn auth_headers(token: Option<&str>) -> Vec<(&'static str, HeaderValue)> {
         let url = "https://example.amazonaws.com/".parse().unwrap();
-        let call = Call { service: "service", url: &url, headers: Vec::new(), body: Bytes::new() };
-        caller(token).signature(&call).unwrap()
+        let request = AwsRequest { service: "service", url: &url, headers: Vec::new(), body: Bytes::new() };
+        client(token).auth_headers(&request).unwrap()
     }
 
     /// `post-vanilla` and `post-sts-header-before` of AWS's Signature Version 4 test suite.
     #[test]
-    fn the_test_suites_vector_is_signed() {
-        let headers = signed(None);
-        let of = |name| headers.iter().find(|(known, _)| *known == name).unwrap().1.to_str().unwrap();
+    fn matches_sigv4_test_vector() {
+        let headers = auth_headers(None);
+        let header = |name| headers.iter().find(|(known, _)| *known == name).unwrap().1.to_str().unwrap();
         assert_eq!(
-            of("authorization"),
+            header("authorization"),
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
              SignedHeaders=host;x-amz-date, \
              Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"
         );
-        assert_eq!(of("x-amz-date"), "20150830T123600Z");
-        assert!(signed(Some("token")).iter().any(|(name, _)| *name == "x-amz-security-token"));
+        assert_eq!(header("x-amz-date"), "20150830T123600Z");
+        assert!(auth_headers(Some("token")).iter().any(|(name, _)| *name == "x-amz-security-token"));
     }
 
     #[test]
-    fn a_services_own_word_is_kept_and_nothing_else() {
+    fn extracts_only_the_error_code() {
         for (body, code) in [
             (
                 r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"m"}"#,
@@ -194,13 +194,13 @@ mod tests {
             ("<html>\u{7}", ""),
             ("<Code>a\nb", "a"),
         ] {
-            assert_eq!(code_of(body.as_bytes()), code);
+            assert_eq!(error_code(body.as_bytes()), code);
         }
     }
 
     #[test]
-    fn secrets_cannot_print() {
-        let text = format!("{:?}", caller(Some("very-secret-token")));
+    fn debug_hides_secrets() {
+        let text = format!("{:?}", client(Some("very-secret-token")));
         assert!(
             text.contains("AKIDEXAMPLE") && !text.contains("wJalr") && !text.contains("very-secret"),
             "{text}"

@@ -5,22 +5,22 @@ use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Call, CallError, Caller};
+use super::{AwsClient, AwsError, AwsRequest};
 
 /// RFC 3986's unreserved characters stay.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A topic of SNS.
 #[derive(Debug, Clone)]
-pub struct Topic {
-    caller: Caller,
+pub struct SnsTopic {
+    client: AwsClient,
     arn: String,
     endpoint: Uri,
 }
 
 /// What subscribers are told.
 #[derive(Debug, Clone, Copy)]
-pub struct Mail<'a> {
+pub struct SnsMessage<'a> {
     /// The subject of a mail: ASCII, at most 100 characters.
     pub subject: &'a str,
     /// The text.
@@ -29,9 +29,9 @@ pub struct Mail<'a> {
     pub kind: &'a str,
 }
 
-impl Topic {
+impl SnsTopic {
     /// The topic of that ARN, in the ARN's own region; none if it is no topic's. `endpoint` is another SNS than AWS's.
-    pub fn new(arn: &str, endpoint: Option<&str>, caller: Caller) -> Option<Self> {
+    pub fn new(arn: &str, endpoint: Option<&str>, client: AwsClient) -> Option<Self> {
         let parts: Vec<_> = arn.split(':').collect();
         let ["arn", partition, "sns", region, account, name] = parts[..] else { return None };
         if region.is_empty() || account.is_empty() || name.is_empty() {
@@ -39,28 +39,32 @@ impl Topic {
         }
         let suffix = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
         let host = format!("https://sns.{region}.{suffix}/");
-        let endpoint = super::root_of(&endpoint.unwrap_or(&host).parse().ok()?)?;
-        Some(Self { caller: Caller { region: region.to_owned(), ..caller }, arn: arn.to_owned(), endpoint })
+        let endpoint = super::endpoint_root(&endpoint.unwrap_or(&host).parse().ok()?)?;
+        Some(Self {
+            client: AwsClient { region: region.to_owned(), ..client },
+            arn: arn.to_owned(),
+            endpoint,
+        })
     }
 
     /// Publishes a message.
     ///
     /// # Errors
     /// SNS did not take it.
-    pub async fn publish(&self, mail: Mail<'_>) -> Result<(), CallError> {
+    pub async fn publish(&self, message: SnsMessage<'_>) -> Result<(), AwsError> {
         let fields = [
             ("Action", "Publish"),
             ("Version", "2010-03-31"),
             ("TopicArn", &self.arn),
-            ("Subject", mail.subject),
-            ("Message", mail.text),
+            ("Subject", message.subject),
+            ("Message", message.text),
             ("MessageAttributes.entry.1.Name", "type"),
             ("MessageAttributes.entry.1.Value.DataType", "String"),
-            ("MessageAttributes.entry.1.Value.StringValue", mail.kind),
+            ("MessageAttributes.entry.1.Value.StringValue", message.kind),
         ];
         let body = fields.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED)));
         let headers = vec![("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"))];
         let body = Bytes::from(body.join("&"));
-        self.caller.call(Call { service: "sns", url: &self.endpoint, headers, body }).await.map(drop)
+        self.client.send(AwsRequest { service: "sns", url: &self.endpoint, headers, body }).await.map(drop)
     }
 }

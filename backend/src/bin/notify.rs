@@ -5,38 +5,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use glimpse_backend::lambda::{self, Ending};
+use glimpse_backend::lambda::{self, InvocationResult};
 use glimpse_backend::notify::config::Config;
-use glimpse_backend::notify::http::client::Poster;
-use glimpse_backend::notify::service::Mailroom;
+use glimpse_backend::notify::http::client::HttpClient;
+use glimpse_backend::notify::service::Notifier;
 
 /// What is left of an invocation's time to hide what failed and to answer.
 const MARGIN: Duration = Duration::from_secs(12);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    lambda::log();
-    let poster = Poster::default();
-    let config = Config::from_lookup(|name| std::env::var(name).ok(), lambda::now_ms, &poster);
-    let Config { bucket, store, public_url, queue, endpoints, topic, reach } =
+    lambda::init_logging();
+    let http_client = HttpClient::default();
+    let config = Config::from_lookup(|name| std::env::var(name).ok(), lambda::now_ms, &http_client);
+    let Config { bucket, store, public_url, queue, endpoints, topic, address_policy } =
         config.context("cannot start")?;
-    let room = Arc::new(Mailroom {
+    let notifier = Arc::new(Notifier {
         store: Arc::new(store),
         bucket,
         public_url,
         queue: Arc::new(queue),
         endpoints,
         topic,
-        poster,
-        reach,
+        http_client,
+        address_policy,
         now_ms: lambda::now_ms,
         random: lambda::random,
     });
-    lambda::serve(MARGIN, move |event, deadline| {
-        let room = Arc::clone(&room);
+    lambda::run(MARGIN, move |event, deadline| {
+        let notifier = Arc::clone(&notifier);
         async move {
-            let result = Box::pin(room.answer(&event.payload, deadline)).await;
-            Ending { result, tainted: false }
+            let result = Box::pin(notifier.handle(&event.payload, deadline)).await;
+            InvocationResult { result, must_restart: false }
         }
     })
     .await

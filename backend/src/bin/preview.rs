@@ -5,33 +5,33 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use glimpse_backend::config::Config;
-use glimpse_backend::frames::time_budget::Patience;
-use glimpse_backend::lambda::{self, Ending};
-use glimpse_backend::preview::handler::invoke;
-use glimpse_backend::preview::service::Workshop;
-use glimpse_backend::store::s3::S3;
+use glimpse_backend::frames::time_budget::TimeBudget;
+use glimpse_backend::lambda::{self, InvocationResult};
+use glimpse_backend::preview::handler::handle;
+use glimpse_backend::preview::service::PreviewService;
+use glimpse_backend::store::s3::S3Store;
 
 /// What is left of an invocation's time for the answer.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    lambda::log();
+    lambda::init_logging();
     let config = Config::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
-    let workshop = Arc::new(Workshop {
-        store: Arc::new(S3::new(&config.place)),
+    let service = Arc::new(PreviewService {
+        store: Arc::new(S3Store::new(&config.s3)),
         tools: config.tools.clone(),
         now_ms: lambda::now_ms,
         random: lambda::random,
         max_receives: config.max_receives,
-        patience: Patience::default(),
+        time_budget: TimeBudget::default(),
     });
-    let bucket = Arc::new(config.place.bucket);
-    lambda::serve(MARGIN, move |event, deadline| {
-        let (workshop, bucket) = (Arc::clone(&workshop), Arc::clone(&bucket));
+    let bucket = Arc::new(config.s3.bucket);
+    lambda::run(MARGIN, move |event, deadline| {
+        let (service, bucket) = (Arc::clone(&service), Arc::clone(&bucket));
         async move {
-            let answer = Box::pin(invoke(&workshop, &bucket, &event.payload, deadline)).await;
-            Ending { result: answer.result, tainted: answer.tainted }
+            let output = Box::pin(handle(&service, &bucket, &event.payload, deadline)).await;
+            InvocationResult { result: output.result, must_restart: output.must_restart }
         }
     })
     .await

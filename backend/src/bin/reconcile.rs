@@ -4,35 +4,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use glimpse_backend::lambda::{self, Ending};
+use glimpse_backend::lambda::{self, InvocationResult};
 use glimpse_backend::reconcile::config::Config;
-use glimpse_backend::reconcile::queue::Sqs;
-use glimpse_backend::reconcile::service::{Patrol, Tally, Window};
-use glimpse_backend::store::s3::S3;
+use glimpse_backend::reconcile::queue::SqsUploadQueue;
+use glimpse_backend::reconcile::service::{ReconcileSummary, Reconciler, ScanWindow};
+use glimpse_backend::store::s3::S3Store;
 
 /// What is left of an invocation's time for the answer.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    lambda::log();
+    lambda::init_logging();
     let config = Config::from_lookup(|name| std::env::var(name).ok()).context("cannot start")?;
-    let store = S3::new(&config.place);
-    let patrol = Arc::new(Patrol {
+    let store = S3Store::new(&config.s3);
+    let reconciler = Arc::new(Reconciler {
         uploads: store.clone(),
         store,
-        queue: Sqs::new(&config),
-        bucket: config.place.bucket,
+        queue: SqsUploadQueue::new(&config),
+        bucket: config.s3.bucket,
         now_ms: lambda::now_ms,
     });
-    lambda::serve(MARGIN, move |event, deadline| {
-        let patrol = Arc::clone(&patrol);
+    lambda::run(MARGIN, move |event, deadline| {
+        let reconciler = Arc::clone(&reconciler);
         async move {
-            let result = match Window::read(&event.payload) {
-                Ok(window) => Box::pin(patrol.run(window, deadline)).await,
+            let result = match ScanWindow::from_payload(&event.payload) {
+                Ok(window) => Box::pin(reconciler.run(window, deadline)).await,
                 Err(error) => Err(error),
             };
-            Ending { result: result.map(Tally::logged), tainted: false }
+            InvocationResult { result: result.map(ReconcileSummary::report), must_restart: false }
         }
     })
     .await

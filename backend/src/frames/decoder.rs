@@ -10,16 +10,16 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::config::Tools;
+use crate::config::FfmpegTools;
 use crate::error::JobError;
-use crate::frames::exit_status::{self, Evidence};
-use crate::frames::process::{self, Finished, Limits, Output, ProcessError};
-use crate::frames::time_budget::Patience;
-use crate::source::proxy::Relay;
+use crate::frames::exit_status::{self, ExitContext};
+use crate::frames::process::{self, OutputMode, ProcessError, ProcessLimits, ProcessOutput};
+use crate::frames::time_budget::TimeBudget;
+use crate::source::proxy::SourceProxy;
 use glimpse_media::container::Container;
 use glimpse_media::ffmpeg_args::{self, Input};
 use glimpse_media::image::{dolby_vision, score};
-use glimpse_media::probe::{self, MediaInfo, Transfer};
+use glimpse_media::probe::{self, ColorTransfer, MediaInfo};
 use glimpse_media::size::Size;
 
 /// The largest report of ffprobe: a thousand streams fit.
@@ -29,10 +29,10 @@ const MAX_REPORT_BYTES: usize = 4 * 1024 * 1024;
 /// beside them.
 const MEMORY_SHARES: u64 = 3;
 /// Less than this no child can work with, in bytes: half of it are the stacks that its threads reserve.
-const LEAST_MEMORY_BYTES: u64 = 192 * 1024 * 1024;
+const MIN_MEMORY_BYTES: u64 = 192 * 1024 * 1024;
 
 /// How much longer one pass over all of a source may take than looks at a few of its moments: a third of a minute.
-const SWEEP_EXTRAS: u32 = 5;
+const FULL_SCAN_FACTOR: u32 = 5;
 
 /// When a job has to be done.
 #[derive(Debug, Clone, Copy)]
@@ -44,21 +44,21 @@ pub struct Deadlines {
     /// The longest that one child may work.
     pub child: Duration,
     /// The longest that one step may take for what it can do without.
-    pub extra: Duration,
+    pub best_effort: Duration,
 }
 
 /// How much a look at a source is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worth {
+pub enum Priority {
     /// There are no pictures without it.
-    Needed,
+    Required,
     /// The pictures may be better for it, if it is done by then.
-    Extra(Instant),
+    BestEffort(Instant),
 }
 
 /// What frames come out of a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct FrameFormat {
     /// Their size.
     pub size: Size,
     /// At most how many.
@@ -67,14 +67,14 @@ pub struct Shape {
     ipt: bool,
 }
 
-impl Shape {
+impl FrameFormat {
     /// That many frames of this size.
-    pub fn of(info: &MediaInfo, size: Size, count: u32) -> Self {
+    pub fn new(info: &MediaInfo, size: Size, count: u32) -> Self {
         Self { size, count, ipt: info.is_ipt() }
     }
 
     /// Bytes of a frame as the decoder writes it.
-    fn bytes(self) -> usize {
+    fn frame_bytes(self) -> usize {
         if self.ipt {
             self.size.frame_bytes() / 3 * dolby_vision::PIXEL_BYTES
         } else {
@@ -83,7 +83,7 @@ impl Shape {
     }
 
     /// A frame in `rgb24`.
-    async fn rgb(self, frame: Bytes) -> Result<Bytes, JobError> {
+    async fn to_rgb(self, frame: Bytes) -> Result<Bytes, JobError> {
         if !self.ipt {
             return Ok(frame);
         }
@@ -93,235 +93,238 @@ impl Shape {
 
 /// One job's tools and clocks.
 #[derive(Debug, Clone)]
-pub struct Studio {
+pub struct Decoder {
     /// The programs.
-    pub tools: Tools,
+    pub tools: FfmpegTools,
     /// When to end.
     pub deadlines: Deadlines,
     /// Whether a decoder of this job has reported an error.
-    errors: Arc<AtomicBool>,
+    has_reported_errors: Arc<AtomicBool>,
 }
 
 /// What a child reads.
 #[derive(Debug, Clone, Copy)]
-pub enum Feed<'a> {
+pub enum DecoderInput<'a> {
     /// A digest, on standard input.
-    Digest(&'a Bytes),
+    Excerpt(&'a Bytes),
     /// The source, through the loopback.
-    Relay(&'a Relay, Container),
+    Proxy(&'a SourceProxy, Container),
 }
 
-impl<'a> Feed<'a> {
+impl<'a> DecoderInput<'a> {
     /// What a child is told to read.
-    pub fn input(self) -> Input<'a> {
+    pub fn ffmpeg_input(self) -> Input<'a> {
         match self {
-            Self::Digest(_) => Input::Digest,
-            Self::Relay(relay, container) => Input::Relay(container, relay.url()),
+            Self::Excerpt(_) => Input::Excerpt,
+            Self::Proxy(proxy, container) => Input::Proxy(container, proxy.url()),
         }
     }
 
     fn stdin(self) -> Option<Bytes> {
         match self {
-            Self::Digest(bytes) => Some(bytes.clone()),
-            Self::Relay(..) => None,
+            Self::Excerpt(bytes) => Some(bytes.clone()),
+            Self::Proxy(..) => None,
         }
     }
 
-    fn relay(self) -> Option<&'a Relay> {
+    fn proxy(self) -> Option<&'a SourceProxy> {
         match self {
-            Self::Digest(_) => None,
-            Self::Relay(relay, _) => Some(relay),
+            Self::Excerpt(_) => None,
+            Self::Proxy(proxy, _) => Some(proxy),
         }
     }
 
-    fn waited(self) -> Duration {
-        self.relay().map_or(Duration::ZERO, |relay| relay.counts().waited)
+    fn wait_time(self) -> Duration {
+        self.proxy().map_or(Duration::ZERO, |relay| relay.stats().wait_time)
     }
 }
 
-impl Studio {
+impl Decoder {
     /// The clocks of work that begins now and has to be over at `invocation`.
-    pub fn new(tools: &Tools, patience: &Patience, invocation: Instant) -> Self {
-        let Patience { child, extra, job } = *patience;
-        let deadlines = Deadlines { invocation, budget: Instant::now() + job, child, extra };
-        Self { tools: tools.clone(), deadlines, errors: Arc::default() }
+    pub fn new(tools: &FfmpegTools, time_budget: &TimeBudget, invocation: Instant) -> Self {
+        let TimeBudget { child, best_effort, job } = *time_budget;
+        let deadlines = Deadlines { invocation, budget: Instant::now() + job, child, best_effort };
+        Self { tools: tools.clone(), deadlines, has_reported_errors: Arc::default() }
     }
 
     /// Whether this frame is only what a decoder puts in the place of pixels that it has not got. A film may be as gray: it
     /// takes an error to tell.
     pub fn is_concealed(&self, frame: &[u8]) -> bool {
-        self.errors.load(Ordering::Relaxed) && score::is_concealment(frame)
+        self.has_reported_errors.load(Ordering::Relaxed) && score::is_concealment(frame)
     }
 
     /// Asks ffprobe what there is to be seen.
-    pub async fn probe(&self, feed: Feed<'_>) -> Result<MediaInfo, JobError> {
-        let arguments = ffmpeg_args::probe(feed.input());
-        let limits = (MAX_REPORT_BYTES, Worth::Needed);
-        let (result, evidence) =
-            self.run(&self.tools.ffprobe, &arguments, Some(feed), Output::Whole, limits).await;
-        exit_status::of_storage(evidence.seen.clone())?;
+    pub async fn probe(&self, input: DecoderInput<'_>) -> Result<MediaInfo, JobError> {
+        let arguments = ffmpeg_args::probe(input.ffmpeg_input());
+        let limits = (MAX_REPORT_BYTES, Priority::Required);
+        let (result, context) =
+            self.run(&self.tools.ffprobe, &arguments, Some(input), OutputMode::Buffered, limits).await;
+        exit_status::check_source(context.source_error.clone())?;
         match result {
             // A size that no picture can have is reported as none at all, and complained about.
-            Ok(finished) => probe::read(&finished.stdout)
-                .map_err(|code| JobError::Refused(exit_status::refined(code, &finished.tail))),
+            Ok(output) => probe::parse(&output.stdout)
+                .map_err(|code| JobError::Rejected(exit_status::refine_code(code, &output.stderr_tail))),
             // A file that is cut off in the middle may still have told what it holds, and a frame of it may do.
-            Err(ProcessError::Failed { stdout, .. }) if probe::read(&stdout).is_ok() => {
-                probe::read(&stdout).map_err(JobError::Refused)
+            Err(ProcessError::Failed { stdout, .. }) if probe::parse(&stdout).is_ok() => {
+                probe::parse(&stdout).map_err(JobError::Rejected)
             }
-            Err(error) => Err(exit_status::of_child(&error, evidence, Code::Truncated)),
+            Err(error) => Err(exit_status::classify_exit(&error, context, Code::Truncated)),
         }
     }
 
     /// What ffprobe says to this.
     ///
     /// # Errors
-    /// As [`Studio::decode`].
-    pub async fn report(
+    /// As [`Decoder::decode`].
+    pub async fn run_ffprobe(
         &self,
-        feed: Feed<'_>,
+        input: DecoderInput<'_>,
         arguments: &[String],
-        worth: Worth,
+        priority: Priority,
     ) -> Result<Bytes, JobError> {
-        let limits = (MAX_REPORT_BYTES, worth);
-        let (result, evidence) =
-            self.run(&self.tools.ffprobe, arguments, Some(feed), Output::Whole, limits).await;
-        exit_status::of_storage(evidence.seen.clone())?;
+        let limits = (MAX_REPORT_BYTES, priority);
+        let (result, context) =
+            self.run(&self.tools.ffprobe, arguments, Some(input), OutputMode::Buffered, limits).await;
+        exit_status::check_source(context.source_error.clone())?;
         match result {
-            Ok(finished) => Ok(finished.stdout),
-            Err(error) => Err(exit_status::of_child(&error, evidence, Code::Truncated)),
+            Ok(output) => Ok(output.stdout),
+            Err(error) => Err(exit_status::classify_exit(&error, context, Code::Truncated)),
         }
     }
 
     /// Whether this ffmpeg can map tones; asked only for a source that needs it.
-    pub async fn can_map_tones(&self, info: &MediaInfo) -> bool {
-        if info.transfer == Transfer::Sdr {
+    pub async fn can_tone_map(&self, info: &MediaInfo) -> bool {
+        if info.transfer == ColorTransfer::Sdr {
             return false;
         }
-        let limits = (MAX_REPORT_BYTES, Worth::Needed);
-        let (result, _) =
-            self.run(&self.tools.ffmpeg, &ffmpeg_args::list_filters(), None, Output::Whole, limits).await;
-        result.is_ok_and(|finished| {
-            let text = String::from_utf8_lossy(&finished.stdout);
+        let limits = (MAX_REPORT_BYTES, Priority::Required);
+        let (result, _) = self
+            .run(&self.tools.ffmpeg, &ffmpeg_args::list_filters(), None, OutputMode::Buffered, limits)
+            .await;
+        result.is_ok_and(|output| {
+            let text = String::from_utf8_lossy(&output.stdout);
             [" zscale ", " tonemap "].iter().all(|filter| text.contains(filter))
         })
     }
 
     /// The worth of one pass over all of a source that begins now and can be done without.
-    pub fn sweep(&self) -> Worth {
-        Worth::Extra(Instant::now() + SWEEP_EXTRAS * self.deadlines.extra)
+    pub fn full_scan(&self) -> Priority {
+        Priority::BestEffort(Instant::now() + FULL_SCAN_FACTOR * self.deadlines.best_effort)
     }
 
     /// The worth of looks that a step begins now and can do without.
-    pub fn extra(&self) -> Worth {
-        Worth::Extra(Instant::now() + self.deadlines.extra)
+    pub fn best_effort(&self) -> Priority {
+        Priority::BestEffort(Instant::now() + self.deadlines.best_effort)
     }
 
-    /// Decodes raw `rgb24` frames of this shape, and hands each to `to` as it comes. There may be none:
+    /// Decodes raw `rgb24` frames of this shape, and hands each to `sender` as it comes. There may be none:
     /// an exit code proves nothing, what came out is looked at. Returns how many there were.
     ///
     /// # Errors
     /// A refusal is about this look: another moment of the same source may be decoded yet, see
-    /// [`exit_status::of_a_look`].
+    /// [`exit_status::catch_rejection`].
     pub async fn decode(
         &self,
-        feed: Feed<'_>,
+        input: DecoderInput<'_>,
         arguments: &[String],
-        shape: Shape,
-        worth: Worth,
-        to: mpsc::Sender<Bytes>,
+        format: FrameFormat,
+        priority: Priority,
+        sender: mpsc::Sender<Bytes>,
     ) -> Result<u32, JobError> {
-        let bytes = shape.bytes();
-        let (own, mut frames) = mpsc::channel(1);
-        let output = Output::Pieces(bytes, own);
-        let max = bytes * shape.count as usize;
-        let pass = async {
-            let mut passed = 0;
-            while let Some(frame) = frames.recv().await {
-                let Ok(frame) = shape.rgb(frame).await else { break };
+        let bytes = format.frame_bytes();
+        let (raw_sender, mut raw_frames) = mpsc::channel(1);
+        let output = OutputMode::Chunks(bytes, raw_sender);
+        let max = bytes * format.count as usize;
+        let forward = async {
+            let mut count = 0;
+            while let Some(frame) = raw_frames.recv().await {
+                let Ok(frame) = format.to_rgb(frame).await else { break };
                 // Whoever is gone has seen enough.
-                if to.send(frame).await.is_err() {
+                if sender.send(frame).await.is_err() {
                     break;
                 }
-                passed += 1;
+                count += 1;
             }
-            drop(to);
-            passed
+            drop(sender);
+            count
         };
-        let run = self.run(&self.tools.ffmpeg, arguments, Some(feed), output, (max, worth));
-        let ((result, evidence), passed) = tokio::join!(run, pass);
+        let run = self.run(&self.tools.ffmpeg, arguments, Some(input), output, (max, priority));
+        let ((result, context), count) = tokio::join!(run, forward);
         // What broke a read also ends a stream early, as if it were all there is.
-        exit_status::of_storage(evidence.seen.clone())?;
-        if let Ok(Finished { tail, .. }) | Err(ProcessError::Failed { tail, .. }) = &result
+        exit_status::check_source(context.source_error.clone())?;
+        if let Ok(ProcessOutput { stderr_tail: tail, .. }) | Err(ProcessError::Failed { tail, .. }) = &result
             && !tail.trim().is_empty()
         {
-            self.errors.store(true, Ordering::Relaxed);
+            self.has_reported_errors.store(true, Ordering::Relaxed);
         }
         match result {
-            Ok(finished) if passed == 0 && exit_status::is_short_of_memory(&finished.tail) => {
-                Err(JobError::Refused(Code::TooMuchMemory))
+            Ok(process_output)
+                if count == 0 && exit_status::is_out_of_memory(&process_output.stderr_tail) =>
+            {
+                Err(JobError::Rejected(Code::TooMuchMemory))
             }
-            Ok(_) => Ok(passed),
-            Err(ProcessError::Failed { .. }) if passed > 0 => Ok(passed),
-            Err(ProcessError::TimedOut { .. }) if passed > 0 && !evidence.job_deadline => Ok(passed),
+            Ok(_) => Ok(count),
+            Err(ProcessError::Failed { .. }) if count > 0 => Ok(count),
+            Err(ProcessError::TimedOut { .. }) if count > 0 && !context.job_deadline => Ok(count),
             // Its complaints about a codec are about other streams: this one's was looked at before.
             Err(ProcessError::Failed { tail, .. }) => {
-                Err(JobError::Refused(exit_status::refined(Code::Truncated, &tail)))
+                Err(JobError::Rejected(exit_status::refine_code(Code::Truncated, &tail)))
             }
-            Err(error) => Err(exit_status::of_child(&error, evidence, Code::Truncated)),
+            Err(error) => Err(exit_status::classify_exit(&error, context, Code::Truncated)),
         }
     }
 
-    /// As [`Studio::decode`], with all frames at once.
-    pub async fn frames(
+    /// As [`Decoder::decode`], with all frames at once.
+    pub async fn decode_frames(
         &self,
-        feed: Feed<'_>,
+        input: DecoderInput<'_>,
         arguments: &[String],
-        shape: Shape,
-        worth: Worth,
+        format: FrameFormat,
+        priority: Priority,
     ) -> Result<Vec<Bytes>, JobError> {
-        let (to, mut from) = mpsc::channel(1);
-        let gather = async {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let collect = async {
             let mut list = Vec::new();
-            while let Some(frame) = from.recv().await {
+            while let Some(frame) = receiver.recv().await {
                 list.push(frame);
             }
             list
         };
-        let (passed, list) = tokio::join!(self.decode(feed, arguments, shape, worth, to), gather);
-        passed.map(|_| list)
+        let (count, list) = tokio::join!(self.decode(input, arguments, format, priority, sender), collect);
+        count.map(|_| list)
     }
 
     async fn run(
         &self,
         program: &std::path::Path,
         arguments: &[String],
-        feed: Option<Feed<'_>>,
-        output: Output,
-        (max_stdout, worth): (usize, Worth),
-    ) -> (Result<Finished, ProcessError>, Evidence) {
+        input: Option<DecoderInput<'_>>,
+        output: OutputMode,
+        (max_stdout, priority): (usize, Priority),
+    ) -> (Result<ProcessOutput, ProcessError>, ExitContext) {
         let started = Instant::now();
-        let relay = feed.and_then(Feed::relay);
-        let before = feed.map_or(Duration::ZERO, Feed::waited);
-        let own = (started + self.deadlines.child).min(self.deadlines.budget);
-        let own = match worth {
-            Worth::Needed => own,
-            Worth::Extra(until) => own.min(until),
+        let proxy = input.and_then(DecoderInput::proxy);
+        let waited_before = input.map_or(Duration::ZERO, DecoderInput::wait_time);
+        let child_deadline = (started + self.deadlines.child).min(self.deadlines.budget);
+        let own = match priority {
+            Priority::Required => child_deadline,
+            Priority::BestEffort(until) => child_deadline.min(until),
         };
-        let memory_bytes = (self.tools.memory_bytes / MEMORY_SHARES).max(LEAST_MEMORY_BYTES);
-        let limits = Limits { deadline: own.min(self.deadlines.invocation), max_stdout, memory_bytes };
-        let secret = relay.map_or("", Relay::secret_path);
-        let stdin = feed.and_then(Feed::stdin);
+        let memory_bytes = (self.tools.memory_bytes / MEMORY_SHARES).max(MIN_MEMORY_BYTES);
+        let limits = ProcessLimits { deadline: own.min(self.deadlines.invocation), max_stdout, memory_bytes };
+        let secret = proxy.map_or("", SourceProxy::secret_path);
+        let stdin = input.and_then(DecoderInput::stdin);
         let result = process::run(program, arguments, stdin, output, limits, secret).await;
-        let evidence = Evidence {
-            seen: relay.and_then(Relay::seen),
+        let context = ExitContext {
+            source_error: proxy.and_then(SourceProxy::first_error),
             job_deadline: self.deadlines.invocation < own,
-            extra: matches!(worth, Worth::Extra(until) if until <= own),
-            took: started.elapsed(),
-            waited: feed.map_or(Duration::ZERO, Feed::waited).saturating_sub(before),
+            best_effort: matches!(priority, Priority::BestEffort(until) if until <= own),
+            elapsed: started.elapsed(),
+            wait_time: input.map_or(Duration::ZERO, DecoderInput::wait_time).saturating_sub(waited_before),
         };
         if let Err(error) = &result {
             tracing::debug!(%error, "a child ended badly");
         }
-        (result, evidence)
+        (result, context)
     }
 }

@@ -6,58 +6,58 @@ use glimpse_contract::Code;
 
 use crate::error::JobError;
 use crate::frames::process::ProcessError;
-use crate::source::proxy::Seen;
+use crate::source::proxy::SourceError;
 
 /// What was seen while a child was at work on a source.
 #[derive(Debug, Clone, Default)]
-pub struct Evidence {
+pub struct ExitContext {
     /// The first failure of the storage.
-    pub seen: Option<Seen>,
+    pub source_error: Option<SourceError>,
     /// Whether the child's time ended because the whole job's did.
     pub job_deadline: bool,
     /// Whether the child's time was what something is worth that can be done without.
-    pub extra: bool,
+    pub best_effort: bool,
     /// How long the child was at work.
-    pub took: Duration,
+    pub elapsed: Duration,
     /// How long the storage let it wait in that time, summed over its connections.
-    pub waited: Duration,
+    pub wait_time: Duration,
 }
 
 /// The storage's own failure, if there was one: it outranks whatever a decoder made of it.
-pub fn of_storage(seen: Option<Seen>) -> Result<(), JobError> {
-    match seen {
+pub fn check_source(error: Option<SourceError>) -> Result<(), JobError> {
+    match error {
         None => Ok(()),
-        Some(Seen::Gone) => Err(JobError::Refused(Code::SourceGone)),
-        Some(Seen::Changed) => Err(JobError::Superseded),
-        Some(Seen::Trouble(why)) => Err(JobError::upstream(why)),
+        Some(SourceError::Deleted) => Err(JobError::Rejected(Code::SourceGone)),
+        Some(SourceError::Replaced) => Err(JobError::Superseded),
+        Some(SourceError::Unavailable(why)) => Err(JobError::upstream(why)),
     }
 }
 
 /// What it means that a child ended like this; `refusal` is the code if it simply gave up on the file.
-pub fn of_child(error: &ProcessError, evidence: Evidence, refusal: Code) -> JobError {
-    if let Err(storage) = of_storage(evidence.seen) {
+pub fn classify_exit(error: &ProcessError, context: ExitContext, default_code: Code) -> JobError {
+    if let Err(storage) = check_source(context.source_error) {
         return storage;
     }
     match error {
-        ProcessError::TimedOut { .. } if evidence.job_deadline => {
+        ProcessError::TimedOut { .. } if context.job_deadline => {
             JobError::internal("the invocation's time ended before the work did")
         }
         // So short a time proves nothing against the storage, and nothing is lost with it.
-        ProcessError::TimedOut { .. } if !evidence.extra && evidence.waited > evidence.took / 2 => {
+        ProcessError::TimedOut { .. } if !context.best_effort && context.wait_time > context.elapsed / 2 => {
             JobError::upstream("most of the time was spent waiting for S3")
         }
-        ProcessError::TimedOut { .. } => JobError::Refused(Code::TimedOut),
+        ProcessError::TimedOut { .. } => JobError::Rejected(Code::TimedOut),
         // Nobody but the kernel, short of memory, sends this one, and would again: memory is the same at every try.
-        ProcessError::Crashed { signal: 9, .. } => JobError::Refused(Code::TooMuchMemory),
-        ProcessError::Crashed { tail, .. } if is_short_of_memory(tail) => {
-            JobError::Refused(Code::TooMuchMemory)
+        ProcessError::Crashed { signal: 9, .. } => JobError::Rejected(Code::TooMuchMemory),
+        ProcessError::Crashed { tail, .. } if is_out_of_memory(tail) => {
+            JobError::Rejected(Code::TooMuchMemory)
         }
         ProcessError::Crashed { .. } => JobError::Crashed(error.to_string()),
         ProcessError::Failed { tail, .. } if tail.contains("not on whitelist") => {
-            JobError::Refused(Code::UnsupportedCodec)
+            JobError::Rejected(Code::UnsupportedCodec)
         }
-        ProcessError::Failed { tail, .. } => JobError::Refused(refined(refusal, tail)),
-        ProcessError::TooMuchOutput => JobError::Refused(refusal),
+        ProcessError::Failed { tail, .. } => JobError::Rejected(refine_code(default_code, tail)),
+        ProcessError::TooMuchOutput => JobError::Rejected(default_code),
         ProcessError::NotFound | ProcessError::PermissionDenied | ProcessError::WrongFormat => {
             JobError::Transient { code: Code::NoDecoder, why: error.to_string() }
         }
@@ -66,14 +66,14 @@ pub fn of_child(error: &ProcessError, evidence: Evidence, refusal: Code) -> JobE
 }
 
 /// The code that a child's complaints give, or else `code`.
-pub fn refined(code: Code, tail: &str) -> Code {
+pub fn refine_code(code: Code, tail: &str) -> Code {
     if code != Code::Truncated {
         code
     } else if tail.contains("exceeds max_streams") {
         Code::TooManyStreams
     } else if is_too_large(tail) {
         Code::TooManyPixels
-    } else if is_short_of_memory(tail) {
+    } else if is_out_of_memory(tail) {
         Code::TooMuchMemory
     } else {
         code
@@ -85,10 +85,10 @@ pub fn refined(code: Code, tail: &str) -> Code {
 ///
 /// # Errors
 /// Everything that ends a job whatever its other looks bring.
-pub fn of_a_look<T>(result: Result<T, JobError>) -> Result<Result<T, Code>, JobError> {
+pub fn catch_rejection<T>(result: Result<T, JobError>) -> Result<Result<T, Code>, JobError> {
     match result {
-        Ok(found) => Ok(Ok(found)),
-        Err(JobError::Refused(code)) if code != Code::SourceGone => Ok(Err(code)),
+        Ok(value) => Ok(Ok(value)),
+        Err(JobError::Rejected(code)) if code != Code::SourceGone => Ok(Err(code)),
         Err(error) => Err(error),
     }
 }
@@ -100,7 +100,7 @@ fn is_too_large(tail: &str) -> bool {
 }
 
 /// What C's library says of an allocation that failed, of a block or of a thread's stack.
-pub fn is_short_of_memory(tail: &str) -> bool {
+pub fn is_out_of_memory(tail: &str) -> bool {
     ["Cannot allocate memory", "error code: -11 ("].iter().any(|words| tail.contains(words))
 }
 
@@ -108,80 +108,106 @@ pub fn is_short_of_memory(tail: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn failed(tail: &str) -> ProcessError {
+    fn exit_failure(tail: &str) -> ProcessError {
         ProcessError::Failed { status: 1, tail: tail.into(), stdout: bytes::Bytes::new() }
     }
 
-    fn timed_out() -> ProcessError {
+    fn timeout_error() -> ProcessError {
         ProcessError::TimedOut { stdout: bytes::Bytes::new() }
     }
 
-    fn crashed(signal: i32) -> ProcessError {
+    fn crash_error(signal: i32) -> ProcessError {
         ProcessError::Crashed { signal, tail: String::new() }
     }
 
     #[test]
-    fn what_was_seen_decides() {
-        let slow =
-            Evidence { took: Duration::from_mins(1), waited: Duration::from_secs(50), ..Evidence::default() };
-        let busy =
-            Evidence { took: Duration::from_mins(1), waited: Duration::from_secs(5), ..Evidence::default() };
-        let hasty = Evidence { extra: true, ..slow.clone() };
-        let late = Evidence { job_deadline: true, ..Evidence::default() };
-        let seen = |seen| Evidence { seen: Some(seen), ..Evidence::default() };
-        for (error, evidence, code, permanent) in [
-            (failed("Invalid data"), Evidence::default(), Code::Truncated, true),
+    fn classifies_exits_by_context() {
+        let storage_bound = ExitContext {
+            elapsed: Duration::from_mins(1),
+            wait_time: Duration::from_secs(50),
+            ..ExitContext::default()
+        };
+        let decoder_bound = ExitContext {
+            elapsed: Duration::from_mins(1),
+            wait_time: Duration::from_secs(5),
+            ..ExitContext::default()
+        };
+        let best_effort = ExitContext { best_effort: true, ..storage_bound.clone() };
+        let past_job_deadline = ExitContext { job_deadline: true, ..ExitContext::default() };
+        let with_source_error = |seen| ExitContext { source_error: Some(seen), ..ExitContext::default() };
+        for (error, context, code, permanent) in [
+            (exit_failure("Invalid data"), ExitContext::default(), Code::Truncated, true),
             (
-                failed("Number of streams exceeds max_streams parameter"),
-                Evidence::default(),
+                exit_failure("Number of streams exceeds max_streams parameter"),
+                ExitContext::default(),
                 Code::TooManyStreams,
                 true,
             ),
             (
-                failed("[gif] Picture size 65535x65535 is invalid"),
-                Evidence::default(),
+                exit_failure("[gif] Picture size 65535x65535 is invalid"),
+                ExitContext::default(),
                 Code::TooManyPixels,
                 true,
             ),
             (
-                failed("8192x8192 exceeds specified max pixel count 1"),
-                Evidence::default(),
+                exit_failure("8192x8192 exceeds specified max pixel count 1"),
+                ExitContext::default(),
                 Code::TooManyPixels,
                 true,
             ),
-            (failed("Codec (magicyuv) not on whitelist"), Evidence::default(), Code::UnsupportedCodec, true),
-            (failed("Invalid data"), seen(Seen::Gone), Code::SourceGone, true),
-            (failed("Invalid data"), seen(Seen::Changed), Code::Superseded, true),
-            (failed("Invalid data"), seen(Seen::Trouble("503".into())), Code::Upstream, false),
-            (crashed(11), seen(Seen::Trouble("503".into())), Code::Upstream, false),
-            (crashed(11), Evidence::default(), Code::DecoderCrash, true),
-            (crashed(6), Evidence::default(), Code::DecoderCrash, true),
-            (crashed(9), Evidence::default(), Code::TooMuchMemory, true),
-            (failed("Error: Cannot allocate memory"), Evidence::default(), Code::TooMuchMemory, true),
             (
-                failed("Task finished with error code: -11 (Resource temporarily unavailable)"),
-                Evidence::default(),
+                exit_failure("Codec (magicyuv) not on whitelist"),
+                ExitContext::default(),
+                Code::UnsupportedCodec,
+                true,
+            ),
+            (exit_failure("Invalid data"), with_source_error(SourceError::Deleted), Code::SourceGone, true),
+            (exit_failure("Invalid data"), with_source_error(SourceError::Replaced), Code::Superseded, true),
+            (
+                exit_failure("Invalid data"),
+                with_source_error(SourceError::Unavailable("503".into())),
+                Code::Upstream,
+                false,
+            ),
+            (
+                crash_error(11),
+                with_source_error(SourceError::Unavailable("503".into())),
+                Code::Upstream,
+                false,
+            ),
+            (crash_error(11), ExitContext::default(), Code::DecoderCrash, true),
+            (crash_error(6), ExitContext::default(), Code::DecoderCrash, true),
+            (crash_error(9), ExitContext::default(), Code::TooMuchMemory, true),
+            (
+                exit_failure("Error: Cannot allocate memory"),
+                ExitContext::default(),
                 Code::TooMuchMemory,
                 true,
             ),
-            (timed_out(), busy, Code::TimedOut, true),
-            (timed_out(), slow, Code::Upstream, false),
-            (timed_out(), hasty, Code::TimedOut, true),
-            (timed_out(), late, Code::Internal, false),
-            (ProcessError::NotFound, Evidence::default(), Code::NoDecoder, false),
-            (ProcessError::PermissionDenied, Evidence::default(), Code::NoDecoder, false),
-            (ProcessError::WrongFormat, Evidence::default(), Code::NoDecoder, false),
+            (
+                exit_failure("Task finished with error code: -11 (Resource temporarily unavailable)"),
+                ExitContext::default(),
+                Code::TooMuchMemory,
+                true,
+            ),
+            (timeout_error(), decoder_bound, Code::TimedOut, true),
+            (timeout_error(), storage_bound, Code::Upstream, false),
+            (timeout_error(), best_effort, Code::TimedOut, true),
+            (timeout_error(), past_job_deadline, Code::Internal, false),
+            (ProcessError::NotFound, ExitContext::default(), Code::NoDecoder, false),
+            (ProcessError::PermissionDenied, ExitContext::default(), Code::NoDecoder, false),
+            (ProcessError::WrongFormat, ExitContext::default(), Code::NoDecoder, false),
             (
                 ProcessError::Io(std::io::ErrorKind::OutOfMemory.into()),
-                Evidence::default(),
+                ExitContext::default(),
                 Code::Internal,
                 false,
             ),
         ] {
-            let text = format!("{error:?} {evidence:?}");
-            let outcome = of_child(&error, evidence, Code::Truncated);
-            assert_eq!(outcome.code(), code, "{text}");
-            assert_eq!(!matches!(outcome, JobError::Transient { .. }), permanent, "{text}");
+            let text = format!("{error:?} {context:?}");
+            let job_error = classify_exit(&error, context, Code::Truncated);
+            assert_eq!(job_error.code(), code, "{text}");
+            assert_eq!(!matches!(job_error, JobError::Transient { .. }), permanent, "{text}");
         }
     }
 }

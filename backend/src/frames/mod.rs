@@ -15,7 +15,7 @@ use glimpse_media::size::Size;
 
 /// One decoded picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct RgbFrame {
     /// Raw `rgb24`.
     pub rgb: Bytes,
     /// Its size.
@@ -24,7 +24,7 @@ pub struct Frame {
 
 /// The frames of a moving preview.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reel {
+pub struct AnimationFrames {
     /// Raw `rgb24`, at least one.
     pub frames: Vec<Bytes>,
     /// Their size.
@@ -35,7 +35,7 @@ pub struct Reel {
 
 /// A storyboard's pictures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tiles {
+pub struct StoryboardFrames {
     /// Raw `rgb24`, at least one, evenly spread over the whole length.
     pub frames: Vec<Bytes>,
     /// Their size.
@@ -44,32 +44,32 @@ pub struct Tiles {
 
 /// Everything that the default pictures are made of.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Footage {
+pub struct DecodedFrames {
     /// What is known of the video.
     pub info: MediaInfo,
     /// The best frame.
-    pub poster: Frame,
+    pub poster: RgbFrame,
     /// When the poster is shown, in milliseconds; none where that is not known.
     pub poster_ms: Option<u64>,
     /// The moving preview.
-    pub reel: Reel,
+    pub animation: AnimationFrames,
     /// The storyboard.
-    pub tiles: Tiles,
+    pub storyboard: StoryboardFrames,
 }
 
 /// What the default pictures of one kind are made of.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Part {
+pub enum KindFrames {
     /// The best frame, and when it is shown in milliseconds where that is known.
-    Poster(Frame, Option<u64>),
+    Poster(RgbFrame, Option<u64>),
     /// The moving preview.
-    Reel(Reel),
+    Animation(AnimationFrames),
     /// The storyboard.
-    Tiles(Tiles),
+    Storyboard(StoryboardFrames),
 }
 
 /// How fast a moving preview is that may have at most `most` frames a second: not faster than its source.
-pub fn rate(info_fps: f64, most: u32) -> f64 {
-    let most = f64::from(most);
-    if info_fps > 0.0 { info_fps.clamp(1.0, most) } else { most }
+pub fn animation_fps(source_fps: f64, max_fps: u32) -> f64 {
+    let max_fps = f64::from(max_fps);
+    if source_fps > 0.0 { source_fps.clamp(1.0, max_fps) } else { max_fps }
 }

@@ -9,7 +9,7 @@ use glimpse_media::size::Size;
 
 /// The best frame so far.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Best {
+pub struct BestFrame {
     /// What it is worth.
     pub score: Score,
     /// Raw `rgb24`.
@@ -20,20 +20,20 @@ pub struct Best {
 
 /// What was found among the frames.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sifted {
+pub struct PosterSelection {
     /// Every frame made small, in order.
     pub tiles: Vec<Bytes>,
     /// The best of them, as it came; none if there were none.
-    pub best: Option<Best>,
+    pub best: Option<BestFrame>,
 }
 
-impl Sifted {
+impl PosterSelection {
     /// Whether there is nothing to be seen in any of them.
     pub fn is_blank(&self) -> bool {
         self.best.as_ref().is_none_or(|best| best.score.blank)
     }
 
-    fn add(&mut self, rgb: Bytes, size: Size, tile: Size) {
+    fn push(&mut self, rgb: Bytes, size: Size, tile: Size) {
         let slot = self.tiles.len() as u32;
         self.tiles.push(if tile == size {
             rgb.clone()
@@ -42,9 +42,9 @@ impl Sifted {
         });
         let score = score::score(&rgb, size.width);
         // Of equals the earlier one stays: the same source has the same poster every time.
-        let better = self.best.as_ref().is_none_or(|best| is_better(&score, &best.score));
-        if better {
-            self.best = Some(Best { score, rgb, slot });
+        let is_better_frame = self.best.as_ref().is_none_or(|best| is_better(&score, &best.score));
+        if is_better_frame {
+            self.best = Some(BestFrame { score, rgb, slot });
         }
     }
 }
@@ -55,10 +55,10 @@ pub fn is_better(one: &Score, other: &Score) -> bool {
 }
 
 /// Takes frames of `size` until there are no more. It computes and waits: it has a thread to itself.
-pub fn sift(mut frames: mpsc::Receiver<Bytes>, size: Size, tile: Size) -> Sifted {
-    let mut sifted = Sifted::default();
+pub fn select_poster(mut frames: mpsc::Receiver<Bytes>, size: Size, tile: Size) -> PosterSelection {
+    let mut selection = PosterSelection::default();
     while let Some(rgb) = frames.blocking_recv() {
-        sifted.add(rgb, size, tile);
+        selection.push(rgb, size, tile);
     }
-    sifted
+    selection
 }

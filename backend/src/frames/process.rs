@@ -24,11 +24,11 @@ const STDERR_BYTES: usize = 64 * 1024;
 const MAX_OPEN_FILES: u64 = 64;
 /// How much more address space a child may have than memory: each thread reserves 8 MiB of stack and an arena of 64 MiB,
 /// of which it uses little, and programs and libraries are mapped.
-const MORE_ADDRESS_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+const EXTRA_ADDRESS_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// What a child is given to live on.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ProcessLimits {
     /// When it is killed.
     pub deadline: Instant,
     /// The most that it may write to standard output; more kills it.
@@ -39,21 +39,21 @@ pub struct Limits {
 
 /// What becomes of a child's standard output.
 #[derive(Debug)]
-pub enum Output {
+pub enum OutputMode {
     /// It is kept, and comes back when the child has ended.
-    Whole,
+    Buffered,
     /// It is cut into pieces of this many bytes, which are handed on as they come: what is left over at the end is
     /// dropped. A reader who is gone ends the child.
-    Pieces(usize, mpsc::Sender<Bytes>),
+    Chunks(usize, mpsc::Sender<Bytes>),
 }
 
 /// What a child that ended well has said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
+pub struct ProcessOutput {
     /// Standard output, whole.
     pub stdout: Bytes,
     /// The end of standard error, made printable.
-    pub tail: String,
+    pub stderr_tail: String,
 }
 
 /// How a child can end badly.
@@ -101,18 +101,18 @@ pub enum ProcessError {
 }
 
 /// Kills the child's whole group unless it was reaped before.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     fn kill(&mut self) {
-        if let Some(group) = self.0.take() {
+        if let Some(pgid) = self.0.take() {
             // It may have ended by itself in the meantime: then there is nothing to do.
-            let _ = kill_process_group(group, Signal::KILL);
+            let _ = kill_process_group(pgid, Signal::KILL);
         }
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.kill();
     }
@@ -126,50 +126,50 @@ pub async fn run(
     program: &Path,
     arguments: &[String],
     stdin: Option<Bytes>,
-    output: Output,
-    limits: Limits,
+    output: OutputMode,
+    limits: ProcessLimits,
     secret: &str,
-) -> Result<Finished, ProcessError> {
+) -> Result<ProcessOutput, ProcessError> {
     let mut child = spawn(program, arguments, stdin.is_some())?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let mut group = Group(pid);
+    let mut group = ProcessGroup(pid);
     if let Some(pid) = pid {
-        restrict(pid, limits.deadline.saturating_duration_since(Instant::now()), limits.memory_bytes);
+        apply_rlimits(pid, limits.deadline.saturating_duration_since(Instant::now()), limits.memory_bytes);
     }
 
     let mut stdout = Vec::new();
     let mut stderr = VecDeque::new();
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let talk = async {
-        let (input, said, complaints) = pipes;
+    let communicate = async {
+        let (stdin_pipe, stdout_pipe, stderr_pipe) = pipes;
         let feed = async {
-            if let (Some(mut pipe), Some(bytes)) = (input, stdin) {
+            if let (Some(mut pipe), Some(bytes)) = (stdin_pipe, stdin) {
                 // A child that has seen enough closes its end: its status tells the rest.
                 let _ = pipe.write_all(&bytes).await;
             }
         };
         let (overflow, (), ()) = tokio::join!(
-            collect(said, output, &mut stdout, limits.max_stdout),
-            drain(complaints, &mut stderr),
+            read_stdout(stdout_pipe, output, &mut stdout, limits.max_stdout),
+            read_stderr(stderr_pipe, &mut stderr),
             feed
         );
         if overflow { None } else { Some(child.wait().await) }
     };
-    let talked = timeout_at(limits.deadline, talk).await;
-    let status = if let Ok(Some(status)) = talked {
+    let communicated = timeout_at(limits.deadline, communicate).await;
+    let status = if let Ok(Some(status)) = communicated {
         status.map_err(ProcessError::Io)?
     } else {
         group.kill();
         let _ = child.wait().await;
-        if talked.is_ok() {
+        if communicated.is_ok() {
             return Err(ProcessError::TooMuchOutput);
         }
         return Err(ProcessError::TimedOut { stdout: stdout.into() });
     };
     // Whatever it left behind in its group ends with it.
     group.kill();
-    let tail = printable(&stderr.into_iter().collect::<Vec<_>>(), secret);
-    finish(status, stdout.into(), tail)
+    let tail = sanitize_stderr(&stderr.into_iter().collect::<Vec<_>>(), secret);
+    classify_status(status, stdout.into(), tail)
 }
 
 fn spawn(program: &Path, arguments: &[String], with_stdin: bool) -> Result<Child, ProcessError> {
@@ -192,7 +192,7 @@ fn spawn(program: &Path, arguments: &[String], with_stdin: bool) -> Result<Child
 }
 
 /// Limits that hold from a moment after the start: a child has not met a byte of its input by then.
-fn restrict(pid: Pid, time: Duration, memory_bytes: u64) {
+fn apply_rlimits(pid: Pid, time: Duration, memory_bytes: u64) {
     // Two threads may burn a second each a second; a little more, so that the wall clock is the one that speaks.
     let cpu_secs = time.as_secs().saturating_mul(2) + 10;
     for (resource, amount) in [
@@ -203,7 +203,7 @@ fn restrict(pid: Pid, time: Duration, memory_bytes: u64) {
         (Resource::Nofile, MAX_OPEN_FILES),
         (Resource::Data, memory_bytes),
         // Where the kernel does not count all of that (before 4.7), this ends a runaway.
-        (Resource::As, memory_bytes.saturating_add(MORE_ADDRESS_BYTES)),
+        (Resource::As, memory_bytes.saturating_add(EXTRA_ADDRESS_BYTES)),
     ] {
         // A system that refuses (some sandboxes do) still leaves the deadline and the group kill.
         let _ = prlimit(Some(pid), resource, Rlimit { current: Some(amount), maximum: Some(amount) });
@@ -211,9 +211,9 @@ fn restrict(pid: Pid, time: Duration, memory_bytes: u64) {
 }
 
 /// Reads to the end; true if there was more than `max`.
-async fn collect(
+async fn read_stdout(
     pipe: Option<impl AsyncRead + Unpin>,
-    output: Output,
+    output: OutputMode,
     into: &mut Vec<u8>,
     max: usize,
 ) -> bool {
@@ -221,20 +221,20 @@ async fn collect(
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let mut pipe = pipe.take(limit);
     match output {
-        Output::Whole => {
+        OutputMode::Buffered => {
             let _ = pipe.read_to_end(into).await;
             into.len() > max
         }
-        Output::Pieces(length, to) => {
-            let mut piece = BytesMut::with_capacity(length);
+        OutputMode::Chunks(length, sender) => {
+            let mut chunk = BytesMut::with_capacity(length);
             let mut total = 0;
-            while let Ok(read @ 1..) = pipe.read_buf(&mut piece).await {
+            while let Ok(read @ 1..) = pipe.read_buf(&mut chunk).await {
                 total += read;
-                while piece.len() >= length && total <= max {
-                    if to.send(piece.split_to(length).freeze()).await.is_err() {
+                while chunk.len() >= length && total <= max {
+                    if sender.send(chunk.split_to(length).freeze()).await.is_err() {
                         return true;
                     }
-                    piece.reserve(length);
+                    chunk.reserve(length);
                 }
             }
             total > max
@@ -243,21 +243,21 @@ async fn collect(
 }
 
 /// Reads to the end and keeps the last [`STDERR_BYTES`].
-async fn drain(pipe: Option<impl AsyncRead + Unpin>, into: &mut VecDeque<u8>) {
+async fn read_stderr(pipe: Option<impl AsyncRead + Unpin>, into: &mut VecDeque<u8>) {
     let Some(mut pipe) = pipe else { return };
-    let mut piece = [0_u8; 4096];
-    while let Ok(length @ 1..) = pipe.read(&mut piece).await {
-        into.extend(&piece[..length]);
-        let surplus = into.len().saturating_sub(STDERR_BYTES);
-        into.drain(..surplus);
+    let mut chunk = [0_u8; 4096];
+    while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
+        into.extend(&chunk[..length]);
+        let excess = into.len().saturating_sub(STDERR_BYTES);
+        into.drain(..excess);
     }
 }
 
-fn finish(status: ExitStatus, stdout: Bytes, tail: String) -> Result<Finished, ProcessError> {
+fn classify_status(status: ExitStatus, stdout: Bytes, tail: String) -> Result<ProcessOutput, ProcessError> {
     use std::os::unix::process::ExitStatusExt as _;
 
     match (status.code(), status.signal()) {
-        (Some(0), _) => Ok(Finished { stdout, tail }),
+        (Some(0), _) => Ok(ProcessOutput { stdout, stderr_tail: tail }),
         (_, Some(signal)) if signal == Signal::XCPU.as_raw() => Err(ProcessError::TimedOut { stdout }),
         (_, Some(signal)) => Err(ProcessError::Crashed { signal, tail }),
         (status, None) => Err(ProcessError::Failed { status: status.unwrap_or(-1), tail, stdout }),
@@ -265,7 +265,7 @@ fn finish(status: ExitStatus, stdout: Bytes, tail: String) -> Result<Finished, P
 }
 
 /// Text that is safe in a log: no control characters but line ends, no address of the relay.
-fn printable(bytes: &[u8], secret: &str) -> String {
+fn sanitize_stderr(bytes: &[u8], secret: &str) -> String {
     let text: String =
         String::from_utf8_lossy(bytes).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
     if secret.is_empty() { text } else { text.replace(secret, "/***") }
@@ -277,59 +277,72 @@ mod tests {
 
     const MEMORY: u64 = 256 * 1024 * 1024;
 
-    async fn shell(script: &str, stdin: Option<&str>, within: Duration) -> Result<Finished, ProcessError> {
-        let limits = Limits { deadline: Instant::now() + within, max_stdout: 1 << 20, memory_bytes: MEMORY };
+    async fn run_shell(
+        script: &str,
+        stdin: Option<&str>,
+        timeout: Duration,
+    ) -> Result<ProcessOutput, ProcessError> {
+        let limits =
+            ProcessLimits { deadline: Instant::now() + timeout, max_stdout: 1 << 20, memory_bytes: MEMORY };
         let arguments = ["-c".to_owned(), script.to_owned()];
         let stdin = stdin.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        run(Path::new("/bin/sh"), &arguments, stdin, Output::Whole, limits, "/secret").await
+        run(Path::new("/bin/sh"), &arguments, stdin, OutputMode::Buffered, limits, "/secret").await
     }
 
-    const SOON: Duration = Duration::from_secs(20);
+    const GENEROUS_DEADLINE: Duration = Duration::from_secs(20);
 
     #[tokio::test]
-    async fn returns_what_a_child_says() {
-        let finished = shell("cat; echo oops >&2", Some("hello"), SOON).await.unwrap();
-        assert_eq!((finished.stdout.as_ref(), finished.tail.as_str()), (b"hello".as_slice(), "oops\n"));
+    async fn returns_child_output() {
+        let finished = run_shell("cat; echo oops >&2", Some("hello"), GENEROUS_DEADLINE).await.unwrap();
+        assert_eq!(
+            (finished.stdout.as_ref(), finished.stderr_tail.as_str()),
+            (b"hello".as_slice(), "oops\n")
+        );
     }
 
     #[tokio::test]
-    async fn f17_a_child_has_no_environment_and_no_folder() {
-        let finished = shell("/usr/bin/env; pwd", None, SOON).await.unwrap();
+    async fn f17_child_has_no_environment_and_no_folder() {
+        let finished = run_shell("/usr/bin/env; pwd", None, GENEROUS_DEADLINE).await.unwrap();
         let text = String::from_utf8(finished.stdout.to_vec()).unwrap();
         // The shell itself sets PWD, and some set OLDPWD, SHLVL and _.
-        let foreign = text.lines().find(|line| {
+        let unexpected = text.lines().find(|line| {
             line.contains('=')
                 && !["PWD=/", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own))
         });
-        assert_eq!(foreign, None);
+        assert_eq!(unexpected, None);
         assert!(text.ends_with("/\n"), "{text}");
     }
 
     #[tokio::test]
-    async fn says_how_a_child_ended() {
-        let failed = shell("echo part; echo why >&2; exit 3", None, SOON).await.unwrap_err();
+    async fn reports_exit_status() {
+        let failed = run_shell("echo part; echo why >&2; exit 3", None, GENEROUS_DEADLINE).await.unwrap_err();
         assert!(
             matches!(&failed, ProcessError::Failed { status: 3, tail, stdout } if tail == "why\n" && &stdout[..] == b"part\n"),
             "{failed:?}"
         );
-        let crashed = shell("kill -SEGV $$", None, SOON).await.unwrap_err();
+        let crashed = run_shell("kill -SEGV $$", None, GENEROUS_DEADLINE).await.unwrap_err();
         assert!(matches!(crashed, ProcessError::Crashed { signal: 11, .. }), "{crashed:?}");
-        let burnt = shell("kill -XCPU $$", None, SOON).await.unwrap_err();
-        assert!(matches!(burnt, ProcessError::TimedOut { .. }), "{burnt:?}");
-        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 10, memory_bytes: MEMORY };
+        let out_of_cpu = run_shell("kill -XCPU $$", None, GENEROUS_DEADLINE).await.unwrap_err();
+        assert!(matches!(out_of_cpu, ProcessError::TimedOut { .. }), "{out_of_cpu:?}");
+        let limits = ProcessLimits {
+            deadline: Instant::now() + GENEROUS_DEADLINE,
+            max_stdout: 10,
+            memory_bytes: MEMORY,
+        };
         let absent =
-            run(Path::new("/nowhere/ffmpeg"), &[], None, Output::Whole, limits, "").await.unwrap_err();
+            run(Path::new("/nowhere/ffmpeg"), &[], None, OutputMode::Buffered, limits, "").await.unwrap_err();
         assert!(matches!(absent, ProcessError::NotFound), "{absent:?}");
-        let denied = run(Path::new("/etc/passwd"), &[], None, Output::Whole, limits, "").await.unwrap_err();
+        let denied =
+            run(Path::new("/etc/passwd"), &[], None, OutputMode::Buffered, limits, "").await.unwrap_err();
         assert!(matches!(denied, ProcessError::PermissionDenied), "{denied:?}");
     }
 
     #[tokio::test]
-    async fn f13_kills_the_whole_group_at_the_deadline() {
+    async fn f13_kills_process_group_at_deadline() {
         // The grandchild holds the pipe open: only killing the group lets the output end.
         let started = Instant::now();
         let error =
-            shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(300)).await.unwrap_err();
+            run_shell("echo $$; sleep 600 & sleep 600", None, Duration::from_millis(300)).await.unwrap_err();
         let ProcessError::TimedOut { stdout } = error else { panic!("{error:?}") };
         assert!(started.elapsed() < Duration::from_secs(10));
         let group: i32 = String::from_utf8(stdout.to_vec()).unwrap().trim().parse().unwrap();
@@ -342,38 +355,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn f14_a_child_writes_no_file_and_no_flood() {
+    async fn f14_child_writes_no_file_and_bounded_output() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x");
         let script = format!("sleep 0.2; printf hello > {0}; wc -c < {0}", file.display());
-        let _ = shell(&script, None, SOON).await;
+        let _ = run_shell(&script, None, GENEROUS_DEADLINE).await;
         assert_eq!(std::fs::read(&file).unwrap_or_default(), b"", "a file got bytes");
-        let flood = shell("yes", None, SOON).await.unwrap_err();
-        assert!(matches!(flood, ProcessError::TooMuchOutput), "{flood:?}");
+        let result = run_shell("yes", None, GENEROUS_DEADLINE).await.unwrap_err();
+        assert!(matches!(result, ProcessError::TooMuchOutput), "{result:?}");
     }
 
     #[tokio::test]
-    async fn f9_a_child_cannot_take_more_memory_than_it_may() {
+    async fn f9_child_memory_is_limited() {
         // A variable twice as long each time; a shell that cannot have it gives up.
-        let greedy = "sleep 0.2; a=xxxxxxxxxxxxxxxx; while :; do a=$a$a; done";
-        let error = shell(greedy, None, SOON).await.unwrap_err();
+        let script = "sleep 0.2; a=xxxxxxxxxxxxxxxx; while :; do a=$a$a; done";
+        let error = run_shell(script, None, GENEROUS_DEADLINE).await.unwrap_err();
         assert!(matches!(error, ProcessError::Failed { .. } | ProcessError::Crashed { .. }), "{error:?}");
     }
 
     #[tokio::test]
-    async fn f15_complaints_are_bounded_and_harmless() {
+    async fn f15_stderr_is_bounded_and_sanitized() {
         let script = r"head -c 300000 /dev/zero | tr '\0' x >&2; printf '\033[31mred\007\000 http://127.0.0.1/secret end\n' >&2";
-        let tail = shell(script, None, SOON).await.unwrap().tail;
+        let tail = run_shell(script, None, GENEROUS_DEADLINE).await.unwrap().stderr_tail;
         assert!(tail.len() <= STDERR_BYTES && tail.len() > STDERR_BYTES / 2, "{}", tail.len());
         assert!(tail.ends_with("x[31mred http://127.0.0.1/*** end\n"), "{}", &tail[tail.len() - 60..]);
     }
 
     #[tokio::test]
-    async fn output_can_be_handed_on_in_pieces() {
-        let limits = Limits { deadline: Instant::now() + SOON, max_stdout: 100, memory_bytes: MEMORY };
+    async fn streams_output_in_chunks() {
+        let limits = ProcessLimits {
+            deadline: Instant::now() + GENEROUS_DEADLINE,
+            max_stdout: 100,
+            memory_bytes: MEMORY,
+        };
         let arguments = ["-c".to_owned(), "printf abcdefgh".to_owned()];
         let (to, mut from) = mpsc::channel(1);
-        let output = Output::Pieces(3, to);
+        let output = OutputMode::Chunks(3, to);
         let (finished, pieces) =
             tokio::join!(run(Path::new("/bin/sh"), &arguments, None, output, limits, ""), async {
                 let mut pieces = Vec::new();
@@ -388,13 +405,13 @@ mod tests {
         let (to, from) = mpsc::channel(1);
         drop(from);
         let flood = ["-c".to_owned(), "yes".to_owned()];
-        let ended = run(Path::new("/bin/sh"), &flood, None, Output::Pieces(3, to), limits, "").await;
-        assert!(matches!(ended, Err(ProcessError::TooMuchOutput)), "{ended:?}");
+        let result = run(Path::new("/bin/sh"), &flood, None, OutputMode::Chunks(3, to), limits, "").await;
+        assert!(matches!(result, Err(ProcessError::TooMuchOutput)), "{result:?}");
     }
 
     #[tokio::test]
-    async fn a_child_that_never_reads_does_not_hang_its_parent() {
-        let much = "x".repeat(1 << 20);
-        assert!(shell("exit 0", Some(&much), SOON).await.is_ok());
+    async fn child_that_never_reads_does_not_block() {
+        let large_input = "x".repeat(1 << 20);
+        assert!(run_shell("exit 0", Some(&large_input), GENEROUS_DEADLINE).await.is_ok());
     }
 }

@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 use glimpse_contract::{Code, TraceId, VideoId};
 use serde_json::{Map, Value, json};
 
-use crate::preview::service::{Done, Report};
-use crate::reconcile::service::Tally;
-use crate::source::reader::Counts;
-use crate::workflow::state::Step;
+use crate::preview::service::{JobOutcome, JobReport};
+use crate::reconcile::service::ReconcileSummary;
+use crate::source::reader::IoStats;
+use crate::workflow::state::WorkflowStep;
 
 /// Where records go, if anywhere: of the process, as its log is.
 static METER: OnceLock<Meter> = OnceLock::new();
@@ -34,7 +34,7 @@ struct Metric {
 
 /// What is told of one thing that was done.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct MetricRecord {
     function: &'static str,
     /// By it the first metric is told once more.
     outcome: Option<&'static str>,
@@ -60,38 +60,38 @@ impl Subject {
 
 /// What became of a notice at one try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum DeliveryResult {
     /// It was taken.
     Delivered,
     /// It is tried again.
     Retried,
     /// It is a dead letter.
-    GivenUp,
+    DeadLettered,
 }
 
 /// From now on records are written under that namespace. Without one, or with an empty one, none are.
-pub fn begin(namespace: Option<String>, now_ms: fn() -> u64) {
+pub fn init(namespace: Option<String>, now_ms: fn() -> u64) {
     if let Some(namespace) = namespace.filter(|name| !name.is_empty()) {
         METER.get_or_init(|| Meter { namespace, now_ms });
     }
 }
 
 /// Writes a record to standard output, as a line of its own.
-pub fn emit(record: &Record) {
+pub fn emit(record: &MetricRecord) {
     if let Some(Meter { namespace, now_ms }) = METER.get() {
-        let line = record.line(namespace, now_ms()) + "\n";
+        let line = record.to_emf(namespace, now_ms()) + "\n";
         // Nobody is there to be told that nobody listens.
         std::io::stdout().lock().write_all(line.as_bytes()).ok();
     }
 }
 
 /// A job that ended; nothing of one that had nothing to do.
-pub fn of_job(video: VideoId, report: &Report) -> Option<Record> {
+pub fn job_record(video: VideoId, report: &JobReport) -> Option<MetricRecord> {
     let (outcome, code) = match &report.result {
-        Ok(Done::Ready) => ("ready", None),
-        Ok(Done::Rejected(code)) => ("rejected", Some(*code)),
+        Ok(JobOutcome::Ready) => ("ready", None),
+        Ok(JobOutcome::Rejected(code)) => ("rejected", Some(*code)),
         Err(error) => ("failed", Some(error.code())),
-        Ok(Done::Already | Done::Superseded) => return None,
+        Ok(JobOutcome::AlreadyProcessed | JobOutcome::Superseded) => return None,
     };
     let counts = report.counts;
     let metrics = vec![
@@ -102,17 +102,17 @@ pub fn of_job(video: VideoId, report: &Report) -> Option<Record> {
     ];
     let mut fields = Subject { video, trace_id: report.trace_id }.fields();
     fields.push(("code", json!(code.map(Code::as_str))));
-    Some(Record { function: "preview", outcome: Some(outcome), metrics, fields })
+    Some(MetricRecord { function: "preview", outcome: Some(outcome), metrics, fields })
 }
 
 /// A step of a workflow that ended; nothing of one that had nothing to do. `state` is what it hands on, if it does.
-pub fn of_step(
-    step: Step,
-    of: Option<Subject>,
+pub fn step_record(
+    step: WorkflowStep,
+    subject: Option<Subject>,
     state: Option<&str>,
     ms: u64,
-    counts: Counts,
-) -> Option<Record> {
+    counts: IoStats,
+) -> Option<MetricRecord> {
     let outcome = match state {
         Some("look" | "made" | "ready") => "done",
         Some("refused" | "rejected") => "rejected",
@@ -120,64 +120,65 @@ pub fn of_step(
         _ => "failed",
     };
     let mut metrics = vec![metric("StepMs", "Milliseconds", ms)];
-    if step != Step::Publish {
+    if step != WorkflowStep::Publish {
         metrics.extend([
             metric("BytesRead", "Bytes", counts.bytes),
             metric("Requests", "Count", counts.requests),
         ]);
     }
-    let fields = of.map(Subject::fields).unwrap_or_default();
-    Some(Record { function: step.as_str(), outcome: Some(outcome), metrics, fields })
+    let fields = subject.map(Subject::fields).unwrap_or_default();
+    Some(MetricRecord { function: step.as_str(), outcome: Some(outcome), metrics, fields })
 }
 
 /// A request for a picture, and of what, if that could be read. `how` is what was done for it: `made`, `found`, `lost`,
 /// `chosen`, `refused` or `failed`.
-pub fn of_render(of: Option<Subject>, how: &'static str, ms: u64) -> Record {
+pub fn render_record(subject: Option<Subject>, how: &'static str, ms: u64) -> MetricRecord {
     let metrics = vec![
         metric("RenderMs", "Milliseconds", ms),
         metric("Made", "Count", u8::from(how == "made")),
         metric("Found", "Count", u8::from(how == "found")),
     ];
-    let fields = of.map(Subject::fields).unwrap_or_default();
-    Record { function: "render", outcome: Some(how), metrics, fields }
+    let fields = subject.map(Subject::fields).unwrap_or_default();
+    MetricRecord { function: "render", outcome: Some(how), metrics, fields }
 }
 
 /// One try to tell somebody.
-pub fn of_notice(told: Told) -> Record {
-    let count = |name, this| metric(name, "Count", u8::from(told == this));
+pub fn delivery_record(result: DeliveryResult) -> MetricRecord {
+    let count = |name, expected| metric(name, "Count", u8::from(result == expected));
     let metrics = vec![
-        count("Delivered", Told::Delivered),
-        count("Retried", Told::Retried),
-        count("GivenUp", Told::GivenUp),
+        count("Delivered", DeliveryResult::Delivered),
+        count("Retried", DeliveryResult::Retried),
+        count("GivenUp", DeliveryResult::DeadLettered),
     ];
-    Record { function: "notify", outcome: None, metrics, fields: Vec::new() }
+    MetricRecord { function: "notify", outcome: None, metrics, fields: Vec::new() }
 }
 
 /// One run of the patrol.
-pub fn of_patrol(tally: Tally) -> Record {
-    let metrics = vec![metric("Looked", "Count", tally.looked), metric("Requeued", "Count", tally.queued)];
-    Record { function: "reconcile", outcome: None, metrics, fields: Vec::new() }
+pub fn reconcile_record(summary: ReconcileSummary) -> MetricRecord {
+    let metrics =
+        vec![metric("Looked", "Count", summary.looked), metric("Requeued", "Count", summary.queued)];
+    MetricRecord { function: "reconcile", outcome: None, metrics, fields: Vec::new() }
 }
 
 fn metric(name: &'static str, unit: &'static str, value: impl Into<Value>) -> Metric {
     Metric { name, unit, value: value.into() }
 }
 
-impl Record {
+impl MetricRecord {
     /// The record as a document of one line, without its end. `now_ms` is in Unix milliseconds.
-    pub fn line(&self, namespace: &str, now_ms: u64) -> String {
-        let defined = |metrics: &[Metric], dimensions: &[&str]| {
+    pub fn to_emf(&self, namespace: &str, now_ms: u64) -> String {
+        let directive = |metrics: &[Metric], dimensions: &[&str]| {
             let metrics: Vec<_> =
                 metrics.iter().map(|metric| json!({ "Name": metric.name, "Unit": metric.unit })).collect();
             json!({ "Namespace": namespace, "Dimensions": [dimensions], "Metrics": metrics })
         };
-        let mut directives = vec![defined(&self.metrics, &["Function"])];
+        let mut directives = vec![directive(&self.metrics, &["Function"])];
         let mut root = Map::new();
         root.insert("Function".into(), self.function.into());
         if let Some(outcome) = self.outcome {
             root.insert("Outcome".into(), outcome.into());
             let first = &self.metrics[..self.metrics.len().min(1)];
-            directives.push(defined(first, &["Function", "Outcome"]));
+            directives.push(directive(first, &["Function", "Outcome"]));
         }
         let numbers = self.metrics.iter().map(|metric| (metric.name, metric.value.clone()));
         for (name, value) in numbers.chain(self.fields.iter().cloned()) {
@@ -196,11 +197,11 @@ mod tests {
     /// A day of 2026.
     const NOW_MS: u64 = 1_790_000_000_000;
 
-    fn report(result: Result<Done, JobError>) -> Report {
-        Report {
+    fn report(result: Result<JobOutcome, JobError>) -> JobReport {
+        JobReport {
             result,
-            tainted: false,
-            counts: Counts::default(),
+            must_restart: false,
+            counts: IoStats::default(),
             steps_ms: [1, 20, 300, 4000],
             trace_id: Some(trace()),
         }
@@ -211,83 +212,88 @@ mod tests {
     }
 
     fn trace() -> TraceId {
-        TraceId::of(video())
+        TraceId::from_video(video())
     }
 
     fn subject() -> Subject {
         Subject { video: video(), trace_id: Some(trace()) }
     }
 
-    fn all() -> Vec<Record> {
-        let jobs = [Ok(Done::Ready), Ok(Done::Rejected(Code::NotAVideo)), Err(JobError::internal("why"))]
-            .map(|result| of_job(video(), &report(result)).unwrap());
+    fn all_records() -> Vec<MetricRecord> {
+        let jobs = [
+            Ok(JobOutcome::Ready),
+            Ok(JobOutcome::Rejected(Code::NotAVideo)),
+            Err(JobError::internal("why")),
+        ]
+        .map(|result| job_record(video(), &report(result)).unwrap());
         let renders = ["made", "found", "lost", "chosen", "refused", "failed"];
-        let renders = renders.map(|how| of_render(Some(subject()), how, 7));
-        let steps = Step::ALL.into_iter().flat_map(|(_, step)| {
+        let renders = renders.map(|how| render_record(Some(subject()), how, 7));
+        let steps = WorkflowStep::ALL.into_iter().flat_map(|(_, step)| {
             [Some("look"), Some("refused"), None]
-                .map(|state| of_step(step, Some(subject()), state, 7, Counts::default()).unwrap())
+                .map(|state| step_record(step, Some(subject()), state, 7, IoStats::default()).unwrap())
         });
-        let told = [Told::Delivered, Told::Retried, Told::GivenUp].map(of_notice);
-        let patrol = of_patrol(Tally { pages: 1, looked: 5, queued: 2, busy: false });
-        jobs.into_iter().chain(steps).chain(renders).chain(told).chain([patrol]).collect()
+        let deliveries = [DeliveryResult::Delivered, DeliveryResult::Retried, DeliveryResult::DeadLettered]
+            .map(delivery_record);
+        let reconcile = reconcile_record(ReconcileSummary { pages: 1, looked: 5, queued: 2, busy: false });
+        jobs.into_iter().chain(steps).chain(renders).chain(deliveries).chain([reconcile]).collect()
     }
 
     /// What the specification asks for, and is not so.
-    fn faults(line: &str) -> Vec<String> {
+    fn violations(line: &str) -> Vec<String> {
         let root: Value = serde_json::from_str(line).unwrap();
-        let mut faults = Vec::new();
-        let mut ask = |good: bool, what: String| {
+        let mut violations = Vec::new();
+        let mut check = |good: bool, what: String| {
             if !good {
-                faults.push(what);
+                violations.push(what);
             }
         };
-        ask(!line.contains('\n') && line.len() < 1024 * 1024, "one line, at most 1 MB".into());
+        check(!line.contains('\n') && line.len() < 1024 * 1024, "one line, at most 1 MB".into());
         // Fourteen days back and two hours ahead are taken: seconds or microseconds would not be.
-        ask(root["_aws"]["Timestamp"] == NOW_MS, "Timestamp".into());
+        check(root["_aws"]["Timestamp"] == NOW_MS, "Timestamp".into());
         let directives = root["_aws"]["CloudWatchMetrics"].as_array().cloned().unwrap_or_default();
-        ask(!directives.is_empty(), "CloudWatchMetrics".into());
+        check(!directives.is_empty(), "CloudWatchMetrics".into());
         for directive in &directives {
             let namespace = directive["Namespace"].as_str().unwrap_or_default();
-            ask((1..=1024).contains(&namespace.len()), format!("Namespace {namespace}"));
+            check((1..=1024).contains(&namespace.len()), format!("Namespace {namespace}"));
             let sets = directive["Dimensions"].as_array().cloned().unwrap_or_default();
-            ask(!sets.is_empty(), "Dimensions".into());
+            check(!sets.is_empty(), "Dimensions".into());
             for set in &sets {
                 let names = set.as_array().cloned().unwrap_or_default();
-                ask((1..=30).contains(&names.len()), format!("dimensions {set}"));
+                check((1..=30).contains(&names.len()), format!("dimensions {set}"));
                 for name in names {
                     let name = name.as_str().unwrap_or_default();
                     let value = root[name].as_str().unwrap_or_default();
-                    ask((1..=250).contains(&name.len()), format!("dimension {name}"));
-                    ask((1..=1024).contains(&value.len()) && value.is_ascii(), format!("value of {name}"));
-                    ask(["Function", "Outcome"].contains(&name), format!("{name} has many values"));
+                    check((1..=250).contains(&name.len()), format!("dimension {name}"));
+                    check((1..=1024).contains(&value.len()) && value.is_ascii(), format!("value of {name}"));
+                    check(["Function", "Outcome"].contains(&name), format!("{name} has many values"));
                 }
             }
             let metrics = directive["Metrics"].as_array().cloned().unwrap_or_default();
-            ask((1..=100).contains(&metrics.len()), format!("{} metrics", metrics.len()));
+            check((1..=100).contains(&metrics.len()), format!("{} metrics", metrics.len()));
             for metric in &metrics {
                 let name = metric["Name"].as_str().unwrap_or_default();
-                ask((1..=1024).contains(&name.len()), format!("name {metric}"));
-                ask(root[name].is_number(), format!("{name} is no number of the root"));
+                check((1..=1024).contains(&name.len()), format!("name {metric}"));
+                check(root[name].is_number(), format!("{name} is no number of the root"));
                 let unit = metric["Unit"].as_str().unwrap_or_default();
-                ask(["Milliseconds", "Bytes", "Count"].contains(&unit), format!("unit {metric}"));
+                check(["Milliseconds", "Bytes", "Count"].contains(&unit), format!("unit {metric}"));
             }
         }
         // What the log's metric filters look for: counted twice otherwise.
-        ask(root.get("metric").is_none(), "`metric` is the log's".into());
-        faults
+        check(root.get("metric").is_none(), "`metric` is the log's".into());
+        violations
     }
 
     #[test]
-    fn every_record_is_as_the_specification_asks() {
-        for record in all() {
-            let line = record.line("Glimpse/stack", NOW_MS);
-            assert_eq!(faults(&line), [""; 0], "{line}");
+    fn records_conform_to_emf_specification() {
+        for record in all_records() {
+            let line = record.to_emf("Glimpse/stack", NOW_MS);
+            assert_eq!(violations(&line), [""; 0], "{line}");
         }
     }
 
     #[test]
-    fn the_checker_sees_what_is_wrong() {
-        let good = of_render(Some(subject()), "made", 7).line("Glimpse/stack", NOW_MS);
+    fn checker_detects_violations() {
+        let good = render_record(Some(subject()), "made", 7).to_emf("Glimpse/stack", NOW_MS);
         for (old, new) in [
             ("1790000000000", "1790000000"),
             ("\"Glimpse/stack\"", "\"\""),
@@ -299,28 +305,35 @@ mod tests {
             ("\"video\":", "\"metric\":"),
         ] {
             let bad = good.replace(old, new);
-            assert!(bad != good && !faults(&bad).is_empty(), "{old} to {new}: {bad}");
+            assert!(bad != good && !violations(&bad).is_empty(), "{old} to {new}: {bad}");
         }
     }
 
     #[test]
-    fn a_job_tells_its_time_by_outcome_and_its_video_as_a_field() {
-        let rejected = of_job(video(), &report(Ok(Done::Rejected(Code::NotAVideo)))).unwrap();
-        let root: Value = serde_json::from_str(&rejected.line("Glimpse/stack", NOW_MS)).unwrap();
+    fn job_record_has_outcome_dimension_and_video_field() {
+        let rejected = job_record(video(), &report(Ok(JobOutcome::Rejected(Code::NotAVideo)))).unwrap();
+        let root: Value = serde_json::from_str(&rejected.to_emf("Glimpse/stack", NOW_MS)).unwrap();
         assert_eq!((&root["JobMs"], &root["Outcome"]), (&json!(4321), &json!("rejected")));
         assert_eq!((&root["video"], &root["code"]), (&json!(video()), &json!(Code::NotAVideo.as_str())));
         assert_eq!(root["trace_id"], json!(trace()));
         let by_outcome = &root["_aws"]["CloudWatchMetrics"][1];
         assert_eq!(by_outcome["Dimensions"], json!([["Function", "Outcome"]]));
         assert_eq!(by_outcome["Metrics"], json!([{ "Name": "JobMs", "Unit": "Milliseconds" }]));
-        for nothing in [Done::Already, Done::Superseded] {
-            assert_eq!(of_job(video(), &report(Ok(nothing))), None, "{nothing:?} did no work");
+        for nothing in [JobOutcome::AlreadyProcessed, JobOutcome::Superseded] {
+            assert_eq!(job_record(video(), &report(Ok(nothing))), None, "{nothing:?} did no work");
         }
     }
     #[test]
-    fn a_step_tells_what_it_did_and_nothing_if_that_was_nothing() {
-        let of =
-            |state| of_step(Step::Probe, Some(subject()), state, 9, Counts { bytes: 5, ..Counts::default() });
+    fn step_record_only_for_steps_that_worked() {
+        let record = |state| {
+            step_record(
+                WorkflowStep::Probe,
+                Some(subject()),
+                state,
+                9,
+                IoStats { bytes: 5, ..IoStats::default() },
+            )
+        };
         for (state, outcome) in [
             (Some("look"), "done"),
             (Some("made"), "done"),
@@ -331,7 +344,7 @@ mod tests {
             (None, "failed"),
         ] {
             let root: Value =
-                serde_json::from_str(&of(state).unwrap().line("Glimpse/stack", NOW_MS)).unwrap();
+                serde_json::from_str(&record(state).unwrap().to_emf("Glimpse/stack", NOW_MS)).unwrap();
             assert_eq!(
                 (&root["Outcome"], &root["Function"]),
                 (&json!(outcome), &json!("probe")),
@@ -340,9 +353,9 @@ mod tests {
             assert_eq!((&root["StepMs"], &root["BytesRead"]), (&json!(9), &json!(5)));
         }
         for nothing in ["already", "superseded", "ignored"] {
-            assert_eq!(of(Some(nothing)), None, "{nothing}");
+            assert_eq!(record(Some(nothing)), None, "{nothing}");
         }
-        let publish = of_step(Step::Publish, None, Some("ready"), 1, Counts::default()).unwrap();
-        assert!(!publish.line("Glimpse/stack", NOW_MS).contains("BytesRead"), "it opens no video");
+        let publish = step_record(WorkflowStep::Publish, None, Some("ready"), 1, IoStats::default()).unwrap();
+        assert!(!publish.to_emf("Glimpse/stack", NOW_MS).contains("BytesRead"), "it opens no video");
     }
 }

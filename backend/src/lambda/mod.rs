@@ -17,16 +17,16 @@ use crate::error::JobError;
 
 /// How one invocation ends.
 #[derive(Debug)]
-pub struct Ending {
+pub struct InvocationResult {
     /// The response, or why it is to be tried again.
     pub result: Result<Value, JobError>,
     /// Whether a decoder crashed: the process must end once the answer is given (THREATS F12).
-    pub tainted: bool,
+    pub must_restart: bool,
 }
 
 /// Logs lines of JSON to standard error; `RUST_LOG` says how much, `info` by default. Metrics go to standard output, if
 /// `METRICS_NAMESPACE` says under which name.
-pub fn log() {
+pub fn init_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .json()
@@ -34,7 +34,7 @@ pub fn log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    metrics::begin(std::env::var("METRICS_NAMESPACE").ok(), now_ms);
+    metrics::init(std::env::var("METRICS_NAMESPACE").ok(), now_ms);
 }
 
 /// The clock: Unix milliseconds.
@@ -57,38 +57,38 @@ pub fn random() -> [u8; 16] {
 ///
 /// # Errors
 /// The Runtime API is gone, or the environment is given up.
-pub async fn serve<F, W>(margin: Duration, handler: F) -> anyhow::Result<()>
+pub async fn run<F, W>(margin: Duration, handler: F) -> anyhow::Result<()>
 where
     F: Fn(LambdaEvent<Value>, Instant) -> W,
-    W: Future<Output = Ending>,
+    W: Future<Output = InvocationResult>,
 {
-    let (tainted, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let taint = Arc::clone(&tainted);
+    let (restart_requested, response_sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let restart = Arc::clone(&restart_requested);
     let service = service_fn(move |event: LambdaEvent<Value>| {
         let left = Duration::from_millis(event.context.deadline.saturating_sub(now_ms()));
         let work = handler(event, Instant::now() + left.saturating_sub(margin));
-        let taint = Arc::clone(&taint);
+        let restart = Arc::clone(&restart);
         async move {
-            let ending = work.await;
-            if ending.tainted {
-                taint.notify_one();
+            let outcome = work.await;
+            if outcome.must_restart {
+                restart.notify_one();
             }
-            ending.result.map_err(|error| Diagnostic {
+            outcome.result.map_err(|error| Diagnostic {
                 error_type: error.code().as_str().to_owned(),
                 error_message: error.to_string(),
             })
         }
     });
     // A layer sees an invocation end after its answer was sent: only then may a tainted process go.
-    let (mark, end) = (tainted, Arc::clone(&ended));
+    let (restart, sent) = (restart_requested, Arc::clone(&response_sent));
     let runtime = Runtime::new(service).layer(MapResultLayer::new(move |result: Result<(), Error>| {
-        if mark.notified().now_or_never().is_some() {
-            end.notify_one();
+        if restart.notified().now_or_never().is_some() {
+            sent.notify_one();
         }
         result
     }));
     tokio::select! {
         result = runtime.run() => result.map_err(|error| anyhow::anyhow!(error)),
-        () = ended.notified() => anyhow::bail!("a decoder crashed in this environment: it is given up"),
+        () = response_sent.notified() => anyhow::bail!("a decoder crashed in this environment: it is given up"),
     }
 }

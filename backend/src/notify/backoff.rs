@@ -4,15 +4,15 @@ use std::time::UNIX_EPOCH;
 
 /// The pauses between one try and the next, in seconds. Together they are a day; the number of tries, one more, is the
 /// notify queue's `maxReceiveCount`.
-pub const PAUSES_SECS: [u64; 10] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 30_000];
+pub const BACKOFF_SECS: [u64; 10] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 30_000];
 
 /// How often a webhook is tried before it is a dead letter: `maxReceiveCount` of the notify queue's redrive policy.
-pub const MAX_TRIES: u32 = PAUSES_SECS.len() as u32 + 1;
+pub const MAX_ATTEMPTS: u32 = BACKOFF_SECS.len() as u32 + 1;
 
-/// The longest that a receiver may put us off by `Retry-After`, in seconds.
+/// The longest that a receiver may put us off by `Retry-ListAfter`, in seconds.
 const MAX_RETRY_AFTER_SECS: u64 = 3_600;
 
-/// In how many seconds a receiver's `Retry-After` wants the next try: RFC 9110 section 10.2.3 has seconds, or a date in one of
+/// In how many seconds a receiver's `Retry-ListAfter` wants the next try: RFC 9110 section 10.2.3 has seconds, or a date in one of
 /// three formats. A date in the past is now; anything else is no wish.
 pub fn retry_after_secs(text: &str, now_secs: u64) -> Option<u64> {
     let text = text.trim();
@@ -27,29 +27,29 @@ pub fn retry_after_secs(text: &str, now_secs: u64) -> Option<u64> {
 
 /// For how long, in seconds, a message is hidden whose `receives`th delivery failed. A tenth at the most comes on top,
 /// by `dice`, so that messages that failed together do not come back together.
-pub fn pause_secs(receives: u32, retry_after_secs: Option<u64>, dice: u8) -> u64 {
-    let place = receives.saturating_sub(1).min(PAUSES_SECS.len() as u32 - 1);
-    let pause = PAUSES_SECS[place as usize];
-    let jitter = pause * u64::from(dice) / 2_550;
-    (pause + jitter).max(retry_after_secs.unwrap_or(0).min(MAX_RETRY_AFTER_SECS))
+pub fn backoff_secs(receives: u32, retry_after_secs: Option<u64>, random_byte: u8) -> u64 {
+    let index = receives.saturating_sub(1).min(BACKOFF_SECS.len() as u32 - 1);
+    let backoff = BACKOFF_SECS[index as usize];
+    let jitter = backoff * u64::from(random_byte) / 2_550;
+    (backoff + jitter).max(retry_after_secs.unwrap_or(0).min(MAX_RETRY_AFTER_SECS))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::sqs::MAX_HIDDEN_SECS;
+    use crate::aws::sqs::MAX_VISIBILITY_TIMEOUT_SECS;
 
     #[test]
-    fn pauses_grow_for_a_day() {
-        assert!(PAUSES_SECS.is_sorted_by(|one, next| one < next));
-        let day: u64 = PAUSES_SECS.iter().sum();
+    fn backoff_grows_for_a_day() {
+        assert!(BACKOFF_SECS.is_sorted_by(|one, next| one < next));
+        let day: u64 = BACKOFF_SECS.iter().sum();
         assert!((86_400..90_000).contains(&day), "{day}");
-        assert!(PAUSES_SECS.iter().all(|pause| pause + pause / 10 <= MAX_HIDDEN_SECS));
-        assert_eq!(MAX_TRIES, 11);
+        assert!(BACKOFF_SECS.iter().all(|pause| pause + pause / 10 <= MAX_VISIBILITY_TIMEOUT_SECS));
+        assert_eq!(MAX_ATTEMPTS, 11);
     }
 
     #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date() {
+    fn parses_retry_after_seconds_or_date() {
         // 1994-11-06T08:49:37Z, the example of RFC 9110 section 5.6.7.
         const NOW: u64 = 784_111_777 - 90;
         for (text, expected) in [
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_spread_and_puts_up_with_the_receivers_wish() {
+    fn backoff_has_jitter_and_honors_retry_after() {
         for (receives, retry_after, dice, expected) in [
             (0, None, 0, 5),
             (1, None, 0, 5),
@@ -92,7 +92,7 @@ mod tests {
             (10, Some(60), 0, 30_000),
         ] {
             assert_eq!(
-                pause_secs(receives, retry_after, dice),
+                backoff_secs(receives, retry_after, dice),
                 expected,
                 "{receives} {retry_after:?} {dice}"
             );

@@ -12,13 +12,13 @@
 //! | `AWS_ENDPOINT_URL_SNS` | another SNS than AWS's |
 //! | `WEBHOOK_ALLOW_LOOPBACK` | `1`: endpoints may be on this machine, by http too. For development |
 
-use crate::aws::Caller;
-use crate::aws::sns::Topic;
-use crate::aws::sqs::Sqs;
-use crate::config::{self, ConfigErrors, is_endpoint};
-use crate::notify::endpoint::{self, Endpoint};
-use crate::notify::http::client::{Poster, Reach};
-use crate::store::s3::S3;
+use crate::aws::AwsClient;
+use crate::aws::sns::SnsTopic;
+use crate::aws::sqs::SqsQueue;
+use crate::config::{self, EnvironmentErrors, is_origin};
+use crate::notify::endpoint::{self, WebhookEndpoint};
+use crate::notify::http::client::{AddressPolicy, HttpClient};
+use crate::store::s3::S3Store;
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -26,67 +26,71 @@ pub struct Config {
     /// The bucket's name.
     pub bucket: String,
     /// The bucket.
-    pub store: S3,
+    pub store: S3Store,
     /// The origin of the URLs that are handed out.
     pub public_url: String,
     /// Its own queue.
-    pub queue: Sqs,
+    pub queue: SqsQueue,
     /// Who is told.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<WebhookEndpoint>,
     /// The topic that is told too.
-    pub topic: Option<Topic>,
+    pub topic: Option<SnsTopic>,
     /// Where webhooks may go.
-    pub reach: Reach,
+    pub address_policy: AddressPolicy,
 }
 
 impl Config {
-    /// Reads every name through `lookup`. `now_ms` and `poster` are what it asks AWS with.
+    /// Reads every name through `lookup`. `now_ms` and `http_client` are what it asks AWS with.
     ///
     /// # Errors
     /// All that is wrong at once, without values.
     pub fn from_lookup(
         lookup: impl Fn(&str) -> Option<String>,
         now_ms: fn() -> u64,
-        poster: &Poster,
-    ) -> Result<Self, ConfigErrors> {
+        http_client: &HttpClient,
+    ) -> Result<Self, EnvironmentErrors> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let place = config::place(&lookup, &mut errors);
-        let public_url = config::need(&lookup, "PUBLIC_URL", &mut errors).trim_end_matches('/').to_owned();
-        if !public_url.is_empty() && !is_endpoint(&public_url) {
+        let s3 = config::s3_config(&lookup, &mut errors);
+        let public_url = config::require(&lookup, "PUBLIC_URL", &mut errors).trim_end_matches('/').to_owned();
+        if !public_url.is_empty() && !is_origin(&public_url) {
             errors.push("PUBLIC_URL is not an http or https origin".into());
         }
-        let queue_url = config::need(&lookup, "NOTIFY_QUEUE_URL", &mut errors);
-        let store = S3::new(&place);
-        let caller =
-            Caller { region: place.region, credentials: place.credentials, poster: poster.clone(), now_ms };
-        let queue = Sqs::new(&queue_url, caller.clone());
+        let queue_url = config::require(&lookup, "NOTIFY_QUEUE_URL", &mut errors);
+        let store = S3Store::new(&s3);
+        let client = AwsClient {
+            region: s3.region,
+            credentials: s3.credentials,
+            http_client: http_client.clone(),
+            now_ms,
+        };
+        let queue = SqsQueue::new(&queue_url, client.clone());
         if queue.is_none() && !queue_url.is_empty() {
             errors.push("NOTIFY_QUEUE_URL is not a URL".into());
         }
         let topic = get("SNS_TOPIC_ARN").map(|arn| {
-            let topic = Topic::new(&arn, get("AWS_ENDPOINT_URL_SNS").as_deref(), caller);
+            let topic = SnsTopic::new(&arn, get("AWS_ENDPOINT_URL_SNS").as_deref(), client);
             topic.ok_or("SNS_TOPIC_ARN is not the ARN of a topic, or AWS_ENDPOINT_URL_SNS not a URL")
         });
-        let reach = match get("WEBHOOK_ALLOW_LOOPBACK").as_deref() {
-            None => Reach::Public,
-            Some("1") => Reach::PublicOrLoopback,
+        let address_policy = match get("WEBHOOK_ALLOW_LOOPBACK").as_deref() {
+            None => AddressPolicy::Public,
+            Some("1") => AddressPolicy::PublicOrLoopback,
             Some(_) => {
                 errors.push("WEBHOOK_ALLOW_LOOPBACK is not 1".into());
-                Reach::Public
+                AddressPolicy::Public
             }
         };
         let urls = get("WEBHOOK_URLS").unwrap_or_default();
         let secrets = get("WEBHOOK_SECRETS").unwrap_or_default();
-        let endpoints = endpoint::parse(&urls, &secrets, reach == Reach::PublicOrLoopback);
+        let endpoints = endpoint::parse(&urls, &secrets, address_policy == AddressPolicy::PublicOrLoopback);
         match (queue, endpoints, topic.transpose()) {
             (Some(queue), Ok(endpoints), Ok(topic)) if errors.is_empty() => {
-                Ok(Self { bucket: place.bucket, store, public_url, queue, endpoints, topic, reach })
+                Ok(Self { bucket: s3.bucket, store, public_url, queue, endpoints, topic, address_policy })
             }
             (_, endpoints, topic) => {
                 errors.extend(endpoints.err().unwrap_or_default());
                 errors.extend(topic.err().map(str::to_owned));
-                Err(ConfigErrors(errors))
+                Err(EnvironmentErrors(errors))
             }
         }
     }
@@ -109,27 +113,31 @@ mod tests {
         ("SNS_TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:videos"),
     ];
 
-    fn with(changes: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    fn config_with(changes: &[(&str, &str)]) -> Result<Config, EnvironmentErrors> {
         let lookup = |name: &str| {
             changes.iter().chain(GOOD).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        Config::from_lookup(lookup, || 0, &Poster::default())
+        Config::from_lookup(lookup, || 0, &HttpClient::default())
     }
 
     #[test]
-    fn reads_a_whole_environment() {
-        let config = with(&[]).unwrap();
+    fn reads_complete_environment() {
+        let config = config_with(&[]).unwrap();
         assert_eq!((config.bucket.as_str(), config.public_url.as_str()), ("glimpse", "https://v.example"));
-        assert_eq!((config.endpoints.len(), config.topic.is_some(), config.reach), (1, true, Reach::Public));
-        let bare = with(&[("WEBHOOK_URLS", ""), ("WEBHOOK_SECRETS", ""), ("SNS_TOPIC_ARN", "")]).unwrap();
-        assert!(bare.endpoints.is_empty() && bare.topic.is_none());
+        assert_eq!(
+            (config.endpoints.len(), config.topic.is_some(), config.address_policy),
+            (1, true, AddressPolicy::Public)
+        );
+        let minimal =
+            config_with(&[("WEBHOOK_URLS", ""), ("WEBHOOK_SECRETS", ""), ("SNS_TOPIC_ARN", "")]).unwrap();
+        assert!(minimal.endpoints.is_empty() && minimal.topic.is_none());
         let local = [("WEBHOOK_ALLOW_LOOPBACK", "1"), ("WEBHOOK_URLS", "http://127.0.0.1:9999/")];
-        assert_eq!(with(&local).unwrap().reach, Reach::PublicOrLoopback);
+        assert_eq!(config_with(&local).unwrap().address_policy, AddressPolicy::PublicOrLoopback);
     }
 
     #[test]
-    fn reports_everything_at_once_and_no_value() {
-        let error = Config::from_lookup(|_| None, || 0, &Poster::default()).unwrap_err().to_string();
+    fn reports_all_errors_without_values() {
+        let error = Config::from_lookup(|_| None, || 0, &HttpClient::default()).unwrap_err().to_string();
         for name in [
             "AWS_REGION",
             "AWS_ACCESS_KEY_ID",
@@ -140,7 +148,7 @@ mod tests {
         ] {
             assert!(error.contains(name), "{name} is not in: {error}");
         }
-        let wrong = [
+        let invalid = [
             ("NOTIFY_QUEUE_URL", "hidden"),
             ("PUBLIC_URL", "https://hidden/hidden"),
             ("AWS_ENDPOINT_URL_S3", "hidden"),
@@ -148,13 +156,13 @@ mod tests {
             ("SNS_TOPIC_ARN", "arn:aws:sqs:eu-west-1:123456789012:hidden"),
             ("WEBHOOK_ALLOW_LOOPBACK", "hidden"),
         ];
-        let error = with(&wrong).unwrap_err().to_string();
-        assert!(wrong.iter().all(|(name, _)| error.contains(name)) && !error.contains("hidden"), "{error}");
+        let error = config_with(&invalid).unwrap_err().to_string();
+        assert!(invalid.iter().all(|(name, _)| error.contains(name)) && !error.contains("hidden"), "{error}");
     }
 
     #[test]
-    fn secrets_cannot_print() {
-        let text = format!("{:?}", with(&[]));
+    fn debug_hides_secrets() {
+        let text = format!("{:?}", config_with(&[]));
         assert!(text.contains("AKIDEXAMPLE"), "the test looks at the right text: {text}");
         assert!(!text.contains("very-secret") && !text.contains("MfKQ"), "{text}");
     }

@@ -4,29 +4,29 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::aws::sns::Mail;
-use crate::notify::event::{Kind, Notice};
+use crate::aws::sns::SnsMessage;
+use crate::notify::event::{EventDelivery, EventType};
 
 /// A mail's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Words {
+pub struct EmailText {
     subject: String,
     text: String,
-    kind: Kind,
+    kind: EventType,
 }
 
-impl Words {
+impl EmailText {
     /// The words for a notice.
-    pub fn of(notice: &Notice) -> Self {
-        let outcome = match notice.kind {
-            Kind::Ready => "is ready",
-            Kind::Rejected => "was rejected",
-            Kind::Failed => "failed",
-            Kind::Deleted => "was deleted",
+    pub fn from_delivery(delivery: &EventDelivery) -> Self {
+        let summary = match delivery.kind {
+            EventType::Ready => "is ready",
+            EventType::Rejected => "was rejected",
+            EventType::Failed => "failed",
+            EventType::Deleted => "was deleted",
         };
-        let event: Value = serde_json::from_str(&notice.body).unwrap_or_default();
-        let word = |path: &str| event.pointer(path).and_then(Value::as_str).filter(|word| !word.is_empty());
-        let mut text = format!("Video {} {outcome}.\n\n", notice.video);
+        let event: Value = serde_json::from_str(&delivery.body).unwrap_or_default();
+        let field = |path: &str| event.pointer(path).and_then(Value::as_str).filter(|word| !word.is_empty());
+        let mut text = format!("Video {} {summary}.\n\n", delivery.video);
         for (name, path) in [
             ("Name", "/data/name"),
             ("External id", "/data/external_id"),
@@ -34,17 +34,17 @@ impl Words {
             ("Picture", "/data/urls/thumbnail.jpg"),
             ("When", "/created_at"),
         ] {
-            if let Some(word) = word(path) {
-                writeln!(text, "{name}: {word}").expect("a text takes more text");
+            if let Some(value) = field(path) {
+                writeln!(text, "{name}: {value}").expect("a text takes more text");
             }
         }
-        write!(text, "\n{}\n", notice.body).expect("a text takes more text");
-        Self { subject: format!("Glimpse: video {} {outcome}", notice.video), text, kind: notice.kind }
+        write!(text, "\n{}\n", delivery.body).expect("a text takes more text");
+        Self { subject: format!("Glimpse: video {} {summary}", delivery.video), text, kind: delivery.kind }
     }
 
     /// What is published.
-    pub fn as_mail(&self) -> Mail<'_> {
-        Mail { subject: &self.subject, text: &self.text, kind: self.kind.as_str() }
+    pub fn as_sns_message(&self) -> SnsMessage<'_> {
+        SnsMessage { subject: &self.subject, text: &self.text, kind: self.kind.as_str() }
     }
 }
 
@@ -52,26 +52,26 @@ impl Words {
 mod tests {
     use super::*;
 
-    fn notice(kind: &str, data: &Value) -> Notice {
+    fn delivery(kind: &str, data: &Value) -> EventDelivery {
         let body =
             serde_json::json!({ "type": kind, "created_at": "2023-11-14T22:13:25.000Z", "data": data });
         let message = serde_json::json!({
             "version": 1, "to": "SNS", "type": kind, "video": "7yegr1n5zz040g2081040g2081", "body": body.to_string(),
         });
-        Notice::from_message(&message.to_string()).unwrap()
+        EventDelivery::from_message(&message.to_string()).unwrap()
     }
 
     #[test]
-    fn a_mail_says_what_happened_in_plain_words() {
+    fn email_text_describes_the_outcome() {
         let data = serde_json::json!({
             "name": "Ski trip é.mp4", "external_id": "", "problem": { "message": "This is not a video." }, "urls": {},
         });
-        let words = Words::of(&notice("video.rejected", &data));
-        let mail = words.as_mail();
-        assert_eq!(mail.subject, "Glimpse: video 7yegr1n5zz040g2081040g2081 was rejected");
-        assert!(mail.subject.is_ascii() && mail.subject.len() < 100, "as SNS wants it");
-        assert_eq!(mail.kind, "video.rejected");
-        let lines: Vec<_> = mail.text.lines().take(5).collect();
+        let email = EmailText::from_delivery(&delivery("video.rejected", &data));
+        let message = email.as_sns_message();
+        assert_eq!(message.subject, "Glimpse: video 7yegr1n5zz040g2081040g2081 was rejected");
+        assert!(message.subject.is_ascii() && message.subject.len() < 100, "as SNS wants it");
+        assert_eq!(message.kind, "video.rejected");
+        let lines: Vec<_> = message.text.lines().take(5).collect();
         assert_eq!(
             lines,
             [
@@ -82,6 +82,6 @@ mod tests {
                 "When: 2023-11-14T22:13:25.000Z"
             ]
         );
-        assert!(mail.text.trim_end().ends_with('}'), "the event itself: {}", mail.text);
+        assert!(message.text.trim_end().ends_with('}'), "the event itself: {}", message.text);
     }
 }

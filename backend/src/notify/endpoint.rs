@@ -7,10 +7,10 @@ use std::fmt;
 
 use http::Uri;
 
-use crate::notify::signature::Secret;
+use crate::notify::signature::WebhookSecret;
 
 /// The name of the endpoint that has none.
-pub const NAMELESS: &str = "default";
+pub const DEFAULT_NAME: &str = "default";
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 32;
 /// The most endpoints.
@@ -20,18 +20,18 @@ const MAX_SECRETS: usize = 3;
 
 /// Somewhere that is told. Its `Debug` shows no path or query: those of some receivers are a secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct WebhookEndpoint {
     /// Its name: what its ids follow from, and what the log says.
     pub name: String,
     /// Where it is.
     pub url: Uri,
     /// With what it is signed, at least one.
-    pub secrets: Vec<Secret>,
+    pub secrets: Vec<WebhookSecret>,
 }
 
-impl fmt::Debug for Endpoint {
+impl fmt::Debug for WebhookEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint")
+        f.debug_struct("WebhookEndpoint")
             .field("name", &self.name)
             .field("host", &self.url.host())
             .finish_non_exhaustive()
@@ -42,28 +42,28 @@ impl fmt::Debug for Endpoint {
 ///
 /// # Errors
 /// Everything that is wrong, in words that repeat neither an address nor a secret.
-pub fn parse(urls: &str, secrets: &str, is_http_allowed: bool) -> Result<Vec<Endpoint>, Vec<String>> {
+pub fn parse(urls: &str, secrets: &str, is_http_allowed: bool) -> Result<Vec<WebhookEndpoint>, Vec<String>> {
     let mut errors = Vec::new();
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for (name, url) in items(urls) {
+    let mut endpoints: Vec<WebhookEndpoint> = Vec::new();
+    for (name, url) in parse_items(urls) {
         match url.parse::<Uri>() {
-            Ok(url) if is_address(&url, is_http_allowed) => {
+            Ok(url) if is_valid_url(&url, is_http_allowed) => {
                 if endpoints.iter().any(|known| known.name == name) {
                     errors.push(format!("WEBHOOK_URLS names {name} twice"));
                 }
-                endpoints.push(Endpoint { name: name.to_owned(), url, secrets: Vec::new() });
+                endpoints.push(WebhookEndpoint { name: name.to_owned(), url, secrets: Vec::new() });
             }
             _ => errors.push(format!("WEBHOOK_URLS: {name} is not an https URL without user and password")),
         }
     }
-    for (name, secret) in items(secrets) {
+    for (name, secret) in parse_items(secrets) {
         match (secret.parse(), endpoints.iter_mut().find(|endpoint| endpoint.name == name)) {
             (Err(error), _) => errors.push(format!("WEBHOOK_SECRETS: {name}: {error}")),
             (_, None) => errors.push(format!("WEBHOOK_SECRETS: {name} is not among WEBHOOK_URLS")),
             (Ok(secret), Some(endpoint)) => endpoint.secrets.push(secret),
         }
     }
-    for Endpoint { name, secrets, .. } in &endpoints {
+    for WebhookEndpoint { name, secrets, .. } in &endpoints {
         if !(1..=MAX_SECRETS).contains(&secrets.len()) {
             errors.push(format!("WEBHOOK_SECRETS: {name} needs one to {MAX_SECRETS} secrets"));
         }
@@ -76,11 +76,11 @@ pub fn parse(urls: &str, secrets: &str, is_http_allowed: bool) -> Result<Vec<End
 
 /// Names and values. What stands before the first `=` is a name only if it is spelled like one, so that an address
 /// with a query and a secret's padding are not mistaken for it.
-fn items(list: &str) -> impl Iterator<Item = (&str, &str)> {
+fn parse_items(list: &str) -> impl Iterator<Item = (&str, &str)> {
     let words = list.split([',', ' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
     words.map(|word| match word.split_once('=') {
         Some((name, value)) if is_name(name) => (name, value),
-        _ => (NAMELESS, word),
+        _ => (DEFAULT_NAME, word),
     })
 }
 
@@ -89,14 +89,14 @@ fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
-fn is_address(url: &Uri, is_http_allowed: bool) -> bool {
-    let is_scheme = match url.scheme_str() {
+fn is_valid_url(url: &Uri, is_http_allowed: bool) -> bool {
+    let has_allowed_scheme = match url.scheme_str() {
         Some("https") => true,
         Some("http") => is_http_allowed,
         _ => false,
     };
-    let is_authority = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    is_scheme && is_authority && url.host().is_some_and(|host| !host.is_empty())
+    let has_plain_authority = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    has_allowed_scheme && has_plain_authority && url.host().is_some_and(|host| !host.is_empty())
 }
 
 #[cfg(test)]
@@ -107,25 +107,25 @@ mod tests {
     const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
     #[test]
-    fn endpoints_have_names_addresses_and_secrets() {
+    fn parses_names_urls_and_secrets() {
         let urls = "crm=https://crm.example/hooks?a=b, https://app.example:8443/x";
         let secrets = format!("crm={NEW},{OLD}\ncrm={OLD}");
         let endpoints = parse(urls, &secrets, false).unwrap();
         let [crm, app] = &endpoints[..] else { panic!("{endpoints:?}") };
         assert_eq!((crm.name.as_str(), crm.url.query(), crm.secrets.len()), ("crm", Some("a=b"), 2));
-        assert_eq!((app.name.as_str(), app.url.port_u16(), app.secrets.len()), (NAMELESS, Some(8443), 1));
+        assert_eq!((app.name.as_str(), app.url.port_u16(), app.secrets.len()), (DEFAULT_NAME, Some(8443), 1));
         assert_eq!(crm.secrets[0], NEW.parse().unwrap(), "the first of them stands first");
         assert_eq!(parse("", "", false).unwrap(), []);
         let padded = parse("https://a.example/?token=x", NEW, false).unwrap();
-        assert_eq!((padded[0].name.as_str(), padded[0].url.query()), (NAMELESS, Some("token=x")));
+        assert_eq!((padded[0].name.as_str(), padded[0].url.query()), (DEFAULT_NAME, Some("token=x")));
         let text = format!("{padded:?}");
         assert!(text.contains("a.example") && !text.contains("token"), "{text}");
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_repeating_it() {
+    fn errors_do_not_repeat_values() {
         let eleven = |value: &str| (0..11).map(|n| format!("n{n}={value}")).collect::<Vec<_>>().join(" ");
-        let (many, their) = (eleven("https://a.example/"), eleven(OLD));
+        let (many, secrets_of_many) = (eleven("https://a.example/"), eleven(OLD));
         let four = [OLD; 4].join(",");
         for (urls, secrets, word) in [
             ("http://a.example/hidden", OLD, "https"),
@@ -139,7 +139,7 @@ mod tests {
             ("https://a.example/hidden", "hidden", "base64"),
             ("", OLD, "not among"),
             ("a=https://a.example/,a=https://b.example/", &format!("a={OLD}"), "twice"),
-            (&many, &their, "more than 10"),
+            (&many, &secrets_of_many, "more than 10"),
         ] {
             let text = parse(urls, secrets, false).unwrap_err().join("; ");
             assert!(text.contains(word), "{urls} {secrets}: {text}");

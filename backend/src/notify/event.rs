@@ -3,19 +3,19 @@
 
 use std::fmt::Write as _;
 
-use glimpse_contract::video::{Uploaded, Video};
-use glimpse_contract::{Json, Manifest, Passthrough, State, TraceId, VideoId, iso_date};
+use glimpse_contract::video::{UploadDetails, Video};
+use glimpse_contract::{ClientMetadata, Json, Manifest, State, TraceId, VideoId, format_rfc3339};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::preview::publish::FailureNote;
+use crate::preview::publish::FailureRecord;
 
 /// The version of a message that this code writes; it reads no other.
 const VERSION: u32 = 1;
 
 /// What has become of a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum EventType {
     /// Its pictures exist.
     #[serde(rename = "video.ready")]
     Ready,
@@ -30,7 +30,7 @@ pub enum Kind {
     Deleted,
 }
 
-impl Kind {
+impl EventType {
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,9 +44,9 @@ impl Kind {
 
 /// What is told of a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
+pub struct VideoEvent {
     /// What has become of it.
-    pub kind: Kind,
+    pub kind: EventType,
     /// The video.
     pub video: VideoId,
     /// The trace that its upload is part of.
@@ -58,11 +58,11 @@ pub struct News {
 /// One message in the notify queue: what is told of which video, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Notice {
+pub struct EventDelivery {
     version: u32,
     /// What has become of it.
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: EventType,
     /// The video.
     pub video: VideoId,
     /// The trace that its upload is part of; the message of an earlier version names none.
@@ -75,55 +75,62 @@ pub struct Notice {
 }
 
 #[derive(Serialize)]
-struct Body {
+struct EventBody {
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: EventType,
     created_at: String,
     data: Json,
 }
 
-impl News {
+impl VideoEvent {
     /// What a manifest tells. `public_url` is the origin of the URLs that are handed out.
-    pub fn of_manifest(manifest: &Manifest, public_url: &str) -> Self {
+    pub fn from_manifest(manifest: &Manifest, public_url: &str) -> Self {
         let kind = match manifest.state {
-            _ if manifest.is_deleted() => Kind::Deleted,
-            State::Ready => Kind::Ready,
-            State::Rejected => Kind::Rejected,
+            _ if manifest.is_deleted() => EventType::Deleted,
+            State::Ready => EventType::Ready,
+            State::Rejected => EventType::Rejected,
         };
         let video = Video::from_manifest(manifest, &public_url);
-        Self::new(kind, (manifest.video, &manifest.passthrough), manifest.timings.committed, &video)
+        Self::new(kind, (manifest.video, &manifest.client_metadata), manifest.timings.committed, &video)
     }
 
     /// What the note of a failure tells.
-    pub fn of_failure(note: &FailureNote, public_url: &str) -> Self {
-        let FailureNote { failure, name, bytes, content_type, visibility } = note;
-        let uploaded = Uploaded {
+    pub fn from_failure(record: &FailureRecord, public_url: &str) -> Self {
+        let FailureRecord { failure, name, bytes, content_type, visibility } = record;
+        let uploaded = UploadDetails {
             name: name.clone(),
             bytes: *bytes,
             content_type: content_type.clone(),
-            passthrough: failure.passthrough.clone(),
+            client_metadata: failure.client_metadata.clone(),
             visibility: *visibility,
         };
-        let video = Video::without_manifest(failure.video, uploaded, Some(failure), &public_url);
-        Self::new(Kind::Failed, (failure.video, &failure.passthrough), failure.failed_at, &video)
+        let video = Video::from_upload(failure.video, uploaded, Some(failure), &public_url);
+        Self::new(EventType::Failed, (failure.video, &failure.client_metadata), failure.failed_at, &video)
     }
 
-    fn new(kind: Kind, of: (VideoId, &Passthrough), at_ms: u64, shown: &Video) -> Self {
-        let (video, passthrough) = of;
-        let trace_id = passthrough.trace(video);
-        let body = Body { kind, created_at: iso_date(at_ms), data: shown.to_json() };
+    fn new(kind: EventType, subject: (VideoId, &ClientMetadata), at_ms: u64, document: &Video) -> Self {
+        let (video, passthrough) = subject;
+        let trace_id = passthrough.trace_id_or_default(video);
+        let body = EventBody { kind, created_at: format_rfc3339(at_ms), data: document.to_json() };
         let body = serde_json::to_string(&body).expect("our own types are plain data");
         Self { kind, video, trace_id, body }
     }
 
     /// The same as a message for one endpoint.
-    pub fn to(&self, endpoint: &str) -> Notice {
+    pub fn to_delivery(&self, endpoint: &str) -> EventDelivery {
         let Self { kind, video, trace_id, body } = self.clone();
-        Notice { version: VERSION, kind, video, trace_id: Some(trace_id), to: endpoint.to_owned(), body }
+        EventDelivery {
+            version: VERSION,
+            kind,
+            video,
+            trace_id: Some(trace_id),
+            to: endpoint.to_owned(),
+            body,
+        }
     }
 }
 
-impl Notice {
+impl EventDelivery {
     /// The id under which the endpoint is told: the same at every try, and for whatever twin of it there may be.
     pub fn id(&self) -> String {
         let mut id = String::from("msg_");
@@ -137,13 +144,15 @@ impl Notice {
     pub fn traceparent(&self) -> String {
         let mut parent = [0; 8];
         parent.copy_from_slice(&self.digest()[..8]);
-        self.trace_id.unwrap_or_else(|| TraceId::of(self.video)).traceparent(u64::from_be_bytes(parent))
+        self.trace_id
+            .unwrap_or_else(|| TraceId::from_video(self.video))
+            .traceparent(u64::from_be_bytes(parent))
     }
 
     fn digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
-        for part in ["glimpse webhook", &self.video.to_string(), self.kind.as_str(), &self.to] {
-            hasher.update(part);
+        for field in ["glimpse webhook", &self.video.to_string(), self.kind.as_str(), &self.to] {
+            hasher.update(field);
             hasher.update([0]);
         }
         hasher.finalize().into()
@@ -156,15 +165,15 @@ impl Notice {
 
     /// Reads a message's text; none if this code has not written it.
     pub fn from_message(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok().filter(|notice: &Self| notice.version == VERSION)
+        serde_json::from_str(text).ok().filter(|delivery: &Self| delivery.version == VERSION)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use glimpse_contract::{
-        Code, Failure, MANIFEST_VERSION, Output, Owner, Passthrough, Reads, RejectedBecause, Source, Timings,
-        Visibility,
+        ClientMetadata, Code, Failure, MANIFEST_VERSION, Output, Owner, ReadStats, Rejection, Source,
+        Timings, Visibility,
     };
     use serde_json::Value;
 
@@ -174,9 +183,9 @@ mod tests {
         Manifest {
             version: MANIFEST_VERSION,
             video: VideoId::new(1_700_000_000_000, [1; 10]),
-            owner: Owner::of("iss", "sub"),
+            owner: Owner::new("iss", "sub"),
             visibility: Visibility::Public,
-            passthrough: Passthrough {
+            client_metadata: ClientMetadata {
                 external_id: Some("order 7".into()),
                 metadata: [("shop".to_owned(), "é".to_owned())].into(),
                 trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".parse().ok(),
@@ -201,19 +210,19 @@ mod tests {
             dominant_color: None,
             poster_ms: None,
             timings: Timings { committed: 1_700_000_005_000, ..Timings::default() },
-            reads: Reads::default(),
+            reads: ReadStats::default(),
         }
     }
 
-    fn told(news: &News) -> Value {
-        serde_json::from_str(&news.body).unwrap()
+    fn parse_body(event: &VideoEvent) -> Value {
+        serde_json::from_str(&event.body).unwrap()
     }
 
     #[test]
-    fn a_ready_video_is_told_as_the_api_shows_it() {
+    fn ready_event_matches_api_document() {
         let manifest = manifest();
-        let news = News::of_manifest(&manifest, "https://v.example");
-        let body = told(&news);
+        let event = VideoEvent::from_manifest(&manifest, "https://v.example");
+        let body = parse_body(&event);
         assert_eq!(
             (&body["type"], &body["created_at"]),
             (&"video.ready".into(), &"2023-11-14T22:13:25.000Z".into())
@@ -224,45 +233,45 @@ mod tests {
         assert_eq!((&shown["external_id"], &shown["metadata"]["shop"]), (&"order 7".into(), &"é".into()));
         assert!(shown["urls"]["thumbnail.jpg"].as_str().unwrap().ends_with("/thumbnail.jpg?v=01234567"));
         for hidden in ["uploads/", "media/", "secret-etag", &manifest.owner.to_string()] {
-            assert!(!news.to("crm").to_message().contains(hidden), "{hidden}");
+            assert!(!event.to_delivery("crm").to_message().contains(hidden), "{hidden}");
         }
     }
 
     #[test]
-    fn every_outcome_has_its_type() {
+    fn each_outcome_has_its_event_type() {
         let mut manifest = manifest();
         manifest.state = State::Rejected;
-        manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
-        let rejected = News::of_manifest(&manifest, "https://v.example");
-        assert_eq!(told(&rejected)["data"]["problem"]["code"], "not_a_video");
-        manifest.rejected = Some(RejectedBecause { code: Code::Deleted });
-        let deleted = News::of_manifest(&manifest, "https://v.example");
+        manifest.rejected = Some(Rejection { code: Code::NotAVideo });
+        let rejected = VideoEvent::from_manifest(&manifest, "https://v.example");
+        assert_eq!(parse_body(&rejected)["data"]["problem"]["code"], "not_a_video");
+        manifest.rejected = Some(Rejection { code: Code::Deleted });
+        let deleted = VideoEvent::from_manifest(&manifest, "https://v.example");
         let failure = Failure {
             version: MANIFEST_VERSION,
             video: manifest.video,
             owner: manifest.owner.clone(),
             code: Code::Upstream,
             failed_at: 1,
-            passthrough: manifest.passthrough.clone(),
+            client_metadata: manifest.client_metadata.clone(),
         };
-        let note = FailureNote {
+        let record = FailureRecord {
             failure,
             name: "a.mp4".into(),
             bytes: 7,
             content_type: "video/mp4".into(),
             visibility: Some(Visibility::Signed),
         };
-        let failed = News::of_failure(&note, "https://v.example");
-        for (news, kind, state) in [
+        let failed = VideoEvent::from_failure(&record, "https://v.example");
+        for (event, kind, state) in [
             (&rejected, "video.rejected", "rejected"),
             (&deleted, "video.deleted", "deleted"),
             (&failed, "video.failed", "failed"),
         ] {
-            let body = told(news);
+            let body = parse_body(event);
             assert_eq!((&body["type"], &body["data"]["state"]), (&kind.into(), &state.into()));
-            assert_eq!(news.kind.as_str(), kind);
+            assert_eq!(event.kind.as_str(), kind);
         }
-        let data = &told(&failed)["data"];
+        let data = &parse_body(&failed)["data"];
         assert_eq!(
             (&data["external_id"], &data["name"], &data["bytes"]),
             (&"order 7".into(), &"a.mp4".into(), &7.into())
@@ -271,13 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn an_id_follows_from_video_outcome_and_endpoint() {
+    fn id_depends_on_video_outcome_and_endpoint() {
         let id = |manifest: &Manifest, endpoint: &str| {
-            News::of_manifest(manifest, "https://v.example").to(endpoint).id()
+            VideoEvent::from_manifest(manifest, "https://v.example").to_delivery(endpoint).id()
         };
         assert_eq!(
             id(&manifest(), "crm"),
-            News::of_manifest(&manifest(), "https://elsewhere.example").to("crm").id()
+            VideoEvent::from_manifest(&manifest(), "https://elsewhere.example").to_delivery("crm").id()
         );
         // printf 'glimpse webhook\0%s\0video.ready\0crm\0' VIDEO | sha256sum | head -c 32
         assert_eq!(id(&manifest(), "crm"), "msg_8e24f7832413cb014a0adada0e9c4aad");
@@ -287,36 +296,36 @@ mod tests {
         rejected.state = State::Rejected;
         let ids =
             [id(&manifest(), "crm"), id(&manifest(), "billing"), id(&other, "crm"), id(&rejected, "crm")];
-        for (place, id) in ids.iter().enumerate() {
-            assert!(!ids[place + 1..].contains(id), "{ids:?}");
+        for (index, id) in ids.iter().enumerate() {
+            assert!(!ids[index + 1..].contains(id), "{ids:?}");
             assert!(id.len() == 36 && !id.contains('.'), "{id}");
         }
     }
 
     #[test]
-    fn the_trace_of_the_upload_goes_along() {
-        let notice = News::of_manifest(&manifest(), "https://v.example").to("crm");
-        let traceparent = notice.traceparent();
+    fn delivery_carries_upload_trace() {
+        let delivery = VideoEvent::from_manifest(&manifest(), "https://v.example").to_delivery("crm");
+        let traceparent = delivery.traceparent();
         assert_eq!(traceparent, "00-4bf92f3577b34da6a3ce929d0e0e4736-8e24f7832413cb01-01");
-        assert!(notice.id().contains(&traceparent[36..52]), "{}", notice.id());
+        assert!(delivery.id().contains(&traceparent[36..52]), "{}", delivery.id());
         let mut untraced = manifest();
-        untraced.passthrough.trace_id = None;
-        let news = News::of_manifest(&untraced, "https://v.example");
-        let own = TraceId::of(untraced.video);
-        assert_eq!((news.trace_id, &told(&news)["data"]["trace_id"]), (own, &own.to_string().into()));
-        let of_before = Notice { trace_id: None, ..news.to("crm") };
-        assert!(!of_before.to_message().contains("4bf9"));
-        assert_eq!(of_before.traceparent(), news.to("crm").traceparent());
+        untraced.client_metadata.trace_id = None;
+        let event = VideoEvent::from_manifest(&untraced, "https://v.example");
+        let own = TraceId::from_video(untraced.video);
+        assert_eq!((event.trace_id, &parse_body(&event)["data"]["trace_id"]), (own, &own.to_string().into()));
+        let without_trace = EventDelivery { trace_id: None, ..event.to_delivery("crm") };
+        assert!(!without_trace.to_message().contains("4bf9"));
+        assert_eq!(without_trace.traceparent(), event.to_delivery("crm").traceparent());
     }
 
     #[test]
-    fn a_message_survives_its_text_and_nothing_else_is_one() {
-        let notice = News::of_manifest(&manifest(), "https://v.example").to("crm");
-        assert_eq!(Notice::from_message(&notice.to_message()), Some(notice.clone()));
-        let newer = notice.to_message().replace("\"version\":1", "\"version\":2");
+    fn message_roundtrips_and_rejects_other_text() {
+        let delivery = VideoEvent::from_manifest(&manifest(), "https://v.example").to_delivery("crm");
+        assert_eq!(EventDelivery::from_message(&delivery.to_message()), Some(delivery.clone()));
+        let newer = delivery.to_message().replace("\"version\":1", "\"version\":2");
         for text in ["", "{}", "null", "{\"Records\":[]}", &newer] {
-            assert_eq!(Notice::from_message(text), None, "{text}");
+            assert_eq!(EventDelivery::from_message(text), None, "{text}");
         }
-        assert!(notice.to_message().len() < 16 * 1024, "far below the 256 KiB of a message");
+        assert!(delivery.to_message().len() < 16 * 1024, "far below the 256 KiB of a message");
     }
 }

@@ -4,21 +4,21 @@
 use glimpse_contract::{Key, VideoId};
 use serde_json::Value;
 
-use crate::notify::event::Notice;
-use crate::preview::event::form_decoded;
+use crate::notify::event::EventDelivery;
+use crate::preview::event::decode_form;
 
 /// What a message asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Intake {
+pub enum NotifyMessage {
     /// Outcomes that were written; none, if the message is about something else.
-    Written(Vec<Outcome>),
+    OutcomesWritten(Vec<OutcomeObject>),
     /// Somebody is to be told.
-    Notice(Notice),
+    Delivery(EventDelivery),
 }
 
 /// An object that says what has become of a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum OutcomeObject {
     /// Its manifest.
     Manifest(VideoId),
     /// The note of its last failure.
@@ -31,30 +31,32 @@ pub enum Outcome {
 }
 
 /// Reads a message's text; none if it is nothing that is known here. `bucket` is ours.
-pub fn read(text: &str, bucket: &str) -> Option<Intake> {
-    if let Some(notice) = Notice::from_message(text) {
-        return Some(Intake::Notice(notice));
+pub fn parse(text: &str, bucket: &str) -> Option<NotifyMessage> {
+    if let Some(delivery) = EventDelivery::from_message(text) {
+        return Some(NotifyMessage::Delivery(delivery));
     }
     let event: Value = serde_json::from_str(text).ok()?;
     if event.get("Event").and_then(Value::as_str) == Some("s3:TestEvent") {
-        return Some(Intake::Written(Vec::new()));
+        return Some(NotifyMessage::OutcomesWritten(Vec::new()));
     }
     let records = event.get("Records")?.as_array()?;
-    Some(Intake::Written(records.iter().filter_map(|record| outcome(record, bucket)).collect()))
+    Some(NotifyMessage::OutcomesWritten(
+        records.iter().filter_map(|record| parse_outcome(record, bucket)).collect(),
+    ))
 }
 
-fn outcome(record: &Value, bucket: &str) -> Option<Outcome> {
+fn parse_outcome(record: &Value, bucket: &str) -> Option<OutcomeObject> {
     let text = |path: &str| record.pointer(path).and_then(Value::as_str);
     let name = text("/eventName")?;
     let is_written = name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:");
     if text("/eventSource") != Some("aws:s3") || !is_written || text("/s3/bucket/name") != Some(bucket) {
         return None;
     }
-    match form_decoded(text("/s3/object/key")?)?.parse() {
-        Ok(Key::Manifest(video)) => Some(Outcome::Manifest(video)),
+    match decode_form(text("/s3/object/key")?)?.parse() {
+        Ok(Key::Manifest(video)) => Some(OutcomeObject::Manifest(video)),
         Ok(Key::Failure(video)) => {
             let etag = text("/s3/object/eTag").map(|etag| etag.trim_matches('"').to_owned());
-            Some(Outcome::Failure { video, etag })
+            Some(OutcomeObject::Failure { video, etag })
         }
         _ => None,
     }
@@ -80,19 +82,23 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_is_written_by_whatever_kind_of_write() {
+    fn accepts_every_object_created_event() {
         let manifest = Key::Manifest(video()).to_string();
         for name in ["ObjectCreated:Put", "s3:ObjectCreated:Put", "ObjectCreated:CompleteMultipartUpload"] {
-            let read = read(&event(name, "glimpse", &manifest), "glimpse");
-            assert_eq!(read, Some(Intake::Written(vec![Outcome::Manifest(video())])), "{name}");
+            let parsed = parse(&event(name, "glimpse", &manifest), "glimpse");
+            assert_eq!(
+                parsed,
+                Some(NotifyMessage::OutcomesWritten(vec![OutcomeObject::Manifest(video())])),
+                "{name}"
+            );
         }
         let failure = event("ObjectCreated:Put", "glimpse", &Key::Failure(video()).to_string());
-        let expected = Outcome::Failure { video: video(), etag: Some("e".into()) };
-        assert_eq!(read(&failure, "glimpse"), Some(Intake::Written(vec![expected])));
+        let expected = OutcomeObject::Failure { video: video(), etag: Some("e".into()) };
+        assert_eq!(parse(&failure, "glimpse"), Some(NotifyMessage::OutcomesWritten(vec![expected])));
     }
 
     #[test]
-    fn other_events_ask_for_nothing_and_other_texts_are_not_known() {
+    fn ignores_other_events_and_rejects_other_text() {
         let manifest = Key::Manifest(video()).to_string();
         let poster = Key::Poster(video()).to_string();
         for text in [
@@ -104,17 +110,17 @@ mod tests {
             json!({ "Records": [] }).to_string(),
             json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "glimpse" }).to_string(),
         ] {
-            assert_eq!(read(&text, "glimpse"), Some(Intake::Written(Vec::new())), "{text}");
+            assert_eq!(parse(&text, "glimpse"), Some(NotifyMessage::OutcomesWritten(Vec::new())), "{text}");
         }
         for text in ["", "{oops", "[]", "null", "{}", "{\"Records\":1}", "{\"version\":2}"] {
-            assert_eq!(read(text, "glimpse"), None, "{text}");
+            assert_eq!(parse(text, "glimpse"), None, "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text: String) {
-            read(&text, "glimpse");
+        fn parse_never_panics(text: String) {
+            parse(&text, "glimpse");
         }
     }
 }

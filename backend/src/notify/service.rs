@@ -17,34 +17,34 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::aws::CallError;
-use crate::aws::sns::Topic;
-use crate::aws::sqs::Queue;
+use crate::aws::AwsError;
+use crate::aws::sns::SnsTopic;
+use crate::aws::sqs::MessageQueue;
 use crate::error::JobError;
-use crate::lambda::metrics::{self, Told};
-use crate::notify::backoff::{MAX_TRIES, pause_secs, retry_after_secs};
-use crate::notify::email::Words;
-use crate::notify::endpoint::Endpoint;
-use crate::notify::event::{News, Notice};
-use crate::notify::http::client::{Letter, PostError, Poster, Reach};
-use crate::notify::message::{self, Intake, Outcome};
-use crate::notify::signature::{self, SIGNATURE_HEADER, Signed};
+use crate::lambda::metrics::{self, DeliveryResult};
+use crate::notify::backoff::{MAX_ATTEMPTS, backoff_secs, retry_after_secs};
+use crate::notify::email::EmailText;
+use crate::notify::endpoint::WebhookEndpoint;
+use crate::notify::event::{EventDelivery, VideoEvent};
+use crate::notify::http::client::{AddressPolicy, HttpClient, HttpError, HttpRequest};
+use crate::notify::message::{self, NotifyMessage, OutcomeObject};
+use crate::notify::signature::{self, SIGNATURE_HEADER, WebhookSignature};
 use crate::preview::attempt;
-use crate::preview::event::BatchResponse;
-use crate::store::{Head, Store, StoreError};
+use crate::preview::event::SqsBatchResponse;
+use crate::store::{ObjectMeta, Store, StoreError};
 
 /// How long a receiver may take, connection and answer together: as Standard Webhooks recommends.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest manifest that is read, in bytes.
 const MAX_OUTCOME_BYTES: u64 = 1024 * 1024;
 /// The name under which a notice for the topic travels. No endpoint has it: it is not spelled like one's.
-const TOPIC: &str = "SNS";
+const TOPIC_NAME: &str = "SNS";
 /// What the other side sees of us.
 const USER_AGENT: &str = concat!("Glimpse-Webhooks/", env!("CARGO_PKG_VERSION"));
 
 /// What the notify Lambda needs beside its event.
 #[derive(Debug)]
-pub struct Mailroom<S> {
+pub struct Notifier<S> {
     /// The bucket, where outcomes are read.
     pub store: Arc<S>,
     /// Its name.
@@ -52,15 +52,15 @@ pub struct Mailroom<S> {
     /// The origin of the URLs that are handed out.
     pub public_url: String,
     /// Its own queue.
-    pub queue: Arc<dyn Queue>,
+    pub queue: Arc<dyn MessageQueue>,
     /// Who is told.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<WebhookEndpoint>,
     /// The topic that is told too.
-    pub topic: Option<Topic>,
+    pub topic: Option<SnsTopic>,
     /// The connections.
-    pub poster: Poster,
+    pub http_client: HttpClient,
     /// Where webhooks may go.
-    pub reach: Reach,
+    pub address_policy: AddressPolicy,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
     /// Fresh random bits.
@@ -68,7 +68,7 @@ pub struct Mailroom<S> {
 }
 
 /// A message of the queue, as Lambda hands it over.
-struct Message<'a> {
+struct SqsMessage<'a> {
     id: &'a str,
     receipt: &'a str,
     body: &'a str,
@@ -77,65 +77,67 @@ struct Message<'a> {
 
 /// Why somebody has not been told.
 #[derive(Debug, Error)]
-enum Untold {
+enum NotifyError {
     #[error("the message is none of ours")]
     Malformed,
     #[error("the invocation's time ended")]
-    Late,
+    DeadlineExceeded,
     #[error("the last attempt may still be running")]
-    Early { secs: u64 },
+    AttemptRunning { secs: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the outcome cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
     #[error(transparent)]
-    Call(#[from] CallError),
+    Aws(#[from] AwsError),
     #[error(transparent)]
-    Post(#[from] PostError),
+    Http(#[from] HttpError),
     #[error("the answer was {status}")]
-    Refused { status: u16, retry_after_secs: Option<u64> },
+    UnexpectedStatus { status: u16, retry_after_secs: Option<u64> },
 }
 
-impl<S: Store> Mailroom<S> {
+impl<S: Store> Notifier<S> {
     /// Does what a batch of the queue asks for, and names the messages that are to come again.
     ///
     /// # Errors
     /// The event is not one of a queue.
-    pub async fn answer(&self, payload: &Value, deadline: Instant) -> Result<Value, JobError> {
+    pub async fn handle(&self, payload: &Value, deadline: Instant) -> Result<Value, JobError> {
         let records = payload.get("Records").and_then(Value::as_array);
         let records = records.ok_or_else(|| JobError::internal("not an event of a queue"))?;
-        let messages: Option<Vec<_>> = records.iter().map(Message::of).collect();
+        let messages: Option<Vec<_>> = records.iter().map(SqsMessage::from_record).collect();
         let messages =
             messages.ok_or_else(|| JobError::internal("a record that is no message of a queue"))?;
-        let failed = join_all(messages.iter().map(|message| self.settle(message, deadline))).await;
+        let failed = join_all(messages.iter().map(|message| self.process_message(message, deadline))).await;
         let failed = failed.into_iter().flatten().map(str::to_owned);
-        serde_json::to_value(BatchResponse::of(failed)).map_err(JobError::internal)
+        serde_json::to_value(SqsBatchResponse::from_failures(failed)).map_err(JobError::internal)
     }
 
     /// Does what one message asks for. Its id, if that failed or is too early: then it is hidden until its next try.
-    async fn settle<'a>(&self, message: &Message<'a>, deadline: Instant) -> Option<&'a str> {
-        let done = timeout_at(deadline, self.handle(message)).await.unwrap_or(Err(Untold::Late));
-        let Err(why) = done else { return None };
-        if let Untold::Early { secs } = why {
+    async fn process_message<'a>(&self, message: &SqsMessage<'a>, deadline: Instant) -> Option<&'a str> {
+        let result = timeout_at(deadline, self.handle_message(message))
+            .await
+            .unwrap_or(Err(NotifyError::DeadlineExceeded));
+        let Err(why) = result else { return None };
+        if let NotifyError::AttemptRunning { secs } = why {
             info!(metric = "outcome_pending", message = message.id, secs, "a failure counts later");
-            if let Err(error) = self.queue.hide(message.receipt, secs).await {
+            if let Err(error) = self.queue.change_visibility(message.receipt, secs).await {
                 // It comes back after the queue's own time instead, and is judged again then.
                 warn!(message = message.id, %error, "its next delivery is not at the right time");
             }
             return Some(message.id);
         }
         let retry_after = match &why {
-            Untold::Refused { retry_after_secs, .. } => *retry_after_secs,
+            NotifyError::UnexpectedStatus { retry_after_secs, .. } => *retry_after_secs,
             _ => None,
         };
-        let pause = pause_secs(message.receives, retry_after, (self.random)()[0]);
-        if message.receives >= MAX_TRIES {
+        let pause = backoff_secs(message.receives, retry_after, (self.random)()[0]);
+        if message.receives >= MAX_ATTEMPTS {
             error!(metric = "webhook_dead", message = message.id, receives = message.receives, %why, "given up");
-            metrics::emit(&metrics::of_notice(Told::GivenUp));
+            metrics::emit(&metrics::delivery_record(DeliveryResult::DeadLettered));
         } else {
             warn!(metric = "webhook_failed", message = message.id, receives = message.receives, pause, %why, "failed");
-            metrics::emit(&metrics::of_notice(Told::Retried));
-            if let Err(error) = self.queue.hide(message.receipt, pause).await {
+            metrics::emit(&metrics::delivery_record(DeliveryResult::Retried));
+            if let Err(error) = self.queue.change_visibility(message.receipt, pause).await {
                 // It comes back after the queue's own time instead.
                 warn!(message = message.id, %error, "its next try is sooner than it should be");
             }
@@ -143,59 +145,63 @@ impl<S: Store> Mailroom<S> {
         Some(message.id)
     }
 
-    async fn handle(&self, message: &Message<'_>) -> Result<(), Untold> {
-        match message::read(message.body, &self.bucket).ok_or(Untold::Malformed)? {
-            Intake::Written(outcomes) => {
+    async fn handle_message(&self, message: &SqsMessage<'_>) -> Result<(), NotifyError> {
+        match message::parse(message.body, &self.bucket).ok_or(NotifyError::Malformed)? {
+            NotifyMessage::OutcomesWritten(outcomes) => {
                 for outcome in outcomes {
-                    self.spread(outcome).await?;
+                    self.fan_out(outcome).await?;
                 }
                 Ok(())
             }
-            Intake::Notice(notice) => self.tell(&notice, message.receives).await,
+            NotifyMessage::Delivery(delivery) => self.deliver(&delivery, message.receives).await,
         }
     }
 
     /// Leaves a notice for everybody: from then on each is told by itself, and always the same.
-    async fn spread(&self, outcome: Outcome) -> Result<(), Untold> {
-        let Some(news) = self.news(&outcome).await? else {
+    async fn fan_out(&self, outcome: OutcomeObject) -> Result<(), NotifyError> {
+        let Some(event) = self.load_event(&outcome).await? else {
             info!(metric = "outcome_gone", ?outcome, "there is nothing to tell any more");
             return Ok(());
         };
         let names = self.endpoints.iter().map(|endpoint| endpoint.name.as_str());
-        let names = names.chain(self.topic.as_ref().map(|_| TOPIC));
-        let notices: Vec<_> = names.map(|name| news.to(name).to_message()).collect();
-        info!(metric = "outcome", video = %news.video, trace_id = %news.trace_id, kind = news.kind.as_str(), notices = notices.len(), "spread");
-        let sent = join_all(notices.iter().map(|notice| self.queue.send(notice))).await;
-        Ok(sent.into_iter().collect::<Result<(), _>>()?)
+        let names = names.chain(self.topic.as_ref().map(|_| TOPIC_NAME));
+        let deliveries: Vec<_> = names.map(|name| event.to_delivery(name).to_message()).collect();
+        info!(metric = "outcome", video = %event.video, trace_id = %event.trace_id, kind = event.kind.as_str(), notices = deliveries.len(), "spread");
+        let results = join_all(deliveries.iter().map(|delivery| self.queue.send(delivery))).await;
+        Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 
     /// What an outcome tells; nothing if it is gone, or another one has taken its place.
-    async fn news(&self, outcome: &Outcome) -> Result<Option<News>, Untold> {
+    async fn load_event(&self, outcome: &OutcomeObject) -> Result<Option<VideoEvent>, NotifyError> {
         match outcome {
-            Outcome::Manifest(video) => {
-                let Some((_, json)) = self.document(&Key::Manifest(*video)).await? else { return Ok(None) };
-                Ok(Some(News::of_manifest(&serde_json::from_slice(&json)?, &self.public_url)))
+            OutcomeObject::Manifest(video) => {
+                let Some((_, json)) = self.get_if_exists(&Key::Manifest(*video)).await? else {
+                    return Ok(None);
+                };
+                Ok(Some(VideoEvent::from_manifest(&serde_json::from_slice(&json)?, &self.public_url)))
             }
-            Outcome::Failure { video, etag } => {
-                let Some((head, json)) = self.document(&Key::Failure(*video)).await? else { return Ok(None) };
-                if let Some(attempt) = attempt::of_note(&json)
-                    && !self.counts(*video, &attempt, etag.as_deref(), &head).await?
+            OutcomeObject::Failure { video, etag } => {
+                let Some((head, json)) = self.get_if_exists(&Key::Failure(*video)).await? else {
+                    return Ok(None);
+                };
+                if let Some(attempt) = attempt::parse_attempt(&json)
+                    && !self.is_final_failure(*video, &attempt, etag.as_deref(), &head).await?
                 {
                     return Ok(None);
                 }
-                Ok(Some(News::of_failure(&serde_json::from_slice(&json)?, &self.public_url)))
+                Ok(Some(VideoEvent::from_failure(&serde_json::from_slice(&json)?, &self.public_url)))
             }
         }
     }
 
     /// Whether the failure of an attempt counts: a function that is killed leaves a note that it wrote before it began.
-    async fn counts(
+    async fn is_final_failure(
         &self,
         video: VideoId,
         attempt: &Attempt,
         etag: Option<&str>,
-        head: &Head,
-    ) -> Result<bool, Untold> {
+        head: &ObjectMeta,
+    ) -> Result<bool, NotifyError> {
         // The note that has replaced the one of this event has an event of its own.
         if etag.is_some_and(|etag| etag != head.etag.trim_matches('"')) {
             return Ok(false);
@@ -206,71 +212,80 @@ impl<S: Store> Mailroom<S> {
         // So has the manifest.
         match self.store.head(&Key::Manifest(video)).await {
             Ok(_) => return Ok(false),
-            Err(StoreError::Gone) => {}
+            Err(StoreError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
         let left_ms = attempt.ends_at.saturating_sub((self.now_ms)());
         if left_ms > 0 {
-            return Err(Untold::Early { secs: left_ms.div_ceil(1000) });
+            return Err(NotifyError::AttemptRunning { secs: left_ms.div_ceil(1000) });
         }
         Ok(true)
     }
 
-    async fn document(&self, key: &Key) -> Result<Option<(Head, Bytes)>, StoreError> {
-        match self.store.whole(key, MAX_OUTCOME_BYTES).await {
-            Ok(found) => Ok(Some(found)),
-            Err(StoreError::Gone) => Ok(None),
+    async fn get_if_exists(&self, key: &Key) -> Result<Option<(ObjectMeta, Bytes)>, StoreError> {
+        match self.store.get(key, MAX_OUTCOME_BYTES).await {
+            Ok(object) => Ok(Some(object)),
+            Err(StoreError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn tell(&self, notice: &Notice, receives: u32) -> Result<(), Untold> {
-        let topic = self.topic.as_ref().filter(|_| notice.to == TOPIC);
-        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.name == notice.to);
+    async fn deliver(&self, delivery: &EventDelivery, receives: u32) -> Result<(), NotifyError> {
+        let topic = self.topic.as_ref().filter(|_| delivery.to == TOPIC_NAME);
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.name == delivery.to);
         match (topic, endpoint) {
             (Some(topic), _) => {
-                topic.publish(Words::of(notice).as_mail()).await?;
-                info!(metric = "topic_told", video = %notice.video, trace_id = notice.trace_id.map(display),
-                    kind = notice.kind.as_str(), "published");
-                metrics::emit(&metrics::of_notice(Told::Delivered));
+                topic.publish(EmailText::from_delivery(delivery).as_sns_message()).await?;
+                info!(metric = "topic_told", video = %delivery.video, trace_id = delivery.trace_id.map(display),
+                    kind = delivery.kind.as_str(), "published");
+                metrics::emit(&metrics::delivery_record(DeliveryResult::Delivered));
                 Ok(())
             }
-            (None, Some(endpoint)) => self.post(notice, endpoint, receives).await,
+            (None, Some(endpoint)) => self.post_webhook(delivery, endpoint, receives).await,
             (None, None) => {
-                warn!(metric = "endpoint_gone", to = notice.to, video = %notice.video, "nobody has this name any more");
+                warn!(metric = "endpoint_gone", to = delivery.to, video = %delivery.video, "nobody has this name any more");
                 Ok(())
             }
         }
     }
 
-    async fn post(&self, notice: &Notice, endpoint: &Endpoint, receives: u32) -> Result<(), Untold> {
-        let id = notice.id();
+    async fn post_webhook(
+        &self,
+        delivery: &EventDelivery,
+        endpoint: &WebhookEndpoint,
+        receives: u32,
+    ) -> Result<(), NotifyError> {
+        let id = delivery.id();
         let now_secs = (self.now_ms)() / 1000;
-        let signed = signature::sign(&id, now_secs, notice.body.as_bytes(), &endpoint.secrets);
-        let body = Bytes::copy_from_slice(notice.body.as_bytes());
-        let letter = Letter { url: &endpoint.url, headers: headers(&signed, &notice.traceparent()), body };
+        let signature = signature::sign(&id, now_secs, delivery.body.as_bytes(), &endpoint.secrets);
+        let body = Bytes::copy_from_slice(delivery.body.as_bytes());
+        let request = HttpRequest {
+            url: &endpoint.url,
+            headers: webhook_headers(&signature, &delivery.traceparent()),
+            body,
+        };
         let started = Instant::now();
-        let answer = self.poster.post(letter, self.reach, ANSWER_LIMIT).await;
+        let response = self.http_client.post(request, self.address_policy, RESPONSE_TIMEOUT).await;
         let ms = started.elapsed().as_millis() as u64;
-        let status = answer.as_ref().map(|answer| answer.status).ok();
+        let status = response.as_ref().map(|answer| answer.status).ok();
         info!(
-            metric = "webhook", id, endpoint = endpoint.name, video = %notice.video,
-            trace_id = notice.trace_id.map(display), kind = notice.kind.as_str(),
+            metric = "webhook", id, endpoint = endpoint.name, video = %delivery.video,
+            trace_id = delivery.trace_id.map(display), kind = delivery.kind.as_str(),
             receives, status, ms, "posted"
         );
-        let answer = answer?;
-        if (200..300).contains(&answer.status) {
-            metrics::emit(&metrics::of_notice(Told::Delivered));
+        let response = response?;
+        if (200..300).contains(&response.status) {
+            metrics::emit(&metrics::delivery_record(DeliveryResult::Delivered));
             return Ok(());
         }
         let now_secs = (self.now_ms)() / 1000;
-        let retry_after_secs = answer.retry_after.and_then(|text| retry_after_secs(&text, now_secs));
-        Err(Untold::Refused { status: answer.status, retry_after_secs })
+        let retry_after_secs = response.retry_after.and_then(|text| retry_after_secs(&text, now_secs));
+        Err(NotifyError::UnexpectedStatus { status: response.status, retry_after_secs })
     }
 }
 
-impl<'a> Message<'a> {
-    fn of(record: &'a Value) -> Option<Self> {
+impl<'a> SqsMessage<'a> {
+    fn from_record(record: &'a Value) -> Option<Self> {
         let text = |path: &str| record.pointer(path).and_then(Value::as_str);
         let receives = text("/attributes/ApproximateReceiveCount").and_then(|count| count.parse().ok());
         Some(Self {
@@ -282,16 +297,16 @@ impl<'a> Message<'a> {
     }
 }
 
-fn headers(signed: &Signed, traceparent: &str) -> Vec<(&'static str, HeaderValue)> {
+fn webhook_headers(signature: &WebhookSignature, traceparent: &str) -> Vec<(&'static str, HeaderValue)> {
     let text =
         |text: &str| HeaderValue::from_str(text).expect("ids, numbers, base64 and hexadecimal are ASCII");
     vec![
         ("content-type", HeaderValue::from_static("application/json")),
         ("user-agent", HeaderValue::from_static(USER_AGENT)),
-        ("webhook-id", text(&signed.id)),
-        ("webhook-timestamp", text(&signed.timestamp)),
-        ("webhook-signature", text(&signed.standard)),
-        (SIGNATURE_HEADER, text(&signed.plain)),
+        ("webhook-id", text(&signature.id)),
+        ("webhook-timestamp", text(&signature.timestamp)),
+        ("webhook-signature", text(&signature.standard_header)),
+        (SIGNATURE_HEADER, text(&signature.glimpse_header)),
         (TRACEPARENT, text(traceparent)),
     ]
 }

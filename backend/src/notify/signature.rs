@@ -23,29 +23,29 @@ const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// A text that is not a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a secret is `whsec_` and the base64 of 24 to 64 random bytes")]
-pub struct ParseSecretError;
+pub struct ParseWebhookSecretError;
 
 /// What signatures are made with. It never prints.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
+pub struct WebhookSecret {
     text: String,
     bytes: Vec<u8>,
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for WebhookSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl FromStr for Secret {
-    type Err = ParseSecretError;
+impl FromStr for WebhookSecret {
+    type Err = ParseWebhookSecretError;
 
-    fn from_str(text: &str) -> Result<Self, ParseSecretError> {
-        let encoded = text.strip_prefix("whsec_").ok_or(ParseSecretError)?;
-        let bytes = STANDARD.decode(encoded).map_err(|_| ParseSecretError)?;
+    fn from_str(text: &str) -> Result<Self, ParseWebhookSecretError> {
+        let encoded = text.strip_prefix("whsec_").ok_or(ParseWebhookSecretError)?;
+        let bytes = STANDARD.decode(encoded).map_err(|_| ParseWebhookSecretError)?;
         if !SECRET_BYTES.contains(&bytes.len()) {
-            return Err(ParseSecretError);
+            return Err(ParseWebhookSecretError);
         }
         Ok(Self { text: text.to_owned(), bytes })
     }
@@ -53,39 +53,44 @@ impl FromStr for Secret {
 
 /// The headers that a receiver verifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
+pub struct WebhookSignature {
     /// `webhook-id`
     pub id: String,
     /// `webhook-timestamp`, Unix seconds.
     pub timestamp: String,
     /// `webhook-signature`: `v1,` and base64, one for each secret, spaces between.
-    pub standard: String,
+    pub standard_header: String,
     /// [`SIGNATURE_HEADER`]
-    pub plain: String,
+    pub glimpse_header: String,
 }
 
 /// Signs a message for one attempt, by every secret.
-pub fn sign(id: &str, now_secs: u64, body: &[u8], secrets: &[Secret]) -> Signed {
+pub fn sign(id: &str, now_secs: u64, body: &[u8], secrets: &[WebhookSecret]) -> WebhookSignature {
     let timestamp = now_secs.to_string();
-    let standard: Vec<_> = secrets
+    let standard_header: Vec<_> = secrets
         .iter()
         .map(|secret| hmac(&secret.bytes, &[id.as_bytes(), timestamp.as_bytes(), body]))
         .map(|mac| format!("v1,{}", STANDARD.encode(mac)))
         .collect();
-    let mut plain = format!("t={timestamp}");
+    let mut glimpse_header = format!("t={timestamp}");
     for secret in secrets {
         let mac = hmac(secret.text.as_bytes(), &[timestamp.as_bytes(), body]);
-        plain.push_str(",v1=");
-        plain.extend(mac.iter().map(|byte| format!("{byte:02x}")));
+        glimpse_header.push_str(",v1=");
+        glimpse_header.extend(mac.iter().map(|byte| format!("{byte:02x}")));
     }
-    Signed { id: id.to_owned(), timestamp, standard: standard.join(" "), plain }
+    WebhookSignature {
+        id: id.to_owned(),
+        timestamp,
+        standard_header: standard_header.join(" "),
+        glimpse_header,
+    }
 }
 
 /// HMAC-SHA256 over the parts with dots between.
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    for (place, part) in parts.iter().enumerate() {
-        if place > 0 {
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
             mac.update(b".");
         }
         mac.update(part);
@@ -102,7 +107,7 @@ mod tests {
     const NOW: u64 = 1_731_705_121;
     const BODY: &[u8] = br#"{"event_type":"ping","data":{"success":true}}"#;
 
-    fn secret(text: &str) -> Secret {
+    fn secret(text: &str) -> WebhookSecret {
         text.parse().unwrap()
     }
 
@@ -110,28 +115,28 @@ mod tests {
     /// <https://docs.svix.com/receiving/verifying-payloads/how-manual>. The bytes of this secret are 18, fewer than the
     /// specification asks of one that is made today, so it is put together by hand.
     #[test]
-    fn the_published_vector_is_signed() {
+    fn matches_published_svix_vector() {
         let bytes = STANDARD.decode(&SECRET["whsec_".len()..]).unwrap();
-        let signed = sign(ID, NOW, BODY, &[Secret { text: SECRET.into(), bytes }]);
-        assert_eq!(signed.standard, "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=");
+        let signed = sign(ID, NOW, BODY, &[WebhookSecret { text: SECRET.into(), bytes }]);
+        assert_eq!(signed.standard_header, "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=");
         assert_eq!((signed.id.as_str(), signed.timestamp.as_str()), (ID, "1731705121"));
     }
 
     #[test]
-    fn every_secret_signs_in_both_spellings() {
+    fn each_secret_signs_both_headers() {
         let old = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let new = secret("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
         let both = sign(ID, NOW, BODY, &[new.clone(), old.clone()]);
         let [by_new, by_old] = [new, old].map(|secret| sign(ID, NOW, BODY, &[secret]));
-        assert_eq!(both.standard, format!("{} {}", by_new.standard, by_old.standard));
-        let old_alone = by_old.plain.strip_prefix("t=1731705121").unwrap();
-        assert_eq!(both.plain, format!("{}{old_alone}", by_new.plain));
-        assert_eq!(by_new.plain.len(), "t=1731705121,v1=".len() + 64);
-        assert_ne!(by_new.standard, by_old.standard);
+        assert_eq!(both.standard_header, format!("{} {}", by_new.standard_header, by_old.standard_header));
+        let old_alone = by_old.glimpse_header.strip_prefix("t=1731705121").unwrap();
+        assert_eq!(both.glimpse_header, format!("{}{old_alone}", by_new.glimpse_header));
+        assert_eq!(by_new.glimpse_header.len(), "t=1731705121,v1=".len() + 64);
+        assert_ne!(by_new.standard_header, by_old.standard_header);
     }
 
     #[test]
-    fn a_secret_is_strict_and_silent() {
+    fn secret_is_validated_and_hidden_in_debug() {
         for text in [
             "",
             "whsec_",
@@ -141,10 +146,10 @@ mod tests {
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLa-_",
             "WHSEC_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         ] {
-            assert_eq!(text.parse::<Secret>(), Err(ParseSecretError), "{text}");
+            assert_eq!(text.parse::<WebhookSecret>(), Err(ParseWebhookSecretError), "{text}");
         }
         let long = format!("whsec_{}", STANDARD.encode([0; 65]));
-        assert!(long.parse::<Secret>().is_err());
+        assert!(long.parse::<WebhookSecret>().is_err());
         let good = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         assert_eq!(format!("{good:?}"), "***");
     }

@@ -1,7 +1,7 @@
 //! Decides how a delivery is recorded before its file is opened, so that a function that is killed leaves a failure, too.
 //!
-//! From the second delivery on, `attempt.json` says that the message is being retried: the reconciler then sends no second
-//! message, and a duplicate message stops. Before the last delivery, `failure.json` is written with a lease. While the
+//! From the second delivery on, `load_attempt.json` says that the message is being retried: the reconciler then sends no second
+//! message, and a duplicate message stops. Before the last delivery, `load_failure.json` is written with a lease. While the
 //! function works it renews the lease, and the failure does not count. A function that is killed renews nothing, so the
 //! failure counts once the lease has expired. A webhook is sent only after the function's time has ended for certain.
 
@@ -17,22 +17,22 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::JobError;
 use crate::preview::event::Job;
-use crate::preview::publish::{self, FailureNote};
+use crate::preview::publish::{self, FailureRecord};
 use crate::store::{Store, StoreError};
 
 /// How often a lease is renewed.
-const RENEWAL: Duration = Duration::from_secs(10);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a lease holds: two renewals may fail.
 const LEASE_MS: u64 = 30_000;
 /// How much later than the end of its work a function has ended for certain: what the programs keep for the answer, and
 /// some more for clocks that differ.
 const MARGIN_MS: u64 = 15_000;
 /// How long the end of a renewal that is on its way is awaited.
-const LAST_WRITE: Duration = Duration::from_secs(5);
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest note that is read, in bytes.
-const MAX_NOTE_BYTES: u64 = 64 * 1024;
+const MAX_RECORD_BYTES: u64 = 64 * 1024;
 /// How long an attempt proves that a message exists: longer than all deliveries of a message take.
-const RECENT_MS: u64 = 24 * 60 * 60 * 1000;
+const RETRY_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The record of the last attempt, renewed until it is ended or dropped.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Stops the renewals: after this the record is not written any more.
-    pub(crate) async fn end(mut self) {
+    pub(crate) async fn release(mut self) {
         self.stop.notify_one();
-        if timeout(LAST_WRITE, &mut self.task).await.is_err() {
+        if timeout(LAST_WRITE_TIMEOUT, &mut self.task).await.is_err() {
             self.task.abort();
         }
     }
@@ -58,7 +58,7 @@ impl Drop for Lease {
 }
 
 /// The attempt that this job is; none if no queue carries it.
-pub(crate) fn of(job: &Job, now_ms: u64) -> Option<Attempt> {
+pub(crate) fn from_job(job: &Job, now_ms: u64) -> Option<Attempt> {
     let message = job.message.clone()?;
     Some(Attempt { message, number: job.receives, started_at: now_ms, ..Attempt::default() })
 }
@@ -66,26 +66,26 @@ pub(crate) fn of(job: &Job, now_ms: u64) -> Option<Attempt> {
 /// Records that a later delivery begins.
 pub(crate) async fn record<S: Store>(store: &S, video: VideoId, attempt: &Attempt) -> Result<(), JobError> {
     let json = Bytes::from(serde_json::to_vec(attempt).map_err(JobError::internal)?);
-    store.put_failure(&Key::Attempt(video), json).await.map_err(JobError::storage)
+    store.put_json(&Key::Attempt(video), json).await.map_err(JobError::storage)
 }
 
-/// Records the failure of the last delivery before that begins; `work_ends` is when it has to be over. None if a failure is
+/// Records the failure of the last delivery before that begins; `work_deadline` is when it has to be over. None if a failure is
 /// recorded already: that one counts until a manifest replaces it.
 pub(crate) async fn record_last<S: Store>(
     store: &Arc<S>,
-    note: FailureNote,
+    failure: FailureRecord,
     attempt: Attempt,
     now_ms: fn() -> u64,
-    work_ends: Instant,
+    work_deadline: Instant,
 ) -> Result<Option<Lease>, JobError> {
-    let left = work_ends.saturating_duration_since(Instant::now()).as_millis() as u64;
-    let ends_at = now_ms() + left + MARGIN_MS;
+    let remaining_ms = work_deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
+    let ends_at = now_ms() + remaining_ms + MARGIN_MS;
     let mut attempt = Attempt { ends_at, lease_expires_at: now_ms() + LEASE_MS, ..attempt };
-    let video = note.failure.video;
-    let json = publish::failure_json(&note, Some(&attempt))?;
-    match store.put_poster(&Key::Failure(video), json, None).await {
+    let video = failure.failure.video;
+    let json = publish::failure_json(&failure, Some(&attempt))?;
+    match store.put_json_conditional(&Key::Failure(video), json, None).await {
         Ok(()) => {}
-        Err(StoreError::Lost) => return Ok(None),
+        Err(StoreError::AlreadyExists) => return Ok(None),
         Err(error) => return Err(JobError::storage(error)),
     }
     let stop = Arc::new(Notify::new());
@@ -94,15 +94,15 @@ pub(crate) async fn record_last<S: Store>(
         loop {
             tokio::select! {
                 () = stopped.notified() => return,
-                () = sleep(RENEWAL) => {}
+                () = sleep(RENEWAL_INTERVAL) => {}
             }
             // A video that was deleted meanwhile leaves no note.
-            if !matches!(publish::is_done(&*store, video).await, Ok(false)) {
+            if !matches!(publish::has_manifest(&*store, video).await, Ok(false)) {
                 continue;
             }
             attempt.lease_expires_at = now_ms() + LEASE_MS;
-            let Ok(json) = publish::failure_json(&note, Some(&attempt)) else { return };
-            if let Err(error) = store.put_failure(&Key::Failure(video), json).await {
+            let Ok(json) = publish::failure_json(&failure, Some(&attempt)) else { return };
+            if let Err(error) = store.put_json(&Key::Failure(video), json).await {
                 tracing::warn!(%video, %error, "the lease of the last attempt is not renewed");
             }
         }
@@ -111,8 +111,8 @@ pub(crate) async fn record_last<S: Store>(
 }
 
 /// Removes the record of a last attempt that did not fail. The outcome outranks what is left of it.
-pub(crate) async fn forget<S: Store>(store: &S, video: VideoId) {
-    if let Err(error) = store.remove(&Key::Failure(video)).await {
+pub(crate) async fn remove_failure<S: Store>(store: &S, video: VideoId) {
+    if let Err(error) = store.delete(&Key::Failure(video)).await {
         tracing::warn!(%video, %error, "the record of an attempt that did not fail is not removed");
     }
 }
@@ -120,44 +120,44 @@ pub(crate) async fn forget<S: Store>(store: &S, video: VideoId) {
 /// Whether another message has been worked on since this one was sent: then this one is a duplicate, and the other one
 /// decides. A message that an operator sends again is newer than what is recorded.
 pub(crate) async fn is_duplicate<S: Store>(store: &S, job: &Job) -> Result<bool, JobError> {
-    let Some(own) = &job.message else { return Ok(false) };
+    let Some(message) = &job.message else { return Ok(false) };
     if job.receives < 2 || job.sent_ms == 0 {
         return Ok(false);
     }
-    let (tried, failed) = tokio::join!(attempt(store, job.video), failure(store, job.video));
-    let is_other = |attempt: Attempt| attempt.message != *own && attempt.started_at > job.sent_ms;
-    Ok(tried?.is_some_and(is_other) || failed?.is_some_and(is_other))
+    let (attempt, failure) = tokio::join!(load_attempt(store, job.video), load_failure(store, job.video));
+    let is_other = |attempt: Attempt| attempt.message != *message && attempt.started_at > job.sent_ms;
+    Ok(attempt?.is_some_and(is_other) || failure?.is_some_and(is_other))
 }
 
 /// Whether a message of this video has been worked on lately, and comes again.
 pub(crate) async fn is_retried<S: Store>(store: &S, video: VideoId, now_ms: u64) -> Result<bool, JobError> {
-    let recent = |attempt: Attempt| attempt.started_at.saturating_add(RECENT_MS) > now_ms;
-    Ok(attempt(store, video).await?.is_some_and(recent))
+    let recent = |attempt: Attempt| attempt.started_at.saturating_add(RETRY_WINDOW_MS) > now_ms;
+    Ok(load_attempt(store, video).await?.is_some_and(recent))
 }
 
-async fn attempt<S: Store>(store: &S, video: VideoId) -> Result<Option<Attempt>, JobError> {
-    let json = read(store, &Key::Attempt(video)).await?;
+async fn load_attempt<S: Store>(store: &S, video: VideoId) -> Result<Option<Attempt>, JobError> {
+    let json = read_record(store, &Key::Attempt(video)).await?;
     Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
 }
 
-async fn failure<S: Store>(store: &S, video: VideoId) -> Result<Option<Attempt>, JobError> {
-    let json = read(store, &Key::Failure(video)).await?;
-    Ok(json.and_then(|json| of_note(&json)))
+async fn load_failure<S: Store>(store: &S, video: VideoId) -> Result<Option<Attempt>, JobError> {
+    let json = read_record(store, &Key::Failure(video)).await?;
+    Ok(json.and_then(|json| parse_attempt(&json)))
 }
 
 /// The attempt that a failure is recorded for; none if the note names none.
-pub(crate) fn of_note(json: &[u8]) -> Option<Attempt> {
+pub(crate) fn parse_attempt(json: &[u8]) -> Option<Attempt> {
     #[derive(Deserialize)]
-    struct Note {
+    struct FailureDocument {
         attempt: Option<Attempt>,
     }
-    serde_json::from_slice::<Note>(json).ok()?.attempt
+    serde_json::from_slice::<FailureDocument>(json).ok()?.attempt
 }
 
-async fn read<S: Store>(store: &S, key: &Key) -> Result<Option<Bytes>, JobError> {
-    match store.whole(key, MAX_NOTE_BYTES).await {
+async fn read_record<S: Store>(store: &S, key: &Key) -> Result<Option<Bytes>, JobError> {
+    match store.get(key, MAX_RECORD_BYTES).await {
         Ok((_, json)) => Ok(Some(json)),
-        Err(StoreError::Gone) => Ok(None),
+        Err(StoreError::NotFound) => Ok(None),
         Err(error) => Err(JobError::storage(error)),
     }
 }
@@ -166,10 +166,10 @@ async fn read<S: Store>(store: &S, key: &Key) -> Result<Option<Bytes>, JobError>
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use glimpse_contract::{Code, Failure, MANIFEST_VERSION, Owner, Passthrough};
+    use glimpse_contract::{ClientMetadata, Code, Failure, MANIFEST_VERSION, Owner};
 
     use super::*;
-    use crate::store::memory::Memory;
+    use crate::store::memory::MemoryStore;
 
     const NOW_MS: u64 = 1_700_000_000_000;
     static CLOCK: AtomicU64 = AtomicU64::new(NOW_MS);
@@ -182,69 +182,69 @@ mod tests {
         VideoId::new(NOW_MS, [1; 10])
     }
 
-    fn note() -> FailureNote {
+    fn failure_record() -> FailureRecord {
         let failure = Failure {
             version: MANIFEST_VERSION,
             video: video(),
-            owner: Owner::of("iss", "sub"),
+            owner: Owner::new("iss", "sub"),
             code: Code::Internal,
             failed_at: NOW_MS,
-            passthrough: Passthrough::default(),
+            client_metadata: ClientMetadata::default(),
         };
         let (name, content_type) = ("a.mp4".to_owned(), "video/mp4".to_owned());
-        FailureNote { failure, name, bytes: 7, content_type, visibility: None }
+        FailureRecord { failure, name, bytes: 7, content_type, visibility: None }
     }
 
-    fn recorded(store: &Memory) -> Attempt {
-        of_note(&store.get(&Key::Failure(video())).unwrap().bytes).unwrap()
+    fn stored_attempt(store: &MemoryStore) -> Attempt {
+        parse_attempt(&store.object(&Key::Failure(video())).unwrap().bytes).unwrap()
     }
 
     /// Lets a renewal pass, by both clocks.
-    async fn pass(by: Duration) {
+    async fn advance(duration: Duration) {
         // The renewal waits before the clock moves.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        CLOCK.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
-        tokio::time::advance(by).await;
+        CLOCK.fetch_add(duration.as_millis() as u64, Ordering::Relaxed);
+        tokio::time::advance(duration).await;
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_is_renewed_until_it_is_ended() {
-        let store = Arc::new(Memory::default());
+    async fn lease_is_renewed_until_released() {
+        let store = Arc::new(MemoryStore::default());
         let attempt = Attempt { message: "m".into(), number: 5, started_at: NOW_MS, ..Attempt::default() };
-        let ends = Instant::now() + Duration::from_mins(4);
-        let begin = || record_last(&store, note(), attempt.clone(), now_ms, ends);
-        let lease = begin().await.unwrap().unwrap();
-        let first = recorded(&store);
+        let deadline = Instant::now() + Duration::from_mins(4);
+        let acquire = || record_last(&store, failure_record(), attempt.clone(), now_ms, deadline);
+        let lease = acquire().await.unwrap().unwrap();
+        let first = stored_attempt(&store);
         assert_eq!((first.number, first.lease_expires_at), (5, NOW_MS + LEASE_MS));
         assert_eq!(first.ends_at, NOW_MS + 240_000 + MARGIN_MS);
-        pass(RENEWAL).await;
-        let renewed = recorded(&store);
+        advance(RENEWAL_INTERVAL).await;
+        let renewed = stored_attempt(&store);
         assert_eq!(renewed.lease_expires_at, NOW_MS + 10_000 + LEASE_MS);
         assert_eq!(renewed.ends_at, first.ends_at, "the function's time does not grow");
-        assert!(begin().await.unwrap().is_none(), "a failure that is recorded stays");
+        assert!(acquire().await.unwrap().is_none(), "a failure that is recorded stays");
 
         // A video that is deleted or made meanwhile gets no note any more.
         let tombstone = Bytes::from_static(b"{}");
         store.create_manifest(&Key::Manifest(video()), tombstone).await.unwrap();
-        store.delete(&Key::Failure(video()));
-        pass(RENEWAL).await;
-        assert_eq!(store.get(&Key::Failure(video())), None);
-        store.delete(&Key::Manifest(video()));
-        pass(RENEWAL).await;
-        assert!(store.get(&Key::Failure(video())).is_some());
+        store.remove_object(&Key::Failure(video()));
+        advance(RENEWAL_INTERVAL).await;
+        assert_eq!(store.object(&Key::Failure(video())), None);
+        store.remove_object(&Key::Manifest(video()));
+        advance(RENEWAL_INTERVAL).await;
+        assert!(store.object(&Key::Failure(video())).is_some());
 
-        lease.end().await;
-        store.delete(&Key::Failure(video()));
-        pass(RENEWAL * 3).await;
-        assert_eq!(store.get(&Key::Failure(video())), None, "nothing is written after the end");
-        drop(begin().await.unwrap().unwrap());
-        store.delete(&Key::Failure(video()));
-        pass(RENEWAL * 3).await;
-        assert_eq!(store.get(&Key::Failure(video())), None, "nor after it is dropped");
+        lease.release().await;
+        store.remove_object(&Key::Failure(video()));
+        advance(RENEWAL_INTERVAL * 3).await;
+        assert_eq!(store.object(&Key::Failure(video())), None, "nothing is written after the end");
+        drop(acquire().await.unwrap().unwrap());
+        store.remove_object(&Key::Failure(video()));
+        advance(RENEWAL_INTERVAL * 3).await;
+        assert_eq!(store.object(&Key::Failure(video())), None, "nor after it is dropped");
     }
 }

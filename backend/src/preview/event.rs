@@ -35,9 +35,9 @@ pub struct Job {
 
 /// What an invocation asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Intake {
+pub struct ParsedEvent {
     /// Whether a queue asks: it wants to hear which messages failed.
-    pub queued: bool,
+    pub is_from_queue: bool,
     /// What is to be done, in order.
     pub jobs: Vec<Job>,
     /// Why something asks for nothing: for the log.
@@ -49,26 +49,26 @@ pub struct Intake {
 /// The answer to a queue: the messages that are to be delivered again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BatchResponse {
+pub struct SqsBatchResponse {
     /// The failed messages, each once.
-    pub batch_item_failures: Vec<BatchItemFailure>,
+    pub batch_item_failures: Vec<SqsBatchItemFailure>,
 }
 
 /// A message that is to be delivered again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BatchItemFailure {
+pub struct SqsBatchItemFailure {
     /// The message's id.
     pub item_identifier: String,
 }
 
-impl BatchResponse {
+impl SqsBatchResponse {
     /// The answer that names these messages.
-    pub fn of(messages: impl IntoIterator<Item = String>) -> Self {
-        let mut failures: Vec<BatchItemFailure> = Vec::new();
-        for item_identifier in messages {
+    pub fn from_failures(message_ids: impl IntoIterator<Item = String>) -> Self {
+        let mut failures: Vec<SqsBatchItemFailure> = Vec::new();
+        for item_identifier in message_ids {
             if failures.iter().all(|failure| failure.item_identifier != item_identifier) {
-                failures.push(BatchItemFailure { item_identifier });
+                failures.push(SqsBatchItemFailure { item_identifier });
             }
         }
         Self { batch_item_failures: failures }
@@ -79,59 +79,71 @@ impl BatchResponse {
 const MAX_DEPTH: u32 = 3;
 
 /// Reads an invocation's payload. `bucket` is ours: an event of another one is ignored.
-pub fn read(payload: &Value, bucket: &str) -> Intake {
-    let mut intake = Intake::default();
-    let carrier = Carrier { message: None, receives: 1, sent_ms: 0 };
-    envelope(payload, bucket, &carrier, MAX_DEPTH, &mut intake);
-    intake
+pub fn parse(payload: &Value, bucket: &str) -> ParsedEvent {
+    let mut parsed = ParsedEvent::default();
+    let delivery = QueueDelivery { message: None, receives: 1, sent_ms: 0 };
+    parse_envelope(payload, bucket, &delivery, MAX_DEPTH, &mut parsed);
+    parsed
 }
 
-struct Carrier {
+struct QueueDelivery {
     message: Option<String>,
     receives: u32,
     sent_ms: u64,
 }
 
-fn envelope(value: &Value, bucket: &str, carrier: &Carrier, depth: u32, intake: &mut Intake) {
+fn parse_envelope(
+    value: &Value,
+    bucket: &str,
+    delivery: &QueueDelivery,
+    depth: u32,
+    parsed: &mut ParsedEvent,
+) {
     let Some(depth) = depth.checked_sub(1) else {
-        intake.malformed.push((carrier.message.clone(), "envelopes are nested too deeply"));
+        parsed.malformed.push((delivery.message.clone(), "envelopes are nested too deeply"));
         return;
     };
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     if text("Event") == Some("s3:TestEvent") {
-        intake.ignored.push("a test event of S3");
+        parsed.ignored.push("a test event of S3");
     } else if let Some(records) = value.get("Records").and_then(Value::as_array) {
         if records.is_empty() {
-            intake.ignored.push("no records");
+            parsed.ignored.push("no records");
         }
-        for one in records {
-            record(one, bucket, carrier, depth, intake);
+        for record in records {
+            parse_record(record, bucket, delivery, depth, parsed);
         }
     } else if text("Type") == Some("Notification") {
-        inner(text("Message"), bucket, carrier, depth, intake);
+        parse_body(text("Message"), bucket, delivery, depth, parsed);
     } else if text("source").is_some() && value.get("detail-type").is_some() {
-        bridge(value, bucket, carrier, intake);
+        parse_eventbridge(value, bucket, delivery, parsed);
     } else {
-        intake.malformed.push((carrier.message.clone(), "not an event that is known here"));
+        parsed.malformed.push((delivery.message.clone(), "not an event that is known here"));
     }
 }
 
 /// A JSON text inside an envelope.
-fn inner(body: Option<&str>, bucket: &str, carrier: &Carrier, depth: u32, intake: &mut Intake) {
+fn parse_body(
+    body: Option<&str>,
+    bucket: &str,
+    delivery: &QueueDelivery,
+    depth: u32,
+    parsed: &mut ParsedEvent,
+) {
     match body.map(serde_json::from_str::<Value>) {
-        Some(Ok(value)) => envelope(&value, bucket, carrier, depth, intake),
-        Some(Err(_)) => intake.malformed.push((carrier.message.clone(), "the body is not JSON")),
-        None => intake.malformed.push((carrier.message.clone(), "there is no body")),
+        Some(Ok(value)) => parse_envelope(&value, bucket, delivery, depth, parsed),
+        Some(Err(_)) => parsed.malformed.push((delivery.message.clone(), "the body is not JSON")),
+        None => parsed.malformed.push((delivery.message.clone(), "there is no body")),
     }
 }
 
-fn record(value: &Value, bucket: &str, carrier: &Carrier, depth: u32, intake: &mut Intake) {
+fn parse_record(value: &Value, bucket: &str, delivery: &QueueDelivery, depth: u32, parsed: &mut ParsedEvent) {
     let source = value.get("eventSource").or_else(|| value.get("EventSource")).and_then(Value::as_str);
     match source {
         Some("aws:sqs") => {
-            intake.queued = true;
+            parsed.is_from_queue = true;
             let Some(message) = value.get("messageId").and_then(Value::as_str) else {
-                intake.malformed.push((None, "a message without an id"));
+                parsed.malformed.push((None, "a message without an id"));
                 return;
             };
             let number = |path: &str| value.pointer(path).and_then(Value::as_str);
@@ -139,65 +151,65 @@ fn record(value: &Value, bucket: &str, carrier: &Carrier, depth: u32, intake: &m
             let receives = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
             let sent_ms = number("/attributes/SentTimestamp");
             let sent_ms = sent_ms.and_then(|ms| ms.parse().ok()).unwrap_or(0);
-            let carrier = Carrier { message: Some(message.to_owned()), receives, sent_ms };
-            inner(value.get("body").and_then(Value::as_str), bucket, &carrier, depth, intake);
+            let delivery = QueueDelivery { message: Some(message.to_owned()), receives, sent_ms };
+            parse_body(value.get("body").and_then(Value::as_str), bucket, &delivery, depth, parsed);
         }
         Some("aws:sns") => {
             let message = value.pointer("/Sns/Message").and_then(Value::as_str);
-            inner(message, bucket, carrier, depth, intake);
+            parse_body(message, bucket, delivery, depth, parsed);
         }
-        Some("aws:s3") => notification(value, bucket, carrier, intake),
-        Some(_) => intake.ignored.push("a record of another service"),
-        None => intake.malformed.push((carrier.message.clone(), "a record without a source")),
+        Some("aws:s3") => parse_s3_record(value, bucket, delivery, parsed),
+        Some(_) => parsed.ignored.push("a record of another service"),
+        None => parsed.malformed.push((delivery.message.clone(), "a record without a source")),
     }
 }
 
 /// One record of an S3 notification. Its key is form-encoded.
-fn notification(value: &Value, bucket: &str, carrier: &Carrier, intake: &mut Intake) {
+fn parse_s3_record(value: &Value, bucket: &str, delivery: &QueueDelivery, parsed: &mut ParsedEvent) {
     let text = |path: &str| value.pointer(path).and_then(Value::as_str);
     // "The major version is incremented if Amazon S3 makes a change that is not backward compatible."
     if !text("/eventVersion").is_some_and(|version| version.starts_with("2.")) {
-        intake.ignored.push("an event version that is not known here");
+        parsed.ignored.push("an event version that is not known here");
         return;
     }
     // Older notifications carry no `s3:` before the name, newer ones do in some regions' documentation.
     let name = text("/eventName").unwrap_or_default();
     if !name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:") {
-        intake.ignored.push("an event that creates nothing");
+        parsed.ignored.push("an event that creates nothing");
         return;
     }
-    let found = Found {
+    let object = ObjectCreated {
         bucket: text("/s3/bucket/name"),
-        key: text("/s3/object/key").and_then(form_decoded),
+        key: text("/s3/object/key").and_then(decode_form),
         etag: text("/s3/object/eTag"),
         bytes: value.pointer("/s3/object/size").and_then(Value::as_u64),
         time: text("/eventTime"),
     };
-    accept(found, bucket, carrier, intake);
+    push_job(object, bucket, delivery, parsed);
 }
 
 /// An event of EventBridge. Its key is as it is: only notifications encode it.
-fn bridge(value: &Value, bucket: &str, carrier: &Carrier, intake: &mut Intake) {
+fn parse_eventbridge(value: &Value, bucket: &str, delivery: &QueueDelivery, parsed: &mut ParsedEvent) {
     let text = |path: &str| value.pointer(path).and_then(Value::as_str);
     if text("/source") != Some("aws.s3") {
-        intake.ignored.push("an event of another service");
+        parsed.ignored.push("an event of another service");
         return;
     }
     if text("/detail-type") != Some("Object Created") {
-        intake.ignored.push("an event that creates nothing");
+        parsed.ignored.push("an event that creates nothing");
         return;
     }
-    let found = Found {
+    let object = ObjectCreated {
         bucket: text("/detail/bucket/name"),
         key: text("/detail/object/key").map(str::to_owned),
         etag: text("/detail/object/etag"),
         bytes: value.pointer("/detail/object/size").and_then(Value::as_u64),
         time: text("/time"),
     };
-    accept(found, bucket, carrier, intake);
+    push_job(object, bucket, delivery, parsed);
 }
 
-struct Found<'a> {
+struct ObjectCreated<'a> {
     bucket: Option<&'a str>,
     key: Option<String>,
     etag: Option<&'a str>,
@@ -205,41 +217,41 @@ struct Found<'a> {
     time: Option<&'a str>,
 }
 
-fn accept(found: Found<'_>, bucket: &str, carrier: &Carrier, intake: &mut Intake) {
-    let (Some(theirs), Some(key), Some(etag)) = (found.bucket, found.key, found.etag) else {
-        intake.malformed.push((carrier.message.clone(), "a record without bucket, key or ETag"));
+fn push_job(object: ObjectCreated<'_>, bucket: &str, delivery: &QueueDelivery, parsed: &mut ParsedEvent) {
+    let (Some(event_bucket), Some(key), Some(etag)) = (object.bucket, object.key, object.etag) else {
+        parsed.malformed.push((delivery.message.clone(), "a record without bucket, key or ETag"));
         return;
     };
-    if theirs != bucket {
-        intake.ignored.push("an object of another bucket");
+    if event_bucket != bucket {
+        parsed.ignored.push("an object of another bucket");
         return;
     }
     let Ok(Key::Source { owner, video }) = key.parse::<Key>() else {
-        intake.ignored.push("a key that is no source of ours");
+        parsed.ignored.push("a key that is no source of ours");
         return;
     };
-    let received_ms = found
+    let received_ms = object
         .time
         .and_then(|time| time.parse::<Timestamp>().ok())
         .and_then(|time| u64::try_from(time.as_millisecond()).ok())
         .unwrap_or(0);
-    intake.jobs.push(Job {
+    parsed.jobs.push(Job {
         key: Key::Source { owner: owner.clone(), video },
         owner,
         video,
         etag: format!("\"{}\"", etag.trim_matches('"')),
-        bytes: found.bytes.unwrap_or(0),
+        bytes: object.bytes.unwrap_or(0),
         received_ms,
-        message: carrier.message.clone(),
-        receives: carrier.receives,
-        sent_ms: carrier.sent_ms,
+        message: delivery.message.clone(),
+        receives: delivery.receives,
+        sent_ms: delivery.sent_ms,
     });
 }
 
 /// `application/x-www-form-urlencoded`, undone once: `+` is a space, then `%XX` a byte.
-pub(crate) fn form_decoded(text: &str) -> Option<String> {
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+pub(crate) fn decode_form(text: &str) -> Option<String> {
+    let with_spaces = text.replace('+', " ");
+    percent_decode_str(&with_spaces).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -254,7 +266,7 @@ mod tests {
     }
 
     fn owner() -> Owner {
-        Owner::of("https://id.example", "alice")
+        Owner::new("https://id.example", "alice")
     }
 
     fn key() -> String {
@@ -280,9 +292,9 @@ mod tests {
         let records: Vec<_> = bodies
             .iter()
             .enumerate()
-            .map(|(place, body)| {
+            .map(|(index, body)| {
                 json!({
-                    "messageId": format!("m{place}"), "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a", "body": body,
+                    "messageId": format!("m{index}"), "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a", "body": body,
                     "attributes": {"ApproximateReceiveCount": "3", "SentTimestamp": "1545082649183", "SenderId": "AIDAIENQZJOLO23YVJ4VO", "ApproximateFirstReceiveTimestamp": "1545082649185"},
                     "messageAttributes": {}, "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3", "eventSource": "aws:sqs",
                     "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:uploads", "awsRegion": "us-east-1"
@@ -318,48 +330,52 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_notification_of_s3() {
-        let intake = read(&json!({"Records": [s3(&key())]}), "glimpse");
-        assert_eq!(intake, Intake { jobs: vec![job()], ..Intake::default() });
+    fn parses_s3_notification() {
+        let parsed = parse(&json!({"Records": [s3(&key())]}), "glimpse");
+        assert_eq!(parsed, ParsedEvent { jobs: vec![job()], ..ParsedEvent::default() });
     }
 
     #[test]
-    fn reads_several_records_of_one_message() {
+    fn parses_all_records_of_a_message() {
         let body = json!({"Records": [s3(&key()), s3(&key())]}).to_string();
-        let intake = read(&sqs(&[&body]), "glimpse");
+        let parsed = parse(&sqs(&[&body]), "glimpse");
         let expected = Job { message: Some("m0".into()), receives: 3, sent_ms: 1_545_082_649_183, ..job() };
         assert_eq!(
-            intake,
-            Intake { queued: true, jobs: vec![expected.clone(), expected], ..Intake::default() }
+            parsed,
+            ParsedEvent {
+                is_from_queue: true,
+                jobs: vec![expected.clone(), expected],
+                ..ParsedEvent::default()
+            }
         );
     }
 
     #[test]
-    fn reads_eventbridge_direct_and_queued() {
-        let direct = read(&eventbridge(), "glimpse");
-        assert_eq!((direct.jobs.len(), direct.queued), (1, false));
+    fn parses_eventbridge_direct_and_queued() {
+        let direct = parse(&eventbridge(), "glimpse");
+        assert_eq!((direct.jobs.len(), direct.is_from_queue), (1, false));
         assert_eq!(direct.jobs[0].received_ms, 1_700_000_000_000);
         assert_eq!(direct.jobs[0].etag, "\"b57f9512698f4b09e608f4f2a65852e5\"");
-        let queued = read(&sqs(&[&eventbridge().to_string()]), "glimpse");
-        assert_eq!((queued.jobs.len(), queued.queued), (1, true));
+        let queued = parse(&sqs(&[&eventbridge().to_string()]), "glimpse");
+        assert_eq!((queued.jobs.len(), queued.is_from_queue), (1, true));
     }
 
     #[test]
-    fn reads_what_sns_wraps() {
+    fn parses_sns_envelope() {
         let message = json!({"Records": [s3(&key())]}).to_string();
         let wrapped = json!({"Type": "Notification", "MessageId": "dc1e94d9-56c5-5e96-808d-cc7f68faa162",
             "TopicArn": "arn:aws:sns:us-east-2:111122223333:uploads", "Subject": "Amazon S3 Notification",
             "Message": message, "Timestamp": "2023-11-14T22:13:20.000Z", "SignatureVersion": "1"});
-        assert_eq!(read(&sqs(&[&wrapped.to_string()]), "glimpse").jobs.len(), 1);
+        assert_eq!(parse(&sqs(&[&wrapped.to_string()]), "glimpse").jobs.len(), 1);
         let direct = json!({"Records": [{"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": {"Message": message}}]});
-        assert_eq!(read(&direct, "glimpse").jobs, vec![job()]);
+        assert_eq!(parse(&direct, "glimpse").jobs, vec![job()]);
     }
 
     #[test]
-    fn e4_e6_ignores_what_asks_for_nothing() {
+    fn e4_e6_ignores_irrelevant_events() {
         let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2014-10-13T15:57:02.089Z",
             "Bucket": "glimpse", "RequestId": "5582815E1AEA5ADF", "HostId": "8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR"});
-        let changed = |pointer: &str, to: Value| {
+        let record_with = |pointer: &str, to: Value| {
             let mut record = s3(&key());
             *record.pointer_mut(pointer).unwrap() = to;
             json!({"Records": [record]})
@@ -370,37 +386,37 @@ mod tests {
             test.clone(),
             sqs(&[&test.to_string()]),
             json!({"Records": []}),
-            changed("/eventName", json!("ObjectRemoved:Delete")),
-            changed("/eventVersion", json!("3.0")),
-            changed("/s3/bucket/name", json!("other")),
-            changed("/s3/object/key", json!(format!("media/{}/manifest.json", video()))),
-            changed("/s3/object/key", json!(format!("/{}", key()))),
-            changed("/s3/object/key", json!("uploads/../x")),
-            changed("/eventSource", json!("aws:kinesis")),
+            record_with("/eventName", json!("ObjectRemoved:Delete")),
+            record_with("/eventVersion", json!("3.0")),
+            record_with("/s3/bucket/name", json!("other")),
+            record_with("/s3/object/key", json!(format!("media/{}/manifest.json", video()))),
+            record_with("/s3/object/key", json!(format!("/{}", key()))),
+            record_with("/s3/object/key", json!("uploads/../x")),
+            record_with("/eventSource", json!("aws:kinesis")),
             deleted,
             json!({"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification", "detail": {}}),
         ];
         for case in cases {
-            let intake = read(&case, "glimpse");
-            assert!(intake.jobs.is_empty() && intake.malformed.is_empty(), "{case}: {intake:?}");
-            assert_eq!(intake.ignored.len(), 1, "{case}");
+            let parsed = parse(&case, "glimpse");
+            assert!(parsed.jobs.is_empty() && parsed.malformed.is_empty(), "{case}: {parsed:?}");
+            assert_eq!(parsed.ignored.len(), 1, "{case}");
         }
     }
 
     #[test]
-    fn e8_a_malformed_body_fails_its_own_message_alone() {
+    fn e8_malformed_body_fails_only_its_message() {
         let good = json!({"Records": [s3(&key())]}).to_string();
         let mut keyless = s3(&key());
         keyless["s3"]["object"].as_object_mut().unwrap().remove("key");
         let keyless = json!({"Records": [keyless]}).to_string();
-        let intake = read(&sqs(&["{oops", &good, "[]", "null", &keyless, "\"text\""]), "glimpse");
-        assert_eq!(intake.jobs.len(), 1);
-        let failed: Vec<_> = intake.malformed.iter().filter_map(|(message, _)| message.as_deref()).collect();
+        let parsed = parse(&sqs(&["{oops", &good, "[]", "null", &keyless, "\"text\""]), "glimpse");
+        assert_eq!(parsed.jobs.len(), 1);
+        let failed: Vec<_> = parsed.malformed.iter().filter_map(|(message, _)| message.as_deref()).collect();
         assert_eq!(failed, ["m0", "m2", "m3", "m4", "m5"]);
     }
 
     #[test]
-    fn e3_a_key_is_decoded_exactly_once() {
+    fn e3_decodes_key_exactly_once() {
         for (encoded, decoded) in [
             ("a+b", Some("a b")),
             ("a%2Bb", Some("a+b")),
@@ -409,29 +425,32 @@ mod tests {
             ("a%2", Some("a%2")),
             ("%FF", None),
         ] {
-            assert_eq!(form_decoded(encoded).as_deref(), decoded, "{encoded}");
+            assert_eq!(decode_form(encoded).as_deref(), decoded, "{encoded}");
         }
         // The whole way: what S3 would write if a key of ours had needed escapes.
         let escaped = key().replace('/', "%2F");
-        assert_eq!(read(&json!({"Records": [s3(&escaped)]}), "glimpse").jobs, vec![job()]);
+        assert_eq!(parse(&json!({"Records": [s3(&escaped)]}), "glimpse").jobs, vec![job()]);
         let twice = escaped.replace('%', "%25");
-        assert!(read(&json!({"Records": [s3(&twice)]}), "glimpse").jobs.is_empty());
+        assert!(parse(&json!({"Records": [s3(&twice)]}), "glimpse").jobs.is_empty());
     }
 
     #[test]
-    fn e8_the_answer_names_each_message_once() {
-        let answer = BatchResponse::of(["a".to_owned(), "b".to_owned(), "a".to_owned()]);
+    fn e8_response_lists_each_message_once() {
+        let response = SqsBatchResponse::from_failures(["a".to_owned(), "b".to_owned(), "a".to_owned()]);
         assert_eq!(
-            serde_json::to_value(answer).unwrap(),
+            serde_json::to_value(response).unwrap(),
             json!({"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "b"}]})
         );
-        assert_eq!(serde_json::to_value(BatchResponse::of([])).unwrap(), json!({"batchItemFailures": []}));
+        assert_eq!(
+            serde_json::to_value(SqsBatchResponse::from_failures([])).unwrap(),
+            json!({"batchItemFailures": []})
+        );
     }
 
     proptest! {
         #[test]
-        fn any_text_in_a_queue_is_survived(body: String) {
-            read(&sqs(&[&body]), "glimpse");
+        fn parse_never_panics(body: String) {
+            parse(&sqs(&[&body]), "glimpse");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Decides which encoded pictures a video has before anybody asks: the poster, the moving preview, the storyboard. Pure.
 
 use bytes::Bytes;
-use glimpse_contract::{Format, Kind, Variant};
+use glimpse_contract::{OutputFormat, Variant, VariantKind};
 
-use crate::frames::{Footage, Frame, Part, Reel, Tiles};
-use glimpse_media::image::header::{self, PictureError};
+use crate::frames::{AnimationFrames, DecodedFrames, KindFrames, RgbFrame, StoryboardFrames};
+use glimpse_media::image::header::{self, ImageError};
 use glimpse_media::image::storyboard::{self, Sheet, Tile};
 use glimpse_media::image::{gif, jpeg, webp};
 use glimpse_media::plan;
@@ -12,7 +12,7 @@ use glimpse_media::size::Size;
 
 /// A picture and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct EncodedImage {
     /// The encoded bytes.
     pub bytes: Bytes,
     /// Its size; of a storyboard's tables that of the sheet that they are about.
@@ -20,102 +20,116 @@ pub struct Picture {
 }
 
 /// Pictures by what was asked for.
-pub type Album = Vec<(Variant, Picture)>;
+pub type EncodedOutputs = Vec<(Variant, EncodedImage)>;
 
 /// Makes every default picture. It computes for a while, in several threads.
 ///
 /// # Errors
 /// An encoder refuses frames of our own making, or made of them what is no picture.
-pub fn of(footage: &Footage) -> Result<Album, PictureError> {
-    let sheet = sheet(&footage.tiles, footage.info.duration_ms)?;
-    encode(|kind| match kind {
-        Kind::Thumbnail => Some(Shown::Still(&footage.poster)),
-        Kind::Animated => Some(Shown::Moving(&footage.reel)),
-        Kind::Storyboard => Some(Shown::Sheet(&sheet)),
+pub fn encode_all(frames: &DecodedFrames) -> Result<EncodedOutputs, ImageError> {
+    let sheet = build_sheet(&frames.storyboard, frames.info.duration_ms)?;
+    encode_variants(|kind| match kind {
+        VariantKind::Thumbnail => Some(EncoderInput::Poster(&frames.poster)),
+        VariantKind::Animation => Some(EncoderInput::Animation(&frames.animation)),
+        VariantKind::Storyboard => Some(EncoderInput::Sheet(&sheet)),
     })
 }
 
-/// As [`of`], those that are made of this part.
+/// As [`encode_all`], those that are made of this part.
 ///
 /// # Errors
-/// As [`of`].
-pub fn of_part(part: &Part, duration_ms: u64) -> Result<Album, PictureError> {
-    match part {
-        Part::Poster(poster, _) => encode(|kind| (kind == Kind::Thumbnail).then_some(Shown::Still(poster))),
-        Part::Reel(reel) => encode(|kind| (kind == Kind::Animated).then_some(Shown::Moving(reel))),
-        Part::Tiles(tiles) => {
-            let sheet = sheet(tiles, duration_ms)?;
-            encode(|kind| (kind == Kind::Storyboard).then_some(Shown::Sheet(&sheet)))
+/// As [`encode_all`].
+pub fn encode_kind(frames: &KindFrames, duration_ms: u64) -> Result<EncodedOutputs, ImageError> {
+    match frames {
+        KindFrames::Poster(poster, _) => {
+            encode_variants(|kind| (kind == VariantKind::Thumbnail).then_some(EncoderInput::Poster(poster)))
+        }
+        KindFrames::Animation(animation) => encode_variants(|kind| {
+            (kind == VariantKind::Animation).then_some(EncoderInput::Animation(animation))
+        }),
+        KindFrames::Storyboard(tiles) => {
+            let sheet = build_sheet(tiles, duration_ms)?;
+            encode_variants(|kind| (kind == VariantKind::Storyboard).then_some(EncoderInput::Sheet(&sheet)))
         }
     }
 }
 
 /// What one kind of picture is made of.
 #[derive(Clone, Copy)]
-enum Shown<'a> {
-    Still(&'a Frame),
-    Moving(&'a Reel),
+enum EncoderInput<'a> {
+    Poster(&'a RgbFrame),
+    Animation(&'a AnimationFrames),
     Sheet(&'a Sheet),
 }
 
-fn sheet(tiles: &Tiles, duration_ms: u64) -> Result<Sheet, PictureError> {
+fn build_sheet(tiles: &StoryboardFrames, duration_ms: u64) -> Result<Sheet, ImageError> {
     let count = tiles.frames.len();
-    let list: Vec<Tile<'_>> = tiles
+    let tiles_with_times: Vec<Tile<'_>> = tiles
         .frames
         .iter()
         .enumerate()
-        .map(|(place, frame)| Tile { start_ms: plan::tile_start(place, count, duration_ms), frame })
+        .map(|(index, frame)| Tile { start_ms: plan::tile_start_ms(index, count, duration_ms), frame })
         .collect();
-    storyboard::sheet(&list, tiles.size, duration_ms)
+    storyboard::build_sheet(&tiles_with_times, tiles.size, duration_ms)
 }
 
 /// The default pictures of those kinds of which something is shown.
-fn encode<'a>(shown: impl Fn(Kind) -> Option<Shown<'a>>) -> Result<Album, PictureError> {
+fn encode_variants<'a>(
+    input_for: impl Fn(VariantKind) -> Option<EncoderInput<'a>>,
+) -> Result<EncodedOutputs, ImageError> {
     std::thread::scope(|scope| {
-        let working: Vec<_> = Variant::DEFAULTS
+        let threads: Vec<_> = Variant::DEFAULTS
             .into_iter()
-            .filter_map(|variant| Some((variant, shown(variant.kind())?)))
-            .map(|(variant, shown)| (variant, scope.spawn(move || picture(variant.format(), shown))))
+            .filter_map(|variant| Some((variant, input_for(variant.kind())?)))
+            .map(|(variant, input)| (variant, scope.spawn(move || encode_image(variant.format(), input))))
             .collect();
-        working
+        threads
             .into_iter()
             .map(|(variant, thread)| {
-                let picture = thread.join().map_err(|_| PictureError::Encoder("it panicked".into()))??;
+                let picture = thread.join().map_err(|_| ImageError::Encoder("it panicked".into()))??;
                 Ok((variant, picture))
             })
             .collect()
     })
 }
 
-fn picture(format: Format, shown: Shown<'_>) -> Result<Picture, PictureError> {
-    let (size, bytes) = match (shown, format) {
-        (Shown::Still(poster), Format::Webp) => {
-            (poster.size, webp::still(&poster.rgb, poster.size, webp::POSTER_QUALITY)?)
+fn encode_image(format: OutputFormat, input: EncoderInput<'_>) -> Result<EncodedImage, ImageError> {
+    let (size, bytes) = match (input, format) {
+        (EncoderInput::Poster(poster), OutputFormat::Webp) => {
+            (poster.size, webp::encode(&poster.rgb, poster.size, webp::POSTER_QUALITY)?)
         }
-        (Shown::Still(poster), _) => {
+        (EncoderInput::Poster(poster), _) => {
             (poster.size, jpeg::encode(&poster.rgb, poster.size, jpeg::POSTER_QUALITY)?)
         }
-        (Shown::Moving(reel), Format::Webp) => {
-            (reel.size, webp::animation(&reel.frames, reel.size, reel.fps, webp::FINE)?)
+        (EncoderInput::Animation(animation), OutputFormat::Webp) => (
+            animation.size,
+            webp::encode_animation(&animation.frames, animation.size, animation.fps, webp::HIGH_QUALITY)?,
+        ),
+        (EncoderInput::Animation(animation), _) => (
+            animation.size,
+            gif::encode(&animation.frames, animation.size, animation.fps, &gif::HIGH_QUALITY)?,
+        ),
+        (EncoderInput::Sheet(sheet), OutputFormat::Webp) => {
+            (sheet.size, webp::encode(&sheet.frame, sheet.size, webp::SHEET_QUALITY)?)
         }
-        (Shown::Moving(reel), _) => (reel.size, gif::encode(&reel.frames, reel.size, reel.fps, &gif::FINE)?),
-        (Shown::Sheet(sheet), Format::Webp) => {
-            (sheet.size, webp::still(&sheet.frame, sheet.size, webp::SHEET_QUALITY)?)
+        (EncoderInput::Sheet(sheet), OutputFormat::Vtt) => {
+            (sheet.size, sheet.tile_map.to_webvtt(SHEET_FILE_NAME).into())
         }
-        (Shown::Sheet(sheet), Format::Vtt) => (sheet.size, sheet.map.webvtt(SHEET).into()),
-        (Shown::Sheet(sheet), Format::Json) => (sheet.size, sheet.map.json(SHEET).into()),
-        (Shown::Sheet(sheet), _) => {
+        (EncoderInput::Sheet(sheet), OutputFormat::Json) => {
+            (sheet.size, sheet.tile_map.to_json(SHEET_FILE_NAME).into())
+        }
+        (EncoderInput::Sheet(sheet), _) => {
             (sheet.size, jpeg::encode(&sheet.frame, sheet.size, jpeg::SHEET_QUALITY)?)
         }
     };
-    if !matches!(format, Format::Vtt | Format::Json) {
-        let facts = header::facts(format, &bytes);
+    if !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
+        let facts = header::parse(format, &bytes);
         if facts.is_none_or(|facts| facts.size != size) {
-            return Err(PictureError::Encoder(format!("it made {facts:?}, not a picture of {size:?}")));
+            return Err(ImageError::Encoder(format!("it made {facts:?}, not a picture of {size:?}")));
         }
     }
-    Ok(Picture { bytes, size })
+    Ok(EncodedImage { bytes, size })
 }
 
 /// The sheet as the tables name it: beside them.
-const SHEET: &str = "storyboard.jpg";
+const SHEET_FILE_NAME: &str = "storyboard.jpg";

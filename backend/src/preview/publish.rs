@@ -6,7 +6,7 @@ use glimpse_contract::{Attempt, Failure, Key, Manifest, Output, VideoId, Visibil
 use serde::{Deserialize, Serialize};
 
 use crate::error::JobError;
-use crate::preview::outputs::Album;
+use crate::preview::outputs::EncodedOutputs;
 use crate::store::{Store, StoreError};
 
 /// How often a manifest that meets another write (409) is tried.
@@ -14,7 +14,7 @@ const COMMIT_ATTEMPTS: u32 = 5;
 
 /// What is written down of a last failure: what the edge reads, and what the upload said, for whoever is told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailureNote {
+pub struct FailureRecord {
     /// What the edge reads.
     #[serde(flatten)]
     pub failure: Failure,
@@ -34,7 +34,7 @@ pub struct FailureNote {
 
 /// An outcome that stands, and may be replaced by a newer one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
+pub struct ExistingManifest {
     /// The manifest's ETag.
     pub etag: String,
     /// What it says.
@@ -45,22 +45,22 @@ pub struct Standing {
 ///
 /// # Errors
 /// The storage failed.
-pub async fn is_done<S: Store>(store: &S, video: VideoId) -> Result<bool, JobError> {
-    is_done_over(store, video, None).await
+pub async fn has_manifest<S: Store>(store: &S, video: VideoId) -> Result<bool, JobError> {
+    has_other_manifest(store, video, None).await
 }
 
-/// As [`is_done`], if what there is is not the outcome that may be replaced.
+/// As [`has_manifest`], if what there is is not the outcome that may be replaced.
 ///
 /// # Errors
 /// The storage failed.
-pub async fn is_done_over<S: Store>(
+pub async fn has_other_manifest<S: Store>(
     store: &S,
     video: VideoId,
-    over: Option<&Standing>,
+    existing: Option<&ExistingManifest>,
 ) -> Result<bool, JobError> {
     match store.head(&Key::Manifest(video)).await {
-        Ok(head) => Ok(over.is_none_or(|over| over.etag != head.etag)),
-        Err(StoreError::Gone) => Ok(false),
+        Ok(head) => Ok(existing.is_none_or(|over| over.etag != head.etag)),
+        Err(StoreError::NotFound) => Ok(false),
         Err(error) => Err(JobError::storage(error)),
     }
 }
@@ -69,20 +69,18 @@ pub async fn is_done_over<S: Store>(
 ///
 /// # Errors
 /// The storage failed, or holds other bytes than were written.
-pub async fn outputs<S: Store>(
+pub async fn put_outputs<S: Store>(
     store: &S,
     video: VideoId,
     visibility: Visibility,
-    album: Album,
+    outputs: EncodedOutputs,
 ) -> Result<Vec<Output>, JobError> {
-    try_join_all(album.into_iter().map(|(variant, picture)| async move {
+    try_join_all(outputs.into_iter().map(|(variant, image)| async move {
         let key = Key::Output(video, variant);
-        let bytes = picture.bytes.len() as u64;
+        let bytes = image.bytes.len() as u64;
         let content_type = variant.format().content_type();
-        let etag = store
-            .put_output(&key, picture.bytes, content_type, visibility)
-            .await
-            .map_err(JobError::storage)?;
+        let etag =
+            store.put_output(&key, image.bytes, content_type, visibility).await.map_err(JobError::storage)?;
         let head = store.head(&key).await.map_err(JobError::storage)?;
         if head.bytes != bytes || head.etag != etag {
             return Err(JobError::upstream("a picture is not stored as it was written"));
@@ -92,8 +90,8 @@ pub async fn outputs<S: Store>(
             bytes,
             content_type: content_type.to_owned(),
             etag,
-            width: picture.size.width,
-            height: picture.size.height,
+            width: image.size.width,
+            height: image.size.height,
         })
     }))
     .await
@@ -103,29 +101,29 @@ pub async fn outputs<S: Store>(
 ///
 /// # Errors
 /// The storage failed.
-pub async fn commit<S: Store>(store: &S, manifest: &Manifest) -> Result<bool, JobError> {
-    commit_over(store, manifest, None).await
+pub async fn commit_manifest<S: Store>(store: &S, manifest: &Manifest) -> Result<bool, JobError> {
+    commit_replacing(store, manifest, None).await
 }
 
-/// As [`commit`], over the outcome that may be replaced, if that still stands.
+/// As [`commit_manifest`], over the outcome that may be replaced, if that still stands.
 ///
 /// # Errors
 /// The storage failed.
-pub async fn commit_over<S: Store>(
+pub async fn commit_replacing<S: Store>(
     store: &S,
     manifest: &Manifest,
-    over: Option<&Standing>,
+    existing: Option<&ExistingManifest>,
 ) -> Result<bool, JobError> {
     let json = Bytes::from(serde_json::to_vec(manifest).map_err(JobError::internal)?);
     let key = Key::Manifest(manifest.video);
     for _ in 0..COMMIT_ATTEMPTS {
-        let written = match over {
-            Some(over) => store.replace_manifest(&key, json.clone(), &over.etag).await,
+        let result = match existing {
+            Some(existing) => store.replace_manifest(&key, json.clone(), &existing.etag).await,
             None => store.create_manifest(&key, json.clone()).await,
         };
-        match written {
+        match result {
             Ok(()) => return Ok(true),
-            Err(StoreError::Lost) => return Ok(false),
+            Err(StoreError::AlreadyExists) => return Ok(false),
             Err(StoreError::Conflict) => tokio::task::yield_now().await,
             Err(error) => return Err(JobError::storage(error)),
         }
@@ -137,34 +135,34 @@ pub async fn commit_over<S: Store>(
 ///
 /// # Errors
 /// The storage failed at this too.
-pub async fn failure<S: Store>(store: &S, note: &FailureNote) -> Result<(), JobError> {
-    failure_of(store, note, None).await
+pub async fn put_failure<S: Store>(store: &S, record: &FailureRecord) -> Result<(), JobError> {
+    put_failure_with_attempt(store, record, None).await
 }
 
-/// As [`failure`], with the attempt that failed.
+/// As [`put_failure`], with the attempt that failed.
 ///
 /// # Errors
 /// The storage failed at this too.
-pub async fn failure_of<S: Store>(
+pub async fn put_failure_with_attempt<S: Store>(
     store: &S,
-    note: &FailureNote,
+    record: &FailureRecord,
     attempt: Option<&Attempt>,
 ) -> Result<(), JobError> {
-    let json = failure_json(note, attempt)?;
-    store.put_failure(&Key::Failure(note.failure.video), json).await.map_err(JobError::storage)
+    let json = failure_json(record, attempt)?;
+    store.put_json(&Key::Failure(record.failure.video), json).await.map_err(JobError::storage)
 }
 
-/// What `failure.json` holds.
+/// What `put_failure.json` holds.
 ///
 /// # Errors
 /// It cannot be written as JSON, which plain data can.
-pub(crate) fn failure_json(note: &FailureNote, attempt: Option<&Attempt>) -> Result<Bytes, JobError> {
+pub(crate) fn failure_json(record: &FailureRecord, attempt: Option<&Attempt>) -> Result<Bytes, JobError> {
     #[derive(Serialize)]
-    struct Noted<'a> {
+    struct FailureWithAttempt<'a> {
         #[serde(flatten)]
-        note: &'a FailureNote,
+        record: &'a FailureRecord,
         #[serde(skip_serializing_if = "Option::is_none")]
         attempt: Option<&'a Attempt>,
     }
-    serde_json::to_vec(&Noted { note, attempt }).map(Bytes::from).map_err(JobError::internal)
+    serde_json::to_vec(&FailureWithAttempt { record, attempt }).map(Bytes::from).map_err(JobError::internal)
 }

@@ -1,13 +1,13 @@
 //! Decides what the reconciler must be told by its environment, and refuses to start with half of it.
 
-use crate::config::{self, ConfigErrors};
-use crate::store::s3::Place;
+use crate::config::{self, EnvironmentErrors};
+use crate::store::s3::S3Config;
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The bucket that is looked through, and who looks.
-    pub place: Place,
+    pub s3: S3Config,
     /// The queue that S3's events go to.
     pub queue_url: String,
     /// Another SQS than AWS's.
@@ -19,15 +19,15 @@ impl Config {
     ///
     /// # Errors
     /// All that is wrong at once, without values.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
         let mut errors = Vec::new();
-        let place = config::place(&lookup, &mut errors);
-        let queue_url = config::need(&lookup, "UPLOAD_QUEUE_URL", &mut errors);
-        let queue_endpoint = config::endpoint(&lookup, "AWS_ENDPOINT_URL_SQS", &mut errors);
+        let s3 = config::s3_config(&lookup, &mut errors);
+        let queue_url = config::require(&lookup, "UPLOAD_QUEUE_URL", &mut errors);
+        let queue_endpoint = config::optional_origin(&lookup, "AWS_ENDPOINT_URL_SQS", &mut errors);
         if !errors.is_empty() {
-            return Err(ConfigErrors(errors));
+            return Err(EnvironmentErrors(errors));
         }
-        Ok(Self { place, queue_url, queue_endpoint })
+        Ok(Self { s3, queue_url, queue_endpoint })
     }
 }
 
@@ -36,9 +36,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_every_bad_name_at_once_and_no_value() {
-        let wrong = |name: &str| name.starts_with("AWS_ENDPOINT").then(|| "hidden".to_owned());
-        let text = Config::from_lookup(wrong).unwrap_err().to_string();
+    fn reports_all_errors_without_values() {
+        let bad_endpoints = |name: &str| name.starts_with("AWS_ENDPOINT").then(|| "hidden".to_owned());
+        let text = Config::from_lookup(bad_endpoints).unwrap_err().to_string();
         for name in [
             "AWS_REGION",
             "AWS_ACCESS_KEY_ID",
@@ -54,17 +54,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_whole_environment_and_shows_no_secret() {
+    fn reads_environment_and_hides_secrets() {
         let config = Config::from_lookup(|name| match name {
             "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL_SQS" => None,
             "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" => Some("very-secret".to_owned()),
             name => Some(name.to_owned()),
         });
         let config = config.unwrap();
-        assert_eq!(
-            (config.place.bucket.as_str(), config.queue_url.as_str()),
-            ("S3_BUCKET", "UPLOAD_QUEUE_URL")
-        );
+        assert_eq!((config.s3.bucket.as_str(), config.queue_url.as_str()), ("S3_BUCKET", "UPLOAD_QUEUE_URL"));
         assert!(!format!("{config:?}").contains("very-secret"));
     }
 }

@@ -3,31 +3,31 @@
 use aws_sdk_s3::types::Object;
 use glimpse_contract::Key;
 
-use crate::reconcile::service::{Page, Upload, Uploads};
+use crate::reconcile::service::{ListUploads, UploadPage, UploadedSource};
 use crate::store::StoreError;
-use crate::store::s3::{S3, classify};
+use crate::store::s3::{S3Store, classify};
 
-impl Uploads for S3 {
-    async fn page(&self, after: Option<&str>) -> Result<Page, StoreError> {
+impl ListUploads for S3Store {
+    async fn list_page(&self, start_after: Option<&str>) -> Result<UploadPage, StoreError> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(Key::UPLOADS);
-        let answer = request
-            .set_start_after(after.map(str::to_owned))
+        let response = request
+            .set_start_after(start_after.map(str::to_owned))
             .send()
             .await
-            .map_err(|error| classify(&error, StoreError::Changed))?;
-        let objects = answer.contents();
+            .map_err(|error| classify(&error, StoreError::PreconditionFailed))?;
+        let objects = response.contents();
         let last = objects.last().and_then(Object::key).map(str::to_owned);
-        Ok(Page {
-            uploads: objects.iter().filter_map(upload).collect(),
-            next: last.filter(|_| answer.is_truncated() == Some(true)),
+        Ok(UploadPage {
+            uploads: objects.iter().filter_map(parse_upload).collect(),
+            next: last.filter(|_| response.is_truncated() == Some(true)),
         })
     }
 }
 
 /// What the listing says of an upload; `None` of anything else.
-fn upload(object: &Object) -> Option<Upload> {
+fn parse_upload(object: &Object) -> Option<UploadedSource> {
     let Ok(Key::Source { owner, video }) = object.key()?.parse() else { return None };
-    Some(Upload {
+    Some(UploadedSource {
         owner,
         video,
         etag: object.e_tag()?.to_owned(),

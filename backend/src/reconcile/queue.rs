@@ -12,26 +12,26 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use super::config::Config;
 use crate::error::JobError;
-use crate::reconcile::service::Outbox;
+use crate::reconcile::service::UploadQueue;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 4;
 
 /// A queue of SQS.
 #[derive(Debug, Clone)]
-pub struct Sqs {
+pub struct SqsUploadQueue {
     client: Client,
     url: String,
 }
 
-impl Sqs {
+impl SqsUploadQueue {
     /// A client for the configured queue. It connects when it is first asked.
     pub fn new(config: &Config) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut builder = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(config.place.region.clone()))
-            .credentials_provider(config.place.credentials.clone())
+            .region(Region::new(config.s3.region.clone()))
+            .credentials_provider(config.s3.credentials.clone())
             .http_client(http)
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build());
@@ -42,14 +42,15 @@ impl Sqs {
     }
 }
 
-impl Outbox for Sqs {
-    async fn waiting(&self) -> Result<u64, JobError> {
+impl UploadQueue for SqsUploadQueue {
+    async fn depth(&self) -> Result<u64, JobError> {
         let name = QueueAttributeName::ApproximateNumberOfMessages;
         let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
-        let answer = request.send().await.map_err(|error| JobError::upstream(error.into_service_error()))?;
-        let number = answer.attributes().and_then(|attributes| attributes.get(&name));
-        number
-            .and_then(|number| number.parse().ok())
+        let response =
+            request.send().await.map_err(|error| JobError::upstream(error.into_service_error()))?;
+        let count = response.attributes().and_then(|attributes| attributes.get(&name));
+        count
+            .and_then(|count| count.parse().ok())
             .ok_or_else(|| JobError::upstream("SQS does not say how many messages wait"))
     }
 

@@ -18,30 +18,30 @@ use crate::preview::attempt;
 use crate::store::{Store, StoreError};
 
 /// So many messages waiting are a queue that is behind, and no event that is missing: more would put it further behind.
-const BUSY: u64 = 100;
+const MAX_BACKLOG: u64 = 100;
 /// How many messages one run sends at the most. The next run finds the others.
-const MAX_QUEUED: u64 = 1000;
+const MAX_REQUEUED: u64 = 1000;
 /// How many uploads are asked about side by side.
-const SIDE_BY_SIDE: usize = 16;
+const CONCURRENCY: usize = 16;
 /// How much later than its id an upload may begin: an upload token lives a day, and what it began is given up after another.
 const MAX_GRANT_MS: u64 = 2 * 24 * 60 * 60 * 1000;
 
 /// Which uploads are looked at, by their age: what the schedule says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Window {
+pub struct ScanWindow {
     /// Younger ones may be in work, in seconds.
     pub older_than_secs: u64,
     /// Older ones were looked at before, in seconds.
     pub younger_than_secs: u64,
 }
 
-impl Window {
+impl ScanWindow {
     /// Reads an invocation's payload.
     ///
     /// # Errors
     /// It does not name a window, or an empty one.
-    pub fn read(payload: &Value) -> Result<Self, JobError> {
+    pub fn from_payload(payload: &Value) -> Result<Self, JobError> {
         let window = Self::deserialize(payload).map_err(JobError::internal)?;
         if window.older_than_secs >= window.younger_than_secs {
             return Err(JobError::internal("a window that nothing is in"));
@@ -52,7 +52,7 @@ impl Window {
 
 /// A source as a listing tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload {
+pub struct UploadedSource {
     /// Whose it is.
     pub owner: Owner,
     /// Which video.
@@ -67,23 +67,26 @@ pub struct Upload {
 
 /// Some of the uploads, in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Page {
+pub struct UploadPage {
     /// Those of the page that are ours.
-    pub uploads: Vec<Upload>,
+    pub uploads: Vec<UploadedSource>,
     /// The key to go on behind, if there are more.
     pub next: Option<String>,
 }
 
 /// The bucket's uploads, listed.
-pub trait Uploads: Send + Sync {
+pub trait ListUploads: Send + Sync {
     /// Those behind that key, or the first ones.
-    fn page(&self, after: Option<&str>) -> impl Future<Output = Result<Page, StoreError>> + Send;
+    fn list_page(
+        &self,
+        start_after: Option<&str>,
+    ) -> impl Future<Output = Result<UploadPage, StoreError>> + Send;
 }
 
 /// The queue that S3's events go to.
-pub trait Outbox: Send + Sync {
+pub trait UploadQueue: Send + Sync {
     /// How many messages wait to be delivered, about.
-    fn waiting(&self) -> impl Future<Output = Result<u64, JobError>> + Send;
+    fn depth(&self) -> impl Future<Output = Result<u64, JobError>> + Send;
 
     /// Sends a message.
     fn send(&self, body: String) -> impl Future<Output = Result<(), JobError>> + Send;
@@ -91,7 +94,7 @@ pub trait Outbox: Send + Sync {
 
 /// What a run did, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
+pub struct ReconcileSummary {
     /// Requests for names.
     pub pages: u64,
     /// Uploads inside the window.
@@ -102,19 +105,19 @@ pub struct Tally {
     pub busy: bool,
 }
 
-impl Tally {
+impl ReconcileSummary {
     /// Writes the one line of a run and its metrics, and answers what the invocation does.
-    pub fn logged(self) -> Value {
+    pub fn report(self) -> Value {
         let Self { pages, looked, queued, busy } = self;
         tracing::info!(metric = "reconcile", pages, looked, queued, busy, "reconcile");
-        metrics::emit(&metrics::of_patrol(self));
+        metrics::emit(&metrics::reconcile_record(self));
         json!({ "pages": pages, "looked": looked, "queued": queued, "busy": busy })
     }
 }
 
 /// What a run needs.
 #[derive(Debug)]
-pub struct Patrol<S, U, O> {
+pub struct Reconciler<S, U, O> {
     /// Asked whether something became of an upload.
     pub store: S,
     /// Asked for the uploads.
@@ -127,54 +130,54 @@ pub struct Patrol<S, U, O> {
     pub now_ms: fn() -> u64,
 }
 
-impl<S: Store, U: Uploads, O: Outbox> Patrol<S, U, O> {
+impl<S: Store, U: ListUploads, O: UploadQueue> Reconciler<S, U, O> {
     /// Goes through the bucket once, until `deadline` at the longest.
     ///
     /// # Errors
     /// S3 or the queue failed, or the time was too short to see everything.
-    pub async fn run(&self, window: Window, deadline: Instant) -> Result<Tally, JobError> {
-        let mut tally = Tally::default();
-        if self.queue.waiting().await? > BUSY {
-            tally.busy = true;
-            return Ok(tally);
+    pub async fn run(&self, window: ScanWindow, deadline: Instant) -> Result<ReconcileSummary, JobError> {
+        let mut summary = ReconcileSummary::default();
+        if self.queue.depth().await? > MAX_BACKLOG {
+            summary.busy = true;
+            return Ok(summary);
         }
         let now_ms = (self.now_ms)();
-        let youngest = now_ms.saturating_sub(window.older_than_secs * 1000);
-        let oldest = now_ms.saturating_sub(window.younger_than_secs * 1000);
-        let mut after = None;
+        let youngest_ms = now_ms.saturating_sub(window.older_than_secs * 1000);
+        let oldest_ms = now_ms.saturating_sub(window.younger_than_secs * 1000);
+        let mut start_after = None;
         loop {
             if Instant::now() >= deadline {
-                return Err(JobError::internal(format!("no time to see every upload: {tally:?}")));
+                return Err(JobError::internal(format!("no time to see every upload: {summary:?}")));
             }
-            let page = self.uploads.page(after.as_deref()).await.map_err(JobError::upstream)?;
-            tally.pages += 1;
-            after = page.next.map(|last| skipped(last, page.uploads.last(), oldest));
-            let mut due: Vec<Upload> = page.uploads;
-            due.retain(|upload| (oldest..=youngest).contains(&upload.modified_ms));
-            tally.looked += due.len() as u64;
-            let mut lost = stream::iter(due)
-                .map(|upload| async move { Ok::<_, JobError>((self.is_lost(&upload).await?, upload)) })
-                .buffer_unordered(SIDE_BY_SIDE);
-            while let Some(asked) = lost.next().await {
-                let (is_lost, upload): (bool, Upload) = asked?;
-                if is_lost && tally.queued < MAX_QUEUED {
-                    self.queue.send(message(&upload, &self.bucket)).await?;
-                    tally.queued += 1;
+            let page = self.uploads.list_page(start_after.as_deref()).await.map_err(JobError::upstream)?;
+            summary.pages += 1;
+            start_after = page.next.map(|last| next_start_after(last, page.uploads.last(), oldest_ms));
+            let mut candidates: Vec<UploadedSource> = page.uploads;
+            candidates.retain(|upload| (oldest_ms..=youngest_ms).contains(&upload.modified_ms));
+            summary.looked += candidates.len() as u64;
+            let mut checks = stream::iter(candidates)
+                .map(|upload| async move { Ok::<_, JobError>((self.is_missed(&upload).await?, upload)) })
+                .buffer_unordered(CONCURRENCY);
+            while let Some(checked) = checks.next().await {
+                let (is_missed, upload): (bool, UploadedSource) = checked?;
+                if is_missed && summary.queued < MAX_REQUEUED {
+                    self.queue.send(build_event(&upload, &self.bucket)).await?;
+                    summary.queued += 1;
                     tracing::warn!(video = %upload.video, owner = %upload.owner, "an upload's event was missed");
                 }
             }
-            if after.is_none() || tally.queued == MAX_QUEUED {
-                return Ok(tally);
+            if start_after.is_none() || summary.queued == MAX_REQUEUED {
+                return Ok(summary);
             }
         }
     }
 
     /// Whether nothing says what became of it. What failed for the last time lies with the dead letters, for people.
-    async fn is_lost(&self, upload: &Upload) -> Result<bool, JobError> {
+    async fn is_missed(&self, upload: &UploadedSource) -> Result<bool, JobError> {
         for key in [Key::Manifest(upload.video), Key::Failure(upload.video)] {
             match self.store.head(&key).await {
                 Ok(_) => return Ok(false),
-                Err(StoreError::Gone) => {}
+                Err(StoreError::NotFound) => {}
                 Err(error) => return Err(JobError::upstream(error)),
             }
         }
@@ -185,18 +188,18 @@ impl<S: Store, U: Uploads, O: Outbox> Patrol<S, U, O> {
 
 /// The key to go on behind. An owner's videos stand with the newest first, so behind one that is too old all of that owner
 /// are: then the next owner is.
-fn skipped(last: String, upload: Option<&Upload>, oldest_ms: u64) -> String {
+fn next_start_after(last: String, upload: Option<&UploadedSource>, oldest_ms: u64) -> String {
     match upload {
-        Some(upload) if upload.video.granted_at_ms() + MAX_GRANT_MS < oldest_ms => {
+        Some(upload) if upload.video.timestamp_ms() + MAX_GRANT_MS < oldest_ms => {
             // No key of this owner is behind it, and none of another one before.
-            format!("{}~", Key::uploads_of(&upload.owner))
+            format!("{}~", Key::uploads_prefix(&upload.owner))
         }
         _ => last,
     }
 }
 
 /// The event that was missed, as S3 would have sent it.
-fn message(upload: &Upload, bucket: &str) -> String {
+fn build_event(upload: &UploadedSource, bucket: &str) -> String {
     let key = Key::Source { owner: upload.owner.clone(), video: upload.video };
     let time = i64::try_from(upload.modified_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     json!({ "Records": [{

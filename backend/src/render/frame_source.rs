@@ -8,68 +8,68 @@ use glimpse_contract::{Code, Key, Manifest};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::Tools;
+use crate::config::FfmpegTools;
 use crate::error::JobError;
-use crate::frames::decoder::Studio;
-use crate::frames::ffmpeg::Relayed;
-use crate::frames::native::Digested;
-use crate::frames::rate;
-use crate::frames::time_budget::Patience;
-use crate::render::service::{Camera, Cameras};
-use crate::source::proxy::{self, Relay};
-use crate::source::reader::{Reader, Stop};
+use crate::frames::animation_fps;
+use crate::frames::decoder::Decoder;
+use crate::frames::ffmpeg::FfmpegSource;
+use crate::frames::native::NativeSource;
+use crate::frames::time_budget::TimeBudget;
+use crate::render::service::{FrameSource, OpenFrameSource};
+use crate::source::proxy::{self, SourceProxy};
+use crate::source::reader::{OpenError, RangeReader};
 use crate::store::{Store, StoreError};
 use glimpse_media::size::Size;
 
 /// What cameras are made with.
 #[derive(Debug)]
-pub struct Rental<S> {
+pub struct SourceOpener<S> {
     /// The bucket.
     pub store: Arc<S>,
     /// The programs.
-    pub tools: Tools,
+    pub tools: FfmpegTools,
     /// Fresh random bits for a relay's path.
     pub random: fn() -> [u8; 16],
     /// How long a file may keep them busy.
-    pub patience: Patience,
+    pub time_budget: TimeBudget,
 }
 
 /// A camera on one video.
-pub struct Lens<S> {
-    way: Mutex<Way<S>>,
-    shown: Size,
+pub struct OpenedSource<S> {
+    source: Mutex<SourceReader<S>>,
+    display_size: Size,
     fps: f64,
     poster_ms: Option<u64>,
     duration_ms: u64,
     random: fn() -> [u8; 16],
-    studio: Studio,
-    reader: Arc<Reader<S>>,
+    decoder: Decoder,
+    reader: Arc<RangeReader<S>>,
     deadline: Instant,
 }
 
 #[derive(Debug)]
-enum Way<S> {
-    Digested(Box<Digested<S>>),
-    Relayed(Box<Relayed>),
+enum SourceReader<S> {
+    Native(Box<NativeSource<S>>),
+    Ffmpeg(Box<FfmpegSource>),
 }
 
-impl<S> fmt::Debug for Lens<S> {
+impl<S> fmt::Debug for OpenedSource<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lens")
-            .field("shown", &self.shown)
+        f.debug_struct("OpenedSource")
+            .field("display_size", &self.display_size)
             .field("poster_ms", &self.poster_ms)
             .finish_non_exhaustive()
     }
 }
 
-impl<S: Store> Cameras for Rental<S> {
-    type Camera = Lens<S>;
+impl<S: Store> OpenFrameSource for SourceOpener<S> {
+    type Source = OpenedSource<S>;
 
-    async fn open(&self, manifest: &Manifest, deadline: Instant) -> Result<Lens<S>, JobError> {
+    async fn open(&self, manifest: &Manifest, deadline: Instant) -> Result<OpenedSource<S>, JobError> {
         let key = Key::Source { owner: manifest.owner.clone(), video: manifest.video };
         let head = match self.store.head(&key).await {
             Ok(head) => head,
-            Err(StoreError::Gone) => return Err(JobError::Refused(Code::SourceGone)),
+            Err(StoreError::NotFound) => return Err(JobError::Rejected(Code::SourceGone)),
             Err(error) => return Err(JobError::storage(error)),
         };
         // Another object under the same key is not the video that the manifest is about.
@@ -77,47 +77,50 @@ impl<S: Store> Cameras for Rental<S> {
             return Err(JobError::Superseded);
         }
         let source = &manifest.source;
-        let shown = Size { width: source.width, height: source.height };
-        let studio = Studio::new(&self.tools, &self.patience, deadline);
-        let reader = Arc::new(Reader::new(Arc::clone(&self.store), key, head.etag, head.bytes));
+        let display_size = Size { width: source.width, height: source.height };
+        let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
+        let reader = Arc::new(RangeReader::new(Arc::clone(&self.store), key, head.etag, head.bytes));
         let open = async {
-            let (known, container) = reader.begin().await?;
-            match Digested::open(studio.clone(), Arc::clone(&reader), known, container).await {
-                Ok(digested) => Ok(Way::Digested(Box::new(digested.shown_in(shown)))),
-                Err(Stop::Job(error)) => Err(error),
-                Err(Stop::Foreign(_)) => {
-                    relayed(&studio, &reader, self.random, manifest.source.duration_ms).await
+            let (known, container) = reader.detect_container().await?;
+            match NativeSource::open(decoder.clone(), Arc::clone(&reader), known, container).await {
+                Ok(native) => Ok(SourceReader::Native(Box::new(native.with_display_size(display_size)))),
+                Err(OpenError::Job(error)) => Err(error),
+                Err(OpenError::Unsupported(_)) => {
+                    open_with_ffmpeg(&decoder, &reader, self.random, manifest.source.duration_ms).await
                 }
             }
         };
-        let way = in_time(deadline, open).await?;
-        Ok(Lens {
-            way: Mutex::new(way),
-            shown,
+        let opened = run_until(deadline, open).await?;
+        Ok(OpenedSource {
+            source: Mutex::new(opened),
+            display_size,
             fps: source.fps,
             poster_ms: manifest.poster_ms,
             duration_ms: source.duration_ms,
             random: self.random,
-            studio,
+            decoder,
             reader,
             deadline,
         })
     }
 }
 
-async fn relayed<S: Store>(
-    studio: &Studio,
-    reader: &Arc<Reader<S>>,
+async fn open_with_ffmpeg<S: Store>(
+    decoder: &Decoder,
+    reader: &Arc<RangeReader<S>>,
     random: fn() -> [u8; 16],
     length_ms: u64,
-) -> Result<Way<S>, JobError> {
-    let (_, container) = reader.begin().await?;
-    let relay = Relay::open(Arc::clone(reader.store()), proxy::Source::of(reader), random())
-        .map_err(JobError::internal)?;
-    Ok(Way::Relayed(Box::new(Relayed::open(studio.clone(), relay, container, Some(length_ms)).await?)))
+) -> Result<SourceReader<S>, JobError> {
+    let (_, container) = reader.detect_container().await?;
+    let proxy =
+        SourceProxy::open(Arc::clone(reader.store()), proxy::SourceObject::from_reader(reader), random())
+            .map_err(JobError::internal)?;
+    Ok(SourceReader::Ffmpeg(Box::new(
+        FfmpegSource::open(decoder.clone(), proxy, container, Some(length_ms)).await?,
+    )))
 }
 
-async fn in_time<T>(
+async fn run_until<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, JobError>>,
 ) -> Result<T, JobError> {
@@ -125,66 +128,74 @@ async fn in_time<T>(
     timeout_at(deadline, Box::pin(work)).await.map_err(late)?
 }
 
-impl<S: Store> Lens<S> {
+impl<S: Store> OpenedSource<S> {
     /// Takes pictures; where the index turns out to be unreadable after all, by ffmpeg.
-    async fn take(&self, what: What, size: Size) -> Result<Vec<Bytes>, JobError> {
-        let mut way = self.way.lock().await;
-        if let Way::Digested(digested) = &mut *way {
-            let taken = match what {
-                What::Still(at_ms) => digested.still(at_ms, size).await.map(|frame| vec![frame]),
-                What::Best => match self.poster_ms {
-                    Some(poster_ms) => digested.poster(poster_ms, size).await.map(|frame| vec![frame]),
+    async fn extract(&self, selection: FrameSelection, size: Size) -> Result<Vec<Bytes>, JobError> {
+        let mut source = self.source.lock().await;
+        if let SourceReader::Native(native) = &mut *source {
+            let extracted = match selection {
+                FrameSelection::At(at_ms) => native.frame_at(at_ms, size).await.map(|frame| vec![frame]),
+                FrameSelection::Best => match self.poster_ms {
+                    Some(poster_ms) => native.poster_frame(poster_ms, size).await.map(|frame| vec![frame]),
                     // Chosen by ffmpeg's way, which chooses the same again.
-                    None => Err(Stop::Foreign("the moment of its poster is not known")),
+                    None => Err(OpenError::Unsupported("the moment of its poster is not known")),
                 },
-                What::Moving(span, fps) => digested.moving(span, self.poster_ms, size, fps).await,
+                FrameSelection::Range(span, fps) => {
+                    native.animation_frames(span, self.poster_ms, size, fps).await
+                }
             };
-            match taken {
+            match extracted {
                 Ok(frames) => return Ok(frames),
-                Err(Stop::Job(error)) => return Err(error),
-                Err(Stop::Foreign(_)) => {
-                    *way = relayed(&self.studio, &self.reader, self.random, self.duration_ms).await?;
+                Err(OpenError::Job(error)) => return Err(error),
+                Err(OpenError::Unsupported(_)) => {
+                    *source =
+                        open_with_ffmpeg(&self.decoder, &self.reader, self.random, self.duration_ms).await?;
                 }
             }
         }
-        match (&*way, what) {
-            (Way::Relayed(relayed), What::Still(at_ms)) => {
-                relayed.still(at_ms, size).await.map(|frame| vec![frame])
+        match (&*source, selection) {
+            (SourceReader::Ffmpeg(ffmpeg), FrameSelection::At(at_ms)) => {
+                ffmpeg.frame_at(at_ms, size).await.map(|frame| vec![frame])
             }
-            (Way::Relayed(relayed), What::Best) => relayed.best(size).await.map(|frame| vec![frame]),
-            (Way::Relayed(relayed), What::Moving(span, fps)) => relayed.moving(span, size, fps).await,
-            (Way::Digested(_), _) => Err(JobError::internal("no way is left")),
+            (SourceReader::Ffmpeg(ffmpeg), FrameSelection::Best) => {
+                ffmpeg.best_frame(size).await.map(|frame| vec![frame])
+            }
+            (SourceReader::Ffmpeg(ffmpeg), FrameSelection::Range(span, fps)) => {
+                ffmpeg.animation_frames(span, size, fps).await
+            }
+            (SourceReader::Native(_), _) => Err(JobError::internal("no way is left")),
         }
     }
 }
 
 #[derive(Debug, Clone, Copy)]
-enum What {
-    Still(u64),
+enum FrameSelection {
+    At(u64),
     Best,
-    Moving(Option<(u64, u64)>, f64),
+    Range(Option<(u64, u64)>, f64),
 }
 
-impl<S: Store> Camera for Lens<S> {
-    fn shown(&self) -> Size {
-        self.shown
+impl<S: Store> FrameSource for OpenedSource<S> {
+    fn display_size(&self) -> Size {
+        self.display_size
     }
 
-    async fn still(&self, at_ms: Option<u64>, size: Size) -> Result<(Bytes, Size), JobError> {
-        let what = at_ms.map_or(What::Best, What::Still);
-        let frames = in_time(self.deadline, self.take(what, size)).await?;
-        let frame = frames.into_iter().next().ok_or(JobError::Refused(Code::Truncated))?;
+    async fn frame_at(&self, at_ms: Option<u64>, size: Size) -> Result<(Bytes, Size), JobError> {
+        let selection = at_ms.map_or(FrameSelection::Best, FrameSelection::At);
+        let frames = run_until(self.deadline, self.extract(selection, size)).await?;
+        let frame = frames.into_iter().next().ok_or(JobError::Rejected(Code::Truncated))?;
         Ok((frame, size))
     }
 
-    async fn moving(
+    async fn frames_between(
         &self,
         span_ms: Option<(u64, u64)>,
         size: Size,
         fps: f64,
     ) -> Result<(Vec<Bytes>, f64), JobError> {
-        let fps = rate(self.fps, fps.ceil().clamp(1.0, 120.0) as u32).min(fps.max(1.0));
-        let frames = in_time(self.deadline, self.take(What::Moving(span_ms, fps), size)).await?;
+        let fps = animation_fps(self.fps, fps.ceil().clamp(1.0, 120.0) as u32).min(fps.max(1.0));
+        let frames =
+            run_until(self.deadline, self.extract(FrameSelection::Range(span_ms, fps), size)).await?;
         Ok((frames, fps))
     }
 }

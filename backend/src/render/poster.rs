@@ -4,14 +4,18 @@
 //! to be found and replaced here.
 
 use bytes::Bytes;
-use glimpse_contract::{Key, Kind, MANIFEST_VERSION, Manifest, Output, Poster, TraceId, Variant, VideoId};
+use glimpse_contract::{
+    Key, MANIFEST_VERSION, Manifest, Output, Poster, TraceId, Variant, VariantKind, VideoId,
+};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::error::JobError;
-use crate::render::service::{Camera as _, Cameras, Darkroom, Refusal, check_moment, encode_still};
+use crate::render::service::{
+    FrameSource as _, OpenFrameSource, RenderError, RenderService, check_within_duration, encode_image,
+};
 use crate::store::{Store, StoreError};
-use glimpse_media::image::header::PictureError;
+use glimpse_media::image::header::ImageError;
 use glimpse_media::image::{placeholder, resize};
 use glimpse_media::size::Size;
 
@@ -21,60 +25,66 @@ const ATTEMPTS: u32 = 5;
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// A default thumbnail that shows the choice.
-struct Shown {
+struct EncodedThumbnail {
     variant: Variant,
     bytes: Bytes,
 }
 
-impl<S: Store, C: Cameras> Darkroom<S, C> {
+impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     /// Makes the frame of that moment in milliseconds, or the best frame, the poster.
-    pub(super) async fn choose(
+    pub(super) async fn set_poster(
         &self,
         video: VideoId,
         time_ms: Option<u64>,
         deadline: Instant,
-        traced: &mut Option<TraceId>,
-    ) -> Result<Poster, Refusal> {
-        let manifest = self.manifest(video).await?;
-        *traced = Some(manifest.passthrough.trace(video));
+        trace_id: &mut Option<TraceId>,
+    ) -> Result<Poster, RenderError> {
+        let manifest = self.ready_manifest(video).await?;
+        *trace_id = Some(manifest.client_metadata.trace_id_or_default(video));
         if let Some(time_ms) = time_ms {
-            check_moment("time", time_ms, manifest.source.duration_ms)?;
+            check_within_duration("time", time_ms, manifest.source.duration_ms)?;
         }
-        let camera = self.cameras.open(&manifest, deadline).await?;
-        let thumbnails: Vec<Variant> =
-            Variant::DEFAULTS.into_iter().filter(|variant| variant.kind() == Kind::Thumbnail).collect();
-        let still = thumbnails.iter().find_map(|variant| variant.still());
+        let source = self.frame_sources.open(&manifest, deadline).await?;
+        let thumbnails: Vec<Variant> = Variant::DEFAULTS
+            .into_iter()
+            .filter(|variant| variant.kind() == VariantKind::Thumbnail)
+            .collect();
+        let still = thumbnails.iter().find_map(|variant| variant.thumbnail());
         let still = still.ok_or_else(|| JobError::internal("no thumbnail is a default"))?;
-        let framing = resize::still(camera.shown(), &still);
-        let (frame, decoded) = camera.still(time_ms, framing.scale).await?;
+        let framing = resize::thumbnail_geometry(source.display_size(), &still);
+        let (frame, decoded) = source.frame_at(time_ms, framing.decode_size).await?;
         let frame = framing.apply(frame, decoded).map_err(JobError::internal)?;
         let size = framing.size;
         let encode = move || {
-            let shown: Result<Vec<_>, _> = thumbnails
+            let images: Result<Vec<_>, _> = thumbnails
                 .into_iter()
-                .map(|variant| Ok(Shown { variant, bytes: encode_still(&frame, size, variant.format())? }))
+                .map(|variant| {
+                    Ok(EncodedThumbnail { variant, bytes: encode_image(&frame, size, variant.format())? })
+                })
                 .collect();
-            shown.map(|shown| (shown, placeholder::thumbhash(&frame, size), placeholder::dominant(&frame)))
+            images.map(|shown| {
+                (shown, placeholder::thumbhash(&frame, size), placeholder::dominant_color(&frame))
+            })
         };
-        let encoded: Result<_, PictureError> = spawn_blocking(encode).await.map_err(JobError::internal)?;
-        let (shown, thumbhash, dominant_color) = encoded.map_err(JobError::internal)?;
+        let encoded: Result<_, ImageError> = spawn_blocking(encode).await.map_err(JobError::internal)?;
+        let (images, thumbhash, dominant_color) = encoded.map_err(JobError::internal)?;
         for _ in 0..ATTEMPTS {
-            let (over, revision) = self.present(video).await?;
+            let (current_etag, revision) = self.current_poster(video).await?;
             let poster = Poster {
                 version: MANIFEST_VERSION,
                 video,
                 time_ms,
                 revision: revision + 1,
-                outputs: self.show(&manifest, &shown, size).await?,
+                outputs: self.put_thumbnails(&manifest, &images, size).await?,
                 thumbhash: thumbhash.clone(),
                 dominant_color: dominant_color.clone(),
                 chosen_at: (self.now_ms)(),
             };
             let json = Bytes::from(serde_json::to_vec(&poster).map_err(JobError::internal)?);
-            match self.store.put_poster(&Key::Poster(video), json, over.as_deref()).await {
+            match self.store.put_json_conditional(&Key::Poster(video), json, current_etag.as_deref()).await {
                 Ok(()) => return Ok(poster),
                 // Somebody else chose in between, and of the thumbnails some may be theirs: all of it once more.
-                Err(StoreError::Lost | StoreError::Conflict) => tokio::task::yield_now().await,
+                Err(StoreError::AlreadyExists | StoreError::Conflict) => tokio::task::yield_now().await,
                 Err(error) => return Err(JobError::storage(error).into()),
             }
         }
@@ -82,28 +92,33 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
     }
 
     /// The ETag of the present choice and which one it is.
-    async fn present(&self, video: VideoId) -> Result<(Option<String>, u64), Refusal> {
-        match self.store.whole(&Key::Poster(video), MAX_BYTES).await {
+    async fn current_poster(&self, video: VideoId) -> Result<(Option<String>, u64), RenderError> {
+        match self.store.get(&Key::Poster(video), MAX_BYTES).await {
             Ok((head, json)) => {
                 let revision = serde_json::from_slice::<Poster>(&json).map_or(0, |poster| poster.revision);
                 Ok((Some(head.etag), revision))
             }
-            Err(StoreError::Gone) => Ok((None, 0)),
+            Err(StoreError::NotFound) => Ok((None, 0)),
             Err(error) => Err(JobError::storage(error).into()),
         }
     }
 
-    async fn show(&self, manifest: &Manifest, shown: &[Shown], size: Size) -> Result<Vec<Output>, Refusal> {
-        let mut outputs = Vec::with_capacity(shown.len());
-        for Shown { variant, bytes } in shown {
+    async fn put_thumbnails(
+        &self,
+        manifest: &Manifest,
+        images: &[EncodedThumbnail],
+        size: Size,
+    ) -> Result<Vec<Output>, RenderError> {
+        let mut outputs = Vec::with_capacity(images.len());
+        for EncodedThumbnail { variant, bytes } in images {
             let content_type = variant.format().content_type();
             let key = Key::Output(manifest.video, *variant);
-            let written = self.store.put_output(&key, bytes.clone(), content_type, manifest.visibility).await;
+            let etag = self.store.put_output(&key, bytes.clone(), content_type, manifest.visibility).await;
             outputs.push(Output {
                 variant: variant.file_name(),
                 bytes: bytes.len() as u64,
                 content_type: content_type.to_owned(),
-                etag: written.map_err(JobError::storage)?,
+                etag: etag.map_err(JobError::storage)?,
                 width: size.width,
                 height: size.height,
             });

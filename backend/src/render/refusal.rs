@@ -1,6 +1,6 @@
 //! Decides which refusals of a picture on demand are remembered, and for how long: work that cannot succeed is done once.
 //!
-//! A refusal is stored beside the picture that it is about (`….refused.json`), so that every function knows it, and goes
+//! A refusal is stored beside the picture that it is about (`….recorded_refusal.json`), so that every function knows it, and goes
 //! with the video.
 
 use bytes::Bytes;
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::error::JobError;
-use crate::render::service::{Cameras, Darkroom, Refusal};
+use crate::render::service::{OpenFrameSource, RenderError, RenderService};
 use crate::store::{Store, StoreError};
 
 /// How long a refusal counts that follows from the file and from what was asked for, in milliseconds: a day.
-const LASTING_MS: u64 = 24 * 60 * 60 * 1000;
+const PERMANENT_TTL_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long it counts that a picture took too long, in milliseconds: the storage may have been slow.
-const SLOW_MS: u64 = 10 * 60 * 1000;
+const TIMED_OUT_TTL_MS: u64 = 10 * 60 * 1000;
 /// The longest note that is read, in bytes.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// `media/{video}/{variant}.{ext}.refused.json`.
+/// `media/{video}/{variant}.{ext}.recorded_refusal.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(super) struct RefusalRecord {
     code: Code,
     detail: String,
     /// In Unix milliseconds.
@@ -30,59 +30,62 @@ pub(super) struct Note {
     until: u64,
 }
 
-impl Note {
+impl RefusalRecord {
     /// The note about a refusal, if the next try would end alike.
-    fn of(refusal: &Refusal, now_ms: u64) -> Option<Self> {
-        let problem = match refusal {
-            Refusal::Problem(problem) if problem.code == Code::BadParameter => problem.clone(),
-            Refusal::Problem(_) => return None,
+    fn from_error(error: &RenderError, now_ms: u64) -> Option<Self> {
+        let problem = match error {
+            RenderError::Problem(problem) if problem.code == Code::BadParameter => problem.clone(),
+            RenderError::Problem(_) => return None,
             // Whether a source is there is asked each time, for little.
-            Refusal::Job(
-                JobError::Refused(Code::SourceGone) | JobError::Superseded | JobError::Transient { .. },
+            RenderError::Job(
+                JobError::Rejected(Code::SourceGone) | JobError::Superseded | JobError::Transient { .. },
             ) => {
                 return None;
             }
-            Refusal::Job(error @ (JobError::Refused(_) | JobError::Crashed(_))) => Problem::new(error.code()),
+            RenderError::Job(error @ (JobError::Rejected(_) | JobError::Crashed(_))) => {
+                Problem::new(error.code())
+            }
         };
-        let keep_ms = if problem.code == Code::TimedOut { SLOW_MS } else { LASTING_MS };
+        let ttl_ms = if problem.code == Code::TimedOut { TIMED_OUT_TTL_MS } else { PERMANENT_TTL_MS };
         let Problem { code, detail } = problem;
-        Some(Self { code, detail, refused_at: now_ms, until: now_ms + keep_ms })
+        Some(Self { code, detail, refused_at: now_ms, until: now_ms + ttl_ms })
     }
 
     /// Whether it still counts: not for pictures that were made again since.
-    pub(super) fn counts(&self, manifest: &Manifest, now_ms: u64) -> bool {
+    pub(super) fn is_current(&self, manifest: &Manifest, now_ms: u64) -> bool {
         now_ms < self.until && manifest.timings.committed <= self.refused_at
     }
 
     /// What the client is told.
-    pub(super) fn problem(self) -> Problem {
-        Problem::because(self.code, self.detail)
+    pub(super) fn into_problem(self) -> Problem {
+        Problem::with_detail(self.code, self.detail)
     }
 }
 
-impl<S: Store, C: Cameras> Darkroom<S, C> {
+impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     /// What is remembered about a picture. A note that cannot be read is none.
-    pub(super) async fn refused(&self, video: VideoId, variant: Variant) -> Option<Note> {
-        let (_, json) = self.store.whole(&Key::Refusal(video, variant), MAX_BYTES).await.ok()?;
+    pub(super) async fn recorded_refusal(&self, video: VideoId, variant: Variant) -> Option<RefusalRecord> {
+        let (_, json) = self.store.get(&Key::Refusal(video, variant), MAX_BYTES).await.ok()?;
         serde_json::from_slice(&json).ok()
     }
 
     /// Remembers why a picture cannot be made, if the next try would end alike.
-    pub(super) async fn remember(
+    pub(super) async fn record_refusal(
         &self,
         video: VideoId,
         variant: Variant,
         visibility: Visibility,
-        refusal: &Refusal,
+        error: &RenderError,
     ) {
-        let Some(note) = Note::of(refusal, (self.now_ms)()) else { return };
-        let written: Result<(), StoreError> = async {
-            let json = serde_json::to_vec(&note).map_err(|error| StoreError::Transient(error.to_string()))?;
+        let Some(record) = RefusalRecord::from_error(error, (self.now_ms)()) else { return };
+        let result: Result<(), StoreError> = async {
+            let json =
+                serde_json::to_vec(&record).map_err(|error| StoreError::Transient(error.to_string()))?;
             let key = Key::Refusal(video, variant);
             self.store.put_output(&key, Bytes::from(json), "application/json", visibility).await.map(drop)
         }
         .await;
-        if let Err(error) = written {
+        if let Err(error) = result {
             // The client is told the same; the next request does the work once more.
             warn!(%video, %error, "a refusal could not be remembered");
         }

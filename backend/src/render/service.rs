@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use glimpse_contract::{
-    Code, Format, Key, Manifest, Moving, Problem, RejectedBecause, State, Still, TraceId, Variant, VideoId,
-    limits,
+    AnimationParams, Code, Key, Manifest, OutputFormat, Problem, Rejection, State, ThumbnailParams, TraceId,
+    Variant, VideoId, limits,
 };
 use serde_json::Value;
 use tokio::task::spawn_blocking;
@@ -19,31 +19,31 @@ use tracing::{info, warn};
 
 use crate::error::JobError;
 use crate::lambda::metrics::{self, Subject};
-use crate::render::http::{Asked, Wish};
+use crate::render::http::{OnDemandRequest, RenderTarget};
 use crate::store::{Store, StoreError};
-use glimpse_media::image::header::{self, PictureError};
+use glimpse_media::image::header::{self, ImageError};
 use glimpse_media::image::{gif, jpeg, png, resize, webp};
 use glimpse_media::size::Size;
 
 /// The longest manifest that is read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 /// The largest picture that is made, in bytes: what the edge serves.
-const MAX_PICTURE_BYTES: usize = 32 * 1024 * 1024;
+const MAX_IMAGE_BYTES: usize = 32 * 1024 * 1024;
 /// How long before its end the work on a picture stops, so that it is still written down that it took too long.
-const REMEMBERED_IN: Duration = Duration::from_millis(500);
+const REFUSAL_WRITE_MARGIN: Duration = Duration::from_millis(500);
 /// How often a write that meets another one (409) is tried.
 const WRITE_ATTEMPTS: u32 = 5;
 /// How far a clock may be behind that made an id, in milliseconds.
-const SKEW_MS: u64 = 60 * 1000;
+const CLOCK_SKEW_MS: u64 = 60 * 1000;
 
 /// Takes frames of one video.
-pub trait Camera: Send + Sync {
+pub trait FrameSource: Send + Sync {
     /// The size as shown, rotation and pixel shape applied.
-    fn shown(&self) -> Size;
+    fn display_size(&self) -> Size;
 
     /// The frame of that moment in milliseconds, or the best frame, raw `rgb24`: the whole picture scaled to `size`. A
     /// moment behind the last frame is the last frame's.
-    fn still(
+    fn frame_at(
         &self,
         at_ms: Option<u64>,
         size: Size,
@@ -51,7 +51,7 @@ pub trait Camera: Send + Sync {
 
     /// The frames between two moments in milliseconds, or a reel over the whole video, raw `rgb24` of `size`, at least
     /// one, and how many a second they are: at most `fps`.
-    fn moving(
+    fn frames_between(
         &self,
         span_ms: Option<(u64, u64)>,
         size: Size,
@@ -60,9 +60,9 @@ pub trait Camera: Send + Sync {
 }
 
 /// Opens videos.
-pub trait Cameras: Send + Sync + 'static {
+pub trait OpenFrameSource: Send + Sync + 'static {
     /// What it opens them with.
-    type Camera: Camera;
+    type Source: FrameSource;
 
     /// A camera on the source of a video that is ready. All its work ends by `deadline`.
     ///
@@ -72,206 +72,213 @@ pub trait Cameras: Send + Sync + 'static {
         &self,
         manifest: &Manifest,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Self::Camera, JobError>> + Send;
+    ) -> impl Future<Output = Result<Self::Source, JobError>> + Send;
 }
 
 /// What a request needs beside its event.
 #[derive(Debug)]
-pub struct Darkroom<S, C> {
+pub struct RenderService<S, C> {
     /// The bucket.
     pub store: Arc<S>,
     /// What takes the frames.
-    pub cameras: C,
+    pub frame_sources: C,
     /// The clock: Unix milliseconds.
     pub now_ms: fn() -> u64,
 }
 
 /// How an invocation is answered.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct RenderOutcome {
     /// The function URL's response.
     pub response: Value,
     /// Whether a decoder crashed: the process must end once the answer is given (THREATS F12).
-    pub tainted: bool,
+    pub must_restart: bool,
 }
 
 /// Why there is no picture.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum RenderError {
     /// The client is told.
     Problem(Problem),
     /// The work failed.
     Job(JobError),
 }
 
-impl From<JobError> for Refusal {
+impl From<JobError> for RenderError {
     fn from(error: JobError) -> Self {
         Self::Job(error)
     }
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for RenderError {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
     }
 }
 
 /// A picture that lies in the bucket.
-struct Stored {
+struct StoredImage {
     bytes: Bytes,
     etag: String,
     /// What was done for it, for the log.
     how: &'static str,
 }
 
-impl<S: Store, C: Cameras> Darkroom<S, C> {
+impl<S: Store, C: OpenFrameSource> RenderService<S, C> {
     /// Answers one event of the function URL. `deadline` leaves time to answer before Lambda's own.
-    pub async fn answer(&self, event: &Value, request_id: &str, deadline: Instant) -> Answer {
+    pub async fn handle(&self, event: &Value, request_id: &str, deadline: Instant) -> RenderOutcome {
         let started = Instant::now();
-        let asked = match crate::render::http::read(event) {
-            Ok(asked) => asked,
+        let request = match crate::render::http::parse(event) {
+            Ok(request) => request,
             Err(problem) => {
                 info!(code = problem.code.as_str(), "refused");
                 let ms = started.elapsed().as_millis() as u64;
-                metrics::emit(&metrics::of_render(None, "refused", ms));
-                return Answer {
-                    response: crate::render::http::refusal(&problem, request_id),
-                    tainted: false,
+                metrics::emit(&metrics::render_record(None, "refused", ms));
+                return RenderOutcome {
+                    response: crate::render::http::problem_response(&problem, request_id),
+                    must_restart: false,
                 };
             }
         };
         let mut trace_id = None;
-        let made = timeout_at(deadline, self.fulfil(asked, deadline, &mut trace_id)).await;
-        let made = made.unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended").into()));
+        let rendered = timeout_at(deadline, self.render(request, deadline, &mut trace_id)).await;
+        let rendered =
+            rendered.unwrap_or_else(|_| Err(JobError::internal("the invocation's time ended").into()));
         let ms = started.elapsed().as_millis() as u64;
-        let (video, name) = (asked.video, asked.wish.name());
-        let traced = trace_id.map(tracing::field::display);
-        let measured = |how| metrics::emit(&metrics::of_render(Some(Subject { video, trace_id }), how, ms));
-        let (problem, tainted) = match made {
+        let (video, name) = (request.video, request.target.name());
+        let trace_id_field = trace_id.map(tracing::field::display);
+        let emit_metric =
+            |how| metrics::emit(&metrics::render_record(Some(Subject { video, trace_id }), how, ms));
+        let (problem, must_restart) = match rendered {
             Ok((how, response)) => {
-                info!(%video, trace_id = traced, name, how, ms, "answered");
-                measured(how);
-                return Answer { response, tainted: false };
+                info!(%video, trace_id = trace_id_field, name, how, ms, "answered");
+                emit_metric(how);
+                return RenderOutcome { response, must_restart: false };
             }
-            Err(Refusal::Problem(problem)) => {
-                info!(%video, trace_id = traced, name, code = problem.code.as_str(), ms, "refused");
-                measured("refused");
+            Err(RenderError::Problem(problem)) => {
+                info!(%video, trace_id = trace_id_field, name, code = problem.code.as_str(), ms, "refused");
+                emit_metric("refused");
                 (problem, false)
             }
-            Err(Refusal::Job(error)) => {
-                warn!(%video, trace_id = traced, name, %error, ms, "failed");
-                measured("failed");
+            Err(RenderError::Job(error)) => {
+                warn!(%video, trace_id = trace_id_field, name, %error, ms, "failed");
+                emit_metric("failed");
                 (Problem::new(error.code()), matches!(error, JobError::Crashed(_)))
             }
         };
-        Answer { response: crate::render::http::refusal(&problem, request_id), tainted }
+        RenderOutcome { response: crate::render::http::problem_response(&problem, request_id), must_restart }
     }
 
-    /// What was done, for the log, and the answer. `traced` becomes the trace of the video's upload, once it is known.
-    async fn fulfil(
+    /// What was done, for the log, and the answer. `trace_id` becomes the trace of the video's upload, once it is known.
+    async fn render(
         &self,
-        asked: Asked,
+        request: OnDemandRequest,
         deadline: Instant,
-        traced: &mut Option<TraceId>,
-    ) -> Result<(&'static str, Value), Refusal> {
-        match asked.wish {
-            Wish::Picture(variant) => {
-                let made = self.picture(asked.video, variant, deadline, traced).await?;
-                let Stored { bytes, etag, how } = made;
-                Ok((how, crate::render::http::picture(variant, &bytes, &etag)))
+        trace_id: &mut Option<TraceId>,
+    ) -> Result<(&'static str, Value), RenderError> {
+        match request.target {
+            RenderTarget::Image(variant) => {
+                let image = self.render_image(request.video, variant, deadline, trace_id).await?;
+                let StoredImage { bytes, etag, how } = image;
+                Ok((how, crate::render::http::image_response(variant, &bytes, &etag)))
             }
-            Wish::Poster(time_ms) => {
-                let poster = self.choose(asked.video, time_ms, deadline, traced).await?;
-                Ok(("chosen", crate::render::http::poster(&poster)))
+            RenderTarget::Poster(time_ms) => {
+                let poster = self.set_poster(request.video, time_ms, deadline, trace_id).await?;
+                Ok(("chosen", crate::render::http::poster_response(&poster)))
             }
         }
     }
 
-    async fn picture(
+    async fn render_image(
         &self,
         video: VideoId,
         variant: Variant,
         deadline: Instant,
-        traced: &mut Option<TraceId>,
-    ) -> Result<Stored, Refusal> {
+        trace_id: &mut Option<TraceId>,
+    ) -> Result<StoredImage, RenderError> {
         let key = Key::Output(video, variant);
-        let (manifest, stored, refused) =
-            tokio::join!(self.manifest(video), self.stored(&key, "found"), self.refused(video, variant));
+        let (manifest, stored, recorded_refusal) = tokio::join!(
+            self.ready_manifest(video),
+            self.existing_image(&key, "found"),
+            self.recorded_refusal(video, variant)
+        );
         let manifest = manifest?;
-        *traced = Some(manifest.passthrough.trace(video));
+        *trace_id = Some(manifest.client_metadata.trace_id_or_default(video));
         if let Some(stored) = stored? {
             return Ok(stored);
         }
         check_time(variant, manifest.source.duration_ms)?;
         check_pixels(variant, &manifest)?;
-        if let Some(note) = refused.filter(|note| note.counts(&manifest, (self.now_ms)())) {
-            return Err(note.problem().into());
+        if let Some(record) = recorded_refusal.filter(|note| note.is_current(&manifest, (self.now_ms)())) {
+            return Err(record.into_problem().into());
         }
         // Whether the source is there, and may be read, is asked each time; what it shows is not.
-        let camera = self.cameras.open(&manifest, deadline).await?;
-        let until = deadline.checked_sub(REMEMBERED_IN).filter(|until| *until > Instant::now());
-        let late = |_| match until {
-            Some(_) => Err(JobError::Refused(Code::TimedOut).into()),
+        let source = self.frame_sources.open(&manifest, deadline).await?;
+        let encode_deadline =
+            deadline.checked_sub(REFUSAL_WRITE_MARGIN).filter(|until| *until > Instant::now());
+        let timeout_error = |_| match encode_deadline {
+            Some(_) => Err(JobError::Rejected(Code::TimedOut).into()),
             None => Err(JobError::internal("the invocation's time ended").into()),
         };
-        let made = timeout_at(until.unwrap_or(deadline), take(&camera, variant)).await;
-        let bytes = match made.unwrap_or_else(late) {
+        let encoded = timeout_at(encode_deadline.unwrap_or(deadline), make_image(&source, variant)).await;
+        let bytes = match encoded.unwrap_or_else(timeout_error) {
             Ok(bytes) => bytes,
-            Err(refusal) => {
-                self.remember(video, variant, manifest.visibility, &refusal).await;
-                return Err(refusal);
+            Err(error) => {
+                self.record_refusal(video, variant, manifest.visibility, &error).await;
+                return Err(error);
             }
         };
-        self.write(&key, variant, &manifest, bytes).await
+        self.create_image(&key, variant, &manifest, bytes).await
     }
 
     /// The manifest of a video that is ready, or why there is none.
-    pub async fn manifest(&self, video: VideoId) -> Result<Manifest, Refusal> {
-        let json = match self.store.whole(&Key::Manifest(video), MAX_MANIFEST_BYTES).await {
+    pub async fn ready_manifest(&self, video: VideoId) -> Result<Manifest, RenderError> {
+        let json = match self.store.get(&Key::Manifest(video), MAX_MANIFEST_BYTES).await {
             Ok((_, json)) => json,
-            Err(StoreError::Gone) => return Err(self.without_manifest(video).into()),
+            Err(StoreError::NotFound) => return Err(self.missing_manifest_problem(video).into()),
             Err(error) => return Err(JobError::storage(error).into()),
         };
         let manifest: Manifest = serde_json::from_slice(&json).map_err(JobError::internal)?;
         match (manifest.state, &manifest.rejected) {
             (State::Ready, _) if manifest.video == video => Ok(manifest),
             (State::Ready, _) => Err(JobError::internal("the manifest is another video's").into()),
-            (State::Rejected, Some(RejectedBecause { code })) => Err(Problem::new(*code).into()),
+            (State::Rejected, Some(Rejection { code })) => Err(Problem::new(*code).into()),
             (State::Rejected, None) => Err(Problem::new(Code::NotAVideo).into()),
         }
     }
 
     /// What is said of a video without a manifest: by its id, as the edge does.
-    fn without_manifest(&self, video: VideoId) -> Problem {
-        let (granted, now_ms) = (video.granted_at_ms(), (self.now_ms)());
-        let is_on_its_way = granted <= now_ms + SKEW_MS && now_ms < granted + limits::PROCESSING_WINDOW_MS;
-        Problem::new(if is_on_its_way { Code::Processing } else { Code::NotFound })
+    fn missing_manifest_problem(&self, video: VideoId) -> Problem {
+        let (granted, now_ms) = (video.timestamp_ms(), (self.now_ms)());
+        let is_processing =
+            granted <= now_ms + CLOCK_SKEW_MS && now_ms < granted + limits::PROCESSING_WINDOW_MS;
+        Problem::new(if is_processing { Code::Processing } else { Code::NotFound })
     }
 
-    async fn stored(&self, key: &Key, how: &'static str) -> Result<Option<Stored>, Refusal> {
-        match self.store.whole(key, MAX_PICTURE_BYTES as u64).await {
-            Ok((head, bytes)) => Ok(Some(Stored { bytes, etag: head.etag, how })),
-            Err(StoreError::Gone) => Ok(None),
+    async fn existing_image(&self, key: &Key, how: &'static str) -> Result<Option<StoredImage>, RenderError> {
+        match self.store.get(key, MAX_IMAGE_BYTES as u64).await {
+            Ok((head, bytes)) => Ok(Some(StoredImage { bytes, etag: head.etag, how })),
+            Err(StoreError::NotFound) => Ok(None),
             Err(error) => Err(JobError::storage(error).into()),
         }
     }
 
-    async fn write(
+    async fn create_image(
         &self,
         key: &Key,
         variant: Variant,
         manifest: &Manifest,
         bytes: Bytes,
-    ) -> Result<Stored, Refusal> {
+    ) -> Result<StoredImage, RenderError> {
         let content_type = variant.format().content_type();
         for _ in 0..WRITE_ATTEMPTS {
-            let written =
+            let result =
                 self.store.create_output(key, bytes.clone(), content_type, manifest.visibility).await;
-            match written {
-                Ok(etag) => return Ok(Stored { bytes, etag, how: "made" }),
-                Err(StoreError::Lost) => {
+            match result {
+                Ok(etag) => return Ok(StoredImage { bytes, etag, how: "made" }),
+                Err(StoreError::AlreadyExists) => {
                     // Deleted again in between: then it is simply tried again.
-                    if let Some(winner) = self.stored(key, "lost").await? {
+                    if let Some(winner) = self.existing_image(key, "lost").await? {
                         return Ok(winner);
                     }
                 }
@@ -286,20 +293,22 @@ impl<S: Store, C: Cameras> Darkroom<S, C> {
 /// Refuses a moment that the video does not have.
 fn check_time(variant: Variant, duration_ms: u64) -> Result<(), Problem> {
     match (
-        variant.still().and_then(|still| still.time_ms),
-        variant.moving().and_then(|moving| moving.span_ms),
+        variant.thumbnail().and_then(|still| still.time_ms),
+        variant.animation().and_then(|moving| moving.span_ms),
     ) {
-        (Some(time), _) => check_moment("time", time, duration_ms),
-        (_, Some((start, _))) => check_moment("start", start, duration_ms),
+        (Some(time), _) => check_within_duration("time", time, duration_ms),
+        (_, Some((start, _))) => check_within_duration("start", start, duration_ms),
         _ => Ok(()),
     }
 }
 
 /// Refuses a PNG that is too large to be made and served each time.
 fn check_pixels(variant: Variant, manifest: &Manifest) -> Result<(), Problem> {
-    let Some(still) = variant.still().filter(|_| variant.format() == Format::Png) else { return Ok(()) };
-    let shown = Size { width: manifest.source.width, height: manifest.source.height };
-    let Size { width, height } = resize::still(shown, &still).size;
+    let Some(still) = variant.thumbnail().filter(|_| variant.format() == OutputFormat::Png) else {
+        return Ok(());
+    };
+    let display_size = Size { width: manifest.source.width, height: manifest.source.height };
+    let Size { width, height } = resize::thumbnail_geometry(display_size, &still).size;
     if u64::from(width) * u64::from(height) <= limits::MAX_PNG_PIXELS {
         return Ok(());
     }
@@ -308,86 +317,100 @@ fn check_pixels(variant: Variant, manifest: &Manifest) -> Result<(), Problem> {
          JPEG or WebP.",
         limits::MAX_PNG_PIXELS
     );
-    Err(Problem::because(Code::BadParameter, detail))
+    Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
-pub fn check_moment(name: &str, at_ms: u64, duration_ms: u64) -> Result<(), Problem> {
+pub fn check_within_duration(name: &str, at_ms: u64, duration_ms: u64) -> Result<(), Problem> {
     if duration_ms == 0 || at_ms <= duration_ms {
         return Ok(());
     }
     let detail = format!("The parameter `{name}` lies behind the end of the video.");
-    Err(Problem::because(Code::BadParameter, detail))
+    Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
-async fn take<C: Camera>(camera: &C, variant: Variant) -> Result<Bytes, Refusal> {
-    let bytes = if let Some(still) = variant.still() {
-        take_still(camera, still, variant.format()).await?
-    } else if let Some(moving) = variant.moving() {
-        take_moving(camera, moving, variant.format()).await?
+async fn make_image<C: FrameSource>(source: &C, variant: Variant) -> Result<Bytes, RenderError> {
+    let bytes = if let Some(still) = variant.thumbnail() {
+        make_thumbnail(source, still, variant.format()).await?
+    } else if let Some(moving) = variant.animation() {
+        make_animation(source, moving, variant.format()).await?
     } else {
         // A storyboard exists before anybody asks, or never will.
         return Err(Problem::new(Code::NotFound).into());
     };
-    if bytes.len() > MAX_PICTURE_BYTES {
+    if bytes.len() > MAX_IMAGE_BYTES {
         let detail = format!(
-            "The picture has {} bytes, and at most {MAX_PICTURE_BYTES} are served: ask for a smaller one.",
+            "The picture has {} bytes, and at most {MAX_IMAGE_BYTES} are served: ask for a smaller one.",
             bytes.len()
         );
-        return Err(Problem::because(Code::BadParameter, detail).into());
+        return Err(Problem::with_detail(Code::BadParameter, detail).into());
     }
     Ok(bytes)
 }
 
-async fn take_still<C: Camera>(camera: &C, still: Still, format: Format) -> Result<Bytes, Refusal> {
-    let framing = resize::still(camera.shown(), &still);
-    let (frame, decoded) = camera.still(still.time_ms, framing.scale).await?;
+async fn make_thumbnail<C: FrameSource>(
+    source: &C,
+    still: ThumbnailParams,
+    format: OutputFormat,
+) -> Result<Bytes, RenderError> {
+    let framing = resize::thumbnail_geometry(source.display_size(), &still);
+    let (frame, decoded) = source.frame_at(still.time_ms, framing.decode_size).await?;
     let encode = move || {
         let frame = framing.apply(frame, decoded)?;
-        encode_still(&frame, framing.size, format)
+        encode_image(&frame, framing.size, format)
     };
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| JobError::internal(error).into())
 }
 
-pub fn encode_still(frame: &[u8], size: Size, format: Format) -> Result<Bytes, PictureError> {
+pub fn encode_image(frame: &[u8], size: Size, format: OutputFormat) -> Result<Bytes, ImageError> {
     let bytes = match format {
-        Format::Png => png::encode(frame, size),
-        Format::Webp => webp::still(frame, size, webp::POSTER_QUALITY),
+        OutputFormat::Png => png::encode(frame, size),
+        OutputFormat::Webp => webp::encode(frame, size, webp::POSTER_QUALITY),
         _ => jpeg::encode(frame, size, jpeg::POSTER_QUALITY),
     }?;
-    checked(bytes, format, |found| found == size)
+    verify_image(bytes, format, |actual| actual == size)
 }
 
-async fn take_moving<C: Camera>(camera: &C, moving: Moving, format: Format) -> Result<Bytes, Refusal> {
-    let size = resize::moving(camera.shown(), &moving);
-    let (frames, fps) = camera.moving(moving.span_ms, size, f64::from(moving.fps)).await?;
+async fn make_animation<C: FrameSource>(
+    source: &C,
+    moving: AnimationParams,
+    format: OutputFormat,
+) -> Result<Bytes, RenderError> {
+    let size = resize::animation_size(source.display_size(), &moving);
+    let (frames, fps) = source.frames_between(moving.span_ms, size, f64::from(moving.fps)).await?;
     let encode = move || {
         let bytes = match (format, moving.max_bytes.map(|bytes| bytes as usize)) {
-            (Format::Webp, None) => webp::animation(&frames, size, fps, webp::FINE),
-            (Format::Webp, Some(max_bytes)) => webp::animation_within(&frames, size, fps, max_bytes),
-            (_, None) => gif::encode(&frames, size, fps, &gif::FINE),
+            (OutputFormat::Webp, None) => webp::encode_animation(&frames, size, fps, webp::HIGH_QUALITY),
+            (OutputFormat::Webp, Some(max_bytes)) => {
+                webp::encode_animation_within(&frames, size, fps, max_bytes)
+            }
+            (_, None) => gif::encode(&frames, size, fps, &gif::HIGH_QUALITY),
             (_, Some(max_bytes)) => gif::encode_within(&frames, size, fps, max_bytes),
         }?;
         // To keep within bytes, pixels may go too.
         let may_shrink = moving.max_bytes.is_some();
-        checked(bytes, format, |found| {
-            found == size || (may_shrink && found.width <= size.width && found.height <= size.height)
+        verify_image(bytes, format, |actual| {
+            actual == size || (may_shrink && actual.width <= size.width && actual.height <= size.height)
         })
     };
     let bytes = spawn_blocking(encode).await.map_err(JobError::internal)?;
     bytes.map_err(|error| match error {
-        PictureError::DoesNotFit { least_bytes, .. } => {
+        ImageError::TooManyBytes { least_bytes, .. } => {
             let detail = format!("The parameter `max_bytes` is too small: the least is {least_bytes} bytes.");
-            Problem::because(Code::BadParameter, detail).into()
+            Problem::with_detail(Code::BadParameter, detail).into()
         }
         error => JobError::internal(error).into(),
     })
 }
 
 /// The picture, if by its own bytes it is one of that format and a right size.
-fn checked(bytes: Bytes, format: Format, is_right: impl Fn(Size) -> bool) -> Result<Bytes, PictureError> {
-    match header::facts(format, &bytes) {
-        Some(facts) if is_right(facts.size) => Ok(bytes),
-        facts => Err(PictureError::Encoder(format!("it made {facts:?}"))),
+fn verify_image(
+    bytes: Bytes,
+    format: OutputFormat,
+    is_expected_size: impl Fn(Size) -> bool,
+) -> Result<Bytes, ImageError> {
+    match header::parse(format, &bytes) {
+        Some(facts) if is_expected_size(facts.size) => Ok(bytes),
+        facts => Err(ImageError::Encoder(format!("it made {facts:?}"))),
     }
 }

@@ -14,31 +14,31 @@ use tokio::time::{Instant, timeout};
 use crate::error::JobError;
 use crate::store::{Store, StoreError};
 use glimpse_media::container::{self, Container};
-use glimpse_media::demux::buffer::{Fault, Known};
+use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
 
 /// What is read of every source before anything is known of it: the index of most short videos is in it.
-pub(crate) const FIRST_BYTES: u64 = 64 * 1024;
+pub(crate) const HEAD_BYTES: u64 = 64 * 1024;
 /// A source up to this length is read as a whole: one request instead of three.
 const SMALL_BYTES: u64 = 1024 * 1024;
 /// A gap up to this length between two wanted ranges is read along: a request costs more than it.
-const GAP_BYTES: u64 = 48 * 1024;
+const MAX_GAP_BYTES: u64 = 48 * 1024;
 /// A range longer than this is fetched in parts, side by side. AWS advises 8 to 16 MB for throughput,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>.
 const PART_BYTES: u64 = 8 * 1024 * 1024;
 /// How many requests are under way at once.
-const SIDE_BY_SIDE: usize = 24;
+const MAX_CONCURRENT_READS: usize = 24;
 /// How long S3 may be silent.
-const SILENCE: Duration = Duration::from_secs(15);
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How many reads in a row may bring nothing before the source counts as unreadable.
-const FRUITLESS_READS: u32 = 3;
+const MAX_EMPTY_READS: u32 = 3;
 /// The most of one source that is held in memory.
-pub const MAX_HELD_BYTES: u64 = 320 * 1024 * 1024;
+pub const MAX_BUFFERED_BYTES: u64 = 320 * 1024 * 1024;
 /// How often a demuxer may ask for more before the file counts as unreadable that way.
 pub const MAX_ROUNDS: u32 = 24;
 
 /// What was read of a source so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct IoStats {
     /// Reads that S3 was asked for.
     pub requests: u64,
     /// Bytes that S3 sent.
@@ -46,47 +46,47 @@ pub struct Counts {
     /// Times that everything waited for S3, one after another.
     pub round_trips: u64,
     /// How long readers waited for S3, summed over all of them.
-    pub waited: Duration,
+    pub wait_time: Duration,
 }
 
-impl Counts {
+impl IoStats {
     /// Both together.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub fn merge(self, other: Self) -> Self {
         Self {
             requests: self.requests + other.requests,
             bytes: self.bytes + other.bytes,
             round_trips: self.round_trips + other.round_trips,
-            waited: self.waited + other.waited,
+            wait_time: self.wait_time + other.wait_time,
         }
     }
 }
 
 /// Reads one object by ranges.
 #[derive(Debug)]
-pub struct Reader<S> {
+pub struct RangeReader<S> {
     store: Arc<S>,
     key: Key,
     etag: String,
-    total: u64,
+    total_bytes: u64,
     requests: AtomicU64,
     bytes: AtomicU64,
     round_trips: AtomicU64,
-    waited_us: AtomicU64,
+    wait_time_us: AtomicU64,
 }
 
-impl<S: Store> Reader<S> {
+impl<S: Store> RangeReader<S> {
     /// A reader of the object that has this ETag and length.
-    pub fn new(store: Arc<S>, key: Key, etag: String, total: u64) -> Self {
+    pub fn new(store: Arc<S>, key: Key, etag: String, total_bytes: u64) -> Self {
         Self {
             store,
             key,
             etag,
-            total,
+            total_bytes,
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             round_trips: AtomicU64::new(0),
-            waited_us: AtomicU64::new(0),
+            wait_time_us: AtomicU64::new(0),
         }
     }
 
@@ -106,17 +106,17 @@ impl<S: Store> Reader<S> {
     }
 
     /// The object's length in bytes.
-    pub fn total(&self) -> u64 {
-        self.total
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// What was read so far.
-    pub fn counts(&self) -> Counts {
-        Counts {
+    pub fn stats(&self) -> IoStats {
+        IoStats {
             requests: self.requests.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             round_trips: self.round_trips.load(Ordering::Relaxed),
-            waited: Duration::from_micros(self.waited_us.load(Ordering::Relaxed)),
+            wait_time: Duration::from_micros(self.wait_time_us.load(Ordering::Relaxed)),
         }
     }
 
@@ -124,29 +124,30 @@ impl<S: Store> Reader<S> {
     ///
     /// # Errors
     /// The storage failed, or the file is none that is read here.
-    pub async fn begin(&self) -> Result<(Known, Container), JobError> {
-        let mut known = Known::new(self.total);
-        let first = 0..if self.total <= SMALL_BYTES { self.total } else { FIRST_BYTES };
-        self.fetch(&mut known, std::slice::from_ref(&first)).await?;
-        let container = container::sniff(&known.available(first), self.total).map_err(JobError::Refused)?;
-        Ok((known, container))
+    pub async fn detect_container(&self) -> Result<(SparseBuffer, Container), JobError> {
+        let mut buffer = SparseBuffer::new(self.total_bytes);
+        let head = 0..if self.total_bytes <= SMALL_BYTES { self.total_bytes } else { HEAD_BYTES };
+        self.fetch(&mut buffer, std::slice::from_ref(&head)).await?;
+        let container =
+            container::sniff(&buffer.get_available(head), self.total_bytes).map_err(JobError::Rejected)?;
+        Ok((buffer, container))
     }
 
     /// Fetches these ranges, all at once as far as may be, and learns them.
     ///
     /// # Errors
     /// The storage failed, the object is gone or another one, or more is asked for than may be held.
-    pub async fn fetch(&self, known: &mut Known, ranges: &[Range<u64>]) -> Result<(), JobError> {
-        let parts = missing_parts(known, ranges)?;
+    pub async fn fetch(&self, buffer: &mut SparseBuffer, ranges: &[Range<u64>]) -> Result<(), JobError> {
+        let parts = missing_ranges(buffer, ranges)?;
         if parts.is_empty() {
             return Ok(());
         }
         self.round_trips.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let fetched = self.all(parts).await;
-        self.waited_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
-        for (at, bytes) in fetched.map_err(of_read)? {
-            known.learn(at, &bytes);
+        let fetched = self.read_ranges(parts).await;
+        self.wait_time_us.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        for (at, bytes) in fetched.map_err(map_read_error)? {
+            buffer.insert(at, &bytes);
         }
         Ok(())
     }
@@ -156,18 +157,22 @@ impl<S: Store> Reader<S> {
     ///
     /// # Errors
     /// More is asked for than may be held.
-    pub fn order(self: &Arc<Self>, known: &Known, ranges: &[Range<u64>]) -> Result<Delivery, JobError> {
-        let parts = missing_parts(known, ranges)?;
+    pub fn prefetch(
+        self: &Arc<Self>,
+        buffer: &SparseBuffer,
+        ranges: &[Range<u64>],
+    ) -> Result<PendingReads, JobError> {
+        let parts = missing_ranges(buffer, ranges)?;
         let reader = Arc::clone(self);
-        let mut under_way = JoinSet::new();
-        under_way.spawn(async move { reader.all(parts).await });
-        Ok(Delivery(under_way))
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { reader.read_ranges(parts).await });
+        Ok(PendingReads(tasks))
     }
 
-    async fn all(&self, parts: Vec<Range<u64>>) -> Result<Vec<(u64, Bytes)>, StoreError> {
+    async fn read_ranges(&self, parts: Vec<Range<u64>>) -> Result<Vec<(u64, Bytes)>, StoreError> {
         futures::stream::iter(parts)
-            .map(|part| async move { Ok((part.start, self.part(part).await?)) })
-            .buffer_unordered(SIDE_BY_SIDE)
+            .map(|range| async move { Ok((range.start, self.read_range(range).await?)) })
+            .buffer_unordered(MAX_CONCURRENT_READS)
             .try_collect()
             .await
     }
@@ -175,57 +180,57 @@ impl<S: Store> Reader<S> {
     /// Asks `question` again and again, each time with what it said was missing.
     ///
     /// # Errors
-    /// As [`Reader::fetch`], and what the question itself ends with.
-    pub async fn ask<T>(
+    /// As [`RangeReader::fetch`], and what the question itself ends with.
+    pub async fn read_until_ready<T>(
         &self,
-        known: &mut Known,
-        mut question: impl FnMut(&Known) -> Result<T, Fault>,
-    ) -> Result<T, Stop> {
+        buffer: &mut SparseBuffer,
+        mut parse: impl FnMut(&SparseBuffer) -> Result<T, ReadError>,
+    ) -> Result<T, OpenError> {
         for _ in 0..MAX_ROUNDS {
-            match question(known) {
-                Ok(answer) => return Ok(answer),
-                Err(Fault::Missing(ranges)) => self.fetch(known, &ranges).await?,
-                Err(Fault::Refused(code)) => return Err(JobError::Refused(code).into()),
-                Err(Fault::Foreign(why)) => return Err(Stop::Foreign(why)),
-                Err(Fault::Late) => return Err(late().into()),
+            match parse(buffer) {
+                Ok(value) => return Ok(value),
+                Err(ReadError::NeedMore(ranges)) => self.fetch(buffer, &ranges).await?,
+                Err(ReadError::Rejected(code)) => return Err(JobError::Rejected(code).into()),
+                Err(ReadError::Unsupported(why)) => return Err(OpenError::Unsupported(why)),
+                Err(ReadError::DeadlineExceeded) => return Err(deadline_error().into()),
             }
             // Bytes that are there at once leave no moment in which the job's own deadline is looked at.
             tokio::task::yield_now().await;
         }
-        Err(Stop::Foreign("it asks for more again and again"))
+        Err(OpenError::Unsupported("it asks for more again and again"))
     }
 
-    async fn part(&self, part: Range<u64>) -> Result<Bytes, StoreError> {
+    async fn read_range(&self, part: Range<u64>) -> Result<Bytes, StoreError> {
         let mut bytes = BytesMut::with_capacity((part.end - part.start) as usize);
-        let mut fruitless = 0;
+        let mut empty_reads = 0;
         loop {
             let before = bytes.len();
-            let result = self.attempt(part.start + before as u64..part.end, &mut bytes).await;
+            let result = self.read_once(part.start + before as u64..part.end, &mut bytes).await;
             if bytes.len() as u64 >= part.end - part.start {
                 // S3 never sends more than was asked for.
                 bytes.truncate((part.end - part.start) as usize);
                 return Ok(bytes.freeze());
             }
-            fruitless = if bytes.len() > before { 0 } else { fruitless + 1 };
+            empty_reads = if bytes.len() > before { 0 } else { empty_reads + 1 };
             match result {
                 Ok(()) | Err(StoreError::Transient(_) | StoreError::Denied(_) | StoreError::Conflict)
-                    if fruitless <= FRUITLESS_READS => {}
+                    if empty_reads <= MAX_EMPTY_READS => {}
                 Ok(()) => return Err(StoreError::Transient("the body ends early".into())),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn attempt(&self, range: Range<u64>, into: &mut BytesMut) -> Result<(), StoreError> {
-        let silent = |_| StoreError::Transient("S3 fell silent".into());
+    async fn read_once(&self, range: Range<u64>, into: &mut BytesMut) -> Result<(), StoreError> {
+        let timed_out = |_| StoreError::Transient("S3 fell silent".into());
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let wanted = (range.end - range.start) as usize + into.len();
-        let mut body = self.store.read(&self.key, &self.etag, range).await?;
-        while let Some(piece) = timeout(SILENCE, body.next()).await.map_err(silent)? {
-            let piece = piece?;
-            self.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            into.extend_from_slice(&piece);
-            if into.len() > wanted {
+        let expected_len = (range.end - range.start) as usize + into.len();
+        let mut body = self.store.get_range(&self.key, &self.etag, range).await?;
+        while let Some(chunk) = timeout(READ_TIMEOUT, body.next()).await.map_err(timed_out)? {
+            let chunk = chunk?;
+            self.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            into.extend_from_slice(&chunk);
+            if into.len() > expected_len {
                 break;
             }
         }
@@ -234,23 +239,23 @@ impl<S: Store> Reader<S> {
 }
 
 /// What it means that the deadline of a job passed while a demuxer was at work.
-pub fn late() -> JobError {
+pub fn deadline_error() -> JobError {
     JobError::internal("the invocation's time ended while the file was read")
 }
 
 /// Ranges that are on their way.
 #[derive(Debug)]
-pub struct Delivery(JoinSet<Result<Vec<(u64, Bytes)>, StoreError>>);
+pub struct PendingReads(JoinSet<Result<Vec<(u64, Bytes)>, StoreError>>);
 
-impl Delivery {
+impl PendingReads {
     /// Waits for them, and learns them.
     ///
     /// # Errors
     /// The storage failed, or the object is gone or another one.
-    pub async fn arrive(mut self, known: &mut Known) -> Result<(), JobError> {
+    pub async fn join(mut self, buffer: &mut SparseBuffer) -> Result<(), JobError> {
         while let Some(fetched) = self.0.join_next().await {
-            for (at, bytes) in fetched.map_err(JobError::internal)?.map_err(of_read)? {
-                known.learn(at, &bytes);
+            for (at, bytes) in fetched.map_err(JobError::internal)?.map_err(map_read_error)? {
+                buffer.insert(at, &bytes);
             }
         }
         Ok(())
@@ -259,82 +264,82 @@ impl Delivery {
 
 /// Why a question about a source has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
+pub enum OpenError {
     /// It ends the job.
     Job(JobError),
     /// Not by this way; ffmpeg may read it through the relay.
-    Foreign(&'static str),
+    Unsupported(&'static str),
 }
 
-impl From<JobError> for Stop {
+impl From<JobError> for OpenError {
     fn from(error: JobError) -> Self {
         Self::Job(error)
     }
 }
 
 /// What a failed read means for the job.
-fn of_read(error: StoreError) -> JobError {
+fn map_read_error(error: StoreError) -> JobError {
     match error {
-        StoreError::Gone => JobError::Refused(Code::SourceGone),
-        StoreError::Changed => JobError::Superseded,
+        StoreError::NotFound => JobError::Rejected(Code::SourceGone),
+        StoreError::PreconditionFailed => JobError::Superseded,
         other => JobError::storage(other),
     }
 }
 
 /// What is not known of these ranges, as it is fetched.
-fn missing_parts(known: &Known, ranges: &[Range<u64>]) -> Result<Vec<Range<u64>>, JobError> {
-    let parts = parts(ranges.iter().flat_map(|range| known.gaps(range.clone())).collect());
-    let more: u64 = parts.iter().map(|part| part.end - part.start).sum();
-    if known.held() + more > MAX_HELD_BYTES {
-        return Err(JobError::Refused(Code::TooManyPixels));
+fn missing_ranges(buffer: &SparseBuffer, ranges: &[Range<u64>]) -> Result<Vec<Range<u64>>, JobError> {
+    let reads = merge_ranges(ranges.iter().flat_map(|range| buffer.missing_ranges(range.clone())).collect());
+    let missing_bytes: u64 = reads.iter().map(|part| part.end - part.start).sum();
+    if buffer.buffered_bytes() + missing_bytes > MAX_BUFFERED_BYTES {
+        return Err(JobError::Rejected(Code::TooManyPixels));
     }
-    Ok(parts)
+    Ok(reads)
 }
 
 /// What is left of these ranges without those others.
-pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
+pub fn subtract_ranges(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut others = others.to_vec();
     others.sort_by_key(|other| other.start);
-    let mut left = Vec::with_capacity(ranges.len());
+    let mut remaining = Vec::with_capacity(ranges.len());
     for range in ranges {
         let mut at = range.start;
         for other in others.iter().filter(|other| other.start < range.end && range.start < other.end) {
             if at < other.start {
-                left.push(at..other.start);
+                remaining.push(at..other.start);
             }
             at = at.max(other.end);
         }
         if at < range.end {
-            left.push(at..range.end);
+            remaining.push(at..range.end);
         }
     }
-    left
+    remaining
 }
 
 /// Neighbours in one request, long ones in several.
-fn parts(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+fn merge_ranges(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| range.start < range.end);
     ranges.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
     for range in ranges {
         match merged.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
+            Some(last) if range.start <= last.end.saturating_add(MAX_GAP_BYTES) => {
                 last.end = last.end.max(range.end);
             }
             _ => merged.push(range),
         }
     }
-    let mut parts = Vec::with_capacity(merged.len());
+    let mut split = Vec::with_capacity(merged.len());
     for range in merged {
         let mut at = range.start;
         while at < range.end {
             // Nothing is left over that would be a request for a few bytes.
             let end = if range.end - at < PART_BYTES * 3 / 2 { range.end } else { at + PART_BYTES };
-            parts.push(at..end);
+            split.push(at..end);
             at = end;
         }
     }
-    parts
+    split
 }
 
 #[cfg(test)]
@@ -342,23 +347,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_are_one_request_and_a_long_one_is_several() {
-        let far = 10 * GAP_BYTES;
+    fn merges_neighbors_and_splits_long_ranges() {
+        let far = 10 * MAX_GAP_BYTES;
         assert_eq!(
-            parts(vec![far..far + 5, 0..10, 8..20, 20 + GAP_BYTES..21 + GAP_BYTES, 7..7]),
-            [0..21 + GAP_BYTES, far..far + 5]
+            merge_ranges(vec![far..far + 5, 0..10, 8..20, 20 + MAX_GAP_BYTES..21 + MAX_GAP_BYTES, 7..7]),
+            [0..21 + MAX_GAP_BYTES, far..far + 5]
         );
-        let long = parts(vec![far..far, 0..PART_BYTES * 9 / 4]);
+        let long = merge_ranges(vec![far..far, 0..PART_BYTES * 9 / 4]);
         assert_eq!(long, [0..PART_BYTES, PART_BYTES..PART_BYTES * 9 / 4]);
-        assert!(parts(Vec::new()).is_empty());
+        assert!(merge_ranges(Vec::new()).is_empty());
     }
 
     #[test]
-    fn what_is_on_its_way_already_is_not_asked_for_again() {
-        let two = [0..10, 20..30];
-        assert_eq!(without(&two, &[25..27, 5..8]), [0..5, 8..10, 20..25, 27..30]);
-        assert_eq!(without(&two, &two), []);
-        assert_eq!(without(&two, &[0..4, 2..12, 19..31]), []);
-        assert_eq!(without(&two, &[10..20, 30..40]), two);
+    fn subtracts_pending_ranges() {
+        let ranges = [0..10, 20..30];
+        assert_eq!(subtract_ranges(&ranges, &[25..27, 5..8]), [0..5, 8..10, 20..25, 27..30]);
+        assert_eq!(subtract_ranges(&ranges, &ranges), []);
+        assert_eq!(subtract_ranges(&ranges, &[0..4, 2..12, 19..31]), []);
+        assert_eq!(subtract_ranges(&ranges, &[10..20, 30..40]), ranges);
     }
 }

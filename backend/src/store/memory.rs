@@ -6,28 +6,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use glimpse_contract::{Grant, Key, META_NAME, META_VISIBILITY, Passthrough, Visibility};
+use glimpse_contract::{ClientMetadata, Grant, Key, META_NAME, META_VISIBILITY, Visibility};
 use sha2::{Digest as _, Sha256};
 
-use super::{Body, Head, Store, StoreError};
+use super::{ObjectBody, ObjectMeta, Store, StoreError};
 
 /// How large the pieces of a body are.
-const PIECE: usize = 16 * 1024;
+const CHUNK_BYTES: usize = 16 * 1024;
 
 /// An object as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
+pub struct MemoryObject {
     /// What a `HEAD` tells.
-    pub head: Head,
+    pub head: ObjectMeta,
     /// The bytes.
     pub bytes: Bytes,
 }
 
 /// What the next read does instead of working.
 #[derive(Debug)]
-pub enum Fault {
+pub enum ReadFault {
     /// The request itself fails.
-    Refuse(StoreError),
+    Fail(StoreError),
     /// The body breaks off with an error after so many bytes.
     BreakAfter(usize),
     /// The body ends too early, after so many bytes, as if it were whole.
@@ -36,20 +36,20 @@ pub enum Fault {
 
 /// A bucket in memory.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct MemoryStore {
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: BTreeMap<String, Object>,
-    read_faults: VecDeque<Fault>,
+    objects: BTreeMap<String, MemoryObject>,
+    read_faults: VecDeque<ReadFault>,
     create_faults: VecDeque<StoreError>,
     reads: u64,
     writes: u64,
 }
 
-impl Memory {
+impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,26 +60,26 @@ impl Memory {
         let metadata = grant.metadata();
         let header =
             |name: &str| metadata.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        let head = Head {
+        let head = ObjectMeta {
             etag: etag(&bytes),
             bytes: bytes.len() as u64,
             content_type: grant.content_type.clone(),
             name: header(META_NAME).unwrap_or_default(),
             visibility: header(META_VISIBILITY),
-            passthrough: Passthrough::from_headers(header),
+            passthrough: ClientMetadata::from_headers(header),
         };
         let etag = head.etag.clone();
-        self.lock().objects.insert(grant.key().to_string(), Object { head, bytes });
+        self.lock().objects.insert(grant.key().to_string(), MemoryObject { head, bytes });
         etag
     }
 
     /// The object at a key.
-    pub fn get(&self, key: &Key) -> Option<Object> {
+    pub fn object(&self, key: &Key) -> Option<MemoryObject> {
         self.lock().objects.get(&key.to_string()).cloned()
     }
 
     /// Removes an object.
-    pub fn delete(&self, key: &Key) {
+    pub fn remove_object(&self, key: &Key) {
         self.lock().objects.remove(&key.to_string());
     }
 
@@ -89,7 +89,7 @@ impl Memory {
     }
 
     /// Orders a fault for the next read that has none yet.
-    pub fn fail_next_read(&self, fault: Fault) {
+    pub fn fail_next_read(&self, fault: ReadFault) {
         self.lock().read_faults.push_back(fault);
     }
 
@@ -99,7 +99,7 @@ impl Memory {
     }
 
     /// Takes back every fault that was ordered and has not happened.
-    pub fn heal(&self) {
+    pub fn clear_faults(&self) {
         let mut inner = self.lock();
         inner.read_faults.clear();
         inner.create_faults.clear();
@@ -112,7 +112,7 @@ impl Memory {
     }
 
     fn put(&self, key: &Key, bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> String {
-        let object = object(bytes, content_type, visibility);
+        let object = new_object(bytes, content_type, visibility);
         let etag = object.head.etag.clone();
         let mut inner = self.lock();
         inner.writes += 1;
@@ -127,14 +127,14 @@ impl Memory {
         content_type: &str,
         visibility: Option<Visibility>,
     ) -> Result<String, StoreError> {
-        let object = object(bytes, content_type, visibility);
+        let object = new_object(bytes, content_type, visibility);
         let etag = object.head.etag.clone();
         let mut inner = self.lock();
         if let Some(error) = inner.create_faults.pop_front() {
             return Err(error);
         }
         if inner.objects.contains_key(&key.to_string()) {
-            return Err(StoreError::Lost);
+            return Err(StoreError::AlreadyExists);
         }
         inner.writes += 1;
         inner.objects.insert(key.to_string(), object);
@@ -142,54 +142,54 @@ impl Memory {
     }
 }
 
-fn object(bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> Object {
-    let head = Head {
+fn new_object(bytes: Bytes, content_type: &str, visibility: Option<Visibility>) -> MemoryObject {
+    let head = ObjectMeta {
         etag: etag(&bytes),
         bytes: bytes.len() as u64,
         content_type: content_type.to_owned(),
         name: String::new(),
         visibility: visibility.map(|word| word.as_str().to_owned()),
-        passthrough: Passthrough::default(),
+        passthrough: ClientMetadata::default(),
     };
-    Object { head, bytes }
+    MemoryObject { head, bytes }
 }
 
-impl Store for Memory {
-    async fn head(&self, key: &Key) -> Result<Head, StoreError> {
-        self.get(key).map(|object| object.head).ok_or(StoreError::Gone)
+impl Store for MemoryStore {
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+        self.object(key).map(|object| object.head).ok_or(StoreError::NotFound)
     }
 
-    async fn read(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<Body, StoreError> {
+    async fn get_range(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         let fault = {
             let mut inner = self.lock();
             inner.reads += 1;
             inner.read_faults.pop_front()
         };
-        let object = self.get(key).ok_or(StoreError::Gone)?;
+        let object = self.object(key).ok_or(StoreError::NotFound)?;
         if object.head.etag != etag {
-            return Err(StoreError::Changed);
+            return Err(StoreError::PreconditionFailed);
         }
         let end = range.end.min(object.head.bytes);
         if range.start >= end {
-            return Err(StoreError::Changed);
+            return Err(StoreError::PreconditionFailed);
         }
         let mut bytes = object.bytes.slice(range.start as usize..end as usize);
-        let mut broken = None;
+        let mut trailing_error = None;
         match fault {
-            Some(Fault::Refuse(error)) => return Err(error),
-            Some(Fault::BreakAfter(length)) => {
+            Some(ReadFault::Fail(error)) => return Err(error),
+            Some(ReadFault::BreakAfter(length)) => {
                 bytes.truncate(length);
-                broken = Some(Err(StoreError::Transient("connection reset".into())));
+                trailing_error = Some(Err(StoreError::Transient("connection reset".into())));
             }
-            Some(Fault::EndAfter(length)) => bytes.truncate(length),
+            Some(ReadFault::EndAfter(length)) => bytes.truncate(length),
             None => {}
         }
-        let mut pieces = Vec::new();
+        let mut chunks = Vec::new();
         while !bytes.is_empty() {
-            pieces.push(Ok(bytes.split_to(PIECE.min(bytes.len()))));
+            chunks.push(Ok(bytes.split_to(CHUNK_BYTES.min(bytes.len()))));
         }
-        pieces.extend(broken);
-        Ok(futures::stream::iter(pieces).boxed())
+        chunks.extend(trailing_error);
+        Ok(futures::stream::iter(chunks).boxed())
     }
 
     async fn put_output(
@@ -202,8 +202,8 @@ impl Store for Memory {
         Ok(self.put(key, bytes, content_type, Some(visibility)))
     }
 
-    async fn whole(&self, key: &Key, max_bytes: u64) -> Result<(Head, Bytes), StoreError> {
-        let object = self.get(key).ok_or(StoreError::Gone)?;
+    async fn get(&self, key: &Key, max_bytes: u64) -> Result<(ObjectMeta, Bytes), StoreError> {
+        let object = self.object(key).ok_or(StoreError::NotFound)?;
         if object.head.bytes > max_bytes {
             return Err(StoreError::Transient("the object is longer than expected".into()));
         }
@@ -224,26 +224,31 @@ impl Store for Memory {
         self.create(key, json, "application/json", None).map(drop)
     }
 
-    async fn put_poster(&self, key: &Key, json: Bytes, over: Option<&str>) -> Result<(), StoreError> {
+    async fn put_json_conditional(
+        &self,
+        key: &Key,
+        json: Bytes,
+        if_match: Option<&str>,
+    ) -> Result<(), StoreError> {
         let mut inner = self.lock();
         if let Some(error) = inner.create_faults.pop_front() {
             return Err(error);
         }
-        let found = inner.objects.get(&key.to_string()).map(|object| object.head.etag.as_str());
-        if found != over {
-            return Err(StoreError::Lost);
+        let current = inner.objects.get(&key.to_string()).map(|object| object.head.etag.as_str());
+        if current != if_match {
+            return Err(StoreError::AlreadyExists);
         }
         inner.writes += 1;
-        inner.objects.insert(key.to_string(), object(json, "application/json", None));
+        inner.objects.insert(key.to_string(), new_object(json, "application/json", None));
         Ok(())
     }
 
-    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
-        self.delete(key);
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.remove_object(key);
         Ok(())
     }
 
-    async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+    async fn put_json(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         self.put(key, json, "application/json", None);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use glimpse_contract::{Key, Passthrough, Visibility};
+use glimpse_contract::{ClientMetadata, Key, Visibility};
 use thiserror::Error;
 
 /// What went wrong, by what the caller does next.
@@ -15,13 +15,13 @@ use thiserror::Error;
 pub enum StoreError {
     /// 404: there is no such object, and trying again will not make one.
     #[error("the object does not exist")]
-    Gone,
+    NotFound,
     /// 412 to `If-Match`: the object is another one than the event was about.
     #[error("the object was replaced")]
-    Changed,
+    PreconditionFailed,
     /// 412 to `If-None-Match: *`: somebody else was first.
     #[error("the object exists already")]
-    Lost,
+    AlreadyExists,
     /// 409: another write is under way; ask again.
     #[error("another write is under way")]
     Conflict,
@@ -35,7 +35,7 @@ pub enum StoreError {
 
 /// What is known about an object without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Head {
+pub struct ObjectMeta {
     /// Quotes included.
     pub etag: String,
     /// Length in bytes.
@@ -47,31 +47,31 @@ pub struct Head {
     /// `x-amz-meta-visibility` as stored, if present.
     pub visibility: Option<String>,
     /// What the customer said about the video.
-    pub passthrough: Passthrough,
+    pub passthrough: ClientMetadata,
 }
 
 /// Bytes of an object as they come.
-pub type Body = BoxStream<'static, Result<Bytes, StoreError>>;
+pub type ObjectBody = BoxStream<'static, Result<Bytes, StoreError>>;
 
 /// One bucket, narrowed to what the backend does with it.
 pub trait Store: Send + Sync + 'static {
     /// Asks about an object.
-    fn head(&self, key: &Key) -> impl Future<Output = Result<Head, StoreError>> + Send;
+    fn head(&self, key: &Key) -> impl Future<Output = Result<ObjectMeta, StoreError>> + Send;
 
     /// Reads a range of the object that has this ETag. The range is not empty and lies inside the object.
-    fn read(
+    fn get_range(
         &self,
         key: &Key,
         etag: &str,
         range: Range<u64>,
-    ) -> impl Future<Output = Result<Body, StoreError>> + Send;
+    ) -> impl Future<Output = Result<ObjectBody, StoreError>> + Send;
 
     /// Reads a small object whole, whatever its ETag. One that is longer than `max_bytes` is [`StoreError::Transient`].
-    fn whole(
+    fn get(
         &self,
         key: &Key,
         max_bytes: u64,
-    ) -> impl Future<Output = Result<(Head, Bytes), StoreError>> + Send;
+    ) -> impl Future<Output = Result<(ObjectMeta, Bytes), StoreError>> + Send;
 
     /// Writes a picture and returns its ETag; writing the same bytes again changes nothing.
     fn put_output(
@@ -94,27 +94,27 @@ pub trait Store: Send + Sync + 'static {
     /// Writes the manifest if there is none yet.
     fn create_manifest(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes the manifest over the one of that ETag: else [`StoreError::Lost`].
+    /// Writes the manifest over the one of that ETag: else [`StoreError::AlreadyExists`].
     fn replace_manifest(
         &self,
         key: &Key,
         json: Bytes,
-        over: &str,
+        if_match: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        self.put_poster(key, json, Some(over))
+        self.put_json_conditional(key, json, Some(if_match))
     }
 
-    /// Writes a choice of the poster over the one of that ETag, or where there is none: else [`StoreError::Lost`].
-    fn put_poster(
+    /// Writes a choice of the poster over the one of that ETag, or where there is none: else [`StoreError::AlreadyExists`].
+    fn put_json_conditional(
         &self,
         key: &Key,
         json: Bytes,
-        over: Option<&str>,
+        if_match: Option<&str>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Removes what was handed from step to step; what is not there is removed already.
-    fn remove(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn delete(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Writes down that the last try failed.
-    fn put_failure(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn put_json(&self, key: &Key, json: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -19,10 +19,10 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use glimpse_contract::{Key, META_NAME, META_VISIBILITY, Passthrough, Visibility};
+use glimpse_contract::{ClientMetadata, Key, META_NAME, META_VISIBILITY, Visibility};
 use tokio::time::timeout;
 
-pub use super::{Body, Head, Store, StoreError};
+pub use super::{ObjectBody, ObjectMeta, Store, StoreError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Until an answer's first byte; a body has its own clock, where it is read.
@@ -31,11 +31,11 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(40);
 const MAX_ATTEMPTS: u32 = 4;
 /// A picture under a bare URL may be replaced by its owner; the edge decides what browsers are told.
 const CACHE_CONTROL: &str = "public, max-age=300";
-const PREFIX_OF_METADATA: &str = "x-amz-meta-";
+const METADATA_PREFIX: &str = "x-amz-meta-";
 
 /// The bucket on S3 itself.
 #[derive(Debug, Clone)]
-pub struct S3 {
+pub struct S3Store {
     pub(crate) client: Client,
     pub(crate) bucket: String,
     /// The tags of what is made on demand, by which the bucket's lifecycle rule knows it; none: no tags.
@@ -44,7 +44,7 @@ pub struct S3 {
 
 /// Where a bucket is, and who asks for it. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct S3Config {
     /// The bucket's region.
     pub region: String,
     /// The role's credentials.
@@ -55,14 +55,14 @@ pub struct Place {
     pub bucket: String,
 }
 
-impl S3 {
+impl S3Store {
     /// A client for a bucket. It connects when it is first asked.
-    pub fn new(place: &Place) -> Self {
+    pub fn new(config: &S3Config) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(place.region.clone()))
-            .credentials_provider(place.credentials.clone())
+            .region(Region::new(config.region.clone()))
+            .credentials_provider(config.credentials.clone())
             .http_client(http)
             // Exponential back-off with full jitter; the client has a budget of retries as a whole too.
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
@@ -77,10 +77,14 @@ impl S3 {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(endpoint) = &place.endpoint {
+        if let Some(endpoint) = &config.endpoint {
             builder = builder.endpoint_url(endpoint).force_path_style(true);
         }
-        Self { client: Client::from_conf(builder.build()), bucket: place.bucket.clone(), on_demand_tag: None }
+        Self {
+            client: Client::from_conf(builder.build()),
+            bucket: config.bucket.clone(),
+            on_demand_tag: None,
+        }
     }
 
     /// The same with tags for what is made on demand, as a query string.
@@ -91,32 +95,32 @@ impl S3 {
 
     /// The meaning of a read that failed. To a role that may not list the bucket S3 answers 403 for what is not there, so
     /// that whoever takes a decoder over finds nothing by trying. Ours may ask for one whole key, and that tells.
-    async fn refused<E>(&self, key: &Key, error: &SdkError<E>) -> StoreError
+    async fn classify_read_error<E>(&self, key: &Key, error: &SdkError<E>) -> StoreError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let meaning = classify(error, StoreError::Changed);
-        if status_of(error) != Some(403) {
-            return meaning;
+        let classified = classify(error, StoreError::PreconditionFailed);
+        if http_status(error) != Some(403) {
+            return classified;
         }
         let key = key.to_string();
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&key).max_keys(1);
         match request.send().await {
             Ok(listing) if listing.contents().iter().all(|object| object.key() != Some(&key)) => {
-                StoreError::Gone
+                StoreError::NotFound
             }
-            _ => meaning,
+            _ => classified,
         }
     }
 
-    fn output(
+    fn put_output_request(
         &self,
         key: &Key,
         bytes: Bytes,
         content_type: &'static str,
         visibility: Visibility,
     ) -> PutObjectFluentBuilder {
-        let name = META_VISIBILITY.strip_prefix(PREFIX_OF_METADATA).unwrap_or(META_VISIBILITY);
+        let name = META_VISIBILITY.strip_prefix(METADATA_PREFIX).unwrap_or(META_VISIBILITY);
         self.client
             .put_object()
             .bucket(&self.bucket)
@@ -128,19 +132,19 @@ impl S3 {
     }
 }
 
-impl Store for S3 {
-    async fn head(&self, key: &Key) -> Result<Head, StoreError> {
-        let answer = self.client.head_object().bucket(&self.bucket).key(key.to_string()).send().await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.refused(key, &error).await),
+impl Store for S3Store {
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+        let response = self.client.head_object().bucket(&self.bucket).key(key.to_string()).send().await;
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => return Err(self.classify_read_error(key, &error).await),
         };
-        let length = answer.content_length();
-        Ok(head_of(answer.e_tag(), length, answer.content_type(), answer.metadata()))
+        let length = response.content_length();
+        Ok(object_meta(response.e_tag(), length, response.content_type(), response.metadata()))
     }
 
-    async fn read(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<Body, StoreError> {
-        let answer = self
+    async fn get_range(&self, key: &Key, etag: &str, range: Range<u64>) -> Result<ObjectBody, StoreError> {
+        let response = self
             .client
             .get_object()
             .bucket(&self.bucket)
@@ -149,11 +153,11 @@ impl Store for S3 {
             .range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
             .send()
             .await;
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.refused(key, &error).await),
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => return Err(self.classify_read_error(key, &error).await),
         };
-        let body = futures::stream::unfold(answer.body, |mut body| async {
+        let body = futures::stream::unfold(response.body, |mut body| async {
             let next = body.next().await?;
             Some((next.map_err(|error| StoreError::Transient(error.to_string())), body))
         });
@@ -167,26 +171,26 @@ impl Store for S3 {
         content_type: &'static str,
         visibility: Visibility,
     ) -> Result<String, StoreError> {
-        let request = self.output(key, bytes, content_type, visibility);
-        let answer = request.send().await.map_err(|error| classify(&error, StoreError::Conflict))?;
-        Ok(answer.e_tag().unwrap_or_default().to_owned())
+        let request = self.put_output_request(key, bytes, content_type, visibility);
+        let response = request.send().await.map_err(|error| classify(&error, StoreError::Conflict))?;
+        Ok(response.e_tag().unwrap_or_default().to_owned())
     }
 
-    async fn whole(&self, key: &Key, max_bytes: u64) -> Result<(Head, Bytes), StoreError> {
+    async fn get(&self, key: &Key, max_bytes: u64) -> Result<(ObjectMeta, Bytes), StoreError> {
         let request = self.client.get_object().bucket(&self.bucket).key(key.to_string());
-        let mut answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.refused(key, &error).await),
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.classify_read_error(key, &error).await),
         };
-        let length = answer.content_length();
-        let head = head_of(answer.e_tag(), length, answer.content_type(), answer.metadata());
+        let length = response.content_length();
+        let head = object_meta(response.e_tag(), length, response.content_type(), response.metadata());
         if head.bytes > max_bytes {
             return Err(StoreError::Transient("the object is longer than expected".into()));
         }
         let mut bytes = BytesMut::with_capacity(head.bytes as usize);
         let read = async {
-            while let Some(piece) = answer.body.next().await {
-                bytes.extend_from_slice(&piece.map_err(|error| StoreError::Transient(error.to_string()))?);
+            while let Some(chunk) = response.body.next().await {
+                bytes.extend_from_slice(&chunk.map_err(|error| StoreError::Transient(error.to_string()))?);
             }
             Ok(())
         };
@@ -206,10 +210,10 @@ impl Store for S3 {
         content_type: &'static str,
         visibility: Visibility,
     ) -> Result<String, StoreError> {
-        let request = self.output(key, bytes, content_type, visibility).if_none_match("*");
+        let request = self.put_output_request(key, bytes, content_type, visibility).if_none_match("*");
         let request = request.set_tagging(self.on_demand_tag.clone());
-        let answer = request.send().await.map_err(|error| classify(&error, StoreError::Lost))?;
-        Ok(answer.e_tag().unwrap_or_default().to_owned())
+        let response = request.send().await.map_err(|error| classify(&error, StoreError::AlreadyExists))?;
+        Ok(response.e_tag().unwrap_or_default().to_owned())
     }
 
     async fn create_manifest(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
@@ -221,37 +225,42 @@ impl Store for S3 {
             .body(ByteStream::from(json))
             .send()
             .await
-            .map_err(|error| classify(&error, StoreError::Lost))?;
+            .map_err(|error| classify(&error, StoreError::AlreadyExists))?;
         Ok(())
     }
 
-    async fn put_poster(&self, key: &Key, json: Bytes, over: Option<&str>) -> Result<(), StoreError> {
+    async fn put_json_conditional(
+        &self,
+        key: &Key,
+        json: Bytes,
+        if_match: Option<&str>,
+    ) -> Result<(), StoreError> {
         let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
-        let request = match over {
+        let request = match if_match {
             Some(etag) => request.if_match(etag),
             None => request.if_none_match("*"),
         };
-        let answer = request
+        let response = request
             .content_type("application/json")
             .cache_control("no-cache")
             .body(ByteStream::from(json))
             .send()
             .await;
-        match answer.map_err(|error| classify(&error, StoreError::Lost)) {
+        match response.map_err(|error| classify(&error, StoreError::AlreadyExists)) {
             Ok(_) => Ok(()),
             // `If-Match` on what is not there any more.
-            Err(StoreError::Gone) => Err(StoreError::Lost),
+            Err(StoreError::NotFound) => Err(StoreError::AlreadyExists),
             Err(error) => Err(error),
         }
     }
 
-    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key.to_string());
         request.send().await.map_err(|error| classify(&error, StoreError::Conflict))?;
         Ok(())
     }
 
-    async fn put_failure(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
+    async fn put_json(&self, key: &Key, json: Bytes) -> Result<(), StoreError> {
         let request = self.client.put_object().bucket(&self.bucket).key(key.to_string());
         request
             .content_type("application/json")
@@ -264,23 +273,23 @@ impl Store for S3 {
     }
 }
 
-fn head_of(
+fn object_meta(
     etag: Option<&str>,
     length: Option<i64>,
     content_type: Option<&str>,
     metadata: Option<&HashMap<String, String>>,
-) -> Head {
-    let meta = |header: &str| {
-        let name = header.strip_prefix(PREFIX_OF_METADATA).unwrap_or(header);
+) -> ObjectMeta {
+    let header_value = |header: &str| {
+        let name = header.strip_prefix(METADATA_PREFIX).unwrap_or(header);
         metadata.and_then(|all| all.get(name)).cloned()
     };
-    Head {
+    ObjectMeta {
         etag: etag.unwrap_or_default().to_owned(),
         bytes: length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0),
         content_type: content_type.unwrap_or_default().to_owned(),
-        name: meta(META_NAME).unwrap_or_default(),
-        visibility: meta(META_VISIBILITY),
-        passthrough: Passthrough::from_headers(meta),
+        name: header_value(META_NAME).unwrap_or_default(),
+        visibility: header_value(META_VISIBILITY),
+        passthrough: ClientMetadata::from_headers(header_value),
     }
 }
 
@@ -289,34 +298,34 @@ pub fn classify<E>(error: &SdkError<E>, precondition: StoreError) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let status = status_of(error);
-    by_status(status, precondition).unwrap_or_else(|| match status {
-        Some(403) => StoreError::Denied(describe(error)),
-        _ => StoreError::Transient(describe(error)),
+    let status = http_status(error);
+    error_from_status(status, precondition).unwrap_or_else(|| match status {
+        Some(403) => StoreError::Denied(error_text(error)),
+        _ => StoreError::Transient(error_text(error)),
     })
 }
 
-fn status_of<E>(error: &SdkError<E>) -> Option<u16> {
+fn http_status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-fn by_status(status: Option<u16>, precondition: StoreError) -> Option<StoreError> {
+fn error_from_status(status: Option<u16>, precondition: StoreError) -> Option<StoreError> {
     match status? {
-        404 => Some(StoreError::Gone),
+        404 => Some(StoreError::NotFound),
         412 => Some(precondition),
         409 => Some(StoreError::Conflict),
         // The event's length and the object's differ, so the object is another one.
-        416 => Some(StoreError::Changed),
+        416 => Some(StoreError::PreconditionFailed),
         _ => None,
     }
 }
 
 /// One line for the log: it holds status, S3's own code and the chain of causes, and no credential or signature.
-fn describe<E>(error: &SdkError<E>) -> String
+fn error_text<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    match (status_of(error), error.code()) {
+    match (http_status(error), error.code()) {
         (Some(status), code) => format!("S3 answered {status} {}", code.unwrap_or_default()),
         (None, _) => format!("{}", DisplayErrorContext(error)),
     }
@@ -327,19 +336,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn e13_an_answer_means_what_the_caller_does_next() {
-        assert!(matches!(by_status(Some(404), StoreError::Changed), Some(StoreError::Gone)));
-        assert!(matches!(by_status(Some(412), StoreError::Changed), Some(StoreError::Changed)));
-        assert!(matches!(by_status(Some(412), StoreError::Lost), Some(StoreError::Lost)));
-        assert!(matches!(by_status(Some(409), StoreError::Lost), Some(StoreError::Conflict)));
-        assert!(matches!(by_status(Some(416), StoreError::Changed), Some(StoreError::Changed)));
+    fn e13_status_maps_to_store_error() {
+        assert!(matches!(
+            error_from_status(Some(404), StoreError::PreconditionFailed),
+            Some(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            error_from_status(Some(412), StoreError::PreconditionFailed),
+            Some(StoreError::PreconditionFailed)
+        ));
+        assert!(matches!(
+            error_from_status(Some(412), StoreError::AlreadyExists),
+            Some(StoreError::AlreadyExists)
+        ));
+        assert!(matches!(
+            error_from_status(Some(409), StoreError::AlreadyExists),
+            Some(StoreError::Conflict)
+        ));
+        assert!(matches!(
+            error_from_status(Some(416), StoreError::PreconditionFailed),
+            Some(StoreError::PreconditionFailed)
+        ));
         for transient in [None, Some(403), Some(500), Some(503), Some(400)] {
-            assert!(by_status(transient, StoreError::Changed).is_none(), "{transient:?}");
+            assert!(error_from_status(transient, StoreError::PreconditionFailed).is_none(), "{transient:?}");
         }
     }
 
-    fn place(endpoint: &str) -> Place {
-        Place {
+    fn config(endpoint: &str) -> S3Config {
+        S3Config {
             region: "us-east-1".into(),
             credentials: aws_credential_types::Credentials::new(
                 "AKIDEXAMPLE",
@@ -354,7 +378,7 @@ mod tests {
     }
 
     /// A server that takes one request and returns its head.
-    async fn one_request() -> (String, tokio::task::JoinHandle<String>) {
+    async fn serve_one_request() -> (String, tokio::task::JoinHandle<String>) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -373,15 +397,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_is_made_on_demand_has_the_tag() {
+    async fn only_on_demand_outputs_are_tagged() {
         let key: Key = "media/7yegr1n5zz040g2081040g2081/thumbnail-width_200.jpg".parse().unwrap();
         for (tag, is_on_demand, expected) in [
             (Some("glimpse=on-demand"), true, true),
             (Some("glimpse=on-demand"), false, false),
             (None, true, false),
         ] {
-            let (endpoint, head) = one_request().await;
-            let store = S3::new(&place(&endpoint)).with_on_demand_tag(tag.map(str::to_owned));
+            let (endpoint, head) = serve_one_request().await;
+            let store = S3Store::new(&config(&endpoint)).with_on_demand_tag(tag.map(str::to_owned));
             let (bytes, kind) = (Bytes::from_static(b"x"), "image/jpeg");
             let etag = if is_on_demand {
                 store.create_output(&key, bytes, kind, Visibility::Public).await
@@ -396,9 +420,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_print_its_secret() {
-        let place = place("http://127.0.0.1:9000");
-        let text = format!("{:?} {place:?}", S3::new(&place));
+    fn debug_hides_secrets() {
+        let config = config("http://127.0.0.1:9000");
+        let text = format!("{:?} {config:?}", S3Store::new(&config));
         assert!(text.contains("glimpse") && !text.contains("very-secret"), "{text}");
     }
 }

@@ -15,29 +15,29 @@ use tracing::info;
 
 use crate::error::JobError;
 use crate::preview::event::Job;
-use crate::preview::handler::{Answer, log};
-use crate::preview::publish::Standing;
-use crate::preview::service::{Done, Workshop};
+use crate::preview::handler::{HandlerOutput, log_report};
+use crate::preview::publish::ExistingManifest;
+use crate::preview::service::{JobOutcome, PreviewService};
 use crate::store::{Store, StoreError};
 
 /// With less time than this no further video is begun: most take a few seconds.
-const ENOUGH: Duration = Duration::from_mins(1);
+const MIN_TIME_LEFT: Duration = Duration::from_mins(1);
 /// The longest manifest that is read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
 /// Some objects of the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Batch {
-    items: Vec<Item>,
+struct BackfillBatch {
+    items: Vec<BatchItem>,
     #[serde(default)]
-    batch_input: Wish,
+    batch_input: BatchOptions,
 }
 
 /// What is wanted of all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct BatchOptions {
     /// Outcomes from before this moment are made anew, RFC 3339; empty: none.
     #[serde(default)]
     before: String,
@@ -45,7 +45,7 @@ struct Wish {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Item {
+struct BatchItem {
     key: String,
     #[serde(alias = "ETag")]
     etag: String,
@@ -58,7 +58,7 @@ struct Item {
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-struct Tally {
+struct BatchSummary {
     /// Pictures were made.
     made: u32,
     /// Refused for good.
@@ -70,85 +70,89 @@ struct Tally {
 }
 
 /// Records every video of a batch that has no outcome as failed: what was left when each was tried by itself.
-pub async fn give_up<S: Store>(workshop: &Workshop<S>, batch: &Value) -> Answer {
-    let result = match read(batch) {
-        Ok((batch, before_ms)) => given_up(workshop, &batch, before_ms).await,
+pub async fn record_failures<S: Store>(service: &PreviewService<S>, batch: &Value) -> HandlerOutput {
+    let result = match parse(batch) {
+        Ok((batch, before_ms)) => record_unprocessed(service, &batch, before_ms).await,
         Err(error) => Err(error),
     };
-    Answer { result, tainted: false }
+    HandlerOutput { result, must_restart: false }
 }
 
-async fn given_up<S: Store>(
-    workshop: &Workshop<S>,
-    batch: &Batch,
+async fn record_unprocessed<S: Store>(
+    service: &PreviewService<S>,
+    batch: &BackfillBatch,
     before_ms: u64,
 ) -> Result<Value, JobError> {
-    let (mut tally, mut failed) = (Tally::default(), Vec::new());
+    let (mut summary, mut failed) = (BatchSummary::default(), Vec::new());
     for item in &batch.items {
-        let Some(job) = job_of(item) else {
-            tally.ignored += 1;
+        let Some(job) = job_from_item(item) else {
+            summary.ignored += 1;
             continue;
         };
-        match standing(workshop, &job).await? {
-            Some(over) if stays(&over, before_ms) => {
-                tally.kept += 1;
+        match load_existing(service, &job).await? {
+            Some(existing) if is_up_to_date(&existing, before_ms) => {
+                summary.kept += 1;
                 continue;
             }
             // The older outcome is better than none.
             Some(_) => {}
-            None => workshop.record_failure(&job, Code::Internal).await?,
+            None => service.record_failure(&job, Code::Internal).await?,
         }
         failed.push(job.video.to_string());
     }
     info!(
         metric = "backfill_given_up",
-        kept = tally.kept,
-        ignored = tally.ignored,
+        kept = summary.kept,
+        ignored = summary.ignored,
         failed = failed.len(),
         "backfill"
     );
     if failed.is_empty() {
-        return serde_json::to_value(tally).map_err(JobError::internal);
+        return serde_json::to_value(summary).map_err(JobError::internal);
     }
     Err(JobError::internal(format!("failed: {}", failed.join(" "))))
 }
 
 /// Whether the outcome that there is stays.
-fn stays(over: &Standing, before_ms: u64) -> bool {
-    over.manifest.is_deleted() || over.manifest.timings.committed >= before_ms
+fn is_up_to_date(existing: &ExistingManifest, before_ms: u64) -> bool {
+    existing.manifest.is_deleted() || existing.manifest.timings.committed >= before_ms
 }
 
 /// Works through a batch until `deadline`.
-pub async fn answer<S: Store>(workshop: &Workshop<S>, batch: &Value, deadline: Instant) -> Answer {
-    let (batch, before_ms) = match read(batch) {
+pub async fn process<S: Store>(
+    service: &PreviewService<S>,
+    batch: &Value,
+    deadline: Instant,
+) -> HandlerOutput {
+    let (batch, before_ms) = match parse(batch) {
         Ok(read) => read,
-        Err(error) => return Answer { result: Err(error), tainted: false },
+        Err(error) => return HandlerOutput { result: Err(error), must_restart: false },
     };
-    let (mut tally, mut tainted) = (Tally::default(), false);
+    let (mut summary, mut must_restart) = (BatchSummary::default(), false);
     let (mut failed, mut code, mut left) = (Vec::new(), None, 0);
-    for (place, item) in batch.items.iter().enumerate() {
+    for (index, item) in batch.items.iter().enumerate() {
         // Whatever a crashed decoder left in this sandbox, no other file meets it.
-        if tainted || (place > 0 && Instant::now() + ENOUGH > deadline) {
+        if must_restart || (index > 0 && Instant::now() + MIN_TIME_LEFT > deadline) {
             left += 1;
             continue;
         }
-        let Some(job) = job_of(item) else {
-            tally.ignored += 1;
+        let Some(job) = job_from_item(item) else {
+            summary.ignored += 1;
             continue;
         };
-        let (done, crashed) = due(workshop, &job, before_ms, deadline).await;
-        tainted = crashed;
-        match done {
-            Ok(Done::Ready) => tally.made += 1,
-            Ok(Done::Rejected(_)) => tally.refused += 1,
-            Ok(Done::Already | Done::Superseded) => tally.kept += 1,
+        let (outcome, crashed) = process_if_outdated(service, &job, before_ms, deadline).await;
+        must_restart = crashed;
+        match outcome {
+            Ok(JobOutcome::Ready) => summary.made += 1,
+            Ok(JobOutcome::Rejected(_)) => summary.refused += 1,
+            Ok(JobOutcome::AlreadyProcessed | JobOutcome::Superseded) => summary.kept += 1,
             Err(error) => {
                 code.get_or_insert(error.code());
                 failed.push(job.video.to_string());
             }
         }
     }
-    let Tally { made, refused, kept, ignored } = tally;
+    let BatchSummary { made, refused, kept, ignored } = summary;
     info!(metric = "backfill", made, refused, kept, ignored, failed = failed.len(), left, "backfill");
     let result = if left > 0 {
         // The state machine knows it by this name, and goes on at once.
@@ -157,56 +161,60 @@ pub async fn answer<S: Store>(workshop: &Workshop<S>, batch: &Value, deadline: I
     } else if let Some(code) = code {
         Err(JobError::Transient { code, why: format!("failed: {}", failed.join(" ")) })
     } else {
-        serde_json::to_value(tally).map_err(JobError::internal)
+        serde_json::to_value(summary).map_err(JobError::internal)
     };
-    Answer { result, tainted }
+    HandlerOutput { result, must_restart }
 }
 
 /// Makes what a video has not, or has from before; and whether a decoder crashed at it.
-async fn due<S: Store>(
-    workshop: &Workshop<S>,
+async fn process_if_outdated<S: Store>(
+    service: &PreviewService<S>,
     job: &Job,
     before_ms: u64,
     deadline: Instant,
-) -> (Result<Done, JobError>, bool) {
-    let standing = match standing(workshop, job).await {
-        Ok(standing) => standing,
+) -> (Result<JobOutcome, JobError>, bool) {
+    let existing = match load_existing(service, job).await {
+        Ok(existing) => existing,
         Err(error) => return (Err(error), false),
     };
-    if standing.as_ref().is_some_and(|over| stays(over, before_ms)) {
-        return (Ok(Done::Already), false);
+    if existing.as_ref().is_some_and(|existing| is_up_to_date(existing, before_ms)) {
+        return (Ok(JobOutcome::AlreadyProcessed), false);
     }
-    let report = Box::pin(workshop.run_over(job, standing.as_ref(), deadline)).await;
-    log(job, &report);
-    (report.result, report.tainted)
+    let report = Box::pin(service.run_replacing(job, existing.as_ref(), deadline)).await;
+    log_report(job, &report);
+    (report.result, report.must_restart)
 }
 
-async fn standing<S: Store>(workshop: &Workshop<S>, job: &Job) -> Result<Option<Standing>, JobError> {
-    match workshop.store.whole(&Key::Manifest(job.video), MAX_MANIFEST_BYTES).await {
+async fn load_existing<S: Store>(
+    service: &PreviewService<S>,
+    job: &Job,
+) -> Result<Option<ExistingManifest>, JobError> {
+    match service.store.get(&Key::Manifest(job.video), MAX_MANIFEST_BYTES).await {
         Ok((head, json)) => {
             let manifest: Manifest = serde_json::from_slice(&json).map_err(JobError::internal)?;
-            Ok(Some(Standing { etag: head.etag, manifest }))
+            Ok(Some(ExistingManifest { etag: head.etag, manifest }))
         }
-        Err(StoreError::Gone) => Ok(None),
+        Err(StoreError::NotFound) => Ok(None),
         Err(error) => Err(JobError::storage(error)),
     }
 }
 
 /// The batch, and before which moment in Unix milliseconds an outcome is old; 0 if none is.
-fn read(batch: &Value) -> Result<(Batch, u64), JobError> {
-    let wrong = |why: String| JobError::Transient { code: Code::BadParameter, why };
-    let batch = Batch::deserialize(batch).map_err(|error| wrong(error.to_string()))?;
+fn parse(batch: &Value) -> Result<(BackfillBatch, u64), JobError> {
+    let bad_parameter = |why: String| JobError::Transient { code: Code::BadParameter, why };
+    let batch = BackfillBatch::deserialize(batch).map_err(|error| bad_parameter(error.to_string()))?;
     let before = &batch.batch_input.before;
     if before.is_empty() {
         return Ok((batch, 0));
     }
-    let moment: Timestamp =
-        before.parse().map_err(|_| wrong(format!("{before} is no moment as 2026-11-24T12:00:00Z is")))?;
-    let before_ms = u64::try_from(moment.as_millisecond()).unwrap_or(0);
+    let timestamp: Timestamp = before
+        .parse()
+        .map_err(|_| bad_parameter(format!("{before} is no moment as 2026-11-24T12:00:00Z is")))?;
+    let before_ms = u64::try_from(timestamp.as_millisecond()).unwrap_or(0);
     Ok((batch, before_ms))
 }
 
-fn job_of(item: &Item) -> Option<Job> {
+fn job_from_item(item: &BatchItem) -> Option<Job> {
     let Ok(Key::Source { owner, video }) = item.key.parse::<Key>() else { return None };
     Some(Job {
         key: Key::Source { owner: owner.clone(), video },

@@ -5,19 +5,19 @@
 //! | `GLIMPSE_STEP` | which step: `probe`, `poster`, `animation`, `storyboard` or `publish` |
 //! | the others | as [`crate::config::Config`] reads them; `publish` needs no ffmpeg |
 
-use crate::config::{Config, ConfigErrors, Tools, place};
-use crate::store::s3::Place;
-use crate::workflow::state::Step;
+use crate::config::{Config, EnvironmentErrors, FfmpegTools, s3_config};
+use crate::store::s3::S3Config;
+use crate::workflow::state::WorkflowStep;
 
 /// The whole configuration. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct StepConfig {
     /// What this function does.
-    pub step: Step,
+    pub step: WorkflowStep,
     /// The bucket, and who asks it.
-    pub place: Place,
+    pub s3: S3Config,
     /// The decoder, where there is something to decode.
-    pub tools: Option<Tools>,
+    pub tools: Option<FfmpegTools>,
 }
 
 impl StepConfig {
@@ -25,26 +25,26 @@ impl StepConfig {
     ///
     /// # Errors
     /// All that is wrong at once, without values.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
         let mut errors = Vec::new();
-        let step = lookup("GLIMPSE_STEP").and_then(|word| Step::from_word(&word));
+        let step = lookup("GLIMPSE_STEP").and_then(|name| WorkflowStep::parse(&name));
         if step.is_none() {
             errors.push("GLIMPSE_STEP names no step".to_owned());
         }
-        let (place, tools) = if step == Some(Step::Publish) {
-            (Some(place(&lookup, &mut errors)), None)
+        let (s3, tools) = if step == Some(WorkflowStep::Publish) {
+            (Some(s3_config(&lookup, &mut errors)), None)
         } else {
             match Config::from_lookup(&lookup) {
-                Ok(Config { place, tools, .. }) => (Some(place), Some(tools)),
-                Err(ConfigErrors(more)) => {
+                Ok(Config { s3: place, tools, .. }) => (Some(place), Some(tools)),
+                Err(EnvironmentErrors(more)) => {
                     errors.extend(more);
                     (None, None)
                 }
             }
         };
-        match (step, place) {
-            (Some(step), Some(place)) if errors.is_empty() => Ok(Self { step, place, tools }),
-            _ => Err(ConfigErrors(errors)),
+        match (step, s3) {
+            (Some(step), Some(place)) if errors.is_empty() => Ok(Self { step, s3: place, tools }),
+            _ => Err(EnvironmentErrors(errors)),
         }
     }
 }
@@ -53,7 +53,7 @@ impl StepConfig {
 mod tests {
     use super::*;
 
-    fn check(step: &str, without: &str) -> Result<StepConfig, ConfigErrors> {
+    fn check(step: &str, without: &str) -> Result<StepConfig, EnvironmentErrors> {
         StepConfig::from_lookup(|name| match name {
             _ if name == without => None,
             "GLIMPSE_STEP" => Some(step.to_owned()),
@@ -64,11 +64,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_knows_what_it_needs() {
-        for (word, step) in Step::ALL {
+    fn each_step_requires_its_variables() {
+        for (word, step) in WorkflowStep::ALL {
             let config = check(word, "").unwrap();
             assert_eq!((config.step, step.as_str()), (step, word));
-            assert_eq!(config.tools.is_some(), step != Step::Publish, "{word}");
+            assert_eq!(config.tools.is_some(), step != WorkflowStep::Publish, "{word}");
             assert!(!format!("{config:?}").contains("AWS_SECRET"), "{word}");
         }
         assert!(check("publish", "GLIMPSE_FFMPEG").is_ok(), "it decodes nothing");

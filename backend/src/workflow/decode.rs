@@ -4,217 +4,230 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use glimpse_contract::{Code, Key, Kind, Manifest, Output, Source, State, TraceId};
+use glimpse_contract::{Code, Key, Manifest, Output, Source, State, TraceId, VariantKind};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::JobError;
-use crate::frames::decoder::Studio;
-use crate::frames::ffmpeg::Relayed;
-use crate::frames::native::{Digested, codec_name};
-use crate::frames::{Frame, Part};
+use crate::frames::decoder::Decoder;
+use crate::frames::ffmpeg::FfmpegSource;
+use crate::frames::native::{NativeSource, codec_name};
+use crate::frames::{KindFrames, RgbFrame};
 use crate::preview::event::Job;
-use crate::preview::outputs::{self, Album};
-use crate::preview::service::{Progress, Workshop, describe, manifest, reads};
-use crate::source::proxy::{self, Relay};
-use crate::source::reader::{Counts, Reader, Stop};
+use crate::preview::outputs::{self, EncodedOutputs};
+use crate::preview::service::{JobProgress, PreviewService, build_manifest, read_stats, set_media_info};
+use crate::source::proxy::{self, SourceProxy};
+use crate::source::reader::{IoStats, OpenError, RangeReader};
 use crate::store::Store;
-use crate::workflow::state::{Face, Found, Made, Task};
+use crate::workflow::state::{PosterInfo, ProbeResult, StepInput, StepOutput};
 use glimpse_media::image::placeholder;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ended<T> {
+pub struct StepReport<T> {
     /// What is handed on, or why it is to be tried again.
     pub result: Result<T, JobError>,
     /// Whether a decoder crashed in this process's care: it must take no other job (THREATS F12).
-    pub tainted: bool,
+    pub must_restart: bool,
     /// What was read of the source.
-    pub counts: Counts,
+    pub counts: IoStats,
     /// The trace that the upload is part of; `None` if nothing could be asked about it.
     pub trace_id: Option<TraceId>,
 }
 
-impl<S: Store> Workshop<S> {
+impl<S: Store> PreviewService<S> {
     /// Finds out what there is to be made of a source.
-    pub async fn probe(&self, job: &Job, invocation: Instant) -> Ended<Found> {
-        let mut progress = Progress::default();
+    pub async fn probe(&self, job: &Job, deadline: Instant) -> StepReport<ProbeResult> {
+        let mut progress = JobProgress::default();
         progress.timings.received = job.received_ms;
-        let surveyed = self.survey(job, invocation, &mut progress).await;
-        let tainted = matches!(surveyed, Err(JobError::Crashed(_)));
-        let result = match surveyed {
-            Err(JobError::Superseded) => Ok(Found::Superseded),
-            Err(error @ (JobError::Refused(_) | JobError::Crashed(_))) => {
-                progress.name_source(job);
-                let draft = Box::new(manifest(job, &progress, State::Rejected));
-                Ok(Found::Refused { code: error.code(), draft })
+        let probed = self.probe_source(job, deadline, &mut progress).await;
+        let must_restart = matches!(probed, Err(JobError::Crashed(_)));
+        let result = match probed {
+            Err(JobError::Superseded) => Ok(ProbeResult::Superseded),
+            Err(error @ (JobError::Rejected(_) | JobError::Crashed(_))) => {
+                progress.fill_source_from_event(job);
+                let draft = Box::new(build_manifest(job, &progress, State::Rejected));
+                Ok(ProbeResult::Refused { code: error.code(), draft })
             }
             other => other,
         };
-        Ended { result, tainted, counts: progress.counts, trace_id: progress.passthrough.trace_id }
+        StepReport { result, must_restart, counts: progress.counts, trace_id: progress.passthrough.trace_id }
     }
 
-    async fn survey(
+    async fn probe_source(
         &self,
         job: &Job,
-        invocation: Instant,
-        progress: &mut Progress,
-    ) -> Result<Found, JobError> {
-        let Some(head) = self.begin(job, None, progress).await? else { return Ok(Found::Already) };
-        let reader = Reader::new(Arc::clone(&self.store), job.key.clone(), head.etag, head.bytes);
+        deadline: Instant,
+        progress: &mut JobProgress,
+    ) -> Result<ProbeResult, JobError> {
+        let Some(head) = self.load_upload(job, None, progress).await? else {
+            return Ok(ProbeResult::Already);
+        };
+        let reader = RangeReader::new(Arc::clone(&self.store), job.key.clone(), head.etag, head.bytes);
         let reader = Arc::new(reader);
-        let surveyed = timeout_at(invocation, Box::pin(self.survey_by(&reader, invocation, progress))).await;
-        progress.counts = progress.counts.and(reader.counts());
-        let (info, by_relay, amiss) = surveyed.unwrap_or_else(|_| Err(late()))?;
-        describe(&mut progress.source, &info);
+        let probed = timeout_at(deadline, Box::pin(self.probe_reader(&reader, deadline, progress))).await;
+        progress.counts = progress.counts.merge(reader.stats());
+        let (info, uses_ffmpeg, has_bad_keyframes) = probed.unwrap_or_else(|_| Err(deadline_error()))?;
+        set_media_info(&mut progress.source, &info);
         progress.timings.probed = (self.now_ms)();
-        Ok(Found::Look(Box::new(Task { draft: manifest(job, progress, State::Ready), by_relay, amiss })))
+        Ok(ProbeResult::Look(Box::new(StepInput {
+            draft: build_manifest(job, progress, State::Ready),
+            by_relay: uses_ffmpeg,
+            amiss: has_bad_keyframes,
+        })))
     }
 
-    async fn survey_by(
+    async fn probe_reader(
         &self,
-        reader: &Arc<Reader<S>>,
-        invocation: Instant,
-        progress: &mut Progress,
+        reader: &Arc<RangeReader<S>>,
+        deadline: Instant,
+        progress: &mut JobProgress,
     ) -> Result<(MediaInfo, bool, bool), JobError> {
-        let studio = Studio::new(&self.tools, &self.patience, invocation);
-        let (known, container) = reader.begin().await?;
-        container.demuxer().clone_into(&mut progress.source.container);
-        let surveyed = match Digested::open(studio.clone(), Arc::clone(reader), known, container).await {
-            Ok(mut digested) => digested.survey().await,
+        let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
+        let (known, container) = reader.detect_container().await?;
+        container.ffmpeg_name().clone_into(&mut progress.source.container);
+        let probed = match NativeSource::open(decoder.clone(), Arc::clone(reader), known, container).await {
+            Ok(mut native) => native.inspect().await,
             Err(stop) => Err(stop),
         };
-        match surveyed {
-            Ok((info, amiss)) => Ok((info, false, amiss)),
-            Err(Stop::Job(error)) => {
-                if error == JobError::Refused(Code::UnsupportedCodec) {
+        match probed {
+            Ok((info, has_bad_keyframes)) => Ok((info, false, has_bad_keyframes)),
+            Err(OpenError::Job(error)) => {
+                if error == JobError::Rejected(Code::UnsupportedCodec) {
                     progress.source.codec = codec_name(reader, container).await.unwrap_or_default();
                 }
                 Err(error)
             }
-            Err(Stop::Foreign(why)) => {
+            Err(OpenError::Unsupported(why)) => {
                 tracing::debug!(why, "read by ffmpeg");
-                let relayed = Relayed::open(studio, self.relay(reader)?, container, None).await?;
-                progress.counts = progress.counts.and(relayed.counts());
-                Ok((relayed.info, true, false))
+                let ffmpeg = FfmpegSource::open(decoder, self.open_proxy(reader)?, container, None).await?;
+                progress.counts = progress.counts.merge(ffmpeg.stats());
+                Ok((ffmpeg.info, true, false))
             }
         }
     }
 
     /// Makes the default pictures of one kind, and stages them.
-    pub async fn picture(&self, kind: Kind, task: &Task, invocation: Instant) -> Ended<Made> {
-        let Manifest { video, owner, source, .. } = &task.draft;
+    pub async fn make_outputs(
+        &self,
+        kind: VariantKind,
+        input: &StepInput,
+        deadline: Instant,
+    ) -> StepReport<StepOutput> {
+        let Manifest { video, owner, source, .. } = &input.draft;
         let key = Key::Source { owner: owner.clone(), video: *video };
-        let reader = Reader::new(Arc::clone(&self.store), key, source.etag.clone(), source.bytes);
+        let reader = RangeReader::new(Arc::clone(&self.store), key, source.etag.clone(), source.bytes);
         let reader = Arc::new(reader);
-        let mut counts = Counts::default();
-        let made = self.make_part(kind, task, &reader, invocation, &mut counts).await;
-        let tainted = matches!(made, Err(JobError::Crashed(_)));
-        let result = match made {
-            Err(JobError::Superseded) => Ok(Made::Superseded),
-            Err(error @ (JobError::Refused(_) | JobError::Crashed(_))) => {
-                Ok(Made::Refused { code: error.code() })
+        let mut counts = IoStats::default();
+        let staged = self.make_and_stage(kind, input, &reader, deadline, &mut counts).await;
+        let must_restart = matches!(staged, Err(JobError::Crashed(_)));
+        let result = match staged {
+            Err(JobError::Superseded) => Ok(StepOutput::Superseded),
+            Err(error @ (JobError::Rejected(_) | JobError::Crashed(_))) => {
+                Ok(StepOutput::Refused { code: error.code() })
             }
             other => other,
         };
-        let trace_id = task.draft.passthrough.trace_id;
-        Ended { result, tainted, counts: counts.and(reader.counts()), trace_id }
+        let trace_id = input.draft.client_metadata.trace_id;
+        StepReport { result, must_restart, counts: counts.merge(reader.stats()), trace_id }
     }
 
-    async fn make_part(
+    async fn make_and_stage(
         &self,
-        kind: Kind,
-        task: &Task,
-        reader: &Arc<Reader<S>>,
-        invocation: Instant,
-        counts: &mut Counts,
-    ) -> Result<Made, JobError> {
-        let video = task.draft.video;
-        if self.is_done(video).await? {
-            return Ok(Made::Already);
+        kind: VariantKind,
+        input: &StepInput,
+        reader: &Arc<RangeReader<S>>,
+        deadline: Instant,
+        counts: &mut IoStats,
+    ) -> Result<StepOutput, JobError> {
+        let video = input.draft.video;
+        if self.has_manifest(video).await? {
+            return Ok(StepOutput::Already);
         }
-        let see = Box::pin(self.part(kind, task, reader, invocation, counts));
-        let part = timeout_at(invocation, see).await.unwrap_or_else(|_| Err(late()))?;
-        let face = match &part {
-            Part::Poster(Frame { rgb, size }, poster_ms) => Some(Face {
+        let decode = Box::pin(self.decode_frames(kind, input, reader, deadline, counts));
+        let frames = timeout_at(deadline, decode).await.unwrap_or_else(|_| Err(deadline_error()))?;
+        let face = match &frames {
+            KindFrames::Poster(RgbFrame { rgb, size }, poster_ms) => Some(PosterInfo {
                 thumbhash: placeholder::thumbhash(rgb, *size),
-                dominant_color: placeholder::dominant(rgb),
+                dominant_color: placeholder::dominant_color(rgb),
                 poster_ms: *poster_ms,
             }),
-            Part::Reel(_) | Part::Tiles(_) => None,
+            KindFrames::Animation(_) | KindFrames::Storyboard(_) => None,
         };
-        let duration_ms = task.draft.source.duration_ms;
-        let album = spawn_blocking(move || outputs::of_part(&part, duration_ms))
+        let duration_ms = input.draft.source.duration_ms;
+        let images = spawn_blocking(move || outputs::encode_kind(&frames, duration_ms))
             .await
             .map_err(JobError::internal)?
             .map_err(JobError::internal)?;
         let rendered = (self.now_ms)();
         // What was deleted meanwhile leaves nothing behind.
-        if self.is_done(video).await? {
-            return Ok(Made::Already);
+        if self.has_manifest(video).await? {
+            return Ok(StepOutput::Already);
         }
-        let outputs = self.stage(&task.draft, album).await?;
-        Ok(Made::Made { outputs, face, rendered, reads: reads(counts.and(reader.counts())) })
+        let outputs = self.stage_outputs(&input.draft, images).await?;
+        Ok(StepOutput::Made { outputs, face, rendered, reads: read_stats(counts.merge(reader.stats())) })
     }
 
-    async fn part(
+    async fn decode_frames(
         &self,
-        kind: Kind,
-        task: &Task,
-        reader: &Arc<Reader<S>>,
-        invocation: Instant,
-        counts: &mut Counts,
-    ) -> Result<Part, JobError> {
-        let studio = Studio::new(&self.tools, &self.patience, invocation);
-        let (known, container) = reader.begin().await?;
-        if !task.by_relay {
-            let seen = match Digested::open(studio.clone(), Arc::clone(reader), known, container).await {
-                Ok(digested) => {
-                    let Source { width, height, .. } = task.draft.source;
-                    digested.shown_in(Size { width, height }).part(kind, task.amiss).await
+        kind: VariantKind,
+        input: &StepInput,
+        reader: &Arc<RangeReader<S>>,
+        deadline: Instant,
+        counts: &mut IoStats,
+    ) -> Result<KindFrames, JobError> {
+        let decoder = Decoder::new(&self.tools, &self.time_budget, deadline);
+        let (known, container) = reader.detect_container().await?;
+        if !input.by_relay {
+            let decoded = match NativeSource::open(decoder.clone(), Arc::clone(reader), known, container)
+                .await
+            {
+                Ok(native) => {
+                    let Source { width, height, .. } = input.draft.source;
+                    native.with_display_size(Size { width, height }).frames_for_kind(kind, input.amiss).await
                 }
                 Err(stop) => Err(stop),
             };
-            match seen {
+            match decoded {
                 Ok((_, part)) => return Ok(part),
-                Err(Stop::Job(error)) => return Err(error),
+                Err(OpenError::Job(error)) => return Err(error),
                 // Only a search for a poster in the dark meets what the survey has not seen.
-                Err(Stop::Foreign(why)) => tracing::debug!(why, "read by ffmpeg"),
+                Err(OpenError::Unsupported(why)) => tracing::debug!(why, "read by ffmpeg"),
             }
         }
-        let length_ms = Some(task.draft.source.duration_ms);
-        let relayed = Relayed::open(studio, self.relay(reader)?, container, length_ms).await?;
-        let part = relayed.part(kind).await;
-        *counts = counts.and(relayed.counts());
-        part
+        let duration_ms = Some(input.draft.source.duration_ms);
+        let ffmpeg = FfmpegSource::open(decoder, self.open_proxy(reader)?, container, duration_ms).await?;
+        let frames = ffmpeg.frames_for_kind(kind).await;
+        *counts = counts.merge(ffmpeg.stats());
+        frames
     }
 
-    fn relay(&self, reader: &Reader<S>) -> Result<Relay, JobError> {
-        Relay::open(Arc::clone(&self.store), proxy::Source::of(reader), (self.random)())
+    fn open_proxy(&self, reader: &RangeReader<S>) -> Result<SourceProxy, JobError> {
+        SourceProxy::open(Arc::clone(&self.store), proxy::SourceObject::from_reader(reader), (self.random)())
             .map_err(JobError::internal)
     }
 
-    async fn stage(&self, draft: &Manifest, album: Album) -> Result<Vec<Output>, JobError> {
-        try_join_all(album.into_iter().map(|(variant, picture)| async move {
-            let bytes = picture.bytes.len() as u64;
+    async fn stage_outputs(&self, draft: &Manifest, images: EncodedOutputs) -> Result<Vec<Output>, JobError> {
+        try_join_all(images.into_iter().map(|(variant, image)| async move {
+            let bytes = image.bytes.len() as u64;
             let content_type = variant.format().content_type();
             let key = Key::Staged(draft.video, variant);
-            let put = self.store.put_output(&key, picture.bytes, content_type, draft.visibility).await;
+            let etag = self.store.put_output(&key, image.bytes, content_type, draft.visibility).await;
             Ok(Output {
                 variant: variant.file_name(),
                 bytes,
                 content_type: content_type.to_owned(),
-                etag: put.map_err(JobError::storage)?,
-                width: picture.size.width,
-                height: picture.size.height,
+                etag: etag.map_err(JobError::storage)?,
+                width: image.size.width,
+                height: image.size.height,
             })
         }))
         .await
     }
 }
 
-fn late() -> JobError {
+fn deadline_error() -> JobError {
     JobError::internal("the invocation's time ended in the work")
 }

@@ -9,67 +9,76 @@ use tracing::{error, info};
 use crate::error::JobError;
 use crate::lambda::metrics::{self, Subject};
 use crate::preview::event::{self, Job};
-use crate::preview::handler::Answer;
-use crate::preview::service::{Done, Workshop};
-use crate::source::reader::Counts;
+use crate::preview::handler::HandlerOutput;
+use crate::preview::service::{JobOutcome, PreviewService};
+use crate::source::reader::IoStats;
 use crate::store::Store;
-use crate::workflow::decode::Ended;
+use crate::workflow::decode::StepReport;
 use crate::workflow::publish::Publisher;
-use crate::workflow::state::{Found, Handed, Step};
+use crate::workflow::state::{ProbeResult, WorkflowState, WorkflowStep};
 
 /// What one function of the workflow is.
 #[derive(Debug)]
-pub enum Station<S> {
+pub enum StepHandler<S> {
     /// It opens videos.
-    Look(Step, Workshop<S>),
+    Decode(WorkflowStep, PreviewService<S>),
     /// It commits what came of it.
-    Commit(Publisher<S>),
+    Publish(Publisher<S>),
 }
 
 /// Does this function's step of what `payload` asks for. `deadline` leaves time to answer before Lambda's own.
-pub async fn answer<S: Store>(
-    station: &Station<S>,
+pub async fn handle<S: Store>(
+    handler: &StepHandler<S>,
     bucket: &str,
     payload: &Value,
     deadline: Instant,
-) -> Answer {
-    match station {
-        Station::Look(step, workshop) => look(*step, workshop, bucket, payload, deadline).await,
-        Station::Commit(publisher) => commit(publisher, bucket, payload).await,
-    }
-}
-
-async fn look<S: Store>(
-    step: Step,
-    workshop: &Workshop<S>,
-    bucket: &str,
-    payload: &Value,
-    deadline: Instant,
-) -> Answer {
-    let started = Instant::now();
-    let Step::Picture(kind) = step else {
-        let job = match the_job(payload, bucket) {
-            Ok(Some(job)) => job,
-            Ok(None) => return Answer { result: told(&Found::Ignored), tainted: false },
-            Err(error) => return Answer { result: Err(error), tainted: false },
-        };
-        let ended = Box::pin(workshop.probe(&job, deadline)).await;
-        return logged(step, job.video, ended, started);
-    };
-    match handed(payload).map(|handed| handed.found) {
-        Ok(Some(Found::Look(task))) => {
-            let ended = Box::pin(workshop.picture(kind, &task, deadline)).await;
-            logged(step, task.draft.video, ended, started)
+) -> HandlerOutput {
+    match handler {
+        StepHandler::Decode(step, service) => {
+            run_decode_step(*step, service, bucket, payload, deadline).await
         }
-        Ok(_) => Answer { result: Err(malformed("there is nothing to make pictures of")), tainted: false },
-        Err(error) => Answer { result: Err(error), tainted: false },
+        StepHandler::Publish(publisher) => run_publish_step(publisher, bucket, payload).await,
     }
 }
 
-async fn commit<S: Store>(publisher: &Publisher<S>, bucket: &str, payload: &Value) -> Answer {
+async fn run_decode_step<S: Store>(
+    step: WorkflowStep,
+    service: &PreviewService<S>,
+    bucket: &str,
+    payload: &Value,
+    deadline: Instant,
+) -> HandlerOutput {
     let started = Instant::now();
-    let mut line = Line::default();
-    let result = match commit_to(publisher, bucket, payload, &mut line).await {
+    let WorkflowStep::Encode(kind) = step else {
+        let job = match parse_single_job(payload, bucket) {
+            Ok(Some(job)) => job,
+            Ok(None) => return HandlerOutput { result: to_json(&ProbeResult::Ignored), must_restart: false },
+            Err(error) => return HandlerOutput { result: Err(error), must_restart: false },
+        };
+        let report = Box::pin(service.probe(&job, deadline)).await;
+        return finish_step(step, job.video, report, started);
+    };
+    match parse_input(payload).map(|handed| handed.found) {
+        Ok(Some(ProbeResult::Look(task))) => {
+            let report = Box::pin(service.make_outputs(kind, &task, deadline)).await;
+            finish_step(step, task.draft.video, report, started)
+        }
+        Ok(_) => HandlerOutput {
+            result: Err(malformed_input("there is nothing to make pictures of")),
+            must_restart: false,
+        },
+        Err(error) => HandlerOutput { result: Err(error), must_restart: false },
+    }
+}
+
+async fn run_publish_step<S: Store>(
+    publisher: &Publisher<S>,
+    bucket: &str,
+    payload: &Value,
+) -> HandlerOutput {
+    let started = Instant::now();
+    let mut line = StepLogLine::default();
+    let result = match publish_or_record_failure(publisher, bucket, payload, &mut line).await {
         Ok((state, code)) => {
             line.state = Some(state.to_owned());
             line.code = code.map(|code| code.as_str().to_owned());
@@ -80,74 +89,74 @@ async fn commit<S: Store>(publisher: &Publisher<S>, bucket: &str, payload: &Valu
             Err(error)
         }
     };
-    line.write(Step::Publish, Counts::default(), started);
-    Answer { result, tainted: false }
+    line.write(WorkflowStep::Publish, IoStats::default(), started);
+    HandlerOutput { result, must_restart: false }
 }
 
 /// What became of the video, and why. `line` becomes what is known of it, however it ends.
-async fn commit_to<S: Store>(
+async fn publish_or_record_failure<S: Store>(
     publisher: &Publisher<S>,
     bucket: &str,
     payload: &Value,
-    line: &mut Line,
+    line: &mut StepLogLine,
 ) -> Result<(&'static str, Option<Code>), JobError> {
-    let handed = handed(payload)?;
-    let draft = match &handed.found {
-        Some(Found::Look(task)) => Some(&task.draft),
-        Some(Found::Refused { draft, .. }) => Some(&**draft),
+    let input = parse_input(payload)?;
+    let draft = match &input.found {
+        Some(ProbeResult::Look(task)) => Some(&task.draft),
+        Some(ProbeResult::Refused { draft, .. }) => Some(&**draft),
         _ => None,
     };
-    line.of = draft.map(|draft| {
-        let (video, passthrough) = (draft.video, &draft.passthrough);
-        Subject { video, trace_id: Some(passthrough.trace(video)) }
+    line.subject = draft.map(|draft| {
+        let (video, passthrough) = (draft.video, &draft.client_metadata);
+        Subject { video, trace_id: Some(passthrough.trace_id_or_default(video)) }
     });
-    if let Some(fault) = &handed.error {
-        (line.why, line.cause) = (Some(fault.error.clone()), Some(fault.cause.clone()));
-        let job = if handed.found.is_none() { the_job(payload, bucket)? } else { None };
-        line.of = line.of.or(job.as_ref().map(|job| Subject { video: job.video, trace_id: None }));
-        let written = publisher.give_up(fault, handed.found, job.as_ref()).await?;
-        return Ok((if written { "failed" } else { "already" }, Some(fault.code())));
+    if let Some(error) = &input.error {
+        (line.why, line.cause) = (Some(error.error.clone()), Some(error.cause.clone()));
+        let job = if input.found.is_none() { parse_single_job(payload, bucket)? } else { None };
+        line.subject = line.subject.or(job.as_ref().map(|job| Subject { video: job.video, trace_id: None }));
+        let is_recorded = publisher.record_failure(error, input.found, job.as_ref()).await?;
+        return Ok((if is_recorded { "failed" } else { "already" }, Some(error.code())));
     }
-    Ok(match publisher.publish(handed).await? {
-        Done::Ready => ("ready", None),
-        Done::Rejected(code) => ("rejected", Some(code)),
-        Done::Already => ("already", None),
-        Done::Superseded => ("superseded", None),
+    Ok(match publisher.publish(input).await? {
+        JobOutcome::Ready => ("ready", None),
+        JobOutcome::Rejected(code) => ("rejected", Some(code)),
+        JobOutcome::AlreadyProcessed => ("already", None),
+        JobOutcome::Superseded => ("superseded", None),
     })
 }
 
-fn handed(payload: &Value) -> Result<Handed, JobError> {
-    Handed::deserialize(payload).map_err(|error| malformed(&error.to_string()))
+fn parse_input(payload: &Value) -> Result<WorkflowState, JobError> {
+    WorkflowState::deserialize(payload).map_err(|error| malformed_input(&error.to_string()))
 }
 
 /// The one upload that an event tells of; none if it is about something else.
-fn the_job(payload: &Value, bucket: &str) -> Result<Option<Job>, JobError> {
-    let mut intake = event::read(payload, bucket);
-    if let Some((_, why)) = intake.malformed.first() {
-        return Err(malformed(why));
+fn parse_single_job(payload: &Value, bucket: &str) -> Result<Option<Job>, JobError> {
+    let mut parsed = event::parse(payload, bucket);
+    if let Some((_, why)) = parsed.malformed.first() {
+        return Err(malformed_input(why));
     }
-    for reason in &intake.ignored {
+    for reason in &parsed.ignored {
         info!(metric = "event_ignored", reason, "ignored");
     }
-    if intake.jobs.len() > 1 {
-        return Err(malformed("several uploads in one event"));
+    if parsed.jobs.len() > 1 {
+        return Err(malformed_input("several uploads in one event"));
     }
-    Ok(intake.jobs.pop())
+    Ok(parsed.jobs.pop())
 }
 
 /// What no state of the workflow hands over. It is tried again like any fault, and given up.
-fn malformed(why: &str) -> JobError {
+fn malformed_input(why: &str) -> JobError {
     JobError::Transient { code: Code::BadParameter, why: why.to_owned() }
 }
 
-fn told<T: Serialize>(document: &T) -> Result<Value, JobError> {
+fn to_json<T: Serialize>(document: &T) -> Result<Value, JobError> {
     serde_json::to_value(document).map_err(JobError::internal)
 }
 
 /// What is told of one step.
 #[derive(Debug, Default)]
-struct Line {
-    of: Option<Subject>,
+struct StepLogLine {
+    subject: Option<Subject>,
     /// What is handed on; `None` if the step is to be tried again.
     state: Option<String>,
     code: Option<String>,
@@ -155,16 +164,16 @@ struct Line {
     cause: Option<String>,
 }
 
-impl Line {
+impl StepLogLine {
     /// Writes the one line of a step, and its metrics.
-    fn write(&self, step: Step, counts: Counts, started: Instant) {
-        let Self { of, state, code, why, cause } = self;
-        let Counts { requests, bytes: read_bytes, round_trips, .. } = counts;
+    fn write(&self, step: WorkflowStep, counts: IoStats, started: Instant) {
+        let Self { subject, state, code, why, cause } = self;
+        let IoStats { requests, bytes: read_bytes, round_trips, .. } = counts;
         info!(
             metric = "step",
             step = step.as_str(),
-            video = of.map(|of| display(of.video)),
-            trace_id = of.and_then(|of| of.trace_id).map(display),
+            video = subject.map(|of| display(of.video)),
+            trace_id = subject.and_then(|of| of.trace_id).map(display),
             state = state.as_deref().unwrap_or("failed_transient"),
             code,
             why,
@@ -175,22 +184,28 @@ impl Line {
             "step"
         );
         let ms = started.elapsed().as_millis() as u64;
-        if let Some(record) = metrics::of_step(step, *of, state.as_deref(), ms, counts) {
+        if let Some(record) = metrics::step_record(step, *subject, state.as_deref(), ms, counts) {
             metrics::emit(&record);
         }
     }
 }
 
-fn logged<T: Serialize>(step: Step, video: VideoId, ended: Ended<T>, started: Instant) -> Answer {
-    let Ended { result, tainted, counts, trace_id } = ended;
+fn finish_step<T: Serialize>(
+    step: WorkflowStep,
+    video: VideoId,
+    report: StepReport<T>,
+    started: Instant,
+) -> HandlerOutput {
+    let StepReport { result, must_restart: tainted, counts, trace_id } = report;
     let why = result.as_ref().err().map(ToString::to_string);
-    let result = result.and_then(|document| told(&document));
+    let result = result.and_then(|document| to_json(&document));
     let word =
         |name: &str| result.as_ref().ok().and_then(|document| document[name].as_str()).map(str::to_owned);
-    let of = Some(Subject { video, trace_id });
-    Line { of, state: word("state"), code: word("code"), why, cause: None }.write(step, counts, started);
+    let subject = Some(Subject { video, trace_id });
+    StepLogLine { subject, state: word("state"), code: word("code"), why, cause: None }
+        .write(step, counts, started);
     if tainted {
         error!(metric = "decoder_crash", %video, "a decoder crashed: this environment ends");
     }
-    Answer { result, tainted }
+    HandlerOutput { result, must_restart: tainted }
 }

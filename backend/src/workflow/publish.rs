@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 use glimpse_contract::{
-    Code, Failure, Key, MANIFEST_VERSION, Manifest, Output, Owner, Passthrough, Reads, RejectedBecause,
+    ClientMetadata, Code, Failure, Key, MANIFEST_VERSION, Manifest, Output, Owner, ReadStats, Rejection,
     Source, State, Variant, VideoId, Visibility, decode_name,
 };
 
 use crate::error::JobError;
 use crate::preview::event::Job;
-use crate::preview::outputs::{Album, Picture};
-use crate::preview::publish::{self, FailureNote};
-use crate::preview::service::Done;
+use crate::preview::outputs::{EncodedImage, EncodedOutputs};
+use crate::preview::publish::{self, FailureRecord};
+use crate::preview::service::JobOutcome;
 use crate::store::{Store, StoreError};
-use crate::workflow::state::{Face, Fault, Found, Handed, Made, Task};
+use crate::workflow::state::{ErrorOutput, PosterInfo, ProbeResult, StepInput, StepOutput, WorkflowState};
 use glimpse_media::size::Size;
 
 /// The longest picture that is read back, in bytes: what a decoder's child may write.
-const MAX_PICTURE_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_IMAGE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Commits outcomes.
 #[derive(Debug)]
@@ -32,11 +32,11 @@ pub struct Publisher<S> {
 
 /// What was made of a video, all of it.
 #[derive(Default)]
-struct Whole {
+struct CombinedOutput {
     outputs: Vec<Output>,
-    face: Option<Face>,
+    poster: Option<PosterInfo>,
     rendered: u64,
-    reads: Reads,
+    reads: ReadStats,
 }
 
 impl<S: Store> Publisher<S> {
@@ -44,105 +44,107 @@ impl<S: Store> Publisher<S> {
     ///
     /// # Errors
     /// The storage failed, or what is handed does not fit together.
-    pub async fn publish(&self, handed: Handed) -> Result<Done, JobError> {
-        match handed.found {
-            Some(Found::Look(task)) => {
+    pub async fn publish(&self, input: WorkflowState) -> Result<JobOutcome, JobError> {
+        match input.found {
+            Some(ProbeResult::Look(task)) => {
                 let video = task.draft.video;
-                let done = self.settle(*task, handed.parts).await?;
-                self.clear(video).await;
-                Ok(done)
+                let outcome = self.publish_parts(*task, input.parts).await?;
+                self.delete_staged(video).await;
+                Ok(outcome)
             }
-            Some(Found::Refused { code, draft }) => self.refuse(*draft, code).await,
-            Some(Found::Superseded) => Ok(Done::Superseded),
-            Some(Found::Already | Found::Ignored) => Ok(Done::Already),
+            Some(ProbeResult::Refused { code, draft }) => self.reject(*draft, code).await,
+            Some(ProbeResult::Superseded) => Ok(JobOutcome::Superseded),
+            Some(ProbeResult::Already | ProbeResult::Ignored) => Ok(JobOutcome::AlreadyProcessed),
             None => Err(JobError::internal("nothing was handed over that could be published")),
         }
     }
 
-    async fn settle(&self, task: Task, parts: Vec<Made>) -> Result<Done, JobError> {
-        let draft = task.draft;
-        let mut whole = Whole { reads: draft.reads, ..Whole::default() };
+    async fn publish_parts(&self, input: StepInput, parts: Vec<StepOutput>) -> Result<JobOutcome, JobError> {
+        let draft = input.draft;
+        let mut combined = CombinedOutput { reads: draft.reads, ..CombinedOutput::default() };
         for part in parts {
             match part {
-                Made::Made { outputs, face, rendered, reads } => {
-                    whole.outputs.extend(outputs);
-                    whole.face = whole.face.or(face);
-                    whole.rendered = whole.rendered.max(rendered);
-                    whole.reads = sum(whole.reads, reads);
+                StepOutput::Made { outputs, face, rendered, reads } => {
+                    combined.outputs.extend(outputs);
+                    combined.poster = combined.poster.or(face);
+                    combined.rendered = combined.rendered.max(rendered);
+                    combined.reads = add_reads(combined.reads, reads);
                 }
-                Made::Refused { code } => return self.refuse(draft, code).await,
-                Made::Superseded => return Ok(Done::Superseded),
-                Made::Already if publish::is_done(&*self.store, draft.video).await? => {
-                    return Ok(Done::Already);
+                StepOutput::Refused { code } => return self.reject(draft, code).await,
+                StepOutput::Superseded => return Ok(JobOutcome::Superseded),
+                StepOutput::Already if publish::has_manifest(&*self.store, draft.video).await? => {
+                    return Ok(JobOutcome::AlreadyProcessed);
                 }
-                Made::Already => return Err(JobError::internal("an outcome was there, and is not any more")),
+                StepOutput::Already => {
+                    return Err(JobError::internal("an outcome was there, and is not any more"));
+                }
             }
         }
-        self.commit(draft, whole).await
+        self.commit(draft, combined).await
     }
 
-    async fn commit(&self, draft: Manifest, whole: Whole) -> Result<Done, JobError> {
-        let staged = match self.staged(draft.video, &whole.outputs).await {
-            Ok(album) => album,
+    async fn commit(&self, draft: Manifest, combined: CombinedOutput) -> Result<JobOutcome, JobError> {
+        let images = match self.load_staged(draft.video, &combined.outputs).await {
+            Ok(images) => images,
             // A twin has published them, and cleared up.
-            Err(StoreError::Gone) if publish::is_done(&*self.store, draft.video).await? => {
-                return Ok(Done::Already);
+            Err(StoreError::NotFound) if publish::has_manifest(&*self.store, draft.video).await? => {
+                return Ok(JobOutcome::AlreadyProcessed);
             }
             Err(error) => return Err(JobError::storage(error)),
         };
-        if staged.len() != Variant::DEFAULTS.len() {
+        if images.len() != Variant::DEFAULTS.len() {
             return Err(JobError::internal("not every default picture was made"));
         }
-        let face = whole.face.ok_or_else(|| JobError::internal("nothing is known of the poster"))?;
+        let poster = combined.poster.ok_or_else(|| JobError::internal("nothing is known of the poster"))?;
         // Somebody was faster, or it was deleted: his pictures are not to be written over, and those not to come back.
-        if publish::is_done(&*self.store, draft.video).await? {
-            return Ok(Done::Already);
+        if publish::has_manifest(&*self.store, draft.video).await? {
+            return Ok(JobOutcome::AlreadyProcessed);
         }
-        let outputs = publish::outputs(&*self.store, draft.video, draft.visibility, staged).await?;
+        let outputs = publish::put_outputs(&*self.store, draft.video, draft.visibility, images).await?;
         let mut timings = draft.timings;
-        (timings.rendered, timings.committed) = (whole.rendered, (self.now_ms)());
+        (timings.rendered, timings.committed) = (combined.rendered, (self.now_ms)());
         let manifest = Manifest {
             state: State::Ready,
             outputs,
-            thumbhash: Some(face.thumbhash),
-            dominant_color: Some(face.dominant_color),
-            poster_ms: face.poster_ms,
+            thumbhash: Some(poster.thumbhash),
+            dominant_color: Some(poster.dominant_color),
+            poster_ms: poster.poster_ms,
             timings,
-            reads: whole.reads,
+            reads: combined.reads,
             ..draft
         };
-        let first = publish::commit(&*self.store, &manifest).await?;
-        Ok(if first { Done::Ready } else { Done::Already })
+        let is_first = publish::commit_manifest(&*self.store, &manifest).await?;
+        Ok(if is_first { JobOutcome::Ready } else { JobOutcome::AlreadyProcessed })
     }
 
     /// What is staged, in the order of the defaults, each as it was made.
-    async fn staged(&self, video: VideoId, outputs: &[Output]) -> Result<Album, StoreError> {
-        let wanted = Variant::DEFAULTS.into_iter().filter_map(|variant| {
+    async fn load_staged(&self, video: VideoId, outputs: &[Output]) -> Result<EncodedOutputs, StoreError> {
+        let expected = Variant::DEFAULTS.into_iter().filter_map(|variant| {
             Some((variant, outputs.iter().find(|o| o.variant == variant.file_name())?))
         });
-        try_join_all(wanted.map(|(variant, output)| async move {
-            let (head, bytes) = self.store.whole(&Key::Staged(video, variant), MAX_PICTURE_BYTES).await?;
+        try_join_all(expected.map(|(variant, output)| async move {
+            let (head, bytes) = self.store.get(&Key::Staged(video, variant), MAX_IMAGE_BYTES).await?;
             if head.etag != output.etag || head.bytes != output.bytes {
                 return Err(StoreError::Transient("a picture is not staged as it was made".into()));
             }
             let size = Size { width: output.width, height: output.height };
-            Ok((variant, Picture { bytes, size }))
+            Ok((variant, EncodedImage { bytes, size }))
         }))
         .await
     }
 
-    async fn refuse(&self, draft: Manifest, code: Code) -> Result<Done, JobError> {
+    async fn reject(&self, draft: Manifest, code: Code) -> Result<JobOutcome, JobError> {
         let mut timings = draft.timings;
         timings.committed = (self.now_ms)();
         let manifest = Manifest {
             state: State::Rejected,
-            rejected: Some(RejectedBecause { code }),
+            rejected: Some(Rejection { code }),
             outputs: Vec::new(),
             timings,
             ..draft
         };
-        let first = publish::commit(&*self.store, &manifest).await?;
-        Ok(if first { Done::Rejected(code) } else { Done::Already })
+        let is_first = publish::commit_manifest(&*self.store, &manifest).await?;
+        Ok(if is_first { JobOutcome::Rejected(code) } else { JobOutcome::AlreadyProcessed })
     }
 
     /// Writes down that the last try failed, unless something became of the video after all. `job` is what the event
@@ -150,55 +152,55 @@ impl<S: Store> Publisher<S> {
     ///
     /// # Errors
     /// The storage failed at this too.
-    pub async fn give_up(
+    pub async fn record_failure(
         &self,
-        fault: &Fault,
-        found: Option<Found>,
+        error: &ErrorOutput,
+        found: Option<ProbeResult>,
         job: Option<&Job>,
     ) -> Result<bool, JobError> {
-        let About { video, owner, source, visibility, passthrough } = match (found, job) {
-            (Some(Found::Look(task)), _) => of_draft(task.draft),
-            (Some(Found::Refused { draft, .. }), _) => of_draft(*draft),
-            (_, Some(job)) => self.asked(job).await,
+        let UploadInfo { video, owner, source, visibility, passthrough } = match (found, job) {
+            (Some(ProbeResult::Look(task)), _) => info_from_draft(task.draft),
+            (Some(ProbeResult::Refused { draft, .. }), _) => info_from_draft(*draft),
+            (_, Some(job)) => self.load_upload_info(job).await,
             _ => return Ok(false),
         };
-        let is_done = publish::is_done(&*self.store, video).await?;
+        let is_done = publish::has_manifest(&*self.store, video).await?;
         if !is_done {
             let failure = Failure {
                 version: MANIFEST_VERSION,
                 video,
                 owner,
-                code: fault.code(),
+                code: error.code(),
                 failed_at: (self.now_ms)(),
-                passthrough,
+                client_metadata: passthrough,
             };
             let Source { name, bytes, content_type, .. } = source;
-            let note = FailureNote { failure, name, bytes, content_type, visibility };
-            publish::failure(&*self.store, &note).await?;
+            let note = FailureRecord { failure, name, bytes, content_type, visibility };
+            publish::put_failure(&*self.store, &note).await?;
         }
-        self.clear(video).await;
+        self.delete_staged(video).await;
         Ok(!is_done)
     }
 
     /// What the upload says of itself, as far as anything can be asked about it.
-    async fn asked(&self, job: &Job) -> About {
+    async fn load_upload_info(&self, job: &Job) -> UploadInfo {
         let (video, owner) = (job.video, job.owner.clone());
         let Ok(head) = self.store.head(&job.key).await else {
             let (source, passthrough) = Default::default();
-            return About { video, owner, source, visibility: None, passthrough };
+            return UploadInfo { video, owner, source, visibility: None, passthrough };
         };
         let (content_type, name) = (head.content_type, decode_name(&head.name));
-        let visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::from_word);
+        let visibility = head.visibility.as_deref().map_or(Visibility::Public, Visibility::parse);
         let source = Source { bytes: head.bytes, content_type, name, ..Source::default() };
-        let passthrough = head.passthrough.traced(video);
-        About { video, owner, source, visibility: Some(visibility), passthrough }
+        let passthrough = head.passthrough.with_default_trace_id(video);
+        UploadInfo { video, owner, source, visibility: Some(visibility), passthrough }
     }
 
     /// Removes what was staged. What is left goes by the bucket's own rule.
-    async fn clear(&self, video: VideoId) {
+    async fn delete_staged(&self, video: VideoId) {
         let keys = Variant::DEFAULTS.map(|variant| Key::Staged(video, variant));
         for error in
-            join_all(keys.iter().map(|key| self.store.remove(key))).await.into_iter().filter_map(Result::err)
+            join_all(keys.iter().map(|key| self.store.delete(key))).await.into_iter().filter_map(Result::err)
         {
             tracing::warn!(%video, %error, "what was staged could not be removed");
         }
@@ -206,21 +208,21 @@ impl<S: Store> Publisher<S> {
 }
 
 /// What is told of a video that failed.
-struct About {
+struct UploadInfo {
     video: VideoId,
     owner: Owner,
     source: Source,
     visibility: Option<Visibility>,
-    passthrough: Passthrough,
+    passthrough: ClientMetadata,
 }
 
-fn of_draft(draft: Manifest) -> About {
-    let Manifest { video, owner, source, visibility, passthrough, .. } = draft;
-    About { video, owner, source, visibility: Some(visibility), passthrough }
+fn info_from_draft(draft: Manifest) -> UploadInfo {
+    let Manifest { video, owner, source, visibility, client_metadata: passthrough, .. } = draft;
+    UploadInfo { video, owner, source, visibility: Some(visibility), passthrough }
 }
 
-fn sum(one: Reads, other: Reads) -> Reads {
-    Reads {
+fn add_reads(one: ReadStats, other: ReadStats) -> ReadStats {
+    ReadStats {
         requests: one.requests + other.requests,
         bytes: one.bytes + other.bytes,
         round_trips: one.round_trips + other.round_trips,

@@ -1,33 +1,33 @@
 //! Decides into which steps a job can be cut, and what one hands to the next: small documents, for the state of a workflow
 //! may have 256 KiB. Pictures go by the bucket, under [`glimpse_contract::Key::Staged`].
 
-use glimpse_contract::{Code, Kind, Manifest, Output, Reads};
+use glimpse_contract::{Code, Manifest, Output, ReadStats, VariantKind};
 use serde::{Deserialize, Serialize};
 
 /// What one function does of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum WorkflowStep {
     /// Looks at what there is; decodes nothing.
     Probe,
     /// Makes the default pictures of one kind.
-    Picture(Kind),
+    Encode(VariantKind),
     /// Commits what came of it: pictures, a refusal, a failure. Opens no video.
     Publish,
 }
 
-impl Step {
+impl WorkflowStep {
     /// Every step, by the word that a function's environment names it with.
     pub const ALL: [(&str, Self); 5] = [
         ("probe", Self::Probe),
-        ("poster", Self::Picture(Kind::Thumbnail)),
-        ("animation", Self::Picture(Kind::Animated)),
-        ("storyboard", Self::Picture(Kind::Storyboard)),
+        ("poster", Self::Encode(VariantKind::Thumbnail)),
+        ("animation", Self::Encode(VariantKind::Animation)),
+        ("storyboard", Self::Encode(VariantKind::Storyboard)),
         ("publish", Self::Publish),
     ];
 
     /// The step of that word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, step)| step)
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, step)| step)
     }
 
     /// Its word.
@@ -39,9 +39,9 @@ impl Step {
 /// What `probe` found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum Found {
+pub enum ProbeResult {
     /// There is something to be made.
-    Look(Box<Task>),
+    Look(Box<StepInput>),
     /// The file is refused for good, which is to be committed.
     Refused {
         /// Why.
@@ -59,7 +59,7 @@ pub enum Found {
 
 /// A video of which pictures are to be made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Task {
+pub struct StepInput {
     /// The manifest as far as it is known.
     pub draft: Manifest,
     /// Whether ffmpeg reads the source, through the relay.
@@ -71,17 +71,17 @@ pub struct Task {
 /// What became of one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum Made {
+pub enum StepOutput {
     /// Its pictures are staged.
     Made {
         /// The pictures as they are staged.
         outputs: Vec<Output>,
         /// What is known of the poster, if it is made.
-        face: Option<Face>,
+        face: Option<PosterInfo>,
         /// When they were made, in Unix milliseconds.
         rendered: u64,
         /// What was read for them.
-        reads: Reads,
+        reads: ReadStats,
     },
     /// The file is refused for good.
     Refused {
@@ -96,7 +96,7 @@ pub enum Made {
 
 /// What stands for a poster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Face {
+pub struct PosterInfo {
     /// As in [`Manifest::thumbhash`].
     pub thumbhash: String,
     /// As in [`Manifest::dominant_color`].
@@ -107,30 +107,30 @@ pub struct Face {
 
 /// What a step is handed by those before it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-pub struct Handed {
+pub struct WorkflowState {
     /// By `probe`, if it came to its end.
     #[serde(default)]
-    pub found: Option<Found>,
+    pub found: Option<ProbeResult>,
     /// By the makers of pictures: the poster's, the animation's, the storyboard's.
     #[serde(default)]
-    pub parts: Vec<Made>,
+    pub parts: Vec<StepOutput>,
     /// Why a step was given up after its last try.
     #[serde(default)]
-    pub error: Option<Fault>,
+    pub error: Option<ErrorOutput>,
 }
 
 /// An error as a state machine catches it,
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-pub struct Fault {
+pub struct ErrorOutput {
     /// Its name: the code of a fault of ours, or a name of Lambda's or the engine's.
     pub error: String,
     /// For people.
     pub cause: String,
 }
 
-impl Fault {
+impl ErrorOutput {
     /// What a client is told.
     pub fn code(&self) -> Code {
         if self.error == Code::Upstream.as_str() { Code::Upstream } else { Code::Internal }

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
+pub(crate) struct ReceivedRequest {
     pub(crate) line: String,
     /// Names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
@@ -25,7 +25,7 @@ pub(crate) struct Request {
 
 /// What is answered to a request.
 #[derive(Debug, Clone)]
-pub(crate) enum Reply {
+pub(crate) enum CannedReply {
     /// These bytes, and the end of the connection.
     Bytes(String),
     /// Nothing, while the connection stays.
@@ -34,47 +34,48 @@ pub(crate) enum Reply {
     Flood(&'static str, &'static str),
 }
 
-impl<T: Into<String>> From<T> for Reply {
+impl<T: Into<String>> From<T> for CannedReply {
     fn from(text: T) -> Self {
         Self::Bytes(text.into())
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Receiver {
+pub(crate) struct WebhookReceiver {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
     server: JoinHandle<()>,
 }
 
-impl Receiver {
+impl WebhookReceiver {
     /// Answers the request of each number, from 0, as `reply` says.
-    pub(crate) async fn new(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn new(reply: impl Fn(usize) -> CannedReply + Send + Sync + 'static) -> Self {
         Self::start(None, Arc::new(reply)).await
     }
 
     pub(crate) async fn with_tls(
         acceptor: TlsAcceptor,
-        reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
+        reply: impl Fn(usize) -> CannedReply + Send + Sync + 'static,
     ) -> Self {
         Self::start(Some(acceptor), Arc::new(reply)).await
     }
 
-    async fn start(tls: Option<TlsAcceptor>, reply: Arc<dyn Fn(usize) -> Reply + Send + Sync>) -> Self {
+    async fn start(tls: Option<TlsAcceptor>, reply: Arc<dyn Fn(usize) -> CannedReply + Send + Sync>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<Vec<Request>>>::default());
-        let (count, kept) = (Arc::clone(&connections), Arc::clone(&requests));
+        let (connections, requests) =
+            (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<Vec<ReceivedRequest>>>::default());
+        let (count, received) = (Arc::clone(&connections), Arc::clone(&requests));
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                let (tls, reply, kept) = (tls.clone(), Arc::clone(&reply), Arc::clone(&kept));
+                let (tls, reply, received) = (tls.clone(), Arc::clone(&reply), Arc::clone(&received));
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(stream, &kept, &*reply).await,
+                        None => serve(stream, &received, &*reply).await,
                         Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(stream, &kept, &*reply).await,
+                            Ok(stream) => serve(stream, &received, &*reply).await,
                             Err(_) => None,
                         },
                     }
@@ -96,12 +97,12 @@ impl Receiver {
         self.connections.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-impl Drop for Receiver {
+impl Drop for WebhookReceiver {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -109,19 +110,19 @@ impl Drop for Receiver {
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
-    kept: &Mutex<Vec<Request>>,
-    reply: &(dyn Fn(usize) -> Reply + Send + Sync),
+    received: &Mutex<Vec<ReceivedRequest>>,
+    reply: &(dyn Fn(usize) -> CannedReply + Send + Sync),
 ) -> Option<()> {
     let request = read(&mut stream).await?;
     let number = {
-        let mut kept = kept.lock().unwrap();
-        kept.push(request);
-        kept.len() - 1
+        let mut received = received.lock().unwrap();
+        received.push(request);
+        received.len() - 1
     };
     match reply(number) {
-        Reply::Bytes(text) => stream.write_all(text.as_bytes()).await.ok()?,
-        Reply::Silence => while stream.read_u8().await.is_ok() {},
-        Reply::Flood(first, next) => {
+        CannedReply::Bytes(text) => stream.write_all(text.as_bytes()).await.ok()?,
+        CannedReply::Silence => while stream.read_u8().await.is_ok() {},
+        CannedReply::Flood(first, next) => {
             stream.write_all(first.as_bytes()).await.ok()?;
             let next = next.repeat(1000);
             while stream.write_all(next.as_bytes()).await.is_ok() {}
@@ -130,7 +131,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream.shutdown().await.ok()
 }
 
-async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Request> {
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Option<ReceivedRequest> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -144,19 +145,19 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Request> {
         .collect();
     let mut body = vec![0; headers["content-length"].parse().unwrap()];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request { line, headers, body })
+    Some(ReceivedRequest { line, headers, body })
 }
 
 /// An authority that nobody else knows, and a receiver's side of TLS with its certificate for `hooks.example`.
 pub(crate) fn tls() -> (CertificateDer<'static>, TlsAcceptor) {
     let certificate = |pem: &[u8]| CertificateDer::from_pem_slice(pem).unwrap();
-    let own = certificate(include_bytes!("certificate.pem"));
+    let server = certificate(include_bytes!("certificate.pem"));
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("key.pem")).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![own], key)
+        .with_single_cert(vec![server], key)
         .unwrap();
     (certificate(include_bytes!("authority.pem")), TlsAcceptor::from(Arc::new(config)))
 }

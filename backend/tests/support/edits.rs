@@ -2,7 +2,7 @@
 
 /// A film of one track whose index comes last, with this edit list: milliseconds that each edit takes, and where in the
 /// media it begins, in ticks of the track.
-pub(crate) fn with_edits(film: &[u8], rows: &[(u32, i32)]) -> Vec<u8> {
+pub(crate) fn with_edits(mp4: &[u8], rows: &[(u32, i32)]) -> Vec<u8> {
     let boxed =
         |kind: &[u8; 4], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat();
     let mut list = [[0; 4], (rows.len() as u32).to_be_bytes()].concat();
@@ -10,19 +10,19 @@ pub(crate) fn with_edits(film: &[u8], rows: &[(u32, i32)]) -> Vec<u8> {
         list.extend([length.to_be_bytes(), from.to_be_bytes(), [0, 1, 0, 0]].concat());
     }
     let edits = boxed(b"edts", &boxed(b"elst", &list));
-    let mut film = film.to_vec();
+    let mut mp4 = mp4.to_vec();
     let find =
         |film: &[u8], kind: &[u8; 4]| film.windows(4).rposition(|letters| letters == kind).unwrap() - 4;
     let size = |film: &[u8], at: usize| u32::from_be_bytes(film[at..at + 4].try_into().unwrap());
     // The list that is there becomes room that is not used.
-    if let Some(old) = film.windows(4).rposition(|letters| letters == b"edts") {
-        film[old..old + 4].copy_from_slice(b"free");
+    if let Some(old) = mp4.windows(4).rposition(|letters| letters == b"edts") {
+        mp4[old..old + 4].copy_from_slice(b"free");
     }
-    let (moov, trak, mdia) = (find(&film, b"moov"), find(&film, b"trak"), find(&film, b"mdia"));
+    let (moov, trak, mdia) = (find(&mp4, b"moov"), find(&mp4, b"trak"), find(&mp4, b"mdia"));
     for at in [moov, trak] {
-        let grown = size(&film, at) + edits.len() as u32;
-        film[at..at + 4].copy_from_slice(&grown.to_be_bytes());
+        let grown = size(&mp4, at) + edits.len() as u32;
+        mp4[at..at + 4].copy_from_slice(&grown.to_be_bytes());
     }
-    film.splice(mdia..mdia, edits);
-    film
+    mp4.splice(mdia..mdia, edits);
+    mp4
 }

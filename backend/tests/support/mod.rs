@@ -9,33 +9,37 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use glimpse_backend::config::{Tools, resolve};
-use glimpse_backend::frames::time_budget::Patience;
+use glimpse_backend::config::{FfmpegTools, find_executable};
+use glimpse_backend::frames::time_budget::TimeBudget;
 use glimpse_backend::preview::event::Job;
-use glimpse_backend::preview::service::{Report, Workshop};
-use glimpse_backend::store::memory::Memory;
+use glimpse_backend::preview::service::{JobReport, PreviewService};
+use glimpse_backend::store::memory::MemoryStore;
 use glimpse_contract::{Code, Grant, Key, Manifest, Owner, Variant, VideoId, Visibility};
 use glimpse_media::size::Size;
 use tokio::time::Instant;
 
 /// The programs: named by the environment (`cargo xtask test` names the layer's), or wherever PATH has them.
-pub(crate) fn tools() -> Tools {
-    Tools::new(find("GLIMPSE_FFMPEG", "ffmpeg"), find("GLIMPSE_FFPROBE", "ffprobe"), None)
+pub(crate) fn tools() -> FfmpegTools {
+    FfmpegTools::new(
+        find_program("GLIMPSE_FFMPEG", "ffmpeg"),
+        find_program("GLIMPSE_FFPROBE", "ffprobe"),
+        None,
+    )
 }
 
 /// The ffmpeg that makes the tests' media and looks at pictures. It is a whole one: a layer's has no encoder for video.
-fn maker() -> PathBuf {
-    reference("ffmpeg")
+fn reference_ffmpeg() -> PathBuf {
+    reference_program("ffmpeg")
 }
 
 /// A whole ffmpeg, or its ffprobe.
-pub(crate) fn reference(program: &str) -> PathBuf {
-    find(&format!("GLIMPSE_REFERENCE_{}", program.to_uppercase()), program)
+pub(crate) fn reference_program(program: &str) -> PathBuf {
+    find_program(&format!("GLIMPSE_REFERENCE_{}", program.to_uppercase()), program)
 }
 
-fn find(name: &str, default: &str) -> PathBuf {
-    let wanted = std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    resolve(&wanted, &std::env::var("PATH").unwrap_or_default())
+fn find_program(name: &str, default: &str) -> PathBuf {
+    let program = std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    find_executable(&program, &std::env::var("PATH").unwrap_or_default())
         .unwrap_or_else(|| panic!("install {default}, or name it by {name}"))
 }
 
@@ -48,7 +52,7 @@ pub(crate) fn has_filter(name: &str) -> bool {
 /// Makes a file with ffmpeg and returns its bytes.
 pub(crate) fn make(folder: &Path, name: &str, arguments: &str) -> Vec<u8> {
     let file = folder.join(name);
-    let output = Command::new(maker())
+    let output = Command::new(reference_ffmpeg())
         .args(["-nostdin", "-v", "error", "-y"])
         .args(arguments.split_whitespace())
         .arg(&file)
@@ -59,86 +63,86 @@ pub(crate) fn make(folder: &Path, name: &str, arguments: &str) -> Vec<u8> {
     std::fs::read(file).unwrap()
 }
 
-pub(crate) struct Scene {
-    pub(crate) workshop: Workshop<Memory>,
+pub(crate) struct TestJob {
+    pub(crate) service: PreviewService<MemoryStore>,
     pub(crate) job: Job,
 }
 
-impl Scene {
+impl TestJob {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self::with_tools(bytes, tools())
     }
 
-    pub(crate) fn with_tools(bytes: Vec<u8>, tools: Tools) -> Self {
-        let store = Arc::new(Memory::default());
+    pub(crate) fn with_tools(bytes: Vec<u8>, tools: FfmpegTools) -> Self {
+        let store = Arc::new(MemoryStore::default());
         let grant = Grant {
-            owner: Owner::of("iss", "sub"),
+            owner: Owner::new("iss", "sub"),
             video: VideoId::new(1_700_000_000_000, [1; 10]),
             name: "Ski trip é.mp4".into(),
             content_type: "video/mp4".into(),
             visibility: Visibility::Signed,
-            passthrough: glimpse_contract::Passthrough::default(),
+            client_metadata: glimpse_contract::ClientMetadata::default(),
         };
-        let length = bytes.len() as u64;
+        let length_bytes = bytes.len() as u64;
         let etag = store.upload(&grant, bytes);
         let job = Job {
             key: grant.key(),
             owner: grant.owner,
             video: grant.video,
             etag,
-            bytes: length,
+            bytes: length_bytes,
             received_ms: 1_700_000_000_500,
             message: Some("m".into()),
             receives: 1,
             sent_ms: 0,
         };
-        let workshop = Workshop {
+        let service = PreviewService {
             store,
             tools,
             now_ms: || 1_700_000_001_000,
             random: || [9; 16],
             max_receives: 5,
-            patience: Patience::default(),
+            time_budget: TimeBudget::default(),
         };
-        Self { workshop, job }
+        Self { service, job }
     }
 
-    pub(crate) async fn run(&self) -> Report {
-        self.workshop.run(&self.job, Instant::now() + Duration::from_mins(5)).await
+    pub(crate) async fn run(&self) -> JobReport {
+        self.service.run(&self.job, Instant::now() + Duration::from_mins(5)).await
     }
 
     pub(crate) fn manifest(&self) -> Option<Manifest> {
-        let object = self.workshop.store.get(&Key::Manifest(self.job.video))?;
+        let object = self.service.store.object(&Key::Manifest(self.job.video))?;
         Some(serde_json::from_slice(&object.bytes).unwrap())
     }
 
     pub(crate) fn output(&self, name: &str) -> Vec<u8> {
         let variant = Variant::from_file_name(name).unwrap();
-        self.workshop.store.get(&Key::Output(self.job.video, variant)).unwrap().bytes.to_vec()
+        self.service.store.object(&Key::Output(self.job.video, variant)).unwrap().bytes.to_vec()
     }
 }
 
 /// The true ffprobe beside an ffmpeg that does this instead.
-pub(crate) fn instead_of_ffmpeg(folder: &Path, script: &str) -> Tools {
-    let ffmpeg = installed(folder, format!("#!/bin/sh\n{script}\n").as_bytes());
-    Tools { ffmpeg, ..tools() }
+pub(crate) fn fake_ffmpeg(folder: &Path, script: &str) -> FfmpegTools {
+    let ffmpeg = install_program(folder, format!("#!/bin/sh\n{script}\n").as_bytes());
+    FfmpegTools { ffmpeg, ..tools() }
 }
 
 /// A program of these bytes.
-pub(crate) fn installed(folder: &Path, bytes: &[u8]) -> PathBuf {
-    let (text, program) = (folder.join("text"), folder.join("ffmpeg"));
-    std::fs::write(&text, bytes).unwrap();
+pub(crate) fn install_program(folder: &Path, bytes: &[u8]) -> PathBuf {
+    let (staged, program) = (folder.join("text"), folder.join("ffmpeg"));
+    std::fs::write(&staged, bytes).unwrap();
     // Installed by another process: while this one has a program open for writing, no thread of it can start it.
-    let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap();
-    assert!(installed.success());
+    let status = Command::new("install").args(["-m", "755"]).args([&staged, &program]).status().unwrap();
+    assert!(status.success());
     program
 }
 
 /// Decodes the first frame of a picture to `rgb24`.
-pub(crate) fn pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn decode_pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> {
     let file = folder.join(name);
     std::fs::write(&file, bytes).unwrap();
-    let output = Command::new(maker())
+    let output = Command::new(reference_ffmpeg())
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(&file)
         .args(["-frames:v", "1", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"])
@@ -150,7 +154,7 @@ pub(crate) fn pixels(folder: &Path, name: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The folder of real and hostile media, if the environment names one.
-pub(crate) fn media() -> Option<PathBuf> {
+pub(crate) fn media_folder() -> Option<PathBuf> {
     // `RUST_LOG=debug` shows what each child complained about.
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
@@ -162,7 +166,7 @@ pub(crate) fn media() -> Option<PathBuf> {
 }
 
 /// The turn is written into the track's header, as phones do: a matrix of 16.16 and 2.30 numbers, ISO 14496-12, 8.3.2.
-pub(crate) fn turned(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
+pub(crate) fn with_matrix(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
     const ONE: i32 = 1 << 16;
     let at = mp4.windows(4).position(|word| word == b"tkhd").expect("a track has a header") + 44;
     let [a, b, c, d] = matrix.map(|number| number * ONE);
@@ -173,22 +177,22 @@ pub(crate) fn turned(mut mp4: Vec<u8>, matrix: [i32; 4]) -> Vec<u8> {
 }
 
 /// Good files that are refused nevertheless, and why.
-pub(crate) const REFUSED: &[(&str, Code)] = &[
+pub(crate) const REJECTED_FILES: &[(&str, Code)] = &[
     // RealMedia: no browser, phone or camera writes it, so its demuxer and decoders are not in the build.
     ("fixture-realmedia-video.rm", Code::UnsupportedCodec),
 ];
 
 /// Whether a good file is refused nevertheless.
-pub(crate) fn is_refused(name: &str) -> bool {
-    REFUSED.iter().any(|(refused, _)| *refused == name)
+pub(crate) fn is_rejected(name: &str) -> bool {
+    REJECTED_FILES.iter().any(|(rejected, _)| *rejected == name)
 }
 
 /// Decodes the first frame of a picture to `rgb24` of this size.
-pub(crate) fn pixels_in(folder: &Path, bytes: &[u8], size: Size) -> Vec<u8> {
+pub(crate) fn decode_pixels_at(folder: &Path, bytes: &[u8], size: Size) -> Vec<u8> {
     let file = folder.join("picture");
     std::fs::write(&file, bytes).unwrap();
     let Size { width, height } = size;
-    let output = Command::new(reference("ffmpeg"))
+    let output = Command::new(reference_program("ffmpeg"))
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(&file)
         .args(["-frames:v", "1", "-vf", &format!("scale={width}:{height}:flags=bicubic")])

@@ -35,7 +35,7 @@ impl Visibility {
     }
 
     /// The visibility of that word. An unknown word is taken as the stricter one.
-    pub fn from_word(word: &str) -> Self {
+    pub fn parse(word: &str) -> Self {
         if word == "public" { Self::Public } else { Self::Signed }
     }
 }
@@ -52,7 +52,7 @@ pub enum State {
 
 /// Why a file is refused for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedBecause {
+pub struct Rejection {
     /// The problem's code.
     pub code: Code,
 }
@@ -61,7 +61,7 @@ pub struct RejectedBecause {
 /// API, in the manifest and in webhooks.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-pub struct Passthrough {
+pub struct ClientMetadata {
     /// The customer's own name of the video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
@@ -73,16 +73,16 @@ pub struct Passthrough {
     pub trace_id: Option<TraceId>,
 }
 
-impl Passthrough {
+impl ClientMetadata {
     /// The trace of the upload: the video's own, if it was part of no other.
-    pub fn trace(&self, video: VideoId) -> TraceId {
-        self.trace_id.unwrap_or_else(|| TraceId::of(video))
+    pub fn trace_id_or_default(&self, video: VideoId) -> TraceId {
+        self.trace_id.unwrap_or_else(|| TraceId::from_video(video))
     }
 
     /// The same with its trace.
     #[must_use]
-    pub fn traced(self, video: VideoId) -> Self {
-        Self { trace_id: Some(self.trace(video)), ..self }
+    pub fn with_default_trace_id(self, video: VideoId) -> Self {
+        Self { trace_id: Some(self.trace_id_or_default(video)), ..self }
     }
 }
 
@@ -152,7 +152,7 @@ pub struct Timings {
 /// What was read of the uploaded file to make its pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Reads {
+pub struct ReadStats {
     /// Ranged reads.
     pub requests: u64,
     /// Bytes that came back.
@@ -175,12 +175,12 @@ pub struct Manifest {
     pub visibility: Visibility,
     /// What the customer said about it.
     #[serde(flatten)]
-    pub passthrough: Passthrough,
+    pub client_metadata: ClientMetadata,
     /// Ready or rejected.
     pub state: State,
     /// Why it was rejected; absent when ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rejected: Option<RejectedBecause>,
+    pub rejected: Option<Rejection>,
     /// What was found out about the file.
     pub source: Source,
     /// The pictures; empty when rejected.
@@ -200,13 +200,13 @@ pub struct Manifest {
     pub timings: Timings,
     /// What was read for it.
     #[serde(default)]
-    pub reads: Reads,
+    pub reads: ReadStats,
 }
 
 impl Manifest {
     /// Whether the owner has deleted the video: then this is all that is left of it.
     pub fn is_deleted(&self) -> bool {
-        self.rejected.as_ref().is_some_and(|because| because.code == Code::Deleted)
+        self.rejected.as_ref().is_some_and(|rejection| rejection.code == Code::Deleted)
     }
 }
 
@@ -236,7 +236,7 @@ pub struct Poster {
 
 impl Manifest {
     /// Takes over what a later choice of the poster has changed.
-    pub fn apply(&mut self, poster: Poster) {
+    pub fn apply_poster(&mut self, poster: Poster) {
         for output in poster.outputs {
             match self.outputs.iter_mut().find(|known| known.variant == output.variant) {
                 Some(known) => *known = output,
@@ -264,7 +264,7 @@ pub struct Failure {
     pub failed_at: u64,
     /// What the customer said about the video.
     #[serde(flatten)]
-    pub passthrough: Passthrough,
+    pub client_metadata: ClientMetadata,
 }
 
 /// One delivery of a video to a function, as it is recorded before the function opens the file: as
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attempt_runs_until_its_lease_or_its_time_ends() {
+    fn attempt_ends_with_lease_or_deadline() {
         let attempt = |lease_expires_at, ends_at| Attempt { lease_expires_at, ends_at, ..Attempt::default() };
         assert!(attempt(20, 30).is_running(19));
         assert!(!attempt(20, 30).is_running(20));
@@ -311,9 +311,9 @@ mod tests {
         Manifest {
             version: MANIFEST_VERSION,
             video: VideoId::new(1_700_000_000_000, [1; 10]),
-            owner: Owner::of("iss", "sub"),
+            owner: Owner::new("iss", "sub"),
             visibility: Visibility::Public,
-            passthrough: Passthrough::default(),
+            client_metadata: ClientMetadata::default(),
             state: State::Ready,
             rejected: None,
             source: Source { name: "clip.mp4".into(), width: 1920, ..Source::default() },
@@ -322,40 +322,40 @@ mod tests {
             dominant_color: None,
             poster_ms: None,
             timings: Timings::default(),
-            reads: Reads::default(),
+            reads: ReadStats::default(),
         }
     }
 
     #[test]
-    fn survives_its_json() {
+    fn manifest_roundtrips() {
         let mut manifest = ready();
         let text = serde_json::to_string(&manifest).unwrap();
         assert!(!text.contains("metadata") && !text.contains("external_id"), "{text}");
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
 
-        manifest.passthrough.external_id = Some("order 7".into());
-        manifest.passthrough.metadata.insert("a".into(), "b".into());
+        manifest.client_metadata.external_id = Some("order 7".into());
+        manifest.client_metadata.metadata.insert("a".into(), "b".into());
         manifest.state = State::Rejected;
-        manifest.rejected = Some(RejectedBecause { code: Code::NotAVideo });
+        manifest.rejected = Some(Rejection { code: Code::NotAVideo });
         let text = serde_json::to_string(&manifest).unwrap();
         assert!(text.contains(r#""state":"rejected","rejected":{"code":"not_a_video"}"#), "{text}");
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
     }
 
     #[test]
-    fn ignores_what_a_later_version_adds_and_does_without_what_an_earlier_one_lacked() {
+    fn ignores_unknown_fields_and_defaults_missing_ones() {
         let text = format!(
             r#"{{"version":9,"video":"{}","owner":"{}","state":"ready","source":{{"moon":1}},"new":[1]}}"#,
             VideoId::new(1, [1; 10]),
-            Owner::of("iss", "sub"),
+            Owner::new("iss", "sub"),
         );
         let manifest: Manifest = serde_json::from_str(&text).unwrap();
         assert_eq!((manifest.version, manifest.outputs.len()), (9, 0));
     }
 
     #[test]
-    fn an_unknown_visibility_is_the_strict_one() {
-        assert_eq!(Visibility::from_word("public"), Visibility::Public);
-        assert_eq!(Visibility::from_word("friends"), Visibility::Signed);
+    fn unknown_visibility_is_signed() {
+        assert_eq!(Visibility::parse("public"), Visibility::Public);
+        assert_eq!(Visibility::parse("friends"), Visibility::Signed);
     }
 }

@@ -1,36 +1,36 @@
 //! Decides how the edge reads what the backend wrote: out of [`Json`], as serde's own way does at four times the size.
 
 use super::{
-    Attempt, Failure, Manifest, Output, Passthrough, Poster, Reads, RejectedBecause, Source, State, Timings,
+    Attempt, ClientMetadata, Failure, Manifest, Output, Poster, ReadStats, Rejection, Source, State, Timings,
     Visibility,
 };
 use crate::json::Json;
 use crate::problem::Code;
 
-fn text(json: &Json, name: &str) -> String {
-    json.get(name).text().unwrap_or_default().to_owned()
+fn str_or_default(json: &Json, name: &str) -> String {
+    json.get(name).as_str().unwrap_or_default().to_owned()
 }
 
-fn number(json: &Json, name: &str) -> u64 {
-    json.get(name).whole().unwrap_or(0)
+fn u64_or_zero(json: &Json, name: &str) -> u64 {
+    json.get(name).as_u64().unwrap_or(0)
 }
 
-fn small(json: &Json, name: &str) -> u32 {
-    u32::try_from(number(json, name)).unwrap_or(0)
+fn u32_or_zero(json: &Json, name: &str) -> u32 {
+    u32::try_from(u64_or_zero(json, name)).unwrap_or(0)
 }
 
-impl Passthrough {
+impl ClientMetadata {
     /// Reads the members of what carries it.
-    pub fn of_json(json: &Json) -> Self {
+    pub fn from_json(json: &Json) -> Self {
         Self {
-            external_id: json.get("external_id").text().map(str::to_owned),
-            metadata: json.get("metadata").text_map().unwrap_or_default(),
-            trace_id: json.get("trace_id").text().and_then(|text| text.parse().ok()),
+            external_id: json.get("external_id").as_str().map(str::to_owned),
+            metadata: json.get("metadata").as_str_map().unwrap_or_default(),
+            trace_id: json.get("trace_id").as_str().and_then(|text| text.parse().ok()),
         }
     }
 
     /// Adds its members to what carries it.
-    pub fn put_into(&self, json: &mut Json) {
+    pub fn insert_into(&self, json: &mut Json) {
         if let Some(id) = &self.external_id {
             json.put("external_id", id.into());
         }
@@ -44,22 +44,22 @@ impl Passthrough {
 }
 
 impl Source {
-    fn of_json(json: &Json) -> Self {
+    fn from_json(json: &Json) -> Self {
         Self {
-            etag: text(json, "etag"),
-            bytes: number(json, "bytes"),
-            content_type: text(json, "content_type"),
-            name: text(json, "name"),
-            container: text(json, "container"),
-            codec: text(json, "codec"),
-            width: small(json, "width"),
-            height: small(json, "height"),
-            duration_ms: number(json, "duration_ms"),
+            etag: str_or_default(json, "etag"),
+            bytes: u64_or_zero(json, "bytes"),
+            content_type: str_or_default(json, "content_type"),
+            name: str_or_default(json, "name"),
+            container: str_or_default(json, "container"),
+            codec: str_or_default(json, "codec"),
+            width: u32_or_zero(json, "width"),
+            height: u32_or_zero(json, "height"),
+            duration_ms: u64_or_zero(json, "duration_ms"),
             fps: match json.get("fps") {
-                Json::Fraction(fps) => *fps,
-                other => other.whole().unwrap_or(0) as f64,
+                Json::Float(fps) => *fps,
+                other => other.as_u64().unwrap_or(0) as f64,
             },
-            rotation: small(json, "rotation"),
+            rotation: u32_or_zero(json, "rotation"),
             hdr: *json.get("hdr") == Json::Bool(true),
             has_audio: *json.get("has_audio") == Json::Bool(true),
         }
@@ -68,56 +68,60 @@ impl Source {
 
 impl Output {
     /// Reads one picture of a manifest.
-    pub fn of_json(json: &Json) -> Self {
+    pub fn from_json(json: &Json) -> Self {
         Self {
-            variant: text(json, "variant"),
-            bytes: number(json, "bytes"),
-            content_type: text(json, "content_type"),
-            etag: text(json, "etag"),
-            width: small(json, "width"),
-            height: small(json, "height"),
+            variant: str_or_default(json, "variant"),
+            bytes: u64_or_zero(json, "bytes"),
+            content_type: str_or_default(json, "content_type"),
+            etag: str_or_default(json, "etag"),
+            width: u32_or_zero(json, "width"),
+            height: u32_or_zero(json, "height"),
         }
     }
 }
 
 impl Manifest {
     /// Reads a manifest; `None` if it lacks what makes it one.
-    pub fn of_json(json: &Json) -> Option<Self> {
+    pub fn from_json(json: &Json) -> Option<Self> {
         let rejected = json.get("rejected");
         let (timings, reads) = (json.get("timings"), json.get("reads"));
-        let optional = |name| json.get(name).text().map(str::to_owned);
+        let optional = |name| json.get(name).as_str().map(str::to_owned);
         Some(Self {
-            version: small(json, "version"),
-            video: json.get("video").text()?.parse().ok()?,
-            owner: json.get("owner").text()?.parse().ok()?,
+            version: u32_or_zero(json, "version"),
+            video: json.get("video").as_str()?.parse().ok()?,
+            owner: json.get("owner").as_str()?.parse().ok()?,
             visibility: match json.get("visibility") {
                 Json::Null => Visibility::default(),
-                word => Visibility::from_word(word.text()?),
+                word => Visibility::parse(word.as_str()?),
             },
-            passthrough: Passthrough::of_json(json),
-            state: match json.get("state").text()? {
+            client_metadata: ClientMetadata::from_json(json),
+            state: match json.get("state").as_str()? {
                 "ready" => State::Ready,
                 "rejected" => State::Rejected,
                 _ => return None,
             },
-            rejected: rejected
-                .is_object()
-                .then(|| RejectedBecause { code: Code::of_json(rejected.get("code")) }),
-            source: Source::of_json(json.get("source")),
-            outputs: json.get("outputs").list().unwrap_or_default().iter().map(Output::of_json).collect(),
+            rejected: rejected.is_object().then(|| Rejection { code: Code::from_json(rejected.get("code")) }),
+            source: Source::from_json(json.get("source")),
+            outputs: json
+                .get("outputs")
+                .as_array()
+                .unwrap_or_default()
+                .iter()
+                .map(Output::from_json)
+                .collect(),
             thumbhash: optional("thumbhash"),
             dominant_color: optional("dominant_color"),
-            poster_ms: json.get("poster_ms").whole(),
+            poster_ms: json.get("poster_ms").as_u64(),
             timings: Timings {
-                received: number(timings, "received"),
-                probed: number(timings, "probed"),
-                rendered: number(timings, "rendered"),
-                committed: number(timings, "committed"),
+                received: u64_or_zero(timings, "received"),
+                probed: u64_or_zero(timings, "probed"),
+                rendered: u64_or_zero(timings, "rendered"),
+                committed: u64_or_zero(timings, "committed"),
             },
-            reads: Reads {
-                requests: number(reads, "requests"),
-                bytes: number(reads, "bytes"),
-                round_trips: number(reads, "round_trips"),
+            reads: ReadStats {
+                requests: u64_or_zero(reads, "requests"),
+                bytes: u64_or_zero(reads, "bytes"),
+                round_trips: u64_or_zero(reads, "round_trips"),
             },
         })
     }
@@ -125,44 +129,44 @@ impl Manifest {
 
 impl Poster {
     /// Reads a choice of the poster; `None` if it lacks what makes it one.
-    pub fn of_json(json: &Json) -> Option<Self> {
+    pub fn from_json(json: &Json) -> Option<Self> {
         Some(Self {
-            version: small(json, "version"),
-            video: json.get("video").text()?.parse().ok()?,
-            time_ms: json.get("time_ms").whole(),
-            revision: number(json, "revision"),
-            outputs: json.get("outputs").list()?.iter().map(Output::of_json).collect(),
-            thumbhash: text(json, "thumbhash"),
-            dominant_color: text(json, "dominant_color"),
-            chosen_at: number(json, "chosen_at"),
+            version: u32_or_zero(json, "version"),
+            video: json.get("video").as_str()?.parse().ok()?,
+            time_ms: json.get("time_ms").as_u64(),
+            revision: u64_or_zero(json, "revision"),
+            outputs: json.get("outputs").as_array()?.iter().map(Output::from_json).collect(),
+            thumbhash: str_or_default(json, "thumbhash"),
+            dominant_color: str_or_default(json, "dominant_color"),
+            chosen_at: u64_or_zero(json, "chosen_at"),
         })
     }
 }
 
 impl Failure {
     /// Reads the note of a failed try; `None` if it lacks what makes it one.
-    pub fn of_json(json: &Json) -> Option<Self> {
+    pub fn from_json(json: &Json) -> Option<Self> {
         Some(Self {
-            version: small(json, "version"),
-            video: json.get("video").text()?.parse().ok()?,
-            owner: json.get("owner").text()?.parse().ok()?,
-            code: Code::of_json(json.get("code")),
-            failed_at: number(json, "failed_at"),
-            passthrough: Passthrough::of_json(json),
+            version: u32_or_zero(json, "version"),
+            video: json.get("video").as_str()?.parse().ok()?,
+            owner: json.get("owner").as_str()?.parse().ok()?,
+            code: Code::from_json(json.get("code")),
+            failed_at: u64_or_zero(json, "failed_at"),
+            client_metadata: ClientMetadata::from_json(json),
         })
     }
 }
 
 impl Attempt {
     /// Reads the member `attempt` of the note of a failed try; `None` if it has none.
-    pub fn of_failure(json: &Json) -> Option<Self> {
+    pub fn from_failure_json(json: &Json) -> Option<Self> {
         let json = json.get("attempt");
         Some(Self {
-            message: json.get("message").text()?.to_owned(),
-            number: small(json, "number"),
-            started_at: number(json, "started_at"),
-            lease_expires_at: number(json, "lease_expires_at"),
-            ends_at: number(json, "ends_at"),
+            message: json.get("message").as_str()?.to_owned(),
+            number: u32_or_zero(json, "number"),
+            started_at: u64_or_zero(json, "started_at"),
+            lease_expires_at: u64_or_zero(json, "lease_expires_at"),
+            ends_at: u64_or_zero(json, "ends_at"),
         })
     }
 }
@@ -178,8 +182,8 @@ mod tests {
     use crate::id::{Owner, VideoId};
     use crate::trace::TraceId;
 
-    fn tree(value: &impl Serialize) -> Json {
-        Json::read(&serde_json::to_vec(value).unwrap()).unwrap()
+    fn to_json(value: &impl Serialize) -> Json {
+        Json::parse(&serde_json::to_vec(value).unwrap()).unwrap()
     }
 
     fn manifest(number: u32, text: &str, flag: bool, code: Code) -> Manifest {
@@ -187,11 +191,11 @@ mod tests {
         Manifest {
             version: number,
             video: VideoId::new(big, [number as u8; 10]),
-            owner: Owner::of(text, "s"),
+            owner: Owner::new(text, "s"),
             visibility: if flag { Visibility::Signed } else { Visibility::Public },
-            passthrough: passthrough(text, flag),
+            client_metadata: client_metadata(text, flag),
             state: if flag { State::Rejected } else { State::Ready },
-            rejected: flag.then_some(RejectedBecause { code }),
+            rejected: flag.then_some(Rejection { code }),
             source: Source {
                 etag: text.into(),
                 bytes: big,
@@ -219,36 +223,36 @@ mod tests {
             dominant_color: flag.then(|| "#000000".into()),
             poster_ms: flag.then_some(big),
             timings: Timings { received: 1, probed: 2, rendered: 3, committed: big },
-            reads: Reads { requests: 4, bytes: big, round_trips: 6 },
+            reads: ReadStats { requests: 4, bytes: big, round_trips: 6 },
         }
     }
 
-    fn passthrough(text: &str, flag: bool) -> Passthrough {
+    fn client_metadata(text: &str, flag: bool) -> ClientMetadata {
         let metadata =
             if flag { BTreeMap::from([(text.to_owned(), text.to_owned())]) } else { BTreeMap::new() };
-        let trace_id = flag.then(|| TraceId::of(VideoId::new(1, [2; 10])));
-        Passthrough { external_id: flag.then(|| text.to_owned()), metadata, trace_id }
+        let trace_id = flag.then(|| TraceId::from_video(VideoId::new(1, [2; 10])));
+        ClientMetadata { external_id: flag.then(|| text.to_owned()), metadata, trace_id }
     }
 
     proptest! {
         #[test]
-        fn both_ways_read_the_same(
+        fn tree_reader_matches_serde(
             number: u32,
             text: String,
             flag: bool,
             code in proptest::sample::select(Code::ALL),
         ) {
             let manifest = manifest(number, &text, flag, code);
-            prop_assert_eq!(Manifest::of_json(&tree(&manifest)), Some(manifest.clone()));
+            prop_assert_eq!(Manifest::from_json(&to_json(&manifest)), Some(manifest.clone()));
             let failure = Failure {
                 version: 1,
                 video: manifest.video,
                 owner: manifest.owner.clone(),
                 code,
                 failed_at: u64::from(number),
-                passthrough: manifest.passthrough.clone(),
+                client_metadata: manifest.client_metadata.clone(),
             };
-            prop_assert_eq!(Failure::of_json(&tree(&failure)), Some(failure));
+            prop_assert_eq!(Failure::from_json(&to_json(&failure)), Some(failure));
             let attempt = Attempt {
                 message: text.clone(),
                 number,
@@ -257,7 +261,7 @@ mod tests {
                 ends_at: u64::from(number) + 3,
             };
             let note = BTreeMap::from([("attempt", &attempt)]);
-            prop_assert_eq!(Attempt::of_failure(&tree(&note)), Some(attempt));
+            prop_assert_eq!(Attempt::from_failure_json(&to_json(&note)), Some(attempt));
             let poster = Poster {
                 version: 1,
                 video: manifest.video,
@@ -268,28 +272,28 @@ mod tests {
                 dominant_color: "#010203".into(),
                 chosen_at: 7,
             };
-            prop_assert_eq!(Poster::of_json(&tree(&poster)), Some(poster.clone()));
+            prop_assert_eq!(Poster::from_json(&to_json(&poster)), Some(poster.clone()));
             let mut shown = manifest.clone();
-            shown.apply(poster);
+            shown.apply_poster(poster);
             prop_assert_eq!(shown.outputs.len(), manifest.outputs.len());
             prop_assert_eq!(shown.dominant_color.as_deref(), Some("#010203"));
             let mut carrier = crate::object! {};
-            manifest.passthrough.put_into(&mut carrier);
-            prop_assert_eq!(&carrier, &tree(&manifest.passthrough));
+            manifest.client_metadata.insert_into(&mut carrier);
+            prop_assert_eq!(&carrier, &to_json(&manifest.client_metadata));
         }
     }
 
     #[test]
-    fn what_a_later_version_adds_is_passed_over_and_what_an_earlier_one_lacked_is_not_missed() {
-        let (video, owner) = (VideoId::new(1, [1; 10]), Owner::of("i", "s"));
+    fn ignores_unknown_fields_and_defaults_missing_ones() {
+        let (video, owner) = (VideoId::new(1, [1; 10]), Owner::new("i", "s"));
         let text = format!(
             r#"{{"version":9,"video":"{video}","owner":"{owner}","state":"ready","source":{{"moon":1}},"new":[1]}}"#
         );
-        let read = Manifest::of_json(&Json::read(text.as_bytes()).unwrap());
+        let read = Manifest::from_json(&Json::parse(text.as_bytes()).unwrap());
         assert_eq!(read, Some(serde_json::from_str(&text).unwrap()));
         for (from, to) in [("ready", "moving"), ("\"owner\"", "\"o\""), (&video.to_string(), "x")] {
             assert_eq!(
-                Manifest::of_json(&Json::read(text.replace(from, to).as_bytes()).unwrap()),
+                Manifest::from_json(&Json::parse(text.replace(from, to).as_bytes()).unwrap()),
                 None,
                 "{to}"
             );

@@ -3,7 +3,10 @@
 use thiserror::Error;
 
 use crate::limits;
-use crate::variant::{Bounds, Fit, Format, Kind, Moving, Shows, Still, Turn, Variant, number};
+use crate::variant::{
+    AnimationParams, Bounds, Fit, Orientation, OutputFormat, ThumbnailParams, Variant, VariantKind,
+    VariantParams, number,
+};
 
 /// A query parameter that is unknown, repeated, out of its range or against another one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -25,7 +28,7 @@ impl BadParameter {
 
 /// What was asked for so far.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(super) struct VariantBuilder {
     pub(super) time_ms: Option<u64>,
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
@@ -40,21 +43,25 @@ pub(super) struct Draft {
 }
 
 /// The name of every parameter that some picture has.
-const KNOWN: [&str; 11] =
+const PARAMETER_NAMES: [&str; 11] =
     ["time", "width", "height", "fit_mode", "rotate", "flip_v", "flip_h", "start", "end", "fps", "max_bytes"];
 
-impl Draft {
+impl VariantBuilder {
     /// Takes one parameter in Mux's words, or says what would be right.
-    pub(super) fn set(&mut self, kind: Kind, name: &str, value: &str) -> Result<(), &'static str> {
+    pub(super) fn set(&mut self, kind: VariantKind, name: &str, value: &str) -> Result<(), &'static str> {
         match (kind, name) {
-            (Kind::Thumbnail, "time") => self.time_ms = Some(moment(value)?),
-            (Kind::Thumbnail | Kind::Animated, "width") => self.width = Some(side(kind, value)?),
-            (Kind::Thumbnail | Kind::Animated, "height") => self.height = Some(side(kind, value)?),
-            (Kind::Thumbnail, "fit_mode") => {
-                let fit = Fit::from_word(value);
+            (VariantKind::Thumbnail, "time") => self.time_ms = Some(parse_time(value)?),
+            (VariantKind::Thumbnail | VariantKind::Animation, "width") => {
+                self.width = Some(parse_side(kind, value)?)
+            }
+            (VariantKind::Thumbnail | VariantKind::Animation, "height") => {
+                self.height = Some(parse_side(kind, value)?)
+            }
+            (VariantKind::Thumbnail, "fit_mode") => {
+                let fit = Fit::parse(value);
                 self.fit = Some(fit.ok_or("must be preserve, stretch, crop, smartcrop or pad")?);
             }
-            (Kind::Thumbnail, "rotate") => {
+            (VariantKind::Thumbnail, "rotate") => {
                 self.quarters = match value {
                     "90" => 1,
                     "180" => 2,
@@ -62,45 +69,48 @@ impl Draft {
                     _ => return Err("must be 90, 180 or 270: degrees clockwise"),
                 }
             }
-            (Kind::Thumbnail, "flip_v") => self.flip_v = yes_or_no(value)?,
-            (Kind::Thumbnail, "flip_h") => self.flip_h = yes_or_no(value)?,
-            (Kind::Animated, "start") => self.start_ms = Some(moment(value)?),
-            (Kind::Animated, "end") => self.end_ms = Some(end(value)?),
-            (Kind::Animated, "fps") => self.fps = Some(fps(value)?),
-            (Kind::Animated, "max_bytes") => {
+            (VariantKind::Thumbnail, "flip_v") => self.flip_v = parse_bool(value)?,
+            (VariantKind::Thumbnail, "flip_h") => self.flip_h = parse_bool(value)?,
+            (VariantKind::Animation, "start") => self.start_ms = Some(parse_time(value)?),
+            (VariantKind::Animation, "end") => self.end_ms = Some(parse_end(value)?),
+            (VariantKind::Animation, "fps") => self.fps = Some(parse_fps(value)?),
+            (VariantKind::Animation, "max_bytes") => {
                 let range = limits::MIN_MAX_BYTES..=limits::MAX_MAX_BYTES;
-                let bytes = number::whole(value).filter(|bytes| range.contains(bytes));
+                let bytes = number::parse_u64(value).filter(|bytes| range.contains(bytes));
                 self.max_bytes = Some(bytes.ok_or("must be a number of bytes from 10000 to 16777216")?);
             }
-            (_, name) if KNOWN.contains(&name) => return Err("does not go with this kind of picture"),
+            (_, name) if PARAMETER_NAMES.contains(&name) => {
+                return Err("does not go with this kind of picture");
+            }
             _ => return Err("is not known here"),
         }
         Ok(())
     }
 
     /// The picture that was asked for, in its canonical form.
-    pub(super) fn settle(self, kind: Kind, format: Format) -> Result<Variant, BadParameter> {
-        let shows = match kind {
-            Kind::Thumbnail => Shows::Thumbnail(self.still()),
-            Kind::Animated => Shows::Animated(self.moving()?),
-            Kind::Storyboard => Shows::Storyboard,
+    pub(super) fn build(self, kind: VariantKind, format: OutputFormat) -> Result<Variant, BadParameter> {
+        let params = match kind {
+            VariantKind::Thumbnail => VariantParams::Thumbnail(self.thumbnail()),
+            VariantKind::Animation => VariantParams::Animation(self.animation()?),
+            VariantKind::Storyboard => VariantParams::Storyboard,
         };
-        Ok(Variant { shows, format })
+        Ok(Variant { params, format })
     }
 
-    fn still(self) -> Still {
+    fn thumbnail(self) -> ThumbnailParams {
         // Nothing has to give way where only one side is asked for: then every mode is the first.
         let is_box = self.width.is_some() && self.height.is_some();
-        let bounds = Bounds::of(self.width, self.height, limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE);
-        Still {
+        let bounds =
+            Bounds::new(self.width, self.height, limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE);
+        ThumbnailParams {
             time_ms: self.time_ms,
             bounds,
             fit: self.fit.filter(|_| is_box).unwrap_or(Fit::Preserve),
-            turn: Turn::new(self.quarters, self.flip_v, self.flip_h),
+            orientation: Orientation::new(self.quarters, self.flip_v, self.flip_h),
         }
     }
 
-    fn moving(self) -> Result<Moving, BadParameter> {
+    fn animation(self) -> Result<AnimationParams, BadParameter> {
         let span_ms = match (self.start_ms, self.end_ms) {
             (None, None) => None,
             (Some(start), None) => Some((start, start + limits::DEFAULT_SPAN_MS)),
@@ -115,36 +125,37 @@ impl Draft {
                 "must lie 0.25 to 10 seconds after `start`, which is 0 if left out",
             ));
         }
-        let bounds = Bounds::of(self.width, self.height, limits::ANIMATED_WIDTH, limits::MAX_ANIMATED_SIDE);
-        let fps = self.fps.unwrap_or(limits::ANIMATED_FPS);
-        Ok(Moving { span_ms, bounds, fps, max_bytes: self.max_bytes })
+        let bounds =
+            Bounds::new(self.width, self.height, limits::ANIMATION_WIDTH, limits::MAX_ANIMATION_SIDE);
+        let fps = self.fps.unwrap_or(limits::ANIMATION_FPS);
+        Ok(AnimationParams { span_ms, bounds, fps, max_bytes: self.max_bytes })
     }
 }
 
-fn moment(value: &str) -> Result<u64, &'static str> {
-    let ms = number::seconds(value).filter(|ms| *ms <= limits::MAX_DURATION_MS);
+fn parse_time(value: &str) -> Result<u64, &'static str> {
+    let ms = number::parse_seconds(value).filter(|ms| *ms <= limits::MAX_DURATION_MS);
     ms.ok_or("must be seconds from 0 to 86400, such as 1.5")
 }
 
-fn end(value: &str) -> Result<u64, &'static str> {
-    let ms = number::seconds(value).filter(|ms| *ms <= limits::MAX_DURATION_MS + limits::MAX_SPAN_MS);
+fn parse_end(value: &str) -> Result<u64, &'static str> {
+    let ms = number::parse_seconds(value).filter(|ms| *ms <= limits::MAX_DURATION_MS + limits::MAX_SPAN_MS);
     ms.ok_or("must be seconds from 0 to 86410, such as 1.5")
 }
 
-pub(super) fn side(kind: Kind, value: &str) -> Result<u32, &'static str> {
-    let (max, why) = match kind {
-        Kind::Animated => (limits::MAX_ANIMATED_SIDE, "must be a number of pixels from 8 to 640"),
+pub(super) fn parse_side(kind: VariantKind, value: &str) -> Result<u32, &'static str> {
+    let (max, reason) = match kind {
+        VariantKind::Animation => (limits::MAX_ANIMATION_SIDE, "must be a number of pixels from 8 to 640"),
         _ => (limits::MAX_THUMBNAIL_SIDE, "must be a number of pixels from 8 to 3840"),
     };
-    number::within(value, limits::MIN_SIDE..=max).ok_or(why)
+    number::parse_in_range(value, limits::MIN_SIDE..=max).ok_or(reason)
 }
 
-pub(super) fn fps(value: &str) -> Result<u32, &'static str> {
-    let fps = number::within(value, 1..=limits::MAX_ANIMATED_FPS);
+pub(super) fn parse_fps(value: &str) -> Result<u32, &'static str> {
+    let fps = number::parse_in_range(value, 1..=limits::MAX_ANIMATION_FPS);
     fps.ok_or("must be a number of frames a second from 1 to 30")
 }
 
-fn yes_or_no(value: &str) -> Result<bool, &'static str> {
+fn parse_bool(value: &str) -> Result<bool, &'static str> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),

@@ -14,9 +14,9 @@ mod stream;
 mod tests;
 
 pub use crate::variant::builder::BadParameter;
-pub use crate::variant::orientation::Turn;
-pub use format::{Format, Kind};
-pub use request::{PictureRequest, REVISION_LEN, revision_of_etag};
+pub use crate::variant::orientation::Orientation;
+pub use format::{OutputFormat, VariantKind};
+pub use request::{REVISION_LEN, VariantRequest, revision_from_etag};
 
 use crate::limits;
 
@@ -47,7 +47,7 @@ impl Fit {
         }
     }
 
-    fn from_word(word: &str) -> Option<Self> {
+    fn parse(word: &str) -> Option<Self> {
         [Self::Preserve, Self::Stretch, Self::Crop, Self::SmartCrop, Self::Pad]
             .into_iter()
             .find(|fit| fit.as_str() == word)
@@ -65,7 +65,7 @@ pub struct Bounds {
 
 /// What a thumbnail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Still {
+pub struct ThumbnailParams {
     /// The moment, in milliseconds from the beginning; `None` for the best frame.
     pub time_ms: Option<u64>,
     /// Its box.
@@ -73,12 +73,12 @@ pub struct Still {
     /// How it is brought into the box.
     pub fit: Fit,
     /// Which way up: turned before it is fitted, so that the box is that of the delivered picture.
-    pub turn: Turn,
+    pub orientation: Orientation,
 }
 
 /// What an animation shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Moving {
+pub struct AnimationParams {
     /// From when to when, in milliseconds from the beginning; `None` for a reel over the whole video.
     pub span_ms: Option<(u64, u64)>,
     /// Its box; the video's shape is kept, and it is never scaled up.
@@ -90,39 +90,39 @@ pub struct Moving {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Shows {
-    Thumbnail(Still),
-    Animated(Moving),
+enum VariantParams {
+    Thumbnail(ThumbnailParams),
+    Animation(AnimationParams),
     Storyboard,
 }
 
 /// One picture of a video. Equal pictures have equal values, and so equal file names and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
-    shows: Shows,
-    format: Format,
+    params: VariantParams,
+    format: OutputFormat,
 }
 
 /// What the function that makes pictures is asked for to change the poster: `poster`, or `poster-time_1.5`.
-pub fn poster_name(time_ms: Option<u64>) -> String {
-    let time = time_ms.map(|ms| format!("-time_{}", number::seconds_text(ms)));
+pub fn poster_target_name(time_ms: Option<u64>) -> String {
+    let time = time_ms.map(|ms| format!("-time_{}", number::format_seconds(ms)));
     ["poster", &time.unwrap_or_default()].concat()
 }
 
-impl Still {
+impl ThumbnailParams {
     const DEFAULT: Self = Self {
         time_ms: None,
-        bounds: Bounds::of_width(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE),
+        bounds: Bounds::from_width(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE),
         fit: Fit::Preserve,
-        turn: Turn::NONE,
+        orientation: Orientation::NONE,
     };
 }
 
-impl Moving {
+impl AnimationParams {
     const DEFAULT: Self = Self {
         span_ms: None,
-        bounds: Bounds::of_width(limits::ANIMATED_WIDTH, limits::MAX_ANIMATED_SIDE),
-        fps: limits::ANIMATED_FPS,
+        bounds: Bounds::from_width(limits::ANIMATION_WIDTH, limits::MAX_ANIMATION_SIDE),
+        fps: limits::ANIMATION_FPS,
         max_bytes: None,
     };
 }
@@ -130,23 +130,23 @@ impl Moving {
 impl Bounds {
     /// The box of a width alone: twice as high, so that a strip of a picture takes no more room than a picture, and
     /// nowhere more than `max_side`.
-    const fn of_width(width: u32, max_side: u32) -> Self {
+    const fn from_width(width: u32, max_side: u32) -> Self {
         let twice = width * 2;
         Self { width, height: if twice < max_side { twice } else { max_side } }
     }
 
     /// The box of what was asked for. A height alone leaves the width as free as it may be.
-    fn of(width: Option<u32>, height: Option<u32>, default_width: u32, max_side: u32) -> Self {
+    fn new(width: Option<u32>, height: Option<u32>, default_width: u32, max_side: u32) -> Self {
         match (width, height) {
             (Some(width), Some(height)) => Self { width, height },
             (None, Some(height)) => Self { width: max_side, height },
-            (width, None) => Self::of_width(width.unwrap_or(default_width), max_side),
+            (width, None) => Self::from_width(width.unwrap_or(default_width), max_side),
         }
     }
 
-    /// The shortest way to ask for this box: the inverse of [`Bounds::of`].
-    fn spelling(self, default_width: u32, max_side: u32) -> (Option<u32>, Option<u32>) {
-        if self == Self::of_width(self.width, max_side) {
+    /// The shortest way to ask for this box: the inverse of [`Bounds::new`].
+    fn to_parameters(self, default_width: u32, max_side: u32) -> (Option<u32>, Option<u32>) {
+        if self == Self::from_width(self.width, max_side) {
             ((self.width != default_width).then_some(self.width), None)
         } else if self.width == max_side {
             (None, Some(self.height))
@@ -159,43 +159,43 @@ impl Bounds {
 impl Variant {
     /// The pictures that exist before anybody asks for one.
     pub const DEFAULTS: [Self; 8] = [
-        Self { shows: Shows::Thumbnail(Still::DEFAULT), format: Format::Jpg },
-        Self { shows: Shows::Thumbnail(Still::DEFAULT), format: Format::Webp },
-        Self { shows: Shows::Animated(Moving::DEFAULT), format: Format::Gif },
-        Self { shows: Shows::Animated(Moving::DEFAULT), format: Format::Webp },
-        Self { shows: Shows::Storyboard, format: Format::Jpg },
-        Self { shows: Shows::Storyboard, format: Format::Webp },
-        Self { shows: Shows::Storyboard, format: Format::Vtt },
-        Self { shows: Shows::Storyboard, format: Format::Json },
+        Self { params: VariantParams::Thumbnail(ThumbnailParams::DEFAULT), format: OutputFormat::Jpg },
+        Self { params: VariantParams::Thumbnail(ThumbnailParams::DEFAULT), format: OutputFormat::Webp },
+        Self { params: VariantParams::Animation(AnimationParams::DEFAULT), format: OutputFormat::Gif },
+        Self { params: VariantParams::Animation(AnimationParams::DEFAULT), format: OutputFormat::Webp },
+        Self { params: VariantParams::Storyboard, format: OutputFormat::Jpg },
+        Self { params: VariantParams::Storyboard, format: OutputFormat::Webp },
+        Self { params: VariantParams::Storyboard, format: OutputFormat::Vtt },
+        Self { params: VariantParams::Storyboard, format: OutputFormat::Json },
     ];
 
     /// What the picture shows.
-    pub fn kind(self) -> Kind {
-        match self.shows {
-            Shows::Thumbnail(_) => Kind::Thumbnail,
-            Shows::Animated(_) => Kind::Animated,
-            Shows::Storyboard => Kind::Storyboard,
+    pub fn kind(self) -> VariantKind {
+        match self.params {
+            VariantParams::Thumbnail(_) => VariantKind::Thumbnail,
+            VariantParams::Animation(_) => VariantKind::Animation,
+            VariantParams::Storyboard => VariantKind::Storyboard,
         }
     }
 
     /// How the picture is encoded.
-    pub fn format(self) -> Format {
+    pub fn format(self) -> OutputFormat {
         self.format
     }
 
     /// What exactly it shows, if it is a thumbnail.
-    pub fn still(self) -> Option<Still> {
-        match self.shows {
-            Shows::Thumbnail(still) => Some(still),
-            Shows::Animated(_) | Shows::Storyboard => None,
+    pub fn thumbnail(self) -> Option<ThumbnailParams> {
+        match self.params {
+            VariantParams::Thumbnail(still) => Some(still),
+            VariantParams::Animation(_) | VariantParams::Storyboard => None,
         }
     }
 
     /// What exactly it shows, if it is an animation.
-    pub fn moving(self) -> Option<Moving> {
-        match self.shows {
-            Shows::Animated(moving) => Some(moving),
-            Shows::Thumbnail(_) | Shows::Storyboard => None,
+    pub fn animation(self) -> Option<AnimationParams> {
+        match self.params {
+            VariantParams::Animation(moving) => Some(moving),
+            VariantParams::Thumbnail(_) | VariantParams::Storyboard => None,
         }
     }
 
@@ -206,26 +206,27 @@ impl Variant {
 
     /// Whether its name fixes what it shows, whatever poster the owner may choose later.
     pub fn is_fixed(self) -> bool {
-        match self.shows {
-            Shows::Thumbnail(still) => still.time_ms.is_some(),
-            Shows::Animated(moving) => moving.span_ms.is_some(),
-            Shows::Storyboard => false,
+        match self.params {
+            VariantParams::Thumbnail(still) => still.time_ms.is_some(),
+            VariantParams::Animation(moving) => moving.span_ms.is_some(),
+            VariantParams::Storyboard => false,
         }
     }
 
     /// Whether it shows the poster and is made on demand: then it is the picture of the moment that the owner has chosen, if
     /// there is one, and lies under that moment's key. So no object of it can become stale.
-    pub fn follows_poster(self) -> bool {
-        self.kind() == Kind::Thumbnail && !self.is_fixed() && !self.is_default()
+    pub fn depends_on_poster(self) -> bool {
+        self.kind() == VariantKind::Thumbnail && !self.is_fixed() && !self.is_default()
     }
 
     /// The same thumbnail of that moment, in milliseconds; any other picture as it is.
     #[must_use]
-    pub fn at(self, ms: u64) -> Self {
-        match self.shows {
-            Shows::Thumbnail(still) => {
-                Self { shows: Shows::Thumbnail(Still { time_ms: Some(ms), ..still }), ..self }
-            }
+    pub fn with_time_ms(self, ms: u64) -> Self {
+        match self.params {
+            VariantParams::Thumbnail(still) => Self {
+                params: VariantParams::Thumbnail(ThumbnailParams { time_ms: Some(ms), ..still }),
+                ..self
+            },
             _ => self,
         }
     }
@@ -237,10 +238,10 @@ impl Variant {
 
     /// The canonical parameters, in their fixed order and without what is the default.
     pub fn parameters(self) -> Vec<(&'static str, String)> {
-        match self.shows {
-            Shows::Thumbnail(still) => still.parameters(),
-            Shows::Animated(moving) => moving.parameters(),
-            Shows::Storyboard => Vec::new(),
+        match self.params {
+            VariantParams::Thumbnail(still) => still.parameters(),
+            VariantParams::Animation(moving) => moving.parameters(),
+            VariantParams::Storyboard => Vec::new(),
         }
     }
 
@@ -266,28 +267,28 @@ impl Variant {
     pub fn from_file_name(name: &str) -> Option<Self> {
         let (stem, extension) = name.rsplit_once('.')?;
         let mut segments = stem.split('-');
-        let kind = Kind::from_word(segments.next()?)?;
+        let kind = VariantKind::parse(segments.next()?)?;
         let format = kind.format(extension)?;
-        let mut draft = builder::Draft::default();
+        let mut builder = builder::VariantBuilder::default();
         for segment in segments {
             let (parameter, value) = segment.rsplit_once('_')?;
-            draft.set(kind, parameter, value).ok()?;
+            builder.set(kind, parameter, value).ok()?;
         }
-        let variant = draft.settle(kind, format).ok()?;
+        let variant = builder.build(kind, format).ok()?;
         (variant.file_name() == name).then_some(variant)
     }
 }
 
-impl Still {
+impl ThumbnailParams {
     fn parameters(self) -> Vec<(&'static str, String)> {
         let (width, height) = if self.fit == Fit::Preserve {
-            self.bounds.spelling(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE)
+            self.bounds.to_parameters(limits::THUMBNAIL_WIDTH, limits::MAX_THUMBNAIL_SIDE)
         } else {
             (Some(self.bounds.width), Some(self.bounds.height))
         };
-        let (degrees, flip_v, flip_h) = self.turn.spelling();
+        let (degrees, flip_v, flip_h) = self.orientation.to_parameters();
         [
-            ("time", self.time_ms.map(number::seconds_text)),
+            ("time", self.time_ms.map(number::format_seconds)),
             ("width", width.map(|width| width.to_string())),
             ("height", height.map(|height| height.to_string())),
             ("fit_mode", (self.fit != Fit::Preserve).then(|| self.fit.as_str().to_owned())),
@@ -301,15 +302,15 @@ impl Still {
     }
 }
 
-impl Moving {
+impl AnimationParams {
     fn parameters(self) -> Vec<(&'static str, String)> {
-        let (width, height) = self.bounds.spelling(limits::ANIMATED_WIDTH, limits::MAX_ANIMATED_SIDE);
+        let (width, height) = self.bounds.to_parameters(limits::ANIMATION_WIDTH, limits::MAX_ANIMATION_SIDE);
         [
-            ("start", self.span_ms.map(|(start, _)| number::seconds_text(start))),
-            ("end", self.span_ms.map(|(_, end)| number::seconds_text(end))),
+            ("start", self.span_ms.map(|(start, _)| number::format_seconds(start))),
+            ("end", self.span_ms.map(|(_, end)| number::format_seconds(end))),
             ("width", width.map(|width| width.to_string())),
             ("height", height.map(|height| height.to_string())),
-            ("fps", (self.fps != limits::ANIMATED_FPS).then(|| self.fps.to_string())),
+            ("fps", (self.fps != limits::ANIMATION_FPS).then(|| self.fps.to_string())),
             ("max_bytes", self.max_bytes.map(|bytes| bytes.to_string())),
         ]
         .into_iter()

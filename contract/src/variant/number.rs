@@ -3,15 +3,15 @@
 use std::ops::RangeInclusive;
 
 /// A whole number without sign, leading zeros or exponent.
-pub(super) fn whole(text: &str) -> Option<u64> {
+pub(super) fn parse_u64(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let has_one_spelling = text == "0" || !text.starts_with('0');
-    if is_number && has_one_spelling { text.parse().ok() } else { None }
+    let is_canonical = text == "0" || !text.starts_with('0');
+    if is_number && is_canonical { text.parse().ok() } else { None }
 }
 
 /// A whole number in a range that 32 bits hold.
-pub(super) fn within(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
-    let number = u32::try_from(whole(text)?).ok()?;
+pub(super) fn parse_in_range(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
+    let number = u32::try_from(parse_u64(text)?).ok()?;
     range.contains(&number).then_some(number)
 }
 
@@ -19,34 +19,34 @@ pub(super) fn within(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
 const MAX_DECIMALS: usize = 32;
 
 /// Seconds in milliseconds, rounded: players send the time as it is in their clock.
-pub(super) fn seconds(text: &str) -> Option<u64> {
+pub(super) fn parse_seconds(text: &str) -> Option<u64> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_fraction =
         (1..=MAX_DECIMALS).contains(&fraction.len()) && fraction.bytes().all(|byte| byte.is_ascii_digit());
     let digit =
-        |place| fraction.as_bytes().get(place).map_or(0, |byte: &u8| u64::from(byte.wrapping_sub(b'0')));
+        |index| fraction.as_bytes().get(index).map_or(0, |byte: &u8| u64::from(byte.wrapping_sub(b'0')));
     let ms = digit(0) * 100 + digit(1) * 10 + digit(2) + u64::from(digit(3) >= 5);
-    whole(seconds).filter(|_| is_fraction)?.checked_mul(1000)?.checked_add(ms)
+    parse_u64(seconds).filter(|_| is_fraction)?.checked_mul(1000)?.checked_add(ms)
 }
 
 /// Milliseconds as seconds, without zeros at the end.
-pub(super) fn seconds_text(ms: u64) -> String {
+pub(super) fn format_seconds(ms: u64) -> String {
     let text = format!("{}.{:03}", ms / 1000, ms % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Hours, minutes and seconds as Cloudflare Stream writes them (`1h2m3.5s`, each part at most once), in milliseconds.
-pub(super) fn clock(text: &str) -> Option<u64> {
+pub(super) fn parse_clock(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total: u64 = 0;
     for (unit, ms) in [('h', 3_600_000), ('m', 60_000)] {
-        if let Some((number, behind)) = rest.split_once(unit) {
-            total = total.checked_add(whole(number)?.checked_mul(ms)?)?;
-            rest = behind;
+        if let Some((number, remainder)) = rest.split_once(unit) {
+            total = total.checked_add(parse_u64(number)?.checked_mul(ms)?)?;
+            rest = remainder;
         }
     }
     if let Some(number) = rest.strip_suffix('s') {
-        return total.checked_add(seconds(number)?);
+        return total.checked_add(parse_seconds(number)?);
     }
     (rest.is_empty() && !text.is_empty()).then_some(total)
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_are_read_strictly() {
+    fn parses_seconds_strictly() {
         for (text, expected) in [
             ("0", Some(0)),
             ("0.5", Some(500)),
@@ -92,12 +92,12 @@ mod tests {
             ("18446744073709551615", None),
             ("99999999999999999999999", None),
         ] {
-            assert_eq!(seconds(text), expected, "{text:?}");
+            assert_eq!(parse_seconds(text), expected, "{text:?}");
         }
     }
 
     #[test]
-    fn clocks_are_read_strictly() {
+    fn parses_clock_strictly() {
         for (text, expected) in [
             ("1m2s", Some(62_000)),
             ("8m", Some(480_000)),
@@ -119,19 +119,19 @@ mod tests {
             ("1ms", None),
             ("99999999999999999h", None),
         ] {
-            assert_eq!(clock(text), expected, "{text:?}");
+            assert_eq!(parse_clock(text), expected, "{text:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn milliseconds_survive_their_text(ms in 0..u64::from(u32::MAX) * 1000) {
-            prop_assert_eq!(seconds(&seconds_text(ms)), Some(ms));
+        fn seconds_roundtrip(ms in 0..u64::from(u32::MAX) * 1000) {
+            prop_assert_eq!(parse_seconds(&format_seconds(ms)), Some(ms));
         }
 
         #[test]
-        fn any_text_is_survived(text in "\\PC{0,24}|[0-9.hms]{0,24}") {
-            let _ = (whole(&text), seconds(&text), clock(&text));
+        fn never_panics(text in "\\PC{0,24}|[0-9.hms]{0,24}") {
+            let _ = (parse_u64(&text), parse_seconds(&text), parse_clock(&text));
         }
     }
 }

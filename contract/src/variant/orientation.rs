@@ -5,12 +5,12 @@
 /// Two mirrorings are half a turn, so the sixteen ways to write `rotate`, `flip_v` and `flip_h` are eight pictures:
 /// equal pictures have equal values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Turn {
+pub struct Orientation {
     quarters: u8,
     is_mirrored: bool,
 }
 
-impl Turn {
+impl Orientation {
     /// As it is.
     pub const NONE: Self = Self { quarters: 0, is_mirrored: false };
 
@@ -32,12 +32,12 @@ impl Turn {
     }
 
     /// Whether width and height change places.
-    pub fn swaps_sides(self) -> bool {
+    pub fn swaps_width_and_height(self) -> bool {
         self.quarters % 2 == 1
     }
 
     /// The canonical way to write it: degrees, top to bottom, left to right.
-    pub(super) fn spelling(self) -> (u32, bool, bool) {
+    pub(super) fn to_parameters(self) -> (u32, bool, bool) {
         match (self.quarters, self.is_mirrored) {
             (0, true) => (0, false, true),
             (2, true) => (0, true, false),
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     /// Two rows of three, turned and mirrored the slow, obvious way.
-    fn shown(quarters: u8, flip_v: bool, flip_h: bool) -> Vec<Vec<u8>> {
+    fn transform(quarters: u8, flip_v: bool, flip_h: bool) -> Vec<Vec<u8>> {
         let mut rows = vec![vec![1, 2, 3], vec![4, 5, 6]];
         for _ in 0..quarters {
             rows = (0..rows[0].len()).map(|x| rows.iter().rev().map(|row| row[x]).collect()).collect();
@@ -72,22 +72,25 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_equal_exactly_when_the_pictures_are() {
-        let mut seen: HashMap<Vec<Vec<u8>>, Turn> = HashMap::new();
+    fn orientations_are_equal_iff_images_are() {
+        let mut orientations: HashMap<Vec<Vec<u8>>, Orientation> = HashMap::new();
         for quarters in 0..4 {
             for (flip_v, flip_h) in [(false, false), (false, true), (true, false), (true, true)] {
-                let turn = Turn::new(quarters, flip_v, flip_h);
-                assert_eq!(*seen.entry(shown(quarters, flip_v, flip_h)).or_insert(turn), turn);
-                let (degrees, flip_v, flip_h) = turn.spelling();
-                assert_eq!(Turn::new((degrees / 90) as u8, flip_v, flip_h), turn);
+                let orientation = Orientation::new(quarters, flip_v, flip_h);
                 assert_eq!(
-                    shown(turn.quarters(), false, turn.is_mirrored()),
-                    shown((degrees / 90) as u8, flip_v, flip_h)
+                    *orientations.entry(transform(quarters, flip_v, flip_h)).or_insert(orientation),
+                    orientation
+                );
+                let (degrees, flip_v, flip_h) = orientation.to_parameters();
+                assert_eq!(Orientation::new((degrees / 90) as u8, flip_v, flip_h), orientation);
+                assert_eq!(
+                    transform(orientation.quarters(), false, orientation.is_mirrored()),
+                    transform((degrees / 90) as u8, flip_v, flip_h)
                 );
             }
         }
-        assert_eq!(seen.len(), 8);
-        let mut turns: Vec<_> = seen.values().collect();
+        assert_eq!(orientations.len(), 8);
+        let mut turns: Vec<_> = orientations.values().collect();
         turns.dedup();
         assert_eq!(turns.iter().collect::<std::collections::HashSet<_>>().len(), 8);
     }

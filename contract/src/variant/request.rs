@@ -1,8 +1,8 @@
 //! Decides which picture the raw bytes of a URL ask for. Nothing is decoded or normalised before it is checked.
 
-use super::{Format, Kind, Variant, stream};
+use super::{OutputFormat, Variant, VariantKind, stream};
 use crate::id::VideoId;
-use crate::variant::builder::{BadParameter, Draft};
+use crate::variant::builder::{BadParameter, VariantBuilder};
 
 /// How many characters of an ETag a URL carries as its revision.
 pub const REVISION_LEN: usize = 8;
@@ -14,7 +14,7 @@ pub const REVISION_LEN: usize = 8;
 /// assert_eq!(revision_of_etag("\"0123456789abcdef\""), Some("01234567"));
 /// assert_eq!(revision_of_etag("\"0123\""), None);
 /// ```
-pub fn revision_of_etag(etag: &str) -> Option<&str> {
+pub fn revision_from_etag(etag: &str) -> Option<&str> {
     let revision = etag.trim_matches('"').get(..REVISION_LEN)?;
     is_revision(revision).then_some(revision)
 }
@@ -25,7 +25,7 @@ fn is_revision(text: &str) -> bool {
 
 /// A request for a picture, read from the raw bytes of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureRequest {
+pub struct VariantRequest {
     /// Of which video.
     pub video: VideoId,
     /// Which picture.
@@ -37,16 +37,16 @@ pub struct PictureRequest {
 }
 
 /// What a path names.
-enum File {
+enum FileTarget {
     /// One of this service's own pictures.
-    Own(Kind, super::Format),
+    Variant(VariantKind, super::OutputFormat),
     /// One of Cloudflare Stream's.
-    Stream(Kind, super::Format),
+    StreamAlias(VariantKind, super::OutputFormat),
     /// A picture that others make and this service does not.
-    NotMade(BadParameter),
+    Unsupported(BadParameter),
 }
 
-impl PictureRequest {
+impl VariantRequest {
     /// Reads `/{video}/{file}` and its query, as they stand on the wire.
     ///
     /// `None` if the path names no picture.
@@ -59,12 +59,12 @@ impl PictureRequest {
         let video = video.parse().ok()?;
         let query = query.unwrap_or_default();
         let mut has_webp_sheet = false;
-        let read = match named(file)? {
-            File::Own(kind, format) => {
-                let mut draft = Draft::default();
+        let parsed = match parse_file(file)? {
+            FileTarget::Variant(kind, format) => {
+                let mut builder = VariantBuilder::default();
                 let mut set = |name: &str, value: &str| {
-                    if name != "format" || !matches!(format, Format::Vtt | Format::Json) {
-                        return draft.set(kind, name, value);
+                    if name != "format" || !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
+                        return builder.set(kind, name, value);
                     }
                     has_webp_sheet = match value {
                         "jpg" => false,
@@ -73,16 +73,16 @@ impl PictureRequest {
                     };
                     Ok(())
                 };
-                each(query, &mut set).and_then(|revision| Ok((draft.settle(kind, format)?, revision)))
+                parse_query(query, &mut set).and_then(|revision| Ok((builder.build(kind, format)?, revision)))
             }
-            File::Stream(kind, format) => {
-                let mut asked = stream::Asked::default();
-                each(query, |name, value| asked.set(kind, name, value))
-                    .and_then(|revision| Ok((asked.into_draft(kind)?.settle(kind, format)?, revision)))
+            FileTarget::StreamAlias(kind, format) => {
+                let mut params = stream::StreamParams::default();
+                parse_query(query, |name, value| params.set(kind, name, value))
+                    .and_then(|revision| Ok((params.into_builder(kind)?.build(kind, format)?, revision)))
             }
-            File::NotMade(bad) => Err(bad),
+            FileTarget::Unsupported(error) => Err(error),
         };
-        Some(read.map(|(variant, revision)| Self {
+        Some(parsed.map(|(variant, revision)| Self {
             video,
             variant,
             revision: revision.filter(|_| !variant.is_fixed()),
@@ -97,28 +97,30 @@ impl PictureRequest {
             query.push_str("format=webp");
         }
         if let Some(revision) = &self.revision {
-            let joint = if query.is_empty() { "" } else { "&" };
-            query.extend([joint, "v=", revision]);
+            let separator = if query.is_empty() { "" } else { "&" };
+            query.extend([separator, "v=", revision]);
         }
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!("/{}/{}{mark}{query}", self.video, self.variant.base_name())
+        let question_mark = if query.is_empty() { "" } else { "?" };
+        format!("/{}/{}{question_mark}{query}", self.video, self.variant.base_name())
     }
 }
 
-fn named(file: &str) -> Option<File> {
+fn parse_file(file: &str) -> Option<FileTarget> {
     if let Some(file) = file.strip_prefix("thumbnails/") {
-        return stream::file(file).map(|(kind, format)| File::Stream(kind, format));
+        return stream::parse_file_name(file).map(|(kind, format)| FileTarget::StreamAlias(kind, format));
     }
-    let (word, extension) = file.split_once('.')?;
-    let kind = Kind::from_word(word)?;
+    let (kind_name, extension) = file.split_once('.')?;
+    let kind = VariantKind::parse(kind_name)?;
     match kind.format(extension) {
-        Some(format) => Some(File::Own(kind, format)),
-        None => kind.not_made(extension).map(|why| File::NotMade(BadParameter::new("format", why))),
+        Some(format) => Some(FileTarget::Variant(kind, format)),
+        None => kind
+            .unsupported_format(extension)
+            .map(|why| FileTarget::Unsupported(BadParameter::new("format", why))),
     }
 }
 
 /// Hands over each parameter once; the revision is kept.
-fn each(
+fn parse_query(
     query: &str,
     mut set: impl FnMut(&str, &str) -> Result<(), &'static str>,
 ) -> Result<Option<String>, BadParameter> {
@@ -133,8 +135,8 @@ fn each(
         match name {
             "v" if is_revision(value) => revision = Some(value.to_owned()),
             "v" => {
-                let why = "is the revision of a URL that this API handed out, eight hexadecimal digits";
-                return Err(BadParameter::new(name, why));
+                let reason = "is the revision of a URL that this API handed out, eight hexadecimal digits";
+                return Err(BadParameter::new(name, reason));
             }
             _ => set(name, value).map_err(|why| BadParameter::new(name, why))?,
         }

@@ -5,38 +5,38 @@
 //! Stream does (second 0, which is black more often than not, and 8 frames a second): the bare alias is a picture
 //! that exists already. With both sides and no `fit`, a still is cropped, as there; an animation keeps its shape.
 
-use super::{Fit, Format, Kind, number};
+use super::{Fit, OutputFormat, VariantKind, number};
 use crate::limits;
-use crate::variant::builder::{BadParameter, Draft, fps, side};
+use crate::variant::builder::{BadParameter, VariantBuilder, parse_fps, parse_side};
 
-/// The picture of `thumbnails/{file}`: kind and format.
-pub(super) fn file(name: &str) -> Option<(Kind, Format)> {
+/// The picture of `thumbnails/{parse_file_name}`: kind and format.
+pub(super) fn parse_file_name(name: &str) -> Option<(VariantKind, OutputFormat)> {
     match name {
-        "thumbnail.jpg" => Some((Kind::Thumbnail, Format::Jpg)),
-        "thumbnail.gif" => Some((Kind::Animated, Format::Gif)),
+        "thumbnail.jpg" => Some((VariantKind::Thumbnail, OutputFormat::Jpg)),
+        "thumbnail.gif" => Some((VariantKind::Animation, OutputFormat::Gif)),
         _ => None,
     }
 }
 
 /// What was asked for so far in Stream's words.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct StreamParams {
     time_ms: Option<u64>,
     duration_ms: Option<u64>,
     fit: Option<Fit>,
-    draft: Draft,
+    builder: VariantBuilder,
 }
 
-impl Asked {
+impl StreamParams {
     /// Takes one parameter, or says what would be right.
-    pub(super) fn set(&mut self, kind: Kind, name: &str, value: &str) -> Result<(), &'static str> {
+    pub(super) fn set(&mut self, kind: VariantKind, name: &str, value: &str) -> Result<(), &'static str> {
         match (kind, name) {
             (_, "time") => {
-                let ms = number::clock(value).filter(|ms| *ms <= limits::MAX_DURATION_MS);
+                let ms = number::parse_clock(value).filter(|ms| *ms <= limits::MAX_DURATION_MS);
                 self.time_ms = Some(ms.ok_or("must be a time up to 24h such as 1m2s")?);
             }
-            (_, "width") => self.draft.width = Some(side(kind, value)?),
-            (_, "height") => self.draft.height = Some(side(kind, value)?),
+            (_, "width") => self.builder.width = Some(parse_side(kind, value)?),
+            (_, "height") => self.builder.height = Some(parse_side(kind, value)?),
             (_, "fit") => {
                 self.fit = Some(match value {
                     "clip" => Fit::Preserve,
@@ -46,12 +46,12 @@ impl Asked {
                     _ => return Err("must be clip, scale, crop or fill"),
                 });
             }
-            (Kind::Animated, "duration") => {
+            (VariantKind::Animation, "duration") => {
                 let spans = limits::MIN_SPAN_MS..=limits::MAX_SPAN_MS;
-                let ms = number::clock(value).filter(|ms| spans.contains(ms));
+                let ms = number::parse_clock(value).filter(|ms| spans.contains(ms));
                 self.duration_ms = Some(ms.ok_or("must be a time from 0.25s to 10s")?);
             }
-            (Kind::Animated, "fps") => self.draft.fps = Some(fps(value)?),
+            (VariantKind::Animation, "fps") => self.builder.fps = Some(parse_fps(value)?),
             (_, "duration" | "fps") => return Err("does not go with this kind of picture"),
             _ => return Err("is not known here"),
         }
@@ -59,9 +59,9 @@ impl Asked {
     }
 
     /// The same in this service's own words.
-    pub(super) fn into_draft(self, kind: Kind) -> Result<Draft, BadParameter> {
-        let Self { time_ms, duration_ms, fit, mut draft } = self;
-        if kind == Kind::Animated {
+    pub(super) fn into_builder(self, kind: VariantKind) -> Result<VariantBuilder, BadParameter> {
+        let Self { time_ms, duration_ms, fit, builder: mut draft } = self;
+        if kind == VariantKind::Animation {
             let is_box = draft.width.is_some() && draft.height.is_some();
             if is_box && fit.is_some_and(|fit| fit != Fit::Preserve) {
                 return Err(BadParameter::new("fit", "must be clip: an animation keeps the video's shape"));

@@ -7,7 +7,7 @@ use super::*;
 const VIDEO: &str = "7zzzzzzzzz0123456789abcdef";
 
 /// What is asked for, and the canonical form of it.
-const SAME: &[(&str, &str)] = &[
+const EQUIVALENT_URLS: &[(&str, &str)] = &[
     // Defaults, spelled out or not.
     ("thumbnail.jpg", "thumbnail.jpg"),
     ("thumbnail.png", "thumbnail.png"),
@@ -171,7 +171,7 @@ const SAME: &[(&str, &str)] = &[
 ];
 
 /// What is refused, and the parameter that is to blame.
-const REFUSED: &[(&str, &str)] = &[
+const REJECTED_URLS: &[(&str, &str)] = &[
     ("thumbnail.jpg?Time=1", "Time"),
     ("thumbnail.jpg?time=1&time=1", "time"),
     ("thumbnail.jpg?width=640&width=640", "width"),
@@ -267,37 +267,37 @@ const REFUSED: &[(&str, &str)] = &[
     ("thumbnails/thumbnail.gif?width=200&height=100&fit=crop", "fit"),
 ];
 
-fn read(url: &str) -> Option<Result<PictureRequest, BadParameter>> {
+fn parse(url: &str) -> Option<Result<VariantRequest, BadParameter>> {
     let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
-    PictureRequest::parse(&format!("/{VIDEO}/{path}"), query)
+    VariantRequest::parse(&format!("/{VIDEO}/{path}"), query)
 }
 
 /// Row D3 of the threat table: order and spelling of parameters.
 #[test]
-fn equal_requests_have_one_canonical_form() {
-    for (asked, canonical) in SAME {
-        let request = read(asked).expect("a picture's path").unwrap_or_else(|bad| panic!("{asked}: {bad}"));
+fn equal_requests_share_canonical_form() {
+    for (asked, canonical) in EQUIVALENT_URLS {
+        let request = parse(asked).expect("a picture's path").unwrap_or_else(|bad| panic!("{asked}: {bad}"));
         assert_eq!(request.canonical(), format!("/{VIDEO}/{canonical}"), "{asked}");
-        let again = read(canonical).expect("a picture's path").expect("a picture");
+        let again = parse(canonical).expect("a picture's path").expect("a picture");
         assert_eq!((&again, again.canonical()), (&request, request.canonical()), "{asked}");
         let name = request.variant.file_name();
         assert_eq!(Variant::from_file_name(&name), Some(request.variant), "{name}");
     }
-    assert!(SAME.len() + REFUSED.len() >= 200);
+    assert!(EQUIVALENT_URLS.len() + REJECTED_URLS.len() >= 200);
 }
 
 /// Row D3: unknown, repeated and encoded parameters, `;`, a fragment.
 #[test]
-fn refuses_what_is_wrong_by_the_parameters_name() {
-    for (asked, name) in REFUSED {
-        let bad = read(asked).expect("a picture's path").expect_err(asked);
+fn rejection_names_the_parameter() {
+    for (asked, name) in REJECTED_URLS {
+        let bad = parse(asked).expect("a picture's path").expect_err(asked);
         assert_eq!(bad.name, *name, "{asked}: {bad}");
     }
 }
 
 /// Row D3: case, `%2e%2e`, `//`, NUL, a backslash, what is appended to a path.
 #[test]
-fn other_paths_are_no_pictures() {
+fn rejects_other_paths() {
     for path in [
         "/",
         "",
@@ -333,12 +333,12 @@ fn other_paths_are_no_pictures() {
         "/7zzzzzzzzz0123456789abcdef/thumbnails//thumbnail.jpg",
         "/7zzzzzzzzz0123456789abcdef/thumbnails/thumbnails/thumbnail.jpg",
     ] {
-        assert_eq!(PictureRequest::parse(path, None), None, "{path}");
+        assert_eq!(VariantRequest::parse(path, None), None, "{path}");
     }
 }
 
 #[test]
-fn a_thumbnail_that_is_made_on_demand_follows_the_poster() {
+fn on_demand_thumbnail_depends_on_poster() {
     for (asked, at) in [
         ("thumbnail.jpg", None),
         ("thumbnail.webp", None),
@@ -348,16 +348,16 @@ fn a_thumbnail_that_is_made_on_demand_follows_the_poster() {
         ("animated.gif?width=200", None),
         ("storyboard.jpg", None),
     ] {
-        let variant = read(asked).unwrap().unwrap().variant;
-        assert_eq!(variant.follows_poster(), at.is_some(), "{asked}");
+        let variant = parse(asked).unwrap().unwrap().variant;
+        assert_eq!(variant.depends_on_poster(), at.is_some(), "{asked}");
         if let Some(name) = at {
-            assert_eq!(variant.at(1500).file_name(), name);
+            assert_eq!(variant.with_time_ms(1500).file_name(), name);
         }
     }
 }
 
 #[test]
-fn names_on_the_wire_are_pinned() {
+fn file_names_are_pinned() {
     for (url, name) in [
         ("thumbnail.jpg", "thumbnail.jpg"),
         ("thumbnail.jpg?time=1.5&width=200", "thumbnail-time_1.5-width_200.jpg"),
@@ -371,12 +371,12 @@ fn names_on_the_wire_are_pinned() {
         ),
         ("storyboard.vtt", "storyboard.vtt"),
     ] {
-        assert_eq!(read(url).unwrap().unwrap().variant.file_name(), name);
+        assert_eq!(parse(url).unwrap().unwrap().variant.file_name(), name);
     }
 }
 
 #[test]
-fn a_name_that_is_not_canonical_is_no_picture() {
+fn rejects_noncanonical_file_names() {
     for name in [
         "",
         ".jpg",
@@ -410,7 +410,7 @@ fn a_name_that_is_not_canonical_is_no_picture() {
 }
 
 #[test]
-fn the_defaults_are_their_bare_names() {
+fn defaults_have_bare_names() {
     let names = Variant::DEFAULTS.map(Variant::file_name);
     assert_eq!(
         names,
@@ -429,19 +429,19 @@ fn the_defaults_are_their_bare_names() {
         assert_eq!(Variant::from_file_name(&variant.base_name()), Some(variant));
         assert!(variant.is_default() && !variant.is_fixed());
     }
-    let still = Variant::DEFAULTS[0].still().unwrap();
-    assert_eq!(still.bounds, Bounds { width: 640, height: 1280 });
-    let moving = Variant::DEFAULTS[2].moving().unwrap();
-    assert_eq!((moving.bounds, moving.fps), (Bounds { width: 320, height: 640 }, 15));
+    let thumbnail = Variant::DEFAULTS[0].thumbnail().unwrap();
+    assert_eq!(thumbnail.bounds, Bounds { width: 640, height: 1280 });
+    let animation = Variant::DEFAULTS[2].animation().unwrap();
+    assert_eq!((animation.bounds, animation.fps), (Bounds { width: 320, height: 640 }, 15));
 }
 
 /// What a person may write about a thumbnail, each value as text.
 #[derive(Debug, Clone)]
-struct Written {
+struct ParameterText {
     pairs: Vec<(&'static str, String)>,
 }
 
-impl Written {
+impl ParameterText {
     fn url(&self, file: &str) -> String {
         let pairs: Vec<_> = self.pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
         format!("{file}?{}", pairs.join("&"))
@@ -457,7 +457,7 @@ impl Written {
 }
 
 /// Few values, so that two requests often ask for the same.
-fn thumbnails() -> impl Strategy<Value = Written> {
+fn thumbnails() -> impl Strategy<Value = ParameterText> {
     let time = prop::option::of(prop::sample::select(vec!["0", "0.0", "1", "1.000", "1.5", "1.50"]));
     let side = || prop::option::of(prop::sample::select(vec![8u32, 320, 640, 1280, 1920, 3840]));
     let fit = prop::option::of(prop::sample::select(vec!["preserve", "stretch", "crop", "smartcrop", "pad"]));
@@ -481,24 +481,24 @@ fn thumbnails() -> impl Strategy<Value = Written> {
                 let first = first.index(pairs.len());
                 pairs.rotate_left(first);
             }
-            Written { pairs }
+            ParameterText { pairs }
         },
     )
 }
 
 /// What is seen: the moment, the size for videos of many shapes, the mode where it counts, and the corners.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct ImageEffect {
     moment: Option<u64>,
     sizes: Vec<(u64, u64)>,
     mode: String,
     corners: [[u8; 3]; 3],
 }
 
-fn seen(written: &Written) -> Seen {
-    let moment = written.get("time").map(|text| (text.parse::<f64>().unwrap() * 1000.0).round() as u64);
-    let (width, height) = (written.number("width"), written.number("height"));
-    let mode = match (width, height, written.get("fit_mode")) {
+fn effect(parameters: &ParameterText) -> ImageEffect {
+    let time_ms = parameters.get("time").map(|text| (text.parse::<f64>().unwrap() * 1000.0).round() as u64);
+    let (width, height) = (parameters.number("width"), parameters.number("height"));
+    let mode = match (width, height, parameters.get("fit_mode")) {
         (Some(_), Some(_), Some(mode)) => mode,
         _ => "preserve",
     };
@@ -509,7 +509,7 @@ fn seen(written: &Written) -> Seen {
         (width, None) => (width.unwrap_or(640), (width.unwrap_or(640) * 2).min(3840)),
     };
     let mut corners = [[1, 2, 3], [4, 5, 6], [7, 8, 9]];
-    for _ in 0..written.number("rotate").unwrap_or(0) / 90 {
+    for _ in 0..parameters.number("rotate").unwrap_or(0) / 90 {
         let old = corners;
         for (y, row) in corners.iter_mut().enumerate() {
             for (x, corner) in row.iter_mut().enumerate() {
@@ -517,10 +517,10 @@ fn seen(written: &Written) -> Seen {
             }
         }
     }
-    if written.get("flip_v") == Some("true") {
+    if parameters.get("flip_v") == Some("true") {
         corners.reverse();
     }
-    if written.get("flip_h") == Some("true") {
+    if parameters.get("flip_h") == Some("true") {
         for row in &mut corners {
             row.reverse();
         }
@@ -544,7 +544,7 @@ fn seen(written: &Written) -> Seen {
     } else {
         vec![(u64::from(most_wide), u64::from(most_high))]
     };
-    Seen { moment, sizes, mode: mode.to_owned(), corners }
+    ImageEffect { moment: time_ms, sizes, mode: mode.to_owned(), corners }
 }
 
 proptest! {
@@ -552,13 +552,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn keys_are_equal_exactly_when_the_pictures_are(all in prop::collection::vec(thumbnails(), 64)) {
+    fn keys_are_equal_iff_images_are(all in prop::collection::vec(thumbnails(), 64)) {
         let all: Vec<_> = all
             .iter()
             .map(|written| {
                 let url = written.url("thumbnail.jpg");
-                let name = read(&url).unwrap().unwrap().variant.file_name();
-                (url, name, seen(written))
+                let name = parse(&url).unwrap().unwrap().variant.file_name();
+                (url, name, effect(written))
             })
             .collect();
         for (index, (url, name, seen)) in all.iter().enumerate() {
@@ -573,18 +573,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn every_picture_survives_its_name_and_its_url(written in thumbnails()) {
-        let request = read(&written.url("thumbnail.webp")).unwrap().unwrap();
+    fn thumbnail_name_and_url_roundtrip(written in thumbnails()) {
+        let request = parse(&written.url("thumbnail.webp")).unwrap().unwrap();
         let name = request.variant.file_name();
         prop_assert_eq!(Variant::from_file_name(&name), Some(request.variant));
         prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{}", name);
         let canonical = request.canonical();
-        let again = read(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
+        let again = parse(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
         prop_assert_eq!(again.canonical(), canonical);
     }
 
     #[test]
-    fn every_animation_survives_its_name_and_its_url(
+    fn animation_name_and_url_roundtrip(
         start in prop::option::of(0..=86_400_000u64),
         length in prop::option::of(250..=10_000u64),
         width in prop::option::of(8..=640u32),
@@ -594,8 +594,8 @@ proptest! {
     ) {
         let end = length.map(|length| start.unwrap_or(0) + length);
         let pairs: Vec<_> = [
-            start.map(|ms| format!("start={}", number::seconds_text(ms))),
-            end.map(|ms| format!("end={}", number::seconds_text(ms))),
+            start.map(|ms| format!("start={}", number::format_seconds(ms))),
+            end.map(|ms| format!("end={}", number::format_seconds(ms))),
             width.map(|side| format!("width={side}")),
             height.map(|side| format!("height={side}")),
             fps.map(|fps| format!("fps={fps}")),
@@ -604,22 +604,22 @@ proptest! {
         .into_iter()
         .flatten()
         .collect();
-        let request = read(&format!("animated.gif?{}", pairs.join("&"))).unwrap().unwrap();
+        let request = parse(&format!("animated.gif?{}", pairs.join("&"))).unwrap().unwrap();
         prop_assert_eq!(Variant::from_file_name(&request.variant.file_name()), Some(request.variant));
         let canonical = request.canonical();
-        let again = read(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
+        let again = parse(canonical.strip_prefix(&format!("/{VIDEO}/")).unwrap()).unwrap().unwrap();
         prop_assert_eq!(&again, &request);
-        let moving = request.variant.moving().unwrap();
-        prop_assert_eq!(moving.span_ms, end.or(start.map(|ms| ms + 5_000)).map(|end| (start.unwrap_or(0), end)));
-        prop_assert_eq!((moving.fps, moving.max_bytes), (fps.unwrap_or(15), max_bytes));
+        let animation = request.variant.animation().unwrap();
+        prop_assert_eq!(animation.span_ms, end.or(start.map(|ms| ms + 5_000)).map(|end| (start.unwrap_or(0), end)));
+        prop_assert_eq!((animation.fps, animation.max_bytes), (fps.unwrap_or(15), max_bytes));
     }
 
     #[test]
-    fn any_text_is_survived(path in "\\PC{0,40}", query in "\\PC{0,80}|([a-z_]{1,9}=[0-9.a-z]{0,9}&){0,9}") {
-        let _ = PictureRequest::parse(&path, Some(&query));
-        let _ = PictureRequest::parse(&format!("/{VIDEO}/{path}"), Some(&query));
+    fn never_panics(path in "\\PC{0,40}", query in "\\PC{0,80}|([a-z_]{1,9}=[0-9.a-z]{0,9}&){0,9}") {
+        let _ = VariantRequest::parse(&path, Some(&query));
+        let _ = VariantRequest::parse(&format!("/{VIDEO}/{path}"), Some(&query));
         for file in ["thumbnail.jpg", "animated.gif", "storyboard.vtt", "thumbnails/thumbnail.gif"] {
-            let _ = PictureRequest::parse(&format!("/{VIDEO}/{file}"), Some(&query));
+            let _ = VariantRequest::parse(&format!("/{VIDEO}/{file}"), Some(&query));
         }
         let _ = Variant::from_file_name(&path);
         let _ = Variant::from_file_name(&format!("thumbnail-{path}.jpg"));

@@ -7,22 +7,22 @@ use std::rc::Rc;
 use glimpse_contract::{Code, Owner, Problem};
 
 use crate::auth::{
-    BearerKeys, Caller, Claims, Cookies, KeySet, Session, TokenError, Turn, UnverifiedToken, UploadToken,
-    verify_hs256,
+    Caller, Claims, Cookies, JwkSet, JwtKeys, RefreshDecision, Session, TokenError, UnverifiedToken,
+    UploadToken, verify_hs256,
 };
 use crate::config::Config;
-use crate::platform::{self, Outgoing, Request};
+use crate::platform::{self, FetchRequest, Request};
 
 /// The largest key set or provider description that is read, in bytes.
 const MAX_METADATA_BYTES: usize = 64 * 1024;
 /// How long such a document may take, in milliseconds: somebody waits for an answer meanwhile.
-pub(crate) const METADATA_PATIENCE_MS: u32 = 3_000;
+pub(crate) const METADATA_TIMEOUT_MS: u32 = 3_000;
 /// How often somebody looks who waits for another one's fetch, in milliseconds.
-pub(crate) const LOOK_AGAIN_MS: u64 = 20;
+pub(crate) const POLL_INTERVAL_MS: u64 = 20;
 
 thread_local! {
     // Public keys by the URL of their set, for as long as this isolate lives.
-    static KEY_SETS: RefCell<HashMap<String, Rc<KeySet>>> = RefCell::new(HashMap::new());
+    static JWK_SETS: RefCell<HashMap<String, Rc<JwkSet>>> = RefCell::new(HashMap::new());
 }
 
 /// Who is asking: by an upload token in the path, a bearer token, or a session cookie, in this order.
@@ -30,7 +30,7 @@ thread_local! {
 /// # Errors
 /// `unauthorized` for every proof that does not hold, in the same words; `forbidden_origin` for a change that a
 /// page of another origin asks for with this browser's cookie.
-pub(crate) async fn caller(
+pub(crate) async fn authenticate(
     request: &Request,
     token: Option<&str>,
     config: &Config,
@@ -38,8 +38,8 @@ pub(crate) async fn caller(
 ) -> Result<Caller, Problem> {
     let now_ms = platform::now_ms();
     if let Some(text) = token {
-        let token = UploadToken::read(text, &config.upload_keys, &config.public_url, now_ms)
-            .map_err(|error| refused(error, request_id))?;
+        let token = UploadToken::parse(text, &config.upload_keys, &config.public_url, now_ms)
+            .map_err(|error| unauthorized(error, request_id))?;
         return Ok(Caller {
             owner: token.owner(),
             issuer: token.iss.clone(),
@@ -56,11 +56,12 @@ pub(crate) async fn caller(
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Problem::new(Code::Unauthorized));
         }
-        let claims =
-            bearer(token.trim(), config, now_ms).await.map_err(|error| refused(error, request_id))?;
-        return Ok(proven(claims));
+        let claims = verify_bearer(token.trim(), config, now_ms)
+            .await
+            .map_err(|error| unauthorized(error, request_id))?;
+        return Ok(caller_from_claims(claims));
     }
-    let Some(claims) = session(request, config, now_ms) else {
+    let Some(claims) = session_claims(request, config, now_ms) else {
         return Err(Problem::new(Code::Unauthorized));
     };
     let is_safe = matches!(request.method().as_str(), "GET" | "HEAD");
@@ -70,26 +71,26 @@ pub(crate) async fn caller(
             return Err(Problem::new(Code::ForbiddenOrigin));
         }
     }
-    Ok(proven(claims))
+    Ok(caller_from_claims(claims))
 }
 
 /// The claims of a valid session cookie.
-pub(crate) fn session(request: &Request, config: &Config, now_ms: u64) -> Option<Claims> {
+pub(crate) fn session_claims(request: &Request, config: &Config, now_ms: u64) -> Option<Claims> {
     let oidc = config.oidc.as_ref()?;
     let header = platform::header(request, "cookie")?;
     let value = Cookies::new(config.is_https()).session(&header)?.to_owned();
-    Session::read(&value, oidc, &config.public_url, now_ms).ok()
+    Session::verify(&value, oidc, &config.public_url, now_ms).ok()
 }
 
 /// The reason is for the log alone: the answer to every token is the same.
-fn refused(error: TokenError, request_id: &str) -> Problem {
+fn unauthorized(error: TokenError, request_id: &str) -> Problem {
     platform::log_error("token", request_id, &error.to_string());
     Problem::new(Code::Unauthorized)
 }
 
-fn proven(claims: Claims) -> Caller {
+fn caller_from_claims(claims: Claims) -> Caller {
     Caller {
-        owner: Owner::of(&claims.iss, &claims.sub),
+        owner: Owner::new(&claims.iss, &claims.sub),
         issuer: claims.iss,
         subject: claims.sub,
         name: claims.name,
@@ -99,44 +100,44 @@ fn proven(claims: Claims) -> Caller {
     }
 }
 
-async fn bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claims, TokenError> {
-    let bearer = config.bearer.as_ref().ok_or(TokenError::NoKey)?;
-    let claims = match &bearer.keys {
-        BearerKeys::Secret(secret) => Claims::of_json(&verify_hs256(text, secret)?)?,
-        BearerKeys::Jwks(url) => by_key_set(text, url, now_ms).await?,
+async fn verify_bearer(text: &str, config: &Config, now_ms: u64) -> Result<Claims, TokenError> {
+    let issuer = config.jwt_issuer.as_ref().ok_or(TokenError::NoKey)?;
+    let claims = match &issuer.keys {
+        JwtKeys::Secret(secret) => Claims::from_json(&verify_hs256(text, secret)?)?,
+        JwtKeys::Jwks(url) => verify_with_jwks(text, url, now_ms).await?,
     };
-    claims.check_bearer(&bearer.issuer, &bearer.audiences, now_ms)?;
+    claims.check_bearer(&issuer.issuer, &issuer.audiences, now_ms)?;
     Ok(claims)
 }
 
 /// The claims of a token whose signature is a key's of the set at `url`.
-pub(crate) async fn by_key_set(text: &str, url: &str, now_ms: u64) -> Result<Claims, TokenError> {
-    let token = UnverifiedToken::read(text)?;
-    let set = key_set(&token, url).await;
+pub(crate) async fn verify_with_jwks(text: &str, url: &str, now_ms: u64) -> Result<Claims, TokenError> {
+    let token = UnverifiedToken::parse(text)?;
+    let set = load_jwk_set(&token, url).await;
     let verification = set.verification(&token, now_ms)?;
     if !platform::verify(&verification).await {
         return Err(TokenError::Signature);
     }
-    Claims::of_json(&token.claims()?)
+    Claims::from_json(&token.claims()?)
 }
 
 /// The set at `url`, fetched first if this token needs that and nobody else is at it.
-async fn key_set(token: &UnverifiedToken<'_>, url: &str) -> Rc<KeySet> {
-    let with_set = |change: &mut dyn FnMut(&mut Rc<KeySet>)| {
-        KEY_SETS.with_borrow_mut(|sets| change(sets.entry(url.to_owned()).or_default()));
+async fn load_jwk_set(token: &UnverifiedToken<'_>, url: &str) -> Rc<JwkSet> {
+    let with_set = |change: &mut dyn FnMut(&mut Rc<JwkSet>)| {
+        JWK_SETS.with_borrow_mut(|sets| change(sets.entry(url.to_owned()).or_default()));
     };
     loop {
         let now_ms = platform::now_ms();
-        let mut found = Rc::default();
-        with_set(&mut |set| found = Rc::clone(set));
-        match found.turn(token, now_ms) {
-            Turn::Use => return found,
-            Turn::Wait => platform::sleep_ms(LOOK_AGAIN_MS).await,
-            Turn::Fetch => {
-                let until_ms = now_ms + u64::from(METADATA_PATIENCE_MS);
-                with_set(&mut |set| Rc::make_mut(set).awaits(until_ms));
+        let mut cached = Rc::default();
+        with_set(&mut |set| cached = Rc::clone(set));
+        match cached.decide(token, now_ms) {
+            RefreshDecision::UseCached => return cached,
+            RefreshDecision::WaitForOther => platform::sleep_ms(POLL_INTERVAL_MS).await,
+            RefreshDecision::Refresh => {
+                let deadline_ms = now_ms + u64::from(METADATA_TIMEOUT_MS);
+                with_set(&mut |set| Rc::make_mut(set).begin_refresh(deadline_ms));
                 let body = fetch_metadata(url).await;
-                with_set(&mut |set| Rc::make_mut(set).fetched(body.as_deref(), platform::now_ms()));
+                with_set(&mut |set| Rc::make_mut(set).finish_refresh(body.as_deref(), platform::now_ms()));
             }
         }
     }
@@ -145,8 +146,8 @@ async fn key_set(token: &UnverifiedToken<'_>, url: &str) -> Rc<KeySet> {
 /// A small public document: a key set or a provider's description.
 pub(crate) async fn fetch_metadata(url: &str) -> Option<Vec<u8>> {
     let headers = [("accept", "application/json")];
-    let outgoing =
-        Outgoing { headers: &headers, patience_ms: METADATA_PATIENCE_MS, ..Outgoing::plain("GET", url) };
-    let found = platform::fetch(outgoing).await.ok().filter(|found| found.status == 200)?;
-    found.bytes(MAX_METADATA_BYTES).await.ok()
+    let request =
+        FetchRequest { headers: &headers, timeout_ms: METADATA_TIMEOUT_MS, ..FetchRequest::new("GET", url) };
+    let response = platform::fetch(request).await.ok().filter(|found| found.status == 200)?;
+    response.bytes(MAX_METADATA_BYTES).await.ok()
 }

@@ -7,7 +7,7 @@ use super::token::TokenError;
 /// How far two clocks may be apart, in seconds.
 pub const SKEW_SECS: u64 = 60;
 /// Beyond it a JSON number is no exact integer everywhere, RFC 7519 section 2 and RFC 8259 section 6.
-const MAX_EXACT: u64 = (1 << 53) - 1;
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// `aud`, which RFC 7519 allows as one text or as several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Claims {
 
 /// What claims must say.
 #[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
+pub struct ExpectedClaims<'a> {
     /// The only issuer.
     pub issuer: &'a str,
     /// The audience that must be among theirs.
@@ -64,17 +64,17 @@ impl Claims {
     ///
     /// # Errors
     /// Anything but an object whose members that decide something are of the expected types.
-    pub fn of_json(json: &Json) -> Result<Self, TokenError> {
-        let text = |name| json.text_if(name).map_err(|_| TokenError::Malformed);
-        let shown = |name| json.get(name).text().map(str::to_owned);
+    pub fn from_json(json: &Json) -> Result<Self, TokenError> {
+        let text = |name| json.get_opt_str(name).map_err(|_| TokenError::Malformed);
+        let display_text = |name| json.get(name).as_str().map(str::to_owned);
         let party = |name| match json.get(name) {
             Json::Null => None,
-            value => Some(value.text().unwrap_or_default().to_owned()),
+            value => Some(value.as_str().unwrap_or_default().to_owned()),
         };
         let aud = match json.get("aud") {
             Json::Null => Audience::Absent,
-            Json::Text(one) => Audience::One(one.clone()),
-            _ => Audience::Many(json.texts_if("aud").ok().flatten().ok_or(TokenError::Malformed)?),
+            Json::String(one) => Audience::One(one.clone()),
+            _ => Audience::Many(json.get_opt_str_array("aud").ok().flatten().ok_or(TokenError::Malformed)?),
         };
         Ok(Self {
             iss: text("iss")?.ok_or(TokenError::Malformed)?,
@@ -83,9 +83,9 @@ impl Claims {
             exp: numeric_date(json, "exp")?.ok_or(TokenError::Malformed)?,
             nbf: numeric_date(json, "nbf")?,
             iat: numeric_date(json, "iat")?,
-            nonce: shown("nonce"),
-            name: shown("name"),
-            email: shown("email"),
+            nonce: display_text("nonce"),
+            name: display_text("name"),
+            email: display_text("email"),
             azp: party("azp"),
             client_id: party("client_id"),
             token_use: text("token_use")?,
@@ -96,13 +96,13 @@ impl Claims {
     ///
     /// # Errors
     /// Another issuer or audience, an empty subject, a time that is over or has not begun.
-    pub fn check(&self, expected: Expected<'_>, now_ms: u64) -> Result<(), TokenError> {
-        let is_meant = match &self.aud {
+    pub fn check(&self, expected: ExpectedClaims<'_>, now_ms: u64) -> Result<(), TokenError> {
+        let has_audience = match &self.aud {
             Audience::One(one) => one == expected.audience,
             Audience::Many(many) => many.iter().any(|one| one == expected.audience),
             Audience::Absent => false,
         };
-        self.check_rest(expected.issuer, is_meant, now_ms)
+        self.check_issuer_and_times(expected.issuer, has_audience, now_ms)
     }
 
     /// Whether the claims of a bearer token are for one of these audiences and for now.
@@ -113,30 +113,35 @@ impl Claims {
     /// # Errors
     /// The same as [`Claims::check`], and a token that is marked as an ID token.
     pub fn check_bearer(&self, issuer: &str, audiences: &[String], now_ms: u64) -> Result<(), TokenError> {
-        let is_ours = |name: &String| audiences.contains(name);
-        let is_meant = match &self.aud {
-            Audience::One(one) => is_ours(one),
-            Audience::Many(many) => many.iter().any(is_ours),
+        let is_accepted = |name: &String| audiences.contains(name);
+        let has_audience = match &self.aud {
+            Audience::One(one) => is_accepted(one),
+            Audience::Many(many) => many.iter().any(is_accepted),
             Audience::Absent => {
                 let mut parties = self.client_id.iter().chain(&self.azp).peekable();
-                parties.peek().is_some() && parties.all(is_ours)
+                parties.peek().is_some() && parties.all(is_accepted)
             }
         };
         // An ID token says who signed in, not what its bearer may do: Cognito marks the two.
-        let is_access = self.token_use.as_deref().is_none_or(|purpose| purpose == "access");
-        self.check_rest(issuer, is_meant && is_access, now_ms)
+        let is_access_token = self.token_use.as_deref().is_none_or(|purpose| purpose == "access");
+        self.check_issuer_and_times(issuer, has_audience && is_access_token, now_ms)
     }
 
-    fn check_rest(&self, issuer: &str, is_meant: bool, now_ms: u64) -> Result<(), TokenError> {
-        if self.iss != issuer || !is_meant || self.sub.is_empty() {
-            return Err(TokenError::Foreign);
+    fn check_issuer_and_times(
+        &self,
+        issuer: &str,
+        has_audience: bool,
+        now_ms: u64,
+    ) -> Result<(), TokenError> {
+        if self.iss != issuer || !has_audience || self.sub.is_empty() {
+            return Err(TokenError::WrongIssuerOrAudience);
         }
         let now = now_ms / 1000;
         if self.exp + SKEW_SECS <= now {
             return Err(TokenError::Expired);
         }
         if self.nbf.unwrap_or(0).max(self.iat.unwrap_or(0)) > now + SKEW_SECS {
-            return Err(TokenError::NotYet);
+            return Err(TokenError::NotYetValid);
         }
         Ok(())
     }
@@ -146,8 +151,10 @@ impl Claims {
 pub(super) fn numeric_date(json: &Json, name: &str) -> Result<Option<u64>, TokenError> {
     match json.get(name) {
         Json::Null => Ok(None),
-        Json::Whole(seconds) if *seconds <= MAX_EXACT => Ok(Some(*seconds)),
-        Json::Fraction(seconds) if (0.0..=MAX_EXACT as f64).contains(seconds) => Ok(Some(*seconds as u64)),
+        Json::Integer(seconds) if *seconds <= MAX_SAFE_INTEGER => Ok(Some(*seconds)),
+        Json::Float(seconds) if (0.0..=MAX_SAFE_INTEGER as f64).contains(seconds) => {
+            Ok(Some(*seconds as u64))
+        }
         _ => Err(TokenError::Malformed),
     }
 }
@@ -162,12 +169,12 @@ mod tests {
     fn check(from: &str, to: &str) -> Result<(), TokenError> {
         let text = GOOD.replace(from, to);
         assert!(from.is_empty() || text != GOOD, "{from} is in the claims");
-        let claims = Claims::of_json(&Json::read(text.as_bytes()).ok_or(TokenError::Malformed)?)?;
-        claims.check(Expected { issuer: "https://id.example", audience: "glimpse" }, NOW_MS)
+        let claims = Claims::from_json(&Json::parse(text.as_bytes()).ok_or(TokenError::Malformed)?)?;
+        claims.check(ExpectedClaims { issuer: "https://id.example", audience: "glimpse" }, NOW_MS)
     }
 
     #[test]
-    fn good_claims_pass() {
+    fn accepts_valid_claims() {
         assert_eq!(check("", ""), Ok(()));
         assert_eq!(check(r#""glimpse""#, r#"["other","glimpse"]"#), Ok(()));
         assert_eq!(check("1700000100", "1699999941"), Ok(()), "59 s over: within the skew");
@@ -176,7 +183,7 @@ mod tests {
 
     /// RFC 7519 section 2: a NumericDate may have a fraction.
     #[test]
-    fn times_with_a_fraction_are_accepted() {
+    fn accepts_fractional_times() {
         for (from, to) in [
             ("1700000100", "1700000100.5"),
             ("1700000100", "1.7000001e9"),
@@ -187,11 +194,11 @@ mod tests {
             assert_eq!(check(from, to), Ok(()), "{from} -> {to}");
         }
         assert_eq!(check("1700000100", "1699999940.9"), Err(TokenError::Expired));
-        assert_eq!(check("}", r#","nbf":1700000061.5}"#), Err(TokenError::NotYet));
+        assert_eq!(check("}", r#","nbf":1700000061.5}"#), Err(TokenError::NotYetValid));
     }
 
     #[test]
-    fn claims_that_decide_nothing_may_be_of_any_type() {
+    fn unused_claims_may_have_any_type() {
         for more in [
             r#""email":["a@b.example","c@d.example"]"#,
             r#""email":{"value":"a@b.example"}"#,
@@ -203,18 +210,18 @@ mod tests {
             assert_eq!(check("}", &format!(",{more}}}")), Ok(()), "{more}");
         }
         let text = GOOD.replace('}', r#","email":["a@b.example"],"name":7}"#);
-        let claims = Claims::of_json(&Json::read(text.as_bytes()).unwrap()).unwrap();
+        let claims = Claims::from_json(&Json::parse(text.as_bytes()).unwrap()).unwrap();
         assert_eq!((claims.email, claims.name), (None, None));
         assert!(check("}", r#","token_use":["access"]}"#).is_err(), "this one decides something");
     }
 
     /// Row J6 of the threat table: what stands in for `aud`, and never beside one.
     #[test]
-    fn a_bearer_without_audience_is_judged_by_its_client() {
+    fn bearer_without_aud_is_checked_by_client() {
         let audiences = ["3n4b5".to_owned(), "https://app.example".to_owned()];
-        let judge = |more: &str| {
+        let check = |more: &str| {
             let text = GOOD.replace(r#""aud":"glimpse","#, "").replace('}', &format!(",{more}}}"));
-            let claims = Claims::of_json(&Json::read(text.as_bytes()).unwrap())?;
+            let claims = Claims::from_json(&Json::parse(text.as_bytes()).unwrap())?;
             claims.check_bearer("https://id.example", &audiences, NOW_MS)
         };
         for good in [
@@ -223,7 +230,7 @@ mod tests {
             r#""client_id":"3n4b5","azp":"3n4b5""#,
             r#""aud":["other","3n4b5"],"azp":"another client""#,
         ] {
-            assert_eq!(judge(good), Ok(()), "{good}");
+            assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in [
             r#""scope":"openid""#,
@@ -239,18 +246,18 @@ mod tests {
             r#""client_id":"3n4b5","aud":[]"#,
             r#""azp":"https://app.example","aud":"another API""#,
         ] {
-            assert_eq!(judge(bad), Err(TokenError::Foreign), "{bad}");
+            assert_eq!(check(bad), Err(TokenError::WrongIssuerOrAudience), "{bad}");
         }
         // An ID token must name its audience: the client that asked for it is judged at sign-in.
         let id_token = GOOD.replace(r#""aud":"glimpse","#, r#""azp":"glimpse","#);
-        let claims = Claims::of_json(&Json::read(id_token.as_bytes()).unwrap()).unwrap();
-        let expected = Expected { issuer: "https://id.example", audience: "glimpse" };
-        assert_eq!(claims.check(expected, NOW_MS), Err(TokenError::Foreign));
+        let claims = Claims::from_json(&Json::parse(id_token.as_bytes()).unwrap()).unwrap();
+        let expected = ExpectedClaims { issuer: "https://id.example", audience: "glimpse" };
+        assert_eq!(claims.check(expected, NOW_MS), Err(TokenError::WrongIssuerOrAudience));
     }
 
     /// Rows J5 and J6 of the threat table.
     #[test]
-    fn refuses_other_times_audiences_and_issuers() {
+    fn rejects_wrong_times_audiences_and_issuers() {
         for (from, to) in [
             (r#","exp":1700000100"#, ""),
             ("1700000100", r#""1700000100""#),

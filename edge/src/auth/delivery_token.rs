@@ -10,8 +10,8 @@ use glimpse_contract::{Json, VideoId, limits, object};
 use hmac::Mac as _;
 
 use super::claims::numeric_date;
-use super::token::{TokenError, UnverifiedToken, decode, mac, sign_hs256_by};
-use super::upload_token::IGNORED;
+use super::token::{TokenError, UnverifiedToken, decode, mac, sign_hs256_with_kid};
+use super::upload_token::IGNORED_CLAIMS;
 use super::{Jwk, SKEW_SECS, Secret, Verification};
 
 /// With what delivery tokens are verified; without any, nobody but the owner sees a private video.
@@ -24,33 +24,33 @@ pub struct DeliveryKeys {
 }
 
 /// The claims that are no parameters: those of RFC 7519, and the key's name as Mux's examples have it.
-const REGISTERED: [&str; 8] = ["sub", "aud", "exp", "nbf", "iat", "iss", "jti", "kid"];
+const REGISTERED_CLAIMS: [&str; 8] = ["sub", "aud", "exp", "nbf", "iat", "iss", "jti", "kid"];
 
 /// The longest JWT in a URL that is read, in bytes.
 const MAX_URL_TOKEN_BYTES: usize = 8 * 1024;
 
 /// What a token opens: Mux's `aud`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opens {
+pub enum TokenScope {
     /// `t`: a thumbnail.
     Thumbnail,
     /// `g`: an animation.
-    Animated,
+    Animation,
     /// `s`: the storyboard, sheet and tables.
     Storyboard,
     /// `v`: the video itself, as it was uploaded.
     Original,
 }
 
-impl Opens {
+impl TokenScope {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Thumbnail, Self::Animated, Self::Storyboard, Self::Original];
+    pub const ALL: [Self; 4] = [Self::Thumbnail, Self::Animation, Self::Storyboard, Self::Original];
 
     /// The word in a token.
     pub fn audience(self) -> &'static str {
         match self {
             Self::Thumbnail => "t",
-            Self::Animated => "g",
+            Self::Animation => "g",
             Self::Storyboard => "s",
             Self::Original => "v",
         }
@@ -63,7 +63,7 @@ pub struct DeliveryToken {
     /// Of which video.
     pub video: VideoId,
     /// When it ends, in Unix seconds.
-    pub until_secs: u64,
+    pub expires_at_secs: u64,
     /// The parameters of the picture, as a query. They are read as a URL's would be.
     pub query: String,
     audiences: Vec<String>,
@@ -71,13 +71,13 @@ pub struct DeliveryToken {
 
 /// A signature of the short form, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShortToken {
+pub struct UrlSignature {
     /// When it ends, in Unix seconds.
-    pub until_secs: u64,
+    pub expires_at_secs: u64,
     /// With which secret it was made.
     pub key_id: String,
     signature: Vec<u8>,
-    sent: Vec<String>,
+    sent_targets: Vec<String>,
 }
 
 impl DeliveryKeys {
@@ -86,67 +86,72 @@ impl DeliveryKeys {
     ///
     /// # Errors
     /// No key of that name, one of another algorithm, or a wrong signature.
-    pub fn check<'a>(
+    pub fn verify<'a>(
         &'a self,
         token: &'a UnverifiedToken<'_>,
         claims: &Json,
     ) -> Result<Option<Verification<'a>>, TokenError> {
-        if token.signed.len() > MAX_URL_TOKEN_BYTES {
+        if token.signing_input.len() > MAX_URL_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
-        let claimed = claims.text_if("kid").map_err(|_| TokenError::Malformed)?;
-        let key_id = match (token.key_id.as_deref(), claimed.as_deref()) {
+        let kid_claim = claims.get_opt_str("kid").map_err(|_| TokenError::Malformed)?;
+        let key_id = match (token.key_id.as_deref(), kid_claim.as_deref()) {
             (Some(one), Some(other)) if one != other => return Err(TokenError::NoKey),
             (one, other) => one.or(other).ok_or(TokenError::NoKey)?,
         };
         if let Some(secret) = self.secret(key_id) {
             return token.check_hs256(secret).map(|()| None);
         }
-        let fits = |key: &&Jwk| key.key_id.as_deref() == Some(key_id) && key.algorithm == token.algorithm;
-        self.public.iter().find(fits).ok_or(TokenError::NoKey)?.verification(token).map(Some)
+        let is_match = |key: &&Jwk| key.key_id.as_deref() == Some(key_id) && key.algorithm == token.algorithm;
+        self.public.iter().find(is_match).ok_or(TokenError::NoKey)?.verification(token).map(Some)
     }
 
     /// Verifies a short form for the picture at this canonical path and query, or at the URL as it was sent.
     ///
     /// # Errors
     /// No secret of that name, a wrong signature, or a time that is over or too far away.
-    pub fn check_short(&self, short: &ShortToken, target: &str, now_ms: u64) -> Result<(), TokenError> {
-        let secret = self.secret(&short.key_id).ok_or(TokenError::NoKey)?;
-        let canonical = short_text(target, short.until_secs, &short.key_id);
-        let is_of = |text: &String| mac(text, secret).verify_slice(&short.signature).is_ok();
-        if !is_of(&canonical) && !short.sent.iter().any(is_of) {
+    pub fn verify_url(
+        &self,
+        url_signature: &UrlSignature,
+        target: &str,
+        now_ms: u64,
+    ) -> Result<(), TokenError> {
+        let secret = self.secret(&url_signature.key_id).ok_or(TokenError::NoKey)?;
+        let canonical_url = url_to_sign(target, url_signature.expires_at_secs, &url_signature.key_id);
+        let is_signed = |text: &String| mac(text, secret).verify_slice(&url_signature.signature).is_ok();
+        if !is_signed(&canonical_url) && !url_signature.sent_targets.iter().any(is_signed) {
             return Err(TokenError::Signature);
         }
-        check_end(short.until_secs, now_ms)
+        check_expiry(url_signature.expires_at_secs, now_ms)
     }
 
     /// Path and query of a link to the picture at this canonical path and query, signed with the first secret; `None`
     /// if there is none.
-    pub fn sign_short(&self, target: &str, until_secs: u64) -> Option<String> {
+    pub fn sign_url(&self, target: &str, expires_at_secs: u64) -> Option<String> {
         let (key_id, secret) = self.secrets.first()?;
-        Some(signed_short(target, until_secs, key_id, secret))
+        Some(append_signature(target, expires_at_secs, key_id, secret))
     }
 
     /// The same with the secret that another link was signed with.
-    pub fn sign_like(&self, short: &ShortToken, target: &str) -> Option<String> {
-        let secret = self.secret(&short.key_id)?;
-        Some(signed_short(target, short.until_secs, &short.key_id, secret))
+    pub fn sign_url_like(&self, url_signature: &UrlSignature, target: &str) -> Option<String> {
+        let secret = self.secret(&url_signature.key_id)?;
+        Some(append_signature(target, url_signature.expires_at_secs, &url_signature.key_id, secret))
     }
 
     /// A JWT for a picture with these canonical parameters, signed with the first secret; `None` if there is none.
     pub fn sign(
         &self,
         video: VideoId,
-        opens: Opens,
+        scope: TokenScope,
         parameters: &[(&'static str, String)],
-        until_secs: u64,
+        expires_at_secs: u64,
     ) -> Option<String> {
         let (key_id, secret) = self.secrets.first()?;
-        let mut claims = object! { "sub" => video, "aud" => opens.audience(), "exp" => until_secs };
+        let mut claims = object! { "sub" => video, "aud" => scope.audience(), "exp" => expires_at_secs };
         for (name, value) in parameters {
             claims.put(name, value.into());
         }
-        Some(sign_hs256_by(key_id, &claims, secret))
+        Some(sign_hs256_with_kid(key_id, &claims, secret))
     }
 
     fn secret(&self, key_id: &str) -> Option<&Secret> {
@@ -154,51 +159,56 @@ impl DeliveryKeys {
     }
 }
 
-fn short_text(target: &str, until_secs: u64, key_id: &str) -> String {
-    let joint = if target.contains('?') { '&' } else { '?' };
-    format!("{target}{joint}expires={until_secs}&kid={key_id}")
+fn url_to_sign(target: &str, expires_at_secs: u64, key_id: &str) -> String {
+    let separator = if target.contains('?') { '&' } else { '?' };
+    format!("{target}{separator}expires={expires_at_secs}&kid={key_id}")
 }
 
-fn signed_short(target: &str, until_secs: u64, key_id: &str, secret: &Secret) -> String {
-    let text = short_text(target, until_secs, key_id);
+fn append_signature(target: &str, expires_at_secs: u64, key_id: &str, secret: &Secret) -> String {
+    let text = url_to_sign(target, expires_at_secs, key_id);
     let signature = URL_SAFE_NO_PAD.encode(mac(&text, secret).finalize().into_bytes());
     format!("{text}&sig={signature}")
 }
 
 /// Whether that end is still to come, within the skew, and no further away than any token's may be.
-fn check_end(until_secs: u64, now_ms: u64) -> Result<(), TokenError> {
+fn check_expiry(expires_at_secs: u64, now_ms: u64) -> Result<(), TokenError> {
     let now = now_ms / 1000;
-    if until_secs.saturating_add(SKEW_SECS) <= now {
+    if expires_at_secs.saturating_add(SKEW_SECS) <= now {
         return Err(TokenError::Expired);
     }
-    let is_far = until_secs > now + limits::MAX_DELIVERY_TOKEN_SECS + SKEW_SECS;
-    if is_far { Err(TokenError::TooLong) } else { Ok(()) }
+    let is_too_far = expires_at_secs > now + limits::MAX_DELIVERY_TOKEN_SECS + SKEW_SECS;
+    if is_too_far { Err(TokenError::LifetimeTooLong) } else { Ok(()) }
 }
 
-impl ShortToken {
+impl UrlSignature {
     /// Reads the three parameters of a short form.
     ///
     /// # Errors
     /// A time that is no number in its one spelling, or a signature that is no strict base64url.
-    pub fn read(expires: &str, key_id: &str, signature: &str) -> Result<Self, TokenError> {
-        let until_secs: u64 = expires.parse().map_err(|_| TokenError::Malformed)?;
-        if until_secs.to_string() != expires {
+    pub fn parse(expires: &str, key_id: &str, signature: &str) -> Result<Self, TokenError> {
+        let expires_at_secs: u64 = expires.parse().map_err(|_| TokenError::Malformed)?;
+        if expires_at_secs.to_string() != expires {
             return Err(TokenError::Malformed);
         }
-        Ok(Self { until_secs, key_id: key_id.to_owned(), signature: decode(signature)?, sent: Vec::new() })
+        Ok(Self {
+            expires_at_secs,
+            key_id: key_id.to_owned(),
+            signature: decode(signature)?,
+            sent_targets: Vec::new(),
+        })
     }
 
     /// The same with the texts that a client may have signed that does not know the canonical form: path and query in the
     /// order and spelling of the URL, without the signature.
     #[must_use]
-    pub fn sent_as(self, path: &str, query: &str) -> Self {
+    pub fn with_sent_url(self, path: &str, query: &str) -> Self {
         let without = |names: &[&str]| {
             let is_kept = |pair: &&str| !names.contains(&pair.split('=').next().unwrap_or_default());
             let pairs: Vec<_> = query.split('&').filter(is_kept).collect();
             [path, "?", &pairs.join("&")].concat()
         };
         // A revision is added to links that are signed already, but a client may have signed it too.
-        Self { sent: vec![without(&["sig", "v"]), without(&["sig"])], ..self }
+        Self { sent_targets: vec![without(&["sig", "v"]), without(&["sig"])], ..self }
     }
 }
 
@@ -210,65 +220,65 @@ impl DeliveryToken {
     ///
     /// # Errors
     /// A claim that is missing or of another type, or a time that is over, has not begun or is too far away.
-    pub fn of(claims: &Json, now_ms: u64) -> Result<Self, TokenError> {
+    pub fn from_claims(claims: &Json, now_ms: u64) -> Result<Self, TokenError> {
         let malformed = |_| TokenError::Malformed;
-        let until_secs = numeric_date(claims, "exp")?.ok_or(TokenError::Malformed)?;
-        check_end(until_secs, now_ms)?;
-        for begins in ["nbf", "iat"] {
-            if numeric_date(claims, begins)?.unwrap_or(0) > now_ms / 1000 + SKEW_SECS {
-                return Err(TokenError::NotYet);
+        let expires_at_secs = numeric_date(claims, "exp")?.ok_or(TokenError::Malformed)?;
+        check_expiry(expires_at_secs, now_ms)?;
+        for claim in ["nbf", "iat"] {
+            if numeric_date(claims, claim)?.unwrap_or(0) > now_ms / 1000 + SKEW_SECS {
+                return Err(TokenError::NotYetValid);
             }
         }
         let video =
-            claims.get("sub").text().and_then(|text| text.parse().ok()).ok_or(TokenError::OtherVideo)?;
-        let audiences = match claims.get("aud").text() {
+            claims.get("sub").as_str().and_then(|text| text.parse().ok()).ok_or(TokenError::WrongVideo)?;
+        let audiences = match claims.get("aud").as_str() {
             Some(one) => vec![one.to_owned()],
-            None => claims.texts_if("aud").map_err(malformed)?.unwrap_or_default(),
+            None => claims.get_opt_str_array("aud").map_err(malformed)?.unwrap_or_default(),
         };
         let mut query = String::new();
         for (name, value) in claims.members() {
-            if REGISTERED.contains(&name.as_str()) || IGNORED.contains(&name.as_str()) {
+            if REGISTERED_CLAIMS.contains(&name.as_str()) || IGNORED_CLAIMS.contains(&name.as_str()) {
                 continue;
             }
-            let joint = if query.is_empty() { "" } else { "&" };
-            query.extend([joint, name, "=", &parameter(name, value)?]);
+            let separator = if query.is_empty() { "" } else { "&" };
+            query.extend([separator, name, "=", &parse_parameter(name, value)?]);
         }
-        Ok(Self { video, until_secs, query, audiences })
+        Ok(Self { video, expires_at_secs, query, audiences })
     }
 
     /// Whether it opens this of that video.
     ///
     /// # Errors
     /// It is for another video, or for something else of it.
-    pub fn check_opens(&self, video: VideoId, what: Opens) -> Result<(), TokenError> {
+    pub fn check_scope(&self, video: VideoId, scope: TokenScope) -> Result<(), TokenError> {
         if self.video != video {
-            return Err(TokenError::OtherVideo);
+            return Err(TokenError::WrongVideo);
         }
-        let is_meant = self.audiences.iter().any(|audience| audience == what.audience());
-        if is_meant { Ok(()) } else { Err(TokenError::OtherKind) }
+        let has_audience = self.audiences.iter().any(|audience| audience == scope.audience());
+        if has_audience { Ok(()) } else { Err(TokenError::WrongKind) }
     }
 
     /// The same as yes or no.
-    pub fn opens(&self, video: VideoId, what: Opens) -> bool {
-        self.check_opens(video, what).is_ok()
+    pub fn allows(&self, video: VideoId, scope: TokenScope) -> bool {
+        self.check_scope(video, scope).is_ok()
     }
 }
 
 /// A parameter's value as a URL spells it. Nothing in it, or in the name, may end it there.
-fn parameter(name: &str, value: &Json) -> Result<String, TokenError> {
-    let text = plain_text(value).ok_or(TokenError::Malformed)?;
+fn parse_parameter(name: &str, value: &Json) -> Result<String, TokenError> {
+    let text = scalar_to_string(value).ok_or(TokenError::Malformed)?;
     let is_plain =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if is_plain(&text) && is_plain(name) { Ok(text) } else { Err(TokenError::Malformed) }
 }
 
 /// A text, number or truth value as a URL spells it: a fraction rounded to thousandths, since no parameter has finer ones.
-pub fn plain_text(value: &Json) -> Option<String> {
+pub fn scalar_to_string(value: &Json) -> Option<String> {
     Some(match value {
-        Json::Text(text) => text.clone(),
-        Json::Whole(number) => number.to_string(),
+        Json::String(text) => text.clone(),
+        Json::Integer(number) => number.to_string(),
         Json::Bool(value) => value.to_string(),
-        Json::Fraction(number) if (0.0..1e9).contains(number) => {
+        Json::Float(number) if (0.0..1e9).contains(number) => {
             let thousandths = (number * 1000.0 + 0.5) as u64;
             match thousandths % 1000 {
                 0 => (thousandths / 1000).to_string(),
@@ -285,7 +295,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::auth::{Algorithm, configured_keys};
+    use crate::auth::{Algorithm, parse_jwks};
 
     const NOW_MS: u64 = 1_700_000_000_000;
     const NOW: u64 = NOW_MS / 1000;
@@ -303,64 +313,64 @@ mod tests {
         json!({ "sub": video().to_string(), "aud": "t", "exp": NOW + 60 })
     }
 
-    fn with(changes: &Value) -> Value {
+    fn claims_with(changes: &Value) -> Value {
         let mut claims = claims();
         claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         claims
     }
 
-    fn read_by(keys: &DeliveryKeys, text: &str) -> Result<DeliveryToken, TokenError> {
-        let token = UnverifiedToken::read(text)?;
+    fn parse_with(keys: &DeliveryKeys, text: &str) -> Result<DeliveryToken, TokenError> {
+        let token = UnverifiedToken::parse(text)?;
         let claims = token.claims()?;
-        match keys.check(&token, &claims)? {
-            None => DeliveryToken::of(&claims, NOW_MS),
+        match keys.verify(&token, &claims)? {
+            None => DeliveryToken::from_claims(&claims, NOW_MS),
             Some(_) => Err(TokenError::Signature),
         }
     }
 
     /// A token made without our code, with fractions as JSON has them.
-    fn signed(header: &Value, claims: &Value, secret: &Secret) -> String {
+    fn sign_with_header(header: &Value, claims: &Value, secret: &Secret) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(header), part(claims));
         let signature = URL_SAFE_NO_PAD.encode(mac(&text, secret).finalize().into_bytes());
         format!("{text}.{signature}")
     }
 
-    fn sign_by(key_id: &str, claims: &Value, secret: &Secret) -> String {
-        signed(&json!({ "alg": "HS256", "kid": key_id }), claims, secret)
+    fn sign_with_kid(key_id: &str, claims: &Value, secret: &Secret) -> String {
+        sign_with_header(&json!({ "alg": "HS256", "kid": key_id }), claims, secret)
     }
 
     fn sign(claims: &Value, secret: &Secret) -> String {
-        signed(&json!({ "alg": "HS256" }), claims, secret)
+        sign_with_header(&json!({ "alg": "HS256" }), claims, secret)
     }
 
-    fn read(claims: &Value) -> Result<DeliveryToken, TokenError> {
-        read_by(&keys(), &sign_by("b", claims, &keys().secrets[0].1))
+    fn parse(claims: &Value) -> Result<DeliveryToken, TokenError> {
+        parse_with(&keys(), &sign_with_kid("b", claims, &keys().secrets[0].1))
     }
 
     #[test]
-    fn a_token_opens_one_thing_of_one_video() {
-        let token =
-            read(&with(&json!({ "time": 14.2, "width": "640", "flip_h": true, "iss": "x" }))).unwrap();
-        assert_eq!(token.until_secs, NOW + 60);
+    fn token_is_bound_to_video_and_kind() {
+        let token = parse(&claims_with(&json!({ "time": 14.2, "width": "640", "flip_h": true, "iss": "x" })))
+            .unwrap();
+        assert_eq!(token.expires_at_secs, NOW + 60);
         let mut query: Vec<_> = token.query.split('&').collect();
         query.sort_unstable();
         assert_eq!(query, ["flip_h=true", "time=14.200", "width=640"]);
-        let rounded = |time: f64| read(&with(&json!({ "time": time }))).unwrap().query;
+        let rounded = |time: f64| parse(&claims_with(&json!({ "time": time }))).unwrap().query;
         assert_eq!((rounded(1.00051).as_str(), rounded(2.9996).as_str()), ("time=1.001", "time=3"));
-        assert!(token.opens(video(), Opens::Thumbnail));
-        for other in [Opens::Animated, Opens::Storyboard, Opens::Original] {
-            assert!(!token.opens(video(), other), "{other:?}");
+        assert!(token.allows(video(), TokenScope::Thumbnail));
+        for other in [TokenScope::Animation, TokenScope::Storyboard, TokenScope::Original] {
+            assert!(!token.allows(video(), other), "{other:?}");
         }
-        assert!(!token.opens(VideoId::new(1, [2; 10]), Opens::Thumbnail));
-        let both = read(&with(&json!({ "aud": ["t", "s"] }))).unwrap();
-        assert!(both.opens(video(), Opens::Storyboard) && !both.opens(video(), Opens::Animated));
+        assert!(!token.allows(VideoId::new(1, [2; 10]), TokenScope::Thumbnail));
+        let both = parse(&claims_with(&json!({ "aud": ["t", "s"] }))).unwrap();
+        assert!(both.allows(video(), TokenScope::Storyboard) && !both.allows(video(), TokenScope::Animation));
     }
 
     /// Rows J5 and J6 of the threat table for delivery tokens, within and beyond 60 s of skew.
     #[test]
-    fn refuses_other_times_audiences_and_videos() {
+    fn rejects_wrong_times_audiences_and_videos() {
         for good in [
             json!({}),
             json!({ "exp": NOW - 59 }),
@@ -369,7 +379,7 @@ mod tests {
             json!({ "exp": 1_700_000_060.5, "iat": 1_699_999_999.25 }),
             json!({ "email": ["a@b.example"], "name": {}, "nonce": 1, "azp": "x" }),
         ] {
-            assert!(read(&with(&good)).is_ok(), "{good}");
+            assert!(parse(&claims_with(&good)).is_ok(), "{good}");
         }
         for bad in [
             json!({ "exp": NOW - 60 }),
@@ -394,73 +404,73 @@ mod tests {
             json!({ "time": -1.5 }),
             json!({ "time": 1e300 }),
         ] {
-            assert!(read(&with(&bad)).is_err(), "{bad}");
+            assert!(parse(&claims_with(&bad)).is_err(), "{bad}");
         }
         for none in
             [json!({ "aud": null }), json!({ "aud": "T" }), json!({ "aud": "ts" }), json!({ "aud": [] })]
         {
-            let token = read(&with(&none)).unwrap();
-            assert!(Opens::ALL.iter().all(|what| !token.opens(video(), *what)), "{none}");
+            let token = parse(&claims_with(&none)).unwrap();
+            assert!(TokenScope::ALL.iter().all(|what| !token.allows(video(), *what)), "{none}");
         }
     }
 
     /// Rows J1, J2, J4 and D9 of the threat table for delivery tokens.
     #[test]
-    fn a_key_is_found_by_its_id_and_carries_its_only_algorithm() {
-        let older = sign_by("a", &claims(), &keys().secrets[1].1);
-        assert!(read_by(&keys(), &older).is_ok());
+    fn key_is_selected_by_kid_and_algorithm() {
+        let older = sign_with_kid("a", &claims(), &keys().secrets[1].1);
+        assert!(parse_with(&keys(), &older).is_ok());
         let mut rotated = keys();
         rotated.secrets.truncate(1);
-        assert_eq!(read_by(&rotated, &older), Err(TokenError::NoKey), "D9: taken away");
+        assert_eq!(parse_with(&rotated, &older), Err(TokenError::NoKey), "D9: taken away");
 
         let b = &keys().secrets[0].1;
-        let claimed = sign(&with(&json!({ "kid": "b" })), b);
-        assert!(read_by(&keys(), &claimed).is_ok(), "as Mux's examples have it");
+        let claimed = sign(&claims_with(&json!({ "kid": "b" })), b);
+        assert!(parse_with(&keys(), &claimed).is_ok(), "as Mux's examples have it");
         for (why, text) in [
             ("no kid", sign(&claims(), b)),
-            ("another kid", sign_by("a", &claims(), b)),
-            ("an unknown kid", sign_by("../b", &claims(), b)),
-            ("two kids", sign_by("b", &with(&json!({ "kid": "a" })), b)),
-            ("kid is a number", sign_by("b", &with(&json!({ "kid": 1 })), b)),
+            ("another kid", sign_with_kid("a", &claims(), b)),
+            ("an unknown kid", sign_with_kid("../b", &claims(), b)),
+            ("two kids", sign_with_kid("b", &claims_with(&json!({ "kid": "a" })), b)),
+            ("kid is a number", sign_with_kid("b", &claims_with(&json!({ "kid": 1 })), b)),
         ] {
-            assert!(read_by(&keys(), &text).is_err(), "{why}");
+            assert!(parse_with(&keys(), &text).is_err(), "{why}");
         }
 
         // J1: the public key as a secret, and a secret's name for a public key's algorithm.
         let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"e"}]}"#;
-        let public = DeliveryKeys { public: configured_keys(jwks).unwrap(), ..keys() };
-        let forged = sign_by("e", &claims(), &Secret::new(jwks.as_bytes().to_vec()));
-        assert_eq!(read_by(&public, &forged), Err(TokenError::NoKey));
+        let public = DeliveryKeys { public: parse_jwks(jwks).unwrap(), ..keys() };
+        let forged = sign_with_kid("e", &claims(), &Secret::new(jwks.as_bytes().to_vec()));
+        assert_eq!(parse_with(&public, &forged), Err(TokenError::NoKey));
         let header = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let token = |head: &str, bytes: usize| {
             let signature = URL_SAFE_NO_PAD.encode(vec![1; bytes]);
             format!("{}.{}.{signature}", header(head), header(&claims().to_string()))
         };
-        let judge = |text: &str| {
-            let token = UnverifiedToken::read(text)?;
+        let verify = |text: &str| {
+            let token = UnverifiedToken::parse(text)?;
             let claims = token.claims()?;
-            public.check(&token, &claims).map(|found| found.map(|needed| needed.key.algorithm))
+            public.verify(&token, &claims).map(|found| found.map(|needed| needed.key.algorithm))
         };
-        assert_eq!(judge(&token(r#"{"alg":"EdDSA","kid":"e"}"#, 64)), Ok(Some(Algorithm::EdDsa)));
+        assert_eq!(verify(&token(r#"{"alg":"EdDSA","kid":"e"}"#, 64)), Ok(Some(Algorithm::EdDsa)));
         for head in
             [r#"{"alg":"ES256","kid":"e"}"#, r#"{"alg":"RS256","kid":"e"}"#, r#"{"alg":"EdDSA","kid":"b"}"#]
         {
-            assert!(judge(&token(head, 64)).is_err(), "{head}");
+            assert!(verify(&token(head, 64)).is_err(), "{head}");
         }
-        assert!(judge(&token(r#"{"alg":"EdDSA","kid":"e"}"#, 65)).is_err(), "J3: a trailing byte");
+        assert!(verify(&token(r#"{"alg":"EdDSA","kid":"e"}"#, 65)).is_err(), "J3: a trailing byte");
         let twice = format!("{{\"sub\":\"{0}\",\"aud\":\"t\",\"exp\":{1},\"aud\":\"s\"}}", video(), NOW + 60);
         let text = format!("{}.{}.AA", header(r#"{"alg":"HS256","kid":"b"}"#), header(&twice));
-        assert!(UnverifiedToken::read(&text).unwrap().claims().is_err(), "J4: a claim twice");
+        assert!(UnverifiedToken::parse(&text).unwrap().claims().is_err(), "J4: a claim twice");
     }
 
     #[test]
-    fn configured_keys_are_named_and_public() {
+    fn configured_keys_need_kid_and_are_public() {
         let key = |more: &str| {
             format!(
                 r#"{{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"{more}}}"#
             )
         };
-        let set = |keys: &[String]| configured_keys(&format!("{{\"keys\":[{}]}}", keys.join(",")));
+        let set = |keys: &[String]| parse_jwks(&format!("{{\"keys\":[{}]}}", keys.join(",")));
         assert_eq!(set(&[key(r#","kid":"a""#), key(r#","kid":"b""#)]).unwrap().len(), 2);
         for bad in [
             vec![],
@@ -475,13 +485,13 @@ mod tests {
 
     /// Row D1 of the threat table for the short form.
     #[test]
-    fn a_short_token_is_for_one_address_until_one_time() {
+    fn signed_url_is_bound_to_target_and_expiry() {
         let target = format!("/{}/thumbnail.jpg?time=1.5", video());
-        let link = keys().sign_short(&target, NOW + 60).unwrap();
+        let link = keys().sign_url(&target, NOW + 60).unwrap();
         let (signed, signature) = link.split_once("&sig=").unwrap();
         assert_eq!(signed, format!("{target}&expires={}&kid=b", NOW + 60));
         let check = |target: &str, expires: &str, key_id: &str, signature: &str| {
-            keys().check_short(&ShortToken::read(expires, key_id, signature)?, target, NOW_MS)
+            keys().verify_url(&UrlSignature::parse(expires, key_id, signature)?, target, NOW_MS)
         };
         let expires = (NOW + 60).to_string();
         assert_eq!(check(&target, &expires, "b", signature), Ok(()), "the control");
@@ -499,24 +509,31 @@ mod tests {
         ] {
             assert!(result.is_err(), "{why}");
         }
-        let at = |until: u64| {
-            let link = keys().sign_short(&target, until).unwrap();
+        let check_expiry_at = |until: u64| {
+            let link = keys().sign_url(&target, until).unwrap();
             check(&target, &until.to_string(), "b", link.split_once("&sig=").unwrap().1)
         };
-        assert_eq!((at(NOW - 59), at(NOW - 60)), (Ok(()), Err(TokenError::Expired)), "60 s of skew");
-        assert_eq!(at(NOW + limits::MAX_DELIVERY_TOKEN_SECS + 61), Err(TokenError::TooLong));
+        assert_eq!(
+            (check_expiry_at(NOW - 59), check_expiry_at(NOW - 60)),
+            (Ok(()), Err(TokenError::Expired)),
+            "60 s of skew"
+        );
+        assert_eq!(
+            check_expiry_at(NOW + limits::MAX_DELIVERY_TOKEN_SECS + 61),
+            Err(TokenError::LifetimeTooLong)
+        );
     }
 
     /// A client that signs the URL that it sends, whatever its order and spelling.
     #[test]
-    fn a_short_token_of_the_url_as_it_was_sent_verifies() {
+    fn signed_url_verifies_as_sent() {
         let path = format!("/{}/thumbnail.jpg", video());
         let canonical = format!("{path}?time=1&width=320");
         let secret = &keys().secrets[0].1;
         let sign = |text: &str| URL_SAFE_NO_PAD.encode(mac(text, secret).finalize().into_bytes());
         let check = |signed: &str, sent: &str| {
-            let short = ShortToken::read(&(NOW + 60).to_string(), "b", &sign(signed)).unwrap();
-            keys().check_short(&short.sent_as(&path, sent), &canonical, NOW_MS)
+            let short = UrlSignature::parse(&(NOW + 60).to_string(), "b", &sign(signed)).unwrap();
+            keys().verify_url(&short.with_sent_url(&path, sent), &canonical, NOW_MS)
         };
         let end = format!("expires={}&kid=b", NOW + 60);
         for (signed, sent) in [
@@ -548,25 +565,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_changed_character_opens_nothing(place in 0_usize..200, letter in "[A-Za-z0-9_=&?./-]") {
+        fn changed_character_is_rejected(place in 0_usize..200, letter in "[A-Za-z0-9_=&?./-]") {
             let target = format!("/{}/storyboard.vtt", video());
-            let link = keys().sign_short(&target, NOW + 60).unwrap();
+            let link = keys().sign_url(&target, NOW + 60).unwrap();
             let place = place % link.len();
             let mut text = link.clone();
             text.replace_range(place..=place, &letter);
-            let holds = (|| {
+            let is_valid = (|| {
                 let (rest, signature) = text.split_once("&sig=")?;
                 let (rest, key_id) = rest.split_once("&kid=")?;
                 let (target, expires) = rest.split_once("?expires=")?;
-                let short = ShortToken::read(expires, key_id, signature).ok()?;
-                keys().check_short(&short, target, NOW_MS).ok()
+                let short = UrlSignature::parse(expires, key_id, signature).ok()?;
+                keys().verify_url(&short, target, NOW_MS).ok()
             })();
-            prop_assert_eq!(holds.is_some(), text == link);
+            prop_assert_eq!(is_valid.is_some(), text == link);
         }
 
         #[test]
-        fn any_claims_are_read_without_a_panic(text in "\\PC{0,80}") {
-            let _ = Json::read(text.as_bytes()).map(|claims| DeliveryToken::of(&claims, NOW_MS));
+        fn from_claims_never_panics(text in "\\PC{0,80}") {
+            let _ = Json::parse(text.as_bytes()).map(|claims| DeliveryToken::from_claims(&claims, NOW_MS));
         }
     }
 }

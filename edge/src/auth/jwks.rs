@@ -34,30 +34,30 @@ pub struct Verification<'a> {
     /// The key of ours that fits.
     pub key: &'a Jwk,
     /// What was signed.
-    pub signed: &'a [u8],
+    pub signing_input: &'a [u8],
     /// The signature.
     pub signature: &'a [u8],
 }
 
 /// An issuer's keys, as far as they are fit for use, and when they were fetched.
 #[derive(Debug, Clone, Default)]
-pub struct KeySet {
+pub struct JwkSet {
     keys: Vec<Jwk>,
-    fetched_ms: Option<u64>,
-    tried_ms: Option<u64>,
+    fetched_at_ms: Option<u64>,
+    tried_at_ms: Option<u64>,
     /// Until when whoever is fetching it now may take.
-    awaited_ms: Option<u64>,
+    refresh_deadline_ms: Option<u64>,
 }
 
 /// What somebody has to do who needs a key of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum RefreshDecision {
     /// Use the set as it is.
-    Use,
+    UseCached,
     /// Fetch it: everybody else waits meanwhile.
-    Fetch,
+    Refresh,
     /// Wait a moment: somebody else is fetching it.
-    Wait,
+    WaitForOther,
 }
 
 impl Jwk {
@@ -70,61 +70,69 @@ impl Jwk {
         token: &'a UnverifiedToken<'_>,
     ) -> Result<Verification<'a>, TokenError> {
         // RFC 7518 section 3.4 and RFC 8032: both signatures are 64 bytes; DER or a trailing byte is neither.
-        let is_short = matches!(self.algorithm, Algorithm::Es256 | Algorithm::EdDsa);
-        if is_short && token.signature.len() != 64 {
+        let has_fixed_length = matches!(self.algorithm, Algorithm::Es256 | Algorithm::EdDsa);
+        if has_fixed_length && token.signature.len() != 64 {
             return Err(TokenError::Signature);
         }
-        Ok(Verification { key: self, signed: token.signed.as_bytes(), signature: &token.signature })
+        Ok(Verification {
+            key: self,
+            signing_input: token.signing_input.as_bytes(),
+            signature: &token.signature,
+        })
     }
 }
 
 /// The keys of a set that was configured: all of them fit for use, each with a name of its own; otherwise `None`.
-pub fn configured_keys(text: &str) -> Option<Vec<Jwk>> {
-    let document = Json::read(text.as_bytes())?;
-    let keys: Vec<Jwk> = document.get("keys").list()?.iter().map(usable).collect::<Option<_>>()?;
+pub fn parse_jwks(text: &str) -> Option<Vec<Jwk>> {
+    let document = Json::parse(text.as_bytes())?;
+    let keys: Vec<Jwk> = document.get("keys").as_array()?.iter().map(parse_jwk).collect::<Option<_>>()?;
     let is_named = |(place, key): (usize, &Jwk)| {
         key.key_id.is_some() && keys[..place].iter().all(|other| other.key_id != key.key_id)
     };
     (!keys.is_empty() && keys.iter().enumerate().all(is_named)).then_some(keys)
 }
 
-impl KeySet {
+impl JwkSet {
     /// Whether the set should be fetched before this token is judged: it is missing or old, or the token names a
     /// key that it lacks; but never more than once a minute.
-    pub fn wants_fetch(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> bool {
-        if self.tried_ms.is_some_and(|tried| now_ms < tried + RETRY_MS) {
+    pub fn needs_refresh(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> bool {
+        if self.tried_at_ms.is_some_and(|tried| now_ms < tried + RETRY_MS) {
             return false;
         }
-        self.fetched_ms.is_none_or(|fetched| now_ms >= fetched + FRESH_MS) || self.find(token).is_none()
+        self.fetched_at_ms.is_none_or(|fetched| now_ms >= fetched + FRESH_MS) || self.find(token).is_none()
     }
 
     /// What is to be done before this token is judged. However many ask at once, one of them fetches the set; who can do
     /// with the present one does not wait for it.
-    pub fn turn(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> Turn {
-        if !self.wants_fetch(token, now_ms) {
-            return Turn::Use;
+    pub fn decide(&self, token: &UnverifiedToken<'_>, now_ms: u64) -> RefreshDecision {
+        if !self.needs_refresh(token, now_ms) {
+            return RefreshDecision::UseCached;
         }
-        if self.awaited_ms.is_none_or(|until| now_ms >= until) {
-            return Turn::Fetch;
+        if self.refresh_deadline_ms.is_none_or(|until| now_ms >= until) {
+            return RefreshDecision::Refresh;
         }
-        if self.verification(token, now_ms).is_ok() { Turn::Use } else { Turn::Wait }
+        if self.verification(token, now_ms).is_ok() {
+            RefreshDecision::UseCached
+        } else {
+            RefreshDecision::WaitForOther
+        }
     }
 
     /// Takes note that somebody fetches it: one that never comes back holds nobody up beyond that time.
-    pub fn awaits(&mut self, until_ms: u64) {
-        self.awaited_ms = Some(until_ms);
+    pub fn begin_refresh(&mut self, deadline_ms: u64) {
+        self.refresh_deadline_ms = Some(deadline_ms);
     }
 
     /// Takes note of a fetch: a set with a usable key replaces the old one, anything else leaves it.
-    pub fn fetched(&mut self, body: Option<&[u8]>, now_ms: u64) {
-        self.tried_ms = Some(now_ms);
-        self.awaited_ms = None;
-        let document = body.and_then(Json::read).unwrap_or_default();
+    pub fn finish_refresh(&mut self, body: Option<&[u8]>, now_ms: u64) {
+        self.tried_at_ms = Some(now_ms);
+        self.refresh_deadline_ms = None;
+        let document = body.and_then(Json::parse).unwrap_or_default();
         let keys: Vec<Jwk> =
-            document.get("keys").list().unwrap_or_default().iter().filter_map(usable).collect();
+            document.get("keys").as_array().unwrap_or_default().iter().filter_map(parse_jwk).collect();
         if !keys.is_empty() {
             self.keys = keys;
-            self.fetched_ms = Some(now_ms);
+            self.fetched_at_ms = Some(now_ms);
         }
     }
 
@@ -137,77 +145,83 @@ impl KeySet {
         token: &'a UnverifiedToken<'_>,
         now_ms: u64,
     ) -> Result<Verification<'a>, TokenError> {
-        if self.fetched_ms.is_none_or(|fetched| now_ms >= fetched + STALE_MS) {
+        if self.fetched_at_ms.is_none_or(|fetched| now_ms >= fetched + STALE_MS) {
             return Err(TokenError::NoKey);
         }
         self.find(token).ok_or(TokenError::NoKey)?.verification(token)
     }
 
     fn find(&self, token: &UnverifiedToken<'_>) -> Option<&Jwk> {
-        let mut fitting = self.keys.iter().filter(|key| key.algorithm == token.algorithm);
+        let mut matching = self.keys.iter().filter(|key| key.algorithm == token.algorithm);
         match &token.key_id {
-            Some(id) => fitting.find(|key| key.key_id.as_ref() == Some(id)),
+            Some(id) => matching.find(|key| key.key_id.as_ref() == Some(id)),
             // Without a name there must be no doubt which key is meant.
-            None => fitting.next().filter(|_| fitting.next().is_none()),
+            None => matching.next().filter(|_| matching.next().is_none()),
         }
     }
 }
 
 /// The key, if it is a public one, strong enough, meant for signatures, and of one of our algorithms.
-fn usable(members: &Json) -> Option<Jwk> {
-    let text = |name: &str| members.get(name).text();
+fn parse_jwk(members: &Json) -> Option<Jwk> {
+    let text = |name: &str| members.get(name).as_str();
     if text("use").is_some_and(|purpose| purpose != "sig") {
         return None;
     }
     if *members.get("key_ops") != Json::Null {
-        members.get("key_ops").list()?.iter().find(|operation| operation.text() == Some("verify"))?;
+        members.get("key_ops").as_array()?.iter().find(|operation| operation.as_str() == Some("verify"))?;
     }
-    let (algorithm, kept) = match (text("kty")?, text("crv")) {
+    let (algorithm, public_members) = match (text("kty")?, text("crv")) {
         ("RSA", None) => {
-            let modulus = integer(text("n")?, 0)?;
-            let exponent = integer(text("e")?, 0)?;
+            let modulus = decode_integer(text("n")?, 0)?;
+            let exponent = decode_integer(text("e")?, 0)?;
             let is_odd = exponent.last().is_some_and(|last| last % 2 == 1);
             if modulus.len() < MIN_RSA_BYTES || !is_odd || exponent == [1] {
                 return None;
             }
             (
                 Algorithm::Rs256,
-                object! { "kty" => "RSA", "n" => encoded(&modulus), "e" => encoded(&exponent) },
+                object! { "kty" => "RSA", "n" => encode_base64url(&modulus), "e" => encode_base64url(&exponent) },
             )
         }
         ("EC", Some("P-256")) => {
-            let [x, y] = [integer(text("x")?, COORDINATE_BYTES)?, integer(text("y")?, COORDINATE_BYTES)?];
-            let members = object! { "kty" => "EC", "crv" => "P-256", "x" => encoded(&x), "y" => encoded(&y) };
+            let [x, y] = [
+                decode_integer(text("x")?, COORDINATE_BYTES)?,
+                decode_integer(text("y")?, COORDINATE_BYTES)?,
+            ];
+            let members = object! { "kty" => "EC", "crv" => "P-256", "x" => encode_base64url(&x), "y" => encode_base64url(&y) };
             (Algorithm::Es256, members)
         }
         ("OKP", Some("Ed25519")) => {
-            let point = decoded(text("x")?)?;
-            ed25519_point(&point)?;
-            (Algorithm::EdDsa, object! { "kty" => "OKP", "crv" => "Ed25519", "x" => encoded(&point) })
+            let point = decode_base64url(text("x")?)?;
+            check_ed25519_point(&point)?;
+            (
+                Algorithm::EdDsa,
+                object! { "kty" => "OKP", "crv" => "Ed25519", "x" => encode_base64url(&point) },
+            )
         }
         _ => return None,
     };
     if let Some(declared) = text("alg") {
-        let fits = match algorithm {
+        let is_match = match algorithm {
             Algorithm::Rs256 => declared == "RS256",
             Algorithm::Es256 => declared == "ES256",
             Algorithm::EdDsa => declared == "EdDSA" || declared == "Ed25519",
             Algorithm::Hs256 => false,
         };
-        if !fits {
+        if !is_match {
             return None;
         }
     }
-    Some(Jwk { key_id: text("kid").map(str::to_owned), algorithm, members: kept })
+    Some(Jwk { key_id: text("kid").map(str::to_owned), algorithm, members: public_members })
 }
 
 /// Checks that this encodes a point that can be a public key: in its only encoding, and not of small order. A signature by a
 /// point of small order holds for every message, RFC 8032 section 8 and <https://eprint.iacr.org/2020/1244>.
-fn ed25519_point(encoded: &[u8]) -> Option<()> {
+fn check_ed25519_point(encoded: &[u8]) -> Option<()> {
     /// The y of the points whose order is 1, 2, 4 or 8, in little-endian bytes.
     const SMALL_ORDER: [[u8; 32]; 5] = [
-        number(0),
-        number(1),
+        from_low_byte(0),
+        from_low_byte(1),
         // Two points of order 8 and their negatives.
         [
             0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
@@ -230,7 +244,7 @@ fn ed25519_point(encoded: &[u8]) -> Option<()> {
 }
 
 /// A number of one byte, in 32.
-const fn number(low: u8) -> [u8; 32] {
+const fn from_low_byte(low: u8) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[0] = low;
     bytes
@@ -245,18 +259,18 @@ const fn below_2_255(low: u8) -> [u8; 32] {
 }
 
 /// The bytes of a member of a key. Some issuers pad them.
-fn decoded(text: &str) -> Option<Vec<u8>> {
+fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok().filter(|bytes| !bytes.is_empty())
 }
 
-fn encoded(bytes: &[u8]) -> String {
+fn encode_base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// An unsigned integer of at least so many bytes. RFC 7518 allows neither a zero octet before a modulus (section 6.3.1.1) nor
 /// a coordinate without its own (section 6.2.1.2); libraries write both, and WebCrypto imports neither.
-fn integer(text: &str, min_bytes: usize) -> Option<Vec<u8>> {
-    let bytes = decoded(text)?;
+fn decode_integer(text: &str, min_bytes: usize) -> Option<Vec<u8>> {
+    let bytes = decode_base64url(text)?;
     let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     let significant = &bytes[first..];
     let mut padded = vec![0; min_bytes.saturating_sub(significant.len())];
@@ -278,14 +292,14 @@ mod tests {
         json!({ "kty": "EC", "crv": "P-256", "kid": kid, "x": "AA", "y": "AA" })
     }
 
-    fn with(mut key: Value, name: &str, value: Value) -> Value {
+    fn with_member(mut key: Value, name: &str, value: Value) -> Value {
         key[name] = value;
         key
     }
 
-    fn set(keys: &[Value], now_ms: u64) -> KeySet {
-        let mut set = KeySet::default();
-        set.fetched(Some(json!({ "keys": keys }).to_string().as_bytes()), now_ms);
+    fn set(keys: &[Value], now_ms: u64) -> JwkSet {
+        let mut set = JwkSet::default();
+        set.finish_refresh(Some(json!({ "keys": keys }).to_string().as_bytes()), now_ms);
         set
     }
 
@@ -299,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_fits_its_own_algorithm_only() {
+    fn key_matches_only_its_algorithm() {
         let set = set(&[rsa(256), ec("e")], 0);
         for (header, fits) in [
             (r#"{"alg":"RS256","kid":"r"}"#, true),
@@ -311,57 +325,57 @@ mod tests {
             (r#"{"alg":"RS256","kid":"../r"}"#, false),
         ] {
             let text = token(header);
-            let token = UnverifiedToken::read(&text).unwrap();
+            let token = UnverifiedToken::parse(&text).unwrap();
             assert_eq!(set.verification(&token, 1).is_ok(), fits, "{header}");
         }
     }
 
     #[test]
-    fn a_token_without_key_id_needs_a_single_fitting_key() {
+    fn token_without_kid_needs_single_match() {
         let text = token(r#"{"alg":"ES256"}"#);
-        let token = UnverifiedToken::read(&text).unwrap();
+        let token = UnverifiedToken::parse(&text).unwrap();
         assert!(set(&[ec("a"), ec("b")], 0).verification(&token, 1).is_err());
     }
 
     /// Row J7 of the threat table.
     #[test]
-    fn weak_or_foreign_keys_are_refused_at_load() {
+    fn rejects_weak_or_unusable_keys() {
         for key in [
             rsa(255),
-            with(rsa(256), "e", json!("AQ")),
-            with(rsa(256), "e", json!("Ag")),
-            with(rsa(256), "alg", json!("RS512")),
-            with(rsa(256), "use", json!("enc")),
-            with(rsa(256), "key_ops", json!(["sign"])),
-            with(ec("e"), "crv", json!("P-384")),
-            with(ec("e"), "alg", json!("HS256")),
+            with_member(rsa(256), "e", json!("AQ")),
+            with_member(rsa(256), "e", json!("Ag")),
+            with_member(rsa(256), "alg", json!("RS512")),
+            with_member(rsa(256), "use", json!("enc")),
+            with_member(rsa(256), "key_ops", json!(["sign"])),
+            with_member(ec("e"), "crv", json!("P-384")),
+            with_member(ec("e"), "alg", json!("HS256")),
             json!({ "kty": "oct", "k": "c2VjcmV0" }),
             json!({ "kty": "RSA" }),
-            with(rsa(256), "n", json!(URL_SAFE_NO_PAD.encode([vec![0; 2], vec![0xab; 255]].concat()))),
-            with(rsa(256), "n", json!(URL_SAFE_NO_PAD.encode([0; 256]))),
-            with(rsa(256), "e", json!("AAE")),
-            with(rsa(256), "e", json!("AAA")),
+            with_member(rsa(256), "n", json!(URL_SAFE_NO_PAD.encode([vec![0; 2], vec![0xab; 255]].concat()))),
+            with_member(rsa(256), "n", json!(URL_SAFE_NO_PAD.encode([0; 256]))),
+            with_member(rsa(256), "e", json!("AAE")),
+            with_member(rsa(256), "e", json!("AAA")),
         ] {
             assert!(set(std::slice::from_ref(&key), 0).keys.is_empty(), "{key} was accepted");
         }
-        assert_eq!(set(&[with(rsa(256), "use", json!("sig"))], 0).keys.len(), 1, "the control");
+        assert_eq!(set(&[with_member(rsa(256), "use", json!("sig"))], 0).keys.len(), 1, "the control");
     }
 
     /// Row J7 of the threat table: every signature verifies under these.
     #[test]
-    fn ed25519_points_of_small_order_are_refused_at_load() {
-        let is_taken = |bytes: &[u8]| {
+    fn rejects_small_order_ed25519_points() {
+        let is_accepted = |bytes: &[u8]| {
             let key =
                 json!({ "kty": "OKP", "crv": "Ed25519", "kid": "o", "x": URL_SAFE_NO_PAD.encode(bytes) });
             let in_set = set(std::slice::from_ref(&key), 0).keys.len() == 1;
-            assert_eq!(in_set, configured_keys(&json!({ "keys": [key] }).to_string()).is_some());
+            assert_eq!(in_set, parse_jwks(&json!({ "keys": [key] }).to_string()).is_some());
             in_set
         };
         let point = |text: &str| hex::decode(text).unwrap();
         // RFC 8032, section 7.1, test 1, and the base point.
         let good = point("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
-        assert!(is_taken(&good), "the control");
-        assert!(is_taken(&[&[0x58][..], &[0x66; 31]].concat()), "the base point");
+        assert!(is_accepted(&good), "the control");
+        assert!(is_accepted(&[&[0x58][..], &[0x66; 31]].concat()), "the base point");
         for y in [
             "0000000000000000000000000000000000000000000000000000000000000000",
             "0100000000000000000000000000000000000000000000000000000000000000",
@@ -374,16 +388,16 @@ mod tests {
             "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
         ] {
             let mut bytes = point(y);
-            assert!(!is_taken(&bytes), "{y}");
+            assert!(!is_accepted(&bytes), "{y}");
             bytes[31] |= 0x80;
-            assert!(!is_taken(&bytes), "{y} with the sign bit");
+            assert!(!is_accepted(&bytes), "{y} with the sign bit");
         }
-        assert!(!is_taken(&good[..31]) && !is_taken(&[&good[..], &[0]].concat()), "32 bytes");
+        assert!(!is_accepted(&good[..31]) && !is_accepted(&[&good[..], &[0]].concat()), "32 bytes");
     }
 
     #[test]
-    fn only_the_public_members_are_kept() {
-        let set = set(&[with(ec("e"), "x5u", json!("https://evil.example"))], 0);
+    fn keeps_only_public_members() {
+        let set = set(&[with_member(ec("e"), "x5u", json!("https://evil.example"))], 0);
         let zero = URL_SAFE_NO_PAD.encode([0; 32]);
         assert_eq!(
             set.keys[0].members,
@@ -393,7 +407,7 @@ mod tests {
 
     /// What Java's and .NET's big integers leave in a key, written as WebCrypto imports it.
     #[test]
-    fn keys_with_misplaced_zeros_or_padding_are_normalized() {
+    fn normalizes_leading_zeros_and_padding() {
         let canonical = set(&[rsa(256)], 0).keys[0].members.clone();
         let modulus = [vec![0], vec![0xab; 256]].concat();
         for (name, value) in [
@@ -401,70 +415,77 @@ mod tests {
             ("n", base64::engine::general_purpose::URL_SAFE.encode([0xab; 256])),
             ("e", URL_SAFE_NO_PAD.encode([0, 1, 0, 1])),
         ] {
-            let set = set(&[with(rsa(256), name, json!(value))], 0);
+            let set = set(&[with_member(rsa(256), name, json!(value))], 0);
             assert_eq!(set.keys.first().map(|key| &key.members), Some(&canonical), "{name}");
         }
         let short = URL_SAFE_NO_PAD.encode([7; 31]);
         let whole = URL_SAFE_NO_PAD.encode([vec![0], vec![7; 31]].concat());
-        let key = set(&[with(ec("e"), "x", json!(short))], 0).keys.remove(0);
-        assert_eq!(key.members.get("x").text(), Some(whole.as_str()));
+        let key = set(&[with_member(ec("e"), "x", json!(short))], 0).keys.remove(0);
+        assert_eq!(key.members.get("x").as_str(), Some(whole.as_str()));
     }
 
     /// Row J3 of the threat table, as far as it is ours: the signature itself is WebCrypto's to judge.
     #[test]
-    fn a_der_signature_is_refused() {
+    fn rejects_der_signature() {
         let set = set(&[ec("e")], 0);
         let text = token(r#"{"alg":"ES256"}"#) + "AA";
-        let token = UnverifiedToken::read(&text);
+        let token = UnverifiedToken::parse(&text);
         assert!(token.is_err() || set.verification(&token.unwrap(), 1).is_err());
     }
 
     /// Row J8 of the threat table: one fetch at a time.
     #[test]
-    fn one_fetches_and_the_others_wait() {
+    fn concurrent_refresh_fetches_once() {
         let text = token(r#"{"alg":"ES256","kid":"e"}"#);
-        let token = UnverifiedToken::read(&text).unwrap();
+        let token = UnverifiedToken::parse(&text).unwrap();
         let document = json!({ "keys": [ec("e")] }).to_string();
-        let mut set = KeySet::default();
-        assert_eq!(set.turn(&token, 0), Turn::Fetch);
-        set.awaits(3000);
-        assert_eq!((set.turn(&token, 0), set.turn(&token, 2999)), (Turn::Wait, Turn::Wait));
-        assert_eq!(set.turn(&token, 3000), Turn::Fetch, "the first never came back");
-        set.awaits(6000);
-        set.fetched(Some(document.as_bytes()), 3100);
-        assert_eq!(set.turn(&token, 3100), Turn::Use);
+        let mut set = JwkSet::default();
+        assert_eq!(set.decide(&token, 0), RefreshDecision::Refresh);
+        set.begin_refresh(3000);
+        assert_eq!(
+            (set.decide(&token, 0), set.decide(&token, 2999)),
+            (RefreshDecision::WaitForOther, RefreshDecision::WaitForOther)
+        );
+        assert_eq!(set.decide(&token, 3000), RefreshDecision::Refresh, "the first never came back");
+        set.begin_refresh(6000);
+        set.finish_refresh(Some(document.as_bytes()), 3100);
+        assert_eq!(set.decide(&token, 3100), RefreshDecision::UseCached);
 
         let old = 3100 + FRESH_MS;
-        assert_eq!(set.turn(&token, old), Turn::Fetch);
-        set.awaits(old + 3000);
-        assert_eq!(set.turn(&token, old), Turn::Use, "an old key is a key");
-        set.fetched(None, old);
+        assert_eq!(set.decide(&token, old), RefreshDecision::Refresh);
+        set.begin_refresh(old + 3000);
+        assert_eq!(set.decide(&token, old), RefreshDecision::UseCached, "an old key is a key");
+        set.finish_refresh(None, old);
         let unknown = self::token(r#"{"alg":"ES256","kid":"new"}"#);
-        let unknown = UnverifiedToken::read(&unknown).unwrap();
-        assert_eq!(set.turn(&unknown, old), Turn::Use, "just failed: not again so soon");
-        assert_eq!(set.turn(&unknown, old + RETRY_MS), Turn::Fetch);
-        set.awaits(old + RETRY_MS + 3000);
-        assert_eq!(set.turn(&unknown, old + RETRY_MS), Turn::Wait, "the old set does not hold it");
+        let unknown = UnverifiedToken::parse(&unknown).unwrap();
+        assert_eq!(set.decide(&unknown, old), RefreshDecision::UseCached, "just failed: not again so soon");
+        assert_eq!(set.decide(&unknown, old + RETRY_MS), RefreshDecision::Refresh);
+        set.begin_refresh(old + RETRY_MS + 3000);
+        assert_eq!(
+            set.decide(&unknown, old + RETRY_MS),
+            RefreshDecision::WaitForOther,
+            "the old set does not hold it"
+        );
     }
 
     /// Rows J2 and J8 of the threat table.
     #[test]
-    fn an_unknown_key_is_asked_for_once_a_minute_and_a_bad_answer_changes_nothing() {
+    fn unknown_kid_refetches_at_most_once_per_minute() {
         let mut set = set(&[ec("e")], 0);
         let known = token(r#"{"alg":"ES256","kid":"e"}"#);
         let unknown = token(r#"{"alg":"ES256","kid":"new"}"#);
-        let known = UnverifiedToken::read(&known).unwrap();
-        let unknown = UnverifiedToken::read(&unknown).unwrap();
-        assert!(!set.wants_fetch(&unknown, RETRY_MS - 1), "just fetched");
-        assert!(set.wants_fetch(&unknown, RETRY_MS));
-        assert!(!set.wants_fetch(&known, RETRY_MS), "a known key needs no fetch");
+        let known = UnverifiedToken::parse(&known).unwrap();
+        let unknown = UnverifiedToken::parse(&unknown).unwrap();
+        assert!(!set.needs_refresh(&unknown, RETRY_MS - 1), "just fetched");
+        assert!(set.needs_refresh(&unknown, RETRY_MS));
+        assert!(!set.needs_refresh(&known, RETRY_MS), "a known key needs no fetch");
 
         for bad in [None, Some(&b"<html>"[..]), Some(b"{\"keys\":[]}"), Some(b"{}"), Some(b"")] {
-            set.fetched(bad, RETRY_MS);
+            set.finish_refresh(bad, RETRY_MS);
             assert!(set.verification(&known, RETRY_MS).is_ok(), "a good set stays");
         }
-        assert!(!set.wants_fetch(&unknown, RETRY_MS + 1), "not again so soon");
-        assert!(set.wants_fetch(&known, FRESH_MS), "old");
+        assert!(!set.needs_refresh(&unknown, RETRY_MS + 1), "not again so soon");
+        assert!(set.needs_refresh(&known, FRESH_MS), "old");
         assert!(set.verification(&known, STALE_MS - 1).is_ok(), "stale, but its issuer is down");
         assert!(set.verification(&known, STALE_MS).is_err(), "too old to be trusted");
     }

@@ -13,21 +13,21 @@ mod session;
 mod token;
 mod upload_token;
 
-pub use crate::auth::retry_after_failure::{Attempt, Next};
-pub use claims::{Audience, Claims, Expected, SKEW_SECS};
-pub use delivery_token::{DeliveryKeys, DeliveryToken, Opens, ShortToken, plain_text};
-pub use jwks::{Jwk, KeySet, Turn, Verification, configured_keys};
+pub use crate::auth::retry_after_failure::{FetchDecision, FetchState};
+pub use claims::{Audience, Claims, ExpectedClaims, SKEW_SECS};
+pub use delivery_token::{DeliveryKeys, DeliveryToken, TokenScope, UrlSignature, scalar_to_string};
+pub use jwks::{Jwk, JwkSet, RefreshDecision, Verification, parse_jwks};
 pub use oidc::{
-    Discovery, LoginState, authorize_url, callback_query, callback_state, safe_return_path, token_request,
+    Discovery, LoginState, authorize_url, callback_state, parse_callback, sanitize_return_path, token_request,
 };
 pub use session::{Cookies, SESSION_SECS, Session};
 pub use token::{
-    Algorithm, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, sign_hs256, sign_hs256_by, verify_hs256,
+    Algorithm, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, sign_hs256, sign_hs256_with_kid, verify_hs256,
 };
 #[cfg(test)]
-pub(crate) use upload_token::tests::a_token;
+pub(crate) use upload_token::tests::example_token;
 pub use upload_token::{UploadKeys, UploadToken, audience as upload_audience};
-pub(crate) use upload_token::{metadata, small, visibility};
+pub(crate) use upload_token::{parse_metadata, parse_u32, parse_visibility};
 
 use std::fmt;
 
@@ -57,18 +57,18 @@ impl fmt::Debug for Secret {
 
 /// How API clients prove who they are: `Authorization: Bearer` with a JWT of one issuer.
 #[derive(Debug, Clone)]
-pub struct Bearer {
+pub struct JwtIssuer {
     /// The only `iss` that is accepted.
     pub issuer: String,
     /// The `aud`s of which a token must carry one; of a token without `aud`, the clients.
     pub audiences: Vec<String>,
     /// With what tokens are verified.
-    pub keys: BearerKeys,
+    pub keys: JwtKeys,
 }
 
 /// With what a bearer token is verified: the choice is the deployment's, never the token's.
 #[derive(Debug, Clone)]
-pub enum BearerKeys {
+pub enum JwtKeys {
     /// HS256 with this secret.
     Secret(Secret),
     /// The key set at this URL: RS256, ES256 or EdDSA, by the key's own type.

@@ -28,7 +28,7 @@ pub struct Discovery {
     /// Where its keys are.
     pub jwks_uri: String,
     /// Whether it takes a client's secret in the form only, and not by `Authorization: Basic`.
-    pub takes_secret_in_form: bool,
+    pub uses_client_secret_post: bool,
 }
 
 impl Discovery {
@@ -38,31 +38,31 @@ impl Discovery {
     }
 
     /// Reads a description and holds it against the issuer that was asked for.
-    pub fn read(body: &[u8], issuer: &str) -> Option<Self> {
-        let json = Json::read(body)?;
+    pub fn parse(body: &[u8], issuer: &str) -> Option<Self> {
+        let json = Json::parse(body)?;
         // Without a list it is `client_secret_basic`, OpenID Connect Discovery section 3.
-        let methods = json.get("token_endpoint_auth_methods_supported").list();
-        let takes =
-            |method: &str| methods.is_some_and(|all| all.iter().any(|one| one.text() == Some(method)));
-        let found = Self {
-            takes_secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
-            issuer: json.text_at("issuer").ok()?,
-            authorization_endpoint: json.text_at("authorization_endpoint").ok()?,
-            token_endpoint: json.text_at("token_endpoint").ok()?,
-            jwks_uri: json.text_at("jwks_uri").ok()?,
+        let methods = json.get("token_endpoint_auth_methods_supported").as_array();
+        let supports =
+            |method: &str| methods.is_some_and(|all| all.iter().any(|one| one.as_str() == Some(method)));
+        let discovery = Self {
+            uses_client_secret_post: supports("client_secret_post") && !supports("client_secret_basic"),
+            issuer: json.get_str("issuer").ok()?,
+            authorization_endpoint: json.get_str("authorization_endpoint").ok()?,
+            token_endpoint: json.get_str("token_endpoint").ok()?,
+            jwks_uri: json.get_str("jwks_uri").ok()?,
         };
-        let endpoints = [&found.authorization_endpoint, &found.token_endpoint, &found.jwks_uri];
-        (found.issuer == issuer && endpoints.iter().all(|url| is_safe_url(url))).then_some(found)
+        let endpoints = [&discovery.authorization_endpoint, &discovery.token_endpoint, &discovery.jwks_uri];
+        (discovery.issuer == issuer && endpoints.iter().all(|url| is_safe_url(url))).then_some(discovery)
     }
 }
 
 /// How many characters of the state name the cookie that keeps a sign-in.
-const NAME_LEN: usize = 16;
+const COOKIE_SUFFIX_LEN: usize = 16;
 
 /// What tells the cookie of a sign-in from those of other sign-ins in the same browser: the beginning of its state. `None` if
 /// no state of ours begins so.
 pub(super) fn cookie_suffix(state: &str) -> Option<&str> {
-    let suffix = state.get(..NAME_LEN)?;
+    let suffix = state.get(..COOKIE_SUFFIX_LEN)?;
     suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)).then_some(suffix)
 }
 
@@ -84,14 +84,14 @@ pub struct LoginState {
 impl LoginState {
     /// A fresh sign-in, from 96 random bytes.
     pub fn new(random: &[u8; 96], return_to: &str, now_ms: u64) -> Self {
-        let part = |at: usize| URL_SAFE_NO_PAD.encode(&random[at..at + 32]);
+        let part = |start: usize| URL_SAFE_NO_PAD.encode(&random[start..start + 32]);
         Self {
             aud: LOGIN_AUDIENCE.to_owned(),
             exp: now_ms / 1000 + LOGIN_SECS,
             state: part(0),
             nonce: part(32),
             verifier: part(64),
-            return_to: safe_return_path(return_to).to_owned(),
+            return_to: sanitize_return_path(return_to).to_owned(),
         }
     }
 
@@ -108,14 +108,14 @@ impl LoginState {
     }
 
     /// What the cookie kept.
-    pub(super) fn of_json(json: &Json) -> Option<Self> {
+    pub(super) fn from_json(json: &Json) -> Option<Self> {
         Some(Self {
-            aud: json.text_at("aud").ok()?,
-            exp: json.whole_at("exp").ok()?,
-            state: json.text_at("state").ok()?,
-            nonce: json.text_at("nonce").ok()?,
-            verifier: json.text_at("verifier").ok()?,
-            return_to: json.text_at("return_to").ok()?,
+            aud: json.get_str("aud").ok()?,
+            exp: json.get_u64("exp").ok()?,
+            state: json.get_str("state").ok()?,
+            nonce: json.get_str("nonce").ok()?,
+            verifier: json.get_str("verifier").ok()?,
+            return_to: json.get_str("return_to").ok()?,
         })
     }
 
@@ -125,14 +125,14 @@ impl LoginState {
     /// Another purpose, another state, or too late.
     pub fn check(&self, state: &str, now_ms: u64) -> Result<(), TokenError> {
         if self.aud != LOGIN_AUDIENCE || self.state != state {
-            return Err(TokenError::Foreign);
+            return Err(TokenError::WrongIssuerOrAudience);
         }
         if self.exp <= now_ms / 1000 { Err(TokenError::Expired) } else { Ok(()) }
     }
 }
 
 /// A path of this origin and nothing else: `//host`, `/\host` and control characters lead elsewhere.
-pub fn safe_return_path(path: &str) -> &str {
+pub fn sanitize_return_path(path: &str) -> &str {
     let is_local = path.starts_with('/')
         && !matches!(path.as_bytes().get(1), Some(b'/' | b'\\'))
         && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
@@ -146,7 +146,7 @@ pub fn authorize_url(discovery: &Discovery, oidc: &Oidc, redirect_uri: &str, log
     format!(
         "{}{separator}{}",
         discovery.authorization_endpoint,
-        form(&[
+        encode_form(&[
             ("response_type", "code"),
             ("client_id", &oidc.client_id),
             ("redirect_uri", redirect_uri),
@@ -161,9 +161,9 @@ pub fn authorize_url(discovery: &Discovery, oidc: &Oidc, redirect_uri: &str, log
 
 fn query_value(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
-        let (found, value) = pair.split_once('=')?;
+        let (key, value) = pair.split_once('=')?;
         let value = value.replace('+', " ");
-        (found == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
+        (key == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
     })
 }
 
@@ -176,7 +176,7 @@ pub fn callback_state(query: &str) -> Option<String> {
 ///
 /// # Errors
 /// The provider's own word for what went wrong, or `malformed`.
-pub fn callback_query(query: &str) -> Result<(String, String), String> {
+pub fn parse_callback(query: &str) -> Result<(String, String), String> {
     if let Some(error) = query_value(query, "error") {
         return Err(error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect());
     }
@@ -201,7 +201,7 @@ pub fn token_request(
     let secret = oidc.client_secret.as_ref().map(|secret| String::from_utf8_lossy(secret.expose()));
     let mut authorization = None;
     match &secret {
-        Some(secret) if !discovery.takes_secret_in_form => {
+        Some(secret) if !discovery.uses_client_secret_post => {
             let pair = format!("{}:{}", encode_query_value(&oidc.client_id), encode_query_value(secret));
             authorization = Some(format!("Basic {}", STANDARD.encode(pair)));
         }
@@ -210,10 +210,10 @@ pub fn token_request(
             pairs.extend(secret.as_deref().map(|secret| ("client_secret", secret)));
         }
     }
-    (form(&pairs), authorization)
+    (encode_form(&pairs), authorization)
 }
 
-fn form(pairs: &[(&str, &str)]) -> String {
+fn encode_form(pairs: &[(&str, &str)]) -> String {
     let pairs: Vec<_> =
         pairs.iter().map(|(name, value)| format!("{name}={}", encode_query_value(value))).collect();
     pairs.join("&")
@@ -239,12 +239,12 @@ mod tests {
             authorization_endpoint: "https://id.example/auth".into(),
             token_endpoint: "https://id.example/token".into(),
             jwks_uri: "https://id.example/jwks".into(),
-            takes_secret_in_form: false,
+            uses_client_secret_post: false,
         }
     }
 
     #[test]
-    fn the_challenge_is_rfc_7636_appendix_b() {
+    fn challenge_matches_rfc_7636_appendix_b() {
         let mut login = LoginState::new(&[0; 96], "/", 0);
         login.verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into();
         let url = authorize_url(&discovery(), &oidc(), "https://video.example/auth/callback", &login);
@@ -255,72 +255,73 @@ mod tests {
     }
 
     #[test]
-    fn only_paths_of_this_origin_are_returned_to() {
+    fn returns_only_to_local_paths() {
         for path in ["/", "/videos?x=1#y", "/a/b"] {
-            assert_eq!(safe_return_path(path), path);
+            assert_eq!(sanitize_return_path(path), path);
         }
         for path in
             ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\nb", "/ü", "javascript:1"]
         {
-            assert_eq!(safe_return_path(path), "/", "{path:?}");
+            assert_eq!(sanitize_return_path(path), "/", "{path:?}");
         }
     }
 
     #[test]
-    fn a_description_must_be_the_one_asked_for() {
+    fn discovery_must_match_issuer() {
         let text = |issuer: &str, jwks: &str| {
             format!(
                 r#"{{"issuer":"{issuer}","authorization_endpoint":"https://id.example/a","token_endpoint":"https://id.example/t","jwks_uri":"{jwks}"}}"#
             )
         };
-        let read = |text: String| Discovery::read(text.as_bytes(), "https://id.example");
-        assert!(read(text("https://id.example", "https://id.example/j")).is_some());
-        assert!(read(text("https://id.example/", "https://id.example/j")).is_none());
-        assert!(read(text("https://id.example", "http://id.example/j")).is_none());
-        assert!(read("<html>".into()).is_none());
+        let parse = |text: String| Discovery::parse(text.as_bytes(), "https://id.example");
+        assert!(parse(text("https://id.example", "https://id.example/j")).is_some());
+        assert!(parse(text("https://id.example/", "https://id.example/j")).is_none());
+        assert!(parse(text("https://id.example", "http://id.example/j")).is_none());
+        assert!(parse("<html>".into()).is_none());
     }
 
     #[test]
-    fn an_answer_belongs_to_its_own_sign_in() {
+    fn callback_is_bound_to_its_login() {
         let login = LoginState::new(&[7; 96], "//evil.example", 0);
         assert_eq!(login.return_to, "/");
         assert_eq!(login.check(&login.state, 1000), Ok(()));
-        assert_eq!(login.check("other", 1000), Err(TokenError::Foreign));
+        assert_eq!(login.check("other", 1000), Err(TokenError::WrongIssuerOrAudience));
         assert_eq!(login.check(&login.state, LOGIN_SECS * 1000), Err(TokenError::Expired));
     }
 
     #[test]
-    fn the_callback_is_read() {
-        assert_eq!(callback_query("code=a%2Bb&state=s+t&iss=x"), Ok(("a+b".into(), "s t".into())));
-        assert_eq!(callback_query("error=access_denied&state=s"), Err("access_denied".into()));
-        assert_eq!(callback_query("error=%3Cscript%3E"), Err("script".into()));
-        assert_eq!(callback_query("state=s"), Err("malformed".into()));
+    fn parses_callback() {
+        assert_eq!(parse_callback("code=a%2Bb&state=s+t&iss=x"), Ok(("a+b".into(), "s t".into())));
+        assert_eq!(parse_callback("error=access_denied&state=s"), Err("access_denied".into()));
+        assert_eq!(parse_callback("error=%3Cscript%3E"), Err("script".into()));
+        assert_eq!(parse_callback("state=s"), Err("malformed".into()));
     }
 
     #[test]
-    fn a_client_says_who_it_is_in_one_way() {
+    fn client_authenticates_in_one_way() {
         let mut oidc = oidc();
         let login = LoginState::new(&[0; 96], "/", 0);
-        let ask = |oidc: &Oidc, discovery: &Discovery| {
+        let token_request = |oidc: &Oidc, discovery: &Discovery| {
             token_request(discovery, oidc, "https://v/cb", "c&d", &login)
         };
-        let (body, authorization) = ask(&oidc, &discovery());
+        let (body, authorization) = token_request(&oidc, &discovery());
         assert!(body.contains("code=c%26d&") && body.ends_with("&client_id=my%20client"), "{body}");
         assert_eq!(authorization, None, "a public client");
 
         oidc.client_secret = Some(Secret::new(b"a:b".to_vec()));
-        let (body, authorization) = ask(&oidc, &discovery());
+        let (body, authorization) = token_request(&oidc, &discovery());
         assert!(body.contains("code_verifier=") && !body.contains("client_"), "{body}");
         assert_eq!(authorization.as_deref(), Some("Basic bXklMjBjbGllbnQ6YSUzQWI="));
 
-        let (body, authorization) = ask(&oidc, &Discovery { takes_secret_in_form: true, ..discovery() });
+        let (body, authorization) =
+            token_request(&oidc, &Discovery { uses_client_secret_post: true, ..discovery() });
         assert!(body.ends_with("&client_id=my%20client&client_secret=a%3Ab"), "{body}");
         assert_eq!(authorization, None);
     }
 
     /// OpenID Connect Discovery, section 3: without a list it is `client_secret_basic`.
     #[test]
-    fn the_description_says_how_a_secret_is_sent() {
+    fn discovery_selects_client_auth_method() {
         for (methods, in_form) in [
             ("", false),
             (r#","token_endpoint_auth_methods_supported":["client_secret_post"]"#, true),
@@ -336,8 +337,8 @@ mod tests {
             let text = format!(
                 r#"{{"issuer":"https://id.example","authorization_endpoint":"https://id.example/a","token_endpoint":"https://id.example/t","jwks_uri":"https://id.example/j"{methods}}}"#
             );
-            let found = Discovery::read(text.as_bytes(), "https://id.example").unwrap();
-            assert_eq!(found.takes_secret_in_form, in_form, "{methods}");
+            let discovery = Discovery::parse(text.as_bytes(), "https://id.example").unwrap();
+            assert_eq!(discovery.uses_client_secret_post, in_form, "{methods}");
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use glimpse_contract::Json;
 
-use super::{Claims, Expected, TokenError};
+use super::{Claims, ExpectedClaims, TokenError};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
 /// A token that an API client sends: provider, `JWT_ISSUER`, `JWT_AUDIENCE`, claims.
-const ACCESS: &[(&str, &str, &str, &str)] = &[
+const ACCESS_TOKENS: &[(&str, &str, &str, &str)] = &[
     (
         "Auth0",
         "https://acme.eu.auth0.com/",
@@ -101,8 +101,8 @@ const ACCESS: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-fn read(claims: &str) -> Claims {
-    Claims::of_json(&Json::read(claims.as_bytes()).unwrap()).unwrap()
+fn parse(claims: &str) -> Claims {
+    Claims::from_json(&Json::parse(claims.as_bytes()).unwrap()).unwrap()
 }
 
 fn audiences(list: &str) -> Vec<String> {
@@ -110,15 +110,19 @@ fn audiences(list: &str) -> Vec<String> {
 }
 
 #[test]
-fn tokens_of_known_providers_are_accepted() {
-    for (provider, issuer, audience, claims) in ACCESS {
-        let claims = read(claims);
+fn accepts_tokens_of_known_providers() {
+    for (provider, issuer, audience, claims) in ACCESS_TOKENS {
+        let claims = parse(claims);
         assert_eq!(claims.check_bearer(issuer, &audiences(audience), NOW_MS), Ok(()), "{provider}");
         let other = ["https://another-api.example".to_owned()];
-        assert_eq!(claims.check_bearer(issuer, &other, NOW_MS), Err(TokenError::Foreign), "{provider}");
+        assert_eq!(
+            claims.check_bearer(issuer, &other, NOW_MS),
+            Err(TokenError::WrongIssuerOrAudience),
+            "{provider}"
+        );
         assert_eq!(
             claims.check_bearer("https://another.example", &audiences(audience), NOW_MS),
-            Err(TokenError::Foreign),
+            Err(TokenError::WrongIssuerOrAudience),
             "{provider}"
         );
     }
@@ -126,12 +130,13 @@ fn tokens_of_known_providers_are_accepted() {
 
 /// Row J6 of the threat table: tokens of the same account that were issued for something else.
 #[test]
-fn tokens_for_another_api_are_rejected() {
+fn rejects_tokens_for_another_api() {
     let check = |provider: &str, from: &str, to: &str| {
-        let (_, issuer, audience, claims) = ACCESS.iter().find(|(name, ..)| *name == provider).unwrap();
+        let (_, issuer, audience, claims) =
+            ACCESS_TOKENS.iter().find(|(name, ..)| *name == provider).unwrap();
         let changed = claims.replacen(from, to, 1);
         assert_ne!(changed, *claims, "{provider} has {from}");
-        read(&changed).check_bearer(issuer, &audiences(audience), NOW_MS)
+        parse(&changed).check_bearer(issuer, &audiences(audience), NOW_MS)
     };
     for (provider, from, to) in [
         // An access token that the same client got for another API of the same tenant.
@@ -150,13 +155,17 @@ fn tokens_for_another_api_are_rejected() {
         ("Clerk", r#""azp":"https://app.example.com","#, ""),
         ("Clerk", r#""v":2"#, r#""v":2,"aud":"convex""#),
     ] {
-        assert_eq!(check(provider, from, to), Err(TokenError::Foreign), "{provider}: {from} -> {to}");
+        assert_eq!(
+            check(provider, from, to),
+            Err(TokenError::WrongIssuerOrAudience),
+            "{provider}: {from} -> {to}"
+        );
     }
 }
 
 /// ID tokens, as they come from the token endpoint at the end of a sign-in.
 #[test]
-fn id_tokens_of_known_providers_are_accepted() {
+fn accepts_id_tokens_of_known_providers() {
     for (provider, issuer, client_id, claims) in [
         (
             "Amazon Cognito",
@@ -187,8 +196,8 @@ fn id_tokens_of_known_providers_are_accepted() {
             "address":{},"email":"alice@example.com"}"#,
         ),
     ] {
-        let claims = read(claims);
-        let expected = Expected { issuer, audience: client_id };
+        let claims = parse(claims);
+        let expected = ExpectedClaims { issuer, audience: client_id };
         assert_eq!(claims.check(expected, NOW_MS), Ok(()), "{provider}");
         assert_eq!(claims.nonce.as_deref(), Some("abcdefg"), "{provider}");
         assert!(claims.azp.is_none_or(|party| party == client_id), "{provider}");
@@ -197,9 +206,9 @@ fn id_tokens_of_known_providers_are_accepted() {
 
 /// What the page says is what was tested.
 #[test]
-fn the_settings_stand_in_the_docs() {
+fn docs_list_provider_settings() {
     let docs = include_str!("../../../docs/identity-providers.md");
-    for (provider, issuer, ..) in ACCESS {
+    for (provider, issuer, ..) in ACCESS_TOKENS {
         let section = docs.split("\n## ").find(|section| section.starts_with(provider));
         let section =
             section.unwrap_or_else(|| panic!("docs/identity-providers.md has no section {provider}"));

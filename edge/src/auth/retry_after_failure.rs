@@ -1,23 +1,23 @@
 //! Decides when something that is fetched from another server is tried again after a failure. Pure.
 
 /// How long a failure is remembered, in milliseconds.
-const FAILED_MS: u64 = 10_000;
+const FAILURE_TTL_MS: u64 = 10_000;
 
 /// How the last fetch went, in Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Attempt {
+pub enum FetchState {
     /// There was none.
     #[default]
-    None,
+    Idle,
     /// One is on its way until then at the latest.
-    Awaited(u64),
+    Pending(u64),
     /// It failed, and is not tried again until then.
     Failed(u64),
 }
 
 /// What a request has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum FetchDecision {
     /// Fetch it.
     Fetch,
     /// Wait for the request that fetches it.
@@ -26,18 +26,18 @@ pub enum Next {
     Fail,
 }
 
-impl Attempt {
+impl FetchState {
     /// A fetch failed now.
-    pub fn failed(now_ms: u64) -> Self {
-        Self::Failed(now_ms + FAILED_MS)
+    pub fn new_failed(now_ms: u64) -> Self {
+        Self::Failed(now_ms + FAILURE_TTL_MS)
     }
 
     /// What a request has to do now.
-    pub fn next(self, now_ms: u64) -> Next {
+    pub fn decide(self, now_ms: u64) -> FetchDecision {
         match self {
-            Self::Awaited(until_ms) if now_ms < until_ms => Next::Wait,
-            Self::Failed(until_ms) if now_ms < until_ms => Next::Fail,
-            _ => Next::Fetch,
+            Self::Pending(until_ms) if now_ms < until_ms => FetchDecision::Wait,
+            Self::Failed(until_ms) if now_ms < until_ms => FetchDecision::Fail,
+            _ => FetchDecision::Fetch,
         }
     }
 }
@@ -47,11 +47,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_remembered_for_some_seconds() {
-        assert_eq!(Attempt::default().next(0), Next::Fetch);
-        let awaited = Attempt::Awaited(3_000);
-        assert_eq!((awaited.next(2_999), awaited.next(3_000)), (Next::Wait, Next::Fetch));
-        let failed = Attempt::failed(1_000);
-        assert_eq!((failed.next(10_999), failed.next(11_000)), (Next::Fail, Next::Fetch));
+    fn failure_is_cached_for_ten_seconds() {
+        assert_eq!(FetchState::default().decide(0), FetchDecision::Fetch);
+        let pending = FetchState::Pending(3_000);
+        assert_eq!(
+            (pending.decide(2_999), pending.decide(3_000)),
+            (FetchDecision::Wait, FetchDecision::Fetch)
+        );
+        let failed = FetchState::new_failed(1_000);
+        assert_eq!(
+            (failed.decide(10_999), failed.decide(11_000)),
+            (FetchDecision::Fail, FetchDecision::Fetch)
+        );
     }
 }

@@ -4,14 +4,14 @@ use glimpse_contract::object;
 
 use super::oidc::cookie_suffix;
 use super::token::{TokenError, sign_hs256, verify_hs256};
-use super::{Claims, Expected, LoginState, Oidc};
+use super::{Claims, ExpectedClaims, LoginState, Oidc};
 
 /// How long somebody stays signed in, in seconds.
 pub const SESSION_SECS: u64 = 12 * 60 * 60;
 /// How many sign-ins one browser may have begun at once. Each is a cookie of some 600 bytes.
 const MAX_LOGINS: usize = 8;
 /// The longest name or mail address that a session keeps, in bytes: browsers drop a cookie of more than 4096 bytes.
-const MAX_SHOWN_BYTES: usize = 256;
+const MAX_DISPLAY_BYTES: usize = 256;
 
 /// The cookies of this deployment. Over TLS their names carry `__Host-`: bound to this very host, whole, secure
 /// (RFC 6265bis section 4.1.3.2). A development machine speaks plain HTTP and cannot have that.
@@ -34,14 +34,14 @@ pub struct Session {
 
 impl Session {
     /// The session that a verified ID token begins.
-    pub fn begin(id_token: Claims, public_url: &str, now_ms: u64) -> Self {
+    pub fn new(id_token: Claims, public_url: &str, now_ms: u64) -> Self {
         Self {
             iss: id_token.iss,
             sub: id_token.sub,
             aud: audience(public_url),
             exp: now_ms / 1000 + SESSION_SECS,
-            name: id_token.name.filter(|name| name.len() <= MAX_SHOWN_BYTES),
-            email: id_token.email.filter(|email| email.len() <= MAX_SHOWN_BYTES),
+            name: id_token.name.filter(|name| name.len() <= MAX_DISPLAY_BYTES),
+            email: id_token.email.filter(|email| email.len() <= MAX_DISPLAY_BYTES),
         }
     }
 
@@ -49,9 +49,9 @@ impl Session {
     ///
     /// # Errors
     /// A value that is not ours, is another deployment's, or is over.
-    pub fn read(value: &str, oidc: &Oidc, public_url: &str, now_ms: u64) -> Result<Claims, TokenError> {
-        let claims = Claims::of_json(&verify_hs256(value, &oidc.session_secret)?)?;
-        claims.check(Expected { issuer: &oidc.issuer, audience: &audience(public_url) }, now_ms)?;
+    pub fn verify(value: &str, oidc: &Oidc, public_url: &str, now_ms: u64) -> Result<Claims, TokenError> {
+        let claims = Claims::from_json(&verify_hs256(value, &oidc.session_secret)?)?;
+        claims.check(ExpectedClaims { issuer: &oidc.issuer, audience: &audience(public_url) }, now_ms)?;
         Ok(claims)
     }
 }
@@ -124,13 +124,13 @@ impl Cookies {
 
     /// The session's value in a `Cookie` header.
     pub fn session(self, header: &str) -> Option<&str> {
-        find(header, self.session_name())
+        find_cookie(header, self.session_name())
     }
 
     /// The sign-in of that state in a `Cookie` header, if it is one of ours.
     pub fn login(self, header: &str, state: &str, oidc: &Oidc) -> Option<LoginState> {
-        let value = find(header, &self.login_cookie(state)?)?;
-        LoginState::of_json(&verify_hs256(value, &oidc.session_secret).ok()?)
+        let value = find_cookie(header, &self.login_cookie(state)?)?;
+        LoginState::from_json(&verify_hs256(value, &oidc.session_secret).ok()?)
     }
 
     // `Lax`: the provider sends the browser back here by a link, and the cookie must come along.
@@ -140,7 +140,7 @@ impl Cookies {
     }
 }
 
-fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+fn find_cookie<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     header.split(';').find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -175,11 +175,11 @@ mod tests {
             client_id: None,
             token_use: None,
         };
-        Session::begin(claims, "https://video.example", NOW_MS)
+        Session::new(claims, "https://video.example", NOW_MS)
     }
 
     #[test]
-    fn a_session_survives_its_cookie_and_no_other_deployment_takes_it() {
+    fn session_roundtrips_and_is_bound_to_deployment() {
         let set = Cookies::new(true).set_session(&session(), &oidc());
         assert!(
             set.starts_with("__Host-glimpse=") && set.ends_with("; HttpOnly; SameSite=Lax; Secure"),
@@ -187,27 +187,27 @@ mod tests {
         );
         let header = format!("a=b; {}; glimpse=x", set.split(';').next().unwrap());
         let value = Cookies::new(true).session(&header).unwrap();
-        let read = |url: &str, now_ms| Session::read(value, &oidc(), url, now_ms);
-        assert_eq!(read("https://video.example", NOW_MS).unwrap().sub, "alice");
-        assert!(read("https://other.example", NOW_MS).is_err());
-        assert!(read("https://video.example", NOW_MS + (SESSION_SECS + 61) * 1000).is_err());
+        let verify = |url: &str, now_ms| Session::verify(value, &oidc(), url, now_ms);
+        assert_eq!(verify("https://video.example", NOW_MS).unwrap().sub, "alice");
+        assert!(verify("https://other.example", NOW_MS).is_err());
+        assert!(verify("https://video.example", NOW_MS + (SESSION_SECS + 61) * 1000).is_err());
         let mut other = oidc();
         other.session_secret = Secret::new(vec![8; 32]);
-        assert!(Session::read(value, &other, "https://video.example", NOW_MS).is_err());
+        assert!(Session::verify(value, &other, "https://video.example", NOW_MS).is_err());
     }
 
     #[test]
-    fn a_sign_in_on_its_way_is_no_session() {
+    fn login_state_is_not_a_session() {
         let login = LoginState::new(&[1; 96], "/", NOW_MS);
         let set = Cookies::new(false).set_login(&login, &oidc());
         let header = set.split(';').next().unwrap();
         assert_eq!(Cookies::new(false).login(header, &login.state, &oidc()), Some(login));
         let value = header.split_once('=').unwrap().1;
-        assert!(Session::read(value, &oidc(), "http://localhost:8787", NOW_MS).is_err());
+        assert!(Session::verify(value, &oidc(), "http://localhost:8787", NOW_MS).is_err());
     }
 
     #[test]
-    fn two_tabs_sign_in_at_once() {
+    fn concurrent_logins_do_not_collide() {
         let cookies = Cookies::new(true);
         let logins = [1, 2].map(|byte| LoginState::new(&[byte; 96], "/", NOW_MS));
         let header: Vec<_> = logins
@@ -221,7 +221,7 @@ mod tests {
         // A state that begins like another one finds its cookie, and is then compared as a whole.
         let similar = format!("{}x", &logins[0].state[..16]);
         let found = cookies.login(&header, &similar, &oidc()).unwrap();
-        assert_eq!(found.check(&similar, NOW_MS), Err(TokenError::Foreign));
+        assert_eq!(found.check(&similar, NOW_MS), Err(TokenError::WrongIssuerOrAudience));
         let cleared = cookies.clear_login(&logins[0].state).unwrap();
         assert!(header.starts_with(cleared.split_once('=').unwrap().0), "{cleared}");
         for evil in ["", "short", "x; Domain=evil.ex", "0123456789abcde\u{e9}", "0123456789\r\nabcdefgh"] {
@@ -234,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_keeps_eight_sign_ins() {
+    fn keeps_at_most_eight_logins() {
         let cookies = Cookies::new(false);
         let header = |count: usize| {
-            let all: Vec<_> = (0..count).map(|place| format!("glimpse-login-{place:016}=x")).collect();
-            format!("a=b; {}; glimpse=y", all.join("; "))
+            let pairs: Vec<_> = (0..count).map(|place| format!("glimpse-login-{place:016}=x")).collect();
+            format!("a=b; {}; glimpse=y", pairs.join("; "))
         };
         assert!(cookies.clear_old_logins(&header(7)).is_empty());
         let cleared = cookies.clear_old_logins(&header(10));
@@ -248,19 +248,19 @@ mod tests {
     }
 
     #[test]
-    fn a_session_fits_into_a_cookie() {
+    fn session_fits_in_cookie() {
         let mut claims =
-            Claims::of_json(&object! { "iss" => "https://id.example", "sub" => "alice", "aud" => "c",
+            Claims::from_json(&object! { "iss" => "https://id.example", "sub" => "alice", "aud" => "c",
             "exp" => NOW_MS / 1000 + 10, "name" => "n".repeat(4000), "email" => "e".repeat(4000) })
             .unwrap();
         claims.sub = "s".repeat(255);
         let set =
-            Cookies::new(true).set_session(&Session::begin(claims, "https://video.example", NOW_MS), &oidc());
+            Cookies::new(true).set_session(&Session::new(claims, "https://video.example", NOW_MS), &oidc());
         assert!(set.len() < 4096, "{}", set.len());
     }
 
     #[test]
-    fn a_cookie_is_found_by_its_whole_name() {
+    fn cookie_is_matched_by_full_name() {
         let cookies = Cookies::new(false);
         assert_eq!(cookies.session("glimpse-login=x; xglimpse=y"), None);
         assert_eq!(cookies.session("glimpse-login=x;glimpse=z"), Some("z"));

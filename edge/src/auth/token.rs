@@ -30,7 +30,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    fn from_name(name: &str) -> Option<Self> {
+    fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "HS256" => Self::Hs256,
             "RS256" => Self::Rs256,
@@ -56,22 +56,22 @@ pub enum TokenError {
     Signature,
     /// Issued by, or meant for, somebody else.
     #[error("wrong issuer, audience or subject")]
-    Foreign,
+    WrongIssuerOrAudience,
     /// Its end is in the past.
     #[error("expired")]
     Expired,
     /// It is not valid yet.
     #[error("not valid yet")]
-    NotYet,
+    NotYetValid,
     /// Its end is further away than any token's may be.
     #[error("valid for too long")]
-    TooLong,
+    LifetimeTooLong,
     /// A delivery token for another video.
     #[error("for another video")]
-    OtherVideo,
+    WrongVideo,
     /// A delivery token for another kind of file.
     #[error("for another kind of file")]
-    OtherKind,
+    WrongKind,
 }
 
 /// A token as it was sent, taken apart. Nothing of it is proven.
@@ -82,7 +82,7 @@ pub struct UnverifiedToken<'a> {
     /// Which of the issuer's keys the header names.
     pub key_id: Option<String>,
     /// What was signed.
-    pub signed: &'a str,
+    pub signing_input: &'a str,
     /// The signature's bytes.
     pub signature: Vec<u8>,
     claims: Vec<u8>,
@@ -93,29 +93,29 @@ impl<'a> UnverifiedToken<'a> {
     ///
     /// # Errors
     /// Anything but three unpadded base64url segments, a header of one of our algorithms, and claims as an object.
-    pub fn read(text: &'a str) -> Result<Self, TokenError> {
+    pub fn parse(text: &'a str) -> Result<Self, TokenError> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let header = Json::read(&decode(header)?).ok_or(TokenError::Malformed)?;
-        let of = |name| header.text_if(name).map_err(|_| TokenError::Malformed);
-        let (algorithm, key_id) = (of("alg")?.ok_or(TokenError::Malformed)?, of("kid")?);
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signing_input.split_once('.').ok_or(TokenError::Malformed)?;
+        let header = Json::parse(&decode(header)?).ok_or(TokenError::Malformed)?;
+        let get = |name| header.get_opt_str(name).map_err(|_| TokenError::Malformed);
+        let (algorithm, key_id) = (get("alg")?.ok_or(TokenError::Malformed)?, get("kid")?);
         // RFC 7515 section 4.1.9: `application/` may be left out, and the case of a media type does not matter.
-        let foreign_type = of("typ")?.is_some_and(|typ| {
+        let has_wrong_typ = get("typ")?.is_some_and(|typ| {
             let typ = typ.to_ascii_lowercase();
             !["jwt", "at+jwt"].contains(&typ.strip_prefix("application/").unwrap_or(&typ))
         });
-        let long_kid = key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES);
-        let detached = !matches!(header.get("b64"), Json::Null | Json::Bool(true));
-        if *header.get("crit") != Json::Null || detached || foreign_type || long_kid {
+        let has_long_kid = key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES);
+        let is_detached = !matches!(header.get("b64"), Json::Null | Json::Bool(true));
+        if *header.get("crit") != Json::Null || is_detached || has_wrong_typ || has_long_kid {
             return Err(TokenError::NoKey);
         }
         Ok(Self {
-            algorithm: Algorithm::from_name(&algorithm).ok_or(TokenError::NoKey)?,
+            algorithm: Algorithm::parse(&algorithm).ok_or(TokenError::NoKey)?,
             key_id,
-            signed,
+            signing_input,
             signature: decode(signature)?,
             claims: decode(claims)?,
         })
@@ -126,7 +126,7 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// Claims that are not an object; a name that comes twice.
     pub fn claims(&self) -> Result<Json, TokenError> {
-        Json::read(&self.claims).filter(Json::is_object).ok_or(TokenError::Malformed)
+        Json::parse(&self.claims).filter(Json::is_object).ok_or(TokenError::Malformed)
     }
 
     /// Verifies the signature with a secret of ours, in constant time.
@@ -137,7 +137,7 @@ impl<'a> UnverifiedToken<'a> {
         if self.algorithm != Algorithm::Hs256 {
             return Err(TokenError::NoKey);
         }
-        mac(self.signed, secret).verify_slice(&self.signature).map_err(|_| TokenError::Signature)
+        mac(self.signing_input, secret).verify_slice(&self.signature).map_err(|_| TokenError::Signature)
     }
 }
 
@@ -146,7 +146,7 @@ impl<'a> UnverifiedToken<'a> {
 /// # Errors
 /// A malformed token, one of another algorithm, or a wrong signature.
 pub fn verify_hs256(text: &str, secret: &Secret) -> Result<Json, TokenError> {
-    let token = UnverifiedToken::read(text)?;
+    let token = UnverifiedToken::parse(text)?;
     token.check_hs256(secret)?;
     token.claims()
 }
@@ -157,7 +157,7 @@ pub fn sign_hs256(claims: &Json, secret: &Secret) -> String {
 }
 
 /// Makes a token of ours that says which of our keys it is signed with.
-pub fn sign_hs256_by(key_id: &str, claims: &Json, secret: &Secret) -> String {
+pub fn sign_hs256_with_kid(key_id: &str, claims: &Json, secret: &Secret) -> String {
     sign_with_header(&object! { "alg" => "HS256", "kid" => key_id, "typ" => "JWT" }, claims, secret)
 }
 
@@ -171,9 +171,9 @@ fn sign_with_header(header: &Json, claims: &Json, secret: &Secret) -> String {
     token
 }
 
-pub(super) fn mac(signed: &str, secret: &Secret) -> Hmac<Sha256> {
+pub(super) fn mac(signing_input: &str, secret: &Secret) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("HMAC takes a key of any length");
-    mac.update(signed.as_bytes());
+    mac.update(signing_input.as_bytes());
     mac
 }
 
@@ -189,7 +189,7 @@ mod tests {
     use crate::auth::Claims;
 
     fn verify(text: &str) -> Result<Claims, TokenError> {
-        Claims::of_json(&verify_hs256(text, &secret())?)
+        Claims::from_json(&verify_hs256(text, &secret())?)
     }
 
     fn secret() -> Secret {
@@ -205,25 +205,25 @@ mod tests {
     const CLAIMS: &str = r#"{"iss":"i","sub":"s","aud":"a","exp":2000000000}"#;
 
     #[test]
-    fn accepts_its_own() {
+    fn accepts_own_tokens() {
         let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
         assert_eq!(verify(&good).unwrap().sub, "s");
     }
 
     /// The key and token of RFC 7515, appendix A.1.
     #[test]
-    fn accepts_the_example_of_rfc_7515() {
+    fn accepts_rfc_7515_example() {
         let key = URL_SAFE_NO_PAD
             .decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
             .unwrap();
         let text = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        let token = UnverifiedToken::read(text).unwrap();
-        mac(token.signed, &Secret::new(key)).verify_slice(&token.signature).unwrap();
+        let token = UnverifiedToken::parse(text).unwrap();
+        mac(token.signing_input, &Secret::new(key)).verify_slice(&token.signature).unwrap();
     }
 
     /// Rows J1, J2 and J4 of the threat table, each beside a control that verifies.
     #[test]
-    fn refuses_foreign_algorithms_headers_and_spellings() {
+    fn rejects_other_algorithms_headers_and_spellings() {
         let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
         let (signed, signature) = good.rsplit_once('.').unwrap();
         let cases = [
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_the_jwt_type_is_accepted() {
+    fn accepts_every_spelling_of_typ() {
         for typ in
             ["JWT", "jwt", "at+jwt", "AT+JWT", "application/jwt", "Application/JWT", "application/at+jwt"]
         {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_sixteen_kib_is_accepted() {
+    fn accepts_16_kib_token() {
         let groups = |count: usize| {
             let groups = vec!["\"00000000-0000-0000-0000-000000000000\""; count].join(",");
             token(r#"{"alg":"HS256"}"#, &CLAIMS.replace('}', &format!(r#","groups":[{groups}]}}"#)))
@@ -291,19 +291,19 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_is_no_key() {
+    fn rejects_other_secret() {
         let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
         assert_eq!(verify_hs256(&good, &Secret::new(vec![1; 32])).unwrap_err(), TokenError::Signature);
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(text in "[A-Za-z0-9_.=-]{0,200}") {
+        fn parse_never_panics(text in "[A-Za-z0-9_.=-]{0,200}") {
             let _ = verify(&text);
         }
 
         #[test]
-        fn one_flipped_character_is_refused(place in 0_usize..150, letter in "[A-Za-z0-9_-]") {
+        fn rejects_one_changed_character(place in 0_usize..150, letter in "[A-Za-z0-9_-]") {
             let good = token(r#"{"alg":"HS256"}"#, CLAIMS);
             let place = place % good.len();
             let mut text = good.clone();

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Json, Owner, Passthrough, TraceId, VideoId, Visibility, WrongMember, limits, object};
+use glimpse_contract::{
+    ClientMetadata, InvalidMember, Json, Owner, TraceId, VideoId, Visibility, limits, object,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::claims::numeric_date;
-use super::token::{TokenError, UnverifiedToken, sign_hs256_by, verify_hs256};
+use super::token::{TokenError, UnverifiedToken, sign_hs256_with_kid, verify_hs256};
 use super::{SKEW_SECS, Secret};
 
 /// The longest path segment that is looked at as a token, in bytes.
@@ -26,14 +28,14 @@ pub struct UploadKeys(pub Vec<(String, Secret)>);
 impl UploadKeys {
     /// The secret of that key id.
     fn secret(&self, key_id: Option<&str>) -> Result<&Secret, TokenError> {
-        let found = self.0.iter().find(|(known, _)| Some(known.as_str()) == key_id);
-        found.map(|(_, secret)| secret).ok_or(TokenError::NoKey)
+        let key = self.0.iter().find(|(known, _)| Some(known.as_str()) == key_id);
+        key.map(|(_, secret)| secret).ok_or(TokenError::NoKey)
     }
 
     /// Signs a token with the first key; `None` if there is none.
     pub fn sign(&self, token: &UploadToken) -> Option<String> {
         let (key_id, secret) = self.0.first()?;
-        Some(sign_hs256_by(key_id, &token.to_json(), secret))
+        Some(sign_hs256_with_kid(key_id, &token.to_json(), secret))
     }
 }
 
@@ -71,26 +73,26 @@ pub struct UploadToken {
 }
 
 /// The member `videos`, or another small number.
-pub(crate) fn small(json: &Json, name: &'static str) -> Result<Option<u32>, WrongMember> {
-    let number = json.whole_if(name)?.map(u32::try_from);
-    number.transpose().map_err(|_| WrongMember { name, should: "a small number" })
+pub(crate) fn parse_u32(json: &Json, name: &'static str) -> Result<Option<u32>, InvalidMember> {
+    let number = json.get_opt_u64(name)?.map(u32::try_from);
+    number.transpose().map_err(|_| InvalidMember { name, expected: "a small number" })
 }
 
-/// The member `visibility`. An unknown word is none.
-pub(crate) fn visibility(json: &Json) -> Result<Option<Visibility>, WrongMember> {
-    Ok(match json.text_if("visibility")?.as_deref() {
+/// The member `parse_visibility`. An unknown word is none.
+pub(crate) fn parse_visibility(json: &Json) -> Result<Option<Visibility>, InvalidMember> {
+    Ok(match json.get_opt_str("visibility")?.as_deref() {
         None => None,
         Some("public") => Some(Visibility::Public),
         Some("signed") => Some(Visibility::Signed),
-        Some(_) => return Err(WrongMember { name: "visibility", should: "public or signed" }),
+        Some(_) => return Err(InvalidMember { name: "visibility", expected: "public or signed" }),
     })
 }
 
-/// The member `metadata`.
-pub(crate) fn metadata(json: &Json) -> Result<BTreeMap<String, String>, WrongMember> {
+/// The member `parse_metadata`.
+pub(crate) fn parse_metadata(json: &Json) -> Result<BTreeMap<String, String>, InvalidMember> {
     match json.get("metadata") {
         Json::Null => Ok(BTreeMap::new()),
-        found => found.text_map().ok_or(WrongMember { name: "metadata", should: "an object of texts" }),
+        value => value.as_str_map().ok_or(InvalidMember { name: "metadata", expected: "an object of texts" }),
     }
 }
 
@@ -100,31 +102,31 @@ pub fn audience(public_url: &str) -> String {
 }
 
 /// Claims that libraries and identity providers add to every token, and that say nothing about an upload.
-pub(super) const IGNORED: [&str; 4] = ["nonce", "azp", "name", "email"];
+pub(super) const IGNORED_CLAIMS: [&str; 4] = ["nonce", "azp", "name", "email"];
 
 impl UploadToken {
     /// What the claims of a verified token say, if it is for this audience.
-    fn of_json(json: &Json, audience: &str) -> Result<Self, TokenError> {
-        let is_meant = match json.get("aud") {
-            Json::Text(one) => one == audience,
+    fn from_json(json: &Json, audience: &str) -> Result<Self, TokenError> {
+        let has_audience = match json.get("aud") {
+            Json::String(one) => one == audience,
             _ => json
-                .texts_if("aud")
+                .get_opt_str_array("aud")
                 .ok()
                 .flatten()
                 .ok_or(TokenError::Malformed)?
                 .iter()
                 .any(|one| one == audience),
         };
-        if !is_meant {
-            return Err(TokenError::Foreign);
+        if !has_audience {
+            return Err(TokenError::WrongIssuerOrAudience);
         }
         let date = |name| numeric_date(json, name)?.ok_or(TokenError::Malformed);
         let (iat, exp) = (date("iat")?, date("exp")?);
-        Self::of_members(json, audience, iat, exp).map_err(|_| TokenError::Malformed)
+        Self::from_members(json, audience, iat, exp).map_err(|_| TokenError::Malformed)
     }
 
-    fn of_members(json: &Json, audience: &str, iat: u64, exp: u64) -> Result<Self, WrongMember> {
-        const KNOWN: &[&str] = &[
+    fn from_members(json: &Json, audience: &str, iat: u64, exp: u64) -> Result<Self, InvalidMember> {
+        const KNOWN_CLAIMS: &[&str] = &[
             "iss",
             "sub",
             "aud",
@@ -141,29 +143,29 @@ impl UploadToken {
             "trace_id",
             "only",
         ];
-        let is_known = |name: &str| KNOWN.contains(&name) || IGNORED.contains(&name);
+        let is_known = |name: &str| KNOWN_CLAIMS.contains(&name) || IGNORED_CLAIMS.contains(&name);
         if !json.members().iter().all(|(name, _)| is_known(name)) {
-            return Err(WrongMember { name: "", should: "one of the known members" });
+            return Err(InvalidMember { name: "", expected: "one of the known members" });
         }
-        let only = json.text_if("only")?.map(|text| text.parse());
-        let trace_id = json.text_if("trace_id")?.map(|text| text.parse());
+        let only = json.get_opt_str("only")?.map(|text| text.parse());
+        let trace_id = json.get_opt_str("trace_id")?.map(|text| text.parse());
         Ok(Self {
-            iss: json.text_at("iss")?,
-            sub: json.text_at("sub")?,
+            iss: json.get_str("iss")?,
+            sub: json.get_str("sub")?,
             aud: audience.to_owned(),
             iat,
             exp,
-            jti: json.text_at("jti")?,
-            max_bytes: json.whole_if("max_bytes")?,
-            types: json.texts_if("types")?,
-            videos: small(json, "videos")?,
-            visibility: visibility(json)?,
-            external_id: json.text_if("external_id")?,
-            metadata: metadata(json)?,
+            jti: json.get_str("jti")?,
+            max_bytes: json.get_opt_u64("max_bytes")?,
+            types: json.get_opt_str_array("types")?,
+            videos: parse_u32(json, "videos")?,
+            visibility: parse_visibility(json)?,
+            external_id: json.get_opt_str("external_id")?,
+            metadata: parse_metadata(json)?,
             trace_id: trace_id
                 .transpose()
-                .map_err(|_| WrongMember { name: "trace_id", should: "a trace id" })?,
-            only: only.transpose().map_err(|_| WrongMember { name: "only", should: "a video" })?,
+                .map_err(|_| InvalidMember { name: "trace_id", expected: "a trace id" })?,
+            only: only.transpose().map_err(|_| InvalidMember { name: "only", expected: "a video" })?,
         })
     }
 
@@ -188,7 +190,7 @@ impl UploadToken {
                 json.put(name, value);
             }
         }
-        self.passthrough().put_into(&mut json);
+        self.client_metadata().insert_into(&mut json);
         json
     }
 
@@ -197,31 +199,31 @@ impl UploadToken {
     /// # Errors
     /// A malformed token, one of another deployment or key, one that is over, lives too long, or claims what no token
     /// may.
-    pub fn read(text: &str, keys: &UploadKeys, public_url: &str, now_ms: u64) -> Result<Self, TokenError> {
+    pub fn parse(text: &str, keys: &UploadKeys, public_url: &str, now_ms: u64) -> Result<Self, TokenError> {
         if text.len() > MAX_BYTES {
             return Err(TokenError::Malformed);
         }
-        let key_id = UnverifiedToken::read(text)?.key_id;
+        let key_id = UnverifiedToken::parse(text)?.key_id;
         let json = verify_hs256(text, keys.secret(key_id.as_deref())?)?;
-        let token = Self::of_json(&json, &audience(public_url))?;
+        let token = Self::from_json(&json, &audience(public_url))?;
         token.check(numeric_date(&json, "nbf")?, now_ms)?;
         Ok(token)
     }
 
     fn check(&self, nbf: Option<u64>, now_ms: u64) -> Result<(), TokenError> {
         if self.iss.is_empty() || self.sub.is_empty() {
-            return Err(TokenError::Foreign);
+            return Err(TokenError::WrongIssuerOrAudience);
         }
         let now = now_ms / 1000;
-        let lives = self.exp.checked_sub(self.iat).ok_or(TokenError::Malformed)?;
+        let lifetime_secs = self.exp.checked_sub(self.iat).ok_or(TokenError::Malformed)?;
         if self.exp.saturating_add(SKEW_SECS) <= now {
             return Err(TokenError::Expired);
         }
         if self.iat.max(nbf.unwrap_or(0)) > now + SKEW_SECS {
-            return Err(TokenError::NotYet);
+            return Err(TokenError::NotYetValid);
         }
-        if lives > limits::MAX_UPLOAD_TOKEN_SECS {
-            return Err(TokenError::TooLong);
+        if lifetime_secs > limits::MAX_UPLOAD_TOKEN_SECS {
+            return Err(TokenError::LifetimeTooLong);
         }
         self.check_claims().map_err(|_| TokenError::Malformed)
     }
@@ -238,17 +240,17 @@ impl UploadToken {
             return Err("`max_bytes` must be at least 1");
         }
         if let Some(types) = &self.types {
-            let known = |kind: &String| limits::UPLOAD_TYPES.binary_search(&kind.as_str()).is_ok();
-            if types.is_empty() || types.len() > MAX_TYPES || !types.iter().all(known) {
+            let is_known = |kind: &String| limits::UPLOAD_TYPES.binary_search(&kind.as_str()).is_ok();
+            if types.is_empty() || types.len() > MAX_TYPES || !types.iter().all(is_known) {
                 return Err("`types` must be video types that are accepted here, such as video/mp4");
             }
         }
-        self.passthrough().check()
+        self.client_metadata().check()
     }
 
     /// What comes back in the manifest of each of its videos.
-    pub fn passthrough(&self) -> Passthrough {
-        Passthrough {
+    pub fn client_metadata(&self) -> ClientMetadata {
+        ClientMetadata {
             external_id: self.external_id.clone(),
             metadata: self.metadata.clone(),
             trace_id: self.trace_id,
@@ -257,7 +259,7 @@ impl UploadToken {
 
     /// Whose videos it makes.
     pub fn owner(&self) -> Owner {
-        Owner::of(&self.iss, &self.sub)
+        Owner::new(&self.iss, &self.sub)
     }
 
     /// How many videos it is for.
@@ -266,34 +268,34 @@ impl UploadToken {
     }
 
     /// The ids of its videos, all of one millisecond. They follow from account and `jti` alone.
-    pub fn slots(&self) -> Vec<VideoId> {
-        (0..self.video_count()).map(|place| self.slot(place)).collect()
+    pub fn video_ids(&self) -> Vec<VideoId> {
+        (0..self.video_count()).map(|place| self.video_id(place)).collect()
     }
 
-    fn slot(&self, place: u32) -> VideoId {
+    fn video_id(&self, index: u32) -> VideoId {
         // Tokens of one second are spread over its milliseconds, so that a listing of one finds few others.
-        let spread = self.digest(u32::MAX);
-        let milli = u64::from(u16::from_be_bytes([spread[0], spread[1]])) % 1000;
+        let digest = self.digest(u32::MAX);
+        let milli = u64::from(u16::from_be_bytes([digest[0], digest[1]])) % 1000;
         let mut random = [0; 10];
-        random.copy_from_slice(&self.digest(place)[..10]);
+        random.copy_from_slice(&self.digest(index)[..10]);
         VideoId::new(self.iat * 1000 + milli, random)
     }
 
-    fn digest(&self, place: u32) -> [u8; 32] {
+    fn digest(&self, index: u32) -> [u8; 32] {
         let mut hasher = Sha256::new();
         for part in [self.iss.as_bytes(), self.sub.as_bytes(), self.jti.as_bytes()] {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part);
         }
-        hasher.update(place.to_be_bytes());
+        hasher.update(index.to_be_bytes());
         hasher.finalize().into()
     }
 
     /// Whether a video is one of its own.
-    pub fn covers(&self, video: VideoId) -> bool {
+    pub fn allows_video(&self, video: VideoId) -> bool {
         match self.only {
             Some(only) => only == video,
-            None => (0..self.video_count()).any(|place| self.slot(place) == video),
+            None => (0..self.video_count()).any(|place| self.video_id(place) == video),
         }
     }
 }
@@ -313,7 +315,7 @@ pub(crate) mod tests {
     }
 
     /// A token for the tests of other modules.
-    pub(crate) fn a_token() -> UploadToken {
+    pub(crate) fn example_token() -> UploadToken {
         UploadToken {
             iss: "https://id.example".into(),
             sub: "alice".into(),
@@ -332,49 +334,49 @@ pub(crate) mod tests {
         }
     }
 
-    fn read(token: &UploadToken) -> Result<UploadToken, TokenError> {
-        UploadToken::read(&keys().sign(token).unwrap(), &keys(), URL, NOW_MS)
+    fn parse(token: &UploadToken) -> Result<UploadToken, TokenError> {
+        UploadToken::parse(&keys().sign(token).unwrap(), &keys(), URL, NOW_MS)
     }
 
     #[test]
-    fn a_token_of_any_configured_key_is_read() {
-        let mut token = a_token();
+    fn accepts_token_of_any_configured_key() {
+        let mut token = example_token();
         token.types = Some(vec!["video/mp4".into()]);
         token.external_id = Some("order 7".into());
-        assert_eq!(read(&token), Ok(token.clone()));
-        let older = sign_hs256_by("a", &token.to_json(), &keys().0[1].1);
-        assert_eq!(UploadToken::read(&older, &keys(), URL, NOW_MS), Ok(token.clone()));
+        assert_eq!(parse(&token), Ok(token.clone()));
+        let older = sign_hs256_with_kid("a", &token.to_json(), &keys().0[1].1);
+        assert_eq!(UploadToken::parse(&older, &keys(), URL, NOW_MS), Ok(token.clone()));
         let rotated = UploadKeys(keys().0[..1].to_vec());
-        assert_eq!(UploadToken::read(&older, &rotated, URL, NOW_MS), Err(TokenError::NoKey));
+        assert_eq!(UploadToken::parse(&older, &rotated, URL, NOW_MS), Err(TokenError::NoKey));
         let nameless = sign_hs256(&token.to_json(), &keys().0[0].1);
-        assert_eq!(UploadToken::read(&nameless, &keys(), URL, NOW_MS), Err(TokenError::NoKey));
+        assert_eq!(UploadToken::parse(&nameless, &keys(), URL, NOW_MS), Err(TokenError::NoKey));
     }
 
     #[test]
-    fn what_no_token_may_say_is_refused() {
-        let refused = |change: fn(&mut UploadToken), error| {
-            let mut token = a_token();
+    fn rejects_invalid_claims() {
+        let check_rejected = |change: fn(&mut UploadToken), error| {
+            let mut token = example_token();
             change(&mut token);
-            assert_eq!(read(&token), Err(error), "{token:?}");
+            assert_eq!(parse(&token), Err(error), "{token:?}");
         };
-        refused(|t| t.aud = "https://other.example/u".into(), TokenError::Foreign);
-        refused(|t| t.sub = String::new(), TokenError::Foreign);
-        refused(|t| t.exp = t.iat - 1, TokenError::Malformed);
-        refused(|t| (t.iat, t.exp) = (t.iat - 1000, t.iat - SKEW_SECS), TokenError::Expired);
-        refused(|t| (t.iat, t.exp) = (t.iat + 61, t.exp + 61), TokenError::NotYet);
-        refused(|t| t.exp = t.iat + limits::MAX_UPLOAD_TOKEN_SECS + 1, TokenError::TooLong);
-        refused(|t| t.jti = "short".into(), TokenError::Malformed);
-        refused(|t| t.videos = Some(0), TokenError::Malformed);
-        refused(|t| t.videos = Some(101), TokenError::Malformed);
-        refused(|t| t.max_bytes = Some(0), TokenError::Malformed);
-        refused(|t| t.types = Some(vec![]), TokenError::Malformed);
-        refused(|t| t.types = Some(vec!["text/html".into()]), TokenError::Malformed);
-        refused(|t| t.external_id = Some("x".repeat(200)), TokenError::Malformed);
+        check_rejected(|t| t.aud = "https://other.example/u".into(), TokenError::WrongIssuerOrAudience);
+        check_rejected(|t| t.sub = String::new(), TokenError::WrongIssuerOrAudience);
+        check_rejected(|t| t.exp = t.iat - 1, TokenError::Malformed);
+        check_rejected(|t| (t.iat, t.exp) = (t.iat - 1000, t.iat - SKEW_SECS), TokenError::Expired);
+        check_rejected(|t| (t.iat, t.exp) = (t.iat + 61, t.exp + 61), TokenError::NotYetValid);
+        check_rejected(|t| t.exp = t.iat + limits::MAX_UPLOAD_TOKEN_SECS + 1, TokenError::LifetimeTooLong);
+        check_rejected(|t| t.jti = "short".into(), TokenError::Malformed);
+        check_rejected(|t| t.videos = Some(0), TokenError::Malformed);
+        check_rejected(|t| t.videos = Some(101), TokenError::Malformed);
+        check_rejected(|t| t.max_bytes = Some(0), TokenError::Malformed);
+        check_rejected(|t| t.types = Some(vec![]), TokenError::Malformed);
+        check_rejected(|t| t.types = Some(vec!["text/html".into()]), TokenError::Malformed);
+        check_rejected(|t| t.external_id = Some("x".repeat(200)), TokenError::Malformed);
         let unknown = object! { "iss" => "i", "sub" => "s", "aud" => audience(URL), "iat" => NOW_MS / 1000,
         "exp" => NOW_MS / 1000 + 9, "jti" => "0123456789", "max_byte" => 5_u64 };
-        let text = sign_hs256_by("b", &unknown, &keys().0[0].1);
+        let text = sign_hs256_with_kid("b", &unknown, &keys().0[0].1);
         assert_eq!(
-            UploadToken::read(&text, &keys(), URL, NOW_MS),
+            UploadToken::parse(&text, &keys(), URL, NOW_MS),
             Err(TokenError::Malformed),
             "a limit with a slip in its name would be no limit"
         );
@@ -382,15 +384,15 @@ pub(crate) mod tests {
 
     /// What libraries that sign JWTs write by themselves.
     #[test]
-    fn claims_of_other_libraries_are_accepted() {
-        let good = a_token();
+    fn accepts_claims_of_other_libraries() {
+        let good = example_token();
         let sign = |from: &str, to: &str| {
             let text = good.to_json().to_string();
             let changed = text.replace(from, to);
             assert!(from.is_empty() || changed != text, "{from} is in {text}");
             sign_hs256_raw(&changed)
         };
-        let read = |text: &str| UploadToken::read(text, &keys(), URL, NOW_MS);
+        let parse = |text: &str| UploadToken::parse(text, &keys(), URL, NOW_MS);
         let (iat, exp) = (format!("\"iat\":{}", good.iat), format!("\"exp\":{}", good.exp));
         let aud = format!("\"{}\"", good.aud);
         let nbf = format!("{iat},\"nbf\":{}", good.iat);
@@ -403,8 +405,8 @@ pub(crate) mod tests {
             (&iat, format!("{nbf}.5")),
             (&iat, format!("{iat},\"email\":[\"a\"],\"name\":{{}},\"nonce\":1,\"azp\":[]")),
         ] {
-            let token = read(&sign(from, &to)).unwrap_or_else(|error| panic!("{to}: {error}"));
-            assert_eq!(token.slots(), good.slots(), "{to}: the same videos");
+            let token = parse(&sign(from, &to)).unwrap_or_else(|error| panic!("{to}: {error}"));
+            assert_eq!(token.video_ids(), good.video_ids(), "{to}: the same videos");
         }
         for (from, to) in [
             (&aud, "[\"other\"]".to_owned()),
@@ -415,10 +417,10 @@ pub(crate) mod tests {
             (&iat, "\"iat\":-1".to_owned()),
             (&iat, format!("{iat},\"max_byte\":5")),
         ] {
-            assert!(read(&sign(from, &to)).is_err(), "{to}");
+            assert!(parse(&sign(from, &to)).is_err(), "{to}");
         }
         let later = sign(&iat, &format!("{iat},\"nbf\":{}", good.iat + 61));
-        assert_eq!(read(&later), Err(TokenError::NotYet));
+        assert_eq!(parse(&later), Err(TokenError::NotYetValid));
     }
 
     /// A token of these claims, signed with the first key.
@@ -433,20 +435,23 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn its_videos_follow_from_it_and_from_nothing_that_may_change() {
-        let mut token = a_token();
+    fn video_ids_are_deterministic() {
+        let mut token = example_token();
         token.videos = Some(100);
-        let slots = token.slots();
-        assert_eq!(slots.iter().collect::<BTreeSet<_>>().len(), 100);
-        assert!(slots.iter().all(|slot| token.covers(*slot) && slot.time_part() == slots[0].time_part()));
-        assert_eq!(slots[0].granted_at_ms() / 1000, token.iat);
+        let video_ids = token.video_ids();
+        assert_eq!(video_ids.iter().collect::<BTreeSet<_>>().len(), 100);
+        assert!(
+            video_ids.iter().all(|slot| token.allows_video(*slot)
+                && slot.timestamp_prefix() == video_ids[0].timestamp_prefix())
+        );
+        assert_eq!(video_ids[0].timestamp_ms() / 1000, token.iat);
         let mut other = token.clone();
         (other.exp, other.videos, other.max_bytes) = (other.exp + 5, Some(3), Some(9));
-        assert_eq!(other.slots(), slots[..3]);
-        assert!(!other.covers(slots[3]));
+        assert_eq!(other.video_ids(), video_ids[..3]);
+        assert!(!other.allows_video(video_ids[3]));
         other.jti.push('x');
-        assert!(!slots.contains(&other.slots()[0]));
-        other.only = Some(slots[7]);
-        assert!(other.covers(slots[7]) && !other.covers(other.slots()[0]));
+        assert!(!video_ids.contains(&other.video_ids()[0]));
+        other.only = Some(video_ids[7]);
+        assert!(other.allows_video(video_ids[7]) && !other.allows_video(other.video_ids()[0]));
     }
 }

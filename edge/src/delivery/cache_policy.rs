@@ -1,6 +1,6 @@
 //! Decides how long a picture may be kept, and what is said of one that is not there. Pure.
 
-use glimpse_contract::{Code, PictureRequest, Problem, Variant, VideoId, limits, revision_of_etag};
+use glimpse_contract::{Code, Problem, Variant, VariantRequest, VideoId, limits, revision_from_etag};
 
 use crate::config::{Config, PublicVariants};
 
@@ -13,47 +13,51 @@ pub enum CachePolicy {
     /// The URL fixes the picture: a year, and never asked again.
     Immutable,
     /// The owner may choose another picture for this URL: five minutes, then a look in the background.
-    Bare,
+    StaleWhileRevalidate,
     /// The URL carries another revision than the entry that it is answered from, and which of the two is newer is not known
     /// for sure: some seconds.
-    Doubtful,
+    ShortLived,
 }
 
 /// How long a bare entry is believed that a revision is not the present one, in milliseconds. So a revision that was made
 /// up costs a look into the bucket once in this time at the most, and a poster that was chosen elsewhere is seen here
 /// after it.
-pub(super) const BELIEVED_MS: u64 = 10_000;
+pub(super) const REVISION_MISS_TTL_MS: u64 = 10_000;
 
 /// How a picture of a bare URL's entry may be sent for the same URL with a revision: for good if it is the picture's own,
 /// for a moment if the entry is young, and not at all (`None`: ask the bucket) otherwise.
-pub fn judge_bare(revision: &str, etag: &str, age_ms: u64) -> Option<CachePolicy> {
-    match revision_of_etag(etag) {
+pub fn revision_policy(revision: &str, etag: &str, age_ms: u64) -> Option<CachePolicy> {
+    match revision_from_etag(etag) {
         Some(own) if own == revision => Some(CachePolicy::Immutable),
-        _ => (age_ms < BELIEVED_MS).then_some(CachePolicy::Doubtful),
+        _ => (age_ms < REVISION_MISS_TTL_MS).then_some(CachePolicy::ShortLived),
     }
 }
 
 /// How long it is remembered that a picture is still being made, in milliseconds: short, because a video that is ready has
 /// its pictures at once.
-pub(super) const PROCESSING_MS: u64 = 200;
+pub(super) const PROCESSING_TTL_MS: u64 = 200;
 /// How long it is remembered that there is no such picture, in milliseconds.
-pub(super) const NEGATIVE_MS: u64 = 5_000;
+pub(super) const NEGATIVE_TTL_MS: u64 = 5_000;
 
 /// How long it is remembered that a video has no manifest, in milliseconds.
-pub fn absent_for_ms(video: VideoId, now_ms: u64) -> u64 {
-    if missing(video, None, now_ms).code == Code::Processing { PROCESSING_MS } else { NEGATIVE_MS }
+pub fn absence_ttl_ms(video: VideoId, now_ms: u64) -> u64 {
+    if missing_status(video, None, now_ms).code == Code::Processing {
+        PROCESSING_TTL_MS
+    } else {
+        NEGATIVE_TTL_MS
+    }
 }
 
 /// Whether anonymous callers may ask for this picture.
 ///
 /// # Errors
 /// `bad_parameter`, with what may be asked for.
-pub fn check_open(variant: Variant, config: &Config) -> Result<(), Problem> {
+pub fn check_public_variant(variant: Variant, config: &Config) -> Result<(), Problem> {
     let widths = &config.public_widths;
     let detail = match config.public_variants {
         _ if variant.is_default() => return Ok(()),
         PublicVariants::Any if is_public_width(variant, widths) => return Ok(()),
-        PublicVariants::Listed if is_listed(variant, widths) => return Ok(()),
+        PublicVariants::Listed if is_listed_variant(variant, widths) => return Ok(()),
         PublicVariants::None => {
             "Only the pictures that every video has are served here without a token.".to_owned()
         }
@@ -70,11 +74,11 @@ pub fn check_open(variant: Variant, config: &Config) -> Result<(), Problem> {
             [detail.trim_end(), "."].concat()
         }
     };
-    Err(Problem::because(Code::BadParameter, detail))
+    Err(Problem::with_detail(Code::BadParameter, detail))
 }
 
 /// Whether nothing but the width differs from the default, and that is one of the list.
-fn is_listed(variant: Variant, widths: &[u32]) -> bool {
+fn is_listed_variant(variant: Variant, widths: &[u32]) -> bool {
     variant
         .parameters()
         .iter()
@@ -94,11 +98,11 @@ fn is_public_width(variant: Variant, widths: &[u32]) -> bool {
 
 impl CachePolicy {
     /// The policy for a picture with this ETag: a revision that is not the picture's own fixes nothing, a time does.
-    pub fn of(request: &PictureRequest, etag: &str) -> Self {
-        match (&request.revision, revision_of_etag(etag)) {
-            (Some(asked), Some(found)) if asked == found => Self::Immutable,
+    pub fn from_request(request: &VariantRequest, etag: &str) -> Self {
+        match (&request.revision, revision_from_etag(etag)) {
+            (Some(requested), Some(current)) if requested == current => Self::Immutable,
             _ if request.variant.is_fixed() => Self::Immutable,
-            _ => Self::Bare,
+            _ => Self::StaleWhileRevalidate,
         }
     }
 }
@@ -107,14 +111,14 @@ impl CachePolicy {
 pub fn cache_control(policy: CachePolicy) -> &'static str {
     match policy {
         CachePolicy::Immutable => "public, max-age=31536000, immutable",
-        CachePolicy::Bare => "public, max-age=300, stale-while-revalidate=86400",
-        CachePolicy::Doubtful => "public, max-age=5",
+        CachePolicy::StaleWhileRevalidate => "public, max-age=300, stale-while-revalidate=86400",
+        CachePolicy::ShortLived => "public, max-age=5",
     }
 }
 
 /// Why a picture is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotThere {
+pub struct MissingStatus {
     /// What the client is told.
     pub code: Code,
     /// In how many seconds it should ask again, if at all.
@@ -125,17 +129,18 @@ pub struct NotThere {
 ///
 /// Nobody but the owner can be asked whether an upload is on its way (its key begins with the owner), so the id
 /// itself tells: granted less than a day ago and without a manifest, it may still come.
-pub fn missing(video: VideoId, committed: Option<Option<Code>>, now_ms: u64) -> NotThere {
-    match committed {
-        Some(Some(rejected)) => NotThere { code: rejected, retry_after_secs: None },
-        Some(None) => NotThere { code: Code::NotFound, retry_after_secs: None },
+pub fn missing_status(video: VideoId, rejection: Option<Option<Code>>, now_ms: u64) -> MissingStatus {
+    match rejection {
+        Some(Some(rejected)) => MissingStatus { code: rejected, retry_after_secs: None },
+        Some(None) => MissingStatus { code: Code::NotFound, retry_after_secs: None },
         None => {
-            let granted = video.granted_at_ms();
-            let on_its_way = granted <= now_ms + SKEW_MS && now_ms < granted + limits::PROCESSING_WINDOW_MS;
-            if on_its_way {
-                NotThere { code: Code::Processing, retry_after_secs: Some(2) }
+            let granted = video.timestamp_ms();
+            let is_processing =
+                granted <= now_ms + SKEW_MS && now_ms < granted + limits::PROCESSING_WINDOW_MS;
+            if is_processing {
+                MissingStatus { code: Code::Processing, retry_after_secs: Some(2) }
             } else {
-                NotThere { code: Code::NotFound, retry_after_secs: None }
+                MissingStatus { code: Code::NotFound, retry_after_secs: None }
             }
         }
     }
@@ -145,50 +150,60 @@ pub fn missing(video: VideoId, committed: Option<Option<Code>>, now_ms: u64) -> 
 mod tests {
     use super::*;
 
-    fn request(revision: Option<&str>) -> PictureRequest {
+    fn request(revision: Option<&str>) -> VariantRequest {
         let path = format!("/{}/thumbnail.jpg", VideoId::new(1, [0; 10]));
         let query = revision.map(|revision| format!("v={revision}"));
-        PictureRequest::parse(&path, query.as_deref()).unwrap().unwrap()
+        VariantRequest::parse(&path, query.as_deref()).unwrap().unwrap()
     }
 
     #[test]
-    fn only_the_pictures_own_revision_is_kept_for_ever() {
+    fn only_current_revision_is_immutable() {
         let etag = "\"0123456789abcdef0123456789abcdef\"";
-        assert_eq!(CachePolicy::of(&request(Some("01234567")), etag), CachePolicy::Immutable);
-        assert_eq!(CachePolicy::of(&request(Some("76543210")), etag), CachePolicy::Bare);
-        assert_eq!(CachePolicy::of(&request(None), etag), CachePolicy::Bare);
+        assert_eq!(CachePolicy::from_request(&request(Some("01234567")), etag), CachePolicy::Immutable);
+        assert_eq!(
+            CachePolicy::from_request(&request(Some("76543210")), etag),
+            CachePolicy::StaleWhileRevalidate
+        );
+        assert_eq!(CachePolicy::from_request(&request(None), etag), CachePolicy::StaleWhileRevalidate);
     }
 
     #[test]
-    fn a_time_fixes_a_picture_and_a_size_does_not() {
+    fn time_makes_immutable_and_size_does_not() {
         let etag = "\"0123456789abcdef0123456789abcdef\"";
         for (url, policy) in [
             ("thumbnail.jpg?time=1", CachePolicy::Immutable),
             ("animated.gif?start=1", CachePolicy::Immutable),
             ("animated.gif?end=1", CachePolicy::Immutable),
-            ("thumbnail.jpg?width=200", CachePolicy::Bare),
+            ("thumbnail.jpg?width=200", CachePolicy::StaleWhileRevalidate),
             ("thumbnail.jpg?width=200&v=01234567", CachePolicy::Immutable),
-            ("thumbnail.jpg?width=200&v=76543210", CachePolicy::Bare),
-            ("storyboard.vtt", CachePolicy::Bare),
+            ("thumbnail.jpg?width=200&v=76543210", CachePolicy::StaleWhileRevalidate),
+            ("storyboard.vtt", CachePolicy::StaleWhileRevalidate),
         ] {
             let (file, query) = url.split_once('?').unwrap_or((url, ""));
             let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
-            let request = PictureRequest::parse(&path, Some(query)).unwrap().unwrap();
-            assert_eq!(CachePolicy::of(&request, etag), policy, "{url}");
+            let request = VariantRequest::parse(&path, Some(query)).unwrap().unwrap();
+            assert_eq!(CachePolicy::from_request(&request, etag), policy, "{url}");
         }
     }
 
     #[test]
-    fn a_revision_that_is_made_up_is_answered_from_the_bare_entry_for_a_moment() {
+    fn unknown_revision_gets_short_ttl() {
         let etag = "\"0123456789abcdef0123456789abcdef\"";
-        assert_eq!(judge_bare("01234567", etag, u64::MAX), Some(CachePolicy::Immutable));
-        assert_eq!(judge_bare("76543210", etag, BELIEVED_MS - 1), Some(CachePolicy::Doubtful));
-        assert_eq!(judge_bare("76543210", etag, BELIEVED_MS), None, "another poster may have been chosen");
-        assert_eq!(judge_bare("76543210", "odd", 0), Some(CachePolicy::Doubtful));
+        assert_eq!(revision_policy("01234567", etag, u64::MAX), Some(CachePolicy::Immutable));
+        assert_eq!(
+            revision_policy("76543210", etag, REVISION_MISS_TTL_MS - 1),
+            Some(CachePolicy::ShortLived)
+        );
+        assert_eq!(
+            revision_policy("76543210", etag, REVISION_MISS_TTL_MS),
+            None,
+            "another poster may have been chosen"
+        );
+        assert_eq!(revision_policy("76543210", "odd", 0), Some(CachePolicy::ShortLived));
     }
 
     #[test]
-    fn only_widths_that_are_named_are_public() {
+    fn only_listed_widths_are_public() {
         for (url, is_public) in [
             ("thumbnail.jpg", true),
             ("thumbnail.jpg?width=640", true),
@@ -204,16 +219,16 @@ mod tests {
         ] {
             let (file, query) = url.split_once('?').unwrap_or((url, ""));
             let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
-            let variant = PictureRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
+            let variant = VariantRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
             assert_eq!(is_public_width(variant, &[160, 320]), is_public, "{url}");
             assert!(is_public_width(variant, &[]), "{url}");
         }
     }
 
     #[test]
-    fn a_deployment_bounds_what_anonymous_callers_may_ask_for() {
+    fn public_variants_setting_is_enforced() {
         let config = |variants: &str, widths: &str| {
-            crate::config::tests::with(&[("PUBLIC_VARIANTS", variants), ("PUBLIC_WIDTHS", widths)])
+            crate::config::tests::example_with(&[("PUBLIC_VARIANTS", variants), ("PUBLIC_WIDTHS", widths)])
         };
         let listed = config("listed", "160,320");
         for (url, any, listed_too, none) in [
@@ -236,14 +251,14 @@ mod tests {
         ] {
             let (file, query) = url.split_once('?').unwrap_or((url, ""));
             let path = format!("/{}/{file}", VideoId::new(1, [0; 10]));
-            let variant = PictureRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
-            assert_eq!(check_open(variant, &config("any", "")).is_ok(), any, "{url}");
-            assert_eq!(check_open(variant, &listed).is_ok(), listed_too, "{url}");
-            assert_eq!(check_open(variant, &config("none", "160,320")).is_ok(), none, "{url}");
+            let variant = VariantRequest::parse(&path, Some(query)).unwrap().unwrap().variant;
+            assert_eq!(check_public_variant(variant, &config("any", "")).is_ok(), any, "{url}");
+            assert_eq!(check_public_variant(variant, &listed).is_ok(), listed_too, "{url}");
+            assert_eq!(check_public_variant(variant, &config("none", "160,320")).is_ok(), none, "{url}");
         }
         let path = format!("/{}/thumbnail.jpg", VideoId::new(1, [0; 10]));
-        let variant = PictureRequest::parse(&path, Some("width=321")).unwrap().unwrap().variant;
-        let detail = |config: &Config| check_open(variant, config).unwrap_err().detail;
+        let variant = VariantRequest::parse(&path, Some("width=321")).unwrap().unwrap().variant;
+        let detail = |config: &Config| check_public_variant(variant, config).unwrap_err().detail;
         assert_eq!(
             detail(&config("any", "160,320")),
             "The parameter `width` must be one of 160, 320 here, without a height."
@@ -256,10 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_picture_is_on_its_way_for_a_day() {
+    fn missing_image_is_202_within_processing_window() {
         let granted = 1_700_000_000_000;
         let video = VideoId::new(granted, [0; 10]);
-        let code = |committed, now_ms| missing(video, committed, now_ms).code;
+        let code = |committed, now_ms| missing_status(video, committed, now_ms).code;
         assert_eq!(code(None, granted), Code::Processing);
         assert_eq!(code(None, granted + limits::PROCESSING_WINDOW_MS - 1), Code::Processing);
         assert_eq!(code(None, granted + limits::PROCESSING_WINDOW_MS), Code::NotFound);

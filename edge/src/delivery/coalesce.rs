@@ -6,94 +6,101 @@
 //! So those that wait look here again and again, each by timers of its own.
 
 /// How long a flight may take before it counts as lost, in milliseconds: longer than its requests may.
-const LOST_MS: u64 = 45_000;
+const LEADER_TIMEOUT_MS: u64 = 45_000;
 /// How long the outcome is kept for those that wait and have not looked again, in milliseconds.
-const LINGER_MS: u64 = 1_000;
+const FOLLOWER_GRACE_MS: u64 = 1_000;
 /// The most flights and outcomes that are remembered. Beyond it, everybody flies alone.
-const MOST: usize = 256;
+const MAX_ENTRIES: usize = 256;
 
 /// What has become of the pictures that somebody asked for of late.
 #[derive(Debug)]
-pub struct Flights<T> {
-    all: Vec<Flight<T>>,
-    next: u64,
+pub struct RequestCoalescer<T> {
+    requests: Vec<InFlightRequest<T>>,
+    next_id: u64,
 }
 
 #[derive(Debug)]
-struct Flight<T> {
+struct InFlightRequest<T> {
     key: String,
-    number: u64,
+    id: u64,
     /// How many wait for it.
-    waiting: u32,
+    followers: u32,
     outcome: Option<T>,
     /// When it is forgotten, in Unix milliseconds.
-    until_ms: u64,
+    expires_at_ms: u64,
 }
 
 /// What somebody is to do who wants a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role<T> {
     /// Fetch it, and say by this number what came of it.
-    Lead(u64),
+    Leader(u64),
     /// Look again later: somebody else fetches it.
-    Wait,
+    Follower,
     /// Nothing: this came of it.
-    Known(T),
+    Cached(T),
 }
 
-impl<T> Default for Flights<T> {
+impl<T> Default for RequestCoalescer<T> {
     fn default() -> Self {
-        Self { all: Vec::new(), next: 0 }
+        Self { requests: Vec::new(), next_id: 0 }
     }
 }
 
-impl<T: Clone> Flights<T> {
+impl<T: Clone> RequestCoalescer<T> {
     /// What somebody is to do who wants the picture of this key. `is_waiting` if they were told to wait before.
     pub fn join(&mut self, key: &str, is_waiting: bool, now_ms: u64) -> Role<T> {
-        self.all.retain(|flight| now_ms < flight.until_ms);
-        let Some(flight) = self.all.iter_mut().find(|flight| flight.key == key) else {
-            self.next += 1;
-            if self.all.len() == MOST {
+        self.requests.retain(|flight| now_ms < flight.expires_at_ms);
+        let Some(request) = self.requests.iter_mut().find(|flight| flight.key == key) else {
+            self.next_id += 1;
+            if self.requests.len() == MAX_ENTRIES {
                 // An outcome that only waits for later requests gives way to a flight that others may join.
-                let idle = self.all.iter().position(|flight| flight.outcome.is_some() && flight.waiting == 0);
-                idle.map(|place| self.all.remove(place));
+                let idle =
+                    self.requests.iter().position(|flight| flight.outcome.is_some() && flight.followers == 0);
+                idle.map(|index| self.requests.remove(index));
             }
-            if self.all.len() < MOST {
-                let (number, until_ms) = (self.next, now_ms + LOST_MS);
-                self.all.push(Flight { key: key.to_owned(), number, waiting: 0, outcome: None, until_ms });
+            if self.requests.len() < MAX_ENTRIES {
+                let (id, expires_at_ms) = (self.next_id, now_ms + LEADER_TIMEOUT_MS);
+                self.requests.push(InFlightRequest {
+                    key: key.to_owned(),
+                    id,
+                    followers: 0,
+                    outcome: None,
+                    expires_at_ms,
+                });
             }
-            return Role::Lead(self.next);
+            return Role::Leader(self.next_id);
         };
-        let Some(outcome) = &flight.outcome else {
-            flight.waiting += u32::from(!is_waiting);
-            return Role::Wait;
+        let Some(outcome) = &request.outcome else {
+            request.followers += u32::from(!is_waiting);
+            return Role::Follower;
         };
-        let (known, number) = (outcome.clone(), flight.number);
+        let (cached, id) = (outcome.clone(), request.id);
         if is_waiting {
-            flight.waiting = flight.waiting.saturating_sub(1);
-            if flight.waiting == 0 && flight.until_ms <= now_ms + LINGER_MS {
-                self.all.retain(|flight| flight.number != number);
+            request.followers = request.followers.saturating_sub(1);
+            if request.followers == 0 && request.expires_at_ms <= now_ms + FOLLOWER_GRACE_MS {
+                self.requests.retain(|flight| flight.id != id);
             }
         }
-        Role::Known(known)
+        Role::Cached(cached)
     }
 
     /// Removes the outcomes of the keys that match. A flight that has not ended stays: others wait for it.
-    pub fn forget(&mut self, matches: impl Fn(&str) -> bool) {
-        self.all.retain(|flight| flight.outcome.is_none() || !matches(&flight.key));
+    pub fn invalidate(&mut self, matches: impl Fn(&str) -> bool) {
+        self.requests.retain(|flight| flight.outcome.is_none() || !matches(&flight.key));
     }
 
     /// What came of a flight. It is told to those that wait, and for `keep_ms` to everybody: pictures lie in caches, but
     /// that there is none is kept nowhere else.
-    pub fn end(&mut self, number: u64, outcome: T, keep_ms: u64, now_ms: u64) {
-        self.all.retain_mut(|flight| {
-            if flight.number != number {
+    pub fn complete(&mut self, id: u64, outcome: T, ttl_ms: u64, now_ms: u64) {
+        self.requests.retain_mut(|flight| {
+            if flight.id != id {
                 return true;
             }
-            let linger_ms = if flight.waiting > 0 { LINGER_MS } else { 0 };
-            flight.until_ms = now_ms + keep_ms.max(linger_ms);
+            let grace_ms = if flight.followers > 0 { FOLLOWER_GRACE_MS } else { 0 };
+            flight.expires_at_ms = now_ms + ttl_ms.max(grace_ms);
             flight.outcome = Some(outcome.clone());
-            flight.until_ms > now_ms
+            flight.expires_at_ms > now_ms
         });
     }
 }
@@ -103,82 +110,90 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_flies_and_the_others_wait() {
-        let mut flights = Flights::default();
-        assert_eq!(flights.join("a", false, 0), Role::Lead(1));
-        assert_eq!(flights.join("a", false, 1), Role::Wait);
-        assert_eq!(flights.join("b", false, 1), Role::Lead(2), "another picture is another flight");
-        assert_eq!(flights.join("a", false, 2), Role::Wait);
-        flights.end(1, "found", 0, 100);
-        assert_eq!(flights.join("a", true, 110), Role::Known("found"));
-        assert_eq!(flights.join("a", true, 120), Role::Known("found"));
+    fn second_request_waits_for_first() {
+        let mut coalescer = RequestCoalescer::default();
+        assert_eq!(coalescer.join("a", false, 0), Role::Leader(1));
+        assert_eq!(coalescer.join("a", false, 1), Role::Follower);
+        assert_eq!(coalescer.join("b", false, 1), Role::Leader(2), "another picture is another flight");
+        assert_eq!(coalescer.join("a", false, 2), Role::Follower);
+        coalescer.complete(1, "found", 0, 100);
+        assert_eq!(coalescer.join("a", true, 110), Role::Cached("found"));
+        assert_eq!(coalescer.join("a", true, 120), Role::Cached("found"));
         assert_eq!(
-            flights.join("a", false, 121),
-            Role::Lead(3),
+            coalescer.join("a", false, 121),
+            Role::Leader(3),
             "all that waited know it: no bytes are kept"
         );
     }
 
     #[test]
-    fn nobody_waits_and_nothing_is_kept() {
-        let mut flights = Flights::default();
-        assert_eq!(flights.join("a", false, 0), Role::Lead(1));
-        flights.end(1, "found", 0, 5);
-        assert!(flights.all.is_empty());
+    fn outcome_without_followers_is_dropped() {
+        let mut coalescer = RequestCoalescer::default();
+        assert_eq!(coalescer.join("a", false, 0), Role::Leader(1));
+        coalescer.complete(1, "found", 0, 5);
+        assert!(coalescer.requests.is_empty());
     }
 
     /// Row D6: what is negative is known for a moment, and no longer.
     #[test]
-    fn what_is_not_there_is_remembered_for_as_long_as_is_said() {
-        let mut flights = Flights::default();
-        assert_eq!(flights.join("a", false, 0), Role::Lead(1));
-        flights.end(1, "none", 5_000, 0);
-        assert_eq!(flights.join("a", false, 4_999), Role::Known("none"));
-        assert_eq!(flights.join("a", false, 5_000), Role::Lead(2));
+    fn negative_outcome_expires_after_ttl() {
+        let mut coalescer = RequestCoalescer::default();
+        assert_eq!(coalescer.join("a", false, 0), Role::Leader(1));
+        coalescer.complete(1, "none", 5_000, 0);
+        assert_eq!(coalescer.join("a", false, 4_999), Role::Cached("none"));
+        assert_eq!(coalescer.join("a", false, 5_000), Role::Leader(2));
     }
 
     #[test]
-    fn a_flight_that_never_ends_is_given_up() {
-        let mut flights = Flights::<&str>::default();
-        assert_eq!(flights.join("a", false, 0), Role::Lead(1));
-        assert_eq!(flights.join("a", true, LOST_MS - 1), Role::Wait);
-        assert_eq!(flights.join("a", true, LOST_MS), Role::Lead(2));
-        flights.end(1, "too late", 9_000, LOST_MS);
-        assert_eq!(flights.join("a", true, LOST_MS), Role::Wait, "whoever is lost tells nobody");
+    fn stale_leader_times_out() {
+        let mut coalescer = RequestCoalescer::<&str>::default();
+        assert_eq!(coalescer.join("a", false, 0), Role::Leader(1));
+        assert_eq!(coalescer.join("a", true, LEADER_TIMEOUT_MS - 1), Role::Follower);
+        assert_eq!(coalescer.join("a", true, LEADER_TIMEOUT_MS), Role::Leader(2));
+        coalescer.complete(1, "too late", 9_000, LEADER_TIMEOUT_MS);
+        assert_eq!(
+            coalescer.join("a", true, LEADER_TIMEOUT_MS),
+            Role::Follower,
+            "whoever is lost tells nobody"
+        );
     }
 
     #[test]
-    fn a_flood_of_keys_is_not_remembered() {
-        let mut flights = Flights::<&str>::default();
-        for number in 0..3 * MOST {
-            assert!(matches!(flights.join(&number.to_string(), false, 0), Role::Lead(_)));
+    fn entries_are_bounded() {
+        let mut coalescer = RequestCoalescer::<&str>::default();
+        for number in 0..3 * MAX_ENTRIES {
+            assert!(matches!(coalescer.join(&number.to_string(), false, 0), Role::Leader(_)));
         }
-        assert_eq!(flights.all.len(), MOST);
+        assert_eq!(coalescer.requests.len(), MAX_ENTRIES);
     }
 
     #[test]
-    fn kept_outcomes_do_not_keep_new_flights_out() {
-        let mut flights = Flights::default();
-        for number in 0..MOST as u64 {
-            assert_eq!(flights.join(&number.to_string(), false, 0), Role::Lead(number + 1));
-            flights.end(number + 1, "none", 5_000, 0);
+    fn new_leader_evicts_cached_outcome() {
+        let mut coalescer = RequestCoalescer::default();
+        for number in 0..MAX_ENTRIES as u64 {
+            assert_eq!(coalescer.join(&number.to_string(), false, 0), Role::Leader(number + 1));
+            coalescer.complete(number + 1, "none", 5_000, 0);
         }
-        assert!(matches!(flights.join("new", false, 1), Role::Lead(_)));
-        assert_eq!(flights.join("new", false, 1), Role::Wait, "the second request waits for the first");
-        assert_eq!(flights.join("1", false, 1), Role::Known("none"), "one outcome was removed, and no more");
+        assert!(matches!(coalescer.join("new", false, 1), Role::Leader(_)));
+        assert_eq!(coalescer.join("new", false, 1), Role::Follower, "the second request waits for the first");
+        assert_eq!(
+            coalescer.join("1", false, 1),
+            Role::Cached("none"),
+            "one outcome was removed, and no more"
+        );
     }
 
     #[test]
-    fn forgotten_outcomes_are_fetched_again() {
-        let mut flights = Flights::default();
+    fn invalidated_outcomes_are_fetched_again() {
+        let mut coalescer = RequestCoalescer::default();
         for (number, key) in [(1, "/a/x"), (2, "/b/x")] {
-            assert_eq!(flights.join(key, false, 0), Role::Lead(number));
-            flights.end(number, "known", 5_000, 0);
+            assert_eq!(coalescer.join(key, false, 0), Role::Leader(number));
+            coalescer.complete(number, "known", 5_000, 0);
         }
-        flights.join("/a/y", false, 0);
-        flights.forget(|key| key.contains("/a/"));
-        assert_eq!(flights.join("/a/x", false, 1), Role::Lead(4));
-        assert_eq!(flights.join("/b/x", false, 1), Role::Known("known"));
-        assert_eq!(flights.join("/a/y", false, 1), Role::Wait, "a flight that has not ended stays");
+        coalescer.join("/a/y", false, 0);
+        coalescer.invalidate(|key| key.contains("/a/"));
+        assert_eq!(coalescer.join("/a/x", false, 1), Role::Leader(4));
+        assert_eq!(coalescer.join("/b/x", false, 1), Role::Cached("known"));
+        assert_eq!(coalescer.join("/a/y", false, 1), Role::Follower, "a flight that has not ended stays");
     }
 }

@@ -13,11 +13,11 @@ pub struct Conditional<'a> {
 
 /// Which answer is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Served {
+pub enum ConditionalResponse {
     /// 200 with everything.
-    Whole,
+    Full,
     /// 206 with these bytes, both ends included.
-    Part(u64, u64),
+    Partial(u64, u64),
     /// 304: the client has it already.
     NotModified,
     /// 416: there is no such part.
@@ -28,26 +28,26 @@ pub enum Served {
 ///
 /// Several ranges at once are answered with everything, as section 14.2 allows: a picture is small, and
 /// overlapping ranges are an attack.
-pub fn decide(request: Conditional<'_>, etag: &str, length: u64) -> Served {
-    if request.if_none_match.is_some_and(|tags| matches_weakly(tags, etag)) {
-        return Served::NotModified;
+pub fn evaluate_preconditions(request: Conditional<'_>, etag: &str, length: u64) -> ConditionalResponse {
+    if request.if_none_match.is_some_and(|tags| is_weak_match(tags, etag)) {
+        return ConditionalResponse::NotModified;
     }
-    let Some(range) = request.range else { return Served::Whole };
+    let Some(range) = request.range else { return ConditionalResponse::Full };
     // Section 13.1.5: strong comparison; a date cannot match, since no Last-Modified is sent.
     if request.if_range.is_some_and(|tag| tag.trim() != etag || tag.starts_with("W/")) {
-        return Served::Whole;
+        return ConditionalResponse::Full;
     }
-    part(range, length).unwrap_or(Served::Whole)
+    evaluate_range(range, length).unwrap_or(ConditionalResponse::Full)
 }
 
 /// Section 13.1.2: `*` or a list of tags, compared without regard to weakness.
-fn matches_weakly(tags: &str, etag: &str) -> bool {
+fn is_weak_match(tags: &str, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     tags.trim() == "*" || tags.split(',').any(|tag| opaque(tag) == opaque(etag))
 }
 
 /// The part that a `Range` of one range asks for; `None` if it is not to be heeded.
-fn part(range: &str, length: u64) -> Option<Served> {
+fn evaluate_range(range: &str, length: u64) -> Option<ConditionalResponse> {
     let (unit, spec) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
@@ -61,20 +61,20 @@ fn part(range: &str, length: u64) -> Option<Served> {
     // A number beyond 64 bits is beyond every picture too.
     let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
     if first.is_empty() {
-        let wanted = number(last).min(length);
-        return Some(if wanted == 0 {
-            Served::Unsatisfiable
+        let suffix_length = number(last).min(length);
+        return Some(if suffix_length == 0 {
+            ConditionalResponse::Unsatisfiable
         } else {
-            Served::Part(length - wanted, length - 1)
+            ConditionalResponse::Partial(length - suffix_length, length - 1)
         });
     }
     let first = number(first);
     if last.is_empty() || number(last) >= first {
         if first >= length {
-            return Some(Served::Unsatisfiable);
+            return Some(ConditionalResponse::Unsatisfiable);
         }
         let last = if last.is_empty() { length - 1 } else { number(last).min(length - 1) };
-        return Some(Served::Part(first, last));
+        return Some(ConditionalResponse::Partial(first, last));
     }
     None
 }
@@ -88,64 +88,68 @@ mod tests {
     const ETAG: &str = "\"abc\"";
 
     #[track_caller]
-    fn range(range: &str, expected: Served) {
+    fn check_range(range: &str, expected: ConditionalResponse) {
         let request = Conditional { range: Some(range), ..Conditional::default() };
-        assert_eq!(decide(request, ETAG, 10), expected, "{range}");
+        assert_eq!(evaluate_preconditions(request, ETAG, 10), expected, "{range}");
     }
 
     #[test]
-    fn ranges() {
-        range("bytes=0-0", Served::Part(0, 0));
-        range("bytes=2-5", Served::Part(2, 5));
-        range("bytes=2-", Served::Part(2, 9));
-        range("bytes=0-99", Served::Part(0, 9));
-        range("bytes=-3", Served::Part(7, 9));
-        range("bytes=-99", Served::Part(0, 9));
-        range("Bytes=0-1", Served::Part(0, 1));
-        range("bytes=9-9", Served::Part(9, 9));
-        range("bytes=10-", Served::Unsatisfiable);
-        range("bytes=10-20", Served::Unsatisfiable);
-        range("bytes=-0", Served::Unsatisfiable);
-        range("bytes=99999999999999999999-", Served::Unsatisfiable);
-        range("bytes=5-2", Served::Whole);
-        range("bytes=-", Served::Whole);
-        range("bytes=a-b", Served::Whole);
-        range("bytes=+1-2", Served::Whole);
-        range("bytes=0-1,3-4", Served::Whole);
-        range("lines=0-1", Served::Whole);
-        range("0-1", Served::Whole);
+    fn parses_ranges() {
+        check_range("bytes=0-0", ConditionalResponse::Partial(0, 0));
+        check_range("bytes=2-5", ConditionalResponse::Partial(2, 5));
+        check_range("bytes=2-", ConditionalResponse::Partial(2, 9));
+        check_range("bytes=0-99", ConditionalResponse::Partial(0, 9));
+        check_range("bytes=-3", ConditionalResponse::Partial(7, 9));
+        check_range("bytes=-99", ConditionalResponse::Partial(0, 9));
+        check_range("Bytes=0-1", ConditionalResponse::Partial(0, 1));
+        check_range("bytes=9-9", ConditionalResponse::Partial(9, 9));
+        check_range("bytes=10-", ConditionalResponse::Unsatisfiable);
+        check_range("bytes=10-20", ConditionalResponse::Unsatisfiable);
+        check_range("bytes=-0", ConditionalResponse::Unsatisfiable);
+        check_range("bytes=99999999999999999999-", ConditionalResponse::Unsatisfiable);
+        check_range("bytes=5-2", ConditionalResponse::Full);
+        check_range("bytes=-", ConditionalResponse::Full);
+        check_range("bytes=a-b", ConditionalResponse::Full);
+        check_range("bytes=+1-2", ConditionalResponse::Full);
+        check_range("bytes=0-1,3-4", ConditionalResponse::Full);
+        check_range("lines=0-1", ConditionalResponse::Full);
+        check_range("0-1", ConditionalResponse::Full);
     }
 
     #[test]
-    fn conditions_come_before_ranges() {
-        let of =
-            |if_none_match, range, if_range| decide(Conditional { if_none_match, range, if_range }, ETAG, 10);
-        assert_eq!(of(Some("\"abc\""), None, None), Served::NotModified);
-        assert_eq!(of(Some("W/\"abc\""), Some("bytes=0-1"), None), Served::NotModified);
-        assert_eq!(of(Some("\"x\", \"abc\""), None, None), Served::NotModified);
-        assert_eq!(of(Some("*"), None, None), Served::NotModified);
-        assert_eq!(of(Some("\"x\""), None, None), Served::Whole);
-        assert_eq!(of(Some("abc"), None, None), Served::Whole);
-        assert_eq!(of(None, Some("bytes=0-1"), Some("\"abc\"")), Served::Part(0, 1));
-        assert_eq!(of(None, Some("bytes=0-1"), Some("\"x\"")), Served::Whole);
-        assert_eq!(of(None, Some("bytes=0-1"), Some("W/\"abc\"")), Served::Whole);
-        assert_eq!(of(None, Some("bytes=0-1"), Some("Tue, 14 Nov 2023 22:13:20 GMT")), Served::Whole);
+    fn preconditions_precede_range() {
+        let evaluate = |if_none_match, range, if_range| {
+            evaluate_preconditions(Conditional { if_none_match, range, if_range }, ETAG, 10)
+        };
+        assert_eq!(evaluate(Some("\"abc\""), None, None), ConditionalResponse::NotModified);
+        assert_eq!(evaluate(Some("W/\"abc\""), Some("bytes=0-1"), None), ConditionalResponse::NotModified);
+        assert_eq!(evaluate(Some("\"x\", \"abc\""), None, None), ConditionalResponse::NotModified);
+        assert_eq!(evaluate(Some("*"), None, None), ConditionalResponse::NotModified);
+        assert_eq!(evaluate(Some("\"x\""), None, None), ConditionalResponse::Full);
+        assert_eq!(evaluate(Some("abc"), None, None), ConditionalResponse::Full);
+        assert_eq!(evaluate(None, Some("bytes=0-1"), Some("\"abc\"")), ConditionalResponse::Partial(0, 1));
+        assert_eq!(evaluate(None, Some("bytes=0-1"), Some("\"x\"")), ConditionalResponse::Full);
+        assert_eq!(evaluate(None, Some("bytes=0-1"), Some("W/\"abc\"")), ConditionalResponse::Full);
+        assert_eq!(
+            evaluate(None, Some("bytes=0-1"), Some("Tue, 14 Nov 2023 22:13:20 GMT")),
+            ConditionalResponse::Full
+        );
     }
 
     proptest! {
         #[test]
-        fn a_part_lies_within_the_picture(first in 0_u64..20, last in 0_u64..20, length in 1_u64..15) {
+        fn range_lies_within_length(first in 0_u64..20, last in 0_u64..20, length in 1_u64..15) {
             let text = format!("bytes={first}-{last}");
             let request = Conditional { range: Some(&text), ..Conditional::default() };
-            if let Served::Part(a, b) = decide(request, ETAG, length) {
+            if let ConditionalResponse::Partial(a, b) = evaluate_preconditions(request, ETAG, length) {
                 prop_assert!(a <= b && b < length && a == first);
             }
         }
 
         #[test]
-        fn any_text_is_read_without_a_panic(text in "\\PC{0,40}", length in 1_u64..9) {
+        fn never_panics(text in "\\PC{0,40}", length in 1_u64..9) {
             let request = Conditional { range: Some(&text), if_none_match: Some(&text), if_range: Some(&text) };
-            let _ = decide(request, ETAG, length);
+            let _ = evaluate_preconditions(request, ETAG, length);
         }
     }
 }

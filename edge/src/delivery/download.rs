@@ -2,33 +2,33 @@
 
 use glimpse_contract::{Code, Key, META_NAME, Manifest, Owner, Problem, VideoId};
 
-use crate::Call;
+use crate::ApiContext;
 use crate::config::Config;
 use crate::http::response::Reply;
 use crate::platform::{self, Request};
 use crate::s3::{self, client};
 
 /// `GET /{video}/original`: 302 to the bucket.
-pub(crate) async fn original(
+pub(crate) async fn download(
     video: VideoId,
     request: &Request,
     query: &str,
-    call: &Call<'_>,
+    context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     if let Some(pair) = query.split('&').find(|pair| !pair.is_empty()) {
         let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let name = pair.split('=').next().unwrap_or_default();
         let name: String = name.chars().filter(is_harmless).take(32).collect();
         let detail = format!("The parameter `{name}` is not known here.");
-        return Err(Problem::because(Code::BadParameter, detail));
+        return Err(Problem::with_detail(Code::BadParameter, detail));
     }
-    let (config, request_id) = (call.config, call.request_id);
-    let owner = &call.caller.owner;
-    let manifest = client::manifest(video, config, platform::now_ms(), request_id).await?;
+    let (config, request_id) = (context.config, context.request_id);
+    let owner = &context.caller.owner;
+    let manifest = client::get_manifest(video, config, platform::now_ms(), request_id).await?;
     if manifest.as_ref().is_some_and(|manifest| manifest.owner != *owner) {
         return Err(Problem::new(Code::NotFound));
     }
-    hand_over(video, owner, manifest.as_ref(), &request.method(), config, request_id).await
+    redirect_to_source(video, owner, manifest.as_ref(), &request.method(), config, request_id).await
 }
 
 /// Where the source of this owner's video is fetched, for some minutes. The address is a secret: it is not kept, and the
@@ -39,7 +39,7 @@ pub(crate) async fn original(
 ///
 /// # Errors
 /// `not_found`, `deleted`, `source_gone` where only pictures are left, or `superseded` where another file is there.
-pub(crate) async fn hand_over(
+pub(crate) async fn redirect_to_source(
     video: VideoId,
     owner: &Owner,
     manifest: Option<&Manifest>,
@@ -51,7 +51,7 @@ pub(crate) async fn hand_over(
         return Err(Problem::new(Code::Deleted));
     }
     let key = Key::Source { owner: owner.clone(), video };
-    let head = client::sign(s3::head(&key, config, platform::now_ms()), request_id)?;
+    let head = client::map_sign_error(s3::head_object(&key, config, platform::now_ms()), request_id)?;
     let head = client::send(&head, request_id).await?;
     match (head.status, manifest) {
         (200, Some(manifest)) if is_replaced(manifest, &head.header("etag").unwrap_or_default()) => {
@@ -60,13 +60,13 @@ pub(crate) async fn hand_over(
         (200, _) => {}
         (404, Some(_)) => return Err(Problem::new(Code::SourceGone)),
         (404, None) => return Err(Problem::new(Code::NotFound)),
-        (status, _) => return Err(client::unexpected(status, request_id)),
+        (status, _) => return Err(client::unexpected_status(status, request_id)),
     }
     let method = if method == "HEAD" { "HEAD" } else { "GET" };
     let name = head.header(META_NAME).unwrap_or_default();
-    let signed = s3::download(method, &key, &name, config, platform::now_ms());
-    let url = client::sign(signed, request_id)?.url;
-    Ok(Reply::redirect(&url).with("referrer-policy", "no-referrer"))
+    let signed = s3::presign_download(method, &key, &name, config, platform::now_ms());
+    let url = client::map_sign_error(signed, request_id)?.url;
+    Ok(Reply::redirect(&url).with_header("referrer-policy", "no-referrer"))
 }
 
 /// Whether another file is there than the manifest is about. A manifest of a file that was not looked into has no ETag.

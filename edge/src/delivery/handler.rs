@@ -6,40 +6,40 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use glimpse_contract::{Code, PictureRequest, Problem, object};
+use glimpse_contract::{Code, Problem, VariantRequest, object};
 use worker::{Context, Env};
 
 use crate::config::Config;
-use crate::delivery::access::Access;
-use crate::delivery::cache_key::{PRIVATE_FOLDER, place as entry, refusal_place};
+use crate::delivery::access::ViewerRequest;
+use crate::delivery::cache_key::{PRIVATE_PREFIX, cache_key as entry, failure_cache_key};
 use crate::delivery::cache_policy::{
-    BELIEVED_MS, CachePolicy, NEGATIVE_MS, PROCESSING_MS, cache_control, judge_bare,
+    CachePolicy, NEGATIVE_TTL_MS, PROCESSING_TTL_MS, REVISION_MISS_TTL_MS, cache_control, revision_policy,
 };
-use crate::delivery::coalesce::{Flights, Role};
-use crate::delivery::conditional::{Conditional, Served, decide};
-use crate::delivery::lookup::{self, Headers, Picture};
-use crate::delivery::signed_url::Proof;
+use crate::delivery::coalesce::{RequestCoalescer, Role};
+use crate::delivery::conditional::{Conditional, ConditionalResponse, evaluate_preconditions};
+use crate::delivery::lookup::{self, ImageHead, LoadedImage};
+use crate::delivery::signed_url::DeliveryCredential;
 use crate::delivery::storyboard_files;
 use crate::http::cors;
-use crate::http::response::{Body, Reply};
+use crate::http::response::{Reply, ReplyBody};
 use crate::platform::{self, Limiter, Request, Response};
 
 /// Headers of a stored picture that a client sees.
-const KEPT: [&str; 4] = ["content-type", "etag", "cache-control", "content-length"];
+const STORED_HEADERS: [&str; 4] = ["content-type", "etag", "cache-control", "content-length"];
 /// When an entry was stored, in Unix milliseconds.
-const STORED_AT: &str = "x-stored-at";
+const STORED_AT_HEADER: &str = "x-stored-at";
 /// How often somebody looks whether the picture has come that another request fetches, in milliseconds.
-const LOOK_MS: u64 = 20;
+const POLL_INTERVAL_MS: u64 = 20;
 /// How long it is noted that a picture cannot be made. A video does not change.
-const REFUSAL_CONTROL: &str = "public, max-age=300";
+const FAILURE_CACHE_CONTROL: &str = "public, max-age=300";
 
 thread_local! {
-    static FLIGHTS: RefCell<Flights<Found>> = RefCell::new(Flights::default());
+    static COALESCER: RefCell<RequestCoalescer<Lookup>> = RefCell::new(RequestCoalescer::default());
 }
 
 /// Where an answer is made: what every step of it needs beside the request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct RequestContext<'a> {
     pub(crate) config: &'static Config,
     pub(crate) env: &'a Env,
     pub(crate) context: &'a Context,
@@ -50,183 +50,195 @@ pub(crate) struct Place<'a> {
 
 /// A picture, or why there is none.
 #[derive(Debug, Clone)]
-pub(super) enum Found {
+pub(super) enum Lookup {
     /// Here it is.
-    Picture(Rc<Picture>),
+    Hit(Rc<LoadedImage>),
     /// It is there, and this is known about it.
-    Headers(Headers),
+    Head(ImageHead),
     /// It can be made, and was not: nobody wants to see it.
-    NotMade { is_private: bool },
+    Renderable { is_private: bool },
     /// There is none; ask again in so many seconds, if at all.
-    Not(Problem, Option<u32>),
+    Missing(Problem, Option<u32>),
     /// The function does not make it, and never will.
-    Refused { problem: Problem, is_private: bool },
+    RenderFailed { problem: Problem, is_private: bool },
     /// It is private, and the request was not granted.
-    Private,
+    Forbidden,
     /// The client of this address asks too often. Others are not concerned.
-    Limited(String),
+    RateLimited(String),
     /// It could not be found out.
-    Trouble(Problem),
+    Failed(Problem),
 }
 
 /// What the cache has for a request.
-enum Kept {
+enum CacheLookup {
     /// The answer; with another lifetime if it is the entry of another URL.
-    Answer(Response, Option<CachePolicy>),
+    Hit(Response, Option<CachePolicy>),
     /// The entry of the bare URL. Whether it is still the picture is not known.
-    InDoubt(Response),
+    Unverified(Response),
     /// Nothing.
-    Nothing,
+    Miss,
 }
 
 /// The answer to a request for a picture.
 pub(crate) async fn serve(
     request: &Request,
-    wanted: &PictureRequest,
-    proof: &Proof,
-    place: &Place<'_>,
+    wanted: &VariantRequest,
+    credential: &DeliveryCredential,
+    ctx: &RequestContext<'_>,
 ) -> Result<Reply, Problem> {
     let began_ms = platform::now_ms();
-    let mut access = Access::new(request, wanted, proof, place)?;
-    let asked = Asked::of(request);
-    let mut kept = Kept::Nothing;
-    if access.is_granted() {
-        kept = access.kept(wanted, &asked, true, began_ms).await;
+    let mut viewer = ViewerRequest::new(request, wanted, credential, ctx)?;
+    let conditions = RequestConditions::from_request(request);
+    let mut cached = CacheLookup::Miss;
+    if viewer.can_view_private() {
+        cached = viewer.lookup_cache(wanted, &conditions, true, began_ms).await;
     } else {
-        access.check_open(wanted).await?;
+        viewer.check_variant_allowed(wanted).await?;
     }
-    if matches!(kept, Kept::Nothing) {
-        kept = access.kept(wanted, &asked, false, began_ms).await;
+    if matches!(cached, CacheLookup::Miss) {
+        cached = viewer.lookup_cache(wanted, &conditions, false, began_ms).await;
     }
-    if matches!(kept, Kept::Nothing) && access.admit_by_note(wanted.video).await? {
-        kept = access.kept(wanted, &asked, true, began_ms).await;
+    if matches!(cached, CacheLookup::Miss) && viewer.authorize_cached(wanted.video).await? {
+        cached = viewer.lookup_cache(wanted, &conditions, true, began_ms).await;
     }
-    let in_doubt = match kept {
-        Kept::Answer(stored, policy) => {
-            return from_cache(wanted, stored, policy, &asked, &access, began_ms).await;
+    let unverified = match cached {
+        CacheLookup::Hit(stored, policy) => {
+            return respond_from_cache(wanted, stored, policy, &conditions, &viewer, began_ms).await;
         }
-        Kept::InDoubt(stored) => Some(stored),
-        Kept::Nothing => None,
+        CacheLookup::Unverified(stored) => Some(stored),
+        CacheLookup::Miss => None,
     };
-    if let Some(problem) = access.noted_refusal(wanted).await {
-        return Ok(negative(&problem, None, place.request_id));
+    if let Some(problem) = viewer.cached_failure(wanted).await {
+        return Ok(error_reply(&problem, None, ctx.request_id));
     }
     // From here on, the bucket is read.
-    if !platform::is_within(place.env, Limiter::Reads, &access.client).await {
-        return match in_doubt {
+    if !platform::is_within_rate_limit(ctx.env, Limiter::Reads, &viewer.client).await {
+        return match unverified {
             Some(stored) => {
-                let policy = Some(CachePolicy::Doubtful);
-                from_cache(wanted, stored, policy, &asked, &access, began_ms).await
+                let policy = Some(CachePolicy::ShortLived);
+                respond_from_cache(wanted, stored, policy, &conditions, &viewer, began_ms).await
             }
             None => Err(Problem::new(Code::Busy)),
         };
     }
-    let seek = Seek { wanted, asked: &asked, began_ms };
-    if let Some(reply) = seek.answer(in_doubt, &mut access).await? {
+    let origin_fetch = OriginFetch { wanted, conditions: &conditions, began_ms };
+    if let Some(reply) = origin_fetch.respond(unverified, &mut viewer).await? {
         return Ok(reply);
     }
-    access.admit_owner_of(wanted.video).await?;
-    let in_doubt = match access.kept(wanted, &asked, true, began_ms).await {
-        Kept::Answer(stored, policy) => {
-            return from_cache(wanted, stored, policy, &asked, &access, began_ms).await;
+    viewer.authorize_owner(wanted.video).await?;
+    let unverified = match viewer.lookup_cache(wanted, &conditions, true, began_ms).await {
+        CacheLookup::Hit(stored, policy) => {
+            return respond_from_cache(wanted, stored, policy, &conditions, &viewer, began_ms).await;
         }
-        Kept::InDoubt(stored) => Some(stored),
-        Kept::Nothing => None,
+        CacheLookup::Unverified(stored) => Some(stored),
+        CacheLookup::Miss => None,
     };
-    seek.answer(in_doubt, &mut access).await?.ok_or_else(|| Problem::new(Code::Unauthorized))
+    origin_fetch.respond(unverified, &mut viewer).await?.ok_or_else(|| Problem::new(Code::Unauthorized))
 }
 
 /// A picture that the cache has no answer for.
-struct Seek<'a> {
-    wanted: &'a PictureRequest,
-    asked: &'a Asked,
+struct OriginFetch<'a> {
+    wanted: &'a VariantRequest,
+    conditions: &'a RequestConditions,
     began_ms: u64,
 }
 
-impl Seek<'_> {
+impl OriginFetch<'_> {
     /// The answer with what the bucket and the function have; `None` if it is private and the request is not granted.
     ///
     /// HEAD, a copy that may be the same, and an entry in doubt cost a HEAD of the bucket. Only a picture that is sent is
     /// read.
-    async fn answer(
+    async fn respond(
         &self,
-        in_doubt: Option<Response>,
-        access: &mut Access<'_>,
+        unverified: Option<Response>,
+        viewer: &mut ViewerRequest<'_>,
     ) -> Result<Option<Reply>, Problem> {
-        let Self { wanted, asked, began_ms } = *self;
-        let is_head = access.request.method() == "HEAD";
-        if is_head || in_doubt.is_some() || asked.if_none_match.is_some() {
-            let found = look(wanted, true, access).await;
-            match (found, in_doubt) {
-                (Found::Headers(known), Some(stored)) if etag_of(&stored) == known.etag => {
-                    let policy = Some(CachePolicy::of(wanted, &known.etag));
-                    return from_cache(wanted, stored, policy, asked, access, began_ms).await.map(Some);
+        let Self { wanted, conditions, began_ms } = *self;
+        let is_head = viewer.request.method() == "HEAD";
+        if is_head || unverified.is_some() || conditions.if_none_match.is_some() {
+            let lookup = load_coalesced(wanted, true, viewer).await;
+            match (lookup, unverified) {
+                (Lookup::Head(head), Some(stored)) if etag_of(&stored) == head.etag => {
+                    let policy = Some(CachePolicy::from_request(wanted, &head.etag));
+                    return respond_from_cache(wanted, stored, policy, conditions, viewer, began_ms)
+                        .await
+                        .map(Some);
                 }
-                (Found::Headers(known), _) => {
-                    access.is_private = known.is_private;
-                    let served = decide(conditional(asked), &known.etag, known.length);
-                    if is_head || served == Served::NotModified {
-                        return Ok(Some(self.described(served, &known, access)));
+                (Lookup::Head(head), _) => {
+                    viewer.is_private = head.is_private;
+                    let outcome = evaluate_preconditions(to_conditional(conditions), &head.etag, head.length);
+                    if is_head || outcome == ConditionalResponse::NotModified {
+                        return Ok(Some(self.head_reply(outcome, &head, viewer)));
                     }
                 }
                 // An entry is better than no answer.
-                (Found::Trouble(_), Some(stored)) => {
-                    let policy = Some(CachePolicy::Doubtful);
-                    return from_cache(wanted, stored, policy, asked, access, began_ms).await.map(Some);
+                (Lookup::Failed(_), Some(stored)) => {
+                    let policy = Some(CachePolicy::ShortLived);
+                    return respond_from_cache(wanted, stored, policy, conditions, viewer, began_ms)
+                        .await
+                        .map(Some);
                 }
-                (Found::NotMade { is_private }, _) if is_head => {
-                    access.is_private = is_private;
-                    return Ok(Some(access.dress(not_made(wanted))));
+                (Lookup::Renderable { is_private }, _) if is_head => {
+                    viewer.is_private = is_private;
+                    return Ok(Some(viewer.apply_cache_headers(renderable_head_reply(wanted))));
                 }
-                (Found::NotMade { .. }, _) => {}
-                (found, _) => return self.reply(found, access),
+                (Lookup::Renderable { .. }, _) => {}
+                (found, _) => return self.lookup_reply(found, viewer),
             }
         }
-        let found = look(wanted, false, access).await;
-        self.reply(found, access)
+        let lookup = load_coalesced(wanted, false, viewer).await;
+        self.lookup_reply(lookup, viewer)
     }
 
-    fn reply(&self, found: Found, access: &mut Access<'_>) -> Result<Option<Reply>, Problem> {
-        let Self { wanted, asked, began_ms } = *self;
-        match found {
-            Found::Picture(picture) => {
-                access.is_private = picture.is_private;
-                let headers = headers(wanted, &picture.etag, picture.bytes.len() as u64);
-                let timing = (picture.from, began_ms);
-                let bytes = picture.bytes.clone();
-                Ok(Some(at_hand(wanted, headers, &picture.etag, bytes, timing, asked, access)))
+    fn lookup_reply(&self, lookup: Lookup, viewer: &mut ViewerRequest<'_>) -> Result<Option<Reply>, Problem> {
+        let Self { wanted, conditions, began_ms } = *self;
+        match lookup {
+            Lookup::Hit(image) => {
+                viewer.is_private = image.is_private;
+                let headers = image_headers(wanted, &image.etag, image.bytes.len() as u64);
+                let timing = (image.served_from, began_ms);
+                let bytes = image.bytes.clone();
+                Ok(Some(respond_with_bytes(wanted, headers, &image.etag, bytes, timing, conditions, viewer)))
             }
-            Found::Not(problem, retry_after_secs) => {
-                Ok(Some(negative(&problem, retry_after_secs, access.place.request_id)))
+            Lookup::Missing(problem, retry_after_secs) => {
+                Ok(Some(error_reply(&problem, retry_after_secs, viewer.ctx.request_id)))
             }
-            Found::Refused { problem, .. } => Ok(Some(negative(&problem, None, access.place.request_id))),
-            Found::Trouble(problem) => Err(problem),
-            Found::Limited(_) => Err(Problem::new(Code::Busy)),
-            Found::Private => Ok(None),
-            Found::Headers(_) | Found::NotMade { .. } => Err(Problem::new(Code::Internal)),
+            Lookup::RenderFailed { problem, .. } => {
+                Ok(Some(error_reply(&problem, None, viewer.ctx.request_id)))
+            }
+            Lookup::Failed(problem) => Err(problem),
+            Lookup::RateLimited(_) => Err(Problem::new(Code::Busy)),
+            Lookup::Forbidden => Ok(None),
+            Lookup::Head(_) | Lookup::Renderable { .. } => Err(Problem::new(Code::Internal)),
         }
     }
 
     /// The answer without a body to what the bucket knows.
-    fn described(&self, served: Served, known: &lookup::Headers, access: &Access<'_>) -> Reply {
-        let mut headers = headers(self.wanted, &known.etag, known.length);
-        let is_changed = access.private().is_some_and(|grant| grant.changes(self.wanted));
-        if is_changed || storyboard_files::delivered_etag(self.wanted, &known.etag).is_some() {
+    fn head_reply(
+        &self,
+        outcome: ConditionalResponse,
+        head: &lookup::ImageHead,
+        viewer: &ViewerRequest<'_>,
+    ) -> Reply {
+        let mut headers = image_headers(self.wanted, &head.etag, head.length);
+        let is_rewritten =
+            viewer.private_access().is_some_and(|viewer_access| viewer_access.has_signed_sheet(self.wanted));
+        if is_rewritten || storyboard_files::delivered_etag(self.wanted, &head.etag).is_some() {
             // The table that is sent is longer than the one that is stored.
             headers.retain(|(name, _)| *name != "content-length");
         }
         let timing = ("s3", self.began_ms);
-        access.dress(answer(served, headers, &known.etag, known.length, None, timing))
+        viewer.apply_cache_headers(build_reply(outcome, headers, &head.etag, head.length, None, timing))
     }
 }
 
 /// The answer to HEAD for a picture that would be made for GET: its type, and nothing that is not known yet.
-fn not_made(wanted: &PictureRequest) -> Reply {
+fn renderable_head_reply(wanted: &VariantRequest) -> Reply {
     let mut reply = Reply::empty(200)
-        .with("content-type", wanted.variant.format().content_type())
-        .with("cache-control", "no-store")
-        .with("x-content-type-options", "nosniff");
-    reply.headers.extend(cors::picture_headers());
+        .with_header("content-type", wanted.variant.format().content_type())
+        .with_header("cache-control", "no-store")
+        .with_header("x-content-type-options", "nosniff");
+    reply.headers.extend(cors::delivery_headers());
     reply
 }
 
@@ -235,149 +247,167 @@ fn etag_of(stored: &Response) -> String {
 }
 
 /// The answer with a picture that was read.
-fn at_hand(
-    wanted: &PictureRequest,
+fn respond_with_bytes(
+    wanted: &VariantRequest,
     mut headers: Vec<(&'static str, String)>,
     etag: &str,
     mut bytes: Bytes,
     timing: (&str, u64),
-    asked: &Asked,
-    access: &Access<'_>,
+    conditions: &RequestConditions,
+    viewer: &ViewerRequest<'_>,
 ) -> Reply {
-    if let Some(grant) = access.private().filter(|grant| grant.changes(wanted)) {
-        bytes = grant.with_sheet(wanted, bytes.into()).into();
+    if let Some(viewer_access) = viewer.private_access().filter(|grant| grant.has_signed_sheet(wanted)) {
+        bytes = viewer_access.sign_sheet_url(wanted, bytes.into()).into();
         headers.retain(|(name, _)| *name != "content-length");
         headers.push(("content-length", bytes.len().to_string()));
     }
     let length = bytes.len() as u64;
-    let served = decide(conditional(asked), etag, length);
-    access.dress(answer(served, headers, etag, length, Some(bytes), timing))
+    let outcome = evaluate_preconditions(to_conditional(conditions), etag, length);
+    viewer.apply_cache_headers(build_reply(outcome, headers, etag, length, Some(bytes), timing))
 }
 
-impl Access<'_> {
+impl ViewerRequest<'_> {
     /// What the cache has for this request among the public or the private pictures. Whoever makes revisions up is
     /// answered from the bare entry.
-    async fn kept(&mut self, wanted: &PictureRequest, asked: &Asked, is_private: bool, now_ms: u64) -> Kept {
-        let config = self.place.config;
+    async fn lookup_cache(
+        &mut self,
+        wanted: &VariantRequest,
+        conditions: &RequestConditions,
+        is_private: bool,
+        now_ms: u64,
+    ) -> CacheLookup {
+        let config = self.ctx.config;
         let url = entry(config, wanted, is_private);
-        let mut kept = match platform::cache_get_unless(&url, asked.copy()).await {
-            Some(stored) => Kept::Answer(stored, None),
-            None => Kept::Nothing,
+        let mut cached = match platform::cache_get_unless(&url, conditions.client_etags()).await {
+            Some(stored) => CacheLookup::Hit(stored, None),
+            None => CacheLookup::Miss,
         };
-        if let (Kept::Nothing, Some(revision)) = (&kept, &wanted.revision) {
-            let bare = PictureRequest { revision: None, ..wanted.clone() };
+        if let (CacheLookup::Miss, Some(revision)) = (&cached, &wanted.revision) {
+            let bare = VariantRequest { revision: None, ..wanted.clone() };
             if let Some(stored) = platform::cache_get(&entry(config, &bare, is_private)).await {
-                kept = match judge(revision, &stored, now_ms) {
-                    Some(policy) => Kept::Answer(stored, Some(policy)),
-                    None => Kept::InDoubt(stored),
+                cached = match stored_revision_policy(revision, &stored, now_ms) {
+                    Some(policy) => CacheLookup::Hit(stored, Some(policy)),
+                    None => CacheLookup::Unverified(stored),
                 };
             }
         }
-        self.is_private = is_private && !matches!(kept, Kept::Nothing);
-        kept
+        self.is_private = is_private && !matches!(cached, CacheLookup::Miss);
+        cached
     }
 }
 
-fn judge(revision: &str, stored: &Response, now_ms: u64) -> Option<CachePolicy> {
+fn stored_revision_policy(revision: &str, stored: &Response, now_ms: u64) -> Option<CachePolicy> {
     let header = |name| platform::response_header(stored, name);
-    let stored_ms = header(STORED_AT)?.parse::<u64>().ok()?;
-    judge_bare(revision, &header("etag")?, now_ms.saturating_sub(stored_ms))
+    let stored_ms = header(STORED_AT_HEADER)?.parse::<u64>().ok()?;
+    revision_policy(revision, &header("etag")?, now_ms.saturating_sub(stored_ms))
 }
 
 /// What a stored or fresh picture is sent with.
-fn headers(wanted: &PictureRequest, etag: &str, length: u64) -> Vec<(&'static str, String)> {
+fn image_headers(wanted: &VariantRequest, etag: &str, length: u64) -> Vec<(&'static str, String)> {
     vec![
         ("content-type", wanted.variant.format().content_type().to_owned()),
         ("etag", etag.to_owned()),
-        ("cache-control", cache_control(CachePolicy::of(wanted, etag)).to_owned()),
+        ("cache-control", cache_control(CachePolicy::from_request(wanted, etag)).to_owned()),
         ("content-length", length.to_string()),
     ]
 }
 
 /// The picture, or what is known about it, fetched once for all that want it here and now.
-async fn look(wanted: &PictureRequest, is_headers_only: bool, access: &Access<'_>) -> Found {
-    let (place, rights) = (access.place, access.rights(wanted).await);
-    let bare = PictureRequest { revision: None, ..wanted.clone() };
+async fn load_coalesced(
+    wanted: &VariantRequest,
+    is_headers_only: bool,
+    viewer: &ViewerRequest<'_>,
+) -> Lookup {
+    let (ctx, rights) = (viewer.ctx, viewer.rights(wanted).await);
+    let bare = VariantRequest { revision: None, ..wanted.clone() };
     let kind = if is_headers_only { "headers " } else { "" };
     // What a granted request finds is not for the others.
-    let key = [kind, &rights.key(), &bare.canonical()].concat();
+    let key = [kind, &rights.coalescing_key(), &bare.canonical()].concat();
     let mut is_waiting = false;
     loop {
-        let role = FLIGHTS.with_borrow_mut(|all| all.join(&key, is_waiting, platform::now_ms()));
-        let number = match role {
-            Role::Lead(number) => number,
-            Role::Known(Found::Limited(client)) if client != rights.client => {
+        let role =
+            COALESCER.with_borrow_mut(|coalescer| coalescer.join(&key, is_waiting, platform::now_ms()));
+        let leader_id = match role {
+            Role::Leader(number) => number,
+            Role::Cached(Lookup::RateLimited(client)) if client != rights.client => {
                 // Another client asks too often: that outcome is forgotten in a moment.
                 is_waiting = true;
-                platform::sleep_ms(LOOK_MS).await;
+                platform::sleep_ms(POLL_INTERVAL_MS).await;
                 continue;
             }
-            Role::Known(found) => return found,
-            Role::Wait => {
+            Role::Cached(found) => return found,
+            Role::Follower => {
                 is_waiting = true;
-                platform::sleep_ms(LOOK_MS).await;
+                platform::sleep_ms(POLL_INTERVAL_MS).await;
                 continue;
             }
         };
         let (sender, receiver) = oneshot::channel();
         let wanted = wanted.clone();
-        let (config, env, request_id) = (place.config, place.env.clone(), place.request_id.to_owned());
+        let (config, env, request_id) = (ctx.config, ctx.env.clone(), ctx.request_id.to_owned());
         // The work goes on when the one who asked first has gone, since others wait for it.
-        platform::wait_until(place.context, async move {
-            let found = if is_headers_only {
-                lookup::describe(&bare, &rights, config, &request_id).await
+        platform::wait_until(ctx.context, async move {
+            let lookup = if is_headers_only {
+                lookup::head(&bare, &rights, config, &request_id).await
             } else {
-                lookup::find(&bare, &rights, config, &env, &request_id).await
+                lookup::load(&bare, &rights, config, &env, &request_id).await
             };
-            let found = as_delivered(found, &bare, config);
-            let keep_ms = keep_ms(&found);
-            FLIGHTS.with_borrow_mut(|all| all.end(number, found.clone(), keep_ms, platform::now_ms()));
+            let lookup = rewrite_storyboard(lookup, &bare, config);
+            let ttl_ms = outcome_ttl_ms(&lookup);
+            COALESCER.with_borrow_mut(|coalescer| {
+                coalescer.complete(leader_id, lookup.clone(), ttl_ms, platform::now_ms())
+            });
             // Nobody listens where the one who asked first has gone.
-            let _ = sender.send(found.clone());
-            match found {
-                Found::Picture(picture) => store(wanted, &picture, config).await,
-                Found::Refused { problem, is_private } => {
-                    note_refusal(&wanted, &problem, is_private, config).await;
+            let _ = sender.send(lookup.clone());
+            match lookup {
+                Lookup::Hit(image) => store(wanted, &image, config).await,
+                Lookup::RenderFailed { problem, is_private } => {
+                    cache_failure(&wanted, &problem, is_private, config).await;
                 }
                 _ => {}
             }
         });
-        return receiver.await.unwrap_or_else(|_| Found::Trouble(Problem::new(Code::Internal)));
+        return receiver.await.unwrap_or_else(|_| Lookup::Failed(Problem::new(Code::Internal)));
     }
 }
 
 /// How long an outcome answers later requests of this isolate, in milliseconds. A picture is kept by the cache instead.
-fn keep_ms(found: &Found) -> u64 {
-    match found {
-        Found::Headers(_) | Found::NotMade { .. } => BELIEVED_MS,
-        Found::Not(problem, _) if problem.code == Code::Processing => PROCESSING_MS,
-        Found::Not(..) | Found::Refused { .. } | Found::Private => NEGATIVE_MS,
-        Found::Picture(_) | Found::Limited(_) | Found::Trouble(_) => 0,
+fn outcome_ttl_ms(lookup: &Lookup) -> u64 {
+    match lookup {
+        Lookup::Head(_) | Lookup::Renderable { .. } => REVISION_MISS_TTL_MS,
+        Lookup::Missing(problem, _) if problem.code == Code::Processing => PROCESSING_TTL_MS,
+        Lookup::Missing(..) | Lookup::RenderFailed { .. } | Lookup::Forbidden => NEGATIVE_TTL_MS,
+        Lookup::Hit(_) | Lookup::RateLimited(_) | Lookup::Failed(_) => 0,
     }
 }
 
 /// Notes in the cache of this place for some minutes that a picture cannot be made.
-async fn note_refusal(wanted: &PictureRequest, problem: &Problem, is_private: bool, config: &Config) {
+async fn cache_failure(wanted: &VariantRequest, problem: &Problem, is_private: bool, config: &Config) {
     let text = object! { "code" => problem.code.as_str(), "detail" => &problem.detail }.to_string();
-    let headers = vec![("cache-control", REFUSAL_CONTROL.to_owned())];
-    platform::cache_put(&refusal_place(config, wanted, is_private), headers, text.into()).await;
+    let headers = vec![("cache-control", FAILURE_CACHE_CONTROL.to_owned())];
+    platform::cache_put(&failure_cache_key(config, wanted, is_private), headers, text.into()).await;
 }
 
 /// What was found, with the tables of a storyboard as they are delivered.
-fn as_delivered(found: Found, wanted: &PictureRequest, config: &Config) -> Found {
-    match found {
-        Found::Picture(picture) => {
-            match storyboard_files::delivered(wanted, &picture.bytes, &picture.etag, &config.public_url) {
-                None => Found::Picture(picture),
+fn rewrite_storyboard(lookup: Lookup, wanted: &VariantRequest, config: &Config) -> Lookup {
+    match lookup {
+        Lookup::Hit(image) => {
+            match storyboard_files::rewrite_sheet_url(wanted, &image.bytes, &image.etag, &config.public_url) {
+                None => Lookup::Hit(image),
                 Some((bytes, etag)) => {
-                    let (from, is_private) = (picture.from, picture.is_private);
-                    Found::Picture(Rc::new(Picture { etag, bytes: bytes.into(), from, is_private }))
+                    let (from, is_private) = (image.served_from, image.is_private);
+                    Lookup::Hit(Rc::new(LoadedImage {
+                        etag,
+                        bytes: bytes.into(),
+                        served_from: from,
+                        is_private,
+                    }))
                 }
             }
         }
-        Found::Headers(known) => {
-            let etag = storyboard_files::delivered_etag(wanted, &known.etag).unwrap_or(known.etag);
-            Found::Headers(Headers { etag, ..known })
+        Lookup::Head(head) => {
+            let etag = storyboard_files::delivered_etag(wanted, &head.etag).unwrap_or(head.etag);
+            Lookup::Head(ImageHead { etag, ..head })
         }
         found => found,
     }
@@ -385,44 +415,43 @@ fn as_delivered(found: Found, wanted: &PictureRequest, config: &Config) -> Found
 
 /// Keeps a picture in the cache of this place. A revision that is not the picture's own fixes nothing, so it gets no entry
 /// of its own.
-async fn store(wanted: PictureRequest, picture: &Picture, config: &Config) {
-    let is_fixed = CachePolicy::of(&wanted, &picture.etag) == CachePolicy::Immutable;
+async fn store(wanted: VariantRequest, image: &LoadedImage, config: &Config) {
+    let is_fixed = CachePolicy::from_request(&wanted, &image.etag) == CachePolicy::Immutable;
     let revision = if is_fixed { wanted.revision } else { None };
-    let wanted = PictureRequest { revision, ..wanted };
+    let wanted = VariantRequest { revision, ..wanted };
     let now_ms = platform::now_ms();
-    let length = picture.bytes.len() as u64;
+    let length = image.bytes.len() as u64;
     let timing = ("hit", now_ms);
-    let headers = headers(&wanted, &picture.etag, length);
-    let stored = answer(Served::Whole, headers, &picture.etag, length, None, timing);
-    let stored = stored.with(STORED_AT, now_ms.to_string());
-    platform::cache_put(&entry(config, &wanted, picture.is_private), stored.headers, picture.bytes.clone())
-        .await;
+    let headers = image_headers(&wanted, &image.etag, length);
+    let stored = build_reply(ConditionalResponse::Full, headers, &image.etag, length, None, timing);
+    let stored = stored.with_header(STORED_AT_HEADER, now_ms.to_string());
+    platform::cache_put(&entry(config, &wanted, image.is_private), stored.headers, image.bytes.clone()).await;
 }
 
 /// Takes what lies under these paths out of the cache of this place, and says how many were there.
 pub(crate) async fn purge(paths: &[String], config: &Config) -> usize {
     let mut purged = 0;
     for path in paths {
-        for folder in ["", PRIVATE_FOLDER] {
+        for folder in ["", PRIVATE_PREFIX] {
             let url = [&config.public_url, folder, path.as_str()].concat();
             purged += usize::from(platform::cache_delete(&url).await);
         }
         // The paths are those of one video.
         let video = path.split('/').nth(1).unwrap_or_default();
-        FLIGHTS.with_borrow_mut(|all| all.forget(|key| key.contains(video)));
+        COALESCER.with_borrow_mut(|coalescer| coalescer.invalidate(|key| key.contains(video)));
     }
     purged
 }
 
 /// What a request says about its copy, as owned text.
-pub(super) struct Asked {
+pub(super) struct RequestConditions {
     if_none_match: Option<String>,
     range: Option<String>,
     if_range: Option<String>,
 }
 
-impl Asked {
-    fn of(request: &Request) -> Self {
+impl RequestConditions {
+    fn from_request(request: &Request) -> Self {
         let header = |name| platform::header(request, name);
         // RFC 9110, section 14.2: only GET has ranges.
         let range = header("range").filter(|_| request.method() == "GET");
@@ -431,126 +460,154 @@ impl Asked {
     }
 
     /// The ETags of the copies that are there already.
-    fn copy(&self) -> Option<&str> {
+    fn client_etags(&self) -> Option<&str> {
         self.if_none_match.as_deref()
     }
 
     /// Whether this answer of the cache's is what was asked for: the whole, or that a copy is the same.
-    fn is_met_by(&self, stored: &Response) -> bool {
+    fn is_fully_answered_by(&self, stored: &Response) -> bool {
         stored.status() == 304 || (self.if_none_match.is_none() && self.range.is_none())
     }
 }
 
-fn conditional(asked: &Asked) -> Conditional<'_> {
+fn to_conditional(conditions: &RequestConditions) -> Conditional<'_> {
     Conditional {
-        if_none_match: asked.if_none_match.as_deref(),
-        range: asked.range.as_deref(),
-        if_range: asked.if_range.as_deref(),
+        if_none_match: conditions.if_none_match.as_deref(),
+        range: conditions.range.as_deref(),
+        if_range: conditions.if_range.as_deref(),
     }
 }
 
 /// The answer out of an entry; with another life if it is the entry of another URL.
-async fn from_cache(
-    wanted: &PictureRequest,
+async fn respond_from_cache(
+    wanted: &VariantRequest,
     stored: Response,
     policy: Option<CachePolicy>,
-    asked: &Asked,
-    access: &Access<'_>,
+    conditions: &RequestConditions,
+    viewer: &ViewerRequest<'_>,
     began_ms: u64,
 ) -> Result<Reply, Problem> {
-    let is_changed = access.private().is_some_and(|grant| grant.changes(wanted));
+    let is_rewritten =
+        viewer.private_access().is_some_and(|viewer_access| viewer_access.has_signed_sheet(wanted));
     // What is stored is the answer to whoever has no wish of their own, and to a token but for its lifetime.
-    if policy.is_none() && asked.is_met_by(&stored) && !access.is_owner() && access.request.method() == "GET"
+    if policy.is_none()
+        && conditions.is_fully_answered_by(&stored)
+        && !viewer.is_owner()
+        && viewer.request.method() == "GET"
     {
-        if access.private().is_none() && !access.place.is_negotiated {
-            return Ok(Reply::stored(stored));
+        if viewer.private_access().is_none() && !viewer.ctx.is_negotiated {
+            return Ok(Reply::from_response(stored));
         }
-        if stored.status() == 304 || (!is_changed && platform::has_body(&stored)) {
+        if stored.status() == 304 || (!is_rewritten && platform::has_body(&stored)) {
             let lifetime = platform::response_header(&stored, "cache-control").unwrap_or_default();
-            return Ok(access.dress(Reply::like(stored).with("cache-control", lifetime)));
+            return Ok(viewer.apply_cache_headers(
+                Reply::from_response_with_headers(stored).with_header("cache-control", lifetime),
+            ));
         }
     }
-    let mut headers: Vec<(&'static str, String)> =
-        KEPT.into_iter().filter_map(|name| Some((name, platform::response_header(&stored, name)?))).collect();
-    let of = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
-    let etag = of("etag").unwrap_or_default();
-    let length = of("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut headers: Vec<(&'static str, String)> = STORED_HEADERS
+        .into_iter()
+        .filter_map(|name| Some((name, platform::response_header(&stored, name)?)))
+        .collect();
+    let header =
+        |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
+    let etag = header("etag").unwrap_or_default();
+    let length = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     if let Some(policy) = policy {
         headers.retain(|(name, _)| *name != "cache-control");
         headers.push(("cache-control", cache_control(policy).to_owned()));
     }
     let timing = ("hit", began_ms);
     if stored.status() == 304 {
-        return Ok(access.dress(answer(Served::NotModified, headers, &etag, length, None, timing)));
+        return Ok(viewer.apply_cache_headers(build_reply(
+            ConditionalResponse::NotModified,
+            headers,
+            &etag,
+            length,
+            None,
+            timing,
+        )));
     }
-    match decide(conditional(asked), &etag, length) {
-        Served::Whole if !is_changed && platform::has_body(&stored) => {
-            let mut reply = access.dress(answer(Served::Whole, headers, &etag, length, None, timing));
-            reply.body = Body::Upstream(stored);
+    match evaluate_preconditions(to_conditional(conditions), &etag, length) {
+        ConditionalResponse::Full if !is_rewritten && platform::has_body(&stored) => {
+            let mut reply = viewer.apply_cache_headers(build_reply(
+                ConditionalResponse::Full,
+                headers,
+                &etag,
+                length,
+                None,
+                timing,
+            ));
+            reply.body = ReplyBody::ResponseBody(stored);
             Ok(reply)
         }
-        Served::NotModified => {
-            Ok(access.dress(answer(Served::NotModified, headers, &etag, length, None, timing)))
-        }
+        ConditionalResponse::NotModified => Ok(viewer.apply_cache_headers(build_reply(
+            ConditionalResponse::NotModified,
+            headers,
+            &etag,
+            length,
+            None,
+            timing,
+        ))),
         _ => {
             let bytes = platform::response_bytes(&stored).await;
             let bytes = Bytes::from(bytes.ok_or_else(|| Problem::new(Code::Internal))?);
-            Ok(at_hand(wanted, headers, &etag, bytes, timing, asked, access))
+            Ok(respond_with_bytes(wanted, headers, &etag, bytes, timing, conditions, viewer))
         }
     }
 }
 
 /// The answer that was decided, with the headers that every picture has.
-fn answer(
-    served: Served,
+fn build_reply(
+    outcome: ConditionalResponse,
     mut headers: Vec<(&'static str, String)>,
     etag: &str,
     length: u64,
     bytes: Option<Bytes>,
-    (from, began_ms): (&str, u64),
+    (served_from, began_ms): (&str, u64),
 ) -> Reply {
-    headers.extend(cors::picture_headers());
+    headers.extend(cors::delivery_headers());
     headers.push(("x-content-type-options", "nosniff".to_owned()));
     headers.push(("content-security-policy", "default-src 'none'; sandbox".to_owned()));
     headers.push(("accept-ranges", "bytes".to_owned()));
     let took_ms = platform::now_ms().saturating_sub(began_ms);
-    headers.push(("server-timing", format!("cache;desc={from};dur={took_ms}")));
-    let mut reply = Reply { status: 200, headers, body: bytes.map_or(Body::Empty, Body::Bytes) };
-    match served {
-        Served::Whole => {}
-        Served::Part(first, last) => {
+    headers.push(("server-timing", format!("cache;desc={served_from};dur={took_ms}")));
+    let mut reply = Reply { status: 200, headers, body: bytes.map_or(ReplyBody::Empty, ReplyBody::Bytes) };
+    match outcome {
+        ConditionalResponse::Full => {}
+        ConditionalResponse::Partial(first, last) => {
             reply.status = 206;
-            reply.replace("content-range", &format!("bytes {first}-{last}/{length}"));
-            reply.replace("content-length", &(last - first + 1).to_string());
-            if let Body::Bytes(bytes) = reply.body {
-                reply.body = Body::Bytes(bytes.slice(first as usize..=last as usize));
+            reply.set_header("content-range", &format!("bytes {first}-{last}/{length}"));
+            reply.set_header("content-length", &(last - first + 1).to_string());
+            if let ReplyBody::Bytes(bytes) = reply.body {
+                reply.body = ReplyBody::Bytes(bytes.slice(first as usize..=last as usize));
             }
         }
-        Served::NotModified => {
+        ConditionalResponse::NotModified => {
             reply.status = 304;
             reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
-            reply.replace("etag", etag);
-            reply.body = Body::Empty;
+            reply.set_header("etag", etag);
+            reply.body = ReplyBody::Empty;
         }
-        Served::Unsatisfiable => {
+        ConditionalResponse::Unsatisfiable => {
             reply.status = 416;
-            reply.replace("content-range", &format!("bytes */{length}"));
-            reply.replace("cache-control", "no-store");
+            reply.set_header("content-range", &format!("bytes */{length}"));
+            reply.set_header("cache-control", "no-store");
             reply.headers.retain(|(name, _)| !matches!(*name, "content-length" | "content-type"));
-            reply.body = Body::Empty;
+            reply.body = ReplyBody::Empty;
         }
     }
     reply
 }
 
 /// An answer that there is no picture. Nothing negative is ever stored in the cache, and a browser asks again soon.
-fn negative(problem: &Problem, retry_after_secs: Option<u32>, request_id: &str) -> Reply {
+fn error_reply(problem: &Problem, retry_after_secs: Option<u32>, request_id: &str) -> Reply {
     let mut reply = Reply::problem(problem, request_id);
-    reply.headers.extend(cors::picture_headers());
+    reply.headers.extend(cors::delivery_headers());
     if let Some(seconds) = retry_after_secs {
-        reply.replace("retry-after", &seconds.to_string());
+        reply.set_header("retry-after", &seconds.to_string());
     }
     let seconds = if problem.code == Code::Processing { 2 } else { 5 };
-    reply.replace("cache-control", &format!("public, max-age={seconds}"));
+    reply.set_header("cache-control", &format!("public, max-age={seconds}"));
     reply
 }

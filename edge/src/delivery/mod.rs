@@ -16,16 +16,17 @@ pub mod signed_url;
 mod storyboard_files;
 pub mod token_request;
 
-pub(crate) use crate::delivery::access::{original_by_token, proof};
-pub use crate::delivery::cache_key::entry_for_all;
+pub(crate) use crate::delivery::access::{download_by_token, verify_credential};
+pub use crate::delivery::cache_key::public_cache_key;
 pub use crate::delivery::cache_policy::{
-    CachePolicy, NotThere, absent_for_ms, cache_control, check_open, judge_bare, missing,
+    CachePolicy, MissingStatus, absence_ttl_ms, cache_control, check_public_variant, missing_status,
+    revision_policy,
 };
-pub use crate::delivery::coalesce::{Flights, Role};
-pub use crate::delivery::conditional::{Conditional, Served, decide};
-pub(crate) use crate::delivery::download::original;
-pub(crate) use crate::delivery::handler::{Place, purge, serve};
-pub(crate) use crate::delivery::lookup::{choose_poster, is_absent, note_absent};
-pub use crate::delivery::negotiate::negotiated;
-pub use crate::delivery::purge::{bare_thumbnails, of_keys};
-pub use crate::delivery::recent::Recent;
+pub use crate::delivery::coalesce::{RequestCoalescer, Role};
+pub use crate::delivery::conditional::{Conditional, ConditionalResponse, evaluate_preconditions};
+pub(crate) use crate::delivery::download::download;
+pub(crate) use crate::delivery::handler::{RequestContext, purge, serve};
+pub(crate) use crate::delivery::lookup::{is_known_absent, remember_absent, set_poster};
+pub use crate::delivery::negotiate::negotiate_path;
+pub use crate::delivery::purge::{paths_for_keys, poster_paths};
+pub use crate::delivery::recent::TtlSet;

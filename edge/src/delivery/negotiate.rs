@@ -2,32 +2,32 @@
 
 /// The path with the extension that `Accept` chooses, of `/{video}/thumbnail` and `/{video}/animated`; `None` of every
 /// other path. The extension is all that the header decides, so the cache knows a picture by its format alone.
-pub fn negotiated(path: &str, accept: impl FnOnce() -> Option<String>) -> Option<String> {
+pub fn negotiate_path(path: &str, accept: impl FnOnce() -> Option<String>) -> Option<String> {
     let (_, file) = path.strip_prefix('/')?.split_once('/')?;
-    let (plain, kind) = match file {
+    let (fallback, kind) = match file {
         "thumbnail" => (".jpg", "image/jpeg"),
         "animated" => (".gif", "image/gif"),
         _ => return None,
     };
-    let takes_webp = accept().is_some_and(|accept| prefers_webp(&accept, kind));
-    Some([path, if takes_webp { ".webp" } else { plain }].concat())
+    let takes_webp = accept().is_some_and(|accept| is_webp_preferred(&accept, kind));
+    Some([path, if takes_webp { ".webp" } else { fallback }].concat())
 }
 
 /// Whether WebP is at least as welcome as the format that everybody knows. `image/*` and `*/*` do not say that it can be
 /// shown: clients send them that know no WebP.
-fn prefers_webp(accept: &str, plain: &str) -> bool {
-    let (webp, is_named) = quality(accept, "image/webp");
-    let (plain, _) = quality(accept, plain);
+fn is_webp_preferred(accept: &str, plain: &str) -> bool {
+    let (webp, is_named) = quality_of_type(accept, "image/webp");
+    let (plain, _) = quality_of_type(accept, plain);
     webp > 0 && (plain == 0 || (is_named && webp >= plain))
 }
 
 /// How welcome a type is, in thousandths, and whether by its own name. The most precise range counts.
-fn quality(accept: &str, kind: &str) -> (u32, bool) {
-    let (mut found, mut precision) = (0, 0);
+fn quality_of_type(accept: &str, kind: &str) -> (u32, bool) {
+    let (mut quality, mut precision) = (0, 0);
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
-        let precise = if name.eq_ignore_ascii_case(kind) {
+        let range_precision = if name.eq_ignore_ascii_case(kind) {
             3
         } else if name.eq_ignore_ascii_case("image/*") {
             2
@@ -36,17 +36,17 @@ fn quality(accept: &str, kind: &str) -> (u32, bool) {
         } else {
             continue;
         };
-        if precise > precision {
-            precision = precise;
+        if range_precision > precision {
+            precision = range_precision;
             let weight = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('='));
-            found = weight.map_or(1000, |text| thousandths(text.trim()));
+            quality = weight.map_or(1000, |text| parse_quality_thousandths(text.trim()));
         }
     }
-    (found, precision == 3)
+    (quality, precision == 3)
 }
 
 /// A weight in thousandths. What is none weighs nothing.
-fn thousandths(text: &str) -> u32 {
+fn parse_quality_thousandths(text: &str) -> u32 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = fraction.bytes().chain(*b"000").take(3);
     let is_weight = matches!(whole, "0" | "1")
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_format_is_the_best_that_is_welcome() {
+    fn picks_preferred_format() {
         for (accept, extension) in [
             (None, "jpg"),
             (Some(""), "jpg"),
@@ -104,19 +104,19 @@ mod tests {
             (Some("text/html"), "jpg"),
             (Some("image/webpx"), "jpg"),
         ] {
-            let path = negotiated("/v/thumbnail", || accept.map(str::to_owned));
+            let path = negotiate_path("/v/thumbnail", || accept.map(str::to_owned));
             assert_eq!(path.as_deref(), Some(format!("/v/thumbnail.{extension}").as_str()), "{accept:?}");
         }
-        let moving = |accept: &str| negotiated("/v/animated", || Some(accept.to_owned())).unwrap();
+        let animated = |accept: &str| negotiate_path("/v/animated", || Some(accept.to_owned())).unwrap();
         assert_eq!(
-            (moving("image/webp").as_str(), moving("*/*").as_str()),
+            (animated("image/webp").as_str(), animated("*/*").as_str()),
             ("/v/animated.webp", "/v/animated.gif")
         );
     }
 
     #[test]
-    fn only_two_paths_are_open() {
-        let open = |path| negotiated(path, || None).is_some();
+    fn only_thumbnail_and_animated_are_negotiable() {
+        let is_negotiable = |path| negotiate_path(path, || None).is_some();
         for path in [
             "/v/storyboard",
             "/v/thumbnail/",
@@ -125,15 +125,15 @@ mod tests {
             "/thumbnail",
             "/v/a/thumbnail",
         ] {
-            assert!(!open(path), "{path}");
+            assert!(!is_negotiable(path), "{path}");
         }
-        assert!(open("/v/thumbnail"));
+        assert!(is_negotiable("/v/thumbnail"));
     }
 
     proptest! {
         #[test]
-        fn any_header_is_survived(accept in "[ -~]{0,60}|[a-z/*,;=q0-9. ]{0,60}") {
-            let path = negotiated("/v/thumbnail", || Some(accept.clone())).unwrap();
+        fn never_panics(accept in "[ -~]{0,60}|[a-z/*,;=q0-9. ]{0,60}") {
+            let path = negotiate_path("/v/thumbnail", || Some(accept.clone())).unwrap();
             let is_named = accept.to_ascii_lowercase().contains("image/");
             prop_assert!(path == "/v/thumbnail.jpg" || (is_named && path == "/v/thumbnail.webp"));
         }

@@ -3,14 +3,14 @@
 //! The stored tables name the sheet as JPEG and relative to themselves. Players of WebVTT resolve that; those that read JSON,
 //! as Mux's `storyboard.json` is read, take `url` as it is.
 
-use glimpse_contract::{Format, PictureRequest, Variant};
+use glimpse_contract::{OutputFormat, Variant, VariantRequest};
 
 /// The sheet that the stored tables name.
-const STORED: &str = "storyboard.jpg";
+const STORED_SHEET: &str = "storyboard.jpg";
 
 /// Whether it is a storyboard's table, which names the sheet.
 pub(super) fn is_table(variant: Variant) -> bool {
-    matches!(variant.format(), Format::Vtt | Format::Json)
+    matches!(variant.format(), OutputFormat::Vtt | OutputFormat::Json)
 }
 
 /// Whether it is a storyboard's sheet that is at this path. A token opens it and the tables alike, and may say which sheet the
@@ -20,19 +20,19 @@ pub(super) fn is_sheet(path: &str) -> bool {
 }
 
 /// A query without the format of the sheet.
-pub(super) fn without_format(query: &str) -> String {
+pub(super) fn remove_format(query: &str) -> String {
     query.split('&').filter(|pair| !pair.starts_with("format=")).collect::<Vec<_>>().join("&")
 }
 
 /// The file of the sheet that a table names.
-pub(super) fn sheet(wanted: &PictureRequest) -> &'static str {
-    if wanted.has_webp_sheet { "storyboard.webp" } else { STORED }
+pub(super) fn sheet_file(wanted: &VariantRequest) -> &'static str {
+    if wanted.has_webp_sheet { "storyboard.webp" } else { STORED_SHEET }
 }
 
 /// The ETag of a table that is delivered with other bytes than the stored ones: that of the stored table, with what was
 /// changed. `None` for every picture that is delivered as it is stored.
-pub(super) fn delivered_etag(wanted: &PictureRequest, stored: &str) -> Option<String> {
-    let is_json = wanted.variant.format() == Format::Json;
+pub(super) fn delivered_etag(wanted: &VariantRequest, stored: &str) -> Option<String> {
+    let is_json = wanted.variant.format() == OutputFormat::Json;
     if !is_table(wanted.variant) || !(is_json || wanted.has_webp_sheet) {
         return None;
     }
@@ -41,24 +41,24 @@ pub(super) fn delivered_etag(wanted: &PictureRequest, stored: &str) -> Option<St
 }
 
 /// A table as it is delivered, and its ETag. `None` for every picture that is delivered as it is stored.
-pub(super) fn delivered(
-    wanted: &PictureRequest,
+pub(super) fn rewrite_sheet_url(
+    wanted: &VariantRequest,
     stored: &[u8],
     etag: &str,
     public_url: &str,
 ) -> Option<(Vec<u8>, String)> {
     let etag = delivered_etag(wanted, etag)?;
     let text = std::str::from_utf8(stored).ok()?;
-    let mut named = sheet(wanted).to_owned();
-    if wanted.variant.format() == Format::Json {
-        named = format!("{public_url}/{}/{named}", wanted.video);
+    let mut sheet_url = sheet_file(wanted).to_owned();
+    if wanted.variant.format() == OutputFormat::Json {
+        sheet_url = format!("{public_url}/{}/{sheet_url}", wanted.video);
     }
-    Some((text.replace(STORED, &named).into_bytes(), etag))
+    Some((text.replace(STORED_SHEET, &sheet_url).into_bytes(), etag))
 }
 
 /// A delivered table with a query in the sheet's address.
-pub(super) fn with_query(wanted: &PictureRequest, table: Vec<u8>, query: &str) -> Vec<u8> {
-    let sheet = sheet(wanted);
+pub(super) fn append_sheet_query(wanted: &VariantRequest, table: Vec<u8>, query: &str) -> Vec<u8> {
+    let sheet = sheet_file(wanted);
     match String::from_utf8(table) {
         Ok(text) => text.replace(sheet, &format!("{sheet}?{query}")).into_bytes(),
         Err(error) => error.into_bytes(),
@@ -75,40 +75,41 @@ mod tests {
         "WEBVTT\n\n0 --> 1\nstoryboard.jpg#xywh=0,0,1,1\n\n1 --> 2\nstoryboard.jpg#xywh=1,0,1,1\n";
     const JSON: &str = r#"{"url":"storyboard.jpg","tile_width":4,"tiles":[{"start":0.0,"x":0,"y":0}]}"#;
 
-    fn wanted(url: &str) -> PictureRequest {
+    fn wanted(url: &str) -> VariantRequest {
         let (file, query) = url.split_once('?').unwrap_or((url, ""));
         let path = format!("/{}/{file}", VideoId::new(1, [1; 10]));
-        PictureRequest::parse(&path, Some(query)).unwrap().unwrap()
+        VariantRequest::parse(&path, Some(query)).unwrap().unwrap()
     }
 
-    fn deliver(url: &str, stored: &str) -> Option<(String, String)> {
-        let found = delivered(&wanted(url), stored.as_bytes(), "\"0123456789abcdef\"", "https://v.example");
+    fn rewrite(url: &str, stored: &str) -> Option<(String, String)> {
+        let found =
+            rewrite_sheet_url(&wanted(url), stored.as_bytes(), "\"0123456789abcdef\"", "https://v.example");
         found.map(|(bytes, etag)| (String::from_utf8(bytes).unwrap(), etag))
     }
 
     #[test]
-    fn a_table_names_the_sheet_in_the_requested_format() {
-        let (text, etag) = deliver("storyboard.vtt?format=webp", VTT).unwrap();
+    fn table_links_requested_sheet_format() {
+        let (text, etag) = rewrite("storyboard.vtt?format=webp", VTT).unwrap();
         assert_eq!(text, VTT.replace(".jpg", ".webp"));
         assert_eq!(etag, "\"0123456789abcdef-webp\"");
-        assert_eq!(glimpse_contract::revision_of_etag(&etag), Some("01234567"), "the revision stays");
-        assert_eq!(deliver("storyboard.vtt", VTT), None, "relative to itself");
-        assert_eq!(deliver("storyboard.jpg", VTT), None);
+        assert_eq!(glimpse_contract::revision_from_etag(&etag), Some("01234567"), "the revision stays");
+        assert_eq!(rewrite("storyboard.vtt", VTT), None, "relative to itself");
+        assert_eq!(rewrite("storyboard.jpg", VTT), None);
     }
 
     /// Vidstack and others take `url` as it is.
     #[test]
-    fn the_url_of_storyboard_json_is_absolute() {
+    fn storyboard_json_url_is_absolute() {
         let base = format!("https://v.example/{}/storyboard", VideoId::new(1, [1; 10]));
         for (url, extension, kind) in
             [("storyboard.json", "jpg", "url"), ("storyboard.json?format=webp", "webp", "webp")]
         {
-            let (text, etag) = deliver(url, JSON).unwrap();
+            let (text, etag) = rewrite(url, JSON).unwrap();
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(json["url"], format!("{base}.{extension}"));
             assert_eq!((json["tile_width"].as_u64(), json["tiles"][0]["x"].as_u64()), (Some(4), Some(0)));
             assert_eq!(etag, format!("\"0123456789abcdef-{kind}\""));
-            let opened = with_query(&wanted(url), text.into_bytes(), "token=a.b.c");
+            let opened = append_sheet_query(&wanted(url), text.into_bytes(), "token=a.b.c");
             let json: serde_json::Value = serde_json::from_slice(&opened).unwrap();
             assert_eq!(json["url"], format!("{base}.{extension}?token=a.b.c"));
         }
@@ -116,36 +117,36 @@ mod tests {
 
     /// HEAD and revalidation know the ETag alone, GET has the bytes too.
     #[test]
-    fn the_etag_of_a_table_is_the_same_with_and_without_its_bytes() {
+    fn etag_is_equal_for_head_and_get() {
         const STORED_ETAG: &str = "\"0123456789abcdef\"";
-        let mut seen = vec![STORED_ETAG.to_owned()];
+        let mut etags = vec![STORED_ETAG.to_owned()];
         for (url, stored) in [
             ("storyboard.json", JSON),
             ("storyboard.json?format=webp", JSON),
             ("storyboard.vtt?format=webp", VTT),
         ] {
             let etag = delivered_etag(&wanted(url), STORED_ETAG).unwrap();
-            assert_eq!(deliver(url, stored).map(|(_, etag)| etag).as_ref(), Some(&etag), "{url}");
+            assert_eq!(rewrite(url, stored).map(|(_, etag)| etag).as_ref(), Some(&etag), "{url}");
             assert_ne!(etag, STORED_ETAG, "{url}: other bytes have another ETag");
-            seen.push(etag);
+            etags.push(etag);
         }
-        assert_ne!(seen[1], seen[2], "the two forms of storyboard.json");
+        assert_ne!(etags[1], etags[2], "the two forms of storyboard.json");
         for url in ["storyboard.vtt", "storyboard.vtt?format=jpg", "storyboard.jpg", "thumbnail.jpg"] {
             assert_eq!(delivered_etag(&wanted(url), STORED_ETAG), None, "{url}");
         }
     }
 
     #[test]
-    fn a_token_with_a_format_opens_the_sheet() {
+    fn recognizes_sheets_and_removes_format() {
         assert!(is_sheet("/v/storyboard.webp") && is_sheet("/v/storyboard.jpg"));
         assert!(!is_sheet("/v/storyboard.vtt") && !is_sheet("/v/thumbnail.jpg"));
-        assert_eq!(without_format("format=webp"), "");
-        assert_eq!(without_format("a=1&format=webp&b=2"), "a=1&b=2");
+        assert_eq!(remove_format("format=webp"), "");
+        assert_eq!(remove_format("a=1&format=webp&b=2"), "a=1&b=2");
     }
 
     #[test]
-    fn bytes_that_are_no_text_stay() {
-        assert_eq!(with_query(&wanted("storyboard.vtt"), vec![0xff], "x"), [0xff]);
-        assert_eq!(delivered(&wanted("storyboard.json"), &[0xff], "\"a\"", ""), None);
+    fn leaves_non_utf8_unchanged() {
+        assert_eq!(append_sheet_query(&wanted("storyboard.vtt"), vec![0xff], "x"), [0xff]);
+        assert_eq!(rewrite_sheet_url(&wanted("storyboard.json"), &[0xff], "\"a\"", ""), None);
     }
 }

@@ -1,71 +1,77 @@
 //! Decides which delivery tokens somebody asks for, and the links that they make. Pure.
 
-use glimpse_contract::{Code, Json, Kind, PictureRequest, Problem, VideoId, limits, object};
+use glimpse_contract::{Code, Json, Problem, VariantKind, VariantRequest, VideoId, limits, object};
 
-use crate::auth::{DeliveryKeys, Opens, plain_text};
-use crate::delivery::signed_url::{opens, target};
-use crate::s3::sigv4::timestamp::iso_date;
+use crate::auth::{DeliveryKeys, TokenScope, scalar_to_string};
+use crate::delivery::signed_url::{required_scope, signed_path};
+use crate::s3::sigv4::timestamp::format_rfc3339;
 
 /// What the body of `POST /api/videos/{video}/tokens` may say; all of it may be left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mint {
+pub struct DeliveryTokenRequest {
     types: Vec<&'static str>,
     query: String,
-    lives_secs: u64,
+    ttl_secs: u64,
 }
 
 /// The words for what a token opens, beside the kind of picture that it is.
-pub const TYPES: [(&str, Option<Kind>); 4] = [
-    ("thumbnail", Some(Kind::Thumbnail)),
-    ("animated", Some(Kind::Animated)),
-    ("storyboard", Some(Kind::Storyboard)),
+pub const TOKEN_TYPES: [(&str, Option<VariantKind>); 4] = [
+    ("thumbnail", Some(VariantKind::Thumbnail)),
+    ("animated", Some(VariantKind::Animation)),
+    ("storyboard", Some(VariantKind::Storyboard)),
     ("original", None),
 ];
 
-fn bad(detail: &str) -> Problem {
-    Problem::because(Code::BadParameter, detail)
+fn bad_parameter(detail: &str) -> Problem {
+    Problem::with_detail(Code::BadParameter, detail)
 }
 
 /// Reads the body; an empty one asks for a token of each kind of picture.
 ///
 /// # Errors
 /// What is wrong, by name.
-pub fn parse_mint(body: &[u8]) -> Result<Mint, Problem> {
+pub fn parse(body: &[u8]) -> Result<DeliveryTokenRequest, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    let body = Json::read_lenient(body).filter(Json::is_object);
-    let body = body.ok_or_else(|| bad("The body must be a JSON object."))?;
-    let mut mint = Mint {
+    let body = Json::parse_lenient(body).filter(Json::is_object);
+    let body = body.ok_or_else(|| bad_parameter("The body must be a JSON object."))?;
+    let mut request = DeliveryTokenRequest {
         types: vec!["thumbnail", "animated", "storyboard"],
         query: String::new(),
-        lives_secs: limits::DELIVERY_TOKEN_SECS,
+        ttl_secs: limits::DELIVERY_TOKEN_SECS,
     };
     for (name, value) in body.members() {
         match name.as_str() {
             "types" => {
-                mint.types = types(value).ok_or_else(|| {
-                    bad("`types` must name some of thumbnail, animated, storyboard and original, each once.")
+                request.types = parse_types(value).ok_or_else(|| {
+                    bad_parameter(
+                        "`types` must name some of thumbnail, animated, storyboard and original, each once.",
+                    )
                 })?;
             }
-            "parameters" => mint.query = query(value)?,
+            "parameters" => request.query = parse_parameters(value)?,
             "expires_in" => {
-                let lives = value.whole().filter(|secs| (1..=limits::MAX_DELIVERY_TOKEN_SECS).contains(secs));
-                mint.lives_secs = lives
-                    .ok_or_else(|| bad("`expires_in` must be a number of seconds from 1 to 31622400."))?;
+                let ttl_secs =
+                    value.as_u64().filter(|secs| (1..=limits::MAX_DELIVERY_TOKEN_SECS).contains(secs));
+                request.ttl_secs = ttl_secs.ok_or_else(|| {
+                    bad_parameter("`expires_in` must be a number of seconds from 1 to 31622400.")
+                })?;
             }
-            _ => return Err(bad("Only `types`, `parameters` and `expires_in` are known here.")),
+            _ => return Err(bad_parameter("Only `types`, `parameters` and `expires_in` are known here.")),
         }
     }
-    if !mint.query.is_empty() && mint.types.len() != 1 {
-        return Err(bad("`parameters` are those of one picture: name a single one of `types` beside them."));
+    if !request.query.is_empty() && request.types.len() != 1 {
+        return Err(bad_parameter(
+            "`parameters` are those of one picture: name a single one of `types` beside them.",
+        ));
     }
-    Ok(mint)
+    Ok(request)
 }
 
-fn types(value: &Json) -> Option<Vec<&'static str>> {
+fn parse_types(value: &Json) -> Option<Vec<&'static str>> {
     let mut found = Vec::new();
-    for word in value.list()? {
-        let word = word.text()?;
-        let (known, _) = TYPES.into_iter().find(|(known, _)| word == *known)?;
+    for word in value.as_array()? {
+        let word = word.as_str()?;
+        let (known, _) = TOKEN_TYPES.into_iter().find(|(known, _)| word == *known)?;
         if found.contains(&known) {
             return None;
         }
@@ -75,19 +81,20 @@ fn types(value: &Json) -> Option<Vec<&'static str>> {
 }
 
 /// The parameters as a URL's query, which is read where every URL is.
-fn query(value: &Json) -> Result<String, Problem> {
-    let wrong = || bad("`parameters` must be an object of a picture's parameters, such as \"time\": 1.5.");
+fn parse_parameters(value: &Json) -> Result<String, Problem> {
+    let wrong =
+        || bad_parameter("`parameters` must be an object of a picture's parameters, such as \"time\": 1.5.");
     if !value.is_object() {
         return Err(wrong());
     }
     let mut query = String::new();
     for (name, value) in value.members() {
-        let text = plain_text(value).ok_or_else(wrong)?;
+        let text = scalar_to_string(value).ok_or_else(wrong)?;
         if name.contains(['&', '=']) || text.contains('&') {
             return Err(wrong());
         }
-        let joint = if query.is_empty() { "" } else { "&" };
-        query.extend([joint, name.as_str(), "=", &text]);
+        let separator = if query.is_empty() { "" } else { "&" };
+        query.extend([separator, name.as_str(), "=", &text]);
     }
     Ok(query)
 }
@@ -96,45 +103,47 @@ fn query(value: &Json) -> Result<String, Problem> {
 ///
 /// # Errors
 /// A parameter that the picture does not have, or a deployment without secrets.
-pub fn minted(
-    mint: &Mint,
+pub fn issue_tokens(
+    request: &DeliveryTokenRequest,
     video: VideoId,
     keys: &DeliveryKeys,
     public_url: &str,
     now_ms: u64,
 ) -> Result<Json, Problem> {
-    let until_secs = now_ms / 1000 + mint.lives_secs;
+    let expires_at_secs = now_ms / 1000 + request.ttl_secs;
     let mut tokens = Vec::new();
-    for (word, kind) in TYPES.into_iter().filter(|(word, _)| mint.types.contains(word)) {
-        let targets = targets(video, kind, &mint.query)?;
-        let (opens, parameters) = match (kind, targets.first()) {
-            (Some(kind), Some((_, _, parameters))) => (opens(kind), parameters.clone()),
-            _ => (Opens::Original, Vec::new()),
+    for (word, kind) in TOKEN_TYPES.into_iter().filter(|(word, _)| request.types.contains(word)) {
+        let targets = link_targets(video, kind, &request.query)?;
+        let (scope, parameters) = match (kind, targets.first()) {
+            (Some(kind), Some((_, _, parameters))) => (required_scope(kind), parameters.clone()),
+            _ => (TokenScope::Original, Vec::new()),
         };
-        let token = keys.sign(video, opens, &parameters, until_secs).ok_or_else(|| {
+        let token = keys.sign(video, scope, &parameters, expires_at_secs).ok_or_else(|| {
             let detail = "There are no delivery tokens here: DELIVERY_TOKEN_SECRETS is not set.";
-            Problem::because(Code::NotFound, detail)
+            Problem::with_detail(Code::NotFound, detail)
         })?;
         let mut urls = object! {};
-        for (file, target, _) in &targets {
-            let short = keys.sign_short(target, until_secs).unwrap_or_default();
+        for (file, signed_path, _) in &targets {
+            let signed_url = keys.sign_url(signed_path, expires_at_secs).unwrap_or_default();
             let by_token = format!("{public_url}/{video}/{file}?token={token}");
-            let links = object! { "token" => by_token, "short" => format!("{public_url}{short}") };
+            let links = object! { "token" => by_token, "short" => format!("{public_url}{signed_url}") };
             urls.put(file, links);
         }
         tokens.push(object! { "type" => word, "token" => token, "urls" => urls });
     }
-    Ok(object! { "video" => video, "expires_at" => iso_date(until_secs * 1000), "tokens" => tokens })
+    Ok(
+        object! { "video" => video, "expires_at" => format_rfc3339(expires_at_secs * 1000), "tokens" => tokens },
+    )
 }
 
 /// A file of a video, its canonical path and query, and its canonical parameters.
-type Target = (String, String, Vec<(&'static str, String)>);
+type LinkTarget = (String, String, Vec<(&'static str, String)>);
 
 /// All files that show the same in another format.
-fn targets(video: VideoId, kind: Option<Kind>, query: &str) -> Result<Vec<Target>, Problem> {
+fn link_targets(video: VideoId, kind: Option<VariantKind>, query: &str) -> Result<Vec<LinkTarget>, Problem> {
     let Some(kind) = kind else {
         if !query.is_empty() {
-            return Err(bad("The original has no parameters."));
+            return Err(bad_parameter("The original has no parameters."));
         }
         return Ok(vec![("original".to_owned(), format!("/{video}/original"), Vec::new())]);
     };
@@ -142,11 +151,11 @@ fn targets(video: VideoId, kind: Option<Kind>, query: &str) -> Result<Vec<Target
         .iter()
         .map(|format| {
             let file = format!("{}.{}", kind.as_str(), format.extension());
-            let wanted = PictureRequest::parse(&format!("/{video}/{file}"), Some(query));
+            let wanted = VariantRequest::parse(&format!("/{video}/{file}"), Some(query));
             let wanted = wanted
                 .ok_or_else(|| Problem::new(Code::Internal))?
-                .map_err(|wrong| bad(&format!("The parameter `{}` {}.", wrong.name, wrong.why)))?;
-            Ok((file, target(&wanted), wanted.variant.parameters()))
+                .map_err(|wrong| bad_parameter(&format!("The parameter `{}` {}.", wrong.name, wrong.why)))?;
+            Ok((file, signed_path(&wanted), wanted.variant.parameters()))
         })
         .collect()
 }
@@ -164,20 +173,21 @@ mod tests {
         DeliveryKeys { secrets: vec![("a".into(), Secret::new(vec![7; 32]))], public: Vec::new() }
     }
 
-    fn ask(body: &str) -> Result<Value, Problem> {
+    fn issue(body: &str) -> Result<Value, Problem> {
         let video = VideoId::new(1, [1; 10]);
-        let answer = minted(&parse_mint(body.as_bytes())?, video, &keys(), "https://v.example", NOW_MS)?;
+        let answer = issue_tokens(&parse(body.as_bytes())?, video, &keys(), "https://v.example", NOW_MS)?;
         Ok(serde_json::to_value(answer).unwrap())
     }
 
     #[test]
-    fn a_token_comes_with_every_link_that_it_opens() {
-        let all = ask("").unwrap();
+    fn issues_token_with_a_link_per_format() {
+        let all = issue("").unwrap();
         assert_eq!(all["expires_at"], "2023-11-14T23:13:20.000Z");
         let types: Vec<_> = all["tokens"].as_array().unwrap().iter().map(|token| &token["type"]).collect();
         assert_eq!(types, ["thumbnail", "animated", "storyboard"]);
 
-        let one = ask(r#"{"types":["thumbnail"],"parameters":{"width":200,"time":"1.50"},"expires_in":60}"#);
+        let one =
+            issue(r#"{"types":["thumbnail"],"parameters":{"width":200,"time":"1.50"},"expires_in":60}"#);
         let one = one.unwrap()["tokens"][0].clone();
         let files: Vec<_> = one["urls"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(files, ["thumbnail.jpg", "thumbnail.png", "thumbnail.webp"]);
@@ -186,15 +196,15 @@ mod tests {
 
         let text = one["token"].as_str().unwrap();
         assert!(one["urls"]["thumbnail.png"]["token"].as_str().unwrap().ends_with(text));
-        let token = UnverifiedToken::read(text).unwrap();
+        let token = UnverifiedToken::parse(text).unwrap();
         let claims = token.claims().unwrap();
-        assert!(keys().check(&token, &claims).unwrap().is_none());
-        let said = DeliveryToken::of(&claims, NOW_MS).unwrap();
-        assert_eq!((said.query.as_str(), said.until_secs), ("time=1.5&width=200", 1_700_000_060));
+        assert!(keys().verify(&token, &claims).unwrap().is_none());
+        let claims = DeliveryToken::from_claims(&claims, NOW_MS).unwrap();
+        assert_eq!((claims.query.as_str(), claims.expires_at_secs), ("time=1.5&width=200", 1_700_000_060));
     }
 
     #[test]
-    fn what_no_token_may_say_is_not_minted() {
+    fn rejects_invalid_token_requests() {
         for (body, word) in [
             ("[]", "JSON object"),
             (r#"{"type":"thumbnail"}"#, "types"),
@@ -211,13 +221,18 @@ mod tests {
             (r#"{"expires_in":31622401}"#, "expires_in"),
             (r#"{"expires_in":"60"}"#, "expires_in"),
         ] {
-            let problem = ask(body).unwrap_err();
+            let problem = issue(body).unwrap_err();
             assert_eq!(problem.code, Code::BadParameter, "{body}");
             assert!(problem.detail.contains(word), "{body}: {}", problem.detail);
         }
-        let mint = parse_mint(b"").unwrap();
-        let none =
-            minted(&mint, VideoId::new(1, [1; 10]), &DeliveryKeys::default(), "https://v.example", NOW_MS);
+        let request = parse(b"").unwrap();
+        let none = issue_tokens(
+            &request,
+            VideoId::new(1, [1; 10]),
+            &DeliveryKeys::default(),
+            "https://v.example",
+            NOW_MS,
+        );
         assert_eq!(none.unwrap_err().code, Code::NotFound);
     }
 }

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_its_address_or_its_64_prefix() {
+    fn client_key_is_ipv4_or_ipv6_64_prefix() {
         for (address, key) in [
             (Some("203.0.113.7"), "203.0.113.7"),
             (Some(" 203.0.113.7 "), "203.0.113.7"),

@@ -11,17 +11,17 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use crate::platform::Response;
 
 /// Bytes that are made while they are sent.
-pub(crate) struct Chunks(pub(crate) Pin<Box<dyn Stream<Item = Vec<u8>>>>);
+pub(crate) struct ChunkStream(pub(crate) Pin<Box<dyn Stream<Item = Vec<u8>>>>);
 
-impl fmt::Debug for Chunks {
+impl fmt::Debug for ChunkStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Chunks")
+        f.write_str("ChunkStream")
     }
 }
 
 /// What a response carries.
 #[derive(Debug)]
-pub(crate) enum Body {
+pub(crate) enum ReplyBody {
     /// Nothing.
     Empty,
     /// This text.
@@ -29,13 +29,13 @@ pub(crate) enum Body {
     /// These bytes.
     Bytes(Bytes),
     /// The body of another response, passed on without being read.
-    Upstream(Response),
+    ResponseBody(Response),
     /// Another response as it is, with its own status and headers.
-    Whole(Response),
+    Response(Response),
     /// Another response with these headers in place of its own.
-    Like(Response),
+    ResponseWithHeaders(Response),
     /// Bytes as they come.
-    Stream(Chunks),
+    Stream(ChunkStream),
 }
 
 /// An answer: status, headers and body.
@@ -43,71 +43,75 @@ pub(crate) enum Body {
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Body,
+    pub(crate) body: ReplyBody,
 }
 
 impl Reply {
     /// No body.
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Empty }
+        Self { status, headers: Vec::new(), body: ReplyBody::Empty }
     }
 
     /// A JSON body, never cached: it is about the one who asked.
     pub(crate) fn json(status: u16, value: &Json) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Text(value.to_string()) }
-            .with("content-type", "application/json; charset=utf-8")
-            .with("cache-control", "no-store")
-            .with("x-content-type-options", "nosniff")
+        Self { status, headers: Vec::new(), body: ReplyBody::Text(value.to_string()) }
+            .with_header("content-type", "application/json; charset=utf-8")
+            .with_header("cache-control", "no-store")
+            .with_header("x-content-type-options", "nosniff")
     }
 
     /// An XML body, as S3 would answer it.
     pub(crate) fn xml(status: u16, xml: String) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Text(xml) }
-            .with("content-type", "application/xml")
-            .with("cache-control", "no-store")
-            .with("x-content-type-options", "nosniff")
+        Self { status, headers: Vec::new(), body: ReplyBody::Text(xml) }
+            .with_header("content-type", "application/xml")
+            .with_header("cache-control", "no-store")
+            .with_header("x-content-type-options", "nosniff")
     }
 
     /// `application/problem+json`, RFC 9457.
     pub(crate) fn problem(problem: &Problem, request_id: &str) -> Self {
         let mut reply = Self::json(problem.code.status(), &problem.body(request_id));
-        reply.replace("content-type", "application/problem+json; charset=utf-8");
+        reply.set_header("content-type", "application/problem+json; charset=utf-8");
         reply
     }
 
     /// A stored response, as it was stored.
-    pub(crate) fn stored(response: Response) -> Self {
-        Self { status: 200, headers: Vec::new(), body: Body::Whole(response) }
+    pub(crate) fn from_response(response: Response) -> Self {
+        Self { status: 200, headers: Vec::new(), body: ReplyBody::Response(response) }
     }
 
     /// A stored response, as it was stored but for the headers that are added to this.
-    pub(crate) fn like(response: Response) -> Self {
-        Self { status: response.status(), headers: Vec::new(), body: Body::Like(response) }
+    pub(crate) fn from_response_with_headers(response: Response) -> Self {
+        Self {
+            status: response.status(),
+            headers: Vec::new(),
+            body: ReplyBody::ResponseWithHeaders(response),
+        }
     }
 
     /// Sends the browser elsewhere.
     pub(crate) fn redirect(location: &str) -> Self {
-        Self::empty(302).with("location", location).with("cache-control", "no-store")
+        Self::empty(302).with_header("location", location).with_header("cache-control", "no-store")
     }
 
     /// The same with one more header.
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Sets a header anew.
-    pub(crate) fn replace(&mut self, name: &'static str, value: &str) {
+    pub(crate) fn set_header(&mut self, name: &'static str, value: &str) {
         self.headers.retain(|(known, _)| *known != name);
         self.headers.push((name, value.to_owned()));
     }
 
     /// The response. The answer to `HEAD` keeps its headers and loses its body.
     pub(crate) fn into_response(self, is_head: bool) -> Result<Response, JsValue> {
-        if let Body::Whole(response) = self.body {
+        if let ReplyBody::Response(response) = self.body {
             return Ok(response);
         }
-        if let Body::Like(response) = &self.body {
+        if let ReplyBody::ResponseWithHeaders(response) = &self.body {
             let body = response.body().filter(|_| !is_head);
             let changed =
                 Response::new_with_opt_readable_stream_and_init(body.as_ref(), response.unchecked_ref())?;
@@ -117,20 +121,22 @@ impl Reply {
             }
             return Ok(changed);
         }
-        let init = init(self.status, &self.headers)?;
+        let init = response_init(self.status, &self.headers)?;
         let stream = match self.body {
             _ if is_head => None,
-            Body::Empty => None,
-            Body::Text(text) => return Response::new_with_opt_str_and_init(Some(&text), &init),
-            Body::Bytes(bytes) => {
+            ReplyBody::Empty => None,
+            ReplyBody::Text(text) => return Response::new_with_opt_str_and_init(Some(&text), &init),
+            ReplyBody::Bytes(bytes) => {
                 let bytes = js_sys::Uint8Array::from(&bytes[..]);
                 return Response::new_with_opt_buffer_source_and_init(Some(&bytes), &init);
             }
-            Body::Stream(chunks) => {
+            ReplyBody::Stream(chunks) => {
                 let chunks = chunks.0.map(|chunk| Ok(js_sys::Uint8Array::from(chunk.as_slice()).into()));
                 Some(wasm_streams::ReadableStream::from_stream(chunks).into_raw().unchecked_into())
             }
-            Body::Upstream(response) | Body::Whole(response) | Body::Like(response) => response.body(),
+            ReplyBody::ResponseBody(response)
+            | ReplyBody::Response(response)
+            | ReplyBody::ResponseWithHeaders(response) => response.body(),
         };
         Response::new_with_opt_readable_stream_and_init(stream.as_ref(), &init)
     }
@@ -138,14 +144,14 @@ impl Reply {
 
 /// Status and headers, as the runtime's constructor takes them. They cross to JavaScript as one text: a call for each
 /// name and value cost as much as the signature of an upload.
-fn init(status: u16, headers: &[(&'static str, String)]) -> Result<web_sys::ResponseInit, JsValue> {
+fn response_init(status: u16, headers: &[(&'static str, String)]) -> Result<web_sys::ResponseInit, JsValue> {
     let mut object = object! {};
-    for (place, (name, value)) in headers.iter().enumerate() {
-        if headers[..place].iter().any(|(other, _)| other == name) {
+    for (index, (name, value)) in headers.iter().enumerate() {
+        if headers[..index].iter().any(|(other, _)| other == name) {
             // Two cookies are set at a sign-in: an object has each name once, and pairs are dearer.
             let pair =
-                |(name, value): &(&'static str, String)| Json::List(vec![(*name).into(), value.into()]);
-            object = Json::List(headers.iter().map(pair).collect());
+                |(name, value): &(&'static str, String)| Json::Array(vec![(*name).into(), value.into()]);
+            object = Json::Array(headers.iter().map(pair).collect());
             break;
         }
         object.put(name, value.into());

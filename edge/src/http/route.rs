@@ -1,9 +1,9 @@
 //! Decides what a request asks for, from its method and the raw bytes of its path. Pure.
 
-use glimpse_contract::{Code, PictureRequest, Problem, VideoId};
+use glimpse_contract::{Code, Problem, VariantRequest, VideoId};
 use percent_encoding::percent_decode_str;
 
-use crate::uploads::upload_id;
+use crate::uploads::parse_upload_id;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,24 +21,24 @@ pub enum Route {
     /// `POST /api/videos`, with JSON or with the file itself.
     CreateVideo,
     /// `PUT /api/videos` or `PUT /api/videos/{name}`, with the file itself.
-    SendVideo {
+    UploadVideo {
         /// The file's name, as `curl -T` appends it.
         name: Option<String>,
     },
     /// `GET /api/videos`
     ListVideos,
     /// `GET /api/videos/{video}`
-    ShowVideo(VideoId),
+    GetVideo(VideoId),
     /// `GET /api/videos/{video}/events`
     WatchVideo(VideoId),
     /// `DELETE /api/videos/{video}`
     DeleteVideo(VideoId),
     /// `POST /api/videos/{video}/tokens`
-    MintDelivery(VideoId),
+    CreateDeliveryTokens(VideoId),
     /// `GET /api/uploads`
     ListUploads,
     /// `POST /api/upload-tokens`
-    MintToken,
+    CreateUploadToken,
     /// `GET /s3/params`
     UppyParams,
     /// `POST /s3/multipart`
@@ -79,7 +79,7 @@ pub enum Route {
     /// `GET /{video}/original`
     Original(VideoId),
     /// A picture of a video.
-    Picture(PictureRequest),
+    Variant(VariantRequest),
     /// `GET /{video}`
     Page(VideoId),
     /// `GET /{video}/`
@@ -92,13 +92,13 @@ pub enum Route {
 
 impl Route {
     /// Whether whoever holds no more than an upload token may ask for it.
-    pub fn is_for_tokens(&self) -> bool {
+    pub fn allows_upload_token(&self) -> bool {
         matches!(
             self,
             Self::Me
                 | Self::CreateVideo
-                | Self::SendVideo { .. }
-                | Self::ShowVideo(_)
+                | Self::UploadVideo { .. }
+                | Self::GetVideo(_)
                 | Self::WatchVideo(_)
                 | Self::UppyParams
                 | Self::CreateMultipart
@@ -113,14 +113,14 @@ impl Route {
 
     /// Whether a follow-up token, which is good for one upload in parts, opens it: to finish the upload, and to list its
     /// parts once it is finished.
-    pub fn is_for_follow_ups(&self) -> bool {
+    pub fn allows_follow_up_token(&self) -> bool {
         matches!(self, Self::CompleteMultipart { .. } | Self::ListParts { .. })
     }
 }
 
 /// Why a request has no route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoRoute {
+pub struct RouteError {
     /// What the client is told.
     pub problem: Problem,
     /// The methods that would do, if the address is right.
@@ -137,7 +137,7 @@ pub fn is_api(path: &str) -> bool {
 /// Whether it is what is said about a video that is at this path. No token opens it: whatever sites append to the link of
 /// a page is not looked at.
 pub fn is_document(path: &str) -> bool {
-    document(path).is_some()
+    parse_document(path).is_some()
 }
 
 /// The upload token in a path (`/u/{token}/…`), and the path without it.
@@ -158,35 +158,35 @@ pub fn split_token(path: &str) -> (Option<&str>, &str) {
 ///
 /// # Errors
 /// An unknown address, a known one with another method, or a picture's parameter that is wrong.
-pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, NoRoute> {
+pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, RouteError> {
     let is_read = matches!(method, "GET" | "HEAD");
-    if let Some(request) = PictureRequest::parse(path, query) {
+    if let Some(request) = VariantRequest::parse(path, query) {
         if !is_read {
-            return Err(wrong_method(&["GET"]));
+            return Err(method_not_allowed(&["GET"]));
         }
-        return request.map(Route::Picture).map_err(|bad| NoRoute {
-            problem: Problem::because(
+        return request.map(Route::Variant).map_err(|error| RouteError {
+            problem: Problem::with_detail(
                 Code::BadParameter,
-                format!("The parameter `{}` {}.", bad.name, bad.why),
+                format!("The parameter `{}` {}.", error.name, error.why),
             ),
             allow: None,
         });
     }
-    if let Some(route) = document(path) {
-        return if is_read { Ok(route) } else { Err(wrong_method(&["GET"])) };
+    if let Some(route) = parse_document(path) {
+        return if is_read { Ok(route) } else { Err(method_not_allowed(&["GET"])) };
     }
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let mut answers = answers(&segments)?;
+    let mut routes = routes_for_path(&segments)?;
     let method = if is_read { "GET" } else { method };
-    match answers.iter().position(|(known, _)| *known == method) {
-        Some(place) => Ok(answers.swap_remove(place).1),
-        None => Err(wrong_method(&answers.iter().map(|(known, _)| *known).collect::<Vec<_>>())),
+    match routes.iter().position(|(known, _)| *known == method) {
+        Some(index) => Ok(routes.swap_remove(index).1),
+        None => Err(method_not_allowed(&routes.iter().map(|(known, _)| *known).collect::<Vec<_>>())),
     }
 }
 
 /// What is said about a video; like a picture's, each address has one spelling. Whatever query a page is given (sites
 /// append theirs to links) is not looked at.
-fn document(path: &str) -> Option<Route> {
+fn parse_document(path: &str) -> Option<Route> {
     match path.strip_prefix('/')?.split_once('/') {
         None if path == "/oembed" => Some(Route::Oembed),
         None => path[1..].parse().ok().map(Route::Page),
@@ -197,7 +197,7 @@ fn document(path: &str) -> Option<Route> {
 }
 
 /// Everything that an address answers, by method; `GET` stands for `HEAD` too.
-fn answers(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, NoRoute> {
+fn routes_for_path(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, RouteError> {
     Ok(match *segments {
         ["health"] => vec![("GET", Route::Health)],
         ["auth", "login"] => vec![("GET", Route::Login)],
@@ -205,15 +205,15 @@ fn answers(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, NoRoute> {
         ["auth", "logout"] => vec![("POST", Route::Logout)],
         ["api", "me"] => vec![("GET", Route::Me)],
         ["api", "uploads"] => vec![("GET", Route::ListUploads)],
-        ["api", "upload-tokens"] => vec![("POST", Route::MintToken)],
+        ["api", "upload-tokens"] => vec![("POST", Route::CreateUploadToken)],
         ["api", "videos"] => vec![
             ("GET", Route::ListVideos),
             ("POST", Route::CreateVideo),
-            ("PUT", Route::SendVideo { name: None }),
+            ("PUT", Route::UploadVideo { name: None }),
         ],
         ["api", "videos", name] => match name.parse() {
-            Ok(video) => vec![("GET", Route::ShowVideo(video)), ("DELETE", Route::DeleteVideo(video))],
-            Err(_) => vec![("PUT", Route::SendVideo { name: Some(file_name(name)?) })],
+            Ok(video) => vec![("GET", Route::GetVideo(video)), ("DELETE", Route::DeleteVideo(video))],
+            Err(_) => vec![("PUT", Route::UploadVideo { name: Some(decode_file_name(name)?) })],
         },
         ["api", "videos", video, "events"] => {
             vec![("GET", Route::WatchVideo(video.parse().map_err(|_| not_found())?))]
@@ -224,58 +224,60 @@ fn answers(segments: &[&str]) -> Result<Vec<(&'static str, Route)>, NoRoute> {
         }
         [video, "original"] => vec![("GET", Route::Original(video.parse().map_err(|_| not_found())?))],
         ["api", "videos", video, "tokens"] => {
-            vec![("POST", Route::MintDelivery(video.parse().map_err(|_| not_found())?))]
+            vec![("POST", Route::CreateDeliveryTokens(video.parse().map_err(|_| not_found())?))]
         }
         ["s3", "params"] => vec![("GET", Route::UppyParams)],
         ["s3", "presign"] => vec![("POST", Route::Presign)],
         ["s3", "multipart"] => vec![("POST", Route::CreateMultipart)],
         ["s3", "multipart", upload] => {
-            let upload_id = upload_of(upload)?;
+            let upload_id = decode_upload_id(upload)?;
             vec![
                 ("GET", Route::ListParts { upload_id: upload_id.clone() }),
                 ("DELETE", Route::AbortMultipart { upload_id }),
             ]
         }
         ["s3", "multipart", upload, "complete"] => {
-            vec![("POST", Route::CompleteMultipart { upload_id: upload_of(upload)? })]
+            vec![("POST", Route::CompleteMultipart { upload_id: decode_upload_id(upload)? })]
         }
         ["s3", "multipart", upload, "batch"] => {
-            vec![("GET", Route::SignParts { upload_id: upload_of(upload)? })]
+            vec![("GET", Route::SignParts { upload_id: decode_upload_id(upload)? })]
         }
         ["s3", "multipart", upload, part] => {
-            vec![("GET", Route::SignPart { upload_id: upload_of(upload)?, part: part.to_owned() })]
+            vec![("GET", Route::SignPart { upload_id: decode_upload_id(upload)?, part: part.to_owned() })]
         }
         ["s3", "sts"] => {
             let detail = "No credentials of the bucket are handed out: with them a client could write anywhere. Leave \
                           getTemporarySecurityCredentials unset.";
-            return Err(missing(detail));
+            return Err(not_found_with_detail(detail));
         }
         ["url", ..] | [_, "list" | "get" | "connect", ..] => {
-            return Err(missing("Files are not fetched from other services here: upload from the device."));
+            return Err(not_found_with_detail(
+                "Files are not fetched from other services here: upload from the device.",
+            ));
         }
         _ => return Err(not_found()),
     })
 }
 
-fn upload_of(segment: &str) -> Result<String, NoRoute> {
-    upload_id(segment).map_err(|problem| NoRoute { problem, allow: None })
+fn decode_upload_id(segment: &str) -> Result<String, RouteError> {
+    parse_upload_id(segment).map_err(|problem| RouteError { problem, allow: None })
 }
 
-fn file_name(segment: &str) -> Result<String, NoRoute> {
+fn decode_file_name(segment: &str) -> Result<String, RouteError> {
     let name = percent_decode_str(segment).decode_utf8().map_err(|_| not_found())?;
     // An id with a slip in it is no name: nobody means to upload that.
     if name.contains('.') { Ok(name.into_owned()) } else { Err(not_found()) }
 }
 
-fn not_found() -> NoRoute {
-    NoRoute { problem: Problem::new(Code::NotFound), allow: None }
+fn not_found() -> RouteError {
+    RouteError { problem: Problem::new(Code::NotFound), allow: None }
 }
 
-fn missing(detail: &str) -> NoRoute {
-    NoRoute { problem: Problem::because(Code::NotFound, detail), allow: None }
+fn not_found_with_detail(detail: &str) -> RouteError {
+    RouteError { problem: Problem::with_detail(Code::NotFound, detail), allow: None }
 }
 
-fn wrong_method(methods: &[&str]) -> NoRoute {
+fn method_not_allowed(methods: &[&str]) -> RouteError {
     let mut allow = Vec::with_capacity(methods.len() + 2);
     for &method in methods {
         allow.push(method);
@@ -286,7 +288,7 @@ fn wrong_method(methods: &[&str]) -> NoRoute {
     allow.push("OPTIONS");
     let allow = allow.join(", ");
     let detail = format!("This address answers {allow}.");
-    NoRoute { problem: Problem::because(Code::MethodNotAllowed, detail), allow: Some(allow) }
+    RouteError { problem: Problem::with_detail(Code::MethodNotAllowed, detail), allow: Some(allow) }
 }
 
 #[cfg(test)]
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn cors_answers_for_every_spelling_that_is_routed() {
+    fn is_api_for_every_routed_spelling() {
         for path in
             ["/api/me", "//s3/params", "///s3//params", "/auth/login", "/u/x.y.z/s3/params", "/url/get"]
         {
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_no_token() {
+    fn document_paths_are_recognized() {
         let video = VideoId::new(1, [1; 10]);
         for file in ["", "/", "/meta.json"] {
             assert!(is_document(&format!("/{video}{file}")), "{file}");
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_the_path_is_taken_off() {
+    fn splits_token_from_path() {
         for (path, expected) in [
             ("/u/a.b.c/s3/params", (Some("a.b.c"), "/s3/params")),
             ("//u//a.b.c//s3/params", (Some("a.b.c"), "//s3/params")),
@@ -347,17 +349,17 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn routes_every_path() {
         let video: VideoId = VIDEO.parse().unwrap();
         check("GET", "/api/videos", &Ok(Route::ListVideos));
         check("POST", "/api/videos", &Ok(Route::CreateVideo));
-        check("PUT", "/api/videos/", &Ok(Route::SendVideo { name: None }));
+        check("PUT", "/api/videos/", &Ok(Route::UploadVideo { name: None }));
         check(
             "PUT",
             "/api/videos/Ski%20trip.mp4",
-            &Ok(Route::SendVideo { name: Some("Ski trip.mp4".into()) }),
+            &Ok(Route::UploadVideo { name: Some("Ski trip.mp4".into()) }),
         );
-        check("GET", "/api/videos/{v}", &Ok(Route::ShowVideo(video)));
+        check("GET", "/api/videos/{v}", &Ok(Route::GetVideo(video)));
         check("DELETE", "/api/videos/{v}", &Ok(Route::DeleteVideo(video)));
         check("GET", "/api/videos/{v}/events", &Ok(Route::WatchVideo(video)));
         check("PUT", "/api/videos/{v}/poster", &Ok(Route::SetPoster(video)));
@@ -365,11 +367,11 @@ mod tests {
         check("GET", "/api/videos/{v}/poster", &Err(Code::MethodNotAllowed));
         check("HEAD", "/{v}/original", &Ok(Route::Original(video)));
         check("GET", "/{v}x/original", &Err(Code::NotFound));
-        check("POST", "/api/videos/{v}/tokens", &Ok(Route::MintDelivery(video)));
+        check("POST", "/api/videos/{v}/tokens", &Ok(Route::CreateDeliveryTokens(video)));
         check("POST", "/api/videos/x/tokens", &Err(Code::NotFound));
         check("GET", "/api/videos/{v}/tokens", &Err(Code::MethodNotAllowed));
         check("GET", "/api/uploads", &Ok(Route::ListUploads));
-        check("POST", "/api/upload-tokens", &Ok(Route::MintToken));
+        check("POST", "/api/upload-tokens", &Ok(Route::CreateUploadToken));
         check("HEAD", "/api/me", &Ok(Route::Me));
         check("GET", "//s3/params?filename=a", &Ok(Route::UppyParams));
         check("GET", "/s3//params", &Ok(Route::UppyParams));
@@ -423,46 +425,47 @@ mod tests {
     }
 
     #[test]
-    fn what_an_address_answers_is_said() {
+    fn allow_lists_methods() {
         let allow = |path: &str| route("PATCH", path, None).unwrap_err().allow.unwrap();
         assert_eq!(allow("/api/videos"), "GET, HEAD, POST, PUT, OPTIONS");
         assert_eq!(allow(&format!("/api/videos/{VIDEO}")), "GET, HEAD, DELETE, OPTIONS");
     }
 
     #[test]
-    fn a_token_opens_nothing_but_uploads() {
-        let id = || String::new();
+    fn upload_token_allows_only_uploads() {
+        let empty = || String::new();
         let video = VIDEO.parse().unwrap();
-        for closed in [
+        for route in [
             Route::ListVideos,
             Route::DeleteVideo(video),
             Route::SetPoster(video),
             Route::ResetPoster(video),
             Route::Original(video),
-            Route::MintDelivery(video),
+            Route::CreateDeliveryTokens(video),
             Route::ListUploads,
-            Route::MintToken,
+            Route::CreateUploadToken,
             Route::Logout,
             Route::Login,
             Route::Health,
         ] {
-            assert!(!closed.is_for_tokens(), "{closed:?}");
+            assert!(!route.allows_upload_token(), "{route:?}");
         }
         assert!(
-            Route::UppyParams.is_for_tokens() && Route::CompleteMultipart { upload_id: id() }.is_for_tokens()
+            Route::UppyParams.allows_upload_token()
+                && Route::CompleteMultipart { upload_id: empty() }.allows_upload_token()
         );
-        assert!(Route::CompleteMultipart { upload_id: id() }.is_for_follow_ups());
-        for closed in [
+        assert!(Route::CompleteMultipart { upload_id: empty() }.allows_follow_up_token());
+        for route in [
             Route::Me,
             Route::CreateVideo,
-            Route::ShowVideo(video),
+            Route::GetVideo(video),
             Route::WatchVideo(video),
             Route::Presign,
-            Route::SignPart { upload_id: id(), part: id() },
-            Route::SignParts { upload_id: id() },
-            Route::AbortMultipart { upload_id: id() },
+            Route::SignPart { upload_id: empty(), part: empty() },
+            Route::SignParts { upload_id: empty() },
+            Route::AbortMultipart { upload_id: empty() },
         ] {
-            assert!(!closed.is_for_follow_ups(), "{closed:?}");
+            assert!(!route.allows_follow_up_token(), "{route:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Decides what is said about the pictures: one call for each kind and format, and Cloudflare Stream's names.
 
-use glimpse_contract::{Code, Format, Kind, limits};
+use glimpse_contract::{Code, OutputFormat, VariantKind, limits};
 
 use super::operation::Operation;
 use super::shape;
@@ -35,173 +35,180 @@ pub(super) const PROBLEMS: [Code; 22] = [
 
 pub(super) fn operations() -> Vec<Operation> {
     let mut operations = vec![page(), page_with_slash(), meta(), oembed(), original()];
-    for kind in [Kind::Thumbnail, Kind::Animated, Kind::Storyboard] {
-        operations.extend(kind.formats().iter().map(|&format| own(kind, format)));
+    for kind in [VariantKind::Thumbnail, VariantKind::Animation, VariantKind::Storyboard] {
+        operations.extend(kind.formats().iter().map(|&format| variant_operation(kind, format)));
     }
-    operations.push(of_stream(Kind::Thumbnail, Format::Jpg));
-    operations.push(of_stream(Kind::Animated, Format::Gif));
+    operations.push(stream_operation(VariantKind::Thumbnail, OutputFormat::Jpg));
+    operations.push(stream_operation(VariantKind::Animation, OutputFormat::Gif));
     operations
 }
 
 /// What is said about a video beside its pictures.
-fn document(path: &str, id: &str) -> Operation {
+fn document_operation(path: &str, id: &str) -> Operation {
     Operation::new("GET", path, id, TAG)
-        .open()
-        .header("if-none-match", "The ETag of the copy that is there already.", shape::text())
-        .answers_nothing(304, "The copy is good.")
+        .public()
+        .header_parameter("if-none-match", "The ETag of the copy that is there already.", shape::string())
+        .empty_response(304, "The copy is good.")
         .problems(&PROBLEMS)
         .problems(&[Code::Unauthorized])
 }
 
 fn original() -> Operation {
     Operation::new("GET", "/{video}/original", "original", TAG)
-        .says("The uploaded file, to save it", "For its owner, or by a delivery token of its own.")
-        .path("video", "The video's id.", shape::video())
-        .answers_nothing(302, "To the bucket, by an address that is good for some minutes.")
-        .sends("location", "A secret: whoever has it has the file.")
+        .describe("The uploaded file, to save it", "For its owner, or by a delivery token of its own.")
+        .path_parameter("video", "The video's id.", shape::video_id())
+        .empty_response(302, "To the bucket, by an address that is good for some minutes.")
+        .response_header("location", "A secret: whoever has it has the file.")
         .problems(&[Code::BadParameter, Code::NotFound, Code::Deleted, Code::SourceGone, Code::Superseded])
         .problems(&[Code::TokenRefused])
 }
 
 fn page() -> Operation {
-    document("/{video}", "videoPage")
-        .shown_to_people()
-        .says("A page that shows the video", "With Open Graph and Twitter cards; it may be framed. That of a private video is its owner's alone: no token opens it.")
-        .path("video", "The video's id.", shape::video())
-        .answers_bytes(200, "The page.", "text/html")
+    document_operation("/{video}", "videoPage")
+        .html()
+        .describe("A page that shows the video", "With Open Graph and Twitter cards; it may be framed. That of a private video is its owner's alone: no token opens it.")
+        .path_parameter("video", "The video's id.", shape::video_id())
+        .binary_response(200, "The page.", "text/html")
 }
 
 fn page_with_slash() -> Operation {
     Operation::new("GET", "/{video}/", "videoPageWithSlash", TAG)
-        .open()
-        .says("The same page", "Its address has one spelling.")
-        .path("video", "The video's id.", shape::video())
-        .answers_nothing(301, "To the address without the slash.")
-        .sends("location", "The page, with the query that was sent.")
+        .public()
+        .describe("The same page", "Its address has one spelling.")
+        .path_parameter("video", "The video's id.", shape::video_id())
+        .empty_response(301, "To the address without the slash.")
+        .response_header("location", "The page, with the query that was sent.")
         .problems(&[Code::NotFound])
 }
 
 fn meta() -> Operation {
-    document("/{video}/meta.json", "videoMeta")
-        .says("What a page needs to show a video", "Size, duration, stand-in, and the URLs of its pictures. Those of a private video are its owner's alone: no token opens them.")
-        .path("video", "The video's id.", shape::video())
-        .answers_json(200, "The facts.")
+    document_operation("/{video}/meta.json", "videoMeta")
+        .describe("What a page needs to show a video", "Size, duration, stand-in, and the URLs of its pictures. Those of a private video are its owner's alone: no token opens them.")
+        .path_parameter("video", "The video's id.", shape::video_id())
+        .object_response(200, "The facts.")
 }
 
 fn oembed() -> Operation {
-    document("/oembed", "oembed")
-        .says("How another site shows a video", "oEmbed 1.0, <https://oembed.com>.")
-        .needs("url", "The address of the video's page.", shape::text())
-        .query("maxwidth", "The widest frame, in pixels.", shape::whole(1, 999_999))
-        .query("maxheight", "The highest frame, in pixels.", shape::whole(1, 999_999))
-        .query("format", "What is made; for anything else oEmbed wants 501.", shape::one_of(&["json"]))
-        .answers_json(200, "A frame with the page.")
+    document_operation("/oembed", "oembed")
+        .describe("How another site shows a video", "oEmbed 1.0, <https://oembed.com>.")
+        .required_query_parameter("url", "The address of the video's page.", shape::string())
+        .query_parameter("maxwidth", "The widest frame, in pixels.", shape::integer(1, 999_999))
+        .query_parameter("maxheight", "The highest frame, in pixels.", shape::integer(1, 999_999))
+        .query_parameter(
+            "format",
+            "What is made; for anything else oEmbed wants 501.",
+            shape::string_enum(&["json"]),
+        )
+        .object_response(200, "A frame with the page.")
         .problems(&[Code::FormatNotMade])
 }
 
-fn picture(path: &str, id: &str, format: Format) -> Operation {
+fn image_operation(path: &str, id: &str, format: OutputFormat) -> Operation {
     let media = format.content_type();
     Operation::new("GET", path, id, TAG)
-        .open()
-        .path("video", "The video's id.", shape::video())
-        .query(
+        .public()
+        .path_parameter("video", "The video's id.", shape::video_id())
+        .query_parameter(
             "token",
             "For a private video: a JWT as Mux makes them, which names the picture; then no other parameter.",
-            shape::text(),
+            shape::string(),
         )
-        .query(
+        .query_parameter(
             "expires",
             "For a private video, with `kid` and `sig`: when the link ends, in Unix seconds.",
-            shape::whole(0, u64::from(u32::MAX)),
+            shape::integer(0, u64::from(u32::MAX)),
         )
-        .query("kid", "Which key `sig` is made with.", shape::text())
-        .query("sig", "The HMAC-SHA256 of path and parameters.", shape::text())
-        .query(
+        .query_parameter("kid", "Which key `sig` is made with.", shape::string())
+        .query_parameter("sig", "The HMAC-SHA256 of path and parameters.", shape::string())
+        .query_parameter(
             "v",
             "The revision that the API's URLs carry: with it the picture is kept for a year.",
-            shape::matching("^[0-9a-f]{8}$"),
+            shape::pattern_string("^[0-9a-f]{8}$"),
         )
-        .header("if-none-match", "The ETag of the copy that is there already.", shape::text())
-        .header("range", "A part of the picture.", shape::text())
-        .answers_bytes(200, "The picture.", media)
-        .sends("etag", "A strong ETag.")
-        .sends(
+        .header_parameter("if-none-match", "The ETag of the copy that is there already.", shape::string())
+        .header_parameter("range", "A part of the picture.", shape::string())
+        .binary_response(200, "The picture.", media)
+        .response_header("etag", "A strong ETag.")
+        .response_header(
             "cache-control",
             "A year and `immutable` where the URL fixes the picture, otherwise five minutes.",
         )
-        .answers_bytes(206, "The part that was asked for.", media)
-        .sends("content-range", "Which part of how much.")
-        .answers_nothing(304, "The copy is good.")
-        .answers_nothing(416, "There is no such part.")
-        .sends("content-range", "How much there is.")
+        .binary_response(206, "The part that was asked for.", media)
+        .response_header("content-range", "Which part of how much.")
+        .empty_response(304, "The copy is good.")
+        .empty_response(416, "There is no such part.")
+        .response_header("content-range", "How much there is.")
         .problems(&PROBLEMS)
         .problems(&[Code::Unauthorized, Code::TokenRefused])
 }
 
-fn own(kind: Kind, format: Format) -> Operation {
+fn variant_operation(kind: VariantKind, format: OutputFormat) -> Operation {
     let (word, extension) = (kind.as_str(), format.extension());
     let id = format!("{word}{}{}", extension[..1].to_uppercase(), &extension[1..]);
-    let operation = picture(&format!("/{{video}}/{word}.{extension}"), &id, format);
-    let side = |most: u32| shape::whole(limits::MIN_SIDE.into(), most.into());
+    let operation = image_operation(&format!("/{{video}}/{word}.{extension}"), &id, format);
+    let side = |max: u32| shape::integer(limits::MIN_SIDE.into(), max.into());
     let day = limits::MAX_DURATION_MS / 1000;
     match kind {
-        Kind::Thumbnail => operation
-            .says("A still picture", "Bare, the poster: the best frame, up to 640 pixels wide. Without an extension `Accept` chooses the format. A PNG has at most 8294400 pixels (3840x2160). A picture that cannot be made is refused for a day without another try, one that took too long for ten minutes.")
-            .query("time", "The moment, in seconds.", shape::seconds(day))
-            .query("width", "Width in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
-            .query("height", "Height in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
-            .query("fit_mode", "How it is brought into width and height.", shape::one_of(&["preserve", "stretch", "crop", "smartcrop", "pad"]))
-            .query("rotate", "Degrees clockwise.", shape::one_of(&["90", "180", "270"]))
-            .query("flip_v", "Upside down.", shape::one_of(&["true", "false"]))
-            .query("flip_h", "As in a mirror.", shape::one_of(&["true", "false"])),
-        Kind::Animated => operation
-            .says("A moving picture", "Bare, a reel of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.")
-            .query("start", "Where it begins, in seconds.", shape::seconds(day))
-            .query("end", "Where it ends, in seconds: 0.25 to 10 after the beginning.", shape::seconds(day + limits::MAX_SPAN_MS / 1000))
-            .query("width", "Width in pixels.", side(limits::MAX_ANIMATED_SIDE))
-            .query("height", "Height in pixels.", side(limits::MAX_ANIMATED_SIDE))
-            .query("fps", "Frames a second, at most.", shape::whole(1, limits::MAX_ANIMATED_FPS.into()))
-            .query("max_bytes", "Its length, at most.", shape::whole(limits::MIN_MAX_BYTES, limits::MAX_MAX_BYTES)),
-        Kind::Storyboard => {
-            let operation = operation.says(
+        VariantKind::Thumbnail => operation
+            .describe("A still picture", "Bare, the poster: the best frame, up to 640 pixels wide. Without an extension `Accept` chooses the format. A PNG has at most 8294400 pixels (3840x2160). A picture that cannot be made is refused for a day without another try, one that took too long for ten minutes.")
+            .query_parameter("time", "The moment, in seconds.", shape::seconds(day))
+            .query_parameter("width", "Width in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
+            .query_parameter("height", "Height in pixels.", side(limits::MAX_THUMBNAIL_SIDE))
+            .query_parameter("fit_mode", "How it is brought into width and height.", shape::string_enum(&["preserve", "stretch", "crop", "smartcrop", "pad"]))
+            .query_parameter("rotate", "Degrees clockwise.", shape::string_enum(&["90", "180", "270"]))
+            .query_parameter("flip_v", "Upside down.", shape::string_enum(&["true", "false"]))
+            .query_parameter("flip_h", "As in a mirror.", shape::string_enum(&["true", "false"])),
+        VariantKind::Animation => operation
+            .describe("A moving picture", "Bare, a reel of the whole video, up to 320 pixels wide; otherwise any clip of up to 10 s.")
+            .query_parameter("start", "Where it begins, in seconds.", shape::seconds(day))
+            .query_parameter("end", "Where it ends, in seconds: 0.25 to 10 after the beginning.", shape::seconds(day + limits::MAX_SPAN_MS / 1000))
+            .query_parameter("width", "Width in pixels.", side(limits::MAX_ANIMATION_SIDE))
+            .query_parameter("height", "Height in pixels.", side(limits::MAX_ANIMATION_SIDE))
+            .query_parameter("fps", "Frames a second, at most.", shape::integer(1, limits::MAX_ANIMATION_FPS.into()))
+            .query_parameter("max_bytes", "Its length, at most.", shape::integer(limits::MIN_MAX_BYTES, limits::MAX_MAX_BYTES)),
+        VariantKind::Storyboard => {
+            let operation = operation.describe(
                 "Tiles over the whole video",
                 "50 of them on one sheet, 100 from 15 minutes on; as `vtt` or `json` the table of what lies where on it.",
             );
-            if !matches!(format, Format::Vtt | Format::Json) {
+            if !matches!(format, OutputFormat::Vtt | OutputFormat::Json) {
                 return operation;
             }
-            operation.query(
+            operation.query_parameter(
                 "format",
                 "The format of the sheet that the table names, `jpg` unless said otherwise. It may stand beside `token`.",
-                shape::one_of(&["jpg", "webp"]),
+                shape::string_enum(&["jpg", "webp"]),
             )
         }
     }
 }
 
-fn of_stream(kind: Kind, format: Format) -> Operation {
+fn stream_operation(kind: VariantKind, format: OutputFormat) -> Operation {
     let extension = format.extension();
-    let id = if kind == Kind::Animated { "streamAnimation" } else { "streamThumbnail" };
-    let operation = picture(&format!("/{{video}}/thumbnails/thumbnail.{extension}"), id, format);
-    let clock = || shape::matching(r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]{1,32})?s)?$");
-    let most = if kind == Kind::Animated { limits::MAX_ANIMATED_SIDE } else { limits::MAX_THUMBNAIL_SIDE };
-    let side = || shape::whole(limits::MIN_SIDE.into(), most.into());
+    let id = if kind == VariantKind::Animation { "streamAnimation" } else { "streamThumbnail" };
+    let operation = image_operation(&format!("/{{video}}/thumbnails/thumbnail.{extension}"), id, format);
+    let clock = || shape::pattern_string(r"^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]{1,32})?s)?$");
+    let max =
+        if kind == VariantKind::Animation { limits::MAX_ANIMATION_SIDE } else { limits::MAX_THUMBNAIL_SIDE };
+    let side = || shape::integer(limits::MIN_SIDE.into(), max.into());
     let operation = operation
-        .says("The same by Cloudflare Stream's names", "What is left out is this service's default.")
-        .query("time", "The moment, such as `1m2s`.", clock())
-        .query("width", "Width in pixels.", side())
-        .query("height", "Height in pixels.", side())
-        .query(
+        .describe("The same by Cloudflare Stream's names", "What is left out is this service's default.")
+        .query_parameter("time", "The moment, such as `1m2s`.", clock())
+        .query_parameter("width", "Width in pixels.", side())
+        .query_parameter("height", "Height in pixels.", side())
+        .query_parameter(
             "fit",
             "How it is brought into width and height.",
-            shape::one_of(&["clip", "scale", "crop", "fill"]),
+            shape::string_enum(&["clip", "scale", "crop", "fill"]),
         );
-    if kind != Kind::Animated {
+    if kind != VariantKind::Animation {
         return operation;
     }
-    operation.query("duration", "How long it is, 0.25 to 10 s, such as `2s`.", clock()).query(
-        "fps",
-        "Frames a second, at most.",
-        shape::whole(1, limits::MAX_ANIMATED_FPS.into()),
-    )
+    operation
+        .query_parameter("duration", "How long it is, 0.25 to 10 s, such as `2s`.", clock())
+        .query_parameter(
+            "fps",
+            "Frames a second, at most.",
+            shape::integer(1, limits::MAX_ANIMATION_FPS.into()),
+        )
 }

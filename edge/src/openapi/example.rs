@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use glimpse_contract::{
-    Grant, Json, MANIFEST_VERSION, Manifest, Output, Owner, Passthrough, Reads, Source, State, Timings,
-    Variant, VideoId, Visibility,
+    ClientMetadata, Grant, Json, MANIFEST_VERSION, Manifest, Output, Owner, ReadStats, Source, State,
+    Timings, Variant, VideoId, Visibility,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,9 +13,13 @@ use serde_json::Value;
 use crate::auth::{Caller, DeliveryKeys, Secret, UploadToken};
 use crate::config::Config;
 use crate::delivery::token_request;
-use crate::openapi::responses::{DeliveryTokens, Form, Upload, UploadLimits, Video, VideoStatus};
-use crate::uploads::{Allowance, Mint, answer_uppy, presign_upload, token_of};
-use glimpse_contract::video::{self, Uploaded};
+use crate::openapi::responses::{
+    DeliveryTokensResponse, UploadLimits, UploadSchema, UppyUploadParameters, VideoSchema, VideoStatus,
+};
+use crate::uploads::{
+    UploadPolicy, UploadTokenRequest, build_upload_token, presign_upload, uppy_form_response,
+};
+use glimpse_contract::video::{self, UploadDetails};
 
 /// 2026-01-01T00:00:00Z.
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -30,7 +34,7 @@ pub(super) fn value(tree: &Json) -> Value {
 }
 
 /// The same as the type that describes it.
-pub(super) fn typed<T: DeserializeOwned + Serialize>(tree: &Json) -> T {
+pub(super) fn deserialize<T: DeserializeOwned + Serialize>(tree: &Json) -> T {
     let typed = serde_json::from_value(value(tree)).expect("an answer is of the type that describes it");
     assert_eq!(serde_json::to_value(&typed).ok(), Some(value(tree)), "and has every member of it");
     typed
@@ -67,7 +71,7 @@ pub(super) fn video_id() -> VideoId {
 }
 
 pub(super) fn owner() -> Owner {
-    Owner::of("https://id.example.com", "alice")
+    Owner::new("https://id.example.com", "alice")
 }
 
 fn caller() -> Caller {
@@ -82,8 +86,8 @@ fn caller() -> Caller {
     }
 }
 
-fn passthrough() -> Passthrough {
-    Passthrough { external_id: Some("order 7".into()), ..Passthrough::default() }
+fn client_metadata() -> ClientMetadata {
+    ClientMetadata { external_id: Some("order 7".into()), ..ClientMetadata::default() }
 }
 
 fn grant() -> Grant {
@@ -93,59 +97,58 @@ fn grant() -> Grant {
         name: "clip.mp4".into(),
         content_type: "video/mp4".into(),
         visibility: Visibility::Public,
-        passthrough: passthrough(),
+        client_metadata: client_metadata(),
     }
 }
 
-fn uploaded() -> Uploaded {
-    Uploaded {
+fn upload_info() -> UploadDetails {
+    UploadDetails {
         name: "clip.mp4".into(),
         bytes: 7_340_032,
         content_type: "video/mp4".into(),
-        passthrough: passthrough(),
+        client_metadata: client_metadata(),
         visibility: Some(Visibility::Public),
     }
 }
 
 /// A video that was granted and is not there yet.
-pub(super) fn granted() -> Video {
-    typed(&video::Video::granted(video_id(), uploaded(), &config().public_url.as_str()).to_json())
+pub(super) fn uploading() -> VideoSchema {
+    deserialize(&video::Video::uploading(video_id(), upload_info(), &config().public_url.as_str()).to_json())
 }
 
 /// A video that is on its way.
-pub(super) fn processing() -> Video {
-    typed(
-        &video::Video::without_manifest(video_id(), uploaded(), None, &config().public_url.as_str())
-            .to_json(),
+pub(super) fn processing() -> VideoSchema {
+    deserialize(
+        &video::Video::from_upload(video_id(), upload_info(), None, &config().public_url.as_str()).to_json(),
     )
 }
 
 /// The same three, as the holder of an upload token sees them; in the answer to the request that began the upload with the
 /// trace.
-fn status(video: &video::Video, is_begun: bool) -> VideoStatus {
+fn status(video: &video::Video, has_trace_id: bool) -> VideoStatus {
     let mut json = video.status_json();
-    if is_begun {
+    if has_trace_id {
         json.put("trace_id", video.trace_id().into());
     }
-    typed(&json)
+    deserialize(&json)
 }
 
-pub(super) fn granted_status() -> VideoStatus {
-    status(&video::Video::granted(video_id(), uploaded(), &config().public_url.as_str()), true)
+pub(super) fn uploading_status() -> VideoStatus {
+    status(&video::Video::uploading(video_id(), upload_info(), &config().public_url.as_str()), true)
 }
 
-pub(super) fn processing_status(is_begun: bool) -> VideoStatus {
+pub(super) fn processing_status(has_trace_id: bool) -> VideoStatus {
     let url = config().public_url;
-    status(&video::Video::without_manifest(video_id(), uploaded(), None, &url.as_str()), is_begun)
+    status(&video::Video::from_upload(video_id(), upload_info(), None, &url.as_str()), has_trace_id)
 }
 
-pub(super) fn ready_status(is_begun: bool) -> VideoStatus {
-    status(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()), is_begun)
+pub(super) fn ready_status(has_trace_id: bool) -> VideoStatus {
+    status(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()), has_trace_id)
 }
 
 /// A video whose pictures are there.
-pub(super) fn ready() -> Video {
-    typed(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()).to_json())
+pub(super) fn ready() -> VideoSchema {
+    deserialize(&video::Video::from_manifest(&ready_manifest(), &config().public_url.as_str()).to_json())
 }
 
 fn ready_manifest() -> Manifest {
@@ -172,7 +175,7 @@ fn ready_manifest() -> Manifest {
         video: video_id(),
         owner: owner(),
         visibility: Visibility::Public,
-        passthrough: passthrough(),
+        client_metadata: client_metadata(),
         state: State::Ready,
         rejected: None,
         source,
@@ -181,19 +184,19 @@ fn ready_manifest() -> Manifest {
         dominant_color: Some("#4a6b8c".into()),
         poster_ms: None,
         timings: Timings::default(),
-        reads: Reads::default(),
+        reads: ReadStats::default(),
     }
 }
 
 /// The presigned PUT of a file.
-pub(super) fn upload() -> Upload {
+pub(super) fn upload() -> UploadSchema {
     let upload = presign_upload(&grant(), 7_340_032, None, &config(), NOW_MS);
-    typed(&upload.expect("a checked grant can be signed").to_json())
+    deserialize(&upload.expect("a checked grant can be signed").to_json())
 }
 
 /// The form of a file.
-pub(super) fn form() -> Form {
-    typed(&answer_uppy(&grant(), config().max_upload_bytes, &config(), NOW_MS))
+pub(super) fn form() -> UppyUploadParameters {
+    deserialize(&uppy_form_response(&grant(), config().max_upload_bytes, &config(), NOW_MS))
 }
 
 /// The key of an upload.
@@ -203,31 +206,32 @@ pub(super) fn key() -> String {
 
 /// What somebody may upload.
 pub(super) fn limits() -> UploadLimits {
-    let allowance = Allowance::of(&caller(), &config());
+    let policy = UploadPolicy::from_caller(&caller(), &config());
     UploadLimits {
-        max_upload_bytes: allowance.max_bytes,
-        max_single_upload_bytes: allowance.max_single_bytes(),
+        max_upload_bytes: policy.max_bytes,
+        max_single_upload_bytes: policy.max_single_bytes(),
         types: vec!["video/mp4".into(), "video/webm".into()],
     }
 }
 
 /// An upload token, and its text.
-pub(super) fn token() -> (UploadToken, String) {
-    let mint = Mint { max_bytes: Some(100_000_000), ..Mint::default() };
+pub(super) fn upload_token() -> (UploadToken, String) {
+    let request = UploadTokenRequest { max_bytes: Some(100_000_000), ..UploadTokenRequest::default() };
     let config = config();
-    let token = token_of(mint, &caller(), &config, *b"random, 16 bytes", NOW_MS).expect("a good token");
+    let token =
+        build_upload_token(request, &caller(), &config, *b"random, 16 bytes", NOW_MS).expect("a good token");
     let text = config.upload_keys.sign(&token).expect("the example has a key");
     (token, text)
 }
 
 /// Tokens for a private video's still, and its links.
-pub(super) fn delivery_tokens() -> DeliveryTokens {
+pub(super) fn delivery_tokens() -> DeliveryTokensResponse {
     let keys = DeliveryKeys {
         secrets: vec![("2026".into(), Secret::new(b"an example of a secret, 256 bits".to_vec()))],
         public: Vec::new(),
     };
     let body = br#"{"types":["thumbnail"],"parameters":{"time":1.5},"expires_in":3600}"#;
-    let asked = token_request::parse_mint(body).expect("a good body");
-    let answer = token_request::minted(&asked, video_id(), &keys, &config().public_url, NOW_MS);
-    typed(&answer.expect("the example has a key"))
+    let request = token_request::parse(body).expect("a good body");
+    let response = token_request::issue_tokens(&request, video_id(), &keys, &config().public_url, NOW_MS);
+    deserialize(&response.expect("the example has a key"))
 }

@@ -24,12 +24,12 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::http::route;
-use operation::Access;
+use operation::SecurityRequirement;
 
 /// The address of the document itself; no route, since it is a static file beside the page.
-pub const ADDRESS: &str = "/api/openapi.json";
+pub const DOCUMENT_PATH: &str = "/api/openapi.json";
 
-const ABOUT: &str = "Video uploads and previews for your app, on your own accounts.
+const DESCRIPTION: &str = "Video uploads and previews for your app, on your own accounts.
 
 A browser asks to upload, sends the file straight to S3, and gets a poster, a moving preview and a storyboard seconds later.
 Calls prove who makes them by `Authorization: Bearer` with a JWT, by the session cookie of somebody who signed in at this
@@ -47,22 +47,22 @@ pub fn operations() -> Vec<Operation> {
     let all = [videos::operations(), uppy::operations(), sign_in::operations(), delivery::operations()];
     let mut operations = Vec::new();
     for operation in all.into_iter().flatten() {
-        let twin = is_for_tokens(&operation).then(|| operation.with_token());
+        let with_token = allows_upload_token(&operation).then(|| operation.with_token());
         operations.push(operation);
-        operations.extend(twin);
+        operations.extend(with_token);
     }
     operations
 }
 
-fn is_for_tokens(operation: &Operation) -> bool {
-    if operation.access == Access::Open {
+fn allows_upload_token(operation: &Operation) -> bool {
+    if operation.security == SecurityRequirement::Public {
         return false;
     }
     let path = example::path(&operation.path);
-    let found = route::route(operation.method, &path, None);
-    found
+    let route = route::route(operation.method, &path, None);
+    route
         .unwrap_or_else(|none| panic!("{} {path}: {}", operation.method, none.problem.detail))
-        .is_for_tokens()
+        .allows_upload_token()
 }
 
 /// The document.
@@ -78,10 +78,10 @@ pub fn document() -> Value {
     };
     let mut bodies = settings().into_generator();
     let mut answers = settings().for_serialize().into_generator();
-    answers.subschema_for::<responses::Problem>();
+    answers.subschema_for::<responses::ProblemSchema>();
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for operation in operations() {
-        let json = operation.json(&mut bodies, &mut answers);
+        let json = operation.to_json(&mut bodies, &mut answers);
         let clash =
             paths.entry(operation.path.clone()).or_default().insert(operation.method.to_lowercase(), json);
         assert!(clash.is_none(), "{} {} is described twice", operation.method, operation.path);
@@ -92,7 +92,7 @@ pub fn document() -> Value {
         "info": {
             "title": "Glimpse",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": ABOUT,
+            "description": DESCRIPTION,
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "The deployment that serves this document" }],
@@ -127,7 +127,7 @@ fn components(bodies: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> BT
 }
 
 /// The document as it is written down and served.
-pub fn text() -> String {
+pub fn document_text() -> String {
     let mut text = serde_json::to_string_pretty(&document()).expect("a document of texts and numbers");
     text.push('\n');
     text

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::example;
 
 /// The Response Object of the problems of one status; a page says them to people.
-pub(super) fn response(codes: &[Code], is_page: bool) -> Value {
-    let words: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+pub(super) fn problem_response(codes: &[Code], is_page: bool) -> Value {
+    let code_names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
     let rows: Vec<String> =
         codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.message())).collect();
     let example = Problem::new(codes[0]).body("8d1f2ab3c4d5e6f7");
@@ -16,7 +16,7 @@ pub(super) fn response(codes: &[Code], is_page: bool) -> Value {
         "content": { "application/problem+json": {
             "schema": {
                 "allOf": [{ "$ref": "#/components/schemas/Problem" }],
-                "properties": { "code": { "enum": words }, "status": { "const": codes[0].status() } },
+                "properties": { "code": { "enum": code_names }, "status": { "const": codes[0].status() } },
             },
             "example": example::value(&example),
         } },

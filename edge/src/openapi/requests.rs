@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use glimpse_contract::{Visibility, limits};
 use schemars::JsonSchema;
 
-use crate::delivery::token_request::TYPES;
+use crate::delivery::token_request::TOKEN_TYPES;
 use crate::openapi::shape::{DeliveryType, NAME, UploadType};
 
 /// A file that is to be uploaded.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
-pub struct NewVideo {
+pub struct CreateVideoRequestSchema {
     /// The file's name.
     #[schemars(extend("pattern" = NAME))]
     pub name: String,
@@ -36,7 +36,7 @@ pub struct NewVideo {
 /// What an upload token is to say; all of it may be left out.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Mint {
+pub struct CreateUploadTokenRequest {
     /// The most bytes of each video.
     #[schemars(range(min = 1))]
     pub max_bytes: Option<u64>,
@@ -61,7 +61,7 @@ pub struct Mint {
 /// Which private pictures somebody is to see.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DeliveryMint {
+pub struct CreateDeliveryTokensRequest {
     /// What they open, each once: one token a type.
     #[schemars(length(min = 1), with = "Vec<DeliveryType>", extend("uniqueItems" = true))]
     #[serde(default = "every_kind_of_picture")]
@@ -76,7 +76,7 @@ pub struct DeliveryMint {
 }
 
 fn every_kind_of_picture() -> Vec<String> {
-    let pictures = TYPES.into_iter().filter(|(_, kind)| kind.is_some());
+    let pictures = TOKEN_TYPES.into_iter().filter(|(_, kind)| kind.is_some());
     pictures.map(|(word, _)| word.to_owned()).collect()
 }
 
@@ -86,7 +86,7 @@ fn delivery_token_secs() -> u64 {
 
 /// A file that is to be uploaded in parts.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
-pub struct Creation {
+pub struct CreateMultipartRequest {
     /// The file's name.
     #[schemars(extend("pattern" = NAME))]
     pub filename: String,
@@ -97,16 +97,16 @@ pub struct Creation {
 
 /// The parts that make an upload.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
-pub struct Completion {
+pub struct CompleteMultipartRequest {
     /// The parts, each once.
     #[schemars(length(min = 1, max = limits::MAX_PARTS))]
-    pub parts: Vec<CompletedPart>,
+    pub parts: Vec<CompletedPartSchema>,
 }
 
 /// A part that has arrived.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
-pub struct CompletedPart {
+pub struct CompletedPartSchema {
     /// Its number.
     #[schemars(range(min = 1, max = limits::MAX_PARTS))]
     pub part_number: u64,
@@ -140,7 +140,7 @@ pub struct SignRequest {
 /// The moment of a poster.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Poster {
+pub struct SetPosterRequest {
     /// In seconds.
     #[schemars(range(min = 0, max = 86_400))]
     pub time: f64,

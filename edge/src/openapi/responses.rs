@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Owner, Passthrough, TraceId, VideoId, Visibility};
+use glimpse_contract::{ClientMetadata, Code, Owner, TraceId, VideoId, Visibility};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,8 @@ use crate::openapi::shape::DeliveryType;
 
 /// What went wrong, RFC 9457.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Problem {
+#[schemars(rename = "Problem")]
+pub struct ProblemSchema {
     /// `urn:glimpse:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
@@ -33,7 +34,7 @@ pub struct Problem {
     pub request_id: String,
     /// The same in the spelling that Uppy v4 and v5 show.
     #[serde(rename = "requestId")]
-    pub request_id_of_companion: String,
+    pub request_id_camel_case: String,
 }
 
 /// How far a video has come.
@@ -54,7 +55,7 @@ pub enum VideoState {
 
 /// A video, as the API shows it to its owner.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Video {
+pub struct VideoSchema {
     /// Its id.
     pub id: VideoId,
     /// How far it has come.
@@ -88,7 +89,7 @@ pub struct Video {
     pub problem: Option<VideoProblem>,
     /// What the customer said about it.
     #[serde(flatten)]
-    pub passthrough: Passthrough,
+    pub client_metadata: ClientMetadata,
     /// The URLs of the default pictures by file name; of a video that is ready with their revisions.
     pub urls: BTreeMap<String, String>,
 }
@@ -120,7 +121,7 @@ pub struct VideoProblem {
 
 /// A request that the client makes to S3, exactly so.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Upload {
+pub struct UploadSchema {
     /// The method.
     pub method: String,
     /// The address with its signature.
@@ -134,7 +135,7 @@ pub struct Upload {
 
 /// A form that S3 takes one file by, as Companion answers it; or a PUT, where the storage takes no forms.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Form {
+pub struct UppyUploadParameters {
     /// The method: POST, or PUT where the storage takes no forms.
     pub method: String,
     /// The bucket's address; of a PUT the file's, with its signature.
@@ -150,7 +151,7 @@ pub struct Form {
 
 /// Who asks, and what they may upload.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Me {
+pub struct MeResponse {
     /// Whose videos are meant.
     pub owner: Owner,
     /// The subject, as its issuer names it.
@@ -176,59 +177,59 @@ pub struct UploadLimits {
 
 /// A video that may now be uploaded, and the request that does it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Created {
+pub struct CreateVideoResponse {
     /// The video.
-    pub video: Video,
+    pub video: VideoSchema,
     /// The request that the client makes to S3, exactly so.
-    pub upload: Upload,
+    pub upload: UploadSchema,
 }
 
 /// The same for the holder of an upload token.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct CreatedStatus {
+pub struct CreateVideoStatusResponse {
     /// The video.
     pub video: VideoStatus,
     /// The request that the client makes to S3, exactly so.
-    pub upload: Upload,
+    pub upload: UploadSchema,
 }
 
 /// The state of a video, for the holder of an upload token who sent it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ReceivedStatus {
+pub struct UploadVideoStatusResponse {
     /// The video.
     pub video: VideoStatus,
 }
 
 /// A video that came through the Worker.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Received {
+pub struct UploadVideoResponse {
     /// The video.
-    pub video: Video,
+    pub video: VideoSchema,
 }
 
 /// One page of somebody's videos, newest first.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct VideoPage {
+pub struct ListVideosResponse {
     /// The videos.
-    pub videos: Vec<Video>,
+    pub videos: Vec<VideoSchema>,
     /// What to ask for the next page with; null on the last one.
     pub cursor: Option<VideoId>,
 }
 
 /// What was removed of a video.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Removal {
+pub struct DeleteVideoResponse {
     /// The video.
     pub id: VideoId,
     /// What there was of it. The second time, nothing.
-    pub removed: Removed,
+    pub removed: DeletedObjects,
     /// What became of the copies in caches.
-    pub caches: Caches,
+    pub caches: CachePurge,
 }
 
 /// What became of the copies of a video's pictures.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Caches {
+pub struct CachePurge {
     /// How many copies at this place of the network were removed.
     pub purged: usize,
     /// How long a copy may last that nothing here reaches, in seconds.
@@ -239,7 +240,7 @@ pub struct Caches {
 
 /// The parts of a video that were removed.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Removed {
+pub struct DeletedObjects {
     /// Whether the uploaded file was there.
     pub source: bool,
     /// How many pictures and tables were made of it.
@@ -250,7 +251,7 @@ pub struct Removed {
 
 /// An upload token.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Minted {
+pub struct UploadTokenResponse {
     /// The token.
     pub token: String,
     /// The address below which its holder uploads: Uppy's `endpoint` (v4, v5) or `companionEndpoint` (v6).
@@ -264,19 +265,19 @@ pub struct Minted {
 
 /// Permissions to see a private video's pictures.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct DeliveryTokens {
+pub struct DeliveryTokensResponse {
     /// The video.
     pub video: VideoId,
     /// When they end, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: String,
     /// One of each kind that was asked for.
-    pub tokens: Vec<DeliveryToken>,
+    pub tokens: Vec<IssuedDeliveryToken>,
 }
 
 /// What opens one kind of picture.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct DeliveryToken {
+pub struct IssuedDeliveryToken {
     /// What it opens.
     #[schemars(with = "DeliveryType")]
     #[serde(rename = "type")]
@@ -298,7 +299,7 @@ pub struct DeliveryLinks {
 
 /// Somebody's unfinished uploads in parts.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Unfinished {
+pub struct ListUploadsResponse {
     /// The uploads.
     pub uploads: Vec<UnfinishedUpload>,
     /// Whether there are more.
@@ -328,7 +329,7 @@ pub struct UnfinishedUpload {
 
 /// An upload in parts that was begun.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct MultipartCreated {
+pub struct CreateMultipartResponse {
     /// Where it goes; every later call names it.
     pub key: String,
     /// S3's name of it.
@@ -341,7 +342,7 @@ pub struct MultipartCreated {
 /// A part that has arrived.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
-pub struct ListedPart {
+pub struct PartSchema {
     /// Its number.
     #[schemars(range(min = 1, max = 10_000))]
     pub part_number: u64,
@@ -354,7 +355,7 @@ pub struct ListedPart {
 
 /// A signed request for one part.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct SignedPart {
+pub struct SignPartResponse {
     /// The address with its signature.
     pub url: String,
     /// The method: PUT.
@@ -366,7 +367,7 @@ pub struct SignedPart {
 /// Signed requests for several parts.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SignedParts {
+pub struct SignPartsResponse {
     /// The addresses with their signatures, by part number.
     pub presigned_urls: BTreeMap<String, String>,
     /// How long they are good for, in seconds.
@@ -375,7 +376,7 @@ pub struct SignedParts {
 
 /// An upload in parts that has become a video.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Completed {
+pub struct CompleteMultipartResponse {
     /// Where it lies; its last segment is the video's id.
     pub location: String,
     /// Its key.
@@ -383,12 +384,12 @@ pub struct Completed {
     /// The bucket.
     pub bucket: String,
     /// The video.
-    pub video: Option<Video>,
+    pub video: Option<VideoSchema>,
 }
 
 /// The same for the holder of an upload token.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct CompletedStatus {
+pub struct CompleteMultipartStatusResponse {
     /// Where it lies; its last segment is the video's id.
     pub location: String,
     /// Its key.
@@ -401,11 +402,11 @@ pub struct CompletedStatus {
 
 /// An upload in parts that was given up: an empty object, since Uppy reads one.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Aborted {}
+pub struct AbortMultipartResponse {}
 
 /// A signed request, as Uppy's `signRequest` hands it on.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Signed {
+pub struct PresignResponse {
     /// The address with its signature.
     pub url: String,
     /// Where the upload goes: the edge chooses it, whatever was asked for.

@@ -6,7 +6,7 @@ use glimpse_contract::limits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use crate::delivery::token_request::TYPES;
+use crate::delivery::token_request::TOKEN_TYPES;
 
 /// What a file's name must have: a character that is neither space nor control character.
 pub(super) const NAME: &str = r"[^\s\x00-\x1f\x7f-\x9f]";
@@ -37,41 +37,41 @@ impl JsonSchema for DeliveryType {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "description": "What a delivery token opens.",
-            "enum": TYPES.map(|(word, _)| word) })
+            "enum": TOKEN_TYPES.map(|(word, _)| word) })
     }
 }
 
 /// The id of a video.
-pub(super) fn video() -> Value {
+pub(super) fn video_id() -> Value {
     json!({ "$ref": "#/components/schemas/VideoId" })
 }
 
 /// A whole number in a range.
-pub(super) fn whole(least: u64, most: u64) -> Value {
-    json!({ "type": "integer", "minimum": least, "maximum": most })
+pub(super) fn integer(min: u64, max: u64) -> Value {
+    json!({ "type": "integer", "minimum": min, "maximum": max })
 }
 
 /// One of these words.
-pub(super) fn one_of(words: &[&str]) -> Value {
+pub(super) fn string_enum(words: &[&str]) -> Value {
     json!({ "type": "string", "enum": words })
 }
 
 /// Any text of this form.
-pub(super) fn matching(pattern: &str) -> Value {
+pub(super) fn pattern_string(pattern: &str) -> Value {
     json!({ "type": "string", "pattern": pattern })
 }
 
 /// A text that holds something.
-pub(super) fn some_text() -> Value {
+pub(super) fn non_empty_string() -> Value {
     json!({ "type": "string", "minLength": 1 })
 }
 
 /// Any text.
-pub(super) fn text() -> Value {
+pub(super) fn string() -> Value {
     json!({ "type": "string" })
 }
 
 /// Seconds from zero on. The service rounds more than three decimals.
-pub(super) fn seconds(most: u64) -> Value {
-    json!({ "type": "number", "minimum": 0, "maximum": most })
+pub(super) fn seconds(max: u64) -> Value {
+    json!({ "type": "number", "minimum": 0, "maximum": max })
 }

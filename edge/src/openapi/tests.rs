@@ -8,15 +8,16 @@ use glimpse_contract::Code;
 use super::*;
 use crate::http::route::route;
 
-const ROUTES: &str = include_str!("../http/route.rs");
-const HOW: &str = "describe it in edge/src/openapi/ (videos.rs, uppy.rs, sign_in.rs or delivery.rs), then run `cargo xtask \
+const ROUTE_SOURCE: &str = include_str!("../http/route.rs");
+const FIX_HINT: &str = "describe it in edge/src/openapi/ (videos.rs, uppy.rs, sign_in.rs or delivery.rs), then run `cargo xtask \
                    openapi`";
 /// Addresses that are routed only to say why there is nothing.
-const REFUSED: &[&str] = &["/s3/sts"];
+const UNDESCRIBED_PATHS: &[&str] = &["/s3/sts"];
 
 /// The names of `Route`'s variants, from its source.
 fn variants() -> BTreeSet<String> {
-    let body = ROUTES.split("pub enum Route {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let body =
+        ROUTE_SOURCE.split("pub enum Route {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
     let names = body.lines().filter_map(|line| {
         let name =
             line.strip_prefix("    ").filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))?;
@@ -27,7 +28,7 @@ fn variants() -> BTreeSet<String> {
 
 /// The addresses that `route.rs` matches, parameters as `{}`, from its source.
 fn addresses() -> BTreeSet<String> {
-    let body = ROUTES.split("fn answers(").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let body = ROUTE_SOURCE.split("fn answers(").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
     let arms = body.lines().filter_map(|line| {
         let pattern = line.trim().strip_prefix('[')?.split_once("] =>")?.0;
         let segments = pattern.split(", ").map(|segment| match segment.strip_prefix('"') {
@@ -36,11 +37,11 @@ fn addresses() -> BTreeSet<String> {
         });
         Some(segments.fold(String::new(), |path, segment| path + "/" + segment))
     });
-    arms.filter(|path| !path.contains('"') && !REFUSED.contains(&path.as_str())).collect()
+    arms.filter(|path| !path.contains('"') && !UNDESCRIBED_PATHS.contains(&path.as_str())).collect()
 }
 
 /// A path without the names of its parameters.
-fn bare(path: &str) -> String {
+fn erase_parameter_names(path: &str) -> String {
     path.split('/')
         .map(|segment| if segment.starts_with('{') { "{}" } else { segment })
         .collect::<Vec<_>>()
@@ -48,29 +49,33 @@ fn bare(path: &str) -> String {
 }
 
 /// What is described and routed, without the calls by token in the path.
-fn described() -> Vec<Operation> {
-    operations().into_iter().filter(|op| op.access != Access::Holder && op.path != ADDRESS).collect()
+fn operations_without_token() -> Vec<Operation> {
+    operations()
+        .into_iter()
+        .filter(|op| op.security != SecurityRequirement::TokenHolder && op.path != DOCUMENT_PATH)
+        .collect()
 }
 
 #[test]
 fn every_route_is_described() {
-    let mut seen = BTreeSet::new();
-    for operation in described() {
+    let mut described = BTreeSet::new();
+    for operation in operations_without_token() {
         let path = example::path(&operation.path);
-        let found =
+        let route =
             route(operation.method, &path, None).unwrap_or_else(|none| panic!("{path}: {:?}", none.problem));
-        let name = format!("{found:?}");
-        seen.insert(name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap().to_owned());
+        let name = format!("{route:?}");
+        described.insert(name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap().to_owned());
     }
     for variant in variants() {
         assert!(
-            seen.contains(&variant),
-            "Route::{variant} is in no operation of the OpenAPI document: {HOW}"
+            described.contains(&variant),
+            "Route::{variant} is in no operation of the OpenAPI document: {FIX_HINT}"
         );
     }
-    let paths: BTreeSet<String> = described().iter().map(|operation| bare(&operation.path)).collect();
+    let paths: BTreeSet<String> =
+        operations_without_token().iter().map(|operation| erase_parameter_names(&operation.path)).collect();
     for address in addresses() {
-        assert!(paths.contains(&address), "{address} is in no operation of the OpenAPI document: {HOW}");
+        assert!(paths.contains(&address), "{address} is in no operation of the OpenAPI document: {FIX_HINT}");
     }
     assert!(variants().len() > 20 && addresses().len() > 15, "route.rs is read as it is written");
 }
@@ -78,39 +83,39 @@ fn every_route_is_described() {
 #[test]
 fn every_method_of_an_address_is_described() {
     let mut methods: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for operation in described() {
+    for operation in operations_without_token() {
         methods.entry(operation.path).or_default().insert(operation.method);
     }
     for (template, described) in methods {
         let path = example::path(&template);
         let allow = route("PATCH", &path, None).unwrap_err().allow.unwrap();
-        let answered: BTreeSet<&str> =
+        let allowed: BTreeSet<&str> =
             allow.split(", ").filter(|name| !["HEAD", "OPTIONS"].contains(name)).collect();
-        assert_eq!(described, answered, "{template} answers {allow}: {HOW}");
+        assert_eq!(described, allowed, "{template} answers {allow}: {FIX_HINT}");
     }
 }
 
 #[test]
-fn whoever_holds_a_token_finds_every_call_that_is_open_to_them() {
-    for operation in described() {
-        let found = route(operation.method, &example::path(&operation.path), None).unwrap();
-        let twin = operations().into_iter().find(|twin| {
+fn every_token_route_is_described() {
+    for operation in operations_without_token() {
+        let route = route(operation.method, &example::path(&operation.path), None).unwrap();
+        let with_token = operations().into_iter().find(|twin| {
             twin.method == operation.method && twin.path == format!("/u/{{token}}{}", operation.path)
         });
-        let is_open = found.is_for_tokens() && operation.access == Access::Caller;
-        assert_eq!(twin.is_some(), is_open, "{} {}", operation.method, operation.path);
+        let is_open = route.allows_upload_token() && operation.security == SecurityRequirement::Caller;
+        assert_eq!(with_token.is_some(), is_open, "{} {}", operation.method, operation.path);
     }
 }
 
 #[test]
-fn every_code_can_happen_somewhere() {
+fn every_code_is_described() {
     let described = described_codes();
     for &code in Code::ALL {
         // 405 is said of methods that are not described.
         let is_general = code == Code::MethodNotAllowed;
         assert!(
             is_general || described.contains(&code),
-            "no operation of the OpenAPI document has the problem `{}`: {HOW}",
+            "no operation of the OpenAPI document has the problem `{}`: {FIX_HINT}",
             code.as_str()
         );
     }
@@ -119,14 +124,17 @@ fn every_code_can_happen_somewhere() {
 }
 
 #[test]
-fn the_document_is_written_down() {
-    let written = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
-    let written = fs::read_to_string(written).unwrap_or_default();
-    assert!(written == text(), "docs/openapi.json is not what the code says: run `cargo xtask openapi`");
+fn document_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == document_text(),
+        "docs/openapi.json is not what the code says: run `cargo xtask openapi`"
+    );
 }
 
 #[test]
-fn ids_and_references_hold() {
+fn ids_are_unique_and_references_resolve() {
     let document = document();
     let mut ids = BTreeSet::new();
     for path in document["paths"].as_object().unwrap().values() {
@@ -145,11 +153,11 @@ fn ids_and_references_hold() {
 
 /// Bodies that are described are understood, and what is described as unknown is refused.
 #[test]
-fn the_parsers_take_the_bodies_that_are_described() {
+fn parsers_accept_described_bodies() {
     use crate::uploads::{
-        Allowance, parse_completion, parse_creation, parse_mint, parse_new_video, parse_presign,
+        UploadPolicy, parse_completion, parse_creation, parse_new_video, parse_presign, parse_token_request,
     };
-    let allowance = Allowance::of_config(&example::config());
+    let allowance = UploadPolicy::from_config(&example::config());
     let document = document();
     let body = |path: &str| {
         let example =
@@ -160,21 +168,21 @@ fn the_parsers_take_the_bodies_that_are_described() {
     assert!(parse_creation(&body("/s3/multipart")).is_ok());
     assert!(parse_completion(&body("/s3/multipart/{uploadId}/complete")).is_ok());
     assert!(parse_presign(&body("/s3/presign")).is_ok());
-    assert!(parse_mint(&body("/api/upload-tokens")).is_ok());
+    assert!(parse_token_request(&body("/api/upload-tokens")).is_ok());
     for name in document["components"]["schemas"]["Mint"]["properties"].as_object().unwrap().keys() {
         assert!(
-            parse_mint(format!("{{\"{name}\":null}}").as_bytes()).is_ok(),
+            parse_token_request(format!("{{\"{name}\":null}}").as_bytes()).is_ok(),
             "{name} is not known to the parser"
         );
     }
-    assert!(parse_mint(b"{\"something\":null}").is_err());
-    assert!(crate::delivery::token_request::parse_mint(&body("/api/videos/{video}/tokens")).is_ok());
-    delivery_tokens_are_described_as_they_are_read(&document);
+    assert!(parse_token_request(b"{\"something\":null}").is_err());
+    assert!(crate::delivery::token_request::parse(&body("/api/videos/{video}/tokens")).is_ok());
+    check_delivery_token_body(&document);
 }
 
 /// What is left out is what the document says, and `null` is neither described nor taken.
-fn delivery_tokens_are_described_as_they_are_read(document: &Value) {
-    let parse = |body: &Value| crate::delivery::token_request::parse_mint(body.to_string().as_bytes());
+fn check_delivery_token_body(document: &Value) {
+    let parse = |body: &Value| crate::delivery::token_request::parse(body.to_string().as_bytes());
     let schemas = &document["components"]["schemas"];
     let properties = schemas["DeliveryMint"]["properties"].as_object().unwrap();
     let defaults = properties.iter().map(|(name, property)| (name.clone(), property["default"].clone()));

@@ -6,29 +6,32 @@ use sha2::{Digest as _, Sha256};
 use super::html;
 use crate::auth::authenticate;
 use crate::config::Config;
-use crate::delivery::{self, CachePolicy, Conditional, Place, Served, cache_control, decide};
+use crate::delivery::{
+    self, CachePolicy, Conditional, ConditionalResponse, RequestContext, cache_control,
+    evaluate_preconditions,
+};
 use crate::http::cors;
-use crate::http::response::{Body, Reply};
-use crate::page::meta::{NotShown, Shown, shown};
-use crate::page::oembed::Embed;
+use crate::http::response::{Reply, ReplyBody};
+use crate::page::meta::{Unavailable, VideoView, view_video};
+use crate::page::oembed::OembedRequest;
 use crate::platform::{self, Limiter, Request, Response};
 use crate::s3::client;
 
 /// When a client that asks too often may try again, in seconds: the period of the limit in wrangler.toml.
-const BUSY_SECS: u32 = 10;
+const BUSY_RETRY_SECS: u32 = 10;
 
 /// What is asked for about a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Document {
+pub(crate) enum VideoDocument {
     /// `GET /{video}`: the page.
     Page(VideoId),
     /// `GET /{video}/meta.json`: the facts for programs.
     Meta(VideoId),
     /// `GET /oembed`: how another site shows it.
-    Embed(Embed),
+    Embed(OembedRequest),
 }
 
-impl Document {
+impl VideoDocument {
     fn video(&self) -> VideoId {
         match self {
             Self::Page(video) | Self::Meta(video) => *video,
@@ -54,170 +57,198 @@ impl Document {
 }
 
 /// Forgets what is kept about a video, here and now, and says how much that was: it is deleted, or has another poster.
-pub(crate) async fn forget(video: VideoId, config: &Config) -> usize {
-    let mut forgotten = 0;
-    for document in [Document::Page(video), Document::Meta(video), Document::Embed(Embed::plain(video))] {
+pub(crate) async fn purge(video: VideoId, config: &Config) -> usize {
+    let mut purged = 0;
+    for document in [
+        VideoDocument::Page(video),
+        VideoDocument::Meta(video),
+        VideoDocument::Embed(OembedRequest::without_limits(video)),
+    ] {
         let url = format!("{}{}", config.public_url, document.canonical());
-        forgotten += usize::from(platform::cache_delete(&url).await);
+        purged += usize::from(platform::cache_delete(&url).await);
     }
-    forgotten
+    purged
 }
 
 /// The page's address has one spelling: with a slash behind it the browser is sent to the one without. The query is that of
 /// the site that linked here.
-pub(crate) fn without_slash(video: VideoId, query: &str) -> Reply {
+pub(crate) fn redirect_without_slash(video: VideoId, query: &str) -> Reply {
     let mark = if query.is_empty() { "" } else { "?" };
     let mut reply = Reply::redirect(&format!("/{video}{mark}{query}"));
     reply.status = 301;
-    reply.replace("cache-control", cache_control(CachePolicy::Bare));
+    reply.set_header("cache-control", cache_control(CachePolicy::StaleWhileRevalidate));
     reply
 }
 
 /// The answer to a request for a document, or the document that says why there is none.
 pub(crate) async fn serve(
     request: &Request,
-    document: Document,
-    place: &Place<'_>,
+    document: VideoDocument,
+    ctx: &RequestContext<'_>,
 ) -> Result<Reply, Problem> {
-    let found = found(request, document, place).await;
-    Ok(found.unwrap_or_else(|none| refusal(none, document, place.config, place.request_id)))
+    let reply = document_reply(request, document, ctx).await;
+    Ok(reply.unwrap_or_else(|none| error_reply(none, document, ctx.config, ctx.request_id)))
 }
 
-async fn found(request: &Request, document: Document, place: &Place<'_>) -> Result<Reply, NotShown> {
-    let Place { config, context, request_id, .. } = *place;
+async fn document_reply(
+    request: &Request,
+    document: VideoDocument,
+    ctx: &RequestContext<'_>,
+) -> Result<Reply, Unavailable> {
+    let RequestContext { config, context, request_id, .. } = *ctx;
     let cache_key = format!("{}{}", config.public_url, document.canonical());
     // A page has more to show to its owner, and what is private is shown to its owner only; but no other site embeds it.
-    let says_who = ["cookie", "authorization"].iter().any(|name| platform::header(request, name).is_some());
-    let (is_page, is_embed) = (matches!(document, Document::Page(_)), matches!(document, Document::Embed(_)));
-    let caller = if says_who && !is_embed {
-        authenticate::caller(request, None, config, request_id).await.ok()
+    let has_credentials =
+        ["cookie", "authorization"].iter().any(|name| platform::header(request, name).is_some());
+    let (is_page, is_embed) =
+        (matches!(document, VideoDocument::Page(_)), matches!(document, VideoDocument::Embed(_)));
+    let caller = if has_credentials && !is_embed {
+        authenticate::authenticate(request, None, config, request_id).await.ok()
     } else {
         None
     };
     if (caller.is_none() || !is_page)
         && let Some(stored) = platform::cache_get(&cache_key).await
     {
-        return from_cache(request, stored, document, config).await.map_err(NotShown::from);
+        return respond_from_cache(request, stored, document, config).await.map_err(Unavailable::from);
     }
     let now_ms = platform::now_ms();
     let video = document.video();
-    if !platform::is_within(place.env, Limiter::Reads, &platform::client_key_of(request)).await {
-        return Err(NotShown { retry_after_secs: Some(BUSY_SECS), ..Problem::new(Code::Busy).into() });
+    if !platform::is_within_rate_limit(ctx.env, Limiter::Reads, &platform::request_client_key(request)).await
+    {
+        return Err(Unavailable {
+            retry_after_secs: Some(BUSY_RETRY_SECS),
+            ..Problem::new(Code::Busy).into()
+        });
     }
-    let manifest = if delivery::is_absent(video) {
+    let manifest = if delivery::is_known_absent(video) {
         None
     } else {
-        let manifest = client::manifest_with_poster(video, config, now_ms, request_id).await?;
+        let manifest = client::get_manifest_with_poster(video, config, now_ms, request_id).await?;
         if manifest.is_none() {
-            delivery::note_absent(video);
+            delivery::remember_absent(video);
         }
         manifest
     };
-    let owned = manifest.as_ref().filter(|manifest| {
+    let owned_manifest = manifest.as_ref().filter(|manifest| {
         caller.as_ref().is_some_and(|caller| caller.token.is_none() && caller.owner == manifest.owner)
     });
-    let Shown { facts, is_public } = shown(video, manifest.as_ref(), owned.is_some(), config, now_ms)?;
+    let VideoView { meta, is_public } =
+        view_video(video, manifest.as_ref(), owned_manifest.is_some(), config, now_ms)?;
     let text = match &document {
-        Document::Page(_) => {
-            let original = owned.map(|_| format!("/{video}/original"));
-            html::watch(&facts, original.as_deref(), owned.map(|manifest| manifest.source.name.as_str()))
+        VideoDocument::Page(_) => {
+            let original = owned_manifest.map(|_| format!("/{video}/original"));
+            html::video_page(
+                &meta,
+                original.as_deref(),
+                owned_manifest.map(|manifest| manifest.source.name.as_str()),
+            )
         }
-        Document::Meta(_) => facts.meta().to_string(),
-        Document::Embed(embed) => embed.answer(&facts).to_string(),
+        VideoDocument::Meta(_) => meta.to_json().to_string(),
+        VideoDocument::Embed(embed) => embed.response(&meta).to_string(),
     };
     let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&text)[..16]));
-    let is_for_all = is_public && (owned.is_none() || !is_page);
-    if is_for_all {
-        let headers =
-            vec![("etag", etag.clone()), ("cache-control", cache_control(CachePolicy::Bare).to_owned())];
+    let is_shared = is_public && (owned_manifest.is_none() || !is_page);
+    if is_shared {
+        let headers = vec![
+            ("etag", etag.clone()),
+            ("cache-control", cache_control(CachePolicy::StaleWhileRevalidate).to_owned()),
+        ];
         let body = text.clone().into();
         platform::wait_until(context, async move {
             platform::cache_put(&cache_key, headers, body).await;
         });
     }
-    Ok(answer(request, document, &etag, text.into_bytes(), is_for_all, "miss", config))
+    Ok(build_reply(request, document, &etag, text.into_bytes(), is_shared, "miss", config))
 }
 
-async fn from_cache(
+async fn respond_from_cache(
     request: &Request,
     stored: Response,
-    document: Document,
+    document: VideoDocument,
     config: &Config,
 ) -> Result<Reply, Problem> {
     let etag = platform::response_header(&stored, "etag").unwrap_or_default();
     let bytes = platform::response_bytes(&stored).await.ok_or(Problem::new(Code::Internal))?;
-    Ok(answer(request, document, &etag, bytes, true, "hit", config))
+    Ok(build_reply(request, document, &etag, bytes, true, "hit", config))
 }
 
-fn answer(
+fn build_reply(
     request: &Request,
-    document: Document,
+    document: VideoDocument,
     etag: &str,
     bytes: Vec<u8>,
-    is_for_all: bool,
+    is_shared: bool,
     from: &str,
     config: &Config,
 ) -> Reply {
     let if_none_match = platform::header(request, "if-none-match");
-    let asked = Conditional { if_none_match: if_none_match.as_deref(), ..Conditional::default() };
-    let is_known = decide(asked, etag, bytes.len() as u64) == Served::NotModified;
-    let (status, body) = if is_known { (304, Body::Empty) } else { (200, Body::Bytes(bytes.into())) };
+    let conditions = Conditional { if_none_match: if_none_match.as_deref(), ..Conditional::default() };
+    let is_not_modified =
+        evaluate_preconditions(conditions, etag, bytes.len() as u64) == ConditionalResponse::NotModified;
+    let (status, body) =
+        if is_not_modified { (304, ReplyBody::Empty) } else { (200, ReplyBody::Bytes(bytes.into())) };
     let mut reply = Reply { status, headers: Vec::new(), body }
-        .with("etag", etag)
-        .with("server-timing", format!("cache;desc={from}"))
-        .with(
+        .with_header("etag", etag)
+        .with_header("server-timing", format!("cache;desc={from}"))
+        .with_header(
             "cache-control",
-            if is_for_all { cache_control(CachePolicy::Bare) } else { "private, no-store" },
+            if is_shared { cache_control(CachePolicy::StaleWhileRevalidate) } else { "private, no-store" },
         );
-    let bucket = (!is_for_all).then(|| config.location.bucket_url());
-    dress(&mut reply, document, bucket.as_deref(), is_for_all);
+    let bucket = (!is_shared).then(|| config.bucket.bucket_url());
+    apply_document_headers(&mut reply, document, bucket.as_deref(), is_shared);
     reply
 }
 
 /// The headers of every document of its kind, for everybody or for its owner.
-fn dress(reply: &mut Reply, document: Document, bucket: Option<&str>, is_for_all: bool) {
-    reply.replace("content-type", document.content_type());
-    reply.replace("x-content-type-options", "nosniff");
-    if matches!(document, Document::Page(_)) {
-        reply.replace("content-security-policy", &html::policy(bucket, is_for_all));
-        reply.replace("referrer-policy", "no-referrer");
+fn apply_document_headers(reply: &mut Reply, document: VideoDocument, bucket: Option<&str>, is_shared: bool) {
+    reply.set_header("content-type", document.content_type());
+    reply.set_header("x-content-type-options", "nosniff");
+    if matches!(document, VideoDocument::Page(_)) {
+        reply.set_header("content-security-policy", &html::content_security_policy(bucket, is_shared));
+        reply.set_header("referrer-policy", "no-referrer");
         // Its owner sees more of it.
-        reply.replace("vary", "Cookie, Authorization");
-    } else if is_for_all {
-        reply.headers.extend(cors::picture_headers());
+        reply.set_header("vary", "Cookie, Authorization");
+    } else if is_shared {
+        reply.headers.extend(cors::delivery_headers());
     }
 }
 
 /// Says why there is no document: as a page to people, as a problem to programs.
-fn refusal(none: NotShown, document: Document, config: &Config, request_id: &str) -> Reply {
-    let NotShown { mut problem, retry_after_secs, is_public } = none;
-    if matches!(document, Document::Embed(_)) && problem.code == Code::Processing {
+fn error_reply(
+    unavailable: Unavailable,
+    document: VideoDocument,
+    config: &Config,
+    request_id: &str,
+) -> Reply {
+    let Unavailable { mut problem, retry_after_secs, is_public } = unavailable;
+    if matches!(document, VideoDocument::Embed(_)) && problem.code == Code::Processing {
         // 202 would look like an answer to whoever asks for a card.
-        problem = Problem::because(Code::NotFound, problem.detail);
+        problem = Problem::with_detail(Code::NotFound, problem.detail);
     }
     let code = problem.code;
-    let is_refused = code == Code::Unauthorized;
+    let is_unauthorized = code == Code::Unauthorized;
     let mut reply = Reply::problem(&problem, request_id);
-    if let Document::Page(video) = document {
+    if let VideoDocument::Page(video) = document {
         let sign_in =
-            (is_refused && config.oidc.is_some()).then(|| format!("/auth/login?return_to=/{video}"));
-        let html = html::state(&problem, retry_after_secs, sign_in.as_deref());
-        reply = Reply { status: code.status(), headers: Vec::new(), body: Body::Bytes(html.into()) };
-        dress(&mut reply, document, None, is_public);
+            (is_unauthorized && config.oidc.is_some()).then(|| format!("/auth/login?return_to=/{video}"));
+        let html = html::state_page(&problem, retry_after_secs, sign_in.as_deref());
+        reply = Reply { status: code.status(), headers: Vec::new(), body: ReplyBody::Bytes(html.into()) };
+        apply_document_headers(&mut reply, document, None, is_public);
     } else {
-        reply.headers.extend(cors::picture_headers());
+        reply.headers.extend(cors::delivery_headers());
     }
-    if is_refused {
-        reply.replace("www-authenticate", "Bearer");
+    if is_unauthorized {
+        reply.set_header("www-authenticate", "Bearer");
     }
     if let Some(seconds) = retry_after_secs {
-        reply.replace("retry-after", &seconds.to_string());
+        reply.set_header("retry-after", &seconds.to_string());
     }
-    let lasts = match code {
+    let cache_policy = match code {
         Code::Processing => "public, max-age=2",
         _ if !is_public || code.status() >= 500 => "no-store",
         _ => "public, max-age=5",
     };
-    reply.replace("cache-control", lasts);
+    reply.set_header("cache-control", cache_policy);
     reply
 }

@@ -1,11 +1,11 @@
 //! Decides the HTML of a video's page, and of the page that says why there is none. Pure.
 //!
-//! What it looks like and does is the static assets `watch.css` and `watch.js` of `web`.
+//! What it looks like and does is the static assets `video_page.css` and `video_page.js` of `web`.
 
 use glimpse_contract::Problem;
 
-use crate::page::meta::Facts;
-use crate::page::oembed::endpoint;
+use crate::page::meta::VideoMeta;
+use crate::page::oembed::oembed_url;
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en">
@@ -73,43 +73,44 @@ pub(super) fn escape(text: &str) -> String {
 
 /// Appends a template with every `{slot}` filled; there is no way to fill one without escaping. A slot that nobody fills
 /// is left empty.
-fn fill(html: &mut String, template: &str, slots: &[(&str, &str)]) {
+fn fill_template(html: &mut String, template: &str, placeholders: &[(&str, &str)]) {
     let mut rest = template;
-    while let Some((before, behind)) = rest.split_once('{') {
+    while let Some((before, after)) = rest.split_once('{') {
         html.push_str(before);
-        let (name, behind) = behind.split_once('}').unwrap_or((behind, ""));
-        let value = slots.iter().find(|(slot, _)| *slot == name).map_or("", |(_, value)| *value);
+        let (name, after) = after.split_once('}').unwrap_or((after, ""));
+        let value =
+            placeholders.iter().find(|(placeholder, _)| *placeholder == name).map_or("", |(_, value)| *value);
         html.push_str(&escape(value));
-        rest = behind;
+        rest = after;
     }
     html.push_str(rest);
 }
 
 /// The page of a ready video. `original` is where its owner may play the very file; `name` is what they called it.
-pub(super) fn watch(facts: &Facts, original: Option<&str>, name: Option<&str>) -> String {
-    let side = |file: &str, side: fn(&glimpse_contract::Output) -> u32| {
-        facts.picture(file).map(|picture| side(picture).to_string()).unwrap_or_default()
+pub(super) fn video_page(meta: &VideoMeta, original: Option<&str>, name: Option<&str>) -> String {
+    let output_side = |file: &str, side: fn(&glimpse_contract::Output) -> u32| {
+        meta.output(file).map(|picture| side(picture).to_string()).unwrap_or_default()
     };
-    let title = name.unwrap_or(&facts.title);
+    let title = name.unwrap_or(&meta.title);
     let mut html = String::with_capacity(6 * 1024);
-    fill(&mut html, HEAD, &[("title", title)]);
-    fill(
+    fill_template(&mut html, HEAD, &[("title", title)]);
+    fill_template(
         &mut html,
         CARD,
         &[
             ("title", title),
-            ("color", facts.color()),
-            ("summary", &facts.summary()),
-            ("page", &facts.page()),
-            ("oembed", &endpoint(facts)),
-            ("jpg", &facts.url("thumbnail.jpg")),
-            ("webp", &facts.url("thumbnail.webp")),
-            ("gif", &facts.url("animated.gif")),
-            ("jpg_width", &side("thumbnail.jpg", |picture| picture.width)),
-            ("jpg_height", &side("thumbnail.jpg", |picture| picture.height)),
-            ("gif_width", &side("animated.gif", |picture| picture.width)),
-            ("gif_height", &side("animated.gif", |picture| picture.height)),
-            ("meta", &facts.meta().to_string()),
+            ("color", meta.color()),
+            ("summary", &meta.summary()),
+            ("page", &meta.page_url()),
+            ("oembed", &oembed_url(meta)),
+            ("jpg", &meta.url("thumbnail.jpg")),
+            ("webp", &meta.url("thumbnail.webp")),
+            ("gif", &meta.url("animated.gif")),
+            ("jpg_width", &output_side("thumbnail.jpg", |picture| picture.width)),
+            ("jpg_height", &output_side("thumbnail.jpg", |picture| picture.height)),
+            ("gif_width", &output_side("animated.gif", |picture| picture.width)),
+            ("gif_height", &output_side("animated.gif", |picture| picture.height)),
+            ("meta", &meta.to_json().to_string()),
             ("original", original.unwrap_or_default()),
         ],
     );
@@ -118,21 +119,21 @@ pub(super) fn watch(facts: &Facts, original: Option<&str>, name: Option<&str>) -
 
 /// The page that says why there is nothing to see; it looks again after so many seconds, and offers to sign in at
 /// `sign_in`.
-pub(super) fn state(problem: &Problem, again_secs: Option<u32>, sign_in: Option<&str>) -> String {
+pub(super) fn state_page(problem: &Problem, refresh_secs: Option<u32>, sign_in: Option<&str>) -> String {
     let mut html = String::with_capacity(1024);
     let title = problem.code.title();
-    fill(&mut html, HEAD, &[("title", title)]);
-    if let Some(seconds) = again_secs {
-        fill(
+    fill_template(&mut html, HEAD, &[("title", title)]);
+    if let Some(seconds) = refresh_secs {
+        fill_template(
             &mut html,
             "<meta http-equiv=\"refresh\" content=\"{seconds}\">\n",
             &[("seconds", &seconds.to_string())],
         );
     }
-    let slots = [("code", problem.code.as_str()), ("title", title), ("detail", &problem.detail)];
-    fill(&mut html, STATE, &slots);
+    let placeholders = [("code", problem.code.as_str()), ("title", title), ("detail", &problem.detail)];
+    fill_template(&mut html, STATE, &placeholders);
     if let Some(sign_in) = sign_in {
-        fill(
+        fill_template(
             &mut html,
             "<p><a class=\"button\" href=\"{sign_in}\">Sign in</a></p>\n",
             &[("sign_in", sign_in)],
@@ -145,11 +146,11 @@ pub(super) fn state(problem: &Problem, again_secs: Option<u32>, sign_in: Option<
 /// What the page may load and where it may be framed. `bucket` is where the owner's film comes from.
 ///
 /// Other sites may frame what everybody may see: nothing on the page does more than show it.
-pub(super) fn policy(bucket: Option<&str>, may_be_framed: bool) -> String {
-    let frames = if may_be_framed { "*" } else { "'none'" };
+pub(super) fn content_security_policy(bucket: Option<&str>, is_embeddable: bool) -> String {
+    let frame_ancestors = if is_embeddable { "*" } else { "'none'" };
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-         media-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors {frames}; \
+         media-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors {frame_ancestors}; \
          require-trusted-types-for 'script'; trusted-types 'none'",
         bucket.unwrap_or_default()
     )
@@ -161,12 +162,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::page::meta::tests::{facts, manifest};
+    use crate::page::meta::tests::{example_manifest, example_meta};
 
     #[test]
-    fn a_pasted_link_has_a_card() {
-        let html = watch(&facts(&manifest()), None, None);
-        let id = manifest().video;
+    fn page_has_card_tags() {
+        let html = video_page(&example_meta(&example_manifest()), None, None);
+        let id = example_manifest().video;
         for tag in [
             r#"<meta property="og:title" content="Video">"#.to_owned(),
             format!(r#"<meta property="og:url" content="https://v.example/{id}">"#),
@@ -187,32 +188,35 @@ mod tests {
             "the poster is first"
         );
         for hidden in ["secret", "uploads/", "media/", "{", "og:video"] {
-            let at = html.replace(&escape(&facts(&manifest()).meta().to_string()), "").find(hidden);
+            let at = html
+                .replace(&escape(&example_meta(&example_manifest()).to_json().to_string()), "")
+                .find(hidden);
             assert_eq!(at, None, "{hidden} is in {html}");
         }
     }
 
     #[test]
-    fn nothing_breaks_out_of_its_place() {
+    fn pages_escape_untrusted_text() {
         let evil = "\"'><img src=x onerror=alert(1)>&{title}";
-        let mut manifest = manifest();
-        manifest.passthrough.metadata.insert("title".into(), evil.into());
+        let mut manifest = example_manifest();
+        manifest.client_metadata.metadata.insert("title".into(), evil.into());
         manifest.dominant_color = Some(evil.into());
-        for html in
-            [watch(&facts(&manifest), None, None), watch(&facts(&manifest), Some("/x/original"), Some(evil))]
-        {
+        for html in [
+            video_page(&example_meta(&manifest), None, None),
+            video_page(&example_meta(&manifest), Some("/x/original"), Some(evil)),
+        ] {
             assert!(!html.contains("<img src=x") && !html.contains("'>"), "{html}");
             assert_eq!(html.matches("<script").count(), 1);
         }
-        let html = state(&Problem::because(Code::NotAVideo, evil), None, None);
+        let html = state_page(&Problem::with_detail(Code::NotAVideo, evil), None, None);
         assert!(!html.contains("<img"), "{html}");
     }
 
     proptest! {
         #[test]
-        fn every_value_is_text(value in "\\PC{0,60}") {
+        fn fill_template_escapes_any_value(value in "\\PC{0,60}") {
             let mut html = String::new();
-            fill(&mut html, "<a b=\"{x}\">{x}</a>", &[("x", &value)]);
+            fill_template(&mut html, "<a b=\"{x}\">{x}</a>", &[("x", &value)]);
             let inner = escape(&value);
             prop_assert_eq!(&html, &format!("<a b=\"{inner}\">{inner}</a>"));
             prop_assert!(!inner.contains(['<', '>', '"', '\'']));
@@ -220,20 +224,20 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_why_there_is_nothing_and_looks_again_if_that_may_help() {
-        let waiting = state(&Problem::new(Code::Processing), Some(2), None);
+    fn state_page_refreshes_only_while_processing() {
+        let processing = state_page(&Problem::new(Code::Processing), Some(2), None);
         assert!(
-            waiting.contains(r#"<meta http-equiv="refresh" content="2">"#)
-                && waiting.contains("still being made")
+            processing.contains(r#"<meta http-equiv="refresh" content="2">"#)
+                && processing.contains("still being made")
         );
-        let private = state(&Problem::new(Code::Unauthorized), None, Some("/auth/login?return_to=/x"));
+        let private = state_page(&Problem::new(Code::Unauthorized), None, Some("/auth/login?return_to=/x"));
         assert!(!private.contains("refresh") && private.contains(r#"href="/auth/login?return_to=/x""#));
     }
 
     #[test]
-    fn the_policy_allows_nothing_inline() {
-        let policy = policy(Some("https://clips.s3.amazonaws.com/"), true);
+    fn csp_allows_nothing_inline() {
+        let policy = content_security_policy(Some("https://clips.s3.amazonaws.com/"), true);
         assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors *"));
-        assert!(super::policy(None, false).contains("frame-ancestors 'none'"));
+        assert!(super::content_security_policy(None, false).contains("frame-ancestors 'none'"));
     }
 }

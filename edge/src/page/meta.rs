@@ -4,25 +4,25 @@
 //! (`metadata.title`) is.
 
 use glimpse_contract::{
-    Code, Json, Manifest, Output, Problem, State, VideoId, Visibility, object, revision_of_etag,
+    Code, Json, Manifest, Output, Problem, State, VideoId, Visibility, object, revision_from_etag,
 };
 
 use crate::config::{Config, PublicVariants};
-use crate::delivery::missing;
+use crate::delivery::missing_status;
 
 /// What a video is called that nobody has named.
-const UNNAMED: &str = "Video";
+const DEFAULT_TITLE: &str = "Video";
 /// The longest title that is shown, in characters: other sites cut longer ones anyhow.
-const MAX_TITLE: usize = 120;
+const MAX_TITLE_CHARS: usize = 120;
 /// How wide posters are offered beside the one that exists, in pixels, where the deployment names no widths. Few, so that
 /// nobody has many pictures made by looking at a page.
-const WIDTHS: [u32; 6] = [80, 160, 320, 960, 1280, 1920];
+const DEFAULT_POSTER_WIDTHS: [u32; 6] = [80, 160, 320, 960, 1280, 1920];
 /// The narrowest poster that is offered to browsers, in pixels; narrower ones are for cards.
-const NARROWEST: u32 = 320;
+const MIN_SRCSET_WIDTH: u32 = 320;
 
 /// What is said about a ready video.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Facts {
+pub struct VideoMeta {
     /// Which video.
     pub video: VideoId,
     /// What it is called.
@@ -37,28 +37,29 @@ pub struct Facts {
     dominant_color: Option<String>,
     outputs: Vec<Output>,
     public_url: String,
-    widths: Vec<u32>,
+    poster_widths: Vec<u32>,
 }
 
 /// The widths in which posters are made on demand, for everybody: those that the deployment names, or a few of ours.
-pub(super) fn widths(config: &Config) -> Vec<u32> {
+pub(super) fn poster_widths(config: &Config) -> Vec<u32> {
     let mut widths = match (&config.render_url, config.public_variants) {
         (None, _) | (_, PublicVariants::None) => Vec::new(),
-        (Some(_), PublicVariants::Any) if config.public_widths.is_empty() => WIDTHS.to_vec(),
+        (Some(_), PublicVariants::Any) if config.public_widths.is_empty() => DEFAULT_POSTER_WIDTHS.to_vec(),
         (Some(_), _) => config.public_widths.clone(),
     };
     widths.sort_unstable();
     widths
 }
 
-impl Facts {
-    /// The facts of a manifest; `widths` are those in which posters are made on demand, the narrowest first.
-    pub fn of(manifest: &Manifest, public_url: &str, widths: Vec<u32>) -> Self {
-        let title = manifest.passthrough.metadata.get("title").map(|title| title.trim()).unwrap_or_default();
-        let title = if title.is_empty() { UNNAMED } else { title };
+impl VideoMeta {
+    /// The facts of a manifest; `poster_widths` are those in which posters are made on demand, the narrowest first.
+    pub fn from_manifest(manifest: &Manifest, public_url: &str, widths: Vec<u32>) -> Self {
+        let title =
+            manifest.client_metadata.metadata.get("title").map(|title| title.trim()).unwrap_or_default();
+        let title = if title.is_empty() { DEFAULT_TITLE } else { title };
         Self {
             video: manifest.video,
-            title: title.chars().take(MAX_TITLE).collect(),
+            title: title.chars().take(MAX_TITLE_CHARS).collect(),
             width: manifest.source.width,
             height: manifest.source.height,
             duration_ms: manifest.source.duration_ms,
@@ -66,12 +67,12 @@ impl Facts {
             dominant_color: manifest.dominant_color.clone(),
             outputs: manifest.outputs.clone(),
             public_url: public_url.to_owned(),
-            widths,
+            poster_widths: widths,
         }
     }
 
     /// The address of its page.
-    pub fn page(&self) -> String {
+    pub fn page_url(&self) -> String {
         format!("{}/{}", self.public_url, self.video)
     }
 
@@ -86,46 +87,47 @@ impl Facts {
     }
 
     /// The widths in which posters are made on demand, the narrowest first.
-    pub fn widths(&self) -> &[u32] {
-        &self.widths
+    pub fn poster_widths(&self) -> &[u32] {
+        &self.poster_widths
     }
 
     /// A picture that exists.
-    pub fn picture(&self, file: &str) -> Option<&Output> {
+    pub fn output(&self, file: &str) -> Option<&Output> {
         self.outputs.iter().find(|output| output.variant == file)
     }
 
     /// The address of a picture, with its revision if it exists.
     pub fn url(&self, file: &str) -> String {
-        let revision = self.picture(file).and_then(|output| revision_of_etag(&output.etag));
+        let revision = self.output(file).and_then(|output| revision_from_etag(&output.etag));
         match revision {
-            Some(revision) => format!("{}/{file}?v={revision}", self.page()),
-            None => format!("{}/{file}", self.page()),
+            Some(revision) => format!("{}/{file}?v={revision}", self.page_url()),
+            None => format!("{}/{file}", self.page_url()),
         }
     }
 
     /// The poster in every width that the video has, as `srcset` has it.
     fn srcset(&self, file: &str) -> String {
-        let own = self.picture(file).map(|output| (output.width, self.url(file)));
+        let own = self.output(file).map(|output| (output.width, self.url(file)));
         let is_other = |width: &&u32| {
-            (NARROWEST..self.width).contains(*width) && own.as_ref().is_none_or(|(own, _)| own != *width)
+            (MIN_SRCSET_WIDTH..self.width).contains(*width)
+                && own.as_ref().is_none_or(|(own, _)| own != *width)
         };
-        let made: Vec<_> = self
-            .widths
+        let on_demand: Vec<_> = self
+            .poster_widths
             .iter()
             .filter(is_other)
-            .map(|width| (*width, format!("{}/{file}?width={width}", self.page())))
+            .map(|width| (*width, format!("{}/{file}?width={width}", self.page_url())))
             .collect();
-        let mut all: Vec<_> = own.into_iter().chain(made).collect();
+        let mut all: Vec<_> = own.into_iter().chain(on_demand).collect();
         all.sort_by_key(|(width, _)| *width);
         let all: Vec<_> = all.iter().map(|(width, url)| format!("{url} {width}w")).collect();
         all.join(", ")
     }
 
-    /// `meta.json`.
-    pub fn meta(&self) -> Json {
+    /// `to_json.json`.
+    pub fn to_json(&self) -> Json {
         let size = |file: &str| {
-            self.picture(file)
+            self.output(file)
                 .map(|picture| object! { "width" => picture.width, "height" => picture.height })
                 .unwrap_or_default()
         };
@@ -138,7 +140,7 @@ impl Facts {
             "duration_ms" => self.duration_ms,
             "thumbhash" => self.thumbhash.as_ref(),
             "dominant_color" => self.dominant_color.as_ref(),
-            "page" => self.page(),
+            "page" => self.page_url(),
             "urls" => Json::Object(self.outputs.iter().map(url).collect()),
             "srcset" => object! {
                 "jpg" => self.srcset("thumbnail.jpg"),
@@ -151,12 +153,12 @@ impl Facts {
 
     /// Length and size in words.
     pub fn summary(&self) -> String {
-        format!("{} · {} × {}", clock(self.duration_ms), self.width, self.height)
+        format!("{} · {} × {}", format_duration(self.duration_ms), self.width, self.height)
     }
 }
 
 /// A length as players show it: `0:07`, `1:02:03`.
-fn clock(ms: u64) -> String {
+fn format_duration(ms: u64) -> String {
     let seconds = (ms + 500) / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
@@ -164,7 +166,7 @@ fn clock(ms: u64) -> String {
 
 /// Why there is nothing to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotShown {
+pub struct Unavailable {
     /// What whoever asks is told.
     pub problem: Problem,
     /// In how many seconds they should ask again, if at all.
@@ -173,7 +175,7 @@ pub struct NotShown {
     pub is_public: bool,
 }
 
-impl From<Problem> for NotShown {
+impl From<Problem> for Unavailable {
     fn from(problem: Problem) -> Self {
         Self { problem, retry_after_secs: None, is_public: false }
     }
@@ -181,9 +183,9 @@ impl From<Problem> for NotShown {
 
 /// What is shown of a video.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shown {
+pub struct VideoView {
     /// The video.
-    pub facts: Facts,
+    pub meta: VideoMeta,
     /// Whether that is for everybody, and may be kept where everybody finds it.
     pub is_public: bool,
 }
@@ -193,28 +195,29 @@ pub struct Shown {
 ///
 /// # Errors
 /// It is on its way, refused, deleted, private, or unknown.
-pub fn shown(
+pub fn view_video(
     video: VideoId,
     manifest: Option<&Manifest>,
     is_owner: bool,
     config: &Config,
     now_ms: u64,
-) -> Result<Shown, NotShown> {
+) -> Result<VideoView, Unavailable> {
     let is_public = manifest.is_none_or(|manifest| manifest.visibility == Visibility::Public);
     if !is_public && !is_owner {
         let detail = "This video is private: sign in as its owner to see it.";
-        return Err(Problem::because(Code::Unauthorized, detail).into());
+        return Err(Problem::with_detail(Code::Unauthorized, detail).into());
     }
     match manifest {
-        Some(manifest) if manifest.state == State::Ready => {
-            Ok(Shown { facts: Facts::of(manifest, &config.public_url, widths(config)), is_public })
-        }
+        Some(manifest) if manifest.state == State::Ready => Ok(VideoView {
+            meta: VideoMeta::from_manifest(manifest, &config.public_url, poster_widths(config)),
+            is_public,
+        }),
         other => {
-            let committed = other.map(|manifest| manifest.rejected.as_ref().map(|because| because.code));
-            let not_there = missing(video, committed, now_ms);
-            Err(NotShown {
-                problem: Problem::new(not_there.code),
-                retry_after_secs: not_there.retry_after_secs,
+            let rejection = other.map(|manifest| manifest.rejected.as_ref().map(|because| because.code));
+            let missing = missing_status(video, rejection, now_ms);
+            Err(Unavailable {
+                problem: Problem::new(missing.code),
+                retry_after_secs: missing.retry_after_secs,
                 is_public,
             })
         }
@@ -223,12 +226,12 @@ pub fn shown(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use glimpse_contract::{MANIFEST_VERSION, Owner, Passthrough, Reads, RejectedBecause, Source, Timings};
+    use glimpse_contract::{ClientMetadata, MANIFEST_VERSION, Owner, ReadStats, Rejection, Source, Timings};
 
     use super::*;
-    use crate::config::tests::{example, with};
+    use crate::config::tests::{example, example_with};
 
-    pub(crate) fn manifest() -> Manifest {
+    pub(crate) fn example_manifest() -> Manifest {
         let output = |variant: &str, width, height| Output {
             variant: variant.into(),
             bytes: 5,
@@ -240,9 +243,9 @@ pub(super) mod tests {
         Manifest {
             version: MANIFEST_VERSION,
             video: VideoId::new(1_700_000_000_000, [1; 10]),
-            owner: Owner::of("i", "s"),
+            owner: Owner::new("i", "s"),
             visibility: Visibility::Public,
-            passthrough: Passthrough::default(),
+            client_metadata: ClientMetadata::default(),
             state: State::Ready,
             rejected: None,
             source: Source {
@@ -264,18 +267,18 @@ pub(super) mod tests {
             dominant_color: Some("#aabbcc".into()),
             poster_ms: None,
             timings: Timings::default(),
-            reads: Reads::default(),
+            reads: ReadStats::default(),
         }
     }
 
-    pub(crate) fn facts(manifest: &Manifest) -> Facts {
-        Facts::of(manifest, "https://v.example", WIDTHS.to_vec())
+    pub(crate) fn example_meta(manifest: &Manifest) -> VideoMeta {
+        VideoMeta::from_manifest(manifest, "https://v.example", DEFAULT_POSTER_WIDTHS.to_vec())
     }
 
     #[test]
-    fn meta_says_what_a_page_needs_and_nothing_of_the_bucket_or_the_file() {
-        let meta = serde_json::to_value(facts(&manifest()).meta()).unwrap();
-        let id = manifest().video;
+    fn meta_exposes_no_keys_or_file_name() {
+        let meta = serde_json::to_value(example_meta(&example_manifest()).to_json()).unwrap();
+        let id = example_manifest().video;
         assert_eq!(
             (&meta["width"], &meta["height"], &meta["duration_ms"]),
             (&1280.into(), &720.into(), &67_400.into())
@@ -292,15 +295,15 @@ pub(super) mod tests {
             )
         );
         let text = meta.to_string();
-        let owner = manifest().owner.to_string();
+        let owner = example_manifest().owner.to_string();
         for hidden in ["uploads/", "media/", "secret", "source", &owner] {
             assert!(!text.contains(hidden), "{hidden} in {text}");
         }
     }
 
     #[test]
-    fn without_a_function_only_what_exists_is_offered() {
-        let meta = Facts::of(&manifest(), "https://v.example", Vec::new()).meta();
+    fn without_render_offers_only_existing_widths() {
+        let meta = VideoMeta::from_manifest(&example_manifest(), "https://v.example", Vec::new()).to_json();
         let meta = serde_json::to_value(meta).unwrap();
         assert!(meta["srcset"]["jpg"].as_str().unwrap().ends_with("?v=01234567 640w"));
         assert_eq!(meta["srcset"]["jpg"].as_str().unwrap().matches("w,").count(), 0);
@@ -309,15 +312,15 @@ pub(super) mod tests {
     #[test]
     fn only_public_widths_are_offered() {
         let render = ("RENDER_URL", "https://abc.lambda-url.eu-central-1.on.aws");
-        assert_eq!(widths(&with(&[("PUBLIC_WIDTHS", "640,200")])), [0; 0]);
-        assert_eq!(widths(&with(&[render])), WIDTHS);
-        let widths = widths(&with(&[render, ("PUBLIC_WIDTHS", "1000,640,200,400")]));
+        assert_eq!(poster_widths(&example_with(&[("PUBLIC_WIDTHS", "640,200")])), [0; 0]);
+        assert_eq!(poster_widths(&example_with(&[render])), DEFAULT_POSTER_WIDTHS);
+        let widths = poster_widths(&example_with(&[render, ("PUBLIC_WIDTHS", "1000,640,200,400")]));
         assert_eq!(widths, [200, 400, 640, 1000]);
-        let meta = Facts::of(&manifest(), "https://v.example", widths).meta();
+        let meta = VideoMeta::from_manifest(&example_manifest(), "https://v.example", widths).to_json();
         let offered: Vec<_> = meta
             .get("srcset")
             .get("jpg")
-            .text()
+            .as_str()
             .unwrap()
             .split(", ")
             .filter_map(|one| one.rsplit(' ').next())
@@ -326,35 +329,35 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_title_is_the_customers_and_never_the_files_name() {
-        let mut manifest = manifest();
-        assert_eq!(facts(&manifest).title, "Video");
-        manifest.passthrough.metadata.insert("title".into(), "  ".into());
-        assert_eq!(facts(&manifest).title, "Video");
-        manifest.passthrough.metadata.insert("title".into(), format!(" {} ", "ü".repeat(200)));
-        assert_eq!(facts(&manifest).title, "ü".repeat(120));
+    fn title_comes_from_metadata_only() {
+        let mut manifest = example_manifest();
+        assert_eq!(example_meta(&manifest).title, "Video");
+        manifest.client_metadata.metadata.insert("title".into(), "  ".into());
+        assert_eq!(example_meta(&manifest).title, "Video");
+        manifest.client_metadata.metadata.insert("title".into(), format!(" {} ", "ü".repeat(200)));
+        assert_eq!(example_meta(&manifest).title, "ü".repeat(120));
     }
 
     #[test]
-    fn lengths_in_words() {
+    fn formats_durations() {
         for (ms, expected) in
             [(0, "0:00"), (7_400, "0:07"), (59_500, "1:00"), (67_400, "1:07"), (3_723_000, "1:02:03")]
         {
-            assert_eq!(clock(ms), expected);
+            assert_eq!(format_duration(ms), expected);
         }
     }
 
     #[test]
-    fn what_is_shown_and_to_whom() {
+    fn view_depends_on_visibility_and_owner() {
         let granted = 1_700_000_000_000;
         let check = |rejected: Option<Code>, visibility, is_owner, expected: Result<bool, (Code, bool)>| {
-            let mut manifest = manifest();
+            let mut manifest = example_manifest();
             manifest.visibility = visibility;
             if let Some(code) = rejected {
                 manifest.state = State::Rejected;
-                manifest.rejected = Some(RejectedBecause { code });
+                manifest.rejected = Some(Rejection { code });
             }
-            let found = shown(manifest.video, Some(&manifest), is_owner, &example(), granted);
+            let found = view_video(manifest.video, Some(&manifest), is_owner, &example(), granted);
             let found = found.map(|shown| shown.is_public);
             assert_eq!(found.map_err(|none| (none.problem.code, none.is_public)), expected);
         };
@@ -368,12 +371,12 @@ pub(super) mod tests {
             check(state, signed, false, Err((Code::Unauthorized, false)));
         }
 
-        let video = manifest().video;
-        let none = |now_ms| {
-            let none = shown(video, None, false, &example(), now_ms).unwrap_err();
-            (none.problem.code, none.retry_after_secs)
+        let video = example_manifest().video;
+        let unavailable_at = |now_ms| {
+            let unavailable = view_video(video, None, false, &example(), now_ms).unwrap_err();
+            (unavailable.problem.code, unavailable.retry_after_secs)
         };
-        assert_eq!(none(granted), (Code::Processing, Some(2)));
-        assert_eq!(none(granted + 3 * 86_400_000), (Code::NotFound, None));
+        assert_eq!(unavailable_at(granted), (Code::Processing, Some(2)));
+        assert_eq!(unavailable_at(granted + 3 * 86_400_000), (Code::NotFound, None));
     }
 }

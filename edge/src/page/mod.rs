@@ -5,6 +5,6 @@ mod html;
 mod meta;
 mod oembed;
 
-pub use crate::page::meta::{Facts, Shown, shown};
-pub use crate::page::oembed::Embed;
-pub(crate) use handler::{Document, forget, serve, without_slash};
+pub use crate::page::meta::{VideoMeta, VideoView, view_video};
+pub use crate::page::oembed::OembedRequest;
+pub(crate) use handler::{VideoDocument, purge, redirect_without_slash, serve};

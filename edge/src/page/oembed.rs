@@ -7,24 +7,24 @@ use glimpse_contract::{Code, Json, Problem, VideoId, object};
 use percent_encoding::percent_decode_str;
 
 use crate::page::html::escape;
-use crate::page::meta::Facts;
+use crate::page::meta::VideoMeta;
 use crate::s3::sigv4::encode_query_value;
 
 /// The longer side of a frame unless asked otherwise, in pixels.
-const SIDE: u32 = 640;
+const DEFAULT_SIDE: u32 = 640;
 /// How long the answer may be kept, in seconds: the owner may choose another poster.
 const CACHE_AGE_SECS: u32 = 300;
 
 /// A question about a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Embed {
+pub struct OembedRequest {
     /// The video that the link shows.
     pub video: VideoId,
     max_width: Option<u32>,
     max_height: Option<u32>,
 }
 
-impl Embed {
+impl OembedRequest {
     /// Reads the query of `GET /oembed`. Parameters that the specification does not know are ignored, as it asks for.
     ///
     /// # Errors
@@ -37,14 +37,17 @@ impl Embed {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "url" => url = percent_decode_str(value).decode_utf8().ok(),
-                "maxwidth" => max_width = Some(side(name, value)?),
-                "maxheight" => max_height = Some(side(name, value)?),
+                "maxwidth" => max_width = Some(parse_side(name, value)?),
+                "maxheight" => max_height = Some(parse_side(name, value)?),
                 "format" if value != "json" => return Err(Problem::new(Code::FormatNotMade)),
                 _ => {}
             }
         }
         let url = url.ok_or_else(|| {
-            Problem::because(Code::BadParameter, "The parameter `url` must be the address of a video's page.")
+            Problem::with_detail(
+                Code::BadParameter,
+                "The parameter `url` must be the address of a video's page.",
+            )
         })?;
         let video = url.strip_prefix(public_url).and_then(|rest| rest.strip_prefix('/')).and_then(|rest| {
             let end = rest.find(['?', '#']).unwrap_or(rest.len());
@@ -52,13 +55,16 @@ impl Embed {
             path.strip_suffix('/').unwrap_or(path).parse().ok()
         });
         let video = video.ok_or_else(|| {
-            Problem::because(Code::NotFound, "The parameter `url` is not the address of a video's page here.")
+            Problem::with_detail(
+                Code::NotFound,
+                "The parameter `url` is not the address of a video's page here.",
+            )
         })?;
         Ok(Self { video, max_width, max_height })
     }
 
     /// The question without limits.
-    pub fn plain(video: VideoId) -> Self {
+    pub fn without_limits(video: VideoId) -> Self {
         Self { video, max_width: None, max_height: None }
     }
 
@@ -74,26 +80,26 @@ impl Embed {
     }
 
     /// The answer.
-    pub fn answer(&self, facts: &Facts) -> Json {
-        let (width, height) = self.frame((facts.width, facts.height));
-        let title = escape(&facts.title);
+    pub fn response(&self, meta: &VideoMeta) -> Json {
+        let (width, height) = self.iframe_size((meta.width, meta.height));
+        let title = escape(&meta.title);
         let html = format!(
             "<iframe src=\"{}\" width=\"{width}\" height=\"{height}\" title=\"{title}\" loading=\"lazy\" \
              allow=\"fullscreen\" allowfullscreen frameborder=\"0\" style=\"border:0\"></iframe>",
-            facts.page()
+            meta.page_url()
         );
         let mut answer = object! {
             "version" => "1.0",
             "type" => "video",
-            "title" => &facts.title,
+            "title" => &meta.title,
             "provider_name" => "Glimpse",
-            "provider_url" => facts.origin(),
+            "provider_url" => meta.origin(),
             "cache_age" => CACHE_AGE_SECS,
             "width" => width,
             "height" => height,
             "html" => html,
         };
-        if let Some((url, width, height)) = self.poster(facts) {
+        if let Some((url, width, height)) = self.largest_poster(meta) {
             answer.put("thumbnail_url", url.into());
             answer.put("thumbnail_width", width.into());
             answer.put("thumbnail_height", height.into());
@@ -102,71 +108,74 @@ impl Embed {
     }
 
     /// The frame: the video's shape, as large as is allowed and not larger than the video.
-    fn frame(&self, (width, height): (u32, u32)) -> (u32, u32) {
+    fn iframe_size(&self, (width, height): (u32, u32)) -> (u32, u32) {
         let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
         let limit = |max: Option<u32>, other: Option<u32>| {
-            u64::from(max.unwrap_or(if other.is_some() { u32::MAX } else { SIDE }))
+            u64::from(max.unwrap_or(if other.is_some() { u32::MAX } else { DEFAULT_SIDE }))
         };
-        let most_wide = limit(self.max_width, self.max_height).min(width);
-        let most_high = limit(self.max_height, self.max_width).min(height);
-        let scaled = |side: u64, by: u64, of: u64| (side * by / of).max(1);
-        let (width, height) = if most_wide * height <= most_high * width {
-            (most_wide, scaled(height, most_wide, width))
+        let width_limit = limit(self.max_width, self.max_height).min(width);
+        let height_limit = limit(self.max_height, self.max_width).min(height);
+        let scaled = |side: u64, part: u64, whole: u64| (side * part / whole).max(1);
+        let (width, height) = if width_limit * height <= height_limit * width {
+            (width_limit, scaled(height, width_limit, width))
         } else {
-            (scaled(width, most_high, height), most_high)
+            (scaled(width, height_limit, height), height_limit)
         };
         (width as u32, height as u32)
     }
 
     /// The largest poster that is allowed, of a few: its address, width and height.
-    fn poster(&self, facts: &Facts) -> Option<(String, u32, u32)> {
-        let fits = |width: u32, height: u32| {
+    fn largest_poster(&self, meta: &VideoMeta) -> Option<(String, u32, u32)> {
+        let is_within_limits = |width: u32, height: u32| {
             width <= self.max_width.unwrap_or(u32::MAX) && height <= self.max_height.unwrap_or(u32::MAX)
         };
-        let poster = facts.picture("thumbnail.jpg")?;
-        if fits(poster.width, poster.height) {
-            return Some((facts.url("thumbnail.jpg"), poster.width, poster.height));
+        let poster = meta.output("thumbnail.jpg")?;
+        if is_within_limits(poster.width, poster.height) {
+            return Some((meta.url("thumbnail.jpg"), poster.width, poster.height));
         }
-        facts.widths().iter().rev().filter(|width| **width < poster.width).find_map(|&width| {
+        meta.poster_widths().iter().rev().filter(|width| **width < poster.width).find_map(|&width| {
             // Rounded as the picture itself is.
             let height = ((width * poster.height + poster.width / 2) / poster.width).max(1);
-            fits(width, height)
-                .then(|| (format!("{}/thumbnail.jpg?width={width}", facts.page()), width, height))
+            is_within_limits(width, height)
+                .then(|| (format!("{}/thumbnail.jpg?width={width}", meta.page_url()), width, height))
         })
     }
 }
 
 /// Where `url` is asked about: what a page's discovery link names.
-pub(super) fn endpoint(facts: &Facts) -> String {
-    format!("{}/oembed?url={}", facts.origin(), encode_query_value(&facts.page()))
+pub(super) fn oembed_url(meta: &VideoMeta) -> String {
+    format!("{}/oembed?url={}", meta.origin(), encode_query_value(&meta.page_url()))
 }
 
-fn side(name: &str, value: &str) -> Result<u32, Problem> {
+fn parse_side(name: &str, value: &str) -> Result<u32, Problem> {
     let is_number = !value.is_empty() && value.len() < 7 && value.bytes().all(|byte| byte.is_ascii_digit());
     let side = value.parse().ok().filter(|side| is_number && *side > 0);
     side.ok_or_else(|| {
-        Problem::because(Code::BadParameter, format!("The parameter `{name}` must be a number of pixels."))
+        Problem::with_detail(
+            Code::BadParameter,
+            format!("The parameter `{name}` must be a number of pixels."),
+        )
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::meta::tests::{facts, manifest};
+    use crate::page::meta::tests::{example_manifest, example_meta};
 
     const ORIGIN: &str = "https://v.example";
 
-    fn asked(more: &str) -> Embed {
-        let video = manifest().video;
-        Embed::parse(&format!("url=https%3A%2F%2Fv.example%2F{video}{more}"), ORIGIN).unwrap()
+    fn request(more: &str) -> OembedRequest {
+        let video = example_manifest().video;
+        OembedRequest::parse(&format!("url=https%3A%2F%2Fv.example%2F{video}{more}"), ORIGIN).unwrap()
     }
 
     #[test]
-    fn a_link_is_ours_or_not_found() {
-        let video = manifest().video;
+    fn accepts_only_own_page_urls() {
+        let video = example_manifest().video;
         let check = |query: &str, expected: Result<VideoId, Code>| {
             let query = query.replace("{v}", &video.to_string());
-            let found = Embed::parse(&query, ORIGIN);
+            let found = OembedRequest::parse(&query, ORIGIN);
             assert_eq!(found.map(|embed| embed.video).map_err(|problem| problem.code), expected, "{query}");
         };
         for good in [
@@ -204,12 +213,17 @@ mod tests {
     }
 
     #[test]
-    fn sides_are_kept_to() {
+    fn respects_max_width_and_height() {
         let sizes = |more: &str| {
-            let answer = asked(more).answer(&facts(&manifest()));
+            let answer = request(more).response(&example_meta(&example_manifest()));
             let answer = serde_json::to_value(answer).unwrap();
-            let of = |name: &str| answer[name].as_u64();
-            (of("width").unwrap(), of("height").unwrap(), of("thumbnail_width"), of("thumbnail_height"))
+            let member = |name: &str| answer[name].as_u64();
+            (
+                member("width").unwrap(),
+                member("height").unwrap(),
+                member("thumbnail_width"),
+                member("thumbnail_height"),
+            )
         };
         assert_eq!(sizes(""), (640, 360, Some(640), Some(360)));
         assert_eq!(sizes("&maxwidth=4000"), (1280, 720, Some(640), Some(360)));
@@ -220,19 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tall_video_keeps_its_shape() {
-        let mut manifest = manifest();
+    fn keeps_aspect_ratio_of_tall_video() {
+        let mut manifest = example_manifest();
         (manifest.source.width, manifest.source.height) = (1080, 1920);
-        let answer = asked("").answer(&facts(&manifest));
+        let answer = request("").response(&example_meta(&manifest));
         let answer = serde_json::to_value(answer).unwrap();
         assert_eq!((answer["width"].as_u64(), answer["height"].as_u64()), (Some(360), Some(640)));
     }
 
     #[test]
-    fn a_title_cannot_break_out_of_the_frame() {
-        let mut manifest = manifest();
-        manifest.passthrough.metadata.insert("title".into(), "\"><script>alert(1)</script>".into());
-        let answer = asked("").answer(&facts(&manifest));
+    fn escapes_title_in_iframe() {
+        let mut manifest = example_manifest();
+        manifest.client_metadata.metadata.insert("title".into(), "\"><script>alert(1)</script>".into());
+        let answer = request("").response(&example_meta(&manifest));
         let answer = serde_json::to_value(answer).unwrap();
         let html = answer["html"].as_str().unwrap();
         assert!(!html.contains("<script") && html.contains("&quot;&gt;&lt;script&gt;"), "{html}");

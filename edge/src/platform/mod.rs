@@ -25,17 +25,17 @@ pub(crate) type Request = web_sys::Request;
 pub(crate) type Response = web_sys::Response;
 
 /// How long the storage may take to begin its answer, in milliseconds.
-pub(crate) const PATIENCE_MS: u32 = 10_000;
+pub(crate) const FETCH_TIMEOUT_MS: u32 = 10_000;
 
 /// Another server did not answer, or answered more than is read.
 #[derive(Debug, Error)]
 pub(crate) enum FetchError {
     /// No answer: refused, reset or too slow.
     #[error("no answer: {0}")]
-    NoAnswer(String),
+    NoResponse(String),
     /// More bytes than were expected at the most.
     #[error("the answer is too long")]
-    TooLong,
+    BodyTooLarge,
 }
 
 /// The time now, in Unix milliseconds.
@@ -45,32 +45,32 @@ pub(crate) fn now_ms() -> u64 {
 
 thread_local! {
     // Random bytes that nobody has been given yet: one call of WebCrypto's is enough for dozens of requests.
-    static UNSPENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static RANDOM_POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     // Public keys as WebCrypto has imported them, for as long as this isolate lives.
-    static IMPORTED: RefCell<Vec<(Json, CryptoKey)>> = const { RefCell::new(Vec::new()) };
+    static CRYPTO_KEYS: RefCell<Vec<(Json, CryptoKey)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How many random bytes are drawn at once.
-const DRAWN_BYTES: usize = 1024;
+const RANDOM_POOL_BYTES: usize = 1024;
 /// How many imported keys are kept: those of a few issuers, each with its next one.
-const KEPT_KEYS: usize = 16;
+const MAX_CRYPTO_KEYS: usize = 16;
 
 /// Random bytes, fit for keys; none is ever given out twice.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    UNSPENT.with_borrow_mut(|unspent| {
-        if unspent.len() < N {
-            unspent.resize(DRAWN_BYTES.max(N), 0);
-            getrandom::fill(unspent).expect("WebCrypto's getRandomValues cannot fail for so few bytes");
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    RANDOM_POOL.with_borrow_mut(|pool| {
+        if pool.len() < N {
+            pool.resize(RANDOM_POOL_BYTES.max(N), 0);
+            getrandom::fill(pool).expect("WebCrypto's getRandomValues cannot fail for so few bytes");
         }
-        let (rest, mut bytes) = (unspent.len() - N, [0; N]);
-        bytes.copy_from_slice(&unspent[rest..]);
-        unspent.truncate(rest);
+        let (remaining, mut bytes) = (pool.len() - N, [0; N]);
+        bytes.copy_from_slice(&pool[remaining..]);
+        pool.truncate(remaining);
         bytes
     })
 }
 
 /// A variable or secret of the deployment.
-pub(crate) fn lookup(env: &Env, name: &str) -> Option<String> {
+pub(crate) fn env_var(env: &Env, name: &str) -> Option<String> {
     js_sys::Reflect::get(env, &JsValue::from_str(name)).ok()?.as_string()
 }
 
@@ -90,9 +90,9 @@ pub(crate) fn log_trace(request_id: &str, video: VideoId, trace_id: TraceId) {
 
 /// The body of a request to another server.
 #[derive(Debug)]
-pub(crate) enum Sent<'a> {
+pub(crate) enum RequestBody<'a> {
     /// None.
-    Nothing,
+    Empty,
     /// A text.
     Text(&'a str),
     /// Bytes.
@@ -103,30 +103,30 @@ pub(crate) enum Sent<'a> {
 
 /// What is sent to another server.
 #[derive(Debug)]
-pub(crate) struct Outgoing<'a> {
+pub(crate) struct FetchRequest<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
-    pub(crate) body: Sent<'a>,
+    pub(crate) body: RequestBody<'a>,
     /// How long the other server may take, in milliseconds.
-    pub(crate) patience_ms: u32,
+    pub(crate) timeout_ms: u32,
 }
 
-impl<'a> Outgoing<'a> {
+impl<'a> FetchRequest<'a> {
     /// A request without headers or body.
-    pub(crate) fn plain(method: &'a str, url: &'a str) -> Self {
-        Self { method, url, headers: &[], body: Sent::Nothing, patience_ms: PATIENCE_MS }
+    pub(crate) fn new(method: &'a str, url: &'a str) -> Self {
+        Self { method, url, headers: &[], body: RequestBody::Empty, timeout_ms: FETCH_TIMEOUT_MS }
     }
 }
 
 /// What another server answered.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub(crate) struct FetchResponse {
     pub(crate) status: u16,
     response: Response,
 }
 
-impl Incoming {
+impl FetchResponse {
     /// One of its headers.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         response_header(&self.response, name)
@@ -143,57 +143,57 @@ impl Incoming {
     pub(crate) async fn bytes(self, limit: usize) -> Result<Vec<u8>, FetchError> {
         let declared = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
         if declared.is_some_and(|length| length > limit) {
-            return Err(FetchError::TooLong);
+            return Err(FetchError::BodyTooLarge);
         }
         let bytes = response_bytes(&self.response).await;
-        let bytes = bytes.ok_or_else(|| FetchError::NoAnswer("broken off".to_owned()))?;
-        if bytes.len() > limit { Err(FetchError::TooLong) } else { Ok(bytes) }
+        let bytes = bytes.ok_or_else(|| FetchError::NoResponse("broken off".to_owned()))?;
+        if bytes.len() > limit { Err(FetchError::BodyTooLarge) } else { Ok(bytes) }
     }
 }
 
 /// Sends a request to another server. Redirects are not followed: what we sign is for one address only.
-pub(crate) async fn fetch(outgoing: Outgoing<'_>) -> Result<Incoming, FetchError> {
-    let response: Response = send(outgoing).await.map_err(|error| {
+pub(crate) async fn fetch(request: FetchRequest<'_>) -> Result<FetchResponse, FetchError> {
+    let response: Response = send(request).await.map_err(|error| {
         // The text may hold the URL, and the URL a signature: only the error's kind is kept.
         let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.name()));
-        FetchError::NoAnswer(text.unwrap_or_else(|| "unknown".to_owned()))
+        FetchError::NoResponse(text.unwrap_or_else(|| "unknown".to_owned()))
     })?;
-    Ok(Incoming { status: response.status(), response })
+    Ok(FetchResponse { status: response.status(), response })
 }
 
-async fn send(outgoing: Outgoing<'_>) -> Result<Response, JsValue> {
+async fn send(request: FetchRequest<'_>) -> Result<Response, JsValue> {
     let headers = web_sys::Headers::new()?;
-    for (name, value) in outgoing.headers {
+    for (name, value) in request.headers {
         headers.set(name, value)?;
     }
     let init = web_sys::RequestInit::new();
-    init.set_method(outgoing.method);
+    init.set_method(request.method);
     init.set_headers(&headers);
     init.set_redirect(web_sys::RequestRedirect::Manual);
-    init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(outgoing.patience_ms)));
-    match outgoing.body {
-        Sent::Nothing => {}
-        Sent::Text(text) => init.set_body(&JsValue::from_str(text)),
-        Sent::Bytes(bytes) => init.set_body(&js_sys::Uint8Array::from(bytes)),
-        Sent::Stream(stream) => init.set_body(&stream),
+    init.set_signal(Some(&web_sys::AbortSignal::timeout_with_u32(request.timeout_ms)));
+    match request.body {
+        RequestBody::Empty => {}
+        RequestBody::Text(text) => init.set_body(&JsValue::from_str(text)),
+        RequestBody::Bytes(bytes) => init.set_body(&js_sys::Uint8Array::from(bytes)),
+        RequestBody::Stream(stream) => init.set_body(&stream),
     }
-    let promise = scope().fetch_with_str_and_init(outgoing.url, &init);
+    let promise = worker_scope().fetch_with_str_and_init(request.url, &init);
     JsFuture::from(promise).await?.dyn_into()
 }
 
-fn scope() -> web_sys::WorkerGlobalScope {
+fn worker_scope() -> web_sys::WorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
 /// The cache of this place, Cloudflare's `caches.default`.
-fn cache() -> Result<web_sys::Cache, JsValue> {
-    let all: JsValue = scope().caches()?.into();
+fn default_cache() -> Result<web_sys::Cache, JsValue> {
+    let all: JsValue = worker_scope().caches()?.into();
     js_sys::Reflect::get(&all, &JsValue::from_str("default"))?.dyn_into()
 }
 
 /// The edge cache's entry for this URL.
 pub(crate) async fn cache_get(url: &str) -> Option<Response> {
-    let found = JsFuture::from(cache().ok()?.match_with_str(url)).await.ok()?;
+    let found = JsFuture::from(default_cache().ok()?.match_with_str(url)).await.ok()?;
     found.dyn_into().ok()
 }
 
@@ -205,22 +205,22 @@ pub(crate) async fn cache_get_unless(url: &str, if_none_match: Option<&str>) -> 
     headers.set("if-none-match", if_none_match).ok()?;
     let init = web_sys::RequestInit::new();
     init.set_headers(&headers);
-    let asked = Request::new_with_str_and_init(url, &init).ok()?;
-    let found = JsFuture::from(cache().ok()?.match_with_request(&asked)).await.ok()?;
+    let request = Request::new_with_str_and_init(url, &init).ok()?;
+    let found = JsFuture::from(default_cache().ok()?.match_with_request(&request)).await.ok()?;
     found.dyn_into().ok()
 }
 
 /// Stores an answer under this URL. A failure costs a later miss and no more.
 pub(crate) async fn cache_put(url: &str, headers: Vec<(&'static str, String)>, body: Bytes) {
-    let reply = Reply { status: 200, headers, body: crate::http::response::Body::Bytes(body) };
-    if let (Ok(response), Ok(cache)) = (reply.into_response(false), cache()) {
+    let reply = Reply { status: 200, headers, body: crate::http::response::ReplyBody::Bytes(body) };
+    if let (Ok(response), Ok(cache)) = (reply.into_response(false), default_cache()) {
         let _ = JsFuture::from(cache.put_with_str(url, &response)).await;
     }
 }
 
 /// Forgets what is stored under this URL, and says whether there was anything.
 pub(crate) async fn cache_delete(url: &str) -> bool {
-    let Ok(cache) = cache() else { return false };
+    let Ok(cache) = default_cache() else { return false };
     JsFuture::from(cache.delete_with_str(url)).await.is_ok_and(|found| found.is_truthy())
 }
 
@@ -236,19 +236,19 @@ pub(crate) fn header(request: &Request, name: &str) -> Option<String> {
 }
 
 /// The key under which the requests of this client are counted.
-pub(crate) fn client_key_of(request: &Request) -> String {
+pub(crate) fn request_client_key(request: &Request) -> String {
     client_key(header(request, "cf-connecting-ip").as_deref())
 }
 
 /// The body of a request, at most `limit` bytes of it; `None` if it is longer or broken off. A length that was declared is
 /// looked at first; without one, bytes are counted while they come.
-pub(crate) async fn body(request: &Request, limit: usize) -> Option<Vec<u8>> {
+pub(crate) async fn read_body(request: &Request, limit: usize) -> Option<Vec<u8>> {
     let length = header(request, "content-length").and_then(|text| text.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         return None;
     }
     let Some(stream) = body_stream(request) else { return Some(Vec::new()) };
-    let mut chunks = Chunks::of(&stream).ok()?;
+    let mut chunks = ChunkReader::new(&stream).ok()?;
     let mut body = Vec::with_capacity(length.unwrap_or_default());
     while let Some(chunk) = chunks.next().await.ok()? {
         if body.len() + chunk.len() > limit {
@@ -267,33 +267,33 @@ pub(crate) fn body_stream(request: &Request) -> Option<ReadableStream> {
 
 /// The chunks of a stream, one after another.
 #[derive(Debug)]
-pub(crate) struct Chunks(ReadableStreamDefaultReader);
+pub(crate) struct ChunkReader(ReadableStreamDefaultReader);
 
 /// The most bytes of a refused body that are read to its end.
 const MAX_DRAINED_BYTES: u32 = 32 * 1024 * 1024;
 
 /// A stream broke off before its end.
 #[derive(Debug)]
-pub(crate) struct BrokenOff;
+pub(crate) struct StreamError;
 
-impl Chunks {
+impl ChunkReader {
     /// Begins to read a stream that nobody else reads.
-    pub(crate) fn of(stream: &ReadableStream) -> Result<Self, BrokenOff> {
-        stream.get_reader().dyn_into().map(Self).map_err(|_| BrokenOff)
+    pub(crate) fn new(stream: &ReadableStream) -> Result<Self, StreamError> {
+        stream.get_reader().dyn_into().map(Self).map_err(|_| StreamError)
     }
 
     /// The next chunk; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, BrokenOff> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, StreamError> {
         Ok(self.read().await?.map(|chunk| chunk.to_vec()))
     }
 
-    async fn read(&mut self) -> Result<Option<js_sys::Uint8Array>, BrokenOff> {
-        let read = JsFuture::from(self.0.read()).await.map_err(|_| BrokenOff)?;
-        let of = |name| js_sys::Reflect::get(&read, &JsValue::from_str(name)).map_err(|_| BrokenOff);
-        if of("done")?.is_truthy() {
+    async fn read(&mut self) -> Result<Option<js_sys::Uint8Array>, StreamError> {
+        let read = JsFuture::from(self.0.read()).await.map_err(|_| StreamError)?;
+        let get = |name| js_sys::Reflect::get(&read, &JsValue::from_str(name)).map_err(|_| StreamError);
+        if get("done")?.is_truthy() {
             return Ok(None);
         }
-        Ok(Some(js_sys::Uint8Array::new(&of("value")?)))
+        Ok(Some(js_sys::Uint8Array::new(&get("value")?)))
     }
 
     /// Reads what is left without looking at it, up to [`MAX_DRAINED_BYTES`]: a client that is still sending when its
@@ -312,9 +312,9 @@ impl Chunks {
 /// Waits. `Delay` wakes whoever asked it first, and a request is first asked by nobody who could be woken (`lib.rs`): so it
 /// begins when it is asked again.
 pub(crate) async fn sleep_ms(ms: u64) {
-    let mut is_asked_again = false;
+    let mut is_second_poll = false;
     poll_fn(|context| {
-        if std::mem::replace(&mut is_asked_again, true) {
+        if std::mem::replace(&mut is_second_poll, true) {
             return Poll::Ready(());
         }
         context.waker().wake_by_ref();
@@ -345,7 +345,7 @@ pub(crate) enum Limiter {
 
 /// Whether this is not too often, by Cloudflare's Rate Limiting binding. Without a binding nothing is counted; a binding
 /// that fails is no reason to turn somebody away.
-pub(crate) async fn is_within(env: &Env, limiter: Limiter, who: &str) -> bool {
+pub(crate) async fn is_within_rate_limit(env: &Env, limiter: Limiter, key: &str) -> bool {
     let name = match limiter {
         Limiter::Grants => "GRANT_LIMITER",
         Limiter::Parts => "PART_LIMITER",
@@ -355,18 +355,18 @@ pub(crate) async fn is_within(env: &Env, limiter: Limiter, who: &str) -> bool {
         Limiter::Reads => "READ_LIMITER",
         Limiter::Streams => "STREAM_LIMITER",
     };
-    counted(env, name, who).await.unwrap_or(true)
+    call_rate_limiter(env, name, key).await.unwrap_or(true)
 }
 
-async fn counted(env: &Env, name: &str, who: &str) -> Result<bool, JsValue> {
+async fn call_rate_limiter(env: &Env, name: &str, key: &str) -> Result<bool, JsValue> {
     let binding = js_sys::Reflect::get(env, &JsValue::from_str(name))?;
     if binding.is_undefined() {
         return Ok(true);
     }
     let binding: RateLimiter = binding.unchecked_into();
-    let asked = js_sys::Object::new();
-    js_sys::Reflect::set(&asked, &JsValue::from_str("key"), &JsValue::from_str(who))?;
-    let outcome = JsFuture::from(binding.limit(asked)?).await?;
+    let options = js_sys::Object::new();
+    js_sys::Reflect::set(&options, &JsValue::from_str("key"), &JsValue::from_str(key))?;
+    let outcome = JsFuture::from(binding.limit(options)?).await?;
     Ok(js_sys::Reflect::get(&outcome, &JsValue::from_str("success"))?.is_truthy())
 }
 
@@ -399,34 +399,34 @@ async fn verify_by_webcrypto(verification: &Verification<'_>) -> Result<bool, Js
         Algorithm::Hs256 => return Ok(false),
     };
     let algorithm: js_sys::Object = js_sys::JSON::parse(&algorithm.to_string())?.unchecked_into();
-    let subtle = scope().crypto()?.subtle();
-    let key = imported(&subtle, &algorithm, &verification.key.members).await?;
+    let subtle = worker_scope().crypto()?.subtle();
+    let key = import_key(&subtle, &algorithm, &verification.key.members).await?;
     let promise = subtle.verify_with_object_and_u8_array_and_u8_array(
         &algorithm,
         &key,
         verification.signature,
-        verification.signed,
+        verification.signing_input,
     )?;
     Ok(JsFuture::from(promise).await?.is_truthy())
 }
 
 /// A public key as WebCrypto knows it, imported once. Its members fix its algorithm.
-async fn imported(
+async fn import_key(
     subtle: &SubtleCrypto,
     algorithm: &js_sys::Object,
     members: &Json,
 ) -> Result<CryptoKey, JsValue> {
-    let known =
-        IMPORTED.with_borrow(|keys| keys.iter().find(|(of, _)| of == members).map(|(_, key)| key.clone()));
-    if let Some(key) = known {
+    let cached =
+        CRYPTO_KEYS.with_borrow(|keys| keys.iter().find(|(of, _)| of == members).map(|(_, key)| key.clone()));
+    if let Some(key) = cached {
         return Ok(key);
     }
     let jwk: js_sys::Object = js_sys::JSON::parse(&members.to_string())?.unchecked_into();
     let usages = js_sys::Array::of1(&JsValue::from_str("verify"));
     let promise = subtle.import_key_with_object("jwk", &jwk, algorithm, false, &usages)?;
     let key: CryptoKey = JsFuture::from(promise).await?.unchecked_into();
-    IMPORTED.with_borrow_mut(|keys| {
-        if keys.len() == KEPT_KEYS {
+    CRYPTO_KEYS.with_borrow_mut(|keys| {
+        if keys.len() == MAX_CRYPTO_KEYS {
             keys.remove(0);
         }
         keys.push((members.clone(), key.clone()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use glimpse_contract::{Key, Owner, VideoId};
 
-use super::{Ask, Document, S3Request};
+use super::{RequestBuilder, S3Request, XmlDocument};
 use crate::config::Config;
 use crate::s3::sigv4::SignError;
 
@@ -12,75 +12,75 @@ use crate::s3::sigv4::SignError;
 pub(crate) const MAX_KEYS: usize = 1_000;
 
 /// Lists an owner's sources, newest first, behind `after` if given, at most `limit` (S3 allows 1,000).
-pub fn list(
+pub fn list_sources(
     owner: &Owner,
     after: Option<VideoId>,
     limit: usize,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let prefix = Key::uploads_of(owner);
-    let start = after.map(|video| format!("{prefix}{video}"));
-    objects(prefix, start, limit, config, now_ms)
+    let prefix = Key::uploads_prefix(owner);
+    let start_after = after.map(|video| format!("{prefix}{video}"));
+    list_objects(prefix, start_after, limit, config, now_ms)
 }
 
 /// Lists an owner's sources that were granted in the same millisecond as `video`.
-pub fn list_sources(
+pub fn list_sources_of_same_ms(
     owner: &Owner,
     video: VideoId,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let prefix = format!("{}{}", Key::uploads_of(owner), video.time_part());
-    objects(prefix, None, MAX_KEYS, config, now_ms)
+    let prefix = format!("{}{}", Key::uploads_prefix(owner), video.timestamp_prefix());
+    list_objects(prefix, None, MAX_KEYS, config, now_ms)
 }
 
 /// Lists an owner's slots that were granted in the same millisecond as `video`.
-pub fn list_slots(
+pub fn list_reservations_of_same_ms(
     owner: &Owner,
     video: VideoId,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let prefix = format!("{}{owner}/{}", Key::SLOTS, video.time_part());
-    objects(prefix, None, MAX_KEYS, config, now_ms)
+    let prefix = format!("{}{owner}/{}", Key::SLOTS, video.timestamp_prefix());
+    list_objects(prefix, None, MAX_KEYS, config, now_ms)
 }
 
 /// Lists everything that was made of a video.
 pub fn list_media(video: VideoId, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    list_media_behind(video, None, config, now_ms)
+    list_media_after(video, None, config, now_ms)
 }
 
 /// Lists what was made of a video, behind the key `after` if given.
-pub fn list_media_behind(
+pub fn list_media_after(
     video: VideoId,
     after: Option<&str>,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    objects(Key::media_of(video), after.map(str::to_owned), MAX_KEYS, config, now_ms)
+    list_objects(Key::media_prefix(video), after.map(str::to_owned), MAX_KEYS, config, now_ms)
 }
 
-fn objects(
+fn list_objects(
     prefix: String,
     start_after: Option<String>,
     limit: usize,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let mut ask = Ask::bucket("GET", config)
+    let mut request = RequestBuilder::bucket("GET", config)
         .query("list-type", "2")
         .query("max-keys", limit.to_string())
         .query("prefix", prefix);
     if let Some(start) = start_after {
-        ask = ask.query("start-after", start);
+        request = request.query("start-after", start);
     }
-    ask.signed(config, now_ms)
+    request.sign(config, now_ms)
 }
 
 /// One object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ObjectSummary {
     /// Which video's source it is.
     pub video: VideoId,
     /// Its length in bytes.
@@ -89,81 +89,81 @@ pub struct Listed {
 
 /// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listing {
+pub struct ListPage {
     /// The sources, in key order: newest first.
-    pub items: Vec<Listed>,
+    pub items: Vec<ObjectSummary>,
     /// All keys of the page, sources or not.
     pub keys: Vec<String>,
     /// Whether there are more behind the last.
     pub is_truncated: bool,
 }
 
-impl Listing {
+impl ListPage {
     /// Reads ListObjectsV2's XML.
-    pub fn read(xml: &str) -> Option<Self> {
-        let document = page(xml)?;
-        let mut listing = Self { is_truncated: document.is_truncated(), ..Self::default() };
+    pub fn parse(xml: &str) -> Option<Self> {
+        let document = parse_list_result(xml)?;
+        let mut page = Self { is_truncated: document.is_truncated(), ..Self::default() };
         for item in document.items {
             let (key, bytes) = (item.get("Key")?, item.get("Size")?.parse().ok()?);
             if let Ok(Key::Source { video, .. }) = key.parse() {
-                listing.items.push(Listed { video, bytes });
+                page.items.push(ObjectSummary { video, bytes });
             }
-            listing.keys.push(key.clone());
+            page.keys.push(key.clone());
         }
-        Some(listing)
+        Some(page)
     }
 }
 
-/// How many pictures of a page of [`list_media_behind`] were made on demand since some moment.
+/// How many pictures of a page of [`list_media_after`] were made on demand since some moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RecentPictures {
+pub struct RecentRenders {
     /// How many.
     pub count: u64,
     /// The key behind which the next page begins, if there is one.
     pub next: Option<String>,
 }
 
-impl RecentPictures {
+impl RecentRenders {
     /// Reads ListObjectsV2's XML. `since` is a moment as S3 writes it, RFC 3339 with milliseconds.
-    pub fn read(xml: &str, since: &str) -> Option<Self> {
-        let document = page(xml)?;
-        let mut found = Self::default();
+    pub fn parse(xml: &str, since: &str) -> Option<Self> {
+        let document = parse_list_result(xml)?;
+        let mut renders = Self::default();
         let is_truncated = document.is_truncated();
         for item in document.items {
             let (key, modified) = (item.get("Key")?, item.get("LastModified")?);
             // A picture that cannot be made has cost a try, and has a note of it.
-            let is_made = match key.parse() {
+            let is_render = match key.parse() {
                 Ok(Key::Output(_, variant)) => !variant.is_default(),
                 Ok(Key::Refusal(..)) => true,
                 _ => false,
             };
-            found.count += u64::from(is_made && modified.as_str() >= since);
-            found.next = Some(key.clone());
+            renders.count += u64::from(is_render && modified.as_str() >= since);
+            renders.next = Some(key.clone());
         }
-        found.next = found.next.filter(|_| is_truncated);
-        Some(found)
+        renders.next = renders.next.filter(|_| is_truncated);
+        Some(renders)
     }
 }
 
 /// The slots of a token that are taken: when (RFC 3339) and under which ETag.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Slots(pub BTreeMap<VideoId, (String, String)>);
+pub struct Reservations(pub BTreeMap<VideoId, (String, String)>);
 
-impl Slots {
+impl Reservations {
     /// Reads ListObjectsV2's XML.
-    pub fn read(xml: &str) -> Option<Self> {
-        let mut slots = Self::default();
-        for item in page(xml)?.items {
-            if let Ok(Key::Slot { video, .. }) = item.get("Key")?.parse() {
-                slots.0.insert(video, (item.get("LastModified")?.clone(), item.get("ETag")?.clone()));
+    pub fn parse(xml: &str) -> Option<Self> {
+        let mut reservations = Self::default();
+        for item in parse_list_result(xml)?.items {
+            if let Ok(Key::Reservation { video, .. }) = item.get("Key")?.parse() {
+                reservations.0.insert(video, (item.get("LastModified")?.clone(), item.get("ETag")?.clone()));
             }
         }
-        Some(slots)
+        Some(reservations)
     }
 }
 
-fn page(xml: &str) -> Option<Document> {
-    Document::read(xml, "Contents").filter(|document| document.root == "ListBucketResult")
+fn parse_list_result(xml: &str) -> Option<XmlDocument> {
+    XmlDocument::parse(xml, "Contents").filter(|document| document.root == "ListBucketResult")
 }
 
 #[cfg(test)]
@@ -171,8 +171,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_a_listing() {
-        let owner = Owner::of("i", "s");
+    fn parses_list_page() {
+        let owner = Owner::new("i", "s");
         let (a, b) = (VideoId::new(2, [1; 10]), VideoId::new(1, [1; 10]));
         let xml = format!(
             r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -182,18 +182,18 @@ mod tests {
             <Contents><Key>uploads/{owner}/{b}</Key><Size>5368709120</Size></Contents>
             <IsTruncated>true</IsTruncated></ListBucketResult>"#
         );
-        let listing = Listing::read(&xml).unwrap();
+        let page = ListPage::parse(&xml).unwrap();
         assert_eq!(
-            listing.items,
-            [Listed { video: a, bytes: 12 }, Listed { video: b, bytes: 5_368_709_120 }]
+            page.items,
+            [ObjectSummary { video: a, bytes: 12 }, ObjectSummary { video: b, bytes: 5_368_709_120 }]
         );
-        assert_eq!(listing.keys[1], format!("uploads/{owner}/stray & odd"));
-        assert!(listing.is_truncated);
+        assert_eq!(page.keys[1], format!("uploads/{owner}/stray & odd"));
+        assert!(page.is_truncated);
     }
 
     #[test]
-    fn recent_pictures_are_counted() {
-        let folder = Key::media_of(VideoId::new(2, [1; 10]));
+    fn counts_recent_renders() {
+        let folder = Key::media_prefix(VideoId::new(2, [1; 10]));
         let item = |name: &str, day: &str| {
             format!(
                 "<Contents><Key>{folder}{name}</Key><LastModified>{day}T12:00:00.000Z</LastModified></Contents>"
@@ -207,33 +207,33 @@ mod tests {
             item("thumbnail-width_98.png.refused.json", "2026-01-03"),
             item("thumbnail-width_99.webp", "2026-01-03"),
         ];
-        let read = |truncated: bool| {
+        let parse = |truncated: bool| {
             let xml = format!(
                 "<ListBucketResult>{}<IsTruncated>{truncated}</IsTruncated></ListBucketResult>",
                 items.concat()
             );
-            RecentPictures::read(&xml, "2026-01-02T00:00:00.000Z").unwrap()
+            RecentRenders::parse(&xml, "2026-01-02T00:00:00.000Z").unwrap()
         };
-        assert_eq!(read(false), RecentPictures { count: 3, next: None });
-        assert_eq!(read(true).next, Some(format!("{folder}thumbnail-width_99.webp")));
-        assert_eq!(RecentPictures::read("<Error/>", ""), None);
+        assert_eq!(parse(false), RecentRenders { count: 3, next: None });
+        assert_eq!(parse(true).next, Some(format!("{folder}thumbnail-width_99.webp")));
+        assert_eq!(RecentRenders::parse("<Error/>", ""), None);
     }
 
     #[test]
-    fn reads_slots() {
-        let owner = Owner::of("i", "s");
+    fn parses_reservations() {
+        let owner = Owner::new("i", "s");
         let video = VideoId::new(2, [1; 10]);
         let xml = format!(
             "<ListBucketResult><Contents><Key>slots/{owner}/{video}</Key>\
              <LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag></Contents>\
              </ListBucketResult>"
         );
-        let slots = Slots::read(&xml).unwrap();
-        assert_eq!(slots.0[&video], ("2026-01-01T00:00:00.000Z".to_owned(), "\"e\"".to_owned()));
+        let reservations = Reservations::parse(&xml).unwrap();
+        assert_eq!(reservations.0[&video], ("2026-01-01T00:00:00.000Z".to_owned(), "\"e\"".to_owned()));
     }
 
     #[test]
-    fn what_is_no_listing_is_none() {
+    fn rejects_other_documents() {
         for xml in [
             "",
             "<Error><Code>AccessDenied</Code></Error>",
@@ -241,7 +241,7 @@ mod tests {
             "<ListBucketResult><Contents>",
             "not xml <",
         ] {
-            assert_eq!(Listing::read(xml), None, "{xml}");
+            assert_eq!(ListPage::parse(xml), None, "{xml}");
         }
     }
 }

@@ -8,13 +8,15 @@ mod xml;
 
 pub(crate) use list::MAX_KEYS;
 pub use list::{
-    Listed, Listing, RecentPictures, Slots, list, list_media, list_media_behind, list_slots, list_sources,
+    ListPage, ObjectSummary, RecentRenders, Reservations, list_media, list_media_after,
+    list_reservations_of_same_ms, list_sources, list_sources_of_same_ms,
 };
 pub use multipart::{
-    NamedPart, Part, Parts, UnfinishedUpload, UnfinishedUploads, Uploads, abort, complete, completion_error,
-    create, list_parts, list_uploads, sign_part, upload_id, upload_part,
+    CompletedPart, ListPartsPage, MultipartUpload, MultipartUploadsPage, PartSummary, UploadFilter,
+    abort_multipart_upload, complete_multipart_upload, completion_error, create_multipart_upload,
+    list_multipart_uploads, list_parts, parse_upload_id, presign_part, upload_part,
 };
-pub(crate) use xml::{Document, escape};
+pub(crate) use xml::{XmlDocument, escape};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,10 +24,10 @@ use glimpse_contract::Key;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::s3::sigv4::{Presign, SignError, presign};
+use crate::s3::sigv4::{PresignParams, SignError, presign};
 
 /// How long the edge's own requests are good for, in seconds: they are made at once.
-const OWN_EXPIRES_SECS: u64 = 60;
+const REQUEST_EXPIRES_SECS: u64 = 60;
 
 /// A request to the bucket, signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +43,13 @@ pub struct S3Request {
 }
 
 /// Reads an object.
-pub fn get(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    Ask::object("GET", key, config).signed(config, now_ms)
+pub fn get_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    RequestBuilder::object("GET", key, config).sign(config, now_ms)
 }
 
 /// Asks whether an object is there, and for its headers.
-pub fn head(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    Ask::object("HEAD", key, config).signed(config, now_ms)
+pub fn head_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    RequestBuilder::object("HEAD", key, config).sign(config, now_ms)
 }
 
 /// How long the address of a file that is handed over is good for, in seconds: until the download has begun.
@@ -55,7 +57,7 @@ const DOWNLOAD_EXPIRES_SECS: u64 = 300;
 
 /// The address of an object that a browser saves under this name, percent-encoded as `META_NAME` holds it: just as RFC 8187
 /// wants a name in a header.
-pub fn download(
+pub fn presign_download(
     method: &'static str,
     key: &Key,
     encoded_name: &str,
@@ -66,14 +68,15 @@ pub fn download(
         "" => "attachment".to_owned(),
         name => format!("attachment; filename*=UTF-8''{name}"),
     };
-    let mut ask = Ask::object(method, key, config).query("response-content-disposition", disposition);
-    ask.expires_secs = DOWNLOAD_EXPIRES_SECS;
-    ask.signed(config, now_ms)
+    let mut request =
+        RequestBuilder::object(method, key, config).query("response-content-disposition", disposition);
+    request.expires_secs = DOWNLOAD_EXPIRES_SECS;
+    request.sign(config, now_ms)
 }
 
 /// Removes an object; one that is not there counts as removed.
-pub fn delete(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    Ask::object("DELETE", key, config).signed(config, now_ms)
+pub fn delete_object(key: &Key, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    RequestBuilder::object("DELETE", key, config).sign(config, now_ms)
 }
 
 /// When a document may be written.
@@ -95,38 +98,38 @@ pub fn put_json(
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let mut ask = Ask::object("PUT", key, config).with("content-type", "application/json");
-    ask = match condition {
-        Condition::Always => ask,
-        Condition::IfAbsent => ask.with("if-none-match", "*"),
-        Condition::IfMatch(etag) => ask.with("if-match", etag),
+    let mut request = RequestBuilder::object("PUT", key, config).header("content-type", "application/json");
+    request = match condition {
+        Condition::Always => request,
+        Condition::IfAbsent => request.header("if-none-match", "*"),
+        Condition::IfMatch(etag) => request.header("if-match", etag),
     };
-    ask.body = Some(json);
-    ask.signed(config, now_ms)
+    request.body = Some(json);
+    request.sign(config, now_ms)
 }
 
 /// Removes up to 1,000 objects at once,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>. S3 wants a checksum of the list.
-pub fn delete_many(keys: &[String], config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+pub fn delete_objects(keys: &[String], config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
     let objects: Vec<String> =
         keys.iter().map(|key| format!("<Object><Key>{}</Key></Object>", escape(key))).collect();
     let body = format!("<Delete><Quiet>true</Quiet>{}</Delete>", objects.concat());
-    let mut ask = Ask::bucket("POST", config)
+    let mut request = RequestBuilder::bucket("POST", config)
         .query("delete", "")
-        .with("content-type", "application/xml")
-        .with("x-amz-checksum-sha256", STANDARD.encode(Sha256::digest(&body)));
-    ask.body = Some(body);
-    ask.signed(config, now_ms)
+        .header("content-type", "application/xml")
+        .header("x-amz-checksum-sha256", STANDARD.encode(Sha256::digest(&body)));
+    request.body = Some(body);
+    request.sign(config, now_ms)
 }
 
 /// The code of an error that S3 answered (`NoSuchUpload`, …).
-pub fn error_code(body: &[u8]) -> Option<String> {
-    let mut document = Document::read(&String::from_utf8_lossy(body), "")?;
+pub fn parse_error_code(body: &[u8]) -> Option<String> {
+    let mut document = XmlDocument::parse(&String::from_utf8_lossy(body), "")?;
     (document.root == "Error").then(|| document.fields.remove("Code")).flatten()
 }
 
 /// A request that is being put together.
-struct Ask {
+struct RequestBuilder {
     method: &'static str,
     url: String,
     query: Vec<(&'static str, String)>,
@@ -135,7 +138,7 @@ struct Ask {
     expires_secs: u64,
 }
 
-impl Ask {
+impl RequestBuilder {
     fn new(method: &'static str, url: String) -> Self {
         Self {
             method,
@@ -143,16 +146,16 @@ impl Ask {
             query: Vec::new(),
             headers: Vec::new(),
             body: None,
-            expires_secs: OWN_EXPIRES_SECS,
+            expires_secs: REQUEST_EXPIRES_SECS,
         }
     }
 
     fn object(method: &'static str, key: &Key, config: &Config) -> Self {
-        Self::new(method, config.location.object_url(&key.to_string()))
+        Self::new(method, config.bucket.object_url(&key.to_string()))
     }
 
     fn bucket(method: &'static str, config: &Config) -> Self {
-        Self::new(method, config.location.bucket_url())
+        Self::new(method, config.bucket.bucket_url())
     }
 
     fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -160,24 +163,24 @@ impl Ask {
         self
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    fn signed(self, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    fn sign(self, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
         let query: Vec<(&str, &str)> =
             self.query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let request = Presign {
+        let request = PresignParams {
             method: self.method,
             url: &self.url,
             query: &query,
             headers: &headers,
             expires_secs: self.expires_secs,
         };
-        let url = presign(&request, &config.credentials, &config.location.region, now_ms)?;
+        let url = presign(&request, &config.credentials, &config.bucket.region, now_ms)?;
         Ok(S3Request { method: self.method, url, headers: self.headers, body: self.body })
     }
 }
@@ -190,7 +193,7 @@ mod tests {
     use crate::config::tests::example;
 
     #[test]
-    fn a_condition_is_under_the_signature() {
+    fn condition_header_is_signed() {
         let key = Key::Manifest(VideoId::new(1, [0; 10]));
         let request =
             put_json(&key, "{}".into(), Condition::IfAbsent, &example(), 1_700_000_000_000).unwrap();
@@ -204,18 +207,18 @@ mod tests {
 
     /// Row F19 of the threat table: a file is saved, and shown nowhere.
     #[test]
-    fn a_file_is_handed_over_to_be_saved() {
+    fn download_sets_content_disposition() {
         let key =
-            Key::Source { owner: glimpse_contract::Owner::of("i", "s"), video: VideoId::new(1, [0; 10]) };
-        let url = download("GET", &key, "Ski%20trip.mp4", &example(), 1_700_000_000_000).unwrap().url;
+            Key::Source { owner: glimpse_contract::Owner::new("i", "s"), video: VideoId::new(1, [0; 10]) };
+        let url = presign_download("GET", &key, "Ski%20trip.mp4", &example(), 1_700_000_000_000).unwrap().url;
         let disposition =
             "response-content-disposition=attachment%3B%20filename%2A%3DUTF-8%27%27Ski%2520trip.mp4";
         assert!(url.contains(disposition) && url.contains("X-Amz-Expires=300"), "{url}");
     }
 
     #[test]
-    fn a_list_to_delete_carries_its_checksum() {
-        let request = delete_many(&["media/a&b".into()], &example(), 1_700_000_000_000).unwrap();
+    fn delete_objects_has_checksum() {
+        let request = delete_objects(&["media/a&b".into()], &example(), 1_700_000_000_000).unwrap();
         let body = request.body.unwrap();
         assert!(body.contains("<Key>media/a&amp;b</Key>"), "{body}");
         let checksum = STANDARD.encode(Sha256::digest(&body));
@@ -223,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_known_by_its_code() {
+    fn parses_error_code() {
         assert_eq!(
-            error_code(b"<Error><Code>NoSuchUpload</Code><Message>x</Message></Error>").as_deref(),
+            parse_error_code(b"<Error><Code>NoSuchUpload</Code><Message>x</Message></Error>").as_deref(),
             Some("NoSuchUpload")
         );
         for other in ["<CompleteMultipartUploadResult/>", "", "{}"] {
-            assert_eq!(error_code(other.as_bytes()), None);
+            assert_eq!(parse_error_code(other.as_bytes()), None);
         }
     }
 }

@@ -2,27 +2,27 @@
 
 use glimpse_contract::{Grant, Key, Owner, VideoId, limits};
 
-use super::{Ask, Document, S3Request, error_code, escape};
+use super::{RequestBuilder, S3Request, XmlDocument, escape, parse_error_code};
 use crate::config::Config;
 use crate::s3::sigv4::SignError;
 
 /// Begins one: type and metadata of the grant are fixed now, and its parts cannot change them.
-pub fn create(grant: &Grant, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    creation(grant, config).signed(config, now_ms)
+pub fn create_multipart_upload(grant: &Grant, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
+    create_multipart_request(grant, config).sign(config, now_ms)
 }
 
-fn creation(grant: &Grant, config: &Config) -> Ask {
-    let mut ask = Ask::object("POST", &grant.key(), config)
+fn create_multipart_request(grant: &Grant, config: &Config) -> RequestBuilder {
+    let mut request = RequestBuilder::object("POST", &grant.key(), config)
         .query("uploads", "")
-        .with("content-type", grant.content_type.clone());
+        .header("content-type", grant.content_type.clone());
     for (name, value) in grant.metadata() {
-        ask = ask.with(name, value);
+        request = request.header(name, value);
     }
-    ask
+    request
 }
 
 /// The URL with which a client sends one part: of exactly `bytes`, if its length is known.
-pub fn sign_part(
+pub fn presign_part(
     key: &Key,
     upload_id: &str,
     part_number: u64,
@@ -30,12 +30,12 @@ pub fn sign_part(
     config: &Config,
     now_ms: u64,
 ) -> Result<String, SignError> {
-    let mut ask = part("PUT", key, upload_id, part_number, config);
+    let mut request = part_request("PUT", key, upload_id, part_number, config);
     if let Some(bytes) = bytes {
-        ask = ask.with("content-length", bytes.to_string());
+        request = request.header("content-length", bytes.to_string());
     }
-    ask.expires_secs = config.upload_expires_secs;
-    Ok(ask.signed(config, now_ms)?.url)
+    request.expires_secs = config.upload_expires_secs;
+    Ok(request.sign(config, now_ms)?.url)
 }
 
 /// Sends one part of this length from here.
@@ -47,13 +47,21 @@ pub fn upload_part(
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    part("PUT", key, upload_id, part_number, config)
-        .with("content-length", bytes.to_string())
-        .signed(config, now_ms)
+    part_request("PUT", key, upload_id, part_number, config)
+        .header("content-length", bytes.to_string())
+        .sign(config, now_ms)
 }
 
-fn part(method: &'static str, key: &Key, upload_id: &str, part_number: u64, config: &Config) -> Ask {
-    Ask::object(method, key, config).query("partNumber", part_number.to_string()).query("uploadId", upload_id)
+fn part_request(
+    method: &'static str,
+    key: &Key,
+    upload_id: &str,
+    part_number: u64,
+    config: &Config,
+) -> RequestBuilder {
+    RequestBuilder::object(method, key, config)
+        .query("partNumber", part_number.to_string())
+        .query("uploadId", upload_id)
 }
 
 /// Lists the parts behind `after` (0 for all), at most 1,000.
@@ -64,25 +72,25 @@ pub fn list_parts(
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let mut ask = Ask::object("GET", key, config).query("max-parts", "1000");
+    let mut request = RequestBuilder::object("GET", key, config).query("max-parts", "1000");
     if after > 0 {
-        ask = ask.query("part-number-marker", after.to_string());
+        request = request.query("part-number-marker", after.to_string());
     }
-    ask.query("uploadId", upload_id).signed(config, now_ms)
+    request.query("uploadId", upload_id).sign(config, now_ms)
 }
 
 /// Finishes an upload, unless another one has already filled the key.
-pub fn complete(
+pub fn complete_multipart_upload(
     key: &Key,
     upload_id: &str,
-    parts: &[NamedPart],
+    parts: &[CompletedPart],
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let mut ask = Ask::object("POST", key, config)
+    let mut request = RequestBuilder::object("POST", key, config)
         .query("uploadId", upload_id)
-        .with("content-type", "application/xml")
-        .with("if-none-match", "*");
+        .header("content-type", "application/xml")
+        .header("if-none-match", "*");
     let parts: Vec<String> = parts
         .iter()
         .map(|part| {
@@ -90,68 +98,75 @@ pub fn complete(
             format!("<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag></Part>", part.number)
         })
         .collect();
-    ask.body = Some(format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", parts.concat()));
-    ask.signed(config, now_ms)
+    request.body = Some(format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", parts.concat()));
+    request.sign(config, now_ms)
 }
 
 /// Gives an upload up; S3 forgets its parts.
-pub fn abort(key: &Key, upload_id: &str, config: &Config, now_ms: u64) -> Result<S3Request, SignError> {
-    Ask::object("DELETE", key, config).query("uploadId", upload_id).signed(config, now_ms)
+pub fn abort_multipart_upload(
+    key: &Key,
+    upload_id: &str,
+    config: &Config,
+    now_ms: u64,
+) -> Result<S3Request, SignError> {
+    RequestBuilder::object("DELETE", key, config).query("uploadId", upload_id).sign(config, now_ms)
 }
 
 /// Whose unfinished uploads are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uploads {
+pub enum UploadFilter {
     /// All of an owner's.
     All,
     /// Those of one video.
-    Of(VideoId),
+    Video(VideoId),
     /// Those of the videos that were granted in the same millisecond as this one, as a token's are.
-    GrantedWith(VideoId),
+    SameMillisecond(VideoId),
 }
 
 /// Lists an owner's unfinished uploads, at most `limit` (S3 allows 1,000).
-pub fn list_uploads(
+pub fn list_multipart_uploads(
     owner: &Owner,
-    uploads: Uploads,
+    filter: UploadFilter,
     limit: usize,
     config: &Config,
     now_ms: u64,
 ) -> Result<S3Request, SignError> {
-    let prefix = match uploads {
-        Uploads::All => Key::uploads_of(owner),
-        Uploads::Of(video) => Key::Source { owner: owner.clone(), video }.to_string(),
-        Uploads::GrantedWith(video) => format!("{}{}", Key::uploads_of(owner), video.time_part()),
+    let prefix = match filter {
+        UploadFilter::All => Key::uploads_prefix(owner),
+        UploadFilter::Video(video) => Key::Source { owner: owner.clone(), video }.to_string(),
+        UploadFilter::SameMillisecond(video) => {
+            format!("{}{}", Key::uploads_prefix(owner), video.timestamp_prefix())
+        }
     };
-    Ask::bucket("GET", config)
+    RequestBuilder::bucket("GET", config)
         .query("max-uploads", limit.to_string())
         .query("prefix", prefix)
         .query("uploads", "")
-        .signed(config, now_ms)
+        .sign(config, now_ms)
 }
 
-/// The id in S3's answer to [`create`].
-pub fn upload_id(xml: &str) -> Option<String> {
-    let mut document = Document::read(xml, "")?;
-    let is_it = document.root == "InitiateMultipartUploadResult";
-    is_it.then(|| document.fields.remove("UploadId")).flatten().filter(|id| !id.is_empty())
+/// The id in S3's answer to [`create_multipart_upload`].
+pub fn parse_upload_id(xml: &str) -> Option<String> {
+    let mut document = XmlDocument::parse(xml, "")?;
+    let is_result = document.root == "InitiateMultipartUploadResult";
+    is_result.then(|| document.fields.remove("UploadId")).flatten().filter(|id| !id.is_empty())
 }
 
-/// The error in S3's answer to [`complete`], which can come with status 200: S3 begins to answer before it is done.
+/// The error in S3's answer to [`complete_multipart_upload`], which can come with status 200: S3 begins to answer before it is done.
 /// An answer that is neither a result nor an error is `Some("")`.
 pub fn completion_error(status: u16, body: &[u8]) -> Option<String> {
-    if let Some(code) = error_code(body) {
+    if let Some(code) = parse_error_code(body) {
         return Some(code);
     }
     let text = String::from_utf8_lossy(body);
-    let is_result =
-        Document::read(&text, "").is_some_and(|document| document.root == "CompleteMultipartUploadResult");
+    let is_result = XmlDocument::parse(&text, "")
+        .is_some_and(|document| document.root == "CompleteMultipartUploadResult");
     (status != 200 || !is_result).then(String::new)
 }
 
 /// A part that S3 has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct PartSummary {
     /// From 1 to 10,000.
     pub number: u64,
     /// With its quotes, as S3 says it.
@@ -162,7 +177,7 @@ pub struct Part {
 
 /// A part that a client names to finish an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedPart {
+pub struct CompletedPart {
     /// From 1 to 10,000.
     pub number: u64,
     /// Without quotes.
@@ -171,20 +186,21 @@ pub struct NamedPart {
 
 /// One page of the parts of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Parts {
+pub struct ListPartsPage {
     /// In the order of their numbers.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PartSummary>,
     /// The number to go on behind, if there are more.
     pub next: Option<u64>,
 }
 
-impl Parts {
+impl ListPartsPage {
     /// Reads ListParts' XML.
-    pub fn read(xml: &str) -> Option<Self> {
-        let document = Document::read(xml, "Part").filter(|document| document.root == "ListPartsResult")?;
+    pub fn parse(xml: &str) -> Option<Self> {
+        let document =
+            XmlDocument::parse(xml, "Part").filter(|document| document.root == "ListPartsResult")?;
         let mut parts = Vec::with_capacity(document.items.len());
         for item in &document.items {
-            parts.push(Part {
+            parts.push(PartSummary {
                 number: item
                     .get("PartNumber")?
                     .parse()
@@ -204,7 +220,7 @@ impl Parts {
 
 /// A multipart upload that is neither finished nor given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnfinishedUpload {
+pub struct MultipartUpload {
     /// Where it goes.
     pub key: Key,
     /// Which video it becomes.
@@ -217,25 +233,25 @@ pub struct UnfinishedUpload {
 
 /// One page of an owner's unfinished uploads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UnfinishedUploads {
+pub struct MultipartUploadsPage {
     /// Those of the page.
-    pub uploads: Vec<UnfinishedUpload>,
+    pub uploads: Vec<MultipartUpload>,
     /// Whether there are more.
     pub is_truncated: bool,
 }
 
-impl UnfinishedUploads {
+impl MultipartUploadsPage {
     /// Reads ListMultipartUploads' XML.
-    pub fn read(xml: &str) -> Option<Self> {
-        let document =
-            Document::read(xml, "Upload").filter(|document| document.root == "ListMultipartUploadsResult")?;
-        let mut found = Self { is_truncated: document.is_truncated(), ..Self::default() };
+    pub fn parse(xml: &str) -> Option<Self> {
+        let document = XmlDocument::parse(xml, "Upload")
+            .filter(|document| document.root == "ListMultipartUploadsResult")?;
+        let mut page = Self { is_truncated: document.is_truncated(), ..Self::default() };
         for item in document.items {
             let Ok(key @ Key::Source { video, .. }) = item.get("Key")?.parse() else { continue };
             let (upload_id, initiated_at) = (item.get("UploadId")?.clone(), item.get("Initiated")?.clone());
-            found.uploads.push(UnfinishedUpload { key, video, upload_id, initiated_at });
+            page.uploads.push(MultipartUpload { key, video, upload_id, initiated_at });
         }
-        Some(found)
+        Some(page)
     }
 }
 
@@ -243,21 +259,22 @@ impl UnfinishedUploads {
 mod tests {
     use super::*;
     use crate::config::tests::example;
-    use crate::uploads::tests::a_grant;
+    use crate::uploads::tests::example_grant;
 
     const NOW_MS: u64 = 1_700_000_000_000;
 
     #[test]
-    fn what_is_granted_is_fixed_when_the_upload_begins() {
-        let request = create(&a_grant(), &example(), NOW_MS).unwrap();
+    fn create_signs_granted_headers() {
+        let request = create_multipart_upload(&example_grant(), &example(), NOW_MS).unwrap();
         assert!(request.url.contains("&uploads=&X-Amz-Signature="), "{}", request.url);
         let signed = "content-type%3Bhost%3Bx-amz-meta-name%3Bx-amz-meta-visibility";
         assert!(request.url.contains(&format!("X-Amz-SignedHeaders={signed}&")), "{}", request.url);
     }
 
     #[test]
-    fn a_part_is_signed_for_its_number_and_upload_only() {
-        let sign = |bytes| sign_part(&a_grant().key(), "a/b c", 7, bytes, &example(), NOW_MS).unwrap();
+    fn part_url_is_bound_to_number_and_upload() {
+        let sign =
+            |bytes| presign_part(&example_grant().key(), "a/b c", 7, bytes, &example(), NOW_MS).unwrap();
         let url = sign(Some(5));
         assert!(url.contains("X-Amz-SignedHeaders=content-length%3Bhost&"), "{url}");
         let url = sign(None);
@@ -266,9 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_is_finished_only_once() {
-        let parts = [NamedPart { number: 1, etag: "e".into() }];
-        let request = complete(&a_grant().key(), "u", &parts, &example(), NOW_MS).unwrap();
+    fn complete_requires_absent_object() {
+        let parts = [CompletedPart { number: 1, etag: "e".into() }];
+        let request =
+            complete_multipart_upload(&example_grant().key(), "u", &parts, &example(), NOW_MS).unwrap();
         assert!(request.headers.contains(&("if-none-match", "*".to_owned())));
         assert_eq!(
             request.body.as_deref(),
@@ -280,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_told_from_an_error_whatever_the_status() {
+    fn completion_error_ignores_status() {
         let result = b"<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>";
         assert_eq!(completion_error(200, result), None);
         let error = b"<Error><Code>InternalError</Code></Error>";
@@ -290,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_read_page_by_page() {
+    fn parses_parts_page() {
         let page = |truncated| {
             format!(
                 "<ListPartsResult><IsTruncated>{truncated}</IsTruncated>\
@@ -298,24 +316,24 @@ mod tests {
                  <Part><PartNumber>2</PartNumber><ETag>&quot;b&quot;</ETag><Size>6</Size></Part></ListPartsResult>"
             )
         };
-        let parts = Parts::read(&page("true")).unwrap();
-        assert_eq!(parts.parts[0], Part { number: 1, etag: "\"a\"".into(), bytes: 5 });
-        assert_eq!((parts.next, Parts::read(&page("false")).unwrap().next), (Some(2), None));
-        assert_eq!(Parts::read("<ListPartsResult><Part/></ListPartsResult>"), None);
-        assert_eq!(Parts::read("<Error/>"), None);
+        let parsed = ListPartsPage::parse(&page("true")).unwrap();
+        assert_eq!(parsed.parts[0], PartSummary { number: 1, etag: "\"a\"".into(), bytes: 5 });
+        assert_eq!((parsed.next, ListPartsPage::parse(&page("false")).unwrap().next), (Some(2), None));
+        assert_eq!(ListPartsPage::parse("<ListPartsResult><Part/></ListPartsResult>"), None);
+        assert_eq!(ListPartsPage::parse("<Error/>"), None);
     }
 
     #[test]
-    fn unfinished_uploads_are_read() {
-        let key = a_grant().key();
+    fn parses_multipart_uploads() {
+        let key = example_grant().key();
         let xml = format!(
             "<ListMultipartUploadsResult><Upload><Key>{key}</Key><UploadId>u</UploadId>\
              <Initiated>2026-01-01T00:00:00.000Z</Initiated></Upload>\
              <Upload><Key>other</Key><UploadId>v</UploadId><Initiated>x</Initiated></Upload>\
              </ListMultipartUploadsResult>"
         );
-        let found = UnfinishedUploads::read(&xml).unwrap();
-        assert_eq!(found.uploads.len(), 1);
-        assert_eq!((&found.uploads[0].key, found.uploads[0].upload_id.as_str()), (&key, "u"));
+        let page = MultipartUploadsPage::parse(&xml).unwrap();
+        assert_eq!(page.uploads.len(), 1);
+        assert_eq!((&page.uploads[0].key, page.uploads[0].upload_id.as_str()), (&key, "u"));
     }
 }

@@ -6,22 +6,22 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 
 /// Texts by the names of their elements.
-pub(crate) type Fields = BTreeMap<String, String>;
+pub(crate) type XmlFields = BTreeMap<String, String>;
 
 /// A document of S3: a root, fields in it, and the fields of each item of its list.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Document {
+pub(crate) struct XmlDocument {
     /// The root's name without its namespace.
     pub(crate) root: String,
     /// The fields right below the root.
-    pub(crate) fields: Fields,
+    pub(crate) fields: XmlFields,
     /// The fields of each element that was asked for.
-    pub(crate) items: Vec<Fields>,
+    pub(crate) items: Vec<XmlFields>,
 }
 
-impl Document {
+impl XmlDocument {
     /// Reads a document whose list consists of elements of the name `item`. Elements that lie deeper are passed over.
-    pub(crate) fn read(xml: &str, item: &str) -> Option<Self> {
+    pub(crate) fn parse(xml: &str, item: &str) -> Option<Self> {
         let mut reader = Reader::from_str(xml);
         reader.config_mut().expand_empty_elements = true;
         let mut document = Self::default();
@@ -33,14 +33,14 @@ impl Document {
                     let name = tag.local_name().as_ref().to_owned();
                     match path.len() {
                         0 => document.root.clone_from(&name),
-                        1 if name == item => document.items.push(Fields::new()),
+                        1 if name == item => document.items.push(XmlFields::new()),
                         _ => {}
                     }
                     path.push(name);
                     text.clear();
                 }
                 Event::Text(part) => text.push_str(&part),
-                Event::GeneralRef(reference) => text.push(resolve(&reference)?),
+                Event::GeneralRef(reference) => text.push(resolve_reference(&reference)?),
                 Event::End(_) => {
                     let name = path.pop()?;
                     let value = std::mem::take(&mut text);
@@ -67,7 +67,7 @@ impl Document {
 }
 
 /// XML's five named characters, and numbers.
-fn resolve(reference: &str) -> Option<char> {
+fn resolve_reference(reference: &str) -> Option<char> {
     match reference {
         "quot" => Some('"'),
         "apos" => Some('\''),
@@ -97,11 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_and_items_are_told_apart() {
+    fn separates_fields_from_items() {
         let xml = r#"<?xml version="1.0"?><ListPartsResult xmlns="x"><Key>a&amp;b</Key><IsTruncated>true</IsTruncated>
             <Owner><ID>me</ID></Owner><Part><PartNumber>1</PartNumber><ETag>&quot;e&#34;</ETag></Part>
             <Part><PartNumber>2</PartNumber></Part></ListPartsResult>"#;
-        let document = Document::read(xml, "Part").unwrap();
+        let document = XmlDocument::parse(xml, "Part").unwrap();
         assert_eq!(document.root, "ListPartsResult");
         assert_eq!(document.fields["Key"], "a&b");
         assert!(document.is_truncated());
@@ -111,22 +111,22 @@ mod tests {
     }
 
     #[test]
-    fn half_a_document_is_none() {
+    fn rejects_truncated_document() {
         for xml in ["", "not xml <", "<A>", "<A><B></A>", "<A>&nonsense;</A>"] {
-            assert_eq!(Document::read(xml, "B"), None, "{xml}");
+            assert_eq!(XmlDocument::parse(xml, "B"), None, "{xml}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(xml in "\\PC{0,100}") {
-            let _ = Document::read(&xml, "Part");
+        fn parse_never_panics(xml in "\\PC{0,100}") {
+            let _ = XmlDocument::parse(&xml, "Part");
         }
 
         #[test]
-        fn what_was_escaped_is_read_again(text in "[ -~]{0,40}") {
+        fn escape_roundtrips(text in "[ -~]{0,40}") {
             let xml = format!("<R><K>{}</K></R>", escape(&text));
-            prop_assert_eq!(&Document::read(&xml, "I").unwrap().fields["K"], &text);
+            prop_assert_eq!(&XmlDocument::parse(&xml, "I").unwrap().fields["K"], &text);
         }
     }
 }

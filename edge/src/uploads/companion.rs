@@ -6,19 +6,20 @@ use std::collections::BTreeMap;
 use futures_util::future::{join, try_join_all};
 use glimpse_contract::{Code, Grant, Json, Key, Problem, VideoId, object};
 
-use crate::Call;
+use crate::ApiContext;
 use crate::auth::{UploadToken, upload_audience};
 use crate::http::response::Reply;
 use crate::platform::{self, Request};
 use crate::s3::client;
-use crate::s3::sigv4::timestamp::iso_date;
-use crate::s3::{self, NamedPart, Part, Parts, S3Request};
+use crate::s3::sigv4::timestamp::format_rfc3339;
+use crate::s3::{self, CompletedPart, ListPartsPage, PartSummary, S3Request};
 use crate::uploads::reservation;
 use crate::uploads::{
-    Allowance, Upload, Wanted, answer_uppy, answer_uppy_put, check_parts, check_room, check_upload,
-    complete_error, excess_uploads, finished_parts, grant, is_made_of, parse_completion, parse_creation,
-    parse_presign, parse_uppy, part_number, part_numbers, part_size, post_policy, presign_creation,
-    presign_upload, size_of_query, told_size, upload_key, upload_mark,
+    PresignRequest, PresignedUpload, UploadPolicy, check_part_size, check_parts, check_total_size,
+    check_upload_key, complete_error, completed_parts, create_grant, excess_uploads, is_etag_of_parts,
+    parse_completion, parse_creation, parse_part_number, parse_part_numbers, parse_presign, parse_size,
+    parse_upload_key, parse_uppy_query, post_form_fields, presign_create_multipart, presign_upload,
+    require_size, upload_id_digest, uppy_form_response, uppy_put_response,
 };
 use crate::videos::handlers;
 
@@ -28,25 +29,29 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const MAX_PARTS_BYTES: usize = 2 * 1024 * 1024;
 
 /// `GET /s3/params`
-pub(crate) async fn params(query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
-    let wanted = parse_uppy(query)?;
-    let size = if call.config.takes_forms { None } else { checked_size(wanted.size, call)? };
-    let (grant, allowance) = granted(&wanted.filename, &wanted.content_type, call).await?;
+pub(crate) async fn params(query: &str, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+    let file = parse_uppy_query(query)?;
+    let size = if context.config.allows_post_policy { None } else { check_size(file.size, context)? };
+    let (grant, policy) = reserve_grant(&file.filename, &file.content_type, context).await?;
     if let Some(size) = size {
-        let upload = sized(&grant, size, call)?;
-        return Ok(Reply::json(200, &answer_uppy_put(&upload, call.config)));
+        let upload = presign_sized_put(&grant, size, context)?;
+        return Ok(Reply::json(200, &uppy_put_response(&upload, context.config)));
     }
-    Ok(Reply::json(200, &answer_uppy(&grant, allowance.max_single_bytes(), call.config, platform::now_ms())))
+    Ok(Reply::json(
+        200,
+        &uppy_form_response(&grant, policy.max_single_bytes(), context.config, platform::now_ms()),
+    ))
 }
 
 /// `POST /s3/multipart`
-pub(crate) async fn create(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
-    let wanted = parse_creation(&body(request, MAX_BODY_BYTES).await?)?;
-    let (grant, _) = granted(&wanted.filename, &wanted.content_type, call).await?;
-    let (upload_id, ()) = join(begin(&grant, call), reservation::note(&grant, call)).await;
+pub(crate) async fn create(request: &Request, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+    let file = parse_creation(&read_body(request, MAX_BODY_BYTES).await?)?;
+    let (grant, _) = reserve_grant(&file.filename, &file.content_type, context).await?;
+    let (upload_id, ()) =
+        join(create_multipart_upload(&grant, context), reservation::remember_name(&grant, context)).await;
     let upload_id = upload_id?;
-    limit_unfinished(Some(&upload_id), call).await?;
-    let bucket = &call.config.location.bucket;
+    limit_unfinished(Some(&upload_id), context).await?;
+    let bucket = &context.config.bucket.name;
     Ok(Reply::json(
         200,
         &object! { "key" => grant.key().to_string(), "uploadId" => upload_id, "bucket" => bucket },
@@ -54,66 +59,76 @@ pub(crate) async fn create(request: &Request, call: &Call<'_>) -> Result<Reply, 
 }
 
 /// Begins a multipart upload, and returns S3's name of it.
-pub(crate) async fn begin(grant: &Grant, call: &Call<'_>) -> Result<String, Problem> {
-    let answer = send(s3::create(grant, call.config, platform::now_ms()), call).await?;
+pub(crate) async fn create_multipart_upload(
+    grant: &Grant,
+    context: &ApiContext<'_>,
+) -> Result<String, Problem> {
+    let answer =
+        send(s3::create_multipart_upload(grant, context.config, platform::now_ms()), context).await?;
     if answer.status != 200 {
-        return Err(client::unexpected(answer.status, call.request_id));
+        return Err(client::unexpected_status(answer.status, context.request_id));
     }
-    let xml = client::text(answer).await;
-    s3::upload_id(&xml).ok_or_else(|| client::unexpected(200, call.request_id))
+    let xml = client::read_text(answer).await;
+    s3::parse_upload_id(&xml).ok_or_else(|| client::unexpected_status(200, context.request_id))
 }
 
 /// Gives up what a token has of unfinished uploads beyond a few more than its videos: each keeps what was sent of it for a
 /// day. Uploads that begin side by side see each other, and the later ones go.
-async fn limit_unfinished(new: Option<&str>, call: &Call<'_>) -> Result<(), Problem> {
+async fn limit_unfinished(new_upload_id: Option<&str>, context: &ApiContext<'_>) -> Result<(), Problem> {
     /// Room for attempts that broke off and were not aborted.
-    const SPARE: usize = 4;
-    let Some(token) = &call.caller.token else { return Ok(()) };
-    let ids = token.slots();
+    const SPARE_UPLOADS: usize = 4;
+    let Some(token) = &context.caller.token else { return Ok(()) };
+    let ids = token.video_ids();
     let now_ms = platform::now_ms();
-    let uploads = s3::Uploads::GrantedWith(ids[0]);
-    let found = unfinished(uploads, s3::MAX_KEYS, call).await?;
+    let uploads = s3::UploadFilter::SameMillisecond(ids[0]);
+    let found = list_unfinished(uploads, s3::MAX_KEYS, context).await?;
     let own = found.uploads.iter().filter(|upload| ids.contains(&upload.video)).collect();
-    let stale_before = iso_date(now_ms.saturating_sub(reservation::LEASE_SECS * 1000));
-    let (excess, is_kept) = excess_uploads(own, new, ids.len() + SPARE, &stale_before);
-    try_join_all(excess.iter().map(|upload| give_up(&upload.key, &upload.upload_id, call))).await?;
+    let stale_before = format_rfc3339(now_ms.saturating_sub(reservation::LEASE_SECS * 1000));
+    let (excess, is_kept) = excess_uploads(own, new_upload_id, ids.len() + SPARE_UPLOADS, &stale_before);
+    try_join_all(excess.iter().map(|upload| abort_multipart_upload(&upload.key, &upload.upload_id, context)))
+        .await?;
     if is_kept {
         return Ok(());
     }
     let detail =
         "This upload token has too many unfinished uploads: finish or cancel one, or try again in an hour.";
-    Err(Problem::because(Code::Busy, detail))
+    Err(Problem::with_detail(Code::Busy, detail))
 }
 
 /// A page of the caller's unfinished uploads.
-pub(crate) async fn unfinished(
-    uploads: s3::Uploads,
+pub(crate) async fn list_unfinished(
+    uploads: s3::UploadFilter,
     limit: usize,
-    call: &Call<'_>,
-) -> Result<s3::UnfinishedUploads, Problem> {
-    let request = s3::list_uploads(&call.caller.owner, uploads, limit, call.config, platform::now_ms());
-    let answer = send(request, call).await?;
+    context: &ApiContext<'_>,
+) -> Result<s3::MultipartUploadsPage, Problem> {
+    let request =
+        s3::list_multipart_uploads(&context.caller.owner, uploads, limit, context.config, platform::now_ms());
+    let answer = send(request, context).await?;
     if answer.status != 200 {
-        return Err(client::unexpected(answer.status, call.request_id));
+        return Err(client::unexpected_status(answer.status, context.request_id));
     }
-    let found = s3::UnfinishedUploads::read(&client::text(answer).await);
-    found.ok_or_else(|| client::unexpected(200, call.request_id))
+    let found = s3::MultipartUploadsPage::parse(&client::read_text(answer).await);
+    found.ok_or_else(|| client::unexpected_status(200, context.request_id))
 }
 
 /// `GET /s3/multipart/{uploadId}`
-pub(crate) async fn list_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
-    let (key, _) = upload_key(query, call.caller)?;
-    check_follow_up(upload_id, call)?;
-    let parts = match parts(&key, upload_id, call).await? {
+pub(crate) async fn list_parts(
+    upload_id: &str,
+    query: &str,
+    context: &ApiContext<'_>,
+) -> Result<Reply, Problem> {
+    let (key, _) = parse_upload_key(query, context.caller)?;
+    check_follow_up(upload_id, context)?;
+    let parts = match list_all_parts(&key, upload_id, context).await? {
         Some(parts) => parts,
         // All of them have arrived, and only the answer has not.
-        None => finished(&key, call).await?.ok_or_else(|| complete_error("NoSuchUpload"))?.parts,
+        None => find_completed(&key, context).await?.ok_or_else(|| complete_error("NoSuchUpload"))?.parts,
     };
     // A client with a follow-up token expects S3 itself.
-    if is_follow_up(call) {
-        let part = |part: Part| {
+    if is_follow_up(context) {
+        let part = |part: PartSummary| {
             let etag = s3::escape(&part.etag);
-            let Part { number, bytes, .. } = part;
+            let PartSummary { number, bytes, .. } = part;
             format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><Size>{bytes}</Size></Part>")
         };
         let parts: Vec<String> = parts.into_iter().map(part).collect();
@@ -131,24 +146,31 @@ pub(crate) async fn sign_part(
     upload_id: &str,
     part: &str,
     query: &str,
-    call: &Call<'_>,
+    context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
-    let (key, _) = upload_key(query, call.caller)?;
-    let number = part_number(part, &Allowance::of(call.caller, call.config))?;
-    let url = part_urls(&key, upload_id, &[number], size_of_query(query)?, call).await?.concat();
+    let (key, _) = parse_upload_key(query, context.caller)?;
+    let number = parse_part_number(part, &UploadPolicy::from_caller(context.caller, context.config))?;
+    let url = part_urls(&key, upload_id, &[number], parse_size(query)?, context).await?.concat();
     Ok(Reply::json(
         200,
-        &object! { "url" => url, "method" => "PUT", "expires" => call.config.upload_expires_secs },
+        &object! { "url" => url, "method" => "PUT", "expires" => context.config.upload_expires_secs },
     ))
 }
 
 /// `GET /s3/multipart/{uploadId}/batch`
-pub(crate) async fn sign_parts(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
-    let (key, _) = upload_key(query, call.caller)?;
-    let numbers = part_numbers(query, &Allowance::of(call.caller, call.config))?;
-    let signed = part_urls(&key, upload_id, &numbers, size_of_query(query)?, call).await?;
+pub(crate) async fn sign_parts(
+    upload_id: &str,
+    query: &str,
+    context: &ApiContext<'_>,
+) -> Result<Reply, Problem> {
+    let (key, _) = parse_upload_key(query, context.caller)?;
+    let numbers = parse_part_numbers(query, &UploadPolicy::from_caller(context.caller, context.config))?;
+    let signed = part_urls(&key, upload_id, &numbers, parse_size(query)?, context).await?;
     let urls: BTreeMap<String, String> = numbers.iter().map(u64::to_string).zip(signed).collect();
-    Ok(Reply::json(200, &object! { "presignedUrls" => &urls, "expires" => call.config.upload_expires_secs }))
+    Ok(Reply::json(
+        200,
+        &object! { "presignedUrls" => &urls, "expires" => context.config.upload_expires_secs },
+    ))
 }
 
 /// The URLs of parts of one length. For a token, what has arrived is looked at first, where one look is enough.
@@ -157,22 +179,23 @@ async fn part_urls(
     upload_id: &str,
     numbers: &[u64],
     size: Option<u64>,
-    call: &Call<'_>,
+    context: &ApiContext<'_>,
 ) -> Result<Vec<String>, Problem> {
     /// Parts of one page of S3's list.
     const ONE_PAGE: u64 = 1_000;
-    let allowance = Allowance::of(call.caller, call.config);
-    let size = part_size(size, call.caller, &allowance)?;
-    if call.caller.token.is_some() && allowance.max_parts() <= ONE_PAGE {
-        let stored = parts(key, upload_id, call).await?.ok_or_else(|| complete_error("NoSuchUpload"))?;
-        if let Err(problem) = check_room(&stored, numbers, size, &allowance) {
-            give_up(key, upload_id, call).await?;
+    let policy = UploadPolicy::from_caller(context.caller, context.config);
+    let size = check_part_size(size, context.caller, &policy)?;
+    if context.caller.token.is_some() && policy.max_parts() <= ONE_PAGE {
+        let stored =
+            list_all_parts(key, upload_id, context).await?.ok_or_else(|| complete_error("NoSuchUpload"))?;
+        if let Err(problem) = check_total_size(&stored, numbers, size, &policy) {
+            abort_multipart_upload(key, upload_id, context).await?;
             return Err(problem);
         }
     }
     let url = |number: &u64| {
-        let signed = s3::sign_part(key, upload_id, *number, size, call.config, platform::now_ms());
-        client::sign(signed, call.request_id)
+        let signed = s3::presign_part(key, upload_id, *number, size, context.config, platform::now_ms());
+        client::map_sign_error(signed, context.request_id)
     };
     numbers.iter().map(url).collect()
 }
@@ -182,15 +205,15 @@ pub(crate) async fn complete(
     upload_id: &str,
     request: &Request,
     query: &str,
-    call: &Call<'_>,
+    context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
-    let (key, video) = upload_key(query, call.caller)?;
-    check_follow_up(upload_id, call)?;
-    let named = parse_completion(&body(request, MAX_PARTS_BYTES).await?)?;
-    finish(&key, upload_id, &named.parts, call).await?;
+    let (key, video) = parse_upload_key(query, context.caller)?;
+    check_follow_up(upload_id, context)?;
+    let named = parse_completion(&read_body(request, MAX_PARTS_BYTES).await?)?;
+    complete_multipart_upload(&key, upload_id, &named.parts, context).await?;
 
-    let location = call.config.location.object_url(&key.to_string());
-    let bucket = &call.config.location.bucket;
+    let location = context.config.bucket.object_url(&key.to_string());
+    let bucket = &context.config.bucket.name;
     if named.is_xml {
         let xml = format!(
             "<CompleteMultipartUploadResult><Location>{}</Location><Bucket>{}</Bucket><Key>{key}</Key><ETag>\
@@ -200,42 +223,46 @@ pub(crate) async fn complete(
         );
         return Ok(Reply::xml(200, xml));
     }
-    let shown = handlers::find(video, call).await?;
+    let found = handlers::find(video, context).await?;
     Ok(Reply::json(
         200,
         &object! { "location" => location, "key" => key.to_string(), "bucket" => bucket,
-        "video" => shown.map(|video| handlers::json_for(&video, call.caller)) },
+        "video" => found.map(|video| handlers::json_for(&video, context.caller)) },
     ))
 }
 
 /// Checks the parts and makes them an object; what must not become one is given up.
-pub(crate) async fn finish(
+pub(crate) async fn complete_multipart_upload(
     key: &Key,
     upload_id: &str,
-    named: &[NamedPart],
-    call: &Call<'_>,
+    named: &[CompletedPart],
+    context: &ApiContext<'_>,
 ) -> Result<(), Problem> {
-    let Some(stored) = parts(key, upload_id, call).await? else {
-        return was_finished(key, named, call).await;
+    let Some(stored) = list_all_parts(key, upload_id, context).await? else {
+        return check_completed(key, named, context).await;
     };
-    let allowance = Allowance::of(call.caller, call.config);
-    if let Err(problem) = check_parts(named, &stored, &allowance) {
+    let policy = UploadPolicy::from_caller(context.caller, context.config);
+    if let Err(problem) = check_parts(named, &stored, &policy) {
         if matches!(problem.code, Code::TooLarge | Code::Empty) {
-            give_up(key, upload_id, call).await?;
+            abort_multipart_upload(key, upload_id, context).await?;
         }
         return Err(problem);
     }
-    let answer = send(s3::complete(key, upload_id, named, call.config, platform::now_ms()), call).await?;
+    let answer = send(
+        s3::complete_multipart_upload(key, upload_id, named, context.config, platform::now_ms()),
+        context,
+    )
+    .await?;
     let status = answer.status;
-    match s3::completion_error(status, client::text(answer).await.as_bytes()).as_deref() {
+    match s3::completion_error(status, client::read_text(answer).await.as_bytes()).as_deref() {
         None => Ok(()),
-        Some("NoSuchUpload") => was_finished(key, named, call).await,
+        Some("NoSuchUpload") => check_completed(key, named, context).await,
         Some("PreconditionFailed") => {
-            give_up(key, upload_id, call).await?;
-            was_finished(key, named, call).await
+            abort_multipart_upload(key, upload_id, context).await?;
+            check_completed(key, named, context).await
         }
         Some(code) => {
-            platform::log_error("complete", call.request_id, &format!("S3 answered {status} {code}"));
+            platform::log_error("complete", context.request_id, &format!("S3 answered {status} {code}"));
             Err(complete_error(code))
         }
     }
@@ -243,64 +270,77 @@ pub(crate) async fn finish(
 
 /// Whether an upload that S3 no longer knows has become an object of these parts: its answer may have been lost on the
 /// way.
-async fn was_finished(key: &Key, named: &[NamedPart], call: &Call<'_>) -> Result<(), Problem> {
-    match finished(key, call).await? {
-        Some(object) if is_made_of(&object.etag, named) => Ok(()),
+async fn check_completed(
+    key: &Key,
+    named: &[CompletedPart],
+    context: &ApiContext<'_>,
+) -> Result<(), Problem> {
+    match find_completed(key, context).await? {
+        Some(object) if is_etag_of_parts(&object.etag, named) => Ok(()),
         Some(_) => Err(complete_error("PreconditionFailed")),
         None => Err(complete_error("NoSuchUpload")),
     }
 }
 
 /// What an upload has become.
-struct Finished {
+struct CompletedUpload {
     etag: String,
-    parts: Vec<Part>,
+    parts: Vec<PartSummary>,
 }
 
 /// The object of an upload that is over; `None` if there is none.
-async fn finished(key: &Key, call: &Call<'_>) -> Result<Option<Finished>, Problem> {
-    let answer = send(s3::head(key, call.config, platform::now_ms()), call).await?;
+async fn find_completed(key: &Key, context: &ApiContext<'_>) -> Result<Option<CompletedUpload>, Problem> {
+    let answer = send(s3::head_object(key, context.config, platform::now_ms()), context).await?;
     match answer.status {
         200 => {}
         404 => return Ok(None),
-        status => return Err(client::unexpected(status, call.request_id)),
+        status => return Err(client::unexpected_status(status, context.request_id)),
     }
     let etag = answer.header("etag").unwrap_or_default();
     let bytes = answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let parts = finished_parts(&etag, bytes).unwrap_or_default();
-    Ok(Some(Finished { etag, parts }))
+    let parts = completed_parts(&etag, bytes).unwrap_or_default();
+    Ok(Some(CompletedUpload { etag, parts }))
 }
 
 /// `DELETE /s3/multipart/{uploadId}`: an upload that is over already counts as cancelled.
-pub(crate) async fn abort(upload_id: &str, query: &str, call: &Call<'_>) -> Result<Reply, Problem> {
-    let (key, _) = upload_key(query, call.caller)?;
-    give_up(&key, upload_id, call).await?;
+pub(crate) async fn abort(upload_id: &str, query: &str, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+    let (key, _) = parse_upload_key(query, context.caller)?;
+    abort_multipart_upload(&key, upload_id, context).await?;
     Ok(Reply::json(200, &object! {}))
 }
 
 /// Gives an upload up.
-pub(crate) async fn give_up(key: &Key, upload_id: &str, call: &Call<'_>) -> Result<(), Problem> {
-    let answer = send(s3::abort(key, upload_id, call.config, platform::now_ms()), call).await?;
+pub(crate) async fn abort_multipart_upload(
+    key: &Key,
+    upload_id: &str,
+    context: &ApiContext<'_>,
+) -> Result<(), Problem> {
+    let answer =
+        send(s3::abort_multipart_upload(key, upload_id, context.config, platform::now_ms()), context).await?;
     match answer.status {
         200 | 204 | 404 => Ok(()),
-        status => Err(client::unexpected(status, call.request_id)),
+        status => Err(client::unexpected_status(status, context.request_id)),
     }
 }
 
 /// All parts of an upload; `None` if S3 does not know it.
-pub(crate) async fn parts(key: &Key, upload_id: &str, call: &Call<'_>) -> Result<Option<Vec<Part>>, Problem> {
+pub(crate) async fn list_all_parts(
+    key: &Key,
+    upload_id: &str,
+    context: &ApiContext<'_>,
+) -> Result<Option<Vec<PartSummary>>, Problem> {
     let mut all = Vec::new();
     let mut after = 0;
     loop {
-        let request = s3::list_parts(key, upload_id, after, call.config, platform::now_ms());
-        let answer = send(request, call).await?;
+        let request = s3::list_parts(key, upload_id, after, context.config, platform::now_ms());
+        let answer = send(request, context).await?;
         match answer.status {
             200 => {}
             404 => return Ok(None),
-            status => return Err(client::unexpected(status, call.request_id)),
+            status => return Err(client::unexpected_status(status, context.request_id)),
         }
-        let page = Parts::read(&client::text(answer).await);
-        let page = page.ok_or_else(|| client::unexpected(200, call.request_id))?;
+        let page = ListPartsPage::parse(&client::read_text(answer).await);
+        let page = page.ok_or_else(|| client::unexpected_status(200, context.request_id))?;
         all.extend(page.parts);
         match page.next {
             Some(next) if next > after => after = next,
@@ -310,14 +350,14 @@ pub(crate) async fn parts(key: &Key, upload_id: &str, call: &Call<'_>) -> Result
 }
 
 /// `POST /s3/presign`
-pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply, Problem> {
-    let wanted = parse_presign(&body(request, MAX_BODY_BYTES).await?)?;
-    let (config, now_ms) = (call.config, platform::now_ms());
+pub(crate) async fn presign(request: &Request, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+    let presign_request = parse_presign(&read_body(request, MAX_BODY_BYTES).await?)?;
+    let (config, now_ms) = (context.config, platform::now_ms());
     let expires = config.upload_expires_secs;
-    let own = |key: &str| {
-        check_upload(key, call.caller).map_err(|problem| match key.parse::<Key>() {
+    let parse_own_key = |key: &str| {
+        check_upload_key(key, context.caller).map_err(|problem| match key.parse::<Key>() {
             // Uppy before 6.3 continues with a key of its own.
-            Err(_) => Problem::because(
+            Err(_) => Problem::with_detail(
                 Code::ForbiddenKey,
                 "The key of an upload is the one that was given out for it. Uppy's signRequest uses it from \
                  @uppy/aws-s3 6.3 on.",
@@ -325,47 +365,56 @@ pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply,
             Ok(_) => problem,
         })
     };
-    let (key, method, url) = match wanted {
-        Wanted::Put { name, content_type, size } => {
-            return presign_put(&name, &content_type, size, call).await;
+    let (key, method, url) = match presign_request {
+        PresignRequest::Put { name, content_type, size } => {
+            return presign_put(&name, &content_type, size, context).await;
         }
-        Wanted::Create { name, content_type } => {
-            limit_unfinished(None, call).await?;
-            let (grant, _) = granted(&name, &content_type, call).await?;
-            let upload = client::sign(presign_creation(&grant, config, now_ms), call.request_id)?;
-            reservation::note(&grant, call).await;
+        PresignRequest::Create { name, content_type } => {
+            limit_unfinished(None, context).await?;
+            let (grant, _) = reserve_grant(&name, &content_type, context).await?;
+            let upload =
+                client::map_sign_error(presign_create_multipart(&grant, config, now_ms), context.request_id)?;
+            reservation::remember_name(&grant, context).await;
             return Ok(Reply::json(
                 200,
                 &object! { "url" => &upload.url, "key" => grant.key().to_string(), "method" => "POST",
                 "headers" => upload.headers_json(), "expires" => expires },
             ));
         }
-        Wanted::Part { key, upload_id, number, size } => {
-            let (key, _) = own(&key)?;
-            let number = part_number(&number, &Allowance::of(call.caller, config))?;
-            let url = part_urls(&key, &upload_id, &[number], size, call).await?.concat();
+        PresignRequest::UploadPart { key, upload_id, number, size } => {
+            let (key, _) = parse_own_key(&key)?;
+            let number = parse_part_number(&number, &UploadPolicy::from_caller(context.caller, config))?;
+            let url = part_urls(&key, &upload_id, &[number], size, context).await?.concat();
             (key, "PUT", url)
         }
-        Wanted::List { key, upload_id } => {
-            let (key, video) = own(&key)?;
-            let url = if fate(&key, &upload_id, call).await? == Fate::Finished {
-                follow_up_url(&key, video, &upload_id, "", call)?
+        PresignRequest::ListParts { key, upload_id } => {
+            let (key, video) = parse_own_key(&key)?;
+            let url = if multipart_status(&key, &upload_id, context).await? == MultipartStatus::Completed {
+                follow_up_url(&key, video, &upload_id, "", context)?
             } else {
-                client::sign(s3::list_parts(&key, &upload_id, 0, config, now_ms), call.request_id)?.url
+                client::map_sign_error(
+                    s3::list_parts(&key, &upload_id, 0, config, now_ms),
+                    context.request_id,
+                )?
+                .url
             };
             (key, "GET", url)
         }
-        Wanted::Abort { key, upload_id } => {
-            let (key, _) = own(&key)?;
-            let url = client::sign(s3::abort(&key, &upload_id, config, now_ms), call.request_id)?.url;
+        PresignRequest::Abort { key, upload_id } => {
+            let (key, _) = parse_own_key(&key)?;
+            let url = client::map_sign_error(
+                s3::abort_multipart_upload(&key, &upload_id, config, now_ms),
+                context.request_id,
+            )?
+            .url;
             (key, "DELETE", url)
         }
-        Wanted::Complete { key, upload_id } => {
-            let (key, video) = own(&key)?;
-            if fate(&key, &upload_id, call).await? == Fate::Unknown {
+        PresignRequest::Complete { key, upload_id } => {
+            let (key, video) = parse_own_key(&key)?;
+            if multipart_status(&key, &upload_id, context).await? == MultipartStatus::NotFound {
                 return Err(complete_error("NoSuchUpload"));
             }
-            let url = follow_up_url(&key, video, &upload_id, "/complete", call)?;
+            let url = follow_up_url(&key, video, &upload_id, "/complete", context)?;
             (key, "POST", url)
         }
     };
@@ -377,14 +426,17 @@ pub(crate) async fn presign(request: &Request, call: &Call<'_>) -> Result<Reply,
 
 /// The length that a file's PUT is signed for, if one is told; a storage that takes no forms needs it. What cannot be
 /// signed takes none of a token's videos.
-fn checked_size(size: Option<u64>, call: &Call<'_>) -> Result<Option<u64>, Problem> {
-    let size = if call.config.takes_forms { size } else { Some(told_size(size)?) };
-    size.map(|size| Allowance::of(call.caller, call.config).checked_size(size)).transpose()
+fn check_size(size: Option<u64>, context: &ApiContext<'_>) -> Result<Option<u64>, Problem> {
+    let size = if context.config.allows_post_policy { size } else { Some(require_size(size)?) };
+    size.map(|size| UploadPolicy::from_caller(context.caller, context.config).check_size(size)).transpose()
 }
 
 /// The signed PUT of exactly so many bytes.
-fn sized(grant: &Grant, size: u64, call: &Call<'_>) -> Result<Upload, Problem> {
-    client::sign(presign_upload(grant, size, None, call.config, platform::now_ms()), call.request_id)
+fn presign_sized_put(grant: &Grant, size: u64, context: &ApiContext<'_>) -> Result<PresignedUpload, Problem> {
+    client::map_sign_error(
+        presign_upload(grant, size, None, context.config, platform::now_ms()),
+        context.request_id,
+    )
 }
 
 /// A file whole: with its length a PUT that S3 holds to it, without it a form that S3 holds to the range.
@@ -392,22 +444,22 @@ async fn presign_put(
     name: &str,
     content_type: &str,
     size: Option<u64>,
-    call: &Call<'_>,
+    context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
-    let config = call.config;
-    let size = checked_size(size, call)?;
-    let (grant, allowance) = granted(name, content_type, call).await?;
+    let config = context.config;
+    let size = check_size(size, context)?;
+    let (grant, policy) = reserve_grant(name, content_type, context).await?;
     let (key, expires) = (grant.key().to_string(), config.upload_expires_secs);
     if let Some(size) = size {
-        let upload = sized(&grant, size, call)?;
+        let upload = presign_sized_put(&grant, size, context)?;
         return Ok(Reply::json(
             200,
             &object! { "url" => &upload.url, "key" => key, "method" => "PUT",
             "headers" => upload.headers_json(), "expires" => expires },
         ));
     }
-    let fields = post_policy(&grant, allowance.max_single_bytes(), config, platform::now_ms());
-    let url = config.location.bucket_url();
+    let fields = post_form_fields(&grant, policy.max_single_bytes(), config, platform::now_ms());
+    let url = config.bucket.bucket_url();
     Ok(Reply::json(
         200,
         &object! { "url" => url, "key" => key, "method" => "POST", "fields" => &fields, "expires" => expires },
@@ -416,37 +468,41 @@ async fn presign_put(
 
 /// What S3 knows about an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum MultipartStatus {
     /// It is not finished.
-    Open,
+    InProgress,
     /// It is over, and its object is there.
-    Finished,
+    Completed,
     /// There is no such upload, and no object.
-    Unknown,
+    NotFound,
 }
 
-async fn fate(key: &Key, upload_id: &str, call: &Call<'_>) -> Result<Fate, Problem> {
-    let answer = send(s3::list_parts(key, upload_id, 0, call.config, platform::now_ms()), call).await?;
+async fn multipart_status(
+    key: &Key,
+    upload_id: &str,
+    context: &ApiContext<'_>,
+) -> Result<MultipartStatus, Problem> {
+    let answer = send(s3::list_parts(key, upload_id, 0, context.config, platform::now_ms()), context).await?;
     match answer.status {
-        200 => Ok(Fate::Open),
-        404 if finished(key, call).await?.is_some() => Ok(Fate::Finished),
-        404 => Ok(Fate::Unknown),
-        status => Err(client::unexpected(status, call.request_id)),
+        200 => Ok(MultipartStatus::InProgress),
+        404 if find_completed(key, context).await?.is_some() => Ok(MultipartStatus::Completed),
+        404 => Ok(MultipartStatus::NotFound),
+        status => Err(client::unexpected_status(status, context.request_id)),
     }
 }
 
 /// Whether the caller holds no more than a follow-up token.
-fn is_follow_up(call: &Call<'_>) -> bool {
-    call.caller.token.as_ref().is_some_and(|token| token.only.is_some())
+fn is_follow_up(context: &ApiContext<'_>) -> bool {
+    context.caller.token.as_ref().is_some_and(|token| token.only.is_some())
 }
 
 /// A follow-up token is good for the one upload that it was made for.
-fn check_follow_up(upload_id: &str, call: &Call<'_>) -> Result<(), Problem> {
-    let is_other = call
+fn check_follow_up(upload_id: &str, context: &ApiContext<'_>) -> Result<(), Problem> {
+    let is_other = context
         .caller
         .token
         .as_ref()
-        .is_some_and(|token| token.only.is_some() && token.jti != upload_mark(upload_id));
+        .is_some_and(|token| token.only.is_some() && token.jti != upload_id_digest(upload_id));
     if is_other { Err(Problem::new(Code::ForbiddenKey)) } else { Ok(()) }
 }
 
@@ -457,19 +513,19 @@ fn follow_up_url(
     key: &Key,
     video: VideoId,
     upload_id: &str,
-    rest: &str,
-    call: &Call<'_>,
+    suffix: &str,
+    context: &ApiContext<'_>,
 ) -> Result<String, Problem> {
-    let (config, now_s) = (call.config, platform::now_ms() / 1000);
-    let exp = call.caller.expires_at.min(now_s + config.upload_expires_secs);
+    let (config, now_s) = (context.config, platform::now_ms() / 1000);
+    let exp = context.caller.expires_at.min(now_s + config.upload_expires_secs);
     let token = UploadToken {
-        iss: call.caller.issuer.clone(),
-        sub: call.caller.subject.clone(),
+        iss: context.caller.issuer.clone(),
+        sub: context.caller.subject.clone(),
         aud: upload_audience(&config.public_url),
         iat: now_s.min(exp),
         exp,
-        jti: upload_mark(upload_id),
-        max_bytes: Some(Allowance::of(call.caller, config).max_bytes),
+        jti: upload_id_digest(upload_id),
+        max_bytes: Some(UploadPolicy::from_caller(context.caller, config).max_bytes),
         types: None,
         videos: None,
         visibility: None,
@@ -480,32 +536,39 @@ fn follow_up_url(
     };
     let token = config.upload_keys.sign(&token).ok_or_else(|| {
         let detail = "Uploads in parts cannot be signed one by one here: UPLOAD_TOKEN_SECRETS is not set.";
-        Problem::because(Code::NotFound, detail)
+        Problem::with_detail(Code::NotFound, detail)
     })?;
     let (upload_id, key) = (crate::s3::sigv4::encode_query_value(upload_id), key.to_string());
     let key = crate::s3::sigv4::encode_query_value(&key);
-    Ok(format!("{}/u/{token}/s3/multipart/{upload_id}{rest}?key={key}", config.public_url))
+    Ok(format!("{}/u/{token}/s3/multipart/{upload_id}{suffix}?key={key}", config.public_url))
 }
 
 /// A permission for the next upload of this caller.
-async fn granted(name: &str, content_type: &str, call: &Call<'_>) -> Result<(Grant, Allowance), Problem> {
-    let allowance = call.allowance();
+async fn reserve_grant(
+    name: &str,
+    content_type: &str,
+    context: &ApiContext<'_>,
+) -> Result<(Grant, UploadPolicy), Problem> {
+    let policy = context.upload_policy();
     // What is wrong with the file is said before an id is taken for it.
-    allowance.resolve_type(content_type, name)?;
-    let video = reservation::next_video(call).await?;
-    let grant = grant(&call.caller.owner, video, name, content_type, &allowance)?;
-    Ok((grant, allowance))
+    policy.resolve_type(content_type, name)?;
+    let video = reservation::allocate_id(context).await?;
+    let grant = create_grant(&context.caller.owner, video, name, content_type, &policy)?;
+    Ok((grant, policy))
 }
 
 /// `GET /api/uploads`
-pub(crate) async fn list_uploads(call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn list_uploads(context: &ApiContext<'_>) -> Result<Reply, Problem> {
     /// Each costs two requests to the bucket, and a Worker may make only so many.
-    const MOST: usize = 20;
-    let found = unfinished(s3::Uploads::All, MOST, call).await?;
+    const MAX_LISTED: usize = 20;
+    let found = list_unfinished(s3::UploadFilter::All, MAX_LISTED, context).await?;
     let each = found.uploads.iter().map(|upload| async move {
-        let known =
-            join(parts(&upload.key, &upload.upload_id, call), reservation::noted(upload.video, call)).await;
-        let (parts, name) = (known.0?, known.1?);
+        let details = join(
+            list_all_parts(&upload.key, &upload.upload_id, context),
+            reservation::load_name(upload.video, context),
+        )
+        .await;
+        let (parts, name) = (details.0?, details.1?);
         Ok::<_, Problem>(parts.map(|parts| {
             object! { "video" => upload.video, "name" => name, "key" => upload.key.to_string(),
             "uploadId" => &upload.upload_id,
@@ -520,14 +583,14 @@ pub(crate) async fn list_uploads(call: &Call<'_>) -> Result<Reply, Problem> {
 
 async fn send(
     signed: Result<S3Request, crate::s3::sigv4::SignError>,
-    call: &Call<'_>,
-) -> Result<platform::Incoming, Problem> {
-    client::send(&client::sign(signed, call.request_id)?, call.request_id).await
+    context: &ApiContext<'_>,
+) -> Result<platform::FetchResponse, Problem> {
+    client::send(&client::map_sign_error(signed, context.request_id)?, context.request_id).await
 }
 
-async fn body(request: &Request, limit: usize) -> Result<Vec<u8>, Problem> {
-    platform::body(request, limit).await.ok_or_else(|| {
+async fn read_body(request: &Request, limit: usize) -> Result<Vec<u8>, Problem> {
+    platform::read_body(request, limit).await.ok_or_else(|| {
         let detail = format!("The body must have at most {limit} bytes.");
-        Problem::because(Code::TooLarge, detail)
+        Problem::with_detail(Code::TooLarge, detail)
     })
 }

@@ -14,47 +14,51 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What `Content-Disposition` says about a part.
+/// What `Content-ContentDisposition` says about a part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Disposition {
+pub(super) struct ContentDisposition {
     /// The field's name; empty if it has none.
     pub(super) name: String,
     /// The file's name, if the part is a file; it may be empty.
     pub(super) file_name: Option<String>,
 }
 
-impl Disposition {
+impl ContentDisposition {
     /// Reads the header's value.
-    pub(super) fn read(value: &str) -> Self {
-        let of = |name| parameter(value, name);
-        let name = of("name*").and_then(|text| extended(&text)).or_else(|| of("name")).unwrap_or_default();
-        let file_name = of("filename*").and_then(|text| extended(&text)).or_else(|| {
-            of("filename").map(|text| encoded_words(&text).unwrap_or_else(|| percent_decoded(&text)))
+    pub(super) fn parse(value: &str) -> Self {
+        let get = |name| header_parameter(value, name);
+        let name = get("name*")
+            .and_then(|text| decode_extended_value(&text))
+            .or_else(|| get("name"))
+            .unwrap_or_default();
+        let file_name = get("filename*").and_then(|text| decode_extended_value(&text)).or_else(|| {
+            get("filename")
+                .map(|text| decode_encoded_words(&text).unwrap_or_else(|| decode_percent_encoded(&text)))
         });
         // A name in an unknown encoding is a file's name all the same.
-        Self { name, file_name: file_name.or_else(|| of("filename*")) }
+        Self { name, file_name: file_name.or_else(|| get("filename*")) }
     }
 }
 
 /// Bytes of a header or a field as text: UTF-8, or else Latin-1, which any bytes are.
-pub(super) fn text_of(bytes: &[u8]) -> String {
+pub(super) fn decode_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
-        Err(_) => latin1(bytes),
+        Err(_) => decode_latin1(bytes),
     }
 }
 
-fn latin1(bytes: &[u8]) -> String {
+fn decode_latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
 /// The first parameter of that name of a header's value, without quotes.
-pub(super) fn parameter(value: &str, wanted: &str) -> Option<String> {
+pub(super) fn header_parameter(value: &str, wanted: &str) -> Option<String> {
     let (_, mut rest) = value.split_once(';')?;
     loop {
         rest = rest.trim_start_matches([' ', '\t', ';']);
         let (name, after) = rest.split_once('=')?;
-        let (text, next) = parameter_value(after.trim_start());
+        let (text, next) = split_parameter_value(after.trim_start());
         // What has no value is no parameter: the name is what stands behind it.
         let name = name.rsplit(';').next().unwrap_or_default().trim();
         if name.eq_ignore_ascii_case(wanted) {
@@ -65,7 +69,7 @@ pub(super) fn parameter(value: &str, wanted: &str) -> Option<String> {
 }
 
 /// A value that may be quoted, and what follows it.
-fn parameter_value(text: &str) -> (String, &str) {
+fn split_parameter_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(';').unwrap_or(text.len());
         return (text[..end].trim_end().to_owned(), &text[end..]);
@@ -87,55 +91,57 @@ fn parameter_value(text: &str) -> (String, &str) {
 }
 
 /// RFC 8187: `UTF-8'en'Ski%20trip.mp4`.
-fn extended(text: &str) -> Option<String> {
+fn decode_extended_value(text: &str) -> Option<String> {
     let (charset, rest) = text.split_once('\'')?;
     let (_, value) = rest.split_once('\'')?;
-    decoded(charset, &percent_decode_str(value).collect::<Vec<u8>>())
+    decode_charset(charset, &percent_decode_str(value).collect::<Vec<u8>>())
 }
 
 /// Text of one of the encodings that are known here.
-fn decoded(charset: &str, bytes: &[u8]) -> Option<String> {
+fn decode_charset(charset: &str, bytes: &[u8]) -> Option<String> {
     match charset.trim().to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" | "us-ascii" => Some(String::from_utf8_lossy(bytes).into_owned()),
-        "iso-8859-1" | "latin1" | "windows-1252" => Some(latin1(bytes)),
+        "iso-8859-1" | "latin1" | "windows-1252" => Some(decode_latin1(bytes)),
         _ => None,
     }
 }
 
-/// RFC 2047: `=?utf-8?B?U2tp?=`, one word or several; `None` if there is none that can be read.
-fn encoded_words(text: &str) -> Option<String> {
+/// RFC 2047: `=?utf-8?VOP_TYPE_B?U2tp?=`, one word or several; `None` if there is none that can be read.
+fn decode_encoded_words(text: &str) -> Option<String> {
     let mut whole = String::new();
     // Neighbors are joined before they are decoded: some clients cut within a character.
-    let mut joined: Option<(&str, Vec<u8>)> = None;
+    let mut pending: Option<(&str, Vec<u8>)> = None;
     let mut rest = text;
     let mut has_words = false;
     while let Some(start) = rest.find("=?") {
         let (before, word) = rest.split_at(start);
-        let (charset, bytes, after) = encoded_word(word)?;
+        let (charset, bytes, after) = parse_encoded_word(word)?;
         has_words = true;
         let is_neighbor = before.trim().is_empty();
-        match &mut joined {
-            Some((of, all)) if is_neighbor && of.eq_ignore_ascii_case(charset) => all.extend(bytes),
+        match &mut pending {
+            Some((pending_charset, all)) if is_neighbor && pending_charset.eq_ignore_ascii_case(charset) => {
+                all.extend(bytes)
+            }
             _ => {
-                if let Some((charset, bytes)) = joined.take() {
-                    whole += &decoded(charset, &bytes)?;
+                if let Some((charset, bytes)) = pending.take() {
+                    whole += &decode_charset(charset, &bytes)?;
                 }
                 if !is_neighbor {
                     whole += before;
                 }
-                joined = Some((charset, bytes));
+                pending = Some((charset, bytes));
             }
         }
         rest = after;
     }
-    if let Some((charset, bytes)) = joined {
-        whole += &decoded(charset, &bytes)?;
+    if let Some((charset, bytes)) = pending {
+        whole += &decode_charset(charset, &bytes)?;
     }
     has_words.then(|| whole + rest)
 }
 
 /// One word at the beginning of a text: its encoding, its bytes, and what follows.
-fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
+fn parse_encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     let mut parts = text.strip_prefix("=?")?.splitn(3, '?');
     let (charset, encoding, rest) = (parts.next()?, parts.next()?, parts.next()?);
     let (content, after) = rest.split_once("?=")?;
@@ -152,7 +158,7 @@ fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
 }
 
 /// A name whose special characters are percent-encoded: all of them, or those that WHATWG's forms encode.
-fn percent_decoded(text: &str) -> String {
+fn decode_percent_encoded(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
     let all_escapes = text.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes().iter().take(2);
@@ -175,13 +181,13 @@ mod tests {
 
     #[track_caller]
     fn check(parameters: &str, expected: Option<&str>) {
-        let disposition = Disposition::read(&format!("form-data; name=\"file\"{parameters}"));
+        let disposition = ContentDisposition::parse(&format!("form-data; name=\"file\"{parameters}"));
         assert_eq!(disposition.name, "file", "{parameters}");
         assert_eq!(disposition.file_name.as_deref(), expected, "{parameters}");
     }
 
     #[test]
-    fn a_file_name_is_read_as_each_client_writes_it() {
+    fn parses_file_names_of_common_clients() {
         check("", None);
         check("; filename=\"\"", Some(""));
         check("; filename=clip.mp4", Some("clip.mp4"));
@@ -195,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extended_file_name_is_read_alone_or_first() {
+    fn prefers_extended_file_name() {
         check("; filename*=UTF-8''Ski%20tr%C3%ADp.mp4", Some("Ski tr\u{ed}p.mp4"));
         check("; filename*=utf-8'en'%e2%82%ac.mp4; filename=\"_.mp4\"", Some("\u{20ac}.mp4"));
         check("; filename=\"_.mp4\"; filename*=\"utf-8''a%2Fb.mp4\"", Some("a/b.mp4"));
@@ -203,12 +209,12 @@ mod tests {
         // What cannot be decoded does not hide the other name, nor that it is a file.
         check("; filename*=koi8-r''%C1.mp4; filename=a.mp4", Some("a.mp4"));
         check("; filename*=a.mp4", Some("a.mp4"));
-        let named = Disposition::read("form-data; name*=utf-8''metadata");
-        assert_eq!(named, Disposition { name: "metadata".into(), file_name: None });
+        let named = ContentDisposition::parse("form-data; name*=utf-8''metadata");
+        assert_eq!(named, ContentDisposition { name: "metadata".into(), file_name: None });
     }
 
     #[test]
-    fn an_encoded_word_is_decoded() {
+    fn decodes_encoded_words() {
         check("; filename=\"=?utf-8?B?U2tpIHRyw61wLm1wNA==?=\"", Some("Ski tr\u{ed}p.mp4"));
         check("; filename=\"=?UTF-8?Q?Ski_tr=C3=ADp_100%.mp4?=\"", Some("Ski tr\u{ed}p 100%.mp4"));
         check("; filename=\"=?iso-8859-1*de?q?tr=EDp?=.mp4\"", Some("tr\u{ed}p.mp4"));
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_encoding_is_decoded_where_it_is_one() {
+    fn decodes_only_valid_percent_encoding() {
         check("; filename=\"a%22b%0D%0A c.mp4\"", Some("a\"b\r\n c.mp4"));
         check("; filename=\"Ski%20tr%C3%ADp%2525.mp4\"", Some("Ski tr\u{ed}p%25.mp4"));
         for plain in ["100%.mp4", "100% a%20b.mp4", "a%2.mp4", "a%zz.mp4", "a%e9.mp4", "a%E9.mp4"] {
@@ -231,10 +237,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in "([;=\"\\\\*'%? ]|=\\?utf-8\\?[BQ]\\?|\\?=|filename|name|[a-f0-9\u{e9}]){0,40}") {
-            let _ = Disposition::read(&text);
-            let _ = parameter(&text, "boundary");
-            let _ = encoded_words(&text);
+        fn never_panics(text in "([;=\"\\\\*'%? ]|=\\?utf-8\\?[BQ]\\?|\\?=|filename|name|[a-f0-9\u{e9}]){0,40}") {
+            let _ = ContentDisposition::parse(&text);
+            let _ = header_parameter(&text, "boundary");
+            let _ = decode_encoded_words(&text);
         }
     }
 }

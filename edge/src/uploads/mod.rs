@@ -15,46 +15,50 @@ mod single_put;
 mod token_request;
 mod uppy;
 
-pub(crate) use crate::uploads::fields::shown;
-pub use crate::uploads::fields::{Fields, body_too_large};
+pub(crate) use crate::uploads::fields::sanitize_for_message;
+pub use crate::uploads::fields::{UploadFields, body_too_large};
 pub use crate::uploads::multipart::{
-    CompletionBody, check_parts, check_room, check_upload, complete_error, excess_uploads, finished_parts,
-    is_made_of, parse_completion, parse_creation, part_number, part_numbers, part_size, size_of_query,
-    upload_id, upload_key, upload_mark,
+    CompletionBody, check_part_size, check_parts, check_total_size, check_upload_key, complete_error,
+    completed_parts, excess_uploads, is_etag_of_parts, parse_completion, parse_creation, parse_part_number,
+    parse_part_numbers, parse_size, parse_upload_id, parse_upload_key, upload_id_digest,
 };
-pub use crate::uploads::multipart_form::{FormEvent, FormReader, boundary};
-pub use crate::uploads::policy::Allowance;
-pub use crate::uploads::presign::{Wanted, name_of_key, parse_presign};
-pub use crate::uploads::reservation_choice::{Choice, choose};
-pub use crate::uploads::single_put::{NewVideo, Upload, parse_new_video, presign_creation, presign_upload};
-pub use crate::uploads::token_request::{Mint, parse_mint, token_of};
-pub use crate::uploads::uppy::{UppyQuery, answer_uppy, answer_uppy_put, parse_uppy, post_policy, told_size};
+pub use crate::uploads::multipart_form::{FormEvent, FormReader, parse_boundary};
+pub use crate::uploads::policy::UploadPolicy;
+pub use crate::uploads::presign::{PresignRequest, name_of_key, parse_presign};
+pub use crate::uploads::reservation_choice::{ReservationCandidate, reservation_candidates};
+pub use crate::uploads::single_put::{
+    CreateVideoRequest, PresignedUpload, parse_new_video, presign_create_multipart, presign_upload,
+};
+pub use crate::uploads::token_request::{UploadTokenRequest, build_upload_token, parse_token_request};
+pub use crate::uploads::uppy::{
+    UppyFile, parse_uppy_query, post_form_fields, require_size, uppy_form_response, uppy_put_response,
+};
 
-use glimpse_contract::{Code, Grant, Owner, Problem, VideoId, short_name};
+use glimpse_contract::{Code, Grant, Owner, Problem, VideoId, truncate_name};
 
 /// A permission to upload one file, or the reason why there is none.
-pub(crate) fn grant(
+pub(crate) fn create_grant(
     owner: &Owner,
     video: VideoId,
     name: &str,
     declared_type: &str,
-    allowance: &Allowance,
+    policy: &UploadPolicy,
 ) -> Result<Grant, Problem> {
     Ok(Grant {
         owner: owner.clone(),
         video,
-        name: checked_name(name)?,
-        content_type: allowance.resolve_type(declared_type, name)?.to_owned(),
-        visibility: allowance.visibility,
-        passthrough: allowance.passthrough.clone(),
+        name: clean_name(name)?,
+        content_type: policy.resolve_type(declared_type, name)?.to_owned(),
+        visibility: policy.visibility,
+        client_metadata: policy.client_metadata.clone(),
     })
 }
 
-fn checked_name(name: &str) -> Result<String, Problem> {
-    let short = short_name(name.trim());
+fn clean_name(name: &str) -> Result<String, Problem> {
+    let short = truncate_name(name.trim());
     let clean = short.trim();
     if clean.is_empty() {
-        return Err(Problem::because(Code::BadParameter, "The file's name is missing."));
+        return Err(Problem::with_detail(Code::BadParameter, "The file's name is missing."));
     }
     Ok(clean.to_owned())
 }
@@ -65,16 +69,17 @@ pub(crate) mod tests {
     use crate::config::tests::example;
 
     /// A grant for the tests of other modules.
-    pub(crate) fn a_grant() -> Grant {
-        let allowance = Allowance::of_config(&example());
-        grant(&Owner::of("i", "s"), VideoId::new(1, [0; 10]), "a b.mp4", "video/mp4", &allowance).unwrap()
+    pub(crate) fn example_grant() -> Grant {
+        let policy = UploadPolicy::from_config(&example());
+        create_grant(&Owner::new("i", "s"), VideoId::new(1, [0; 10]), "a b.mp4", "video/mp4", &policy)
+            .unwrap()
     }
 
     #[test]
-    fn names_are_kept_but_for_control_characters() {
-        assert_eq!(checked_name(" Ski\u{0}\r\n trip.mp4 ").unwrap(), "Ski trip.mp4");
-        assert_eq!(checked_name("../../x").unwrap(), "../../x", "only ever shown, never in a key");
-        assert!(checked_name("\u{7f}").is_err());
-        assert_eq!(checked_name(&("x".repeat(300) + ".mov  ")).unwrap(), "x".repeat(251) + ".mov");
+    fn strips_control_characters_from_names() {
+        assert_eq!(clean_name(" Ski\u{0}\r\n trip.mp4 ").unwrap(), "Ski trip.mp4");
+        assert_eq!(clean_name("../../x").unwrap(), "../../x", "only ever shown, never in a key");
+        assert!(clean_name("\u{7f}").is_err());
+        assert_eq!(clean_name(&("x".repeat(300) + ".mov  ")).unwrap(), "x".repeat(251) + ".mov");
     }
 }

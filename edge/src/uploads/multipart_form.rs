@@ -6,9 +6,9 @@
 use glimpse_contract::{Code, Problem};
 use memchr::memchr;
 
-use crate::uploads::Fields;
-use crate::uploads::content_disposition::{Disposition, parameter, text_of};
-use crate::uploads::fields::shown;
+use crate::uploads::UploadFields;
+use crate::uploads::content_disposition::{ContentDisposition, decode_text, header_parameter};
+use crate::uploads::fields::sanitize_for_message;
 
 /// The most bytes before the file: fields, headers of parts, and what stands before the first part.
 const MAX_BEFORE_FILE_BYTES: usize = 64 * 1024;
@@ -54,17 +54,17 @@ enum State {
 
 /// A place in the buffer where a delimiter is, or may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum DelimiterMatch {
     /// None up to here, and no beginning of one at the end.
-    Nothing,
+    Absent,
     /// The beginning of one at this place: more bytes decide.
-    Perhaps(usize),
+    Partial(usize),
     /// One at this place; the next part, or nothing, follows at `end`.
-    Delimiter { at: usize, end: usize, is_last: bool },
+    Full { at: usize, end: usize, is_last: bool },
 }
 
 /// What the headers of a part begin.
-enum Headers {
+enum PartStart {
     /// Nothing yet: they have not arrived whole.
     Incomplete,
     /// A field, whose value follows.
@@ -84,14 +84,14 @@ pub struct FormReader {
     searched: usize,
     state: State,
     /// Bytes that are done with, other than the file's: before it, then behind it.
-    outside_file: usize,
-    fields: usize,
+    bytes_outside_file: usize,
+    field_count: usize,
     has_file: bool,
 }
 
 /// The boundary of a form's `Content-Type`.
-pub fn boundary(content_type: &str) -> Option<String> {
-    let boundary = parameter(content_type, "boundary")?;
+pub fn parse_boundary(content_type: &str) -> Option<String> {
+    let boundary = header_parameter(content_type, "boundary")?;
     let is_valid = (1..=MAX_BOUNDARY_BYTES).contains(&boundary.len())
         && boundary.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
         && !boundary.ends_with(' ');
@@ -108,8 +108,8 @@ impl FormReader {
             start: 0,
             searched: 0,
             state: State::Preamble,
-            outside_file: 0,
-            fields: 0,
+            bytes_outside_file: 0,
+            field_count: 0,
             has_file: false,
         }
     }
@@ -133,32 +133,34 @@ impl FormReader {
         loop {
             match self.state {
                 State::End => return Ok(Some(FormEvent::End)),
-                State::Headers => match self.headers()? {
-                    Headers::Incomplete => return self.wait(),
-                    Headers::Field => {}
-                    Headers::File(file) => return Ok(Some(file)),
+                State::Headers => match self.read_part_headers()? {
+                    PartStart::Incomplete => return self.need_more_bytes(),
+                    PartStart::Field => {}
+                    PartStart::File(file) => return Ok(Some(file)),
                 },
-                State::File => match self.find() {
-                    Found::Delimiter { at: 0, end, is_last } => {
-                        self.outside_file = 0;
-                        let _ = self.pass(end, is_last);
+                State::File => match self.find_delimiter() {
+                    DelimiterMatch::Full { at: 0, end, is_last } => {
+                        self.bytes_outside_file = 0;
+                        let _ = self.skip_delimiter(end, is_last);
                     }
                     // The delimiter is found again behind the data, at once.
-                    Found::Delimiter { at, .. } | Found::Perhaps(at) if at > 0 => {
-                        return Ok(Some(FormEvent::Data(self.take(at))));
+                    DelimiterMatch::Full { at, .. } | DelimiterMatch::Partial(at) if at > 0 => {
+                        return Ok(Some(FormEvent::Data(self.take_file_bytes(at))));
                     }
-                    Found::Nothing if !self.pending().is_empty() => {
-                        return Ok(Some(FormEvent::Data(self.take(self.searched))));
+                    DelimiterMatch::Absent if !self.pending().is_empty() => {
+                        return Ok(Some(FormEvent::Data(self.take_file_bytes(self.searched))));
                     }
                     _ => return Ok(None),
                 },
                 State::Preamble | State::Field(_) => {
-                    let Found::Delimiter { at, end, is_last } = self.find() else { return self.wait() };
-                    let value = text_of(&self.pending()[..at]);
-                    let before = self.pass(end, is_last);
-                    self.check_outside(0)?;
-                    if let State::Field(name) = before {
-                        Fields::check_length(&name, at)?;
+                    let DelimiterMatch::Full { at, end, is_last } = self.find_delimiter() else {
+                        return self.need_more_bytes();
+                    };
+                    let value = decode_text(&self.pending()[..at]);
+                    let previous_state = self.skip_delimiter(end, is_last);
+                    self.check_bytes_outside_file(0)?;
+                    if let State::Field(name) = previous_state {
+                        UploadFields::check_length(&name, at)?;
                         return Ok(Some(FormEvent::Field { name, value }));
                     }
                 }
@@ -171,61 +173,63 @@ impl FormReader {
     }
 
     /// More bytes are needed, if what is here already is not too much.
-    fn wait(&mut self) -> Result<Option<FormEvent>, Problem> {
+    fn need_more_bytes(&mut self) -> Result<Option<FormEvent>, Problem> {
         match &self.state {
             State::File => return Ok(None),
             State::Field(name) => {
-                Fields::check_length(name, self.pending().len().saturating_sub(self.delimiter.len()))?;
+                UploadFields::check_length(name, self.pending().len().saturating_sub(self.delimiter.len()))?;
             }
             // What stands before the first part is of no interest, and is not kept.
             State::Preamble if self.searched > 0 => self.consume(self.searched),
             State::Preamble | State::Headers | State::End => {}
         }
-        self.check_outside(self.pending().len())?;
+        self.check_bytes_outside_file(self.pending().len())?;
         Ok(None)
     }
 
-    fn check_outside(&self, pending: usize) -> Result<(), Problem> {
-        if self.outside_file + pending <= MAX_BEFORE_FILE_BYTES {
+    fn check_bytes_outside_file(&self, pending: usize) -> Result<(), Problem> {
+        if self.bytes_outside_file + pending <= MAX_BEFORE_FILE_BYTES {
             return Ok(());
         }
-        let place = if self.has_file { "behind" } else { "before" };
-        Err(bad(format!("The form has more than {MAX_BEFORE_FILE_BYTES} bytes {place} its file.")))
+        let position = if self.has_file { "behind" } else { "before" };
+        Err(invalid_form(format!(
+            "The form has more than {MAX_BEFORE_FILE_BYTES} bytes {position} its file."
+        )))
     }
 
     /// Is done with so many bytes outside of the file.
     fn consume(&mut self, bytes: usize) {
         self.start += bytes;
         self.searched = 0;
-        self.outside_file += bytes;
+        self.bytes_outside_file += bytes;
     }
 
     /// Is done with a delimiter that ends there, and returns the state before it.
-    fn pass(&mut self, end: usize, is_last: bool) -> State {
+    fn skip_delimiter(&mut self, end: usize, is_last: bool) -> State {
         self.consume(end);
         std::mem::replace(&mut self.state, if is_last { State::End } else { State::Headers })
     }
 
     /// Takes so many bytes of the file.
-    fn take(&mut self, bytes: usize) -> Vec<u8> {
+    fn take_file_bytes(&mut self, bytes: usize) -> Vec<u8> {
         self.searched = 0;
         if self.start == 0 {
             let rest = self.buffer.split_off(bytes);
             return std::mem::replace(&mut self.buffer, rest);
         }
-        let taken = self.pending()[..bytes].to_vec();
+        let data = self.pending()[..bytes].to_vec();
         self.start += bytes;
-        taken
+        data
     }
 
     /// The next delimiter, from where the last search ended.
-    fn find(&mut self) -> Found {
+    fn find_delimiter(&mut self) -> DelimiterMatch {
         let pending = &self.buffer[self.start..];
-        let mut place = self.searched;
-        while let Some(next) = memchr(b'\r', &pending[place..]) {
-            let at = place + next;
-            match self.delimiter_at(at) {
-                Found::Nothing => place = at + 1,
+        let mut position = self.searched;
+        while let Some(next) = memchr(b'\r', &pending[position..]) {
+            let at = position + next;
+            match self.match_delimiter(at) {
+                DelimiterMatch::Absent => position = at + 1,
                 found => {
                     self.searched = at;
                     return found;
@@ -233,32 +237,32 @@ impl FormReader {
             }
         }
         self.searched = pending.len();
-        Found::Nothing
+        DelimiterMatch::Absent
     }
 
     /// Whether a delimiter stands at this place. A line that only begins like one is no delimiter.
-    fn delimiter_at(&self, at: usize) -> Found {
+    fn match_delimiter(&self, at: usize) -> DelimiterMatch {
         let rest = &self.pending()[at..];
         if rest.len() < self.delimiter.len() {
             let is_beginning = self.delimiter.starts_with(rest);
-            return if is_beginning { Found::Perhaps(at) } else { Found::Nothing };
+            return if is_beginning { DelimiterMatch::Partial(at) } else { DelimiterMatch::Absent };
         }
-        let Some(tail) = rest.strip_prefix(self.delimiter.as_slice()) else { return Found::Nothing };
+        let Some(tail) = rest.strip_prefix(self.delimiter.as_slice()) else { return DelimiterMatch::Absent };
         let end = at + self.delimiter.len();
         if tail.starts_with(b"--") {
-            return Found::Delimiter { at, end: end + 2, is_last: true };
+            return DelimiterMatch::Full { at, end: end + 2, is_last: true };
         }
         let padding = tail.iter().take(MAX_PADDING_BYTES).take_while(|byte| b" \t".contains(byte)).count();
         match &tail[padding..] {
-            [b'\r', b'\n', ..] => Found::Delimiter { at, end: end + padding + 2, is_last: false },
-            [] | [b'\r'] if padding < MAX_PADDING_BYTES => Found::Perhaps(at),
-            [b'-'] if padding == 0 => Found::Perhaps(at),
-            _ => Found::Nothing,
+            [b'\r', b'\n', ..] => DelimiterMatch::Full { at, end: end + padding + 2, is_last: false },
+            [] | [b'\r'] if padding < MAX_PADDING_BYTES => DelimiterMatch::Partial(at),
+            [b'-'] if padding == 0 => DelimiterMatch::Partial(at),
+            _ => DelimiterMatch::Absent,
         }
     }
 
     /// Reads the headers of a part.
-    fn headers(&mut self) -> Result<Headers, Problem> {
+    fn read_part_headers(&mut self) -> Result<PartStart, Problem> {
         let pending = &self.buffer[self.start..];
         let end = if pending.starts_with(b"\r\n") {
             Some(0)
@@ -272,47 +276,49 @@ impl FormReader {
         let Some(end) = end else {
             // A part of what is searched for may stand at the end.
             self.searched = pending.len().saturating_sub(END_OF_HEADERS.len() - 1);
-            return Ok(Headers::Incomplete);
+            return Ok(PartStart::Incomplete);
         };
-        let part = Part::read(&text_of(&pending[..end]));
+        let part = PartHeaders::read(&decode_text(&pending[..end]));
         let length = if end == 0 { 2 } else { end + END_OF_HEADERS.len() };
         self.consume(length);
-        self.check_outside(0)?;
+        self.check_bytes_outside_file(0)?;
         if self.has_file {
-            return Err(field_after_file(&part.disposition.name));
+            return Err(field_after_file_problem(&part.disposition.name));
         }
         let Some(name) = part.disposition.file_name else {
-            self.fields += 1;
-            if self.fields > MAX_FIELDS {
-                return Err(bad(format!("The form has more than {MAX_FIELDS} fields before its file.")));
+            self.field_count += 1;
+            if self.field_count > MAX_FIELDS {
+                return Err(invalid_form(format!(
+                    "The form has more than {MAX_FIELDS} fields before its file."
+                )));
             }
-            Fields::check_name(&part.disposition.name)?;
+            UploadFields::check_name(&part.disposition.name)?;
             self.state = State::Field(part.disposition.name);
-            return Ok(Headers::Field);
+            return Ok(PartStart::Field);
         };
         if name.trim().is_empty() {
-            return Err(bad("The form has no file: the name of its file is empty.".to_owned()));
+            return Err(invalid_form("The form has no file: the name of its file is empty.".to_owned()));
         }
         if part.is_encoded {
             let detail = "The form's file is encoded for mail: send its bytes as they are, without \
                           Content-Transfer-Encoding.";
-            return Err(bad(detail.to_owned()));
+            return Err(invalid_form(detail.to_owned()));
         }
         self.has_file = true;
         self.state = State::File;
-        Ok(Headers::File(FormEvent::File { name, content_type: part.content_type }))
+        Ok(PartStart::File(FormEvent::File { name, content_type: part.content_type }))
     }
 }
 
 /// The headers of a part that matter.
 #[derive(Debug, Default)]
-struct Part {
-    disposition: Disposition,
+struct PartHeaders {
+    disposition: ContentDisposition,
     content_type: String,
     is_encoded: bool,
 }
 
-impl Part {
+impl PartHeaders {
     fn read(headers: &str) -> Self {
         let mut part = Self::default();
         // A line that begins with a space continues the one before, by RFC 5322.
@@ -321,7 +327,7 @@ impl Part {
             let Some((name, value)) = line.split_once(':') else { continue };
             let value = value.trim();
             match name.trim().to_ascii_lowercase().as_str() {
-                "content-disposition" => part.disposition = Disposition::read(value),
+                "content-disposition" => part.disposition = ContentDisposition::parse(value),
                 "content-type" => value.clone_into(&mut part.content_type),
                 "content-transfer-encoding" => {
                     part.is_encoded =
@@ -335,15 +341,15 @@ impl Part {
 }
 
 /// A field of a form that comes when the file has begun its way with what was said before it.
-fn field_after_file(name: &str) -> Problem {
-    bad(format!(
+fn field_after_file_problem(name: &str) -> Problem {
+    invalid_form(format!(
         "The field `{}` stands after the file: fields must stand before it, and one file is sent.",
-        shown(name)
+        sanitize_for_message(name)
     ))
 }
 
-fn bad(detail: String) -> Problem {
-    Problem::because(Code::BadParameter, detail)
+fn invalid_form(detail: String) -> Problem {
+    Problem::with_detail(Code::BadParameter, detail)
 }
 
 #[cfg(test)]
@@ -356,7 +362,7 @@ mod tests {
                         Content-Type: video/mp4\r\n\r\n";
 
     /// All events of a body in chunks of this length, with the file's bytes joined, or what is wrong.
-    fn read(body: &[u8], chunk: usize) -> Result<(Vec<FormEvent>, Vec<u8>), Problem> {
+    fn read_all(body: &[u8], chunk: usize) -> Result<(Vec<FormEvent>, Vec<u8>), Problem> {
         let mut reader = FormReader::new("XX");
         let (mut events, mut file) = (Vec::new(), Vec::new());
         let mut chunks = body.chunks(chunk);
@@ -370,11 +376,11 @@ mod tests {
                 Some(event) => events.push(event),
                 None => match chunks.next() {
                     Some(chunk) => reader.push(chunk.to_vec()),
-                    None => return Err(bad("cut".to_owned())),
+                    None => return Err(invalid_form("cut".to_owned())),
                 },
             }
-            let most = MAX_BEFORE_FILE_BYTES.saturating_add(2 * chunk.min(body.len()));
-            assert!(reader.buffer.len() <= most + 128, "{} bytes are held", reader.buffer.len());
+            let max_buffered = MAX_BEFORE_FILE_BYTES.saturating_add(2 * chunk.min(body.len()));
+            assert!(reader.buffer.len() <= max_buffered + 128, "{} bytes are held", reader.buffer.len());
         }
     }
 
@@ -383,16 +389,16 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(body: &[u8], word: &str) {
+    fn assert_rejected(body: &[u8], word: &str) {
         for chunk in [1, 7, 4096, usize::MAX] {
-            let problem = read(body, chunk).unwrap_err();
+            let problem = read_all(body, chunk).unwrap_err();
             assert_eq!(problem.code, Code::BadParameter);
             assert!(problem.detail.contains(word), "{word}: {}", problem.detail);
         }
     }
 
     #[test]
-    fn a_boundary_is_read_quoted_or_not() {
+    fn parses_quoted_and_bare_boundary() {
         for (text, expected) in [
             ("multipart/form-data; boundary=XX", Some("XX")),
             ("multipart/form-data; charset=utf-8; Boundary=\"a b'()+_,-./:=?\"", Some("a b'()+_,-./:=?")),
@@ -401,13 +407,13 @@ mod tests {
             ("multipart/form-data; boundary=\"a \"", None),
             ("multipart/form-data; boundary=\u{e9}", None),
         ] {
-            assert_eq!(boundary(text).as_deref(), expected, "{text}");
+            assert_eq!(parse_boundary(text).as_deref(), expected, "{text}");
         }
-        assert_eq!(boundary(&format!("multipart/form-data; boundary={}", "x".repeat(71))), None);
+        assert_eq!(parse_boundary(&format!("multipart/form-data; boundary={}", "x".repeat(71))), None);
     }
 
     #[test]
-    fn a_form_is_read_however_it_is_cut() {
+    fn result_is_independent_of_chunking() {
         let file = b"\r\n--X\r\n--XXY\r\n--XX- \r\n-\r\r\n\r\n--XX \t x\0\xff\r";
         let body = [
             b"preamble\r\n--X\r\n",
@@ -419,7 +425,7 @@ mod tests {
         ]
         .concat();
         for chunk in 1..=body.len() {
-            let (events, found) = read(&body, chunk).unwrap();
+            let (events, found) = read_all(&body, chunk).unwrap();
             assert_eq!(found, file, "chunks of {chunk}");
             assert_eq!(
                 events,
@@ -433,25 +439,25 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_read_in_any_case_folded_and_padded() {
+    fn parses_folded_and_mixed_case_headers() {
         let body = b"--XX  \r\ncontent-DISPOSITION : form-data;\r\n\tNAME=file ; filename=a.mp4\r\nX: y\r\n\r\nz\r\n--XX--";
-        let (events, file) = read(body, 5).unwrap();
+        let (events, file) = read_all(body, 5).unwrap();
         assert_eq!(events, [FormEvent::File { name: "a.mp4".into(), content_type: String::new() }]);
         assert_eq!(file, b"z");
     }
 
     #[test]
-    fn a_form_that_ends_early_never_ends() {
+    fn truncated_form_yields_no_end_event() {
         let body = [FILE.as_bytes(), b"xyz\r\n--XX--"].concat();
         for length in 0..body.len() {
-            assert_eq!(read(&body[..length], 9).unwrap_err().detail, "cut", "{length} bytes");
+            assert_eq!(read_all(&body[..length], 9).unwrap_err().detail, "cut", "{length} bytes");
         }
-        assert_eq!(read(&body, 9).unwrap().1, b"xyz");
+        assert_eq!(read_all(&body, 9).unwrap().1, b"xyz");
     }
 
     /// Row U16 of the threat table: what stands before the file costs a bounded amount of work and memory.
     #[test]
-    fn what_stands_before_a_file_is_limited() {
+    fn bytes_before_file_are_limited() {
         let endless = |start: &[u8], unit: &[u8]| {
             let mut body = start.to_vec();
             while body.len() < 300_000 {
@@ -470,63 +476,63 @@ mod tests {
             (b"--XX\r\n", b"\r\r\n"),
             (header, b"a"),
         ] {
-            refused(&endless(start, unit), "65536 bytes before");
+            assert_rejected(&endless(start, unit), "65536 bytes before");
         }
         let value = endless(b"--XX\r\nContent-Disposition: form-data; name=\"external_id\"\r\n\r\n", b"x");
-        refused(&value, "`external_id` is too long");
+        assert_rejected(&value, "`external_id` is too long");
         let many = field("external_id", "x").repeat(MAX_FIELDS + 1) + FILE;
-        refused(many.as_bytes(), "more than 20 fields");
+        assert_rejected(many.as_bytes(), "more than 20 fields");
         let most = field("external_id", "x").repeat(MAX_FIELDS) + FILE + "y\r\n--XX--";
-        assert_eq!(read(most.as_bytes(), 100).unwrap().1, b"y");
+        assert_eq!(read_all(most.as_bytes(), 100).unwrap().1, b"y");
         // In one chunk with the file, as well.
         let wide = format!("--XX\r\nX: {}\r\n{}", "x".repeat(MAX_BEFORE_FILE_BYTES), &FILE[6..]);
-        refused(wide.as_bytes(), "65536 bytes before");
+        assert_rejected(wide.as_bytes(), "65536 bytes before");
         let preamble = format!("{}\r\n{FILE}y\r\n--XX--", "x".repeat(MAX_BEFORE_FILE_BYTES));
-        refused(preamble.as_bytes(), "65536 bytes before");
+        assert_rejected(preamble.as_bytes(), "65536 bytes before");
     }
 
     #[test]
-    fn what_stands_behind_a_file_is_refused() {
+    fn rejects_fields_after_file() {
         let body = |more: &str| format!("{FILE}y\r\n{more}").into_bytes();
-        refused(&body(&field("visibility", "signed")), "`visibility` stands after the file");
-        refused(&body(FILE), "`file` stands after the file");
-        refused(&body(&format!("--XX\r\n{}", "x".repeat(100_000))), "bytes behind");
+        assert_rejected(&body(&field("visibility", "signed")), "`visibility` stands after the file");
+        assert_rejected(&body(FILE), "`file` stands after the file");
+        assert_rejected(&body(&format!("--XX\r\n{}", "x".repeat(100_000))), "bytes behind");
     }
 
     #[test]
-    fn a_part_without_a_file_is_named() {
-        refused(
+    fn names_part_without_file() {
+        assert_rejected(
             b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\"\r\n\r\n\r\n--XX--",
             "no file",
         );
-        refused(field("file", "x").as_bytes(), "`file` has no file name");
-        refused(field("colour", "x").as_bytes(), "`colour` is not known");
-        refused(b"--XX\r\n\r\nx\r\n--XX--", "has no name");
+        assert_rejected(field("file", "x").as_bytes(), "`file` has no file name");
+        assert_rejected(field("colour", "x").as_bytes(), "`colour` is not known");
+        assert_rejected(b"--XX\r\n\r\nx\r\n--XX--", "has no name");
         let encoded = FILE.replace("Content-Type: video/mp4", "Content-Transfer-Encoding: base64");
-        refused(encoded.as_bytes(), "Content-Transfer-Encoding");
+        assert_rejected(encoded.as_bytes(), "Content-Transfer-Encoding");
     }
 
     /// The work is proportional to the length: a quadratic search would take minutes.
     #[test]
-    fn a_file_full_of_line_breaks_and_delimiters_is_read_once() {
+    fn parses_delimiter_lookalikes_in_linear_time() {
         for unit in [&b"\r\n--X"[..], b"\r", b"\r\n--XXa", b"x"] {
             let file = unit.repeat(4_000_000 / unit.len());
             let body = [FILE.as_bytes(), &file, b"\r\n--XX--"].concat();
             for chunk in [100, 65_536, usize::MAX] {
-                assert!(read(&body, chunk).unwrap().1 == file);
+                assert!(read_all(&body, chunk).unwrap().1 == file);
             }
         }
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived_and_any_cut_reads_alike(
+        fn never_panics_and_ignores_chunking(
             body in "(--XX|\r\n|--|:|;|[a-z\"=*' ]|Content-Disposition: form-data; name=\"(file|metadata)\"|filename){0,60}",
             chunk in 1_usize..40,
         ) {
             let tail = format!("{FILE}{body}\r\n--XX--");
             for body in [body.as_bytes(), tail.as_bytes()] {
-                prop_assert_eq!(read(body, chunk), read(body, usize::MAX));
+                prop_assert_eq!(read_all(body, chunk), read_all(body, usize::MAX));
             }
         }
     }

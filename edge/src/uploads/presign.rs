@@ -1,12 +1,12 @@
 //! Decides which of S3's requests a client may sign through `POST /s3/presign`, as Uppy v6's `signRequest` asks. Pure.
 
-use glimpse_contract::{Code, Json, Problem, WrongMember};
+use glimpse_contract::{Code, InvalidMember, Json, Problem};
 
 use crate::uploads::multipart::is_upload_id;
 
 /// A request that a client wants to make to S3 itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum PresignRequest {
     /// Upload a file whole, under a new key.
     Put {
         /// The file's name.
@@ -24,7 +24,7 @@ pub enum Wanted {
         content_type: String,
     },
     /// Send a part.
-    Part {
+    UploadPart {
         /// Where the upload goes.
         key: String,
         /// S3's name of the upload.
@@ -35,7 +35,7 @@ pub enum Wanted {
         size: Option<u64>,
     },
     /// List the parts.
-    List {
+    ListParts {
         /// Where the upload goes.
         key: String,
         /// S3's name of the upload.
@@ -61,29 +61,30 @@ pub enum Wanted {
 ///
 /// # Errors
 /// What is missing or wrong, or is no part of an upload.
-pub fn parse_presign(body: &[u8]) -> Result<Wanted, Problem> {
-    let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
-    let json = Json::read_lenient(body).filter(Json::is_object);
+pub fn parse_presign(body: &[u8]) -> Result<PresignRequest, Problem> {
+    let bad = |detail: &str| Problem::with_detail(Code::BadParameter, detail);
+    let json = Json::parse_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad("The body must be a JSON object with method and key."))?;
-    let wrong = |wrong: WrongMember| bad(&format!("{wrong}."));
-    let (method, key) = (json.text_at("method").map_err(wrong)?, json.text_at("key").map_err(wrong)?);
-    let upload_id = json.text_if("uploadId").map_err(wrong)?;
+    let bad_member = |wrong: InvalidMember| bad(&format!("{wrong}."));
+    let (method, key) =
+        (json.get_str("method").map_err(bad_member)?, json.get_str("key").map_err(bad_member)?);
+    let upload_id = json.get_opt_str("uploadId").map_err(bad_member)?;
     if upload_id.as_deref().is_some_and(|id| !is_upload_id(id)) {
         // Without an id S3 would take it for a request about the object itself.
         return Err(bad("`uploadId` must be the id that S3 has given out."));
     }
-    let part_number = json.whole_if("partNumber").map_err(wrong)?;
-    let content_type = json.text_if("contentType").map_err(wrong)?.unwrap_or_default();
-    let size = json.whole_if("size").map_err(wrong)?;
+    let part_number = json.get_opt_u64("partNumber").map_err(bad_member)?;
+    let content_type = json.get_opt_str("contentType").map_err(bad_member)?.unwrap_or_default();
+    let size = json.get_opt_u64("size").map_err(bad_member)?;
     Ok(match (method.to_ascii_uppercase().as_str(), upload_id, part_number) {
-        ("PUT", None, None) => Wanted::Put { name: name_of_key(&key).to_owned(), content_type, size },
-        ("POST", None, None) => Wanted::Create { name: name_of_key(&key).to_owned(), content_type },
+        ("PUT", None, None) => PresignRequest::Put { name: name_of_key(&key).to_owned(), content_type, size },
+        ("POST", None, None) => PresignRequest::Create { name: name_of_key(&key).to_owned(), content_type },
         ("PUT", Some(upload_id), Some(number)) => {
-            Wanted::Part { key, upload_id, number: number.to_string(), size }
+            PresignRequest::UploadPart { key, upload_id, number: number.to_string(), size }
         }
-        ("GET", Some(upload_id), None) => Wanted::List { key, upload_id },
-        ("POST", Some(upload_id), None) => Wanted::Complete { key, upload_id },
-        ("DELETE", Some(upload_id), None) => Wanted::Abort { key, upload_id },
+        ("GET", Some(upload_id), None) => PresignRequest::ListParts { key, upload_id },
+        ("POST", Some(upload_id), None) => PresignRequest::Complete { key, upload_id },
+        ("DELETE", Some(upload_id), None) => PresignRequest::Abort { key, upload_id },
         _ => return Err(bad("Only requests that upload a file are signed here.")),
     })
 }
@@ -110,20 +111,25 @@ mod tests {
     const KEY: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff-Ski trip.mp4";
 
     #[test]
-    fn what_uppy_asks_for_is_understood() {
+    fn parses_uppy_sign_requests() {
         let parse = |text: &str| parse_presign(text.replace("KEY", KEY).as_bytes());
         let (name, content_type) = ("Ski trip.mp4".to_owned(), "video/mp4".to_owned());
         assert_eq!(
             parse(r#"{"method":"PUT","key":"KEY","contentType":"video/mp4"}"#),
-            Ok(Wanted::Put { name: name.clone(), content_type, size: None })
+            Ok(PresignRequest::Put { name: name.clone(), content_type, size: None })
         );
         assert_eq!(
             parse(r#"{"method":"POST","key":"KEY"}"#),
-            Ok(Wanted::Create { name, content_type: String::new() })
+            Ok(PresignRequest::Create { name, content_type: String::new() })
         );
         assert_eq!(
             parse(r#"{"method":"PUT","key":"k","uploadId":"u","partNumber":3,"expiresIn":900}"#),
-            Ok(Wanted::Part { key: "k".into(), upload_id: "u".into(), number: "3".into(), size: None })
+            Ok(PresignRequest::UploadPart {
+                key: "k".into(),
+                upload_id: "u".into(),
+                number: "3".into(),
+                size: None
+            })
         );
         for (method, more) in [
             ("GET", ""),
@@ -144,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_behind_its_uuid() {
+    fn strips_uuid_prefix_from_name() {
         assert_eq!(name_of_key(KEY), "Ski trip.mp4");
         for whole in
             ["a.mp4", "6f9619ff-8b86-d011-b42d-00cf4fc964ff", "zzzzzzzz-8b86-d011-b42d-00cf4fc964ff-a", "é-ü"]

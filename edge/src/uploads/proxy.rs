@@ -5,280 +5,301 @@
 
 use glimpse_contract::{Code, Grant, Problem, object};
 
-use crate::Call;
+use crate::ApiContext;
 use crate::http::response::Reply;
-use crate::platform::{self, Chunks, Request, Sent};
+use crate::platform::{self, ChunkReader, Request, RequestBody};
 use crate::s3::client;
-use crate::s3::{self, NamedPart, S3Request};
+use crate::s3::{self, CompletedPart, S3Request};
 use crate::uploads::companion;
 use crate::uploads::reservation;
 use crate::uploads::{
-    Allowance, Fields, FormEvent, FormReader, body_too_large, complete_error, grant, presign_upload,
+    FormEvent, FormReader, UploadFields, UploadPolicy, body_too_large, complete_error, create_grant,
+    presign_upload,
 };
 use crate::videos::handlers;
 
 /// The length of a part, in bytes: a Worker has 128 MB for everything, and each part is there twice for a moment.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// How often somebody who waits looks again, in milliseconds.
-const LOOK_MS: u64 = 700;
+const POLL_INTERVAL_MS: u64 = 700;
 /// The longest that somebody may wish to wait, in seconds: so many looks a Worker may take.
 const MAX_WAIT_SECS: u64 = 30;
 
 /// A file whose bytes are the body.
-pub(crate) async fn raw(
+pub(crate) async fn upload_raw(
     request: &Request,
     name: &str,
     content_type: &str,
-    call: &Call<'_>,
+    context: &ApiContext<'_>,
 ) -> Result<Reply, Problem> {
     let length = platform::header(request, "content-length").and_then(|text| text.parse::<u64>().ok());
     let stream = platform::body_stream(request).ok_or_else(|| Problem::new(Code::Empty))?;
-    let allowance = call.allowance();
+    let policy = context.upload_policy();
     let Some(length) = length else {
-        let mut pipe = Pipe::open(name, content_type, &Fields::default(), allowance, call).await?;
-        let mut chunks = Chunks::of(&stream).map_err(|_| broken_off())?;
-        if let Err(problem) = copy_chunks(&mut chunks, &mut pipe).await {
-            pipe.give_up().await?;
+        let mut writer =
+            UploadWriter::open(name, content_type, &UploadFields::default(), policy, context).await?;
+        let mut chunks = ChunkReader::new(&stream).map_err(|_| client_disconnected())?;
+        if let Err(problem) = copy_chunks(&mut chunks, &mut writer).await {
+            writer.abort().await?;
             chunks.drain().await;
             return Err(problem);
         }
-        return answer(request, pipe.finish().await?, call).await;
+        return wait_and_respond(request, writer.complete().await?, context).await;
     };
-    fits(length, call)?;
-    allowance.checked_size(length)?;
-    let grant = granted(name, content_type, &Fields::default(), &allowance, call).await?;
-    put(&grant, length, Sent::Stream(stream), call).await?;
-    answer(request, grant, call).await
+    check_body_size(length, context)?;
+    policy.check_size(length)?;
+    let grant = reserve_grant(name, content_type, &UploadFields::default(), &policy, context).await?;
+    put_object(&grant, length, RequestBody::Stream(stream), context).await?;
+    wait_and_respond(request, grant, context).await
 }
 
-async fn copy_chunks(chunks: &mut Chunks, pipe: &mut Pipe<'_>) -> Result<(), Problem> {
-    while let Some(chunk) = chunks.next().await.map_err(|_| broken_off())? {
-        pipe.push(&chunk).await?;
+async fn copy_chunks(chunks: &mut ChunkReader, writer: &mut UploadWriter<'_>) -> Result<(), Problem> {
+    while let Some(chunk) = chunks.next().await.map_err(|_| client_disconnected())? {
+        writer.write(&chunk).await?;
     }
     Ok(())
 }
 
 /// A form with the file in it, as `curl -F` and a page's `FormData` send it.
-pub(crate) async fn form(request: &Request, boundary: &str, call: &Call<'_>) -> Result<Reply, Problem> {
+pub(crate) async fn upload_form(
+    request: &Request,
+    boundary: &str,
+    context: &ApiContext<'_>,
+) -> Result<Reply, Problem> {
     let length = platform::header(request, "content-length").and_then(|text| text.parse::<u64>().ok());
     if let Some(length) = length {
-        fits(length, call)?;
+        check_body_size(length, context)?;
     }
     let stream = platform::body_stream(request).ok_or_else(|| Problem::new(Code::Empty))?;
-    let chunks = Chunks::of(&stream).map_err(|_| broken_off())?;
-    let mut form = Form { chunks, reader: FormReader::new(boundary) };
-    match form.take(call).await {
-        Ok(grant) => answer(request, grant, call).await,
+    let chunks = ChunkReader::new(&stream).map_err(|_| client_disconnected())?;
+    let mut form_upload = FormUpload { chunks, reader: FormReader::new(boundary) };
+    match form_upload.receive_file(context).await {
+        Ok(grant) => wait_and_respond(request, grant, context).await,
         Err(problem) => {
-            form.chunks.drain().await;
+            form_upload.chunks.drain().await;
             Err(problem)
         }
     }
 }
 
 /// A form that is being read.
-struct Form {
-    chunks: Chunks,
+struct FormUpload {
+    chunks: ChunkReader,
     reader: FormReader,
 }
 
-impl Form {
-    async fn take(&mut self, call: &Call<'_>) -> Result<Grant, Problem> {
-        let mut fields = Fields::default();
+impl FormUpload {
+    async fn receive_file(&mut self, context: &ApiContext<'_>) -> Result<Grant, Problem> {
+        let mut fields = UploadFields::default();
         let (name, content_type) = loop {
-            match self.next().await? {
+            match self.next_event().await? {
                 FormEvent::Field { name, value } => fields.set(&name, &value)?,
                 FormEvent::File { name, content_type } => break (name, content_type),
                 FormEvent::Data(_) | FormEvent::End => {
                     let detail = "The form has no file: send it as the field `file`, after the others.";
-                    return Err(Problem::because(Code::BadParameter, detail));
+                    return Err(Problem::with_detail(Code::BadParameter, detail));
                 }
             }
         };
-        let mut pipe = Pipe::open(&name, &content_type, &fields, call.allowance(), call).await?;
-        match self.copy_file(&mut pipe).await {
-            Ok(()) => pipe.finish().await,
+        let mut writer =
+            UploadWriter::open(&name, &content_type, &fields, context.upload_policy(), context).await?;
+        match self.copy_file(&mut writer).await {
+            Ok(()) => writer.complete().await,
             Err(problem) => {
-                pipe.give_up().await?;
+                writer.abort().await?;
                 Err(problem)
             }
         }
     }
 
-    async fn next(&mut self) -> Result<FormEvent, Problem> {
+    async fn next_event(&mut self) -> Result<FormEvent, Problem> {
         loop {
             if let Some(event) = self.reader.next_event()? {
                 return Ok(event);
             }
             // A client that is gone ends here as well.
-            let chunk = self.chunks.next().await.ok().flatten().ok_or_else(broken_off)?;
+            let chunk = self.chunks.next().await.ok().flatten().ok_or_else(client_disconnected)?;
             self.reader.push(chunk);
         }
     }
 
     /// Sends the file on. The form has to end behind it: what would be said there would not be heard.
-    async fn copy_file(&mut self, pipe: &mut Pipe<'_>) -> Result<(), Problem> {
-        while let FormEvent::Data(data) = self.next().await? {
-            pipe.push(&data).await?;
+    async fn copy_file(&mut self, writer: &mut UploadWriter<'_>) -> Result<(), Problem> {
+        while let FormEvent::Data(data) = self.next_event().await? {
+            writer.write(&data).await?;
         }
         Ok(())
     }
 }
 
 /// A video on its way into the bucket.
-struct Pipe<'a> {
+struct UploadWriter<'a> {
     grant: Grant,
-    allowance: Allowance,
-    call: &'a Call<'a>,
+    policy: UploadPolicy,
+    context: &'a ApiContext<'a>,
     upload_id: Option<String>,
     part: Vec<u8>,
-    parts: Vec<NamedPart>,
+    parts: Vec<CompletedPart>,
     bytes: u64,
 }
 
-impl<'a> Pipe<'a> {
+impl<'a> UploadWriter<'a> {
     async fn open(
         name: &str,
         content_type: &str,
-        fields: &Fields,
-        allowance: Allowance,
-        call: &'a Call<'a>,
+        fields: &UploadFields,
+        policy: UploadPolicy,
+        context: &'a ApiContext<'a>,
     ) -> Result<Self, Problem> {
-        let grant = granted(name, content_type, fields, &allowance, call).await?;
-        Ok(Self { grant, allowance, call, upload_id: None, part: Vec::new(), parts: Vec::new(), bytes: 0 })
+        let grant = reserve_grant(name, content_type, fields, &policy, context).await?;
+        Ok(Self { grant, policy, context, upload_id: None, part: Vec::new(), parts: Vec::new(), bytes: 0 })
     }
 
-    async fn push(&mut self, mut chunk: &[u8]) -> Result<(), Problem> {
+    async fn write(&mut self, mut chunk: &[u8]) -> Result<(), Problem> {
         self.bytes += chunk.len() as u64;
-        if self.bytes > self.allowance.max_bytes {
-            self.give_up().await?;
-            return Err(self.allowance.too_large("is larger than is allowed"));
+        if self.bytes > self.policy.max_bytes {
+            self.abort().await?;
+            return Err(self.policy.too_large_problem("is larger than is allowed"));
         }
-        if self.bytes > self.call.config.max_body_bytes {
-            self.give_up().await?;
-            return Err(body_too_large(self.call.config));
+        if self.bytes > self.context.config.max_body_bytes {
+            self.abort().await?;
+            return Err(body_too_large(self.context.config));
         }
         while self.part.len() + chunk.len() >= PART_BYTES {
             let (head, rest) = chunk.split_at(PART_BYTES - self.part.len());
             self.part.extend_from_slice(head);
-            self.send_part().await?;
+            self.upload_part().await?;
             chunk = rest;
         }
         self.part.extend_from_slice(chunk);
         Ok(())
     }
 
-    async fn send_part(&mut self) -> Result<(), Problem> {
+    async fn upload_part(&mut self) -> Result<(), Problem> {
         if self.upload_id.is_none() {
-            self.upload_id = Some(companion::begin(&self.grant, self.call).await?);
+            self.upload_id = Some(companion::create_multipart_upload(&self.grant, self.context).await?);
         }
         let upload_id = self.upload_id.as_deref().unwrap_or_default();
-        let (config, request_id) = (self.call.config, self.call.request_id);
+        let (config, request_id) = (self.context.config, self.context.request_id);
         let number = self.parts.len() as u64 + 1;
         let key = self.grant.key();
         let signed = s3::upload_part(&key, upload_id, number, self.part.len(), config, platform::now_ms());
-        let signed = client::sign(signed, request_id)?;
-        let answer = client::send_with(&signed, Sent::Bytes(&self.part), request_id).await;
+        let signed = client::map_sign_error(signed, request_id)?;
+        let answer = client::send_with_body(&signed, RequestBody::Bytes(&self.part), request_id).await;
         let etag = match answer {
             Ok(answer) if answer.status == 200 => answer.header("etag"),
             Ok(answer) => {
-                self.give_up().await?;
-                return Err(client::unexpected(answer.status, request_id));
+                self.abort().await?;
+                return Err(client::unexpected_status(answer.status, request_id));
             }
             Err(problem) => {
-                self.give_up().await?;
+                self.abort().await?;
                 return Err(problem);
             }
         };
-        let etag = etag.ok_or_else(|| client::unexpected(200, request_id))?;
-        self.parts.push(NamedPart { number, etag: etag.trim_matches('"').to_owned() });
+        let etag = etag.ok_or_else(|| client::unexpected_status(200, request_id))?;
+        self.parts.push(CompletedPart { number, etag: etag.trim_matches('"').to_owned() });
         self.part.clear();
         Ok(())
     }
 
     /// What was begun is taken back, so that nobody pays for it.
-    async fn give_up(&mut self) -> Result<(), Problem> {
+    async fn abort(&mut self) -> Result<(), Problem> {
         match self.upload_id.take() {
-            Some(upload_id) => companion::give_up(&self.grant.key(), &upload_id, self.call).await,
+            Some(upload_id) => {
+                companion::abort_multipart_upload(&self.grant.key(), &upload_id, self.context).await
+            }
             None => Ok(()),
         }
     }
 
-    async fn finish(mut self) -> Result<Grant, Problem> {
+    async fn complete(mut self) -> Result<Grant, Problem> {
         if self.upload_id.is_none() {
-            self.allowance.checked_size(self.bytes)?;
-            put(&self.grant, self.bytes, Sent::Bytes(&self.part), self.call).await?;
+            self.policy.check_size(self.bytes)?;
+            put_object(&self.grant, self.bytes, RequestBody::Bytes(&self.part), self.context).await?;
             return Ok(self.grant);
         }
         if !self.part.is_empty() {
-            self.send_part().await?;
+            self.upload_part().await?;
         }
         let upload_id = self.upload_id.as_deref().unwrap_or_default();
-        companion::finish(&self.grant.key(), upload_id, &self.parts, self.call).await?;
+        companion::complete_multipart_upload(&self.grant.key(), upload_id, &self.parts, self.context).await?;
         Ok(self.grant)
     }
 }
 
-async fn put(grant: &Grant, bytes: u64, body: Sent<'_>, call: &Call<'_>) -> Result<(), Problem> {
-    let upload = presign_upload(grant, bytes, None, call.config, platform::now_ms());
-    let upload = client::sign(upload, call.request_id)?;
+async fn put_object(
+    grant: &Grant,
+    bytes: u64,
+    body: RequestBody<'_>,
+    context: &ApiContext<'_>,
+) -> Result<(), Problem> {
+    let upload = presign_upload(grant, bytes, None, context.config, platform::now_ms());
+    let upload = client::map_sign_error(upload, context.request_id)?;
     let headers = upload.headers.into_iter().collect();
     let request = S3Request { method: "PUT", url: upload.url, headers, body: None };
-    let answer = client::send_with(&request, body, call.request_id).await?;
+    let answer = client::send_with_body(&request, body, context.request_id).await?;
     match answer.status {
         200 => Ok(()),
         412 => Err(complete_error("PreconditionFailed")),
-        400 => Err(broken_off()),
-        status => Err(client::unexpected(status, call.request_id)),
+        400 => Err(client_disconnected()),
+        status => Err(client::unexpected_status(status, context.request_id)),
     }
 }
 
-async fn granted(
+async fn reserve_grant(
     name: &str,
     content_type: &str,
-    fields: &Fields,
-    allowance: &Allowance,
-    call: &Call<'_>,
+    fields: &UploadFields,
+    policy: &UploadPolicy,
+    context: &ApiContext<'_>,
 ) -> Result<Grant, Problem> {
-    allowance.resolve_type(content_type, name)?;
-    let allowance = fields.apply(allowance.clone(), call.caller)?;
-    let video = reservation::next_video(call).await?;
-    grant(&call.caller.owner, video, name, content_type, &allowance)
+    policy.resolve_type(content_type, name)?;
+    let policy = fields.apply(policy.clone(), context.caller)?;
+    let video = reservation::allocate_id(context).await?;
+    create_grant(&context.caller.owner, video, name, content_type, &policy)
 }
 
 /// Whether the network before this Worker passes such a body on at all; where it does not, it answers in words of its own.
-fn fits(length: u64, call: &Call<'_>) -> Result<(), Problem> {
-    if length > call.config.max_body_bytes { Err(body_too_large(call.config)) } else { Ok(()) }
+fn check_body_size(length: u64, context: &ApiContext<'_>) -> Result<(), Problem> {
+    if length > context.config.max_body_bytes { Err(body_too_large(context.config)) } else { Ok(()) }
 }
 
-fn broken_off() -> Problem {
-    Problem::because(Code::BadParameter, "The upload broke off before its end.")
+fn client_disconnected() -> Problem {
+    Problem::with_detail(Code::BadParameter, "The upload broke off before its end.")
 }
 
 /// 201 with the video, or 200 if the client wished to wait and the outcome is known.
-async fn answer(request: &Request, grant: Grant, call: &Call<'_>) -> Result<Reply, Problem> {
-    let wait = platform::header(request, "prefer").and_then(|prefer| wait_secs(&prefer));
-    let until = platform::now_ms() + wait.unwrap_or(0).min(MAX_WAIT_SECS) * 1000;
+async fn wait_and_respond(
+    request: &Request,
+    grant: Grant,
+    context: &ApiContext<'_>,
+) -> Result<Reply, Problem> {
+    let wait = platform::header(request, "prefer").and_then(|prefer| prefer_wait_secs(&prefer));
+    let deadline_ms = platform::now_ms() + wait.unwrap_or(0).min(MAX_WAIT_SECS) * 1000;
     loop {
-        let video = handlers::find(grant.video, call).await?.ok_or_else(|| Problem::new(Code::Upstream))?;
-        let is_over = !matches!(video.state(), "uploading" | "processing");
-        let has_time = platform::now_ms() + LOOK_MS < until;
-        if is_over || !has_time {
-            let status = if is_over { 200 } else { 201 };
-            let mut reply =
-                Reply::json(status, &object! { "video" => handlers::begun_json_for(&video, call.caller) })
-                    .with("location", format!("/api/videos/{}", grant.video));
+        let video =
+            handlers::find(grant.video, context).await?.ok_or_else(|| Problem::new(Code::Upstream))?;
+        let has_outcome = !matches!(video.state(), "uploading" | "processing");
+        let has_time = platform::now_ms() + POLL_INTERVAL_MS < deadline_ms;
+        if has_outcome || !has_time {
+            let status = if has_outcome { 200 } else { 201 };
+            let mut reply = Reply::json(
+                status,
+                &object! { "video" => handlers::created_json_for(&video, context.caller) },
+            )
+            .with_header("location", format!("/api/videos/{}", grant.video));
             if let Some(secs) = wait {
-                reply = reply.with("preference-applied", format!("wait={}", secs.min(MAX_WAIT_SECS)));
+                reply = reply.with_header("preference-applied", format!("wait={}", secs.min(MAX_WAIT_SECS)));
             }
             return Ok(reply);
         }
-        platform::sleep_ms(LOOK_MS).await;
+        platform::sleep_ms(POLL_INTERVAL_MS).await;
     }
 }
 
 /// The seconds of `Prefer: wait=30`, RFC 7240 section 4.3.
-fn wait_secs(prefer: &str) -> Option<u64> {
+fn prefer_wait_secs(prefer: &str) -> Option<u64> {
     prefer.split([',', ';']).find_map(|part| {
         let (name, value) = part.trim().split_once('=')?;
         name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse().ok())?
@@ -290,11 +311,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_to_wait_is_read_among_others() {
-        assert_eq!(wait_secs("wait=30"), Some(30));
-        assert_eq!(wait_secs("respond-async, Wait = \"10\"; foo=bar"), Some(10));
+    fn parses_prefer_wait() {
+        assert_eq!(prefer_wait_secs("wait=30"), Some(30));
+        assert_eq!(prefer_wait_secs("respond-async, Wait = \"10\"; foo=bar"), Some(10));
         for none in ["", "wait", "wait=x", "return=minimal"] {
-            assert_eq!(wait_secs(none), None, "{none}");
+            assert_eq!(prefer_wait_secs(none), None, "{none}");
         }
     }
 }

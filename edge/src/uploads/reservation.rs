@@ -5,141 +5,159 @@ use std::collections::BTreeSet;
 use futures_util::future::join;
 use glimpse_contract::{Code, Grant, Key, Owner, Problem, VideoId, object};
 
-use crate::Call;
+use crate::ApiContext;
 use crate::auth::UploadToken;
 use crate::platform;
 use crate::s3::client;
-use crate::s3::{self, Condition, Listing, S3Request, Slots};
-use crate::uploads::{Choice, choose};
+use crate::s3::{self, Condition, ListPage, Reservations, S3Request};
+use crate::uploads::{ReservationCandidate, reservation_candidates};
 
 /// How long an id stays taken although nothing is uploaded, in seconds: as long as a signed upload may live.
 pub(crate) const LEASE_SECS: u64 = glimpse_contract::limits::MAX_UPLOAD_EXPIRES_SECS;
 /// How many ids are tried before somebody is asked to come again.
-const TRIES: usize = 8;
+const MAX_ATTEMPTS: usize = 8;
 
 /// The id of the next upload of this caller.
 ///
 /// # Errors
 /// `token_used_up` if the caller's token makes no further video; `busy` if all that it has left are being uploaded.
-pub(crate) async fn next_video(call: &Call<'_>) -> Result<VideoId, Problem> {
-    let video = an_id(call).await?;
-    if let Some(trace_id) = call.trace_id {
-        platform::log_trace(call.request_id, video, trace_id);
+pub(crate) async fn allocate_id(context: &ApiContext<'_>) -> Result<VideoId, Problem> {
+    let video = pick_id(context).await?;
+    if let Some(trace_id) = context.trace_id {
+        platform::log_trace(context.request_id, video, trace_id);
     }
     Ok(video)
 }
 
-async fn an_id(call: &Call<'_>) -> Result<VideoId, Problem> {
-    let Some(token) = &call.caller.token else {
-        return Ok(VideoId::new(platform::now_ms(), platform::random()));
+async fn pick_id(context: &ApiContext<'_>) -> Result<VideoId, Problem> {
+    let Some(token) = &context.caller.token else {
+        return Ok(VideoId::new(platform::now_ms(), platform::random_bytes()));
     };
     if token.only.is_some() {
         return Err(Problem::new(Code::Unauthorized));
     }
-    let ids = token.slots();
-    let [first, .., _] = ids.as_slice() else { return only_video(ids[0], call).await };
-    several(&ids, *first, token, call).await
+    let ids = token.video_ids();
+    let [first, .., _] = ids.as_slice() else { return check_single_id(ids[0], context).await };
+    reserve_one_of(&ids, *first, token, context).await
 }
 
-async fn only_video(video: VideoId, call: &Call<'_>) -> Result<VideoId, Problem> {
-    let key = Key::Source { owner: call.caller.owner.clone(), video };
-    let request = client::sign(s3::head(&key, call.config, platform::now_ms()), call.request_id)?;
-    match client::send(&request, call.request_id).await?.status {
-        404 if !is_over(video, call).await? => Ok(video),
+async fn check_single_id(video: VideoId, context: &ApiContext<'_>) -> Result<VideoId, Problem> {
+    let key = Key::Source { owner: context.caller.owner.clone(), video };
+    let request = client::map_sign_error(
+        s3::head_object(&key, context.config, platform::now_ms()),
+        context.request_id,
+    )?;
+    match client::send(&request, context.request_id).await?.status {
+        404 if !has_manifest(video, context).await? => Ok(video),
         200 | 404 => Err(Problem::new(Code::TokenUsedUp)),
-        status => Err(client::unexpected(status, call.request_id)),
+        status => Err(client::unexpected_status(status, context.request_id)),
     }
 }
 
-async fn several(
+async fn reserve_one_of(
     ids: &[VideoId],
     first: VideoId,
     token: &UploadToken,
-    call: &Call<'_>,
+    context: &ApiContext<'_>,
 ) -> Result<VideoId, Problem> {
     let now_ms = platform::now_ms();
-    let owner = &call.caller.owner;
-    let sources = client::sign(s3::list_sources(owner, first, call.config, now_ms), call.request_id)?;
-    let slots = client::sign(s3::list_slots(owner, first, call.config, now_ms), call.request_id)?;
-    let (sources, slots) = join(page(&sources, call), page(&slots, call)).await;
-    let unreadable = || client::unexpected(200, call.request_id);
-    let sources = Listing::read(&sources?).ok_or_else(unreadable)?;
-    let slots = Slots::read(&slots?).ok_or_else(unreadable)?;
+    let owner = &context.caller.owner;
+    let sources = client::map_sign_error(
+        s3::list_sources_of_same_ms(owner, first, context.config, now_ms),
+        context.request_id,
+    )?;
+    let reservations = client::map_sign_error(
+        s3::list_reservations_of_same_ms(owner, first, context.config, now_ms),
+        context.request_id,
+    )?;
+    let (sources, slots) =
+        join(fetch_list_page(&sources, context), fetch_list_page(&reservations, context)).await;
+    let unreadable = || client::unexpected_status(200, context.request_id);
+    let sources = ListPage::parse(&sources?).ok_or_else(unreadable)?;
+    let slots = Reservations::parse(&slots?).ok_or_else(unreadable)?;
     let uploaded: BTreeSet<VideoId> = sources.items.iter().map(|item| item.video).collect();
     if ids.iter().all(|video| uploaded.contains(video)) {
         return Err(Problem::new(Code::TokenUsedUp));
     }
-    let choices = choose(ids, &uploaded, &slots, LEASE_SECS, now_ms);
+    let candidates = reservation_candidates(ids, &uploaded, &slots, LEASE_SECS, now_ms);
     // Uploads that begin side by side see the same choices: each starts at another one.
-    let start = usize::from(u16::from_be_bytes(platform::random())) % choices.len().max(1);
+    let start = usize::from(u16::from_be_bytes(platform::random_bytes())) % candidates.len().max(1);
     let mut is_used_up = true;
-    for choice in choices.iter().cycle().skip(start).take(choices.len().min(TRIES)) {
-        if is_over(choice.video, call).await? {
+    for candidate in candidates.iter().cycle().skip(start).take(candidates.len().min(MAX_ATTEMPTS)) {
+        if has_manifest(candidate.video, context).await? {
             continue;
         }
         is_used_up = false;
-        if mark(choice, token, call).await? {
-            return Ok(choice.video);
+        if reserve(candidate, token, context).await? {
+            return Ok(candidate.video);
         }
     }
-    if is_used_up && (1..=TRIES).contains(&choices.len()) {
+    if is_used_up && (1..=MAX_ATTEMPTS).contains(&candidates.len()) {
         return Err(Problem::new(Code::TokenUsedUp));
     }
     let detail = "All videos of this upload token are being uploaded. Try again when one has failed, or ask for a token \
                   for more videos.";
-    Err(Problem::because(Code::Busy, detail))
+    Err(Problem::with_detail(Code::Busy, detail))
 }
 
 /// Whether the video has been: one that was deleted has no source, and does not come back.
-async fn is_over(video: VideoId, call: &Call<'_>) -> Result<bool, Problem> {
-    let manifest = client::manifest(video, call.config, platform::now_ms(), call.request_id).await?;
+async fn has_manifest(video: VideoId, context: &ApiContext<'_>) -> Result<bool, Problem> {
+    let manifest =
+        client::get_manifest(video, context.config, platform::now_ms(), context.request_id).await?;
     Ok(manifest.is_some())
 }
 
 /// Notes the file's name beside an upload in parts: S3 tells nobody what it was told at the beginning. The note goes with
 /// the mark, and is nobody's loss: what went wrong with it is in the log.
-pub(crate) async fn note(grant: &Grant, call: &Call<'_>) {
+pub(crate) async fn remember_name(grant: &Grant, context: &ApiContext<'_>) {
     let now_ms = platform::now_ms();
     let json = object! { "name" => &grant.name, "taken_at" => now_ms }.to_string();
-    let key = slot(&grant.owner, grant.video);
-    let signed = s3::put_json(&key, json, Condition::Always, call.config, now_ms);
-    let Ok(request) = client::sign(signed, call.request_id) else { return };
-    if let Ok(answer) = client::send(&request, call.request_id).await
+    let key = reservation_key(&grant.owner, grant.video);
+    let signed = s3::put_json(&key, json, Condition::Always, context.config, now_ms);
+    let Ok(request) = client::map_sign_error(signed, context.request_id) else { return };
+    if let Ok(answer) = client::send(&request, context.request_id).await
         && answer.status != 200
     {
-        client::unexpected(answer.status, call.request_id);
+        client::unexpected_status(answer.status, context.request_id);
     }
 }
 
 /// The name that was noted.
-pub(crate) async fn noted(video: VideoId, call: &Call<'_>) -> Result<Option<String>, Problem> {
-    let key = slot(&call.caller.owner, video);
-    let note = client::read_json(&key, call.config, platform::now_ms(), call.request_id).await?;
-    Ok(note.and_then(|note| note.get("name").text().map(str::to_owned)))
+pub(crate) async fn load_name(video: VideoId, context: &ApiContext<'_>) -> Result<Option<String>, Problem> {
+    let key = reservation_key(&context.caller.owner, video);
+    let note = client::get_json(&key, context.config, platform::now_ms(), context.request_id).await?;
+    Ok(note.and_then(|note| note.get("name").as_str().map(str::to_owned)))
 }
 
-fn slot(owner: &Owner, video: VideoId) -> Key {
-    Key::Slot { owner: owner.clone(), video }
+fn reservation_key(owner: &Owner, video: VideoId) -> Key {
+    Key::Reservation { owner: owner.clone(), video }
 }
 
-async fn page(request: &S3Request, call: &Call<'_>) -> Result<String, Problem> {
-    let answer = client::send(request, call.request_id).await?;
+async fn fetch_list_page(request: &S3Request, context: &ApiContext<'_>) -> Result<String, Problem> {
+    let answer = client::send(request, context.request_id).await?;
     match answer.status {
-        200 => Ok(client::text(answer).await),
-        status => Err(client::unexpected(status, call.request_id)),
+        200 => Ok(client::read_text(answer).await),
+        status => Err(client::unexpected_status(status, context.request_id)),
     }
 }
 
 /// Whether the mark could be set: nobody else was faster.
-async fn mark(choice: &Choice, token: &UploadToken, call: &Call<'_>) -> Result<bool, Problem> {
+async fn reserve(
+    candidate: &ReservationCandidate,
+    token: &UploadToken,
+    context: &ApiContext<'_>,
+) -> Result<bool, Problem> {
     let now_ms = platform::now_ms();
-    let key = slot(&call.caller.owner, choice.video);
-    let condition = choice.replaces.as_deref().map_or(Condition::IfAbsent, Condition::IfMatch);
+    let key = reservation_key(&context.caller.owner, candidate.video);
+    let condition = candidate.replaced_etag.as_deref().map_or(Condition::IfAbsent, Condition::IfMatch);
     let json = object! { "token" => &token.jti, "taken_at" => now_ms }.to_string();
-    let request = client::sign(s3::put_json(&key, json, condition, call.config, now_ms), call.request_id)?;
-    match client::send(&request, call.request_id).await?.status {
+    let request = client::map_sign_error(
+        s3::put_json(&key, json, condition, context.config, now_ms),
+        context.request_id,
+    )?;
+    match client::send(&request, context.request_id).await?.status {
         200 => Ok(true),
         404 | 409 | 412 => Ok(false),
-        status => Err(client::unexpected(status, call.request_id)),
+        status => Err(client::unexpected_status(status, context.request_id)),
     }
 }

@@ -8,42 +8,42 @@ use std::collections::BTreeSet;
 
 use glimpse_contract::VideoId;
 
-use crate::s3::Slots;
-use crate::s3::sigv4::timestamp::iso_date;
+use crate::s3::Reservations;
+use crate::s3::sigv4::timestamp::format_rfc3339;
 
 /// One id to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct ReservationCandidate {
     /// The id.
     pub video: VideoId,
     /// The ETag of the mark that is to be replaced, if an old one is there.
-    pub replaces: Option<String>,
+    pub replaced_etag: Option<String>,
 }
 
 /// The ids that may be taken now, in the order in which they are tried: those that nobody has marked, then those whose
 /// mark is older than `lease_secs` although nothing was uploaded.
-pub fn choose(
+pub fn reservation_candidates(
     ids: &[VideoId],
     uploaded: &BTreeSet<VideoId>,
-    marked: &Slots,
+    reservations: &Reservations,
     lease_secs: u64,
     now_ms: u64,
-) -> Vec<Choice> {
-    let lapsed_before = iso_date(now_ms.saturating_sub(lease_secs * 1000));
-    let open = ids.iter().filter(|video| !uploaded.contains(video));
-    let (mut fresh, mut lapsed) = (Vec::new(), Vec::new());
-    for &video in open {
-        match marked.0.get(&video) {
-            None => fresh.push(Choice { video, replaces: None }),
+) -> Vec<ReservationCandidate> {
+    let expired_before = format_rfc3339(now_ms.saturating_sub(lease_secs * 1000));
+    let not_uploaded = ids.iter().filter(|video| !uploaded.contains(video));
+    let (mut free, mut expired) = (Vec::new(), Vec::new());
+    for &video in not_uploaded {
+        match reservations.0.get(&video) {
+            None => free.push(ReservationCandidate { video, replaced_etag: None }),
             // Both are RFC 3339 in UTC with milliseconds, so their order is that of their texts.
-            Some((at, etag)) if *at < lapsed_before => {
-                lapsed.push(Choice { video, replaces: Some(etag.clone()) });
+            Some((reserved_at, etag)) if *reserved_at < expired_before => {
+                expired.push(ReservationCandidate { video, replaced_etag: Some(etag.clone()) });
             }
             Some(_) => {}
         }
     }
-    fresh.append(&mut lapsed);
-    fresh
+    free.append(&mut expired);
+    free
 }
 
 #[cfg(test)]
@@ -53,18 +53,23 @@ mod tests {
     const NOW_MS: u64 = 1_700_000_000_000;
 
     #[test]
-    fn what_is_uploaded_or_marked_is_not_given_out_again() {
+    fn skips_uploaded_and_reserved_ids() {
         let ids: Vec<_> = (0..4).map(|n| VideoId::new(1, [n; 10])).collect();
-        let mark = |age_secs: u64| (iso_date(NOW_MS - age_secs * 1000), "\"e\"".to_owned());
-        let marked = Slots([(ids[0], mark(5000)), (ids[1], mark(5)), (ids[2], mark(5000))].into());
-        let chosen = choose(&ids, &[ids[0]].into(), &marked, 900, NOW_MS);
+        let reservation = |age_secs: u64| (format_rfc3339(NOW_MS - age_secs * 1000), "\"e\"".to_owned());
+        let reservations = Reservations(
+            [(ids[0], reservation(5000)), (ids[1], reservation(5)), (ids[2], reservation(5000))].into(),
+        );
+        let candidates = reservation_candidates(&ids, &[ids[0]].into(), &reservations, 900, NOW_MS);
         assert_eq!(
-            chosen,
+            candidates,
             [
-                Choice { video: ids[3], replaces: None },
-                Choice { video: ids[2], replaces: Some("\"e\"".into()) }
+                ReservationCandidate { video: ids[3], replaced_etag: None },
+                ReservationCandidate { video: ids[2], replaced_etag: Some("\"e\"".into()) }
             ]
         );
-        assert_eq!(choose(&ids, &ids.iter().copied().collect(), &marked, 900, NOW_MS), []);
+        assert_eq!(
+            reservation_candidates(&ids, &ids.iter().copied().collect(), &reservations, 900, NOW_MS),
+            []
+        );
     }
 }

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use glimpse_contract::{Code, Grant, Json, Passthrough, Problem, Visibility, WrongMember, limits, object};
+use glimpse_contract::{
+    ClientMetadata, Code, Grant, InvalidMember, Json, Problem, Visibility, limits, object,
+};
 
-use crate::auth::{metadata, visibility};
+use crate::auth::{parse_metadata, parse_visibility};
 use crate::config::Config;
-use crate::s3::sigv4::timestamp::iso_date;
-use crate::s3::sigv4::{Presign, SignError, presign};
-use crate::uploads::Allowance;
+use crate::s3::sigv4::timestamp::format_rfc3339;
+use crate::s3::sigv4::{PresignParams, SignError, presign};
+use crate::uploads::UploadPolicy;
 
 /// What somebody wants to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewVideo {
+pub struct CreateVideoRequest {
     /// The file's name.
     pub name: String,
     /// Its length in bytes.
@@ -26,12 +28,12 @@ pub struct NewVideo {
     /// Who may see the pictures, if not everybody who knows the URL.
     pub visibility: Option<Visibility>,
     /// The customer's own name of the video and fields; they come back in the manifest.
-    pub passthrough: Passthrough,
+    pub client_metadata: ClientMetadata,
 }
 
 /// A request that the client makes to S3, exactly so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload {
+pub struct PresignedUpload {
     /// The method.
     pub method: &'static str,
     /// The address with its signature.
@@ -42,24 +44,24 @@ pub struct Upload {
     pub expires_at: String,
 }
 
-impl NewVideo {
-    fn of_json(json: &Json) -> Result<Self, WrongMember> {
+impl CreateVideoRequest {
+    fn from_json(json: &Json) -> Result<Self, InvalidMember> {
         Ok(Self {
-            name: json.text_at("name")?,
-            size: json.whole_at("size")?,
-            content_type: json.text_if("type")?.unwrap_or_default(),
-            checksum_sha256: json.text_if("checksum_sha256")?,
-            visibility: visibility(json)?,
-            passthrough: Passthrough {
-                external_id: json.text_if("external_id")?,
-                metadata: metadata(json)?,
+            name: json.get_str("name")?,
+            size: json.get_u64("size")?,
+            content_type: json.get_opt_str("type")?.unwrap_or_default(),
+            checksum_sha256: json.get_opt_str("checksum_sha256")?,
+            visibility: parse_visibility(json)?,
+            client_metadata: ClientMetadata {
+                external_id: json.get_opt_str("external_id")?,
+                metadata: parse_metadata(json)?,
                 trace_id: None,
             },
         })
     }
 }
 
-impl Upload {
+impl PresignedUpload {
     /// As the API answers it.
     pub fn to_json(&self) -> Json {
         object! {
@@ -84,17 +86,17 @@ impl Upload {
 ///
 /// # Errors
 /// What is missing or wrong, by name.
-pub fn parse_new_video(body: &[u8], allowance: &Allowance) -> Result<NewVideo, Problem> {
-    let bad = |detail: &str| Problem::because(Code::BadParameter, detail);
-    let json = Json::read_lenient(body).filter(Json::is_object);
+pub fn parse_new_video(body: &[u8], policy: &UploadPolicy) -> Result<CreateVideoRequest, Problem> {
+    let bad = |detail: &str| Problem::with_detail(Code::BadParameter, detail);
+    let json = Json::parse_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad("The body must be a JSON object with name and size."))?;
-    let video = NewVideo::of_json(&json).map_err(|wrong| bad(&format!("{wrong}.")))?;
-    allowance.checked_size(video.size)?;
+    let video = CreateVideoRequest::from_json(&json).map_err(|wrong| bad(&format!("{wrong}.")))?;
+    policy.check_size(video.size)?;
     if video.size > limits::MAX_SINGLE_UPLOAD_BYTES {
         let detail = "One request carries at most 5368709120 bytes: send a larger file in parts, by POST /s3/multipart.";
-        return Err(Problem::because(Code::TooLarge, detail));
+        return Err(Problem::with_detail(Code::TooLarge, detail));
     }
-    video.passthrough.check().map_err(|why| bad(&format!("{why}.")))?;
+    video.client_metadata.check().map_err(|why| bad(&format!("{why}.")))?;
     let is_sha256 = |text: &String| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
     if video.checksum_sha256.as_ref().is_some_and(|text| !is_sha256(text)) {
         return Err(bad("`checksum_sha256` must be the base64 of 32 bytes."));
@@ -106,12 +108,16 @@ pub fn parse_new_video(body: &[u8], allowance: &Allowance) -> Result<NewVideo, P
 ///
 /// # Errors
 /// None that a client could cause: a checked grant can always be signed.
-pub fn presign_creation(grant: &Grant, config: &Config, now_ms: u64) -> Result<Upload, SignError> {
-    let headers = promised(grant);
-    presigned("POST", &[("uploads", "")], grant, headers, None, config, now_ms)
+pub fn presign_create_multipart(
+    grant: &Grant,
+    config: &Config,
+    now_ms: u64,
+) -> Result<PresignedUpload, SignError> {
+    let headers = grant_headers(grant);
+    presign_grant("POST", &[("uploads", "")], grant, headers, None, config, now_ms)
 }
 
-fn promised(grant: &Grant) -> BTreeMap<&'static str, String> {
+fn grant_headers(grant: &Grant) -> BTreeMap<&'static str, String> {
     let mut headers: BTreeMap<_, _> = grant.metadata().into_iter().collect();
     headers.insert("content-type", grant.content_type.clone());
     headers
@@ -128,16 +134,16 @@ pub fn presign_upload(
     checksum_sha256: Option<&str>,
     config: &Config,
     now_ms: u64,
-) -> Result<Upload, SignError> {
-    let mut headers = promised(grant);
+) -> Result<PresignedUpload, SignError> {
+    let mut headers = grant_headers(grant);
     headers.insert("if-none-match", "*".to_owned());
     if let Some(checksum) = checksum_sha256 {
         headers.insert("x-amz-checksum-sha256", checksum.to_owned());
     }
-    presigned("PUT", &[], grant, headers, Some(bytes), config, now_ms)
+    presign_grant("PUT", &[], grant, headers, Some(bytes), config, now_ms)
 }
 
-fn presigned(
+fn presign_grant(
     method: &'static str,
     query: &[(&str, &str)],
     grant: &Grant,
@@ -145,26 +151,26 @@ fn presigned(
     bytes: Option<u64>,
     config: &Config,
     now_ms: u64,
-) -> Result<Upload, SignError> {
+) -> Result<PresignedUpload, SignError> {
     let length = bytes.unwrap_or_default().to_string();
     let mut signed: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     if bytes.is_some() {
         signed.push(("content-length", &length));
     }
     let url = presign(
-        &Presign {
+        &PresignParams {
             method,
-            url: &config.location.object_url(&grant.key().to_string()),
+            url: &config.bucket.object_url(&grant.key().to_string()),
             query,
             headers: &signed,
             expires_secs: config.upload_expires_secs,
         },
         &config.credentials,
-        &config.location.region,
+        &config.bucket.region,
         now_ms,
     )?;
-    let expires_at = iso_date(now_ms + config.upload_expires_secs * 1000);
-    Ok(Upload { method, url, headers, expires_at })
+    let expires_at = format_rfc3339(now_ms + config.upload_expires_secs * 1000);
+    Ok(PresignedUpload { method, url, headers, expires_at })
 }
 
 #[cfg(test)]
@@ -173,19 +179,26 @@ mod tests {
 
     use super::*;
     use crate::config::tests::example;
-    use crate::uploads::grant;
+    use crate::uploads::create_grant;
 
     #[test]
-    fn everything_that_is_promised_is_signed() {
+    fn presigned_put_signs_all_grant_headers() {
         let config = example();
         let body = br#"{"name":"Ski trip.mp4","size":10,"type":"video/mp4","checksum_sha256":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#;
-        let allowance = Allowance::of_config(&config);
-        let wanted = parse_new_video(body, &allowance).unwrap();
+        let policy = UploadPolicy::from_config(&config);
+        let video_request = parse_new_video(body, &policy).unwrap();
         let video = VideoId::new(1, [0; 10]);
-        let grant =
-            grant(&Owner::of("i", "s"), video, &wanted.name, &wanted.content_type, &allowance).unwrap();
-        let checksum = wanted.checksum_sha256.as_deref();
-        let upload = presign_upload(&grant, wanted.size, checksum, &config, 1_700_000_000_000).unwrap();
+        let grant = create_grant(
+            &Owner::new("i", "s"),
+            video,
+            &video_request.name,
+            &video_request.content_type,
+            &policy,
+        )
+        .unwrap();
+        let checksum = video_request.checksum_sha256.as_deref();
+        let upload =
+            presign_upload(&grant, video_request.size, checksum, &config, 1_700_000_000_000).unwrap();
         let signed = "content-length%3Bcontent-type%3Bhost%3Bif-none-match%3Bx-amz-checksum-sha256\
                       %3Bx-amz-meta-name%3Bx-amz-meta-visibility";
         assert!(upload.url.contains(&format!("X-Amz-SignedHeaders={signed}&")), "{}", upload.url);
@@ -195,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_body_is_named() {
-        let allowance = Allowance::of_config(&example());
+    fn names_invalid_member() {
+        let policy = UploadPolicy::from_config(&example());
         for (body, code, word) in [
             ("", Code::BadParameter, "JSON"),
             ("[]", Code::BadParameter, "JSON"),
@@ -217,7 +230,7 @@ mod tests {
                 "32 bytes",
             ),
         ] {
-            let problem = parse_new_video(body.as_bytes(), &allowance).unwrap_err();
+            let problem = parse_new_video(body.as_bytes(), &policy).unwrap_err();
             assert_eq!(problem.code, code, "{body}");
             assert!(problem.detail.contains(word), "{body}: {}", problem.detail);
         }

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use glimpse_contract::{Code, Json, Problem, Visibility, WrongMember, limits};
+use glimpse_contract::{Code, InvalidMember, Json, Problem, Visibility, limits};
 
-use crate::auth::{Caller, UploadToken, metadata, small, upload_audience, visibility};
+use crate::auth::{Caller, UploadToken, parse_metadata, parse_u32, parse_visibility, upload_audience};
 use crate::config::Config;
-use crate::uploads::fields::shown;
+use crate::uploads::fields::sanitize_for_message;
 
 /// The members of the body.
-const KNOWN: &[&str] =
+const KNOWN_MEMBERS: &[&str] =
     &["max_bytes", "types", "videos", "expires_in", "visibility", "external_id", "metadata"];
 
 /// What the body of `POST /api/upload-tokens` may say; all of it may be left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Mint {
+pub struct UploadTokenRequest {
     /// The most bytes of each video.
     pub max_bytes: Option<u64>,
     /// The media types that may be uploaded.
@@ -31,16 +31,16 @@ pub struct Mint {
     pub metadata: BTreeMap<String, String>,
 }
 
-impl Mint {
-    fn of_json(json: &Json) -> Result<Self, WrongMember> {
+impl UploadTokenRequest {
+    fn from_json(json: &Json) -> Result<Self, InvalidMember> {
         Ok(Self {
-            max_bytes: json.whole_if("max_bytes")?,
-            types: json.texts_if("types")?,
-            videos: small(json, "videos")?,
-            expires_in: json.whole_if("expires_in")?,
-            visibility: visibility(json)?,
-            external_id: json.text_if("external_id")?,
-            metadata: metadata(json)?,
+            max_bytes: json.get_opt_u64("max_bytes")?,
+            types: json.get_opt_str_array("types")?,
+            videos: parse_u32(json, "videos")?,
+            expires_in: json.get_opt_u64("expires_in")?,
+            visibility: parse_visibility(json)?,
+            external_id: json.get_opt_str("external_id")?,
+            metadata: parse_metadata(json)?,
         })
     }
 }
@@ -49,33 +49,33 @@ impl Mint {
 ///
 /// # Errors
 /// What is wrong, by name.
-pub fn parse_mint(body: &[u8]) -> Result<Mint, Problem> {
+pub fn parse_token_request(body: &[u8]) -> Result<UploadTokenRequest, Problem> {
     if body.is_empty() {
-        return Ok(Mint::default());
+        return Ok(UploadTokenRequest::default());
     }
-    let bad = |detail: String| Problem::because(Code::BadParameter, detail);
-    let json = Json::read_lenient(body).filter(Json::is_object);
+    let bad = |detail: String| Problem::with_detail(Code::BadParameter, detail);
+    let json = Json::parse_lenient(body).filter(Json::is_object);
     let json = json.ok_or_else(|| bad("The body must be a JSON object.".to_owned()))?;
-    if let Some(name) = json.unknown_member(KNOWN) {
-        return Err(bad(format!("The member `{}` is not known here.", shown(name))));
+    if let Some(name) = json.unknown_member(KNOWN_MEMBERS) {
+        return Err(bad(format!("The member `{}` is not known here.", sanitize_for_message(name))));
     }
-    Mint::of_json(&json).map_err(|wrong| bad(format!("{wrong}.")))
+    UploadTokenRequest::from_json(&json).map_err(|wrong| bad(format!("{wrong}.")))
 }
 
 /// The token for this caller.
 ///
 /// # Errors
 /// A claim that no token may have.
-pub fn token_of(
-    mint: Mint,
+pub fn build_upload_token(
+    request: UploadTokenRequest,
     caller: &Caller,
     config: &Config,
     jti: [u8; 16],
     now_ms: u64,
 ) -> Result<UploadToken, Problem> {
-    let bad = |why: &str| Problem::because(Code::BadParameter, format!("{why}."));
-    let lives = mint.expires_in.unwrap_or(limits::UPLOAD_TOKEN_SECS);
-    if !(1..=limits::MAX_UPLOAD_TOKEN_SECS).contains(&lives) {
+    let bad = |why: &str| Problem::with_detail(Code::BadParameter, format!("{why}."));
+    let ttl_secs = request.expires_in.unwrap_or(limits::UPLOAD_TOKEN_SECS);
+    if !(1..=limits::MAX_UPLOAD_TOKEN_SECS).contains(&ttl_secs) {
         return Err(bad("`expires_in` must be a number of seconds from 1 to 86400"));
     }
     let token = UploadToken {
@@ -83,14 +83,14 @@ pub fn token_of(
         sub: caller.subject.clone(),
         aud: upload_audience(&config.public_url),
         iat: now_ms / 1000,
-        exp: now_ms / 1000 + lives,
+        exp: now_ms / 1000 + ttl_secs,
         jti: hex::encode(jti),
-        max_bytes: mint.max_bytes,
-        types: mint.types,
-        videos: mint.videos,
-        visibility: mint.visibility,
-        external_id: mint.external_id,
-        metadata: mint.metadata,
+        max_bytes: request.max_bytes,
+        types: request.types,
+        videos: request.videos,
+        visibility: request.visibility,
+        external_id: request.external_id,
+        metadata: request.metadata,
         trace_id: None,
         only: None,
     };

@@ -6,12 +6,12 @@ use glimpse_contract::{Code, Grant, Json, Problem, object};
 use percent_encoding::percent_decode_str;
 
 use crate::config::Config;
-use crate::s3::sigv4::{PostPolicy, sign_policy};
-use crate::uploads::Upload;
+use crate::s3::sigv4::{PostPolicy, sign_post_policy};
+use crate::uploads::PresignedUpload;
 
 /// What Uppy says about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UppyQuery {
+pub struct UppyFile {
     /// The file's name.
     pub filename: String,
     /// Its media type.
@@ -24,53 +24,56 @@ pub struct UppyQuery {
 ///
 /// # Errors
 /// A missing or empty name, or a name that comes twice.
-pub fn parse_uppy(query: &str) -> Result<UppyQuery, Problem> {
+pub fn parse_uppy_query(query: &str) -> Result<UppyFile, Problem> {
     let mut filename = None;
     let mut content_type = None;
-    let (mut size, mut told_size) = (None, None);
+    let (mut size, mut metadata_size) = (None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let slot = match decode(name).as_str() {
+        let target = match decode_form_value(name).as_str() {
             "filename" => &mut filename,
             "type" => &mut content_type,
             "size" => &mut size,
-            "metadata[size]" => &mut told_size,
+            "metadata[size]" => &mut metadata_size,
             _ => continue,
         };
-        if slot.replace(decode(value)).is_some() {
-            return Err(Problem::because(
+        if target.replace(decode_form_value(value)).is_some() {
+            return Err(Problem::with_detail(
                 Code::BadParameter,
                 format!("The parameter `{name}` is given twice."),
             ));
         }
     }
     let filename = filename.filter(|name| !name.is_empty()).ok_or_else(|| {
-        Problem::because(Code::BadParameter, "The parameter `filename` is required and must not be empty.")
+        Problem::with_detail(
+            Code::BadParameter,
+            "The parameter `filename` is required and must not be empty.",
+        )
     })?;
     // What is no number of bytes is no length; where one is needed, that is said.
-    let size = size.or(told_size).and_then(|text| text.parse().ok());
-    Ok(UppyQuery { filename, content_type: content_type.unwrap_or_default(), size })
+    let size = size.or(metadata_size).and_then(|text| text.parse().ok());
+    Ok(UppyFile { filename, content_type: content_type.unwrap_or_default(), size })
 }
 
 /// A text of a query, form-encoded.
-pub(crate) fn decode(text: &str) -> String {
+pub(crate) fn decode_form_value(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 /// The form that S3 accepts, for a file of any allowed length, as Companion answers it; Uppy v6 ignores everything but
 /// `url` and `fields`. (The length is not known here: Uppy does not tell it, so the range is what S3 enforces.)
-pub fn answer_uppy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> Json {
+pub fn uppy_form_response(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> Json {
     object! {
         "method" => "POST",
-        "url" => config.location.bucket_url(),
-        "fields" => &post_policy(grant, max_bytes, config, now_ms),
+        "url" => config.bucket.bucket_url(),
+        "fields" => &post_form_fields(grant, max_bytes, config, now_ms),
         "expires" => config.upload_expires_secs,
     }
 }
 
 /// The signed PUT for a storage that takes no forms, as Companion would answer it: Uppy v5 sends the file so. Uppy v6
 /// heeds no `method` here and asks by `signRequest` instead.
-pub fn answer_uppy_put(upload: &Upload, config: &Config) -> Json {
+pub fn uppy_put_response(upload: &PresignedUpload, config: &Config) -> Json {
     object! {
         "method" => upload.method,
         "url" => &upload.url,
@@ -84,15 +87,20 @@ pub fn answer_uppy_put(upload: &Upload, config: &Config) -> Json {
 ///
 /// # Errors
 /// It was not told: without it nothing would limit what is sent.
-pub fn told_size(size: Option<u64>) -> Result<u64, Problem> {
+pub fn require_size(size: Option<u64>) -> Result<u64, Problem> {
     size.ok_or_else(|| {
         let detail = "The storage takes no forms, so that a file's length is signed: say its `size` in bytes, or send it in parts.";
-        Problem::because(Code::BadParameter, detail)
+        Problem::with_detail(Code::BadParameter, detail)
     })
 }
 
 /// The fields of that form.
-pub fn post_policy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) -> BTreeMap<String, String> {
+pub fn post_form_fields(
+    grant: &Grant,
+    max_bytes: u64,
+    config: &Config,
+    now_ms: u64,
+) -> BTreeMap<String, String> {
     let mut fields = vec![
         ("success_action_status".to_owned(), "201".to_owned()),
         ("content-type".to_owned(), grant.content_type.clone()),
@@ -104,7 +112,7 @@ pub fn post_policy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) 
         length_range: (1, max_bytes),
         expires_secs: config.upload_expires_secs,
     };
-    let form = sign_policy(&policy, &config.location, &config.credentials, now_ms);
+    let form = sign_post_policy(&policy, &config.bucket, &config.credentials, now_ms);
     form.fields.into_iter().collect()
 }
 
@@ -112,17 +120,18 @@ pub fn post_policy(grant: &Grant, max_bytes: u64, config: &Config, now_ms: u64) 
 mod tests {
     use super::*;
     use crate::config::tests::example;
-    use crate::uploads::tests::a_grant;
+    use crate::uploads::tests::example_grant;
 
     #[test]
-    fn reads_what_uppy_sends() {
-        let query = parse_uppy("filename=a+b%2Bc.mp4&type=video%2Fmp4&metadata%5Bname%5D=x&metadata[type]=y")
-            .unwrap();
+    fn parses_uppy_query() {
+        let query =
+            parse_uppy_query("filename=a+b%2Bc.mp4&type=video%2Fmp4&metadata%5Bname%5D=x&metadata[type]=y")
+                .unwrap();
         assert_eq!(
             query,
-            UppyQuery { filename: "a b+c.mp4".into(), content_type: "video/mp4".into(), size: None }
+            UppyFile { filename: "a b+c.mp4".into(), content_type: "video/mp4".into(), size: None }
         );
-        let size = |query: &str| parse_uppy(&format!("filename=a&{query}")).map(|query| query.size);
+        let size = |query: &str| parse_uppy_query(&format!("filename=a&{query}")).map(|query| query.size);
         assert_eq!(size("size=9"), Ok(Some(9)));
         assert_eq!(size("metadata%5Bsize%5D=9"), Ok(Some(9)));
         assert_eq!(size("size=9&metadata[size]=8"), Ok(Some(9)));
@@ -130,21 +139,21 @@ mod tests {
             assert_eq!(size(none), Ok(None), "{none}");
         }
         for bad in ["", "type=video/mp4", "filename=", "filename=a&filename=b"] {
-            assert_eq!(parse_uppy(bad).unwrap_err().code, Code::BadParameter, "{bad}");
+            assert_eq!(parse_uppy_query(bad).unwrap_err().code, Code::BadParameter, "{bad}");
         }
     }
 
     #[test]
-    fn answers_as_companion_does() {
+    fn response_matches_companion() {
         let config = example();
-        let grant = a_grant();
-        let answer = serde_json::to_value(answer_uppy(&grant, 9, &config, 1_700_000_000_000)).unwrap();
+        let grant = example_grant();
+        let answer = serde_json::to_value(uppy_form_response(&grant, 9, &config, 1_700_000_000_000)).unwrap();
         assert_eq!(answer["method"], "POST");
         assert!(answer["url"].as_str().unwrap().ends_with('/'), "Uppy v6 appends the key as it is");
         assert_eq!(answer["fields"]["success_action_status"], "201");
         assert_eq!(answer["fields"]["x-amz-meta-name"], "a%20b.mp4");
         assert_eq!(answer["fields"]["key"], grant.key().to_string());
-        assert_eq!(answer["fields"]["bucket"], config.location.bucket);
+        assert_eq!(answer["fields"]["bucket"], config.bucket.name);
         assert_eq!(answer["expires"], 900);
     }
 }

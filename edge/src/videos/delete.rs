@@ -6,71 +6,75 @@
 use futures_util::future::try_join_all;
 use glimpse_contract::{Code, Key, MANIFEST_VERSION, Manifest, Problem, VideoId, Visibility, object};
 
-use crate::Call;
+use crate::ApiContext;
 use crate::delivery;
 use crate::http::response::Reply;
 use crate::page;
 use crate::platform;
 use crate::s3::client;
-use crate::s3::{self, Condition, Listing, MAX_KEYS, Uploads};
+use crate::s3::{self, Condition, ListPage, MAX_KEYS, UploadFilter};
 use crate::uploads::companion;
 
 /// Uploads of one video that are given up side by side.
-const SIDE_BY_SIDE: usize = 6;
+const MAX_CONCURRENT_ABORTS: usize = 6;
 /// How long a copy that was sent before may be kept where nothing here reaches it, in seconds: a picture under a URL that
 /// fixes it, for a year.
-const MAY_LAST_SECS: u32 = 31_536_000;
+const MAX_CACHED_COPY_SECS: u32 = 31_536_000;
 
 /// `DELETE /api/videos/{video}`: removes source and pictures, and says what it removed; a second time it finds nothing.
-pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Problem> {
-    let (config, request_id, owner) = (call.config, call.request_id, &call.caller.owner);
+pub(crate) async fn delete(video: VideoId, context: &ApiContext<'_>) -> Result<Reply, Problem> {
+    let (config, request_id, owner) = (context.config, context.request_id, &context.caller.owner);
     let now_ms = platform::now_ms();
     let source = Key::Source { owner: owner.clone(), video };
-    let manifest = client::manifest(video, config, now_ms, request_id).await?;
+    let manifest = client::get_manifest(video, config, now_ms, request_id).await?;
     if manifest.as_ref().is_some_and(|manifest| manifest.owner != *owner) {
         return Err(Problem::new(Code::NotFound));
     }
-    let head = client::sign(s3::head(&source, config, now_ms), request_id)?;
+    let head = client::map_sign_error(s3::head_object(&source, config, now_ms), request_id)?;
     let has_source = match client::send(&head, request_id).await?.status {
         200 => true,
         404 => false,
-        status => return Err(client::unexpected(status, request_id)),
+        status => return Err(client::unexpected_status(status, request_id)),
     };
-    let mut unfinished = companion::unfinished(Uploads::Of(video), MAX_KEYS, call).await?;
+    let mut unfinished = companion::list_unfinished(UploadFilter::Video(video), MAX_KEYS, context).await?;
     if manifest.is_none() && !has_source && unfinished.uploads.is_empty() {
         return Err(Problem::new(Code::NotFound));
     }
 
     if !manifest.as_ref().is_some_and(Manifest::is_deleted) {
-        put_tombstone(video, manifest.as_ref(), call).await?;
+        put_tombstone(video, manifest.as_ref(), context).await?;
     }
-    let mut given_up = 0;
+    let mut aborted = 0;
     loop {
-        for some in unfinished.uploads.chunks(SIDE_BY_SIDE) {
-            let each = some.iter().map(|upload| companion::give_up(&upload.key, &upload.upload_id, call));
-            given_up += try_join_all(each).await?.len();
+        for batch in unfinished.uploads.chunks(MAX_CONCURRENT_ABORTS) {
+            let aborts = batch
+                .iter()
+                .map(|upload| companion::abort_multipart_upload(&upload.key, &upload.upload_id, context));
+            aborted += try_join_all(aborts).await?.len();
         }
         if !unfinished.is_truncated || unfinished.uploads.is_empty() {
             break;
         }
-        unfinished = companion::unfinished(Uploads::Of(video), MAX_KEYS, call).await?;
+        unfinished = companion::list_unfinished(UploadFilter::Video(video), MAX_KEYS, context).await?;
     }
     if has_source {
-        let request = client::sign(s3::delete(&source, config, platform::now_ms()), request_id)?;
+        let request =
+            client::map_sign_error(s3::delete_object(&source, config, platform::now_ms()), request_id)?;
         match client::send(&request, request_id).await?.status {
             200 | 204 | 404 => {}
-            status => return Err(client::unexpected(status, request_id)),
+            status => return Err(client::unexpected_status(status, request_id)),
         }
     }
     // Its mark may hold the file's name.
-    let mark = s3::delete(&Key::Slot { owner: owner.clone(), video }, config, platform::now_ms());
-    let marked = client::send(&client::sign(mark, request_id)?, request_id).await?.status;
-    if !matches!(marked, 200 | 204 | 404) {
-        return Err(client::unexpected(marked, request_id));
+    let reservation =
+        s3::delete_object(&Key::Reservation { owner: owner.clone(), video }, config, platform::now_ms());
+    let status = client::send(&client::map_sign_error(reservation, request_id)?, request_id).await?.status;
+    if !matches!(status, 200 | 204 | 404) {
+        return Err(client::unexpected_status(status, request_id));
     }
-    let keys = delete_media(video, call).await?;
-    let purged = delivery::purge(&delivery::of_keys(video, &keys, manifest.as_ref()), config).await
-        + page::forget(video, config).await;
+    let keys = delete_outputs(video, context).await?;
+    let purged = delivery::purge(&delivery::paths_for_keys(video, &keys, manifest.as_ref()), config).await
+        + page::purge(video, config).await;
     Ok(Reply::json(
         200,
         &object! {
@@ -78,11 +82,11 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
             "removed" => object! {
                 "source" => has_source,
                 "pictures" => keys.len(),
-                "unfinished_uploads" => given_up,
+                "unfinished_uploads" => aborted,
             },
             "caches" => object! {
                 "purged" => purged,
-                "may_last_secs" => MAY_LAST_SECS,
+                "may_last_secs" => MAX_CACHED_COPY_SECS,
                 "note" => "Copies in browsers and at other places of the CDN last as long as their Cache-Control says.",
             },
         },
@@ -91,66 +95,77 @@ pub(crate) async fn delete(video: VideoId, call: &Call<'_>) -> Result<Reply, Pro
 
 /// Removes the sources of videos that were deleted before: a signed upload cannot be taken back, and what it brings later
 /// is shown nowhere. What goes wrong is in the log, and is tried again with the next listing.
-pub(crate) async fn remove_late(videos: &[VideoId], call: &Call<'_>) {
+pub(crate) async fn delete_late_sources(videos: &[VideoId], context: &ApiContext<'_>) {
     let source =
-        |video: &VideoId| Key::Source { owner: call.caller.owner.clone(), video: *video }.to_string();
+        |video: &VideoId| Key::Source { owner: context.caller.owner.clone(), video: *video }.to_string();
     let keys: Vec<String> = videos.iter().map(source).collect();
-    if let Err(problem) = delete_keys(&keys, call).await {
-        platform::log_error("remove_late", call.request_id, problem.code.as_str());
+    if let Err(problem) = delete_keys(&keys, context).await {
+        platform::log_error("remove_late", context.request_id, problem.code.as_str());
     }
 }
 
-async fn delete_keys(keys: &[String], call: &Call<'_>) -> Result<(), Problem> {
+async fn delete_keys(keys: &[String], context: &ApiContext<'_>) -> Result<(), Problem> {
     if keys.is_empty() {
         return Ok(());
     }
-    let request = s3::delete_many(keys, call.config, platform::now_ms());
-    let answer = client::send(&client::sign(request, call.request_id)?, call.request_id).await?;
-    let (status, body) = (answer.status, client::text(answer).await);
+    let request = s3::delete_objects(keys, context.config, platform::now_ms());
+    let answer =
+        client::send(&client::map_sign_error(request, context.request_id)?, context.request_id).await?;
+    let (status, body) = (answer.status, client::read_text(answer).await);
     if status != 200 || body.contains("<Error>") {
-        return Err(client::unexpected(status, call.request_id));
+        return Err(client::unexpected_status(status, context.request_id));
     }
     Ok(())
 }
 
 /// Nothing of the file is kept in it: no name, no length.
-async fn put_tombstone(video: VideoId, before: Option<&Manifest>, call: &Call<'_>) -> Result<(), Problem> {
+async fn put_tombstone(
+    video: VideoId,
+    manifest: Option<&Manifest>,
+    context: &ApiContext<'_>,
+) -> Result<(), Problem> {
     let now_ms = platform::now_ms();
-    let visibility = before.map_or(Visibility::Public, |manifest| manifest.visibility);
+    let visibility = manifest.map_or(Visibility::Public, |manifest| manifest.visibility);
     let mut tombstone = object! {
         "version" => MANIFEST_VERSION,
         "video" => video,
-        "owner" => &call.caller.owner,
+        "owner" => &context.caller.owner,
         "visibility" => visibility.as_str(),
         "state" => "rejected",
         "rejected" => object! { "code" => Code::Deleted.as_str() },
         "source" => object! {},
         "timings" => object! { "committed" => now_ms },
     };
-    if let Some(before) = before {
-        before.passthrough.put_into(&mut tombstone);
+    if let Some(manifest) = manifest {
+        manifest.client_metadata.insert_into(&mut tombstone);
     }
     let json = tombstone.to_string();
-    let request = s3::put_json(&Key::Manifest(video), json, Condition::Always, call.config, now_ms);
-    let answer = client::send(&client::sign(request, call.request_id)?, call.request_id).await?;
-    if answer.status == 200 { Ok(()) } else { Err(client::unexpected(answer.status, call.request_id)) }
+    let request = s3::put_json(&Key::Manifest(video), json, Condition::Always, context.config, now_ms);
+    let answer =
+        client::send(&client::map_sign_error(request, context.request_id)?, context.request_id).await?;
+    if answer.status == 200 {
+        Ok(())
+    } else {
+        Err(client::unexpected_status(answer.status, context.request_id))
+    }
 }
 
 /// Removes everything that was made of a video but the manifest, and says what that was.
-async fn delete_media(video: VideoId, call: &Call<'_>) -> Result<Vec<String>, Problem> {
+async fn delete_outputs(video: VideoId, context: &ApiContext<'_>) -> Result<Vec<String>, Problem> {
     let manifest = Key::Manifest(video).to_string();
     let mut removed = Vec::new();
     loop {
-        let request = s3::list_media(video, call.config, platform::now_ms());
-        let answer = client::send(&client::sign(request, call.request_id)?, call.request_id).await?;
+        let request = s3::list_media(video, context.config, platform::now_ms());
+        let answer =
+            client::send(&client::map_sign_error(request, context.request_id)?, context.request_id).await?;
         if answer.status != 200 {
-            return Err(client::unexpected(answer.status, call.request_id));
+            return Err(client::unexpected_status(answer.status, context.request_id));
         }
-        let listing = Listing::read(&client::text(answer).await);
-        let listing = listing.ok_or_else(|| client::unexpected(200, call.request_id))?;
+        let listing = ListPage::parse(&client::read_text(answer).await);
+        let listing = listing.ok_or_else(|| client::unexpected_status(200, context.request_id))?;
         let keys: Vec<String> = listing.keys.into_iter().filter(|key| *key != manifest).collect();
         let is_last = keys.is_empty() || !listing.is_truncated;
-        delete_keys(&keys, call).await?;
+        delete_keys(&keys, context).await?;
         removed.extend(keys);
         if is_last {
             return Ok(removed);

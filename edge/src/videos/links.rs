@@ -11,57 +11,57 @@ const LINK_SECS: u64 = 60 * 60;
 
 /// From what the URLs of a video's pictures are made.
 #[derive(Debug, Clone, Copy)]
-pub struct Links<'a> {
+pub struct SignedLinks<'a> {
     public_url: &'a str,
     keys: &'a DeliveryKeys,
     now_ms: u64,
 }
 
-impl<'a> Links<'a> {
+impl<'a> SignedLinks<'a> {
     /// Links of this deployment.
     pub fn new(config: &'a Config, now_ms: u64) -> Self {
         Self { public_url: &config.public_url, keys: &config.delivery_keys, now_ms }
     }
 }
 
-impl video::Links for Links<'_> {
+impl video::LinkBuilder for SignedLinks<'_> {
     fn public_url(&self) -> &str {
         self.public_url
     }
 
     /// With a token for the owner of a private one, where this deployment can sign one.
-    fn opened(&self, path: String, visibility: Option<Visibility>) -> String {
+    fn signed_path(&self, path: String, visibility: Option<Visibility>) -> String {
         if visibility != Some(Visibility::Signed) {
             return path;
         }
-        let until_secs = (self.now_ms / 1000 / LINK_SECS + 2) * LINK_SECS;
-        self.keys.sign_short(&path, until_secs).unwrap_or(path)
+        let expires_at_secs = (self.now_ms / 1000 / LINK_SECS + 2) * LINK_SECS;
+        self.keys.sign_url(&path, expires_at_secs).unwrap_or(path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use glimpse_contract::VideoId;
-    use glimpse_contract::video::{Uploaded, Video};
+    use glimpse_contract::video::{UploadDetails, Video};
 
     use super::*;
     use crate::auth::Secret;
 
     #[test]
-    fn the_owners_links_to_a_private_video_carry_a_token_for_an_hour_or_two() {
+    fn private_links_are_signed_for_one_to_two_hours() {
         let keys = DeliveryKeys { secrets: vec![("a".into(), Secret::new(vec![1; 32]))], public: Vec::new() };
-        let at = |now_ms, visibility| {
-            let links = Links { public_url: "https://v.example", keys: &keys, now_ms };
-            let uploaded = Uploaded { visibility: Some(visibility), ..Uploaded::default() };
+        let thumbnail_url = |now_ms, visibility| {
+            let links = SignedLinks { public_url: "https://v.example", keys: &keys, now_ms };
+            let uploaded = UploadDetails { visibility: Some(visibility), ..UploadDetails::default() };
             let id = VideoId::new(1_700_000_000_000, [1; 10]);
-            let video = Video::granted(id, uploaded, &links).to_json().to_string();
+            let video = Video::uploading(id, uploaded, &links).to_json().to_string();
             serde_json::from_str::<serde_json::Value>(&video).unwrap()["urls"]["thumbnail.jpg"].to_string()
         };
-        let signed = |now_ms| at(now_ms, Visibility::Signed);
+        let signed = |now_ms| thumbnail_url(now_ms, Visibility::Signed);
         assert!(signed(3_600_000).contains("?expires=10800&kid=a&sig="), "{}", signed(3_600_000));
         assert_eq!(signed(3_600_000), signed(7_199_999), "the same for an hour");
         assert_ne!(signed(3_600_000), signed(7_200_000));
-        let public = at(0, Visibility::Public);
+        let public = thumbnail_url(0, Visibility::Public);
         assert!(public.ends_with("/thumbnail.jpg\""), "{public}");
     }
 }

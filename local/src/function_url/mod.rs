@@ -12,11 +12,11 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 
-use self::payload::Origin;
-use crate::clock::{Clock, Entropy};
+use self::payload::RequestMetadata;
+use crate::clock::{Entropy, WallClock};
 use crate::config::S3Settings;
 use crate::lambda::Function;
-use crate::sigv4::{self, Scope};
+use crate::sigv4::{self, CredentialScope};
 
 /// The largest body of a request, in bytes: as much as an invocation's payload.
 const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
@@ -29,18 +29,23 @@ pub(crate) struct FunctionUrl(Arc<Inner>);
 struct Inner {
     function: Function,
     /// The one key pair and its region.
-    signer: S3Settings,
-    clock: Clock,
+    credentials: S3Settings,
+    clock: WallClock,
     entropy: Entropy,
 }
 
 impl FunctionUrl {
-    pub(crate) fn new(function: Function, signer: S3Settings, clock: Clock, entropy: Entropy) -> Self {
-        Self(Arc::new(Inner { function, signer, clock, entropy }))
+    pub(crate) fn new(
+        function: Function,
+        credentials: S3Settings,
+        clock: WallClock,
+        entropy: Entropy,
+    ) -> Self {
+        Self(Arc::new(Inner { function, credentials, clock, entropy }))
     }
 
     /// Answers one request. A fault of the function is an answer too.
-    pub(crate) async fn answer(
+    pub(crate) async fn handle(
         self,
         request: Request<Incoming>,
         peer: SocketAddr,
@@ -49,26 +54,30 @@ impl FunctionUrl {
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         let response = match Limited::new(body, MAX_BODY_BYTES).collect().await {
             Ok(body) => self.invoke(&parts, &body.to_bytes(), peer).await,
-            Err(_) => payload::plain(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long"),
+            Err(_) => payload::message_response(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long"),
         };
         tracing::debug!(target: "function_url", %method, path, status = response.status().as_u16());
         Ok(response.map(Full::new))
     }
 
     async fn invoke(&self, parts: &http::request::Parts, body: &[u8], peer: SocketAddr) -> Response<Bytes> {
-        let Inner { function, signer, clock, entropy } = &*self.0;
-        let scope = Scope { access_key_id: &signer.access_key_id, region: &signer.region, service: "lambda" };
+        let Inner { function, credentials: signer, clock, entropy } = &*self.0;
+        let scope = CredentialScope {
+            access_key_id: &signer.access_key_id,
+            region: &signer.region,
+            service: "lambda",
+        };
         if let Err(why) = sigv4::verify(parts, body, scope, &signer.secret_access_key, clock.now()) {
             tracing::info!(target: "function_url", %why, "a signature does not count");
-            return payload::plain(StatusCode::FORBIDDEN, "Forbidden");
+            return payload::message_response(StatusCode::FORBIDDEN, "Forbidden");
         }
-        let origin = Origin {
+        let origin = RequestMetadata {
             access_key_id: &signer.access_key_id,
             source_ip: &peer.ip().to_string(),
             request_id: &entropy.uuid(),
             now_ms: clock.now_ms(),
         };
-        let event = payload::event(parts, body, origin).to_string();
-        payload::response(&function.invoke(event).await)
+        let event = payload::from_request(parts, body, origin).to_string();
+        payload::to_response(&function.invoke(event).await)
     }
 }

@@ -11,15 +11,15 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::lambda::Outcome;
+use crate::lambda::InvocationOutcome;
 
 /// The largest answer of a function, in bytes,
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
-pub(super) const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
+pub(super) const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
 /// Who asks, and when.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Origin<'a> {
+pub(super) struct RequestMetadata<'a> {
     pub(super) access_key_id: &'a str,
     pub(super) source_ip: &'a str,
     pub(super) request_id: &'a str,
@@ -27,7 +27,7 @@ pub(super) struct Origin<'a> {
 }
 
 /// The event of a request whose signature counts.
-pub(super) fn event(parts: &Parts, body: &[u8], origin: Origin<'_>) -> Value {
+pub(super) fn from_request(parts: &Parts, body: &[u8], metadata: RequestMetadata<'_>) -> Value {
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let mut headers: BTreeMap<&str, String> = BTreeMap::new();
     // The signature is AWS's business, and no function sees it.
@@ -35,10 +35,10 @@ pub(super) fn event(parts: &Parts, body: &[u8], origin: Origin<'_>) -> Value {
         let value = String::from_utf8_lossy(value.as_bytes());
         headers
             .entry(name.as_str())
-            .and_modify(|all| all.extend([",", &value]))
+            .and_modify(|joined| joined.extend([",", &value]))
             .or_insert_with(|| value.clone().into_owned());
     }
-    headers.insert("x-forwarded-for", origin.source_ip.to_owned());
+    headers.insert("x-forwarded-for", metadata.source_ip.to_owned());
     let domain = headers.get("host").cloned().unwrap_or_default();
     let user_agent = headers.get("user-agent").cloned().unwrap_or_default();
     let mut event = json!({
@@ -51,7 +51,7 @@ pub(super) fn event(parts: &Parts, body: &[u8], origin: Origin<'_>) -> Value {
             "accountId": "000000000000",
             "apiId": "local",
             "authorizer": { "iam": {
-                "accessKey": origin.access_key_id,
+                "accessKey": metadata.access_key_id,
                 "accountId": "000000000000",
                 "userArn": "arn:aws:iam::000000000000:user/glimpse-edge",
             } },
@@ -61,13 +61,13 @@ pub(super) fn event(parts: &Parts, body: &[u8], origin: Origin<'_>) -> Value {
                 "method": parts.method.as_str(),
                 "path": path,
                 "protocol": "HTTP/1.1",
-                "sourceIp": origin.source_ip,
+                "sourceIp": metadata.source_ip,
                 "userAgent": user_agent,
             },
-            "requestId": origin.request_id,
+            "requestId": metadata.request_id,
             "routeKey": "$default",
             "stage": "$default",
-            "timeEpoch": origin.now_ms,
+            "timeEpoch": metadata.now_ms,
         },
         "isBase64Encoded": !body.is_empty(),
     });
@@ -79,7 +79,7 @@ pub(super) fn event(parts: &Parts, body: &[u8], origin: Origin<'_>) -> Value {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct FunctionResponse {
     status_code: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -91,31 +91,32 @@ struct Answer {
 
 /// The response that a function's answer means. An error of the function, an answer that is too long or makes no
 /// sense is 502, and nothing of it is told.
-pub(super) fn response(outcome: &Outcome) -> Response<Bytes> {
-    let answer = match outcome {
-        Outcome::Success(answer) if answer.len() <= MAX_ANSWER_BYTES => answer,
-        _ => return plain(StatusCode::BAD_GATEWAY, "Internal Server Error"),
+pub(super) fn to_response(outcome: &InvocationOutcome) -> Response<Bytes> {
+    let payload = match outcome {
+        InvocationOutcome::Success(answer) if answer.len() <= MAX_RESPONSE_BYTES => answer,
+        _ => return message_response(StatusCode::BAD_GATEWAY, "Internal Server Error"),
     };
-    let Ok(value) = serde_json::from_slice::<Value>(answer) else {
-        return plain(StatusCode::BAD_GATEWAY, "Internal Server Error");
+    let Ok(value) = serde_json::from_slice::<Value>(payload) else {
+        return message_response(StatusCode::BAD_GATEWAY, "Internal Server Error");
     };
     if value.get("statusCode").is_none() {
         // Whatever else a function says is taken as the body.
-        let mut response = Response::new(answer.clone());
+        let mut response = Response::new(payload.clone());
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         return response;
     }
-    translated(value).unwrap_or_else(|| plain(StatusCode::BAD_GATEWAY, "Internal Server Error"))
+    parse_response(value)
+        .unwrap_or_else(|| message_response(StatusCode::BAD_GATEWAY, "Internal Server Error"))
 }
 
-fn translated(value: Value) -> Option<Response<Bytes>> {
-    let answer: Answer = serde_json::from_value(value).ok()?;
-    let text = answer.body.unwrap_or_default();
-    let body = if answer.is_base64_encoded { STANDARD.decode(text).ok()? } else { text.into_bytes() };
+fn parse_response(value: Value) -> Option<Response<Bytes>> {
+    let output: FunctionResponse = serde_json::from_value(value).ok()?;
+    let text = output.body.unwrap_or_default();
+    let body = if output.is_base64_encoded { STANDARD.decode(text).ok()? } else { text.into_bytes() };
     let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = StatusCode::from_u16(answer.status_code).ok()?;
-    for (name, value) in answer.headers {
+    *response.status_mut() = StatusCode::from_u16(output.status_code).ok()?;
+    for (name, value) in output.headers {
         let (name, value) = (HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
         response.headers_mut().insert(name, value);
     }
@@ -126,7 +127,7 @@ fn translated(value: Value) -> Option<Response<Bytes>> {
 }
 
 /// The sentence that AWS itself says.
-pub(super) fn plain(status: StatusCode, message: &str) -> Response<Bytes> {
+pub(super) fn message_response(status: StatusCode, message: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(json!({ "Message": message }).to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -140,26 +141,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_an_event() {
+    fn request_becomes_event() {
         let request = Request::post("http://127.0.0.1:9002/a/b.jpg?x=1&y=%20")
             .header("host", "127.0.0.1:9002")
             .header("authorization", "secret")
             .header("x-two", "1")
             .header("x-two", "2");
         let parts = request.body(()).unwrap().into_parts().0;
-        let origin = Origin { access_key_id: "AKID", source_ip: "127.0.0.1", request_id: "r", now_ms: 7 };
-        let told = event(&parts, b"", origin);
+        let origin =
+            RequestMetadata { access_key_id: "AKID", source_ip: "127.0.0.1", request_id: "r", now_ms: 7 };
+        let told = from_request(&parts, b"", origin);
         assert_eq!((&told["rawPath"], &told["rawQueryString"]), (&json!("/a/b.jpg"), &json!("x=1&y=%20")));
         assert_eq!(told["requestContext"]["http"]["method"], "POST");
         assert_eq!((&told["headers"]["x-two"], &told["body"]), (&json!("1,2"), &Value::Null));
         assert!(!told.to_string().contains("secret"));
-        let told = event(&parts, b"hi", origin);
+        let told = from_request(&parts, b"hi", origin);
         assert_eq!((&told["body"], &told["isBase64Encoded"]), (&json!("aGk="), &json!(true)));
     }
 
     #[test]
-    fn an_answer_is_a_response() {
-        let said = |text: &str| response(&Outcome::Success(Bytes::from(text.to_owned())));
+    fn function_output_becomes_response() {
+        let said = |text: &str| to_response(&InvocationOutcome::Success(Bytes::from(text.to_owned())));
         let picture = said(
             r#"{"statusCode":200,"headers":{"content-type":"image/gif","ETag":"\"e\""},"body":"R0lG","isBase64Encoded":true}"#,
         );
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(said(r#"{"statusCode":204}"#).status(), 204);
         assert_eq!(said(r#"{"statusCode":410,"body":"gone"}"#).body(), "gone");
         assert_eq!(said(r#"{"hello":1}"#).headers()["content-type"], "application/json");
-        let long = format!("\"{}\"", "x".repeat(MAX_ANSWER_BYTES));
+        let long = format!("\"{}\"", "x".repeat(MAX_RESPONSE_BYTES));
         for nonsense in [
             "",
             "{",
@@ -181,9 +183,11 @@ mod tests {
         ] {
             assert_eq!(said(nonsense).status(), 502, "{}", &nonsense[..nonsense.len().min(60)]);
         }
-        let failure =
-            Outcome::Failure { kind: "Boom".into(), payload: "{\"errorMessage\":\"secret\"}".into() };
-        let failed = response(&failure);
+        let failure = InvocationOutcome::Failure {
+            error_type: "Boom".into(),
+            payload: "{\"errorMessage\":\"secret\"}".into(),
+        };
+        let failed = to_response(&failure);
         assert_eq!(
             (failed.status().as_u16(), &failed.body()[..]),
             (502, &br#"{"Message":"Internal Server Error"}"#[..])

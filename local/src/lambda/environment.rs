@@ -11,104 +11,104 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 
-use super::log::{Invocation, InvocationLog, Outcome, report};
-use super::runtime_api::{Reply, RuntimeApi, Work};
-use crate::clock::Clock;
+use super::log::{Invocation, InvocationLog, InvocationOutcome, report_line};
+use super::runtime_api::{PendingInvocation, RuntimeApi, RuntimeReply};
+use crate::clock::WallClock;
 use crate::config::FunctionSettings;
-use crate::process::{Handle, Program, Watchdog, peak_memory_bytes, spawn, wait_for_end};
+use crate::process::{ProcessHandle, ProgramSpec, Watchdog, peak_memory_bytes, spawn, wait_for_exit};
 
 /// How long the last lines of an invocation may take through the pipe once the function has asked for more work.
 const LINE_GRACE: Duration = Duration::from_millis(5);
 
 /// What every environment of a function shares.
 #[derive(Debug)]
-pub(crate) struct Blueprint {
+pub(crate) struct FunctionSpec {
     pub(crate) settings: FunctionSettings,
     pub(crate) arn: String,
     /// What Lambda and the cloud set, with the function's own.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) watchdog: Watchdog,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
     pub(crate) log: InvocationLog,
 }
 
 /// A process that has asked for work at least once.
 #[derive(Debug)]
-pub(crate) struct Environment {
+pub(crate) struct ExecutionEnvironment {
     number: u64,
     api: RuntimeApi,
     process: Process,
     current: Arc<Mutex<Option<String>>>,
     /// Told of with the first invocation only.
     init_duration: Option<Duration>,
-    blueprint: Arc<Blueprint>,
+    spec: Arc<FunctionSpec>,
     _tmp: TempDir,
 }
 
 #[derive(Debug)]
 struct Process {
-    ended: watch::Receiver<Option<ExitStatus>>,
+    exit_status: watch::Receiver<Option<ExitStatus>>,
     pid: i32,
-    guard: crate::process::Guard,
+    guard: crate::process::KillGuard,
 }
 
 /// Why there is no environment: what a caller gets.
 #[derive(Debug)]
 pub(crate) struct InitFailure {
-    pub(crate) kind: String,
+    pub(crate) error_type: String,
     pub(crate) message: String,
 }
 
 impl InitFailure {
-    pub(crate) fn outcome(&self, request_id: &str) -> Outcome {
-        failure(request_id, &self.kind, &self.message)
+    pub(crate) fn outcome(&self, request_id: &str) -> InvocationOutcome {
+        failure_outcome(request_id, &self.error_type, &self.message)
     }
 }
 
 /// An invocation on its way.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct InvokeRequest {
     pub(crate) request_id: String,
     pub(crate) trace_id: String,
     pub(crate) payload: Bytes,
 }
 
-impl Environment {
+impl ExecutionEnvironment {
     /// Starts a process and waits until it asks for work.
     pub(crate) async fn start(
         number: u64,
-        blueprint: Arc<Blueprint>,
+        spec: Arc<FunctionSpec>,
         request_id: &str,
     ) -> Result<Self, InitFailure> {
-        let unavailable = |error: std::io::Error| InitFailure {
-            kind: "Runtime.Unavailable".into(),
+        let init_failure = |error: std::io::Error| InitFailure {
+            error_type: "Runtime.Unavailable".into(),
             message: error.to_string(),
         };
-        let api = RuntimeApi::start().await.map_err(unavailable)?;
-        let tmp = tempfile::tempdir().map_err(unavailable)?;
+        let api = RuntimeApi::start().await.map_err(init_failure)?;
+        let tmp = tempfile::tempdir().map_err(init_failure)?;
         let started = Instant::now();
-        let Handle { mut lines, ended, guard } =
-            spawn(&program(&blueprint, &api, number, tmp.path()), &blueprint.watchdog).map_err(|error| {
+        let ProcessHandle { mut lines, exit_status, guard } =
+            spawn(&program(&spec, &api, number, tmp.path()), &spec.watchdog).map_err(|error| {
                 InitFailure {
-                    kind: "Runtime.InvalidEntrypoint".into(),
-                    message: format!("{}: {error}", blueprint.settings.binary.display()),
+                    error_type: "Runtime.InvalidEntrypoint".into(),
+                    message: format!("{}: {error}", spec.settings.binary.display()),
                 }
             })?;
         let current = Arc::new(Mutex::new(Some(request_id.to_owned())));
-        let (log, owner) = (blueprint.log.clone(), Arc::clone(&current));
+        let (log, current_request) = (spec.log.clone(), Arc::clone(&current));
         tokio::spawn(async move {
             while let Some(line) = lines.recv().await {
-                let request_id = owner.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                log.line(request_id.as_deref(), &line);
+                let request_id = current_request.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                log.add_line(request_id.as_deref(), &line);
             }
         });
         let pid = guard.group.leader();
         let mut environment = Self {
             number,
-            process: Process { ended, pid, guard },
+            process: Process { exit_status, pid, guard },
             current,
             init_duration: None,
-            blueprint: Arc::clone(&blueprint),
+            spec: Arc::clone(&spec),
             _tmp: tmp,
             api,
         };
@@ -117,26 +117,26 @@ impl Environment {
     }
 
     async fn init(&mut self, started: Instant) -> Result<(), InitFailure> {
-        let limit = self.blueprint.settings.init_timeout;
+        let limit = self.spec.settings.init_timeout;
         let mut polls = self.api.polls.clone();
         let mut init_error = self.api.init_error.clone();
         tokio::select! {
             biased;
-            said = init_error.wait_for(Option::is_some) => {
-                let said = said.ok().and_then(|said| said.clone());
-                let (kind, payload) = said.unwrap_or_else(|| ("Runtime.Unknown".into(), Bytes::new()));
-                let message = message_of(&payload).unwrap_or_else(|| "the function could not start".into());
-                Err(InitFailure { kind, message })
+            init_failure = init_error.wait_for(Option::is_some) => {
+                let init_failure = init_failure.ok().and_then(|said| said.clone());
+                let (error_type, payload) = init_failure.unwrap_or_else(|| ("Runtime.Unknown".into(), Bytes::new()));
+                let message = error_message(&payload).unwrap_or_else(|| "the function could not start".into());
+                Err(InitFailure { error_type, message })
             }
             Ok(_) = polls.wait_for(|polls| *polls > 0) => {
                 self.init_duration = Some(started.elapsed());
                 Ok(())
             }
             status = self.process.exit() => {
-                Err(InitFailure { kind: "Runtime.ExitError".into(), message: exit_message(status) })
+                Err(InitFailure { error_type: "Runtime.ExitError".into(), message: exit_message(status) })
             }
             () = tokio::time::sleep(limit) => Err(InitFailure {
-                kind: "Sandbox.Timedout".into(),
+                error_type: "Sandbox.Timedout".into(),
                 message: format!("Init timed out after {:.2} seconds", limit.as_secs_f64()),
             }),
         }
@@ -144,111 +144,115 @@ impl Environment {
 
     /// Whether the process is still there.
     pub(crate) fn is_alive(&self) -> bool {
-        self.process.ended.borrow().is_none()
+        self.process.exit_status.borrow().is_none()
     }
 
     /// Runs one invocation. Returns what came of it, and the environment once it has asked for work again;
     /// without one it is gone.
-    pub(crate) async fn invoke(mut self, call: Call) -> (Outcome, Settling) {
-        let blueprint = Arc::clone(&self.blueprint);
-        let id = call.request_id.clone();
+    pub(crate) async fn invoke(mut self, request: InvokeRequest) -> (InvocationOutcome, Cooldown) {
+        let spec = Arc::clone(&self.spec);
+        let id = request.request_id.clone();
         let init_duration = self.init_duration.take();
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.clone());
-        blueprint.log.change(&id, |invocation| {
+        spec.log.update(&id, |invocation| {
             invocation.environment = self.number;
             invocation.init_duration = init_duration;
         });
-        blueprint.log.line(Some(&id), &format!("START RequestId: {id} Version: $LATEST"));
+        spec.log.add_line(Some(&id), &format!("START RequestId: {id} Version: $LATEST"));
 
-        let timeout = blueprint.settings.timeout;
-        let deadline_ms =
-            blueprint.clock.now_ms() + i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX / 2);
+        let timeout = spec.settings.timeout;
+        let deadline_ms = spec.clock.now_ms() + i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX / 2);
         let polls_before = *self.api.polls.borrow();
         let (reply, answer) = oneshot::channel();
         let started = Instant::now();
-        let work = Work {
+        let work = PendingInvocation {
             request_id: id.clone(),
             deadline_ms,
-            arn: blueprint.arn.clone(),
-            trace_id: call.trace_id,
-            payload: call.payload,
+            arn: spec.arn.clone(),
+            trace_id: request.trace_id,
+            payload: request.payload,
             reply,
         };
-        let sent = self.api.work.send(work).await.is_ok();
-        let late = tokio::time::sleep(timeout);
-        tokio::pin!(late);
-        let mut alive = sent;
+        let was_sent = self.api.pending.send(work).await.is_ok();
+        let time_limit = tokio::time::sleep(timeout);
+        tokio::pin!(time_limit);
+        let mut is_alive = was_sent;
         let outcome = tokio::select! {
             biased;
             Ok(answer) = answer => match answer {
-                Reply::Response(body) => Outcome::Success(body),
-                Reply::Error { kind, payload } => Outcome::Failure { kind, payload },
+                RuntimeReply::Response(body) => InvocationOutcome::Success(body),
+                RuntimeReply::Error { error_type, payload } => InvocationOutcome::Failure { error_type, payload },
             },
             status = self.process.exit() => {
-                alive = false;
-                failure(&id, "Runtime.ExitError", &exit_message(status))
+                is_alive = false;
+                failure_outcome(&id, "Runtime.ExitError", &exit_message(status))
             }
-            () = &mut late => {
-                alive = false;
+            () = &mut time_limit => {
+                is_alive = false;
                 self.process.guard.group.signal(rustix::process::Signal::KILL);
                 let message = format!("Task timed out after {:.2} seconds", timeout.as_secs_f64());
-                blueprint.log.line(Some(&id), &format!("{:.3} {id} {message}", blueprint.clock.now()));
-                failure(&id, "Sandbox.Timedout", &message)
+                spec.log.add_line(Some(&id), &format!("{:.3} {id} {message}", spec.clock.now()));
+                failure_outcome(&id, "Sandbox.Timedout", &message)
             }
         };
         let duration = started.elapsed();
-        let settling =
-            Settling { environment: self, alive, polls_before, id, left: timeout.saturating_sub(duration) };
-        blueprint.log.change(&settling.id, |invocation| {
+        let cooldown = Cooldown {
+            environment: self,
+            is_alive,
+            polls_before,
+            id,
+            time_left: timeout.saturating_sub(duration),
+        };
+        spec.log.update(&cooldown.id, |invocation| {
             invocation.duration = duration;
             invocation.outcome = outcome.clone();
         });
-        (outcome, settling)
+        (outcome, cooldown)
     }
 }
 
 /// An environment whose function has answered and has not yet asked for more work.
 #[derive(Debug)]
-pub(crate) struct Settling {
-    environment: Environment,
-    alive: bool,
+pub(crate) struct Cooldown {
+    environment: ExecutionEnvironment,
+    is_alive: bool,
     polls_before: u64,
     id: String,
-    left: Duration,
+    time_left: Duration,
 }
 
-impl Settling {
+impl Cooldown {
     /// Waits until the function asks for work again, and closes the invocation's log.
-    pub(crate) async fn settle(self) -> Option<Environment> {
-        let Self { mut environment, mut alive, polls_before, id, left } = self;
-        if alive {
+    pub(crate) async fn wait_until_idle(self) -> Option<ExecutionEnvironment> {
+        let Self { mut environment, mut is_alive, polls_before, id, time_left } = self;
+        if is_alive {
             let mut polls = environment.api.polls.clone();
-            alive = tokio::select! {
+            is_alive = tokio::select! {
                 biased;
                 polled = polls.wait_for(|polls| *polls > polls_before) => polled.is_ok(),
                 _ = environment.process.exit() => false,
-                () = tokio::time::sleep(left) => false,
+                () = tokio::time::sleep(time_left) => false,
             };
         }
         let memory = peak_memory_bytes(environment.process.pid);
         tokio::time::sleep(LINE_GRACE).await;
-        let log = environment.blueprint.log.clone();
-        log.line(Some(&id), &format!("END RequestId: {id}"));
-        let mut closing = String::new();
-        log.change(&id, |invocation| {
+        let log = environment.spec.log.clone();
+        log.add_line(Some(&id), &format!("END RequestId: {id}"));
+        let mut report_text = String::new();
+        log.update(&id, |invocation| {
             invocation.max_memory_bytes = memory;
-            closing = report(invocation, environment.blueprint.settings.memory_mb);
+            report_text = report_line(invocation, environment.spec.settings.memory_mb);
         });
-        log.line(Some(&id), &closing);
+        log.add_line(Some(&id), &report_text);
         *environment.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        alive.then_some(environment)
+        is_alive.then_some(environment)
     }
 }
 
 impl Process {
     async fn exit(&mut self) -> Option<ExitStatus> {
-        wait_for_end(&mut self.ended).await;
-        *self.ended.borrow()
+        wait_for_exit(&mut self.exit_status).await;
+        *self.exit_status.borrow()
     }
 }
 
@@ -258,21 +262,21 @@ fn exit_message(status: Option<ExitStatus>) -> String {
 }
 
 /// The document that a caller gets for a fault that the function did not report itself.
-fn failure(request_id: &str, kind: &str, message: &str) -> Outcome {
+fn failure_outcome(request_id: &str, kind: &str, message: &str) -> InvocationOutcome {
     let document =
         json!({ "errorType": kind, "errorMessage": format!("RequestId: {request_id} Error: {message}") });
-    Outcome::Failure { kind: kind.to_owned(), payload: document.to_string().into() }
+    InvocationOutcome::Failure { error_type: kind.to_owned(), payload: document.to_string().into() }
 }
 
-fn message_of(payload: &[u8]) -> Option<String> {
+fn error_message(payload: &[u8]) -> Option<String> {
     let document: serde_json::Value = serde_json::from_slice(payload).ok()?;
     Some(document["errorMessage"].as_str()?.to_owned())
 }
 
 /// The program with the environment that Lambda gives,
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
-fn program(blueprint: &Blueprint, api: &RuntimeApi, number: u64, tmp: &Path) -> Program {
-    let settings = &blueprint.settings;
+fn program(spec: &FunctionSpec, api: &RuntimeApi, number: u64, tmp: &Path) -> ProgramSpec {
+    let settings = &spec.settings;
     let root =
         settings.binary.parent().map(|parent| parent.to_string_lossy().into_owned()).unwrap_or_default();
     let mut env: BTreeMap<String, String> = [
@@ -295,18 +299,25 @@ fn program(blueprint: &Blueprint, api: &RuntimeApi, number: u64, tmp: &Path) -> 
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
-    env.extend(blueprint.env.clone());
+    env.extend(spec.env.clone());
     let dir = if root.is_empty() { ".".into() } else { root.into() };
-    Program { name: "function", file: settings.binary.clone(), args: Vec::new(), env, clean: true, dir }
+    ProgramSpec {
+        name: "function",
+        file: settings.binary.clone(),
+        args: Vec::new(),
+        env,
+        clear_env: true,
+        current_dir: dir,
+    }
 }
 
 /// What the log begins with.
-pub(crate) fn opened(call: &Call) -> Invocation {
+pub(crate) fn new_invocation(request: &InvokeRequest) -> Invocation {
     Invocation {
-        request_id: call.request_id.clone(),
+        request_id: request.request_id.clone(),
         environment: 0,
-        payload: call.payload.clone(),
-        outcome: Outcome::Running,
+        payload: request.payload.clone(),
+        outcome: InvocationOutcome::Running,
         lines: Vec::new(),
         duration: Duration::ZERO,
         init_duration: None,

@@ -13,7 +13,7 @@ const MAX_LINES: usize = 1000;
 
 /// How an invocation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum InvocationOutcome {
     /// It is still running.
     Running,
     /// The function answered.
@@ -21,13 +21,13 @@ pub enum Outcome {
     /// The function reported an error, or its environment ended or ran out of time.
     Failure {
         /// `errorType` of the answer, Lambda's own or the function's.
-        kind: String,
+        error_type: String,
         /// The JSON that a caller gets.
         payload: Bytes,
     },
 }
 
-impl Outcome {
+impl InvocationOutcome {
     /// Whether the function answered.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Success(_))
@@ -44,7 +44,7 @@ pub struct Invocation {
     /// What the function was given.
     pub payload: Bytes,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: InvocationOutcome,
     /// Every line, those of the function and Lambda's own START, END and REPORT.
     pub lines: Vec<String>,
     /// From handing over to the answer.
@@ -60,23 +60,23 @@ pub struct Invocation {
 pub(crate) struct InvocationLog(Arc<Mutex<VecDeque<Invocation>>>);
 
 impl InvocationLog {
-    fn all(&self) -> MutexGuard<'_, VecDeque<Invocation>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Invocation>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn begin(&self, invocation: Invocation) {
-        let mut all = self.all();
-        if all.len() == MAX_INVOCATIONS {
-            all.pop_front();
+    pub(crate) fn push(&self, invocation: Invocation) {
+        let mut invocations = self.lock();
+        if invocations.len() == MAX_INVOCATIONS {
+            invocations.pop_front();
         }
-        all.push_back(invocation);
+        invocations.push_back(invocation);
     }
 
     /// Adds a line and prints it.
-    pub(crate) fn line(&self, request_id: Option<&str>, line: &str) {
+    pub(crate) fn add_line(&self, request_id: Option<&str>, line: &str) {
         tracing::info!(target: "function", "{line}");
         let Some(request_id) = request_id else { return };
-        self.change(request_id, |invocation| {
+        self.update(request_id, |invocation| {
             if invocation.lines.len() == MAX_LINES {
                 invocation.lines.remove(0);
             }
@@ -84,21 +84,22 @@ impl InvocationLog {
         });
     }
 
-    pub(crate) fn change(&self, request_id: &str, change: impl FnOnce(&mut Invocation)) {
-        let mut all = self.all();
-        if let Some(invocation) = all.iter_mut().rev().find(|invocation| invocation.request_id == request_id)
+    pub(crate) fn update(&self, request_id: &str, change: impl FnOnce(&mut Invocation)) {
+        let mut invocations = self.lock();
+        if let Some(invocation) =
+            invocations.iter_mut().rev().find(|invocation| invocation.request_id == request_id)
         {
             change(invocation);
         }
     }
 
     pub(crate) fn list(&self) -> Vec<Invocation> {
-        self.all().iter().cloned().collect()
+        self.lock().iter().cloned().collect()
     }
 }
 
 /// The line that closes an invocation, as Lambda prints it.
-pub(crate) fn report(invocation: &Invocation, memory_mb: u32) -> String {
+pub(crate) fn report_line(invocation: &Invocation, memory_mb: u32) -> String {
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     let billed = ms(invocation.duration + invocation.init_duration.unwrap_or_default()).ceil();
     let used = invocation.max_memory_bytes.unwrap_or(0).div_ceil(1024 * 1024);
@@ -121,7 +122,7 @@ mod tests {
             request_id: id.to_string(),
             environment: 1,
             payload: Bytes::new(),
-            outcome: Outcome::Running,
+            outcome: InvocationOutcome::Running,
             lines: Vec::new(),
             duration: Duration::from_micros(12_340),
             init_duration: Some(Duration::from_micros(15_300)),
@@ -130,23 +131,23 @@ mod tests {
     }
 
     #[test]
-    fn the_report_is_as_lambda_prints_it() {
+    fn report_line_matches_lambda() {
         assert_eq!(
-            report(&invocation(7), 128),
+            report_line(&invocation(7), 128),
             "REPORT RequestId: 7\tDuration: 12.34 ms\tBilled Duration: 28 ms\tMemory Size: 128 MB\t\
              Max Memory Used: 30 MB\tInit Duration: 15.30 ms"
         );
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn log_is_bounded() {
         let log = InvocationLog::default();
         for id in 0..=MAX_INVOCATIONS {
-            log.begin(invocation(id));
+            log.push(invocation(id));
         }
         let last = MAX_INVOCATIONS.to_string();
         for line in 0..=MAX_LINES {
-            log.line(Some(&last), &line.to_string());
+            log.add_line(Some(&last), &line.to_string());
         }
         let all = log.list();
         assert_eq!((all.len(), all[0].request_id.as_str()), (MAX_INVOCATIONS, "1"));

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::environment::{Blueprint, Call, Environment, InitFailure, opened};
-use super::log::{Invocation, InvocationLog, Outcome};
-use crate::clock::{Clock, Entropy};
+use super::environment::{ExecutionEnvironment, FunctionSpec, InitFailure, InvokeRequest, new_invocation};
+use super::log::{Invocation, InvocationLog, InvocationOutcome};
+use crate::clock::{Entropy, WallClock};
 use crate::config::FunctionSettings;
 use crate::process::Watchdog;
 
@@ -20,12 +20,12 @@ pub struct Function(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    blueprint: Arc<Blueprint>,
+    spec: Arc<FunctionSpec>,
     entropy: Entropy,
     permits: Arc<Semaphore>,
-    warm: Mutex<Vec<(u64, Environment)>>,
-    started: AtomicU64,
-    parked: AtomicU64,
+    warm: Mutex<Vec<(u64, ExecutionEnvironment)>>,
+    environments_started: AtomicU64,
+    next_ticket: AtomicU64,
 }
 
 impl Function {
@@ -35,61 +35,67 @@ impl Function {
         region: &str,
         env: BTreeMap<String, String>,
         watchdog: Watchdog,
-        clock: Clock,
+        clock: WallClock,
         entropy: Entropy,
     ) -> Self {
         let permits = Arc::new(Semaphore::new(settings.concurrency.max(1)));
         let arn = format!("arn:aws:lambda:{region}:000000000000:function:{}", settings.name);
         let log = InvocationLog::default();
-        let blueprint = Arc::new(Blueprint { settings, arn, env, watchdog, clock, log });
+        let spec = Arc::new(FunctionSpec { settings, arn, env, watchdog, clock, log });
         Self(Arc::new(Inner {
-            blueprint,
+            spec,
             entropy,
             permits,
             warm: Mutex::default(),
-            started: AtomicU64::new(0),
-            parked: AtomicU64::new(0),
+            environments_started: AtomicU64::new(0),
+            next_ticket: AtomicU64::new(0),
         }))
     }
 
     /// Invokes the function and waits for what comes of it; waits for an environment if all are busy.
-    pub async fn invoke(&self, payload: impl Into<Bytes>) -> Outcome {
+    pub async fn invoke(&self, payload: impl Into<Bytes>) -> InvocationOutcome {
         let inner = &self.0;
         let Ok(permit) = Arc::clone(&inner.permits).acquire_owned().await else {
-            return Outcome::Failure { kind: "ServiceException".into(), payload: Bytes::new() };
+            return InvocationOutcome::Failure {
+                error_type: "ServiceException".into(),
+                payload: Bytes::new(),
+            };
         };
-        let trace = inner.entropy.name();
+        let trace = inner.entropy.random_hex();
         let (time, rest) = trace.split_at(8);
-        let call = Call {
+        let request = InvokeRequest {
             request_id: inner.entropy.uuid(),
             trace_id: format!("Root=1-{time}-{rest};Parent={};Sampled=0", &rest[..16]),
             payload: payload.into(),
         };
-        let id = call.request_id.clone();
-        inner.blueprint.log.begin(opened(&call));
-        let environment = match self.environment(&id).await {
+        let id = request.request_id.clone();
+        inner.spec.log.push(new_invocation(&request));
+        let environment = match self.acquire_environment(&id).await {
             Ok(environment) => environment,
             Err(failure) => {
                 let outcome = failure.outcome(&id);
-                let log = &inner.blueprint.log;
-                log.line(Some(&id), &format!("INIT_REPORT Status: error\tError Type: {}", failure.kind));
-                log.line(Some(&id), &failure.message);
-                log.change(&id, |invocation| invocation.outcome = outcome.clone());
+                let log = &inner.spec.log;
+                log.add_line(
+                    Some(&id),
+                    &format!("INIT_REPORT Status: error\tError Type: {}", failure.error_type),
+                );
+                log.add_line(Some(&id), &failure.message);
+                log.update(&id, |invocation| invocation.outcome = outcome.clone());
                 return outcome;
             }
         };
-        let (outcome, settling) = environment.invoke(call).await;
+        let (outcome, cooldown) = environment.invoke(request).await;
         let function = self.clone();
         tokio::spawn(async move {
-            if let Some(environment) = settling.settle().await {
-                function.park(environment);
+            if let Some(environment) = cooldown.wait_until_idle().await {
+                function.release(environment);
             }
             drop(permit);
         });
         outcome
     }
 
-    async fn environment(&self, request_id: &str) -> Result<Environment, InitFailure> {
+    async fn acquire_environment(&self, request_id: &str) -> Result<ExecutionEnvironment, InitFailure> {
         loop {
             let warm = self.0.warm().pop();
             match warm {
@@ -99,17 +105,17 @@ impl Function {
                 None => break,
             }
         }
-        let number = self.0.started.fetch_add(1, Ordering::Relaxed) + 1;
-        Environment::start(number, Arc::clone(&self.0.blueprint), request_id).await
+        let number = self.0.environments_started.fetch_add(1, Ordering::Relaxed) + 1;
+        ExecutionEnvironment::start(number, Arc::clone(&self.0.spec), request_id).await
     }
 
-    fn park(&self, environment: Environment) {
+    fn release(&self, environment: ExecutionEnvironment) {
         if self.0.permits.is_closed() {
             return;
         }
-        let ticket = self.0.parked.fetch_add(1, Ordering::Relaxed);
+        let ticket = self.0.next_ticket.fetch_add(1, Ordering::Relaxed);
         self.0.warm().push((ticket, environment));
-        if let Some(idle) = self.0.blueprint.settings.idle_shutdown {
+        if let Some(idle) = self.0.spec.settings.idle_timeout {
             let function = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(idle).await;
@@ -125,26 +131,26 @@ impl Function {
 
     /// The invocations of late, oldest first.
     pub fn invocations(&self) -> Vec<Invocation> {
-        self.0.blueprint.log.list()
+        self.0.spec.log.list()
     }
 
     /// How many environments have been started so far.
     pub fn environments_started(&self) -> u64 {
-        self.0.started.load(Ordering::Relaxed)
+        self.0.environments_started.load(Ordering::Relaxed)
     }
 
     /// How many environments wait for work.
-    pub fn environments_warm(&self) -> usize {
+    pub fn warm_environments(&self) -> usize {
         self.0.warm().len()
     }
 
     /// How long one invocation may take.
     pub fn timeout(&self) -> Duration {
-        self.0.blueprint.settings.timeout
+        self.0.spec.settings.timeout
     }
 
     pub(crate) fn concurrency(&self) -> usize {
-        self.0.blueprint.settings.concurrency.max(1)
+        self.0.spec.settings.concurrency.max(1)
     }
 
     /// Ends every idle environment and takes no more work.
@@ -155,7 +161,7 @@ impl Function {
 }
 
 impl Inner {
-    fn warm(&self) -> MutexGuard<'_, Vec<(u64, Environment)>> {
+    fn warm(&self) -> MutexGuard<'_, Vec<(u64, ExecutionEnvironment)>> {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

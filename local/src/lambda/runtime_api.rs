@@ -20,36 +20,36 @@ const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
 /// One invocation on its way to the function.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct PendingInvocation {
     pub(crate) request_id: String,
     pub(crate) deadline_ms: i64,
     pub(crate) arn: String,
     pub(crate) trace_id: String,
     pub(crate) payload: Bytes,
-    pub(crate) reply: oneshot::Sender<Reply>,
+    pub(crate) reply: oneshot::Sender<RuntimeReply>,
 }
 
 /// What the function said.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub(crate) enum RuntimeReply {
     Response(Bytes),
-    Error { kind: String, payload: Bytes },
+    Error { error_type: String, payload: Bytes },
 }
 
 /// The server's end of an environment.
 #[derive(Debug)]
 pub(crate) struct RuntimeApi {
     pub(crate) address: SocketAddr,
-    pub(crate) work: mpsc::Sender<Work>,
+    pub(crate) pending: mpsc::Sender<PendingInvocation>,
     /// How often the function has asked for work.
     pub(crate) polls: watch::Receiver<u64>,
     /// What it said instead, if it could not start.
-    pub(crate) init_error: watch::Receiver<Option<InitError>>,
+    pub(crate) init_error: watch::Receiver<Option<InitErrorReport>>,
     server: tokio::task::JoinHandle<()>,
 }
 
 /// An error at start: its type and its document.
-pub(crate) type InitError = (String, Bytes);
+pub(crate) type InitErrorReport = (String, Bytes);
 
 impl Drop for RuntimeApi {
     fn drop(&mut self) {
@@ -58,14 +58,14 @@ impl Drop for RuntimeApi {
 }
 
 /// The invocation that the function works on, and who waits for its answer.
-type Current = (String, oneshot::Sender<Reply>);
+type CurrentInvocation = (String, oneshot::Sender<RuntimeReply>);
 
 #[derive(Clone)]
-struct Shared {
-    work: Arc<AsyncMutex<mpsc::Receiver<Work>>>,
-    current: Arc<Mutex<Option<Current>>>,
+struct RuntimeApiState {
+    pending: Arc<AsyncMutex<mpsc::Receiver<PendingInvocation>>>,
+    current: Arc<Mutex<Option<CurrentInvocation>>>,
     polls: Arc<watch::Sender<u64>>,
-    init_error: Arc<watch::Sender<Option<InitError>>>,
+    init_error: Arc<watch::Sender<Option<InitErrorReport>>>,
 }
 
 impl RuntimeApi {
@@ -73,45 +73,45 @@ impl RuntimeApi {
     pub(crate) async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (work, receiver) = mpsc::channel(1);
+        let (pending, receiver) = mpsc::channel(1);
         let (polls_sender, polls) = watch::channel(0);
         let (error_sender, init_error) = watch::channel(None);
-        let shared = Shared {
-            work: Arc::new(AsyncMutex::new(receiver)),
+        let state = RuntimeApiState {
+            pending: Arc::new(AsyncMutex::new(receiver)),
             current: Arc::default(),
             polls: Arc::new(polls_sender),
             init_error: Arc::new(error_sender),
         };
         let router = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
-            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
-            .route("/2018-06-01/runtime/init/error", post(init_error_said))
+            .route("/2018-06-01/runtime/invocation/next", get(next_invocation))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(invocation_response))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(invocation_error))
+            .route("/2018-06-01/runtime/init/error", post(initialization_error))
             .layer(DefaultBodyLimit::max(MAX_RESPONSE_BYTES))
-            .with_state(shared);
+            .with_state(state);
         let server = tokio::spawn(async move {
             // It ends when the environment drops it.
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, work, polls, init_error, server })
+        Ok(Self { address, pending, polls, init_error, server })
     }
 }
 
-async fn next(State(shared): State<Shared>) -> Response {
-    shared.polls.send_modify(|polls| *polls += 1);
-    let Some(work) = shared.work.lock().await.recv().await else {
+async fn next_invocation(State(state): State<RuntimeApiState>) -> Response {
+    state.polls.send_modify(|polls| *polls += 1);
+    let Some(pending) = state.pending.lock().await.recv().await else {
         // The environment is going away: a real one is frozen here.
         return std::future::pending().await;
     };
     let headers = [
-        ("lambda-runtime-aws-request-id", work.request_id.clone()),
-        ("lambda-runtime-deadline-ms", work.deadline_ms.to_string()),
-        ("lambda-runtime-invoked-function-arn", work.arn),
-        ("lambda-runtime-trace-id", work.trace_id),
+        ("lambda-runtime-aws-request-id", pending.request_id.clone()),
+        ("lambda-runtime-deadline-ms", pending.deadline_ms.to_string()),
+        ("lambda-runtime-invoked-function-arn", pending.arn),
+        ("lambda-runtime-trace-id", pending.trace_id),
         ("content-type", "application/json".to_owned()),
     ];
-    *shared.current.lock().unwrap_or_else(PoisonError::into_inner) = Some((work.request_id, work.reply));
-    let mut response = work.payload.into_response();
+    *state.current.lock().unwrap_or_else(PoisonError::into_inner) = Some((pending.request_id, pending.reply));
+    let mut response = pending.payload.into_response();
     for (name, value) in headers {
         let value = HeaderValue::try_from(value).expect("ids and numbers are header text");
         response.headers_mut().insert(HeaderName::from_static(name), value);
@@ -119,41 +119,49 @@ async fn next(State(shared): State<Shared>) -> Response {
     response
 }
 
-async fn response(State(shared): State<Shared>, Path(id): Path<String>, body: Bytes) -> Response {
-    reply(&shared, &id, Reply::Response(body))
+async fn invocation_response(
+    State(state): State<RuntimeApiState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    complete(&state, &id, RuntimeReply::Response(body))
 }
 
-async fn error(
-    State(shared): State<Shared>,
+async fn invocation_error(
+    State(state): State<RuntimeApiState>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    reply(&shared, &id, Reply::Error { kind: kind_of(&headers, &body), payload: body })
+    complete(&state, &id, RuntimeReply::Error { error_type: error_type(&headers, &body), payload: body })
 }
 
-async fn init_error_said(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    shared.init_error.send_replace(Some((kind_of(&headers, &body), body)));
-    accepted()
+async fn initialization_error(
+    State(state): State<RuntimeApiState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    state.init_error.send_replace(Some((error_type(&headers, &body), body)));
+    accepted_response()
 }
 
-fn reply(shared: &Shared, id: &str, reply: Reply) -> Response {
-    let mut current = shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+fn complete(state: &RuntimeApiState, id: &str, reply: RuntimeReply) -> Response {
+    let mut current = state.current.lock().unwrap_or_else(PoisonError::into_inner);
     let Some((_, sender)) = current.take_if(|(current, _)| current == id) else {
         let body = json!({ "errorType": "InvalidRequestID", "errorMessage": "Invalid request ID" });
         return (StatusCode::BAD_REQUEST, Json(body)).into_response();
     };
     // Nobody waits any more if the time was up; the function need not know.
     let _ = sender.send(reply);
-    accepted()
+    accepted_response()
 }
 
-fn accepted() -> Response {
+fn accepted_response() -> Response {
     (StatusCode::ACCEPTED, Json(json!({ "status": "OK" }))).into_response()
 }
 
 /// The error's type, as the header or the document gives it.
-fn kind_of(headers: &HeaderMap, body: &[u8]) -> String {
+fn error_type(headers: &HeaderMap, body: &[u8]) -> String {
     let document: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let in_body = document.as_ref().and_then(|value| value["errorType"].as_str());
     let in_header = headers.get("lambda-runtime-function-error-type").and_then(|value| value.to_str().ok());

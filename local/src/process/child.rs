@@ -24,24 +24,24 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// A program to run.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub struct ProgramSpec {
     /// What it is called in messages and before its lines.
     pub name: &'static str,
     /// The file to run.
     pub file: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Added to our environment, or all of it if `clean`.
+    /// Added to our environment, or all of it if `clear_env`.
     pub env: BTreeMap<String, String>,
     /// Whether it sees nothing of our own environment.
-    pub clean: bool,
+    pub clear_env: bool,
     /// Where it runs.
-    pub dir: PathBuf,
+    pub current_dir: PathBuf,
 }
 
 /// When a program counts as ready.
 #[derive(Debug, Clone)]
-pub enum Ready {
+pub enum Readiness {
     /// When a line that it prints begins so.
     Line(String),
     /// When an HTTP server answers there, with whatever status.
@@ -72,12 +72,12 @@ pub enum StartError {
         tail: String,
     },
     /// It was not ready in time.
-    #[error("{name} was not ready within {} s; its last lines:\n{tail}", after.as_secs())]
+    #[error("{name} was not ready within {} s; its last lines:\n{tail}", timeout.as_secs())]
     NotReady {
         /// Which program.
         name: &'static str,
         /// How long it had.
-        after: Duration,
+        timeout: Duration,
         /// What it said last.
         tail: String,
     },
@@ -85,16 +85,16 @@ pub enum StartError {
 
 /// A process group that can be killed, and everything that came out of it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Group(Pid);
+pub(crate) struct ProcessGroupId(Pid);
 
-impl Group {
+impl ProcessGroupId {
     /// Sends a signal to the group, and to the groups that its members' children have made.
     pub(crate) fn signal(self, signal: Signal) {
         let leader = self.0.as_raw_nonzero().get();
-        let ours = rustix::process::getpgrp().as_raw_nonzero().get();
-        for group in tree::groups_of(leader) {
+        let own_group = rustix::process::getpgrp().as_raw_nonzero().get();
+        for group in tree::descendant_groups(leader) {
             if group != leader
-                && group != ours
+                && group != own_group
                 && let Some(group) = Pid::from_raw(group)
             {
                 // One that has just ended is no error.
@@ -115,60 +115,60 @@ impl Group {
 
 /// A started program: its lines, its end, and the guard that ends it.
 #[derive(Debug)]
-pub(crate) struct Handle {
+pub(crate) struct ProcessHandle {
     pub(crate) lines: mpsc::UnboundedReceiver<String>,
-    pub(crate) ended: watch::Receiver<Option<ExitStatus>>,
-    pub(crate) guard: Guard,
+    pub(crate) exit_status: watch::Receiver<Option<ExitStatus>>,
+    pub(crate) guard: KillGuard,
 }
 
 /// Kills the group when dropped.
 #[derive(Debug)]
-pub(crate) struct Guard {
-    pub(crate) group: Group,
+pub(crate) struct KillGuard {
+    pub(crate) group: ProcessGroupId,
     watchdog: Watchdog,
 }
 
-impl Drop for Guard {
+impl Drop for KillGuard {
     fn drop(&mut self) {
         self.group.signal(Signal::KILL);
-        self.watchdog.forget(self.group.leader());
+        self.watchdog.remove(self.group.leader());
     }
 }
 
 /// Starts the program in its own group.
-pub(crate) fn spawn(program: &Program, watchdog: &Watchdog) -> io::Result<Handle> {
+pub(crate) fn spawn(program: &ProgramSpec, watchdog: &Watchdog) -> io::Result<ProcessHandle> {
     let mut command = Command::new(&program.file);
-    if program.clean {
+    if program.clear_env {
         command.env_clear();
     }
     command
         .args(&program.args)
         .envs(&program.env)
-        .current_dir(&program.dir)
+        .current_dir(&program.current_dir)
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let group = Group(id.ok_or_else(|| io::Error::other("the program has no process id"))?);
+    let group = ProcessGroupId(id.ok_or_else(|| io::Error::other("the program has no process id"))?);
     watchdog.add(group.leader());
     let (sender, lines) = mpsc::unbounded_channel();
     if let Some(out) = child.stdout.take() {
-        tokio::spawn(relay(out, sender.clone()));
+        tokio::spawn(forward_lines(out, sender.clone()));
     }
     if let Some(err) = child.stderr.take() {
-        tokio::spawn(relay(err, sender));
+        tokio::spawn(forward_lines(err, sender));
     }
-    let (tell, ended) = watch::channel(None);
+    let (exit_sender, exit_status) = watch::channel(None);
     tokio::spawn(async move {
         let status = child.wait().await.ok();
-        tell.send_replace(status.or(Some(ExitStatus::default())));
+        exit_sender.send_replace(status.or(Some(ExitStatus::default())));
     });
-    Ok(Handle { lines, ended, guard: Guard { group, watchdog: watchdog.clone() } })
+    Ok(ProcessHandle { lines, exit_status, guard: KillGuard { group, watchdog: watchdog.clone() } })
 }
 
-async fn relay(stream: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender<String>) {
+async fn forward_lines(stream: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender<String>) {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
@@ -187,21 +187,21 @@ async fn relay(stream: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender<Stri
 
 /// A program that became ready. Dropped, it is killed.
 #[derive(Debug)]
-pub struct Running {
+pub struct ManagedProcess {
     name: &'static str,
-    ended: watch::Receiver<Option<ExitStatus>>,
-    guard: Guard,
+    exit_status: watch::Receiver<Option<ExitStatus>>,
+    guard: KillGuard,
 }
 
-impl Running {
+impl ManagedProcess {
     /// Starts the program and waits until it is ready. Every line that it prints goes to `print`.
     ///
     /// # Errors
     /// If it cannot be started, ends, or is not ready in time; then nothing of it is left.
     pub async fn start(
-        program: Program,
-        ready: Ready,
-        deadline: Duration,
+        program: ProgramSpec,
+        ready: Readiness,
+        timeout: Duration,
         watchdog: &Watchdog,
         print: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, StartError> {
@@ -212,9 +212,9 @@ impl Running {
             source,
         })?;
         let mut tail: Vec<String> = Vec::new();
-        let mut ended = handle.ended.clone();
-        let late = tokio::time::sleep(deadline);
-        tokio::pin!(late);
+        let mut exit_status = handle.exit_status.clone();
+        let time_limit = tokio::time::sleep(timeout);
+        tokio::pin!(time_limit);
         let mut probe = tokio::time::interval(Duration::from_millis(50));
         loop {
             let is_ready = tokio::select! {
@@ -222,35 +222,35 @@ impl Running {
                 line = handle.lines.recv() => {
                     let Some(line) = line else {
                         // Without lines left the program has ended, or is about to.
-                        wait_for_end(&mut ended).await;
-                        let status = ended.borrow().map_or_else(String::new, |status| status.to_string());
+                        wait_for_exit(&mut exit_status).await;
+                        let status = exit_status.borrow().map_or_else(String::new, |status| status.to_string());
                         return Err(StartError::Ended { name, status, tail: tail.join("\n") });
                     };
                     print(&line);
-                    let said = matches!(&ready, Ready::Line(start) if line.starts_with(start.as_str()));
+                    let is_ready_line = matches!(&ready, Readiness::Line(start) if line.starts_with(start.as_str()));
                     if tail.len() == 20 { tail.remove(0); }
                     tail.push(line);
-                    said
+                    is_ready_line
                 }
-                () = &mut late => {
-                    return Err(StartError::NotReady { name, after: deadline, tail: tail.join("\n") });
+                () = &mut time_limit => {
+                    return Err(StartError::NotReady { name, timeout, tail: tail.join("\n") });
                 }
                 _ = probe.tick() => match &ready {
-                    Ready::Http(address) => answers(*address).await,
-                    Ready::Line(_) => false,
+                    Readiness::Http(address) => has_http_server(*address).await,
+                    Readiness::Line(_) => false,
                 },
             };
             if is_ready {
                 break;
             }
         }
-        let Handle { mut lines, ended, guard } = handle;
+        let ProcessHandle { mut lines, exit_status, guard } = handle;
         tokio::spawn(async move {
             while let Some(line) = lines.recv().await {
                 print(&line);
             }
         });
-        Ok(Self { name, ended, guard })
+        Ok(Self { name, exit_status, guard })
     }
 
     /// The program's name.
@@ -259,37 +259,37 @@ impl Running {
     }
 
     /// Returns when the program has ended by itself, with how.
-    pub async fn ended(&self) -> String {
-        let mut ended = self.ended.clone();
-        wait_for_end(&mut ended).await;
-        let status = *ended.borrow();
+    pub async fn wait(&self) -> String {
+        let mut exit_status = self.exit_status.clone();
+        wait_for_exit(&mut exit_status).await;
+        let status = *exit_status.borrow();
         status.map_or_else(|| "unknown".to_owned(), |status| status.to_string())
     }
 
     /// Asks the whole group to end, and kills what is left of it after three seconds.
     pub async fn stop(self) {
         self.guard.group.signal(Signal::TERM);
-        let mut ended = self.ended.clone();
-        let gone = async {
-            wait_for_end(&mut ended).await;
+        let mut exit_status = self.exit_status.clone();
+        let all_ended = async {
+            wait_for_exit(&mut exit_status).await;
             while self.guard.group.is_alive() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(GRACE, gone).await.is_err() {
+        if tokio::time::timeout(GRACE, all_ended).await.is_err() {
             tracing::debug!(name = self.name, "killed: it did not end when asked");
         }
         self.guard.group.signal(Signal::KILL);
     }
 }
 
-pub(crate) async fn wait_for_end(ended: &mut watch::Receiver<Option<ExitStatus>>) {
+pub(crate) async fn wait_for_exit(exit_status: &mut watch::Receiver<Option<ExitStatus>>) {
     // The sender lives until the process has been waited for; without it there is nothing to wait for either.
-    let _ = ended.wait_for(Option::is_some).await;
+    let _ = exit_status.wait_for(Option::is_some).await;
 }
 
-async fn answers(address: SocketAddr) -> bool {
-    let ask = async {
+async fn has_http_server(address: SocketAddr) -> bool {
+    let probe = async {
         let mut stream = TcpStream::connect(address).await?;
         stream
             .write_all(format!("HEAD / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
@@ -298,5 +298,5 @@ async fn answers(address: SocketAddr) -> bool {
         stream.read_exact(&mut start).await?;
         io::Result::Ok(&start == b"HTTP/")
     };
-    matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
+    matches!(tokio::time::timeout(Duration::from_secs(2), probe).await, Ok(Ok(true)))
 }

@@ -4,7 +4,7 @@ mod child;
 mod tree;
 mod watchdog;
 
-pub(crate) use child::{Guard, Handle, spawn, wait_for_end};
-pub use child::{Program, Ready, Running, StartError};
+pub(crate) use child::{KillGuard, ProcessHandle, spawn, wait_for_exit};
+pub use child::{ManagedProcess, ProgramSpec, Readiness, StartError};
 pub(crate) use tree::peak_memory_bytes;
 pub use watchdog::Watchdog;

@@ -4,29 +4,29 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 
 /// The groups of the process and of all that descend from it. Empty where there is no `/proc`.
-pub(crate) fn groups_of(root: i32) -> BTreeSet<i32> {
+pub(crate) fn descendant_groups(root: i32) -> BTreeSet<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    let mut group_of = HashMap::new();
+    let mut group_by_pid = HashMap::new();
     let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
     for entry in entries.flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        if let Some((parent, group)) = parse(&stat) {
+        if let Some((parent, group)) = parse_stat(&stat) {
             children.entry(parent).or_default().push(pid);
-            group_of.insert(pid, group);
+            group_by_pid.insert(pid, group);
         }
     }
     let mut groups = BTreeSet::new();
-    let mut left = vec![root];
-    while let Some(pid) = left.pop() {
-        groups.extend(group_of.get(&pid));
-        left.extend(children.remove(&pid).unwrap_or_default());
+    let mut pending = vec![root];
+    while let Some(pid) = pending.pop() {
+        groups.extend(group_by_pid.get(&pid));
+        pending.extend(children.remove(&pid).unwrap_or_default());
     }
     groups
 }
 
 /// Parent and group out of `/proc/PID/stat`; the name in the middle may hold anything, so it is read from behind.
-fn parse(stat: &str) -> Option<(i32, i32)> {
+fn parse_stat(stat: &str) -> Option<(i32, i32)> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut words = rest.split_whitespace().skip(1);
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
@@ -44,8 +44,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_a_parenthesis_does_not_confuse() {
-        assert_eq!(parse("7 (a) b) S 1 5 5 0"), Some((1, 5)));
-        assert_eq!(parse(""), None);
+    fn parses_stat_with_parenthesis_in_name() {
+        assert_eq!(parse_stat("7 (a) b) S 1 5 5 0"), Some((1, 5)));
+        assert_eq!(parse_stat(""), None);
     }
 }

@@ -49,14 +49,14 @@ impl Watchdog {
     }
 
     pub(crate) fn add(&self, group: i32) {
-        self.tell("add", group);
+        self.send("add", group);
     }
 
-    pub(crate) fn forget(&self, group: i32) {
-        self.tell("del", group);
+    pub(crate) fn remove(&self, group: i32) {
+        self.send("del", group);
     }
 
-    fn tell(&self, verb: &str, group: i32) {
+    fn send(&self, verb: &str, group: i32) {
         let mut pipe = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = writeln!(pipe, "{verb} {group}") {
             tracing::warn!(%error, "the watchdog is gone: a crash of ours would leave programs behind");

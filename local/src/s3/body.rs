@@ -16,35 +16,35 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufWriter};
 use tokio_util::io::ReaderStream;
 
-use super::checksum::{Algorithm, Checksums, Hashers, from_headers};
-use super::record::{Content, Object};
-use super::store::Store;
+use super::checksum::{ChecksumAlgorithm, ChecksumHashers, Checksums, from_headers};
+use super::record::{ObjectEntry, StoredContent};
+use super::store::ObjectStore;
 
 const WRITE_BUFFER: usize = 256 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
 
 /// What is known of a body before it comes.
 #[derive(Default)]
-pub(crate) struct Expected {
+pub(crate) struct ExpectedBody {
     pub(crate) bytes: Option<u64>,
     pub(crate) min_bytes: u64,
     pub(crate) max_bytes: Option<u64>,
     pub(crate) md5: Option<Vec<u8>>,
     pub(crate) checksums: Checksums,
     /// To be computed although the client gives no value.
-    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) algorithms: Vec<ChecksumAlgorithm>,
     pub(crate) trailers: Option<TrailingHeaders>,
 }
 
-impl Expected {
+impl ExpectedBody {
     /// Adds what the headers announce: the algorithm, or the trailers that will carry a value.
-    pub(crate) fn announced_by(mut self, headers: &HeaderMap) -> Self {
+    pub(crate) fn with_headers(mut self, headers: &HeaderMap) -> Self {
         let words =
             headers.get_all("x-amz-trailer").iter().chain(headers.get_all("x-amz-sdk-checksum-algorithm"));
         for word in words.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
             let word = word.trim();
             let word = word.strip_prefix("x-amz-checksum-").unwrap_or(word);
-            self.algorithms.extend(Algorithm::from_word(word));
+            self.algorithms.extend(ChecksumAlgorithm::parse(word));
         }
         self
     }
@@ -62,17 +62,17 @@ pub(crate) enum BodyError {
     #[error("the body is not the one that its MD5 or checksum was made of")]
     BadDigest,
     #[error("the body is not the one that was signed")]
-    NotAsSigned,
+    PayloadMismatch,
     #[error("the body broke off")]
-    Broken(#[source] s3s::StdError),
+    Interrupted(#[source] s3s::StdError),
     #[error("the disk failed")]
     Io(#[from] io::Error),
 }
 
 /// A body that has been taken.
 #[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) content: Content,
+pub(crate) struct ReceivedBody {
+    pub(crate) content: StoredContent,
     /// The MD5 in hexadecimal digits: the ETag of a plain object.
     pub(crate) etag: String,
     pub(crate) checksums: Checksums,
@@ -80,24 +80,24 @@ pub(crate) struct Received {
 
 /// Writes the body to a file of the store. If anything is not as expected, nothing stays.
 pub(crate) async fn receive<S, E>(
-    store: &Store,
+    store: &ObjectStore,
     body: Option<S>,
-    expected: Expected,
-) -> Result<Received, BodyError>
+    expected: ExpectedBody,
+) -> Result<ReceivedBody, BodyError>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: Into<s3s::StdError>,
 {
-    let (name, blob) = store.blank();
+    let (name, blob) = store.new_blob();
     let mut file = BufWriter::with_capacity(WRITE_BUFFER, File::create(blob.path()).await?);
     let algorithms: BTreeSet<_> =
         expected.checksums.keys().copied().chain(expected.algorithms.iter().copied()).collect();
-    let mut hashers = Hashers::new(algorithms);
+    let mut hashers = ChecksumHashers::new(algorithms);
     let mut md5 = Md5::new();
     let mut bytes = 0_u64;
     if let Some(mut body) = body {
         while let Some(data) = body.next().await {
-            let data = data.map_err(|error| broken(error.into()))?;
+            let data = data.map_err(|error| classify_error(error.into()))?;
             bytes += data.len() as u64;
             if expected.max_bytes.is_some_and(|max| bytes > max) {
                 return Err(BodyError::TooLarge);
@@ -110,7 +110,7 @@ where
     file.flush().await?;
     file.into_inner().sync_data().await?;
 
-    if expected.bytes.is_some_and(|said| said != bytes) {
+    if expected.bytes.is_some_and(|length| length != bytes) {
         return Err(BodyError::Incomplete);
     }
     if bytes < expected.min_bytes {
@@ -118,45 +118,48 @@ where
     }
     let md5 = md5.finalize();
     let checksums = hashers.finish();
-    let mut said = expected.checksums;
-    said.extend(expected.trailers.and_then(|trailers| trailers.read(from_headers)).unwrap_or_default());
-    let other = |(algorithm, value): (_, &String)| checksums.get(algorithm) != Some(value);
-    if expected.md5.is_some_and(|said| said[..] != md5[..]) || said.iter().any(other) {
+    let mut expected_checksums = expected.checksums;
+    expected_checksums
+        .extend(expected.trailers.and_then(|trailers| trailers.read(from_headers)).unwrap_or_default());
+    let is_mismatch = |(algorithm, value): (_, &String)| checksums.get(algorithm) != Some(value);
+    if expected.md5.is_some_and(|expected_md5| expected_md5[..] != md5[..])
+        || expected_checksums.iter().any(is_mismatch)
+    {
         return Err(BodyError::BadDigest);
     }
-    Ok(Received { content: Content { name, bytes, blob }, etag: hex::encode(md5), checksums })
+    Ok(ReceivedBody { content: StoredContent { name, bytes, blob }, etag: hex::encode(md5), checksums })
 }
 
 /// s3s reports through the stream when a body is not the one that was signed; its error types are private, their
 /// texts are stable within the version that the manifest fixes and pinned by a test.
-fn broken(error: s3s::StdError) -> BodyError {
+fn classify_error(error: s3s::StdError) -> BodyError {
     let text = error.to_string();
     if text.contains("Sha256Mismatch") || text.contains("SignatureMismatch") {
-        BodyError::NotAsSigned
+        BodyError::PayloadMismatch
     } else if text.contains("Incomplete") || text.contains("LengthMismatch") {
         BodyError::Incomplete
     } else {
-        BodyError::Broken(error)
+        BodyError::Interrupted(error)
     }
 }
 
 /// The bytes of the range, segment after segment.
-pub(crate) fn read(
-    object: &Arc<Object>,
+pub(crate) fn read_range(
+    object: &Arc<ObjectEntry>,
     range: Range<u64>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static + use<> {
     let object = Arc::clone(object);
-    let mut pieces = Vec::new();
+    let mut spans = Vec::new();
     let mut start = 0;
     for (index, segment) in object.record.segments.iter().enumerate() {
         let end = start + segment.bytes;
         let (from, to) = (range.start.max(start), range.end.min(end));
         if from < to {
-            pieces.push((index, from - start, to - from));
+            spans.push((index, from - start, to - from));
         }
         start = end;
     }
-    stream::iter(pieces)
+    stream::iter(spans)
         .then(move |(index, offset, bytes)| {
             // The stream holds the object, so that its files outlive an overwrite until the last byte is out.
             let object = Arc::clone(&object);

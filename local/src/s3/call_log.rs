@@ -15,18 +15,18 @@ use serde::Serialize;
 use crate::s3::form;
 
 /// The header that holds the session token.
-const TOKEN: &str = "x-amz-security-token";
+const SESSION_TOKEN_HEADER: &str = "x-amz-security-token";
 /// The header that holds an object's tags.
-const TAGGING: &str = "x-amz-tagging";
+const TAGGING_HEADER: &str = "x-amz-tagging";
 
 /// The most calls that are kept in memory.
-const MOST: usize = 10_000;
+const MAX_CALLS: usize = 10_000;
 
 /// One call and what was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct LoggedCall {
     /// `edge`, or the name of a function without the project's.
-    pub who: String,
+    pub caller: String,
     /// The method.
     pub method: String,
     /// Empty if the bucket itself is asked.
@@ -39,27 +39,27 @@ pub struct Seen {
 
 /// The last calls, oldest first. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Calls(Arc<Mutex<VecDeque<Seen>>>);
+pub struct CallLog(Arc<Mutex<VecDeque<LoggedCall>>>);
 
-impl Calls {
+impl CallLog {
     /// Removes the calls that were kept so far, and returns them.
-    pub fn take(&self) -> Vec<Seen> {
+    pub fn take(&self) -> Vec<LoggedCall> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 
-    pub(crate) fn keep(&self, call: &Call, status: StatusCode, bytes: u64) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() == MOST {
-            all.pop_front();
+    pub(crate) fn push(&self, call: &S3Call, status: StatusCode, bytes: u64) {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if calls.len() == MAX_CALLS {
+            calls.pop_front();
         }
-        let (who, method, key) = (call.who.clone(), call.method.clone(), call.key.clone());
-        all.push_back(Seen { who, method, key, status: status.as_u16(), bytes });
+        let (caller, method, key) = (call.who.clone(), call.method.clone(), call.key.clone());
+        calls.push_back(LoggedCall { caller, method, key, status: status.as_u16(), bytes });
     }
 }
 
 /// One request, before it is known how it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Call {
+pub(crate) struct S3Call {
     /// `edge`, or the name of a function without the project's.
     who: String,
     method: String,
@@ -74,16 +74,16 @@ pub(crate) struct Call {
 
 /// What is written down.
 #[derive(Serialize)]
-struct Line<'a> {
+struct CallLogLine<'a> {
     #[serde(flatten)]
-    call: &'a Call,
+    call: &'a S3Call,
     status: u16,
 }
 
-impl Call {
+impl S3Call {
     /// What the request is; `None` if nobody has signed it. A preflight is nobody's, though its URL may be a signed one:
     /// the bucket's CORS rules alone answer it.
-    pub(crate) fn of<B>(request: &Request<B>, key: &str) -> Option<Self> {
+    pub(crate) fn from_request<B>(request: &Request<B>, key: &str) -> Option<Self> {
         let query = request.uri().query().unwrap_or_default();
         let is_form = form::is_form(request);
         let is_signed = request.headers().contains_key(http::header::AUTHORIZATION)
@@ -94,46 +94,46 @@ impl Call {
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (decoded(name), decoded(value))
+                (decode(name), decode(value))
             })
             .collect();
-        let in_query = parameters.remove("X-Amz-Security-Token");
+        let query_token = parameters.remove("X-Amz-Security-Token");
         parameters.retain(|name, _| !name.starts_with("X-Amz-"));
         if is_form {
             parameters.insert("form".into(), String::new());
         }
-        let in_header = request.headers().get(TOKEN).and_then(|token| token.to_str().ok());
-        let token = in_header.or(in_query.as_deref());
+        let header_token = request.headers().get(SESSION_TOKEN_HEADER).and_then(|token| token.to_str().ok());
+        let token = header_token.or(query_token.as_deref());
         (is_signed && request.method() != http::Method::OPTIONS).then(|| Self {
             who: token.map_or("edge", |name| name.trim_start_matches("glimpse-")).to_owned(),
             method: request.method().to_string(),
             key: key.to_owned(),
             query: parameters,
-            tagged: request.headers().contains_key(TAGGING),
+            tagged: request.headers().contains_key(TAGGING_HEADER),
         })
     }
 
     /// Whether an answer that something is not there has to be a refusal: a function's role may not list the bucket, and
     /// S3 tells only those who may, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>.
-    pub(crate) fn hides_absence(&self, status: StatusCode) -> bool {
+    pub(crate) fn is_hidden_not_found(&self, status: StatusCode) -> bool {
         let is_read = ["GET", "HEAD"].contains(&self.method.as_str()) && !self.key.is_empty();
         self.who != "edge" && is_read && status == StatusCode::NOT_FOUND
     }
 
     /// Adds a line to the file. What cannot be written is missed by whoever reads it.
-    pub(crate) fn write(&self, status: StatusCode, file: &Path) {
-        let line = Line { call: self, status: status.as_u16() };
+    pub(crate) fn append_to(&self, status: StatusCode, file: &Path) {
+        let line = CallLogLine { call: self, status: status.as_u16() };
         let Ok(mut text) = serde_json::to_string(&line) else { return };
         text.push('\n');
         // One write of a short line: those of others fall before or behind it.
-        let opened = OpenOptions::new().append(true).create(true).open(file);
-        if let Err(error) = opened.and_then(|mut file| file.write_all(text.as_bytes())) {
+        let file_result = OpenOptions::new().append(true).create(true).open(file);
+        if let Err(error) = file_result.and_then(|mut file| file.write_all(text.as_bytes())) {
             tracing::error!(target: "s3", %error, file = %file.display(), "a call is not written down");
         }
     }
 }
 
-fn decoded(text: &str) -> String {
+fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
@@ -141,16 +141,16 @@ fn decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<Call> {
+    fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<S3Call> {
         let mut request = Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Call::of(&request.body(()).unwrap(), "a/b")
+        S3Call::from_request(&request.body(()).unwrap(), "a/b")
     }
 
     #[test]
-    fn a_call_is_known_by_its_signer() {
+    fn call_is_attributed_to_signer() {
         let presigned = call("GET", "/glimpse/a/b?uploadId=x%2Fy&X-Amz-Signature=00", &[]).unwrap();
         assert_eq!((presigned.who.as_str(), &presigned.query["uploadId"]), ("edge", &"x/y".to_owned()));
         assert_eq!(presigned.query.len(), 1);
@@ -161,19 +161,19 @@ mod tests {
             None,
             "a browser asks, with no name"
         );
-        let role = [("authorization", "AWS4-HMAC-SHA256 …"), (TOKEN, "glimpse-preview")];
+        let role = [("authorization", "AWS4-HMAC-SHA256 …"), (SESSION_TOKEN_HEADER, "glimpse-preview")];
         assert_eq!(call("HEAD", "/glimpse/a/b", &role).unwrap().who, "preview");
         assert_eq!(call("GET", "/glimpse/a/b", &[]), None);
-        let tagging = [("authorization", "AWS4-HMAC-SHA256 …"), (TAGGING, "a=b")];
+        let tagging = [("authorization", "AWS4-HMAC-SHA256 …"), (TAGGING_HEADER, "a=b")];
         assert!(call("PUT", "/glimpse/a/b", &tagging).unwrap().tagged && !other.tagged);
     }
 
     #[test]
-    fn absence_is_hidden_from_functions_alone() {
+    fn missing_key_is_403_for_functions_only() {
         let signed = ("authorization", "AWS4-HMAC-SHA256 …");
         let edge = call("GET", "/glimpse/a/b", &[signed]).unwrap();
-        let role = call("GET", "/glimpse/a/b", &[signed, (TOKEN, "glimpse-render")]).unwrap();
-        assert!(!edge.hides_absence(StatusCode::NOT_FOUND));
-        assert!(role.hides_absence(StatusCode::NOT_FOUND) && !role.hides_absence(StatusCode::OK));
+        let role = call("GET", "/glimpse/a/b", &[signed, (SESSION_TOKEN_HEADER, "glimpse-render")]).unwrap();
+        assert!(!edge.is_hidden_not_found(StatusCode::NOT_FOUND));
+        assert!(role.is_hidden_not_found(StatusCode::NOT_FOUND) && !role.is_hidden_not_found(StatusCode::OK));
     }
 }

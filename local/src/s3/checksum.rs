@@ -10,13 +10,13 @@ use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
 use s3s::dto;
 
 /// Checksums by algorithm: base64, as they stand in the headers.
-pub(crate) type Checksums = BTreeMap<Algorithm, String>;
+pub(crate) type Checksums = BTreeMap<ChecksumAlgorithm, String>;
 
 /// An algorithm of `x-amz-checksum-*`,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Algorithm {
+pub(crate) enum ChecksumAlgorithm {
     Crc32,
     Crc32c,
     Crc64nvme,
@@ -24,7 +24,7 @@ pub(crate) enum Algorithm {
     Sha256,
 }
 
-impl Algorithm {
+impl ChecksumAlgorithm {
     pub(crate) const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64nvme, Self::Sha1, Self::Sha256];
 
     pub(crate) fn header(self) -> &'static str {
@@ -38,11 +38,11 @@ impl Algorithm {
     }
 
     /// The algorithm as `x-amz-checksum-algorithm` and its kin spell it.
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.word().eq_ignore_ascii_case(word))
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Crc32 => "CRC32",
             Self::Crc32c => "CRC32C",
@@ -57,11 +57,11 @@ impl Algorithm {
 macro_rules! checksums_of {
     ($input:expr) => {
         $crate::s3::checksum::collect([
-            ($crate::s3::checksum::Algorithm::Crc32, &$input.checksum_crc32),
-            ($crate::s3::checksum::Algorithm::Crc32c, &$input.checksum_crc32c),
-            ($crate::s3::checksum::Algorithm::Crc64nvme, &$input.checksum_crc64nvme),
-            ($crate::s3::checksum::Algorithm::Sha1, &$input.checksum_sha1),
-            ($crate::s3::checksum::Algorithm::Sha256, &$input.checksum_sha256),
+            ($crate::s3::checksum::ChecksumAlgorithm::Crc32, &$input.checksum_crc32),
+            ($crate::s3::checksum::ChecksumAlgorithm::Crc32c, &$input.checksum_crc32c),
+            ($crate::s3::checksum::ChecksumAlgorithm::Crc64nvme, &$input.checksum_crc64nvme),
+            ($crate::s3::checksum::ChecksumAlgorithm::Sha1, &$input.checksum_sha1),
+            ($crate::s3::checksum::ChecksumAlgorithm::Sha256, &$input.checksum_sha256),
         ])
     };
 }
@@ -69,16 +69,16 @@ macro_rules! checksums_of {
 macro_rules! set_checksums {
     ($output:expr, $checksums:expr) => {{
         let get = |algorithm| $checksums.get(&algorithm).cloned();
-        $output.checksum_crc32 = get($crate::s3::checksum::Algorithm::Crc32);
-        $output.checksum_crc32c = get($crate::s3::checksum::Algorithm::Crc32c);
-        $output.checksum_crc64nvme = get($crate::s3::checksum::Algorithm::Crc64nvme);
-        $output.checksum_sha1 = get($crate::s3::checksum::Algorithm::Sha1);
-        $output.checksum_sha256 = get($crate::s3::checksum::Algorithm::Sha256);
+        $output.checksum_crc32 = get($crate::s3::checksum::ChecksumAlgorithm::Crc32);
+        $output.checksum_crc32c = get($crate::s3::checksum::ChecksumAlgorithm::Crc32c);
+        $output.checksum_crc64nvme = get($crate::s3::checksum::ChecksumAlgorithm::Crc64nvme);
+        $output.checksum_sha1 = get($crate::s3::checksum::ChecksumAlgorithm::Sha1);
+        $output.checksum_sha256 = get($crate::s3::checksum::ChecksumAlgorithm::Sha256);
     }};
 }
 pub(crate) use {checksums_of, set_checksums};
 
-pub(crate) fn collect(members: [(Algorithm, &Option<String>); 5]) -> Checksums {
+pub(crate) fn collect(members: [(ChecksumAlgorithm, &Option<String>); 5]) -> Checksums {
     members.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value.clone()?))).collect()
 }
 
@@ -89,25 +89,25 @@ pub(crate) fn from_headers(headers: &HeaderMap) -> Checksums {
 
 /// The checksums that the values of those header names give.
 pub(crate) fn from_texts(lookup: impl Fn(&str) -> Option<String>) -> Checksums {
-    Algorithm::ALL
+    ChecksumAlgorithm::ALL
         .into_iter()
         .filter_map(|algorithm| Some((algorithm, lookup(algorithm.header())?)))
         .collect()
 }
 
 /// Computes several checksums in one pass.
-pub(crate) struct Hashers(ChecksumHasher);
+pub(crate) struct ChecksumHashers(ChecksumHasher);
 
-impl Hashers {
-    pub(crate) fn new(algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+impl ChecksumHashers {
+    pub(crate) fn new(algorithms: impl IntoIterator<Item = ChecksumAlgorithm>) -> Self {
         let mut hasher = ChecksumHasher::default();
         for algorithm in algorithms {
             match algorithm {
-                Algorithm::Crc32 => hasher.crc32 = Some(Crc32::new()),
-                Algorithm::Crc32c => hasher.crc32c = Some(Crc32c::new()),
-                Algorithm::Crc64nvme => hasher.crc64nvme = Some(Crc64Nvme::new()),
-                Algorithm::Sha1 => hasher.sha1 = Some(Sha1::new()),
-                Algorithm::Sha256 => hasher.sha256 = Some(Sha256::new()),
+                ChecksumAlgorithm::Crc32 => hasher.crc32 = Some(Crc32::new()),
+                ChecksumAlgorithm::Crc32c => hasher.crc32c = Some(Crc32c::new()),
+                ChecksumAlgorithm::Crc64nvme => hasher.crc64nvme = Some(Crc64Nvme::new()),
+                ChecksumAlgorithm::Sha1 => hasher.sha1 = Some(Sha1::new()),
+                ChecksumAlgorithm::Sha256 => hasher.sha256 = Some(Sha256::new()),
             }
         }
         Self(hasher)
@@ -118,19 +118,19 @@ impl Hashers {
     }
 
     pub(crate) fn finish(self) -> Checksums {
-        let sums: dto::Checksum = self.0.finalize();
-        checksums_of!(sums)
+        let checksums: dto::Checksum = self.0.finalize();
+        checksums_of!(checksums)
     }
 }
 
 /// The checksum of checksums that S3 gives a multipart object: over the parts' raw digests, with their number.
 /// `None` if a part has no checksum of that algorithm.
-pub(crate) fn composite<'a>(
-    algorithm: Algorithm,
+pub(crate) fn composite_checksum<'a>(
+    algorithm: ChecksumAlgorithm,
     parts: impl ExactSizeIterator<Item = &'a Checksums>,
 ) -> Option<String> {
     let count = parts.len();
-    let mut hashers = Hashers::new([algorithm]);
+    let mut hashers = ChecksumHashers::new([algorithm]);
     for part in parts {
         hashers.update(&STANDARD.decode(part.get(&algorithm)?).ok()?);
     }
@@ -142,29 +142,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_of_known_text_are_pinned() {
+    fn checksums_match_known_values() {
         // The check values of the CRC catalogue over "123456789", and the digests of FIPS 180.
-        let mut hashers = Hashers::new(Algorithm::ALL);
+        let mut hashers = ChecksumHashers::new(ChecksumAlgorithm::ALL);
         hashers.update(b"123456789");
         let sums = hashers.finish();
         for (algorithm, hex_text) in [
-            (Algorithm::Crc32, "cbf43926"),
-            (Algorithm::Crc32c, "e3069283"),
-            (Algorithm::Crc64nvme, "ae8b14860a799888"),
-            (Algorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
-            (Algorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+            (ChecksumAlgorithm::Crc32, "cbf43926"),
+            (ChecksumAlgorithm::Crc32c, "e3069283"),
+            (ChecksumAlgorithm::Crc64nvme, "ae8b14860a799888"),
+            (ChecksumAlgorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
+            (ChecksumAlgorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
         ] {
             assert_eq!(sums[&algorithm], STANDARD.encode(hex::decode(hex_text).unwrap()), "{algorithm:?}");
-            assert_eq!(Algorithm::from_word(&algorithm.word().to_lowercase()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::parse(&algorithm.name().to_lowercase()), Some(algorithm));
         }
     }
 
     #[test]
-    fn a_composite_needs_every_part() {
-        let mut hashers = Hashers::new([Algorithm::Sha256]);
+    fn composite_requires_every_part() {
+        let mut hashers = ChecksumHashers::new([ChecksumAlgorithm::Sha256]);
         hashers.update(b"part");
         let part = hashers.finish();
-        assert!(composite(Algorithm::Sha256, [&part, &part].into_iter()).unwrap().ends_with("-2"));
-        assert_eq!(composite(Algorithm::Crc32, [&part].into_iter()), None);
+        assert!(
+            composite_checksum(ChecksumAlgorithm::Sha256, [&part, &part].into_iter())
+                .unwrap()
+                .ends_with("-2")
+        );
+        assert_eq!(composite_checksum(ChecksumAlgorithm::Crc32, [&part].into_iter()), None);
     }
 }

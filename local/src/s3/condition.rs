@@ -14,7 +14,7 @@ pub(crate) struct ReadConditions {
 
 /// What the conditions of a read come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ReadOutcome {
     Proceed,
     NotModified,
     Failed,
@@ -22,21 +22,21 @@ pub(crate) enum Verdict {
 
 impl ReadConditions {
     /// Judges an object that exists by its ETag (without quotes) and its time, in whole seconds.
-    pub(crate) fn judge(&self, etag: &str, modified: &Timestamp) -> Verdict {
+    pub(crate) fn evaluate(&self, etag: &str, modified: &Timestamp) -> ReadOutcome {
         match (&self.if_match, &self.if_unmodified_since) {
-            (Some(condition), _) if !matches(condition, etag) => return Verdict::Failed,
-            (None, Some(since)) if modified > since => return Verdict::Failed,
+            (Some(condition), _) if !etag_matches(condition, etag) => return ReadOutcome::Failed,
+            (None, Some(since)) if modified > since => return ReadOutcome::Failed,
             _ => {}
         }
         match (&self.if_none_match, &self.if_modified_since) {
-            (Some(condition), _) if matches(condition, etag) => Verdict::NotModified,
-            (None, Some(since)) if modified <= since => Verdict::NotModified,
-            _ => Verdict::Proceed,
+            (Some(condition), _) if etag_matches(condition, etag) => ReadOutcome::NotModified,
+            (None, Some(since)) if modified <= since => ReadOutcome::NotModified,
+            _ => ReadOutcome::Proceed,
         }
     }
 }
 
-fn matches(condition: &ETagCondition, etag: &str) -> bool {
+fn etag_matches(condition: &ETagCondition, etag: &str) -> bool {
     match condition {
         ETagCondition::Any => true,
         ETagCondition::ETag(ETag::Strong(value) | ETag::Weak(value)) => value == etag,
@@ -55,7 +55,7 @@ pub(crate) struct WriteConditions {
 
 /// Why a write does not go ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum WriteConditionError {
     PreconditionFailed,
     NoSuchKey,
 }
@@ -73,13 +73,15 @@ impl WriteConditions {
     }
 
     /// Judges by the ETag of the object that lies under the key now, if one does.
-    pub(crate) fn judge(&self, current: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn evaluate(&self, current: Option<&str>) -> Result<(), WriteConditionError> {
         if self.if_absent && current.is_some() {
-            return Err(Refusal::PreconditionFailed);
+            return Err(WriteConditionError::PreconditionFailed);
         }
         match (&self.if_match, current) {
-            (Some(_), None) => Err(Refusal::NoSuchKey),
-            (Some(condition), Some(etag)) if !matches(condition, etag) => Err(Refusal::PreconditionFailed),
+            (Some(_), None) => Err(WriteConditionError::NoSuchKey),
+            (Some(condition), Some(etag)) if !etag_matches(condition, etag) => {
+                Err(WriteConditionError::PreconditionFailed)
+            }
             _ => Ok(()),
         }
     }
@@ -100,11 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_judged_in_the_order_of_rfc_9110() {
-        use Verdict::{Failed, NotModified, Proceed};
-        type Case = (Option<&'static str>, Option<u64>, Option<&'static str>, Option<u64>, Verdict);
+    fn read_conditions_follow_rfc_9110() {
+        use ReadOutcome::{Failed, NotModified, Proceed};
+        type ReadCase = (Option<&'static str>, Option<u64>, Option<&'static str>, Option<u64>, ReadOutcome);
         // The object has the ETag `a` and is of second 100.
-        let cases: [Case; 16] = [
+        let cases: [ReadCase; 16] = [
             (None, None, None, None, Proceed),
             (Some("a"), None, None, None, Proceed),
             (Some("*"), None, None, None, Proceed),
@@ -129,19 +131,19 @@ mod tests {
                 if_modified_since: modified.map(at),
                 if_unmodified_since: unmodified.map(at),
             };
-            assert_eq!(conditions.judge("a", &at(100)), expected, "{conditions:?}");
+            assert_eq!(conditions.evaluate("a", &at(100)), expected, "{conditions:?}");
         }
     }
 
     #[test]
-    fn writes_are_judged_by_what_is_there() {
+    fn write_conditions_check_current_object() {
         let absent = WriteConditions::from_input(None, Some(&tag("*"))).unwrap();
-        assert_eq!(absent.judge(None), Ok(()));
-        assert_eq!(absent.judge(Some("a")), Err(Refusal::PreconditionFailed));
+        assert_eq!(absent.evaluate(None), Ok(()));
+        assert_eq!(absent.evaluate(Some("a")), Err(WriteConditionError::PreconditionFailed));
         let same = WriteConditions::from_input(Some(tag("a")), None).unwrap();
-        assert_eq!(same.judge(Some("a")), Ok(()));
-        assert_eq!(same.judge(Some("b")), Err(Refusal::PreconditionFailed));
-        assert_eq!(same.judge(None), Err(Refusal::NoSuchKey));
+        assert_eq!(same.evaluate(Some("a")), Ok(()));
+        assert_eq!(same.evaluate(Some("b")), Err(WriteConditionError::PreconditionFailed));
+        assert_eq!(same.evaluate(None), Err(WriteConditionError::NoSuchKey));
         assert_eq!(WriteConditions::from_input(None, Some(&tag("a"))), None);
     }
 }

@@ -28,12 +28,12 @@ impl CorsRule {
     /// What uploads from those origins need: PUT, POST, GET and HEAD, any header, and the ETag to be read; DELETE for
     /// clients that give a multipart upload up at S3 itself, as Uppy v6 does with `signRequest`.
     pub fn for_uploads(origins: impl IntoIterator<Item = String>) -> Self {
-        let texts = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let to_strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
             allowed_origins: origins.into_iter().collect(),
-            allowed_methods: texts(&["GET", "HEAD", "PUT", "POST", "DELETE"]),
-            allowed_headers: texts(&["*"]),
-            expose_headers: texts(&["ETag", "Location"]),
+            allowed_methods: to_strings(&["GET", "HEAD", "PUT", "POST", "DELETE"]),
+            allowed_headers: to_strings(&["*"]),
+            expose_headers: to_strings(&["ETag", "Location"]),
             max_age_secs: Some(3000),
         }
     }
@@ -51,28 +51,28 @@ pub(crate) enum Preflight {
 }
 
 /// Judges an `OPTIONS` request.
-pub(crate) fn preflight(rules: &[CorsRule], request: &HeaderMap) -> Preflight {
+pub(crate) fn evaluate_preflight(rules: &[CorsRule], request: &HeaderMap) -> Preflight {
     let (Some(origin), Some(method)) =
-        (text(request, &ORIGIN), text(request, &ACCESS_CONTROL_REQUEST_METHOD))
+        (header_text(request, &ORIGIN), header_text(request, &ACCESS_CONTROL_REQUEST_METHOD))
     else {
         return Preflight::Incomplete;
     };
-    let wanted: Vec<_> = text(request, &ACCESS_CONTROL_REQUEST_HEADERS)
+    let requested_headers: Vec<_> = header_text(request, &ACCESS_CONTROL_REQUEST_HEADERS)
         .unwrap_or_default()
         .split(',')
         .map(|name| name.trim().to_ascii_lowercase())
         .filter(|name| !name.is_empty())
         .collect();
     for rule in rules {
-        let all_headers = wanted.iter().all(|name| {
-            rule.allowed_headers.iter().any(|pattern| covers(&pattern.to_ascii_lowercase(), name))
+        let has_all_headers = requested_headers.iter().all(|name| {
+            rule.allowed_headers.iter().any(|pattern| matches_pattern(&pattern.to_ascii_lowercase(), name))
         });
-        if let Some(mut headers) = allowed(rule, origin, method).filter(|_| all_headers) {
-            if !wanted.is_empty() {
-                insert(&mut headers, &ACCESS_CONTROL_ALLOW_HEADERS, &wanted.join(", "));
+        if let Some(mut headers) = rule_headers(rule, origin, method).filter(|_| has_all_headers) {
+            if !requested_headers.is_empty() {
+                insert_header(&mut headers, &ACCESS_CONTROL_ALLOW_HEADERS, &requested_headers.join(", "));
             }
             if let Some(secs) = rule.max_age_secs {
-                insert(&mut headers, &ACCESS_CONTROL_MAX_AGE, &secs.to_string());
+                insert_header(&mut headers, &ACCESS_CONTROL_MAX_AGE, &secs.to_string());
             }
             return Preflight::Allowed(headers);
         }
@@ -81,39 +81,43 @@ pub(crate) fn preflight(rules: &[CorsRule], request: &HeaderMap) -> Preflight {
 }
 
 /// The headers that an actual response gets, whatever its status; none if no rule fits.
-pub(crate) fn actual(rules: &[CorsRule], request: &HeaderMap, method: &str) -> HeaderMap {
-    let Some(origin) = text(request, &ORIGIN) else { return HeaderMap::new() };
-    rules.iter().find_map(|rule| allowed(rule, origin, method)).unwrap_or_default()
+pub(crate) fn response_headers(rules: &[CorsRule], request: &HeaderMap, method: &str) -> HeaderMap {
+    let Some(origin) = header_text(request, &ORIGIN) else { return HeaderMap::new() };
+    rules.iter().find_map(|rule| rule_headers(rule, origin, method)).unwrap_or_default()
 }
 
-fn allowed(rule: &CorsRule, origin: &str, method: &str) -> Option<HeaderMap> {
-    let pattern = rule.allowed_origins.iter().find(|pattern| covers(pattern, origin))?;
+fn rule_headers(rule: &CorsRule, origin: &str, method: &str) -> Option<HeaderMap> {
+    let pattern = rule.allowed_origins.iter().find(|pattern| matches_pattern(pattern, origin))?;
     rule.allowed_methods.iter().find(|allowed| *allowed == method)?;
     let mut headers = HeaderMap::new();
     if pattern == "*" {
-        insert(&mut headers, &ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        insert_header(&mut headers, &ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     } else {
-        insert(&mut headers, &ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        insert(&mut headers, &ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+        insert_header(&mut headers, &ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        insert_header(&mut headers, &ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
     }
-    insert(&mut headers, &ACCESS_CONTROL_ALLOW_METHODS, &rule.allowed_methods.join(", "));
+    insert_header(&mut headers, &ACCESS_CONTROL_ALLOW_METHODS, &rule.allowed_methods.join(", "));
     if !rule.expose_headers.is_empty() {
-        insert(&mut headers, &ACCESS_CONTROL_EXPOSE_HEADERS, &rule.expose_headers.join(", "));
+        insert_header(&mut headers, &ACCESS_CONTROL_EXPOSE_HEADERS, &rule.expose_headers.join(", "));
     }
-    insert(&mut headers, &VARY, "Origin, Access-Control-Request-Headers, Access-Control-Request-Method");
+    insert_header(
+        &mut headers,
+        &VARY,
+        "Origin, Access-Control-Request-Headers, Access-Control-Request-Method",
+    );
     Some(headers)
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
+fn header_text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn insert(headers: &mut HeaderMap, name: &http::HeaderName, value: &str) {
+fn insert_header(headers: &mut HeaderMap, name: &http::HeaderName, value: &str) {
     headers.extend(HeaderValue::try_from(value).ok().map(|value| (name.clone(), value)));
 }
 
 /// Whether a text with one `*` at the most covers the value.
-fn covers(pattern: &str, value: &str) -> bool {
+fn matches_pattern(pattern: &str, value: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == value,
         Some((head, tail)) => {
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn preflights_are_judged_by_origin_method_and_headers() {
+    fn preflight_checks_origin_method_and_headers() {
         let cases: [(&str, &str, &str, Option<&str>); 9] = [
             ("https://app.example", "PUT", "Content-Type, x-amz-meta-name", Some("https://app.example")),
             ("https://x.app.example", "POST", "", Some("https://x.app.example")),
@@ -166,7 +170,7 @@ mod tests {
                 ("access-control-request-method", method),
                 ("access-control-request-headers", wanted),
             ]);
-            match (preflight(&rules(), &request), expected) {
+            match (evaluate_preflight(&rules(), &request), expected) {
                 (Preflight::Allowed(answer), Some(allowed)) => {
                     assert_eq!(answer["access-control-allow-origin"], allowed, "{origin} {method}");
                 }
@@ -175,19 +179,19 @@ mod tests {
             }
         }
         assert_eq!(
-            preflight(&rules(), &headers(&[("origin", "https://app.example")])),
+            evaluate_preflight(&rules(), &headers(&[("origin", "https://app.example")])),
             Preflight::Incomplete
         );
     }
 
     #[test]
-    fn an_actual_answer_tells_caches_that_it_varies() {
+    fn response_has_vary_header() {
         let request = headers(&[("origin", "https://app.example")]);
-        let answer = actual(&rules(), &request, "PUT");
+        let answer = response_headers(&rules(), &request, "PUT");
         assert_eq!(answer["access-control-allow-credentials"], "true");
         assert_eq!(answer["access-control-expose-headers"], "ETag, Location");
         assert!(answer["vary"].to_str().unwrap().starts_with("Origin"));
-        assert!(actual(&rules(), &request, "PATCH").is_empty());
-        assert!(actual(&rules(), &HeaderMap::new(), "GET").is_empty());
+        assert!(response_headers(&rules(), &request, "PATCH").is_empty());
+        assert!(response_headers(&rules(), &HeaderMap::new(), "GET").is_empty());
     }
 }

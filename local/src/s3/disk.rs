@@ -14,18 +14,18 @@ use serde::de::DeserializeOwned;
 #[derive(Debug)]
 pub(crate) struct Blob {
     path: PathBuf,
-    doomed: AtomicBool,
+    is_unreferenced: AtomicBool,
 }
 
 impl Blob {
     /// A file that is to be written: it goes away unless it is kept.
     pub(crate) fn new(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { path, doomed: AtomicBool::new(true) })
+        Arc::new(Self { path, is_unreferenced: AtomicBool::new(true) })
     }
 
     /// A file that a record on disk refers to.
     pub(crate) fn existing(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { path, doomed: AtomicBool::new(false) })
+        Arc::new(Self { path, is_unreferenced: AtomicBool::new(false) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -33,19 +33,19 @@ impl Blob {
     }
 
     /// A record on disk refers to the file now.
-    pub(crate) fn keep(&self) {
-        self.doomed.store(false, Ordering::Release);
+    pub(crate) fn mark_referenced(&self) {
+        self.is_unreferenced.store(false, Ordering::Release);
     }
 
     /// No record refers to the file any more.
-    pub(crate) fn doom(&self) {
-        self.doomed.store(true, Ordering::Release);
+    pub(crate) fn mark_unreferenced(&self) {
+        self.is_unreferenced.store(true, Ordering::Release);
     }
 }
 
 impl Drop for Blob {
     fn drop(&mut self) {
-        if self.doomed.load(Ordering::Acquire) {
+        if self.is_unreferenced.load(Ordering::Acquire) {
             // What cannot be removed now is swept when the store is opened the next time.
             let _ = fs::remove_file(&self.path);
         }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_replaced_whole_and_a_torn_one_is_forgotten() {
+    fn record_write_is_atomic() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
         write_record(&path, &1).unwrap();
@@ -114,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_lives_as_long_as_it_is_referred_to_or_read() {
+    fn blob_is_deleted_with_last_reference() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("blob");
         fs::write(&path, "x").unwrap();
         let blob = Blob::new(path.clone());
         let reader = Arc::clone(&blob);
-        blob.keep();
-        blob.doom();
+        blob.mark_referenced();
+        blob.mark_unreferenced();
         drop(blob);
         assert!(path.exists(), "somebody still reads it");
         drop(reader);

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _, stream};
 use http::Method;
 
 /// How long the bytes before a cut have to reach whoever reads them: a broken connection drops what lies unread.
-const FLUSH: Duration = Duration::from_millis(400);
+const FLUSH_DELAY: Duration = Duration::from_millis(400);
 
 /// How an answer goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub enum FaultKind {
     /// 500 InternalError, and nothing is done.
     InternalError,
     /// 403 AccessDenied, as to a role that may not, and nothing is done.
-    Denied,
+    AccessDenied,
     /// The answer comes that much later.
     Delay(Duration),
     /// The connection breaks after so many bytes of the body.
-    Cut {
+    Truncate {
         /// Bytes of the body that still arrive.
         after_bytes: u64,
     },
@@ -31,7 +31,7 @@ pub enum FaultKind {
 
 /// Which requests go wrong, how, and how often.
 #[derive(Debug, Clone)]
-pub struct Fault {
+pub struct InjectedFault {
     /// The requests' method.
     pub method: Method,
     /// What their keys begin with; empty: every key.
@@ -44,11 +44,11 @@ pub struct Fault {
 
 /// The faults that wait to happen. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+pub struct FaultInjector(Arc<Mutex<Vec<InjectedFault>>>);
 
-impl Faults {
+impl FaultInjector {
     /// Adds a fault; the ones added first hit first.
-    pub fn add(&self, fault: Fault) {
+    pub fn add(&self, fault: InjectedFault) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
     }
 
@@ -59,7 +59,7 @@ impl Faults {
     }
 
     /// The fault of this request, if it has one.
-    pub(crate) fn hit(&self, method: &Method, key: &str) -> Option<FaultKind> {
+    pub(crate) fn take(&self, method: &Method, key: &str) -> Option<FaultKind> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = faults
             .iter()
@@ -74,7 +74,7 @@ impl Faults {
 }
 
 /// The body up to so many bytes, and then an error, which makes the server break the connection.
-pub(crate) fn cut<S, E>(
+pub(crate) fn truncate<S, E>(
     body: S,
     after_bytes: u64,
 ) -> impl Stream<Item = Result<Bytes, s3s::StdError>> + Send + Sync + 'static + use<S, E>
@@ -82,22 +82,22 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + Sync + 'static,
     E: Into<s3s::StdError>,
 {
-    let mut left = usize::try_from(after_bytes).unwrap_or(usize::MAX);
+    let mut bytes_left = usize::try_from(after_bytes).unwrap_or(usize::MAX);
     // A body that comes in one piece ends before more than the cut is asked of it: its end is a cut, too.
-    let pieces = body.map(|data| data.map(Some).map_err(Into::into));
-    pieces.chain(stream::once(std::future::ready(Ok(None)))).then(move |data: Result<_, s3s::StdError>| {
+    let chunks = body.map(|data| data.map(Some).map_err(Into::into));
+    chunks.chain(stream::once(std::future::ready(Ok(None)))).then(move |data: Result<_, s3s::StdError>| {
         let data = data.map(|data: Option<Bytes>| {
             let data = data?;
-            let now = data.len().min(left);
-            left -= now;
-            (now > 0 || data.is_empty()).then(|| data.slice(..now))
+            let length = data.len().min(bytes_left);
+            bytes_left -= length;
+            (length > 0 || data.is_empty()).then(|| data.slice(..length))
         });
         async move {
             if let Some(data) = data? {
                 return Ok(data);
             }
             // The server gives up a connection with all that it has not sent yet: what was promised goes first.
-            tokio::time::sleep(FLUSH).await;
+            tokio::time::sleep(FLUSH_DELAY).await;
             Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
         }
     })
@@ -108,16 +108,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_hits_as_often_as_it_says() {
-        let faults = Faults::default();
-        let fault =
-            Fault { method: Method::GET, prefix: "uploads/".into(), times: 2, kind: FaultKind::SlowDown };
+    fn fault_hits_given_number_of_times() {
+        let faults = FaultInjector::default();
+        let fault = InjectedFault {
+            method: Method::GET,
+            prefix: "uploads/".into(),
+            times: 2,
+            kind: FaultKind::SlowDown,
+        };
         faults.add(fault);
-        assert_eq!(faults.hit(&Method::PUT, "uploads/a"), None);
-        assert_eq!(faults.hit(&Method::GET, "media/a"), None);
-        assert_eq!(faults.hit(&Method::GET, "uploads/a"), Some(FaultKind::SlowDown));
-        assert_eq!(faults.hit(&Method::GET, "uploads/b"), Some(FaultKind::SlowDown));
-        assert_eq!(faults.hit(&Method::GET, "uploads/c"), None);
+        assert_eq!(faults.take(&Method::PUT, "uploads/a"), None);
+        assert_eq!(faults.take(&Method::GET, "media/a"), None);
+        assert_eq!(faults.take(&Method::GET, "uploads/a"), Some(FaultKind::SlowDown));
+        assert_eq!(faults.take(&Method::GET, "uploads/b"), Some(FaultKind::SlowDown));
+        assert_eq!(faults.take(&Method::GET, "uploads/c"), None);
         assert_eq!(faults.clear(), 0);
     }
 }

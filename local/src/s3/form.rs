@@ -8,13 +8,13 @@ use hyper::body::Incoming;
 use s3s::{Body, S3Result, s3_error};
 
 use super::RequestId;
-use super::body::{Expected, receive};
+use super::body::{ExpectedBody, receive};
 use super::condition::WriteConditions;
-use super::post::{self, Fields, Signer, Success};
-use super::record::{Draft, Object};
+use super::post::{self, FormFields, PostSigner, SuccessAction};
+use super::record::{NewObject, ObjectEntry};
 use super::reply;
-use super::store::Origin;
-use crate::s3::middleware::Front;
+use super::store::EventOrigin;
+use crate::s3::middleware::S3Server;
 
 /// The most bytes of one field, and of all fields, that S3 reads before the file: 20 KB in its words.
 const MAX_FIELDS_BYTES: usize = 64 * 1024;
@@ -23,26 +23,26 @@ const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Whether the request is a form upload: its body says who may do what.
 pub(crate) fn is_form<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     request.method() == http::Method::POST
-        && kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"))
+        && content_type.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"))
 }
 
 /// Takes a form upload.
-pub(crate) async fn take(
-    front: &Front,
+pub(crate) async fn handle(
+    server: &S3Server,
     request: Request<Incoming>,
     id: &RequestId,
 ) -> S3Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let bucket = head.uri.path().trim_matches('/').to_owned();
     let mut stream = BodyDataStream::new(body);
-    let result = take_from(front, &bucket, &head.headers, &mut stream, id).await;
+    let result = handle_stream(server, &bucket, &head.headers, &mut stream, id).await;
     if result.is_err() {
-        let mut drained = 0;
+        let mut drained_bytes = 0;
         while let Some(Ok(data)) = stream.next().await {
-            drained += data.len();
-            if drained > MAX_DRAINED_BYTES {
+            drained_bytes += data.len();
+            if drained_bytes > MAX_DRAINED_BYTES {
                 break;
             }
         }
@@ -50,18 +50,19 @@ pub(crate) async fn take(
     result
 }
 
-async fn take_from(
-    front: &Front,
+async fn handle_stream(
+    server: &S3Server,
     bucket: &str,
     headers: &HeaderMap,
     body: &mut BodyDataStream<Incoming>,
     id: &RequestId,
 ) -> S3Result<Response<Body>> {
-    if bucket != front.settings.bucket {
+    if bucket != server.settings.bucket {
         return Err(s3_error!(NoSuchBucket));
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let boundary = multer::parse_boundary(kind).map_err(post::malformed)?;
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let boundary = multer::parse_boundary(content_type).map_err(post::malformed_form)?;
     // The reader of forms wants to own its stream, and a refused one has to be drained: so it goes through a
     // channel that holds one buffer.
     let (sender, receiver) = futures::channel::mpsc::channel::<Result<Bytes, hyper::Error>>(1);
@@ -73,32 +74,32 @@ async fn take_from(
             }
         }
     };
-    let read = read_form(front, multer::Multipart::new(receiver, boundary), headers, id);
+    let form_result = read_form(server, multer::Multipart::new(receiver, boundary), headers, id);
     // When the form has been judged, nobody waits for the pump.
-    match futures::future::select(std::pin::pin!(read), std::pin::pin!(pump)).await {
-        futures::future::Either::Left((answer, _)) => answer,
+    match futures::future::select(std::pin::pin!(form_result), std::pin::pin!(pump)).await {
+        futures::future::Either::Left((response, _)) => response,
         futures::future::Either::Right(((), read)) => read.await,
     }
 }
 
 async fn read_form(
-    front: &Front,
+    server: &S3Server,
     mut form: multer::Multipart<'static>,
     headers: &HeaderMap,
     id: &RequestId,
 ) -> S3Result<Response<Body>> {
-    let mut fields = Fields::new();
+    let mut fields = FormFields::new();
     let mut bytes = 0;
-    while let Some(mut field) = form.next_field().await.map_err(post::malformed)? {
+    while let Some(mut field) = form.next_field().await.map_err(post::malformed_form)? {
         let name = field.name().unwrap_or_default().to_ascii_lowercase();
         if name == "file" {
             if let Some(key) = fields.get_mut("key") {
                 *key = key.replace("${filename}", field.file_name().unwrap_or_default());
             }
-            return take_file(front, &fields, field, headers, id).await;
+            return store_file(server, &fields, field, headers, id).await;
         }
         let mut value = Vec::new();
-        while let Some(data) = field.chunk().await.map_err(post::malformed)? {
+        while let Some(data) = field.chunk().await.map_err(post::malformed_form)? {
             bytes += data.len();
             if bytes > MAX_FIELDS_BYTES {
                 return Err(s3_error!(
@@ -116,32 +117,32 @@ async fn read_form(
     Err(s3_error!(InvalidArgument, "POST requires exactly one file upload per request."))
 }
 
-async fn take_file(
-    front: &Front,
-    fields: &Fields,
+async fn store_file(
+    server: &S3Server,
+    fields: &FormFields,
     file: multer::Field<'static>,
     headers: &HeaderMap,
     id: &RequestId,
 ) -> S3Result<Response<Body>> {
-    let settings = &front.settings;
-    let signer = Signer {
+    let settings = &server.settings;
+    let signer = PostSigner {
         access_key_id: &settings.access_key_id,
         secret_access_key: &settings.secret_access_key,
         region: &settings.region,
     };
-    let accepted = post::judge(fields, &settings.bucket, signer, front.store.0.clock.now())?;
+    let limits = post::authorize(fields, &settings.bucket, signer, server.store.0.clock.now())?;
     let key = fields["key"].clone();
     if key.is_empty() || key.len() > 1024 {
         return Err(s3_error!(KeyTooLongError, "a key has between 1 and 1024 bytes"));
     }
-    let expected = Expected {
-        min_bytes: accepted.min_bytes,
-        max_bytes: accepted.max_bytes,
+    let expected = ExpectedBody {
+        min_bytes: limits.min_bytes,
+        max_bytes: limits.max_bytes,
         checksums: super::checksum::from_texts(|name| fields.get(name).cloned()),
-        ..Expected::default()
+        ..ExpectedBody::default()
     };
-    let received = receive(&front.store, Some(file), expected).await?;
-    let draft = Draft {
+    let received = receive(&server.store, Some(file), expected).await?;
+    let new_object = NewObject {
         key,
         etag: received.etag,
         headers: post::object_headers(fields),
@@ -151,25 +152,30 @@ async fn take_file(
         multipart: false,
         content: vec![received.content],
     };
-    let origin = Origin {
+    let origin = EventOrigin {
         event: "ObjectCreated:Post".into(),
         request_id: id.name.clone(),
         principal: settings.access_key_id.clone(),
-        source_ip: id.peer.clone(),
+        source_ip: id.client_ip.clone(),
     };
-    let object = front.store.commit(draft, WriteConditions::default(), origin).await?;
-    answer(&settings.bucket, &object, fields, headers)
+    let object = server.store.commit(new_object, WriteConditions::default(), origin).await?;
+    success_response(&settings.bucket, &object, fields, headers)
 }
 
-fn answer(bucket: &str, object: &Object, fields: &Fields, headers: &HeaderMap) -> S3Result<Response<Body>> {
+fn success_response(
+    bucket: &str,
+    object: &ObjectEntry,
+    fields: &FormFields,
+    headers: &HeaderMap,
+) -> S3Result<Response<Body>> {
     let key = &object.record.key;
     let etag = format!("\"{}\"", object.record.etag);
-    let location = reply::location(headers, bucket, key);
+    let location = reply::object_location(headers, bucket, key);
     let mut response = Response::new(Body::empty());
-    let mut place = location.clone();
-    match post::success(fields) {
-        Success::Empty(status) => *response.status_mut() = status,
-        Success::Document => {
+    let mut location_header = location.clone();
+    match post::success_action(fields) {
+        SuccessAction::Empty(status) => *response.status_mut() = status,
+        SuccessAction::Document => {
             let text = quick_xml::escape::escape;
             let document = format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse><Location>{}</Location>\
@@ -183,17 +189,21 @@ fn answer(bucket: &str, object: &Object, fields: &Fields, headers: &HeaderMap) -
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
             *response.body_mut() = Body::from(document);
         }
-        Success::Redirect(uri) => {
+        SuccessAction::Redirect(uri) => {
             let encode = |value: &str| {
                 percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string()
             };
-            let joint = if uri.query().is_some() { '&' } else { '?' };
-            place =
-                format!("{uri}{joint}bucket={}&key={}&etag={}", encode(bucket), encode(key), encode(&etag));
+            let separator = if uri.query().is_some() { '&' } else { '?' };
+            location_header = format!(
+                "{uri}{separator}bucket={}&key={}&etag={}",
+                encode(bucket),
+                encode(key),
+                encode(&etag)
+            );
             *response.status_mut() = StatusCode::SEE_OTHER;
         }
     }
-    for (name, value) in [(header::ETAG, etag), (header::LOCATION, place)] {
+    for (name, value) in [(header::ETAG, etag), (header::LOCATION, location_header)] {
         let value = HeaderValue::try_from(value).map_err(|error| s3_error!(error, InternalError))?;
         response.headers_mut().insert(name, value);
     }

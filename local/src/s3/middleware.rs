@@ -13,58 +13,64 @@ use s3s::dto::StreamingBlob;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3Result, s3_error};
 
-use crate::clock::Clock;
+use crate::clock::WallClock;
 use crate::config::S3Settings;
 use crate::s3::RequestId;
-use crate::s3::call_log::{Call, Calls};
+use crate::s3::call_log::{CallLog, S3Call};
 use crate::s3::cors::{self, Preflight};
-use crate::s3::fault::{FaultKind, Faults, cut};
+use crate::s3::fault::{FaultInjector, FaultKind, truncate};
 use crate::s3::form;
-use crate::s3::presigned::{self, Guard, Keys};
-use crate::s3::service::Service;
-use crate::s3::store::Store;
+use crate::s3::presigned::{self, AnonymousAccess, StaticCredentials};
+use crate::s3::service::BucketService;
+use crate::s3::store::ObjectStore;
 
 /// The server's outer face: one request in, one answer out. Clones share everything.
 #[derive(Clone)]
-pub(crate) struct Front {
+pub(crate) struct S3Server {
     pub(crate) settings: Arc<S3Settings>,
-    pub(crate) store: Store,
-    faults: Faults,
-    calls: Calls,
-    inner: S3Service,
+    pub(crate) store: ObjectStore,
+    fault_injector: FaultInjector,
+    call_log: CallLog,
+    s3_service: S3Service,
 }
 
-impl Front {
-    pub(crate) fn new(settings: S3Settings, store: Store, faults: Faults, calls: Calls) -> Self {
-        let mut builder = S3ServiceBuilder::new(Service {
+impl S3Server {
+    pub(crate) fn new(
+        settings: S3Settings,
+        store: ObjectStore,
+        fault_injector: FaultInjector,
+        call_log: CallLog,
+    ) -> Self {
+        let mut builder = S3ServiceBuilder::new(BucketService {
             store: store.clone(),
             bucket: settings.bucket.clone(),
             region: settings.region.clone(),
             started_ms: store.0.clock.now_ms(),
         });
         let settings = Arc::new(settings);
-        builder.set_auth(Keys(Arc::clone(&settings)));
-        builder.set_access(Guard { is_public: settings.is_public });
-        Self { settings, store, faults, calls, inner: builder.build() }
+        builder.set_auth(StaticCredentials(Arc::clone(&settings)));
+        builder.set_access(AnonymousAccess { is_public: settings.is_public });
+        Self { settings, store, fault_injector, call_log, s3_service: builder.build() }
     }
 
     /// Answers one request. A fault of ours is an answer too.
-    pub(crate) async fn answer(
+    pub(crate) async fn handle(
         self,
         mut request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
-        let name = self.store.0.entropy.name()[..16].to_uppercase();
-        let id = RequestId { name, peer: peer.ip().to_string() };
+        let name = self.store.0.entropy.random_hex()[..16].to_uppercase();
+        let id = RequestId { name, client_ip: peer.ip().to_string() };
         request.extensions_mut().insert(id.clone());
         let method = request.method().clone();
-        let key = key_of(request.uri().path());
-        let call = Call::of(&request, &key);
-        let cors = cors::actual(&self.settings.cors, request.headers(), method.as_str());
+        let key = key_from_path(request.uri().path());
+        let call = S3Call::from_request(&request, &key);
+        let cors = cors::response_headers(&self.settings.cors_rules, request.headers(), method.as_str());
 
-        let mut response = self.route(request, &key, &id).await.unwrap_or_else(|error| told_of(error, &id));
-        if call.as_ref().is_some_and(|call| call.hides_absence(response.status())) {
-            response = told_of(s3_error!(AccessDenied, "Access Denied"), &id);
+        let mut response =
+            self.route(request, &key, &id).await.unwrap_or_else(|error| error_response(error, &id));
+        if call.as_ref().is_some_and(|call| call.is_hidden_not_found(response.status())) {
+            response = error_response(s3_error!(AccessDenied, "Access Denied"), &id);
             if method == Method::HEAD {
                 *response.body_mut() = Body::empty();
             }
@@ -73,9 +79,9 @@ impl Front {
             // A HEAD announces the length of what a GET would send.
             let length = response.headers().get(header::CONTENT_LENGTH).filter(|_| method != Method::HEAD);
             let bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
-            self.calls.keep(&call, response.status(), bytes.unwrap_or(0));
-            if let Some(file) = &self.settings.calls {
-                call.write(response.status(), file);
+            self.call_log.push(&call, response.status(), bytes.unwrap_or(0));
+            if let Some(file) = &self.settings.call_log_file {
+                call.append_to(response.status(), file);
             }
         }
         tracing::debug!(target: "s3", %method, key, status = response.status().as_u16());
@@ -98,7 +104,7 @@ impl Front {
                 .ok()
                 .map(|value| (header::HeaderName::from_static("x-amz-request-id"), value)),
         );
-        if let Some(date) = presigned::date(&self.settings, Clock::system().now()) {
+        if let Some(date) = presigned::date_header(&self.settings, WallClock::system().now()) {
             headers.insert(header::DATE, date);
         }
         headers.insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
@@ -107,30 +113,34 @@ impl Front {
 
     async fn route(&self, request: Request<Incoming>, key: &str, id: &RequestId) -> S3Result<Response<Body>> {
         if request.method() == Method::OPTIONS {
-            return preflight(&self.settings, request.headers());
+            return preflight_response(&self.settings, request.headers());
         }
-        let fault = self.faults.hit(request.method(), key);
+        let fault = self.fault_injector.take(request.method(), key);
         match fault {
             Some(FaultKind::SlowDown) => return Err(s3_error!(SlowDown, "Please reduce your request rate.")),
             Some(FaultKind::InternalError) => {
                 return Err(s3_error!(InternalError, "We encountered an internal error."));
             }
-            Some(FaultKind::Denied) => return Err(s3_error!(AccessDenied, "Access Denied")),
+            Some(FaultKind::AccessDenied) => return Err(s3_error!(AccessDenied, "Access Denied")),
             Some(FaultKind::Delay(delay)) => tokio::time::sleep(delay).await,
-            Some(FaultKind::Cut { .. }) | None => {}
+            Some(FaultKind::Truncate { .. }) | None => {}
         }
         if form::is_form(&request) {
-            return form::take(self, request, id).await;
+            return form::handle(self, request, id).await;
         }
-        check_signed(&request)?;
-        presigned::check(request.uri().query().unwrap_or_default(), &self.settings, Clock::system().now())?;
-        let response = self.inner.call(request.map(Body::from)).await.map_err(|error| {
+        check_signed_headers(&request)?;
+        presigned::check(
+            request.uri().query().unwrap_or_default(),
+            &self.settings,
+            WallClock::system().now(),
+        )?;
+        let response = self.s3_service.call(request.map(Body::from)).await.map_err(|error| {
             S3Error::with_source(s3s::S3ErrorCode::InternalError, s3s::StdError::from(error))
         })?;
         Ok(match fault {
-            Some(FaultKind::Cut { after_bytes }) => response.map(|body| {
+            Some(FaultKind::Truncate { after_bytes }) => response.map(|body| {
                 let body = BodyDataStream::new(body).map_err(std::io::Error::other);
-                let body = cut(body, after_bytes).map_err(std::io::Error::other);
+                let body = truncate(body, after_bytes).map_err(std::io::Error::other);
                 Body::from(StreamingBlob::wrap(body))
             }),
             _ => response,
@@ -139,7 +149,7 @@ impl Front {
 }
 
 /// A refusal as an answer.
-fn told_of(mut error: S3Error, id: &RequestId) -> Response<Body> {
+fn error_response(mut error: S3Error, id: &RequestId) -> Response<Body> {
     error.set_request_id(id.name.clone());
     error.to_http_response().unwrap_or_else(|_| {
         let mut response = Response::new(Body::empty());
@@ -148,8 +158,8 @@ fn told_of(mut error: S3Error, id: &RequestId) -> Response<Body> {
     })
 }
 
-fn preflight(settings: &S3Settings, headers: &HeaderMap) -> S3Result<Response<Body>> {
-    match cors::preflight(&settings.cors, headers) {
+fn preflight_response(settings: &S3Settings, headers: &HeaderMap) -> S3Result<Response<Body>> {
+    match cors::evaluate_preflight(&settings.cors_rules, headers) {
         Preflight::Allowed(headers) => {
             let mut response = Response::new(Body::empty());
             *response.headers_mut() = headers;
@@ -172,14 +182,14 @@ fn preflight(settings: &S3Settings, headers: &HeaderMap) -> S3Result<Response<Bo
 }
 
 /// The key of a path-style path, as far as it can be decoded; only for faults and logs.
-fn key_of(path: &str) -> String {
+fn key_from_path(path: &str) -> String {
     let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
     percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned()
 }
 
 /// Refuses `x-amz-*` headers that the signature does not cover, as S3 does: otherwise whoever holds a presigned
 /// URL could add metadata, an ACL or a storage class. s3s lets them through.
-fn check_signed(request: &Request<Incoming>) -> S3Result<()> {
+fn check_signed_headers(request: &Request<Incoming>) -> S3Result<()> {
     let Some(signed) = signed_headers(request) else { return Ok(()) };
     let unsigned: Vec<_> = request
         .headers()

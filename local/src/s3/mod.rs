@@ -1,4 +1,4 @@
-//! The S3 server: s3s speaks the protocol, [`Store`] keeps the objects, `Front` is what stands before both.
+//! The S3 server: s3s speaks the protocol, [`ObjectStore`] keeps the objects, `S3Server` is what stands before both.
 
 mod body;
 pub mod call_log;
@@ -20,11 +20,11 @@ mod service;
 mod storage;
 mod store;
 
-pub(crate) use crate::s3::middleware::Front;
+pub(crate) use crate::s3::middleware::S3Server;
 pub(crate) use disk::{read_records, remove_record, write_record};
-pub(crate) use list::form_encoded;
+pub(crate) use list::form_encode;
 pub use storage::StoredObject;
-pub use store::{Created, Origin, Outlet, Store, StoreError, Watched};
+pub use store::{EventFilter, EventOrigin, EventSink, ObjectCreatedEvent, ObjectStore, ObjectStoreError};
 
 /// Who a request is, for logs, answers and events.
 #[derive(Debug, Clone)]
@@ -32,5 +32,5 @@ pub(crate) struct RequestId {
     /// 16 digits, as AWS makes them.
     pub(crate) name: String,
     /// The client's address.
-    pub(crate) peer: String,
+    pub(crate) client_ip: String,
 }

@@ -13,11 +13,11 @@ use s3s::{S3ErrorCode, S3Result, s3_error};
 use sha2::Sha256;
 
 /// A form's fields, names in lower case, as they came before the file.
-pub(crate) type Fields = BTreeMap<String, String>;
+pub(crate) type FormFields = BTreeMap<String, String>;
 
 /// Who may post: the one key pair.
 #[derive(Clone, Copy)]
-pub(crate) struct Signer<'a> {
+pub(crate) struct PostSigner<'a> {
     pub(crate) access_key_id: &'a str,
     pub(crate) secret_access_key: &'a str,
     pub(crate) region: &'a str,
@@ -25,13 +25,18 @@ pub(crate) struct Signer<'a> {
 
 /// What an accepted form still has to keep.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Accepted {
+pub(crate) struct LengthLimits {
     pub(crate) min_bytes: u64,
     pub(crate) max_bytes: Option<u64>,
 }
 
 /// Judges the fields: the signature first, then the policy, then every field by the policy.
-pub(crate) fn judge(fields: &Fields, bucket: &str, signer: Signer<'_>, now: Timestamp) -> S3Result<Accepted> {
+pub(crate) fn authorize(
+    fields: &FormFields,
+    bucket: &str,
+    signer: PostSigner<'_>,
+    now: Timestamp,
+) -> S3Result<LengthLimits> {
     let field = |name: &str| fields.get(name).map(String::as_str);
     let (Some(policy), Some(signature)) = (field("policy"), field("x-amz-signature")) else {
         return Err(s3_error!(AccessDenied, "Access Denied"));
@@ -43,7 +48,7 @@ pub(crate) fn judge(fields: &Fields, bucket: &str, signer: Signer<'_>, now: Time
     if required("x-amz-algorithm")? != "AWS4-HMAC-SHA256" {
         return Err(s3_error!(InvalidArgument, "Only AWS4-HMAC-SHA256 is supported"));
     }
-    verify(policy, signature, required("x-amz-credential")?, required("x-amz-date")?, signer)?;
+    verify_signature(policy, signature, required("x-amz-credential")?, required("x-amz-date")?, signer)?;
 
     let policy = PostPolicy::from_base64(policy).map_err(|error| {
         s3_error!(error, InvalidPolicyDocument, "Invalid Policy: the document is malformed")
@@ -52,7 +57,7 @@ pub(crate) fn judge(fields: &Fields, bucket: &str, signer: Signer<'_>, now: Time
         return Err(s3_error!(AccessDenied, "Invalid according to Policy: Policy expired."));
     }
     required("key")?;
-    check(&policy, fields, bucket)
+    check_policy(&policy, fields, bucket)
 }
 
 fn expiration(policy: &PostPolicy) -> Timestamp {
@@ -63,7 +68,13 @@ fn expiration(policy: &PostPolicy) -> Timestamp {
 }
 
 /// Checks the signature, which is made over the policy as it stands in the form.
-fn verify(policy: &str, signature: &str, credential: &str, date: &str, signer: Signer<'_>) -> S3Result<()> {
+fn verify_signature(
+    policy: &str,
+    signature: &str,
+    credential: &str,
+    date: &str,
+    signer: PostSigner<'_>,
+) -> S3Result<()> {
     let mut scope = credential.split('/');
     if scope.next() != Some(signer.access_key_id) {
         return Err(s3_error!(
@@ -89,9 +100,9 @@ fn verify(policy: &str, signature: &str, credential: &str, date: &str, signer: S
     let key = [day, region, "s3", "aws4_request"]
         .iter()
         .fold(secret.into_bytes(), |key, text| hmac(&key, text.as_bytes()).finalize().into_bytes().to_vec());
-    let given = hex::decode(signature).unwrap_or_default();
+    let signature_bytes = hex::decode(signature).unwrap_or_default();
     // Compared in constant time by the crate.
-    hmac(&key, policy.as_bytes()).verify_slice(&given).map_err(|_| {
+    hmac(&key, policy.as_bytes()).verify_slice(&signature_bytes).map_err(|_| {
         s3_error!(
             SignatureDoesNotMatch,
             "The request signature we calculated does not match the signature you provided."
@@ -105,34 +116,34 @@ fn hmac(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-fn check(policy: &PostPolicy, fields: &Fields, bucket: &str) -> S3Result<Accepted> {
+fn check_policy(policy: &PostPolicy, fields: &FormFields, bucket: &str) -> S3Result<LengthLimits> {
     let value = |name: &str| {
         if name == "bucket" { Some(bucket) } else { fields.get(name).map(String::as_str) }
     };
-    let mut accepted = Accepted { min_bytes: 0, max_bytes: None };
+    let mut limits = LengthLimits { min_bytes: 0, max_bytes: None };
     for condition in &policy.conditions {
-        let (holds, text) = match condition {
-            PostPolicyCondition::Eq { field, value: wanted } => {
-                (value(field) == Some(wanted), format!("[\"eq\", \"${field}\", \"{wanted}\"]"))
+        let (is_met, text) = match condition {
+            PostPolicyCondition::Eq { field, value: expected } => {
+                (value(field) == Some(expected), format!("[\"eq\", \"${field}\", \"{expected}\"]"))
             }
             PostPolicyCondition::StartsWith { field, prefix } => (
                 value(field).unwrap_or_default().starts_with(prefix.as_str()),
                 format!("[\"starts-with\", \"${field}\", \"{prefix}\"]"),
             ),
             PostPolicyCondition::ContentLengthRange { min, max } => {
-                accepted.min_bytes = accepted.min_bytes.max(*min);
-                accepted.max_bytes = Some(accepted.max_bytes.map_or(*max, |other| other.min(*max)));
+                limits.min_bytes = limits.min_bytes.max(*min);
+                limits.max_bytes = Some(limits.max_bytes.map_or(*max, |other| other.min(*max)));
                 (true, String::new())
             }
         };
-        if !holds {
+        if !is_met {
             return Err(s3_error!(
                 AccessDenied,
                 "Invalid according to Policy: Policy Condition failed: {text}"
             ));
         }
     }
-    let named = |name: &str| {
+    let is_in_policy = |name: &str| {
         policy.conditions.iter().any(|condition| match condition {
             PostPolicyCondition::Eq { field, .. } | PostPolicyCondition::StartsWith { field, .. } => {
                 field == name
@@ -140,28 +151,28 @@ fn check(policy: &PostPolicy, fields: &Fields, bucket: &str) -> S3Result<Accepte
             PostPolicyCondition::ContentLengthRange { .. } => false,
         })
     };
-    let extra: Vec<_> = fields
+    let extra_fields: Vec<_> = fields
         .keys()
         .map(String::as_str)
         .filter(|name| !matches!(*name, "policy" | "x-amz-signature" | "file"))
-        .filter(|name| !name.starts_with("x-ignore-") && !named(name))
+        .filter(|name| !name.starts_with("x-ignore-") && !is_in_policy(name))
         .collect();
-    if !extra.is_empty() {
+    if !extra_fields.is_empty() {
         return Err(s3_error!(
             AccessDenied,
             "Invalid according to Policy: Extra input fields: {}",
-            extra.join(", ")
+            extra_fields.join(", ")
         ));
     }
     if fields.get("bucket").is_some_and(|field| field != bucket) {
         return Err(s3_error!(AccessDenied, "Invalid according to Policy: the bucket is another one"));
     }
-    Ok(accepted)
+    Ok(limits)
 }
 
 /// The headers that the object gets out of the form.
-pub(crate) fn object_headers(fields: &Fields) -> BTreeMap<String, String> {
-    const KEPT: [&str; 6] = [
+pub(crate) fn object_headers(fields: &FormFields) -> BTreeMap<String, String> {
+    const STORED_HEADERS: [&str; 6] = [
         "cache-control",
         "content-disposition",
         "content-encoding",
@@ -171,13 +182,13 @@ pub(crate) fn object_headers(fields: &Fields) -> BTreeMap<String, String> {
     ];
     fields
         .iter()
-        .filter(|(name, value)| KEPT.contains(&name.as_str()) && !value.is_empty())
+        .filter(|(name, value)| STORED_HEADERS.contains(&name.as_str()) && !value.is_empty())
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
 /// The metadata that the object gets out of the form.
-pub(crate) fn object_metadata(fields: &Fields) -> BTreeMap<String, String> {
+pub(crate) fn object_metadata(fields: &FormFields) -> BTreeMap<String, String> {
     fields
         .iter()
         .filter_map(|(name, value)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone())))
@@ -186,7 +197,7 @@ pub(crate) fn object_metadata(fields: &Fields) -> BTreeMap<String, String> {
 
 /// How a finished upload is answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Success {
+pub(crate) enum SuccessAction {
     /// 200 or 204, empty.
     Empty(http::StatusCode),
     /// 201 with a document.
@@ -196,22 +207,22 @@ pub(crate) enum Success {
 }
 
 /// What the form asks for; an address that is none is passed over, as S3 does.
-pub(crate) fn success(fields: &Fields) -> Success {
+pub(crate) fn success_action(fields: &FormFields) -> SuccessAction {
     let redirect = fields
         .get("success_action_redirect")
         .or_else(|| fields.get("redirect"))
         .and_then(|text| text.parse::<http::Uri>().ok())
         .filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
     match (redirect, fields.get("success_action_status").map(String::as_str)) {
-        (Some(uri), _) => Success::Redirect(uri),
-        (None, Some("200")) => Success::Empty(http::StatusCode::OK),
-        (None, Some("201")) => Success::Document,
-        (None, _) => Success::Empty(http::StatusCode::NO_CONTENT),
+        (Some(uri), _) => SuccessAction::Redirect(uri),
+        (None, Some("200")) => SuccessAction::Empty(http::StatusCode::OK),
+        (None, Some("201")) => SuccessAction::Document,
+        (None, _) => SuccessAction::Empty(http::StatusCode::NO_CONTENT),
     }
 }
 
 /// The code for a form that cannot be read.
-pub(crate) fn malformed(error: multer::Error) -> s3s::S3Error {
+pub(crate) fn malformed_form(error: multer::Error) -> s3s::S3Error {
     s3s::S3Error::with_source(S3ErrorCode::MalformedPOSTRequest, Box::new(error))
 }
 
@@ -222,10 +233,10 @@ mod tests {
 
     use super::*;
 
-    const SIGNER: Signer<'static> =
-        Signer { access_key_id: "key", secret_access_key: "secret", region: "us-east-1" };
+    const SIGNER: PostSigner<'static> =
+        PostSigner { access_key_id: "key", secret_access_key: "secret", region: "us-east-1" };
 
-    fn form() -> Fields {
+    fn form() -> FormFields {
         let policy = serde_json::json!({
             "expiration": "2026-01-01T00:15:00.000Z",
             "conditions": [
@@ -265,15 +276,15 @@ mod tests {
     }
 
     #[test]
-    fn the_form_as_signed_is_accepted() {
-        let accepted = judge(&form(), "b", SIGNER, at("2026-01-01T00:14:59Z")).unwrap();
-        assert_eq!(accepted, Accepted { min_bytes: 1, max_bytes: Some(10) });
+    fn accepts_signed_form() {
+        let accepted = authorize(&form(), "b", SIGNER, at("2026-01-01T00:14:59Z")).unwrap();
+        assert_eq!(accepted, LengthLimits { min_bytes: 1, max_bytes: Some(10) });
         assert_eq!(object_metadata(&form()).get("name").map(String::as_str), Some("alp.mp4"));
         assert_eq!(object_headers(&form()).get("content-type").map(String::as_str), Some("video/mp4"));
     }
 
     #[test]
-    fn each_single_change_is_refused() {
+    fn rejects_any_changed_field() {
         let cases: [(&str, Option<&str>, &str); 13] = [
             ("key", Some("uploads/o/w"), "AccessDenied"),
             ("key", None, "InvalidArgument"),
@@ -295,26 +306,29 @@ mod tests {
                 Some(value) => form.insert(name.into(), value.into()),
                 None => form.remove(name),
             };
-            let error = judge(&form, "b", SIGNER, at("2026-01-01T00:00:00Z")).unwrap_err();
+            let error = authorize(&form, "b", SIGNER, at("2026-01-01T00:00:00Z")).unwrap_err();
             assert_eq!(error.code().as_str(), code, "{name}: {value:?}");
         }
-        let late = judge(&form(), "b", SIGNER, at("2026-01-01T00:15:00Z")).unwrap_err();
+        let late = authorize(&form(), "b", SIGNER, at("2026-01-01T00:15:00Z")).unwrap_err();
         assert_eq!(late.code().as_str(), "AccessDenied");
-        assert!(judge(&form(), "c", SIGNER, at("2026-01-01T00:00:00Z")).is_err(), "another bucket");
+        assert!(authorize(&form(), "c", SIGNER, at("2026-01-01T00:00:00Z")).is_err(), "another bucket");
     }
 
     #[test]
-    fn a_redirect_goes_to_http_only() {
-        let form = |name: &str, value: &str| Fields::from([(name.to_owned(), value.to_owned())]);
-        assert_eq!(success(&form("success_action_status", "201")), Success::Document);
-        assert_eq!(success(&form("success_action_status", "200")), Success::Empty(http::StatusCode::OK));
+    fn redirect_allows_only_http() {
+        let form = |name: &str, value: &str| FormFields::from([(name.to_owned(), value.to_owned())]);
+        assert_eq!(success_action(&form("success_action_status", "201")), SuccessAction::Document);
         assert_eq!(
-            success(&form("success_action_status", "404")),
-            Success::Empty(http::StatusCode::NO_CONTENT)
+            success_action(&form("success_action_status", "200")),
+            SuccessAction::Empty(http::StatusCode::OK)
         );
-        let there = success(&form("success_action_redirect", "https://app.example/done"));
-        assert_eq!(there, Success::Redirect("https://app.example/done".parse().unwrap()));
-        let nowhere = success(&form("success_action_redirect", "javascript:alert(1)"));
-        assert_eq!(nowhere, Success::Empty(http::StatusCode::NO_CONTENT));
+        assert_eq!(
+            success_action(&form("success_action_status", "404")),
+            SuccessAction::Empty(http::StatusCode::NO_CONTENT)
+        );
+        let there = success_action(&form("success_action_redirect", "https://app.example/done"));
+        assert_eq!(there, SuccessAction::Redirect("https://app.example/done".parse().unwrap()));
+        let nowhere = success_action(&form("success_action_redirect", "javascript:alert(1)"));
+        assert_eq!(nowhere, SuccessAction::Empty(http::StatusCode::NO_CONTENT));
     }
 }

@@ -21,10 +21,10 @@ use crate::config::S3Settings;
 const SKEW_SECS: i64 = 15 * 60;
 
 /// The one key pair that there is.
-pub(crate) struct Keys(pub(crate) Arc<S3Settings>);
+pub(crate) struct StaticCredentials(pub(crate) Arc<S3Settings>);
 
 #[async_trait]
-impl S3Auth for Keys {
+impl S3Auth for StaticCredentials {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         if access_key == self.0.access_key_id {
             return Ok(SecretKey::from(self.0.secret_access_key.as_str()));
@@ -37,16 +37,16 @@ impl S3Auth for Keys {
 }
 
 /// Who may come in without a signature.
-pub(crate) struct Guard {
+pub(crate) struct AnonymousAccess {
     /// Whether everybody may read.
     pub(crate) is_public: bool,
 }
 
 #[async_trait]
-impl S3Access for Guard {
+impl S3Access for AnonymousAccess {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let reads = matches!(*context.method(), Method::GET | Method::HEAD);
-        if context.credentials().is_some() || (self.is_public && reads) {
+        let is_read = matches!(*context.method(), Method::GET | Method::HEAD);
+        if context.credentials().is_some() || (self.is_public && is_read) {
             return Ok(());
         }
         Err(s3_error!(AccessDenied, "Access Denied"))
@@ -57,7 +57,7 @@ impl S3Access for Guard {
 pub(crate) fn check(query: &str, settings: &S3Settings, now: Timestamp) -> S3Result<()> {
     let value = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let mut values = pairs.filter(|(known, _)| *known == name).map(|(_, value)| value);
+        let mut values = pairs.filter(|(parameter, _)| *parameter == name).map(|(_, value)| value);
         values.next().map(|value| percent_decode_str(value).decode_utf8_lossy().into_owned())
     };
     let Some(credential) = value("X-Amz-Credential") else { return Ok(()) };
@@ -74,10 +74,10 @@ pub(crate) fn check(query: &str, settings: &S3Settings, now: Timestamp) -> S3Res
         return Err(error);
     }
     // With a clock that is right, s3s does the same.
-    if settings.clock_ahead_secs == 0 {
+    if settings.clock_skew_secs == 0 {
         return Ok(());
     }
-    let now = now + SignedDuration::from_secs(settings.clock_ahead_secs);
+    let now = now + SignedDuration::from_secs(settings.clock_skew_secs);
     let signed_at = value("X-Amz-Date")
         .and_then(|date| DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok())
         .and_then(|date| date.to_zoned(TimeZone::UTC).ok());
@@ -94,11 +94,11 @@ pub(crate) fn check(query: &str, settings: &S3Settings, now: Timestamp) -> S3Res
 }
 
 /// The `Date` of an answer by S3's clock; `None` if that is the machine's.
-pub(crate) fn date(settings: &S3Settings, now: Timestamp) -> Option<HeaderValue> {
-    if settings.clock_ahead_secs == 0 {
+pub(crate) fn date_header(settings: &S3Settings, now: Timestamp) -> Option<HeaderValue> {
+    if settings.clock_skew_secs == 0 {
         return None;
     }
-    let now = now + SignedDuration::from_secs(settings.clock_ahead_secs);
+    let now = now + SignedDuration::from_secs(settings.clock_skew_secs);
     let date = now.to_zoned(TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     HeaderValue::try_from(date).ok()
 }
@@ -107,23 +107,23 @@ pub(crate) fn date(settings: &S3Settings, now: Timestamp) -> Option<HeaderValue>
 mod tests {
     use super::*;
 
-    fn judged(ahead_secs: i64, query: &str) -> Option<String> {
-        let settings = S3Settings { clock_ahead_secs: ahead_secs, ..S3Settings::default() };
+    fn check_query(ahead_secs: i64, query: &str) -> Option<String> {
+        let settings = S3Settings { clock_skew_secs: ahead_secs, ..S3Settings::default() };
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         check(query, &settings, now).err().map(|error| format!("{:?}", error.code()))
     }
 
     #[test]
-    fn region_and_time_are_those_of_s3() {
+    fn checks_region_and_time() {
         let query = "X-Amz-Credential=AKID%2F20261124%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20261124T120000Z&X-Amz-Expires=900";
         for (ahead_secs, is_refused) in [(0, false), (60, false), (901, true), (-840, false), (-901, true)] {
-            assert_eq!(judged(ahead_secs, query).is_some(), is_refused, "{ahead_secs}");
+            assert_eq!(check_query(ahead_secs, query).is_some(), is_refused, "{ahead_secs}");
         }
         let elsewhere = query.replace("us-east-1", "eu-west-1");
-        assert!(judged(0, &elsewhere).unwrap().contains("AuthorizationQueryParametersError"));
-        assert_eq!(judged(0, "list-type=2"), None);
-        let ahead = S3Settings { clock_ahead_secs: 3600, ..S3Settings::default() };
-        let date = date(&ahead, "2026-11-24T12:00:00Z".parse().unwrap()).unwrap();
+        assert!(check_query(0, &elsewhere).unwrap().contains("AuthorizationQueryParametersError"));
+        assert_eq!(check_query(0, "list-type=2"), None);
+        let ahead = S3Settings { clock_skew_secs: 3600, ..S3Settings::default() };
+        let date = date_header(&ahead, "2026-11-24T12:00:00Z".parse().unwrap()).unwrap();
         assert_eq!(date, "Tue, 24 Nov 2026 13:00:00 GMT");
     }
 }

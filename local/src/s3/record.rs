@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::checksum::{Algorithm, Checksums};
+use super::checksum::{ChecksumAlgorithm, Checksums};
 use super::disk::Blob;
 
 /// The headers that an object is served with, names in lower case.
-pub(crate) type Headers = BTreeMap<String, String>;
+pub(crate) type ObjectHeaders = BTreeMap<String, String>;
 
 /// A file with content that is not yet, or already, part of an object.
 #[derive(Debug, Clone)]
-pub(crate) struct Content {
+pub(crate) struct StoredContent {
     pub(crate) name: String,
     pub(crate) bytes: u64,
     pub(crate) blob: Arc<Blob>,
@@ -29,7 +29,7 @@ pub(crate) struct Segment {
 
 /// What is kept of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct ObjectRecord {
     pub(crate) key: String,
     pub(crate) bytes: u64,
     /// Without quotes.
@@ -37,7 +37,7 @@ pub(crate) struct Record {
     pub(crate) modified_ms: i64,
     /// Grows with every change of any object: what events carry to be put in order.
     pub(crate) sequencer: u64,
-    pub(crate) headers: Headers,
+    pub(crate) headers: ObjectHeaders,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) checksums: Checksums,
     /// Whether the checksums are over all bytes and not over the parts' checksums.
@@ -48,12 +48,12 @@ pub(crate) struct Record {
 
 /// An object: its record and the files that it consists of.
 #[derive(Debug)]
-pub(crate) struct Object {
-    pub(crate) record: Record,
+pub(crate) struct ObjectEntry {
+    pub(crate) record: ObjectRecord,
     pub(crate) blobs: Vec<Arc<Blob>>,
 }
 
-impl Object {
+impl ObjectEntry {
     pub(crate) fn modified(&self) -> s3s::dto::Timestamp {
         http_time(self.record.modified_ms)
     }
@@ -67,15 +67,15 @@ pub(crate) fn http_time(unix_ms: i64) -> s3s::dto::Timestamp {
 
 /// An object that is to be.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct NewObject {
     pub(crate) key: String,
     pub(crate) etag: String,
-    pub(crate) headers: Headers,
+    pub(crate) headers: ObjectHeaders,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) checksums: Checksums,
     pub(crate) checksum_of_all: bool,
     pub(crate) multipart: bool,
-    pub(crate) content: Vec<Content>,
+    pub(crate) content: Vec<StoredContent>,
 }
 
 /// What is kept of a multipart upload, besides its parts.
@@ -84,9 +84,9 @@ pub(crate) struct UploadRecord {
     pub(crate) id: String,
     pub(crate) key: String,
     pub(crate) started_ms: i64,
-    pub(crate) headers: Headers,
+    pub(crate) headers: ObjectHeaders,
     pub(crate) metadata: BTreeMap<String, String>,
-    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) algorithm: Option<ChecksumAlgorithm>,
     pub(crate) checksum_of_all: bool,
 }
 
@@ -102,14 +102,14 @@ pub(crate) struct PartRecord {
 
 /// A part with its file.
 #[derive(Debug, Clone)]
-pub(crate) struct Part {
+pub(crate) struct PartEntry {
     pub(crate) record: PartRecord,
     pub(crate) blob: Arc<Blob>,
 }
 
 /// A multipart upload under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Upload {
+pub(crate) struct UploadEntry {
     pub(crate) record: UploadRecord,
-    pub(crate) parts: BTreeMap<u16, Part>,
+    pub(crate) parts: BTreeMap<u16, PartEntry>,
 }

@@ -10,16 +10,16 @@ use s3s::dto::{self, ETag, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::checksum::set_checksums;
-use super::condition::{ReadConditions, Verdict};
-use super::list::{MAX_KEYS, form_encoded};
-use super::record::{Object, Upload, http_time};
+use super::condition::{ReadConditions, ReadOutcome};
+use super::list::{MAX_KEYS, form_encode};
+use super::record::{ObjectEntry, UploadEntry, http_time};
 
 /// What S3 calls a type that the client did not give.
 const DEFAULT_TYPE: &str = "binary/octet-stream";
 
 /// Which bytes of an object go out.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct ByteSelection {
     pub(crate) bytes: Range<u64>,
     /// Whether it is a range: 206.
     pub(crate) is_partial: bool,
@@ -35,25 +35,25 @@ pub(crate) fn http_date(time: &Timestamp) -> String {
 }
 
 /// Answers 304 or 412 where the conditions say so.
-pub(crate) fn judge(object: &Object, conditions: &ReadConditions) -> S3Result<()> {
-    match conditions.judge(&object.record.etag, &object.modified()) {
-        Verdict::Proceed => Ok(()),
-        Verdict::Failed => Err(s3_error!(
+pub(crate) fn check_conditions(object: &ObjectEntry, conditions: &ReadConditions) -> S3Result<()> {
+    match conditions.evaluate(&object.record.etag, &object.modified()) {
+        ReadOutcome::Proceed => Ok(()),
+        ReadOutcome::Failed => Err(s3_error!(
             PreconditionFailed,
             "At least one of the pre-conditions you specified did not hold"
         )),
-        Verdict::NotModified => {
+        ReadOutcome::NotModified => {
             let mut error = S3Error::new(S3ErrorCode::NotModified);
             error.set_status_code(StatusCode::NOT_MODIFIED);
             let mut headers = HeaderMap::new();
-            let facts = [
+            let validators = [
                 (header::ETAG, format!("\"{}\"", object.record.etag)),
                 (header::LAST_MODIFIED, http_date(&object.modified())),
             ];
-            let kept = ["cache-control", "expires"].into_iter().filter_map(|name| {
+            let kept_headers = ["cache-control", "expires"].into_iter().filter_map(|name| {
                 Some((HeaderName::from_static(name), object.record.headers.get(name)?.clone()))
             });
-            for (name, value) in facts.into_iter().chain(kept) {
+            for (name, value) in validators.into_iter().chain(kept_headers) {
                 headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
             }
             error.set_headers(headers);
@@ -63,7 +63,11 @@ pub(crate) fn judge(object: &Object, conditions: &ReadConditions) -> S3Result<()
 }
 
 /// Which bytes are asked for, by range or by part.
-pub(crate) fn part(object: &Object, range: Option<dto::Range>, number: Option<i32>) -> S3Result<Part> {
+pub(crate) fn select_bytes(
+    object: &ObjectEntry,
+    range: Option<dto::Range>,
+    number: Option<i32>,
+) -> S3Result<ByteSelection> {
     let total = object.record.bytes;
     let unsatisfiable = || {
         let mut error = s3_error!(InvalidRange, "The requested range is not satisfiable");
@@ -77,11 +81,11 @@ pub(crate) fn part(object: &Object, range: Option<dto::Range>, number: Option<i3
         (Some(_), Some(_)) => {
             Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber"))
         }
-        (None, None) => Ok(Part { bytes: 0..total, is_partial: false, parts_count: None }),
+        (None, None) => Ok(ByteSelection { bytes: 0..total, is_partial: false, parts_count: None }),
         (Some(range), None) => {
             let bytes =
                 range.check(total).ok().filter(|bytes| !bytes.is_empty()).ok_or_else(unsatisfiable)?;
-            Ok(Part { bytes, is_partial: true, parts_count: None })
+            Ok(ByteSelection { bytes, is_partial: true, parts_count: None })
         }
         (None, Some(number)) => {
             let segments = &object.record.segments;
@@ -95,7 +99,11 @@ pub(crate) fn part(object: &Object, range: Option<dto::Range>, number: Option<i3
             let start = segments[..index].iter().map(|segment| segment.bytes).sum::<u64>();
             let parts_count =
                 object.record.multipart.then(|| i32::try_from(segments.len()).unwrap_or(i32::MAX));
-            Ok(Part { bytes: start..start + segments[index].bytes, is_partial: total > 0, parts_count })
+            Ok(ByteSelection {
+                bytes: start..start + segments[index].bytes,
+                is_partial: total > 0,
+                parts_count,
+            })
         }
     }
 }
@@ -134,18 +142,26 @@ macro_rules! object_output {
 }
 
 /// The answer to a GET, but for its body.
-pub(crate) fn get_output(object: &Arc<Object>, part: &Part, with_checksums: bool) -> dto::GetObjectOutput {
+pub(crate) fn get_output(
+    object: &Arc<ObjectEntry>,
+    part: &ByteSelection,
+    with_checksums: bool,
+) -> dto::GetObjectOutput {
     object_output!(GetObjectOutput, object, part, with_checksums)
 }
 
 /// The answer to a HEAD.
-pub(crate) fn head_output(object: &Arc<Object>, part: &Part, with_checksums: bool) -> dto::HeadObjectOutput {
+pub(crate) fn head_output(
+    object: &Arc<ObjectEntry>,
+    part: &ByteSelection,
+    with_checksums: bool,
+) -> dto::HeadObjectOutput {
     object_output!(HeadObjectOutput, object, part, with_checksums)
 }
 
 /// `response-*` parameters replace headers; s3s does it for GET and leaves HEAD to us.
 pub(crate) fn override_headers(headers: &mut HeaderMap, input: &dto::HeadObjectInput) -> S3Result<()> {
-    let wanted = [
+    let overrides = [
         (header::CACHE_CONTROL, input.response_cache_control.clone()),
         (header::CONTENT_DISPOSITION, input.response_content_disposition.clone()),
         (header::CONTENT_ENCODING, input.response_content_encoding.clone()),
@@ -153,7 +169,7 @@ pub(crate) fn override_headers(headers: &mut HeaderMap, input: &dto::HeadObjectI
         (header::CONTENT_TYPE, input.response_content_type.clone()),
         (header::EXPIRES, input.response_expires.as_ref().map(http_date)),
     ];
-    for (name, value) in wanted {
+    for (name, value) in overrides {
         let Some(value) = value else { continue };
         let value = HeaderValue::try_from(value).map_err(|_| {
             s3_error!(InvalidArgument, "a response header holds characters that it cannot hold")
@@ -168,14 +184,14 @@ const PATH_ESCAPES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The address of an object, under the host that the client used.
-pub(crate) fn location(headers: &HeaderMap, bucket: &str, key: &str) -> String {
+pub(crate) fn object_location(headers: &HeaderMap, bucket: &str, key: &str) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     format!("http://{host}/{bucket}/{}", utf8_percent_encode(key, PATH_ESCAPES))
 }
 
 /// A page of the uploads under way, by key and then by age of their ids.
 pub(crate) fn list_uploads(
-    uploads: &BTreeMap<(String, String), Upload>,
+    uploads: &BTreeMap<(String, String), UploadEntry>,
     input: dto::ListMultipartUploadsInput,
 ) -> S3Result<dto::ListMultipartUploadsOutput> {
     let limit = match input.max_uploads.map(usize::try_from) {
@@ -187,35 +203,36 @@ pub(crate) fn list_uploads(
     let delimiter = input.delimiter.clone().unwrap_or_default();
     let key_marker = input.key_marker.clone().unwrap_or_default();
     let id_marker = input.upload_id_marker.clone().unwrap_or_default();
-    let spell = |text: &str| if input.encoding_type.is_some() { form_encoded(text) } else { text.to_owned() };
+    let encode = |text: &str| if input.encoding_type.is_some() { form_encode(text) } else { text.to_owned() };
 
-    let behind = |key: &str, id: &str| {
+    let is_after_marker = |key: &str, id: &str| {
         key > key_marker.as_str() || (key == key_marker && !id_marker.is_empty() && id > id_marker.as_str())
     };
-    let mut found = Vec::new();
+    let mut entries = Vec::new();
     let mut prefixes: Vec<String> = Vec::new();
     let mut last = None;
     let mut is_truncated = false;
     for ((key, id), upload) in uploads {
         let Some(rest) = key.strip_prefix(&prefix) else { continue };
-        let rolled = (!delimiter.is_empty())
+        let common_prefix = (!delimiter.is_empty())
             .then(|| rest.find(&delimiter))
             .flatten()
             .map(|at| &key[..prefix.len() + at + delimiter.len()]);
-        let seen = rolled.is_some_and(|rolled| rolled == key_marker || prefixes.iter().any(|p| p == rolled));
-        if seen || !behind(key, id) {
+        let is_listed_prefix =
+            common_prefix.is_some_and(|rolled| rolled == key_marker || prefixes.iter().any(|p| p == rolled));
+        if is_listed_prefix || !is_after_marker(key, id) {
             continue;
         }
-        if found.len() + prefixes.len() == limit {
+        if entries.len() + prefixes.len() == limit {
             is_truncated = limit > 0;
             break;
         }
-        if let Some(rolled) = rolled {
+        if let Some(rolled) = common_prefix {
             prefixes.push(rolled.to_owned());
             last = Some((rolled.to_owned(), String::new()));
         } else {
-            found.push(dto::MultipartUpload {
-                key: Some(spell(key)),
+            entries.push(dto::MultipartUpload {
+                key: Some(encode(key)),
                 upload_id: Some(id.clone()),
                 initiated: Some(http_time(upload.record.started_ms)),
                 storage_class: Some(dto::StorageClass::from_static("STANDARD")),
@@ -225,17 +242,17 @@ pub(crate) fn list_uploads(
         }
     }
     let (next_key, next_id) = last.filter(|_| is_truncated).unzip();
-    let prefixes = prefixes.iter().map(|prefix| dto::CommonPrefix { prefix: Some(spell(prefix)) });
+    let prefixes = prefixes.iter().map(|prefix| dto::CommonPrefix { prefix: Some(encode(prefix)) });
     Ok(dto::ListMultipartUploadsOutput {
-        uploads: Some(found),
+        uploads: Some(entries),
         common_prefixes: Some(prefixes.collect()),
         is_truncated: Some(is_truncated),
-        next_key_marker: next_key.map(|key| spell(&key)),
+        next_key_marker: next_key.map(|key| encode(&key)),
         next_upload_id_marker: next_id,
         max_uploads: i32::try_from(limit).ok(),
-        prefix: Some(spell(&prefix)),
-        delimiter: input.delimiter.as_deref().map(spell),
-        key_marker: input.key_marker.as_deref().map(spell),
+        prefix: Some(encode(&prefix)),
+        delimiter: input.delimiter.as_deref().map(encode),
+        key_marker: input.key_marker.as_deref().map(encode),
         upload_id_marker: input.upload_id_marker.clone(),
         bucket: Some(input.bucket.clone()),
         encoding_type: input.encoding_type,
@@ -248,9 +265,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_can_be_followed() {
+    fn location_is_percent_encoded() {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("127.0.0.1:9000"));
-        assert_eq!(location(&headers, "b", "a b/+é"), "http://127.0.0.1:9000/b/a%20b/%2B%C3%A9");
+        assert_eq!(object_location(&headers, "b", "a b/+é"), "http://127.0.0.1:9000/b/a%20b/%2B%C3%A9");
     }
 }

@@ -8,22 +8,22 @@ use s3s::dto::{self, ETag, ETagCondition};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::RequestId;
-use super::body::{Expected, read, receive};
-use super::checksum::{Algorithm, checksums_of, set_checksums};
+use super::body::{ExpectedBody, read_range, receive};
+use super::checksum::{ChecksumAlgorithm, checksums_of, set_checksums};
 use super::condition::WriteConditions;
-use super::list::{After, MAX_KEYS, Page, Query, form_encoded, page};
-use super::multipart::{Completion, MAX_PART_NUMBER, NamedPart};
-use super::record::{Content, Draft, Headers, Object, UploadRecord, http_time};
+use super::list::{ListAfter, ListQuery, ListingPage, MAX_KEYS, form_encode, list_page};
+use super::multipart::{CompletionRequest, MAX_PART_NUMBER, PartReference};
+use super::record::{NewObject, ObjectEntry, ObjectHeaders, StoredContent, UploadRecord, http_time};
 use super::reply;
-use super::store::{Origin, Store};
+use super::store::{EventOrigin, ObjectStore};
 
 /// S3's own limit for the name of an object, in bytes of UTF-8.
 const MAX_KEY_BYTES: usize = 1024;
 
 /// The operations on our bucket.
 #[derive(Debug, Clone)]
-pub(crate) struct Service {
-    pub(crate) store: Store,
+pub(crate) struct BucketService {
+    pub(crate) store: ObjectStore,
     pub(crate) bucket: String,
     pub(crate) region: String,
     pub(crate) started_ms: i64,
@@ -43,7 +43,7 @@ macro_rules! headers_of {
     };
 }
 
-fn headers_from(pairs: [(&str, Option<String>); 6]) -> Headers {
+fn headers_from(pairs: [(&str, Option<String>); 6]) -> ObjectHeaders {
     pairs
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value.filter(|value| !value.is_empty())?)))
@@ -61,17 +61,21 @@ fn ok<T>(output: T) -> S3Result<S3Response<T>> {
     Ok(S3Response::new(output))
 }
 
-fn etag(object: &Object) -> ETag {
+fn etag(object: &ObjectEntry) -> ETag {
     ETag::Strong(object.record.etag.clone())
 }
 
-fn origin<T>(request: &S3Request<T>, event: &str) -> Origin {
+fn event_origin<T>(request: &S3Request<T>, event: &str) -> EventOrigin {
     let id = request.extensions.get::<RequestId>();
-    Origin {
+    EventOrigin {
         event: format!("ObjectCreated:{event}"),
         request_id: id.map(|id| id.name.clone()).unwrap_or_default(),
-        source_ip: id.map_or_else(|| "127.0.0.1".into(), |id| id.peer.clone()),
-        principal: request.credentials.as_ref().map(|found| found.access_key.clone()).unwrap_or_default(),
+        source_ip: id.map_or_else(|| "127.0.0.1".into(), |id| id.client_ip.clone()),
+        principal: request
+            .credentials
+            .as_ref()
+            .map(|credentials| credentials.access_key.clone())
+            .unwrap_or_default(),
     }
 }
 
@@ -83,7 +87,7 @@ fn write_conditions(
         .ok_or_else(|| s3_error!(NotImplemented, "a write understands If-None-Match with `*` only"))
 }
 
-fn md5_of(text: Option<&str>) -> S3Result<Option<Vec<u8>>> {
+fn parse_md5(text: Option<&str>) -> S3Result<Option<Vec<u8>>> {
     let Some(text) = text else { return Ok(None) };
     let digest = STANDARD.decode(text).ok().filter(|digest| digest.len() == 16);
     digest.map(Some).ok_or_else(|| s3_error!(InvalidDigest, "Content-MD5 is not the base64 of 16 bytes"))
@@ -96,22 +100,22 @@ fn part_number(number: i32) -> S3Result<u16> {
         .ok_or_else(|| s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000"))
 }
 
-impl Service {
+impl BucketService {
     fn check_bucket(&self, bucket: &str) -> S3Result<()> {
         if bucket == self.bucket { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
     }
 
-    fn find(&self, bucket: &str, key: &str) -> S3Result<Arc<Object>> {
+    fn find(&self, bucket: &str, key: &str) -> S3Result<Arc<ObjectEntry>> {
         self.check_bucket(bucket)?;
         self.store.find(key).ok_or_else(|| s3_error!(NoSuchKey, "The specified key does not exist."))
     }
 
     /// The source of a copy: the object, judged by its conditions.
-    fn source(
+    fn copy_source(
         &self,
         source: &dto::CopySource,
         conditions: &super::condition::ReadConditions,
-    ) -> S3Result<Arc<Object>> {
+    ) -> S3Result<Arc<ObjectEntry>> {
         let dto::CopySource::Bucket { bucket, key, version_id: None } = source else {
             return Err(s3_error!(
                 NotImplemented,
@@ -119,27 +123,27 @@ impl Service {
             ));
         };
         let object = self.find(bucket, key)?;
-        match conditions.judge(&object.record.etag, &object.modified()) {
-            super::condition::Verdict::Proceed => Ok(object),
+        match conditions.evaluate(&object.record.etag, &object.modified()) {
+            super::condition::ReadOutcome::Proceed => Ok(object),
             _ => Err(s3_error!(PreconditionFailed)),
         }
     }
 
     /// The object's files under new names: no byte is copied where the disk can link.
-    async fn link(&self, object: &Arc<Object>) -> S3Result<Vec<Content>> {
+    async fn link_content(&self, object: &Arc<ObjectEntry>) -> S3Result<Vec<StoredContent>> {
         let object = Arc::clone(object);
-        let linked = self.store.change(move |inner| {
+        let copying = self.store.run_blocking(move |inner| {
             let mut content = Vec::new();
             for (segment, blob) in object.record.segments.iter().zip(&object.blobs) {
-                let (name, new) = inner.blank();
+                let (name, new) = inner.new_blob();
                 if std::fs::hard_link(blob.path(), new.path()).is_err() {
                     std::fs::copy(blob.path(), new.path())?;
                 }
-                content.push(Content { name, bytes: segment.bytes, blob: new });
+                content.push(StoredContent { name, bytes: segment.bytes, blob: new });
             }
             Ok(content)
         });
-        Ok(linked.await?)
+        Ok(copying.await?)
     }
 }
 
@@ -166,7 +170,7 @@ macro_rules! read_conditions {
 }
 
 #[async_trait::async_trait]
-impl S3 for Service {
+impl S3 for BucketService {
     async fn head_bucket(
         &self,
         req: S3Request<dto::HeadBucketInput>,
@@ -207,18 +211,18 @@ impl S3 for Service {
         // A look ahead saves the transfer; the commit looks again.
         let current = self.store.find(&req.input.key);
         conditions
-            .judge(current.as_ref().map(|object| object.record.etag.as_str()))
-            .map_err(super::store::StoreError::from)?;
-        let expected = Expected {
-            bytes: length(req.input.content_length)?,
-            md5: md5_of(req.input.content_md5.as_deref())?,
+            .evaluate(current.as_ref().map(|object| object.record.etag.as_str()))
+            .map_err(super::store::ObjectStoreError::from)?;
+        let expected = ExpectedBody {
+            bytes: parse_length(req.input.content_length)?,
+            md5: parse_md5(req.input.content_md5.as_deref())?,
             checksums: checksums_of!(req.input),
             trailers: req.trailing_headers.take(),
-            ..Expected::default()
+            ..ExpectedBody::default()
         }
-        .announced_by(&req.headers);
+        .with_headers(&req.headers);
         let received = receive(&self.store, req.input.body.take(), expected).await?;
-        let draft = Draft {
+        let new_object = NewObject {
             etag: received.etag,
             headers: headers_of!(req.input),
             metadata: req.input.metadata.take().unwrap_or_default().into_iter().collect(),
@@ -228,7 +232,7 @@ impl S3 for Service {
             content: vec![received.content],
             key: req.input.key.clone(),
         };
-        let object = self.store.commit(draft, conditions, origin(&req, "Put")).await?;
+        let object = self.store.commit(new_object, conditions, event_origin(&req, "Put")).await?;
         let mut output = dto::PutObjectOutput { e_tag: Some(etag(&object)), ..Default::default() };
         set_checksums!(output, object.record.checksums);
         ok(output)
@@ -239,9 +243,9 @@ impl S3 for Service {
         req: S3Request<dto::GetObjectInput>,
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let object = self.find(&req.input.bucket, &req.input.key)?;
-        reply::judge(&object, &read_conditions!(req.input))?;
-        let part = reply::part(&object, req.input.range, req.input.part_number)?;
-        let body = read(&object, part.bytes.clone());
+        reply::check_conditions(&object, &read_conditions!(req.input))?;
+        let part = reply::select_bytes(&object, req.input.range, req.input.part_number)?;
+        let body = read_range(&object, part.bytes.clone());
         let mut output = reply::get_output(&object, &part, req.input.checksum_mode.is_some());
         output.body = Some(dto::StreamingBlob::wrap(body));
         ok(output)
@@ -252,8 +256,8 @@ impl S3 for Service {
         req: S3Request<dto::HeadObjectInput>,
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
         let object = self.find(&req.input.bucket, &req.input.key)?;
-        reply::judge(&object, &read_conditions!(req.input))?;
-        let part = reply::part(&object, req.input.range, req.input.part_number)?;
+        reply::check_conditions(&object, &read_conditions!(req.input))?;
+        let part = reply::select_bytes(&object, req.input.range, req.input.part_number)?;
         let mut answer =
             S3Response::new(reply::head_output(&object, &part, req.input.checksum_mode.is_some()));
         reply::override_headers(&mut answer.headers, &req.input)?;
@@ -280,15 +284,15 @@ impl S3 for Service {
             return Err(s3_error!(MalformedXML, "between 1 and 1000 keys are deleted at once"));
         }
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        for wanted in objects {
-            let conditions = write_conditions(wanted.e_tag.map(ETagCondition::ETag), None)?;
-            match self.store.remove(wanted.key.clone(), conditions).await.map_err(S3Error::from) {
+        for object in objects {
+            let conditions = write_conditions(object.e_tag.map(ETagCondition::ETag), None)?;
+            match self.store.remove(object.key.clone(), conditions).await.map_err(S3Error::from) {
                 Ok(()) => {
-                    deleted.push(dto::DeletedObject { key: Some(wanted.key), ..Default::default() });
+                    deleted.push(dto::DeletedObject { key: Some(object.key), ..Default::default() });
                 }
                 Err(error) => errors.push(dto::Error {
                     code: Some(error.code().as_str().to_owned()),
-                    key: Some(wanted.key),
+                    key: Some(object.key),
                     message: error.message().map(str::to_owned),
                     version_id: None,
                 }),
@@ -303,7 +307,7 @@ impl S3 for Service {
         mut req: S3Request<dto::CopyObjectInput>,
     ) -> S3Result<S3Response<dto::CopyObjectOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        let source = self.source(&req.input.copy_source, &source_conditions!(req.input))?;
+        let source = self.copy_source(&req.input.copy_source, &source_conditions!(req.input))?;
         let replace = req.input.metadata_directive.as_ref().is_some_and(|word| word.as_str() == "REPLACE");
         if source.record.key == req.input.key && !replace {
             return Err(s3_error!(
@@ -316,18 +320,18 @@ impl S3 for Service {
         } else {
             (source.record.headers.clone(), source.record.metadata.clone())
         };
-        let draft = Draft {
+        let new_object = NewObject {
             etag: source.record.etag.clone(),
             headers,
             metadata,
             checksums: source.record.checksums.clone(),
             checksum_of_all: source.record.checksum_of_all,
             multipart: source.record.multipart,
-            content: self.link(&source).await?,
+            content: self.link_content(&source).await?,
             key: req.input.key.clone(),
         };
         let conditions = WriteConditions::default();
-        let object = self.store.commit(draft, conditions, origin(&req, "Copy")).await?;
+        let object = self.store.commit(new_object, conditions, event_origin(&req, "Copy")).await?;
         let mut result = dto::CopyObjectResult {
             e_tag: Some(etag(&object)),
             last_modified: Some(object.modified()),
@@ -344,29 +348,29 @@ impl S3 for Service {
         let input = req.input;
         self.check_bucket(&input.bucket)?;
         let token = input.continuation_token.as_deref().map(decode_token).transpose()?;
-        let query = Query {
+        let query = ListQuery {
             prefix: input.prefix.as_deref().unwrap_or_default(),
             delimiter: input.delimiter.as_deref().unwrap_or_default(),
             after: match (&token, &input.start_after) {
-                (Some(entry), _) => After::Entry(entry),
-                (None, Some(key)) => After::Key(key),
-                (None, None) => After::Start,
+                (Some(entry), _) => ListAfter::Entry(entry),
+                (None, Some(key)) => ListAfter::Key(key),
+                (None, None) => ListAfter::Start,
             },
             max_keys: max_keys(input.max_keys)?,
         };
-        let url = input.encoding_type.is_some();
+        let is_url_encoded = input.encoding_type.is_some();
         let state = self.store.0.state();
-        let page = page(&state.objects, &query);
+        let page = list_page(&state.objects, &query);
         ok(dto::ListObjectsV2Output {
             key_count: i32::try_from(page.len()).ok(),
             is_truncated: Some(page.next.is_some()),
             next_continuation_token: page.next.as_ref().map(|entry| URL_SAFE_NO_PAD.encode(entry)),
-            contents: Some(contents(&page, url)),
-            common_prefixes: Some(common_prefixes(&page, url)),
+            contents: Some(contents(&page, is_url_encoded)),
+            common_prefixes: Some(common_prefixes(&page, is_url_encoded)),
             max_keys: i32::try_from(query.max_keys).ok(),
-            prefix: Some(spell(query.prefix, url)),
-            delimiter: input.delimiter.as_deref().map(|text| spell(text, url)),
-            start_after: input.start_after.as_deref().map(|text| spell(text, url)),
+            prefix: Some(encode_key(query.prefix, is_url_encoded)),
+            delimiter: input.delimiter.as_deref().map(|text| encode_key(text, is_url_encoded)),
+            start_after: input.start_after.as_deref().map(|text| encode_key(text, is_url_encoded)),
             continuation_token: input.continuation_token.clone(),
             encoding_type: input.encoding_type,
             name: Some(input.bucket),
@@ -380,26 +384,26 @@ impl S3 for Service {
     ) -> S3Result<S3Response<dto::ListObjectsOutput>> {
         let input = req.input;
         self.check_bucket(&input.bucket)?;
-        let query = Query {
+        let query = ListQuery {
             prefix: input.prefix.as_deref().unwrap_or_default(),
             delimiter: input.delimiter.as_deref().unwrap_or_default(),
-            after: input.marker.as_deref().map_or(After::Start, After::Entry),
+            after: input.marker.as_deref().map_or(ListAfter::Start, ListAfter::Entry),
             max_keys: max_keys(input.max_keys)?,
         };
-        let url = input.encoding_type.is_some();
+        let is_url_encoded = input.encoding_type.is_some();
         let state = self.store.0.state();
-        let page = page(&state.objects, &query);
+        let page = list_page(&state.objects, &query);
         // Without a delimiter the caller takes the last key instead.
         let next = page.next.as_deref().filter(|_| !query.delimiter.is_empty());
         ok(dto::ListObjectsOutput {
             is_truncated: Some(page.next.is_some()),
-            next_marker: next.map(|entry| spell(entry, url)),
-            contents: Some(contents(&page, url)),
-            common_prefixes: Some(common_prefixes(&page, url)),
+            next_marker: next.map(|entry| encode_key(entry, is_url_encoded)),
+            contents: Some(contents(&page, is_url_encoded)),
+            common_prefixes: Some(common_prefixes(&page, is_url_encoded)),
             max_keys: i32::try_from(query.max_keys).ok(),
-            prefix: Some(spell(query.prefix, url)),
-            marker: Some(spell(input.marker.as_deref().unwrap_or_default(), url)),
-            delimiter: input.delimiter.as_deref().map(|text| spell(text, url)),
+            prefix: Some(encode_key(query.prefix, is_url_encoded)),
+            marker: Some(encode_key(input.marker.as_deref().unwrap_or_default(), is_url_encoded)),
+            delimiter: input.delimiter.as_deref().map(|text| encode_key(text, is_url_encoded)),
             encoding_type: input.encoding_type,
             name: Some(input.bucket),
             ..Default::default()
@@ -411,22 +415,23 @@ impl S3 for Service {
         mut req: S3Request<dto::CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        let said = req.input.checksum_algorithm.as_ref().map(|word| word.as_str().to_owned());
-        let algorithm = said.as_deref().and_then(Algorithm::from_word);
-        let kind = req.input.checksum_type.as_ref().map(|word| word.as_str().to_owned());
+        let algorithm_name = req.input.checksum_algorithm.as_ref().map(|word| word.as_str().to_owned());
+        let algorithm = algorithm_name.as_deref().and_then(ChecksumAlgorithm::parse);
+        let checksum_type = req.input.checksum_type.as_ref().map(|word| word.as_str().to_owned());
         // CRC64NVME knows no checksum of checksums.
-        let of_all = kind.as_deref() == Some("FULL_OBJECT") || algorithm == Some(Algorithm::Crc64nvme);
+        let is_full_object = checksum_type.as_deref() == Some("FULL_OBJECT")
+            || algorithm == Some(ChecksumAlgorithm::Crc64nvme);
         let record = UploadRecord {
-            id: self.store.0.entropy.name(),
+            id: self.store.0.entropy.random_hex(),
             started_ms: self.store.0.clock.now_ms(),
             headers: headers_of!(req.input),
             metadata: req.input.metadata.take().unwrap_or_default().into_iter().collect(),
             algorithm,
-            checksum_of_all: of_all,
+            checksum_of_all: is_full_object,
             key: req.input.key.clone(),
         };
         let id = record.id.clone();
-        self.store.begin(record).await?;
+        self.store.create_upload(record).await?;
         ok(dto::CreateMultipartUploadOutput {
             bucket: Some(req.input.bucket),
             key: Some(req.input.key),
@@ -444,15 +449,15 @@ impl S3 for Service {
         self.check_bucket(&req.input.bucket)?;
         let number = part_number(req.input.part_number)?;
         let upload = self.store.upload(&req.input.key, &req.input.upload_id)?;
-        let expected = Expected {
-            bytes: length(req.input.content_length)?,
-            md5: md5_of(req.input.content_md5.as_deref())?,
+        let expected = ExpectedBody {
+            bytes: parse_length(req.input.content_length)?,
+            md5: parse_md5(req.input.content_md5.as_deref())?,
             checksums: checksums_of!(req.input),
             algorithms: upload.record.algorithm.into_iter().collect(),
             trailers: req.trailing_headers.take(),
-            ..Expected::default()
+            ..ExpectedBody::default()
         }
-        .announced_by(&req.headers);
+        .with_headers(&req.headers);
         let received = receive(&self.store, req.input.body.take(), expected).await?;
         let name = (req.input.key, req.input.upload_id);
         let part =
@@ -470,7 +475,7 @@ impl S3 for Service {
         self.check_bucket(&req.input.bucket)?;
         let number = part_number(req.input.part_number)?;
         let upload = self.store.upload(&req.input.key, &req.input.upload_id)?;
-        let source = self.source(&req.input.copy_source, &source_conditions!(req.input))?;
+        let source = self.copy_source(&req.input.copy_source, &source_conditions!(req.input))?;
         let range = match req.input.copy_source_range.as_deref() {
             None => 0..source.record.bytes,
             // Unlike a GET's, this range must lie within the source, and have both its ends.
@@ -484,9 +489,11 @@ impl S3 for Service {
                 })
                 .ok_or_else(|| s3_error!(InvalidArgument, "the range does not lie within the source"))?,
         };
-        let expected =
-            Expected { algorithms: upload.record.algorithm.into_iter().collect(), ..Expected::default() };
-        let body = Box::pin(read(&source, range));
+        let expected = ExpectedBody {
+            algorithms: upload.record.algorithm.into_iter().collect(),
+            ..ExpectedBody::default()
+        };
+        let body = Box::pin(read_range(&source, range));
         let received = receive(&self.store, Some(body), expected).await?;
         let name = (req.input.key, req.input.upload_id);
         let part =
@@ -509,8 +516,8 @@ impl S3 for Service {
         let upload = self.store.upload(&input.key, &input.upload_id)?;
         let limit = max_keys(input.max_parts)?;
         let marker = input.part_number_marker.unwrap_or(0);
-        let mut left = upload.parts.values().filter(|part| i32::from(part.record.number) > marker);
-        let parts: Vec<_> = left
+        let mut later_parts = upload.parts.values().filter(|part| i32::from(part.record.number) > marker);
+        let parts: Vec<_> = later_parts
             .by_ref()
             .take(limit)
             .map(|part| {
@@ -530,7 +537,7 @@ impl S3 for Service {
             bucket: Some(input.bucket),
             key: Some(input.key),
             upload_id: Some(input.upload_id),
-            is_truncated: Some(left.next().is_some()),
+            is_truncated: Some(later_parts.next().is_some()),
             next_part_number_marker: last.or(Some(marker)),
             part_number_marker: Some(marker),
             max_parts: i32::try_from(limit).ok(),
@@ -563,30 +570,31 @@ impl S3 for Service {
     ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
         self.check_bucket(&req.input.bucket)?;
         let conditions = write_conditions(req.input.if_match.take(), req.input.if_none_match.as_ref())?;
-        let named = req.input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
-        if named.is_empty() {
+        let completed_parts =
+            req.input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
+        if completed_parts.is_empty() {
             return Err(s3_error!(MalformedXML, "an upload is completed with one part at least"));
         }
-        let parts = named
+        let parts = completed_parts
             .into_iter()
-            .map(|part| NamedPart {
+            .map(|part| PartReference {
                 number: part.part_number.unwrap_or(0),
                 checksums: checksums_of!(part),
                 etag: part.e_tag.map(ETag::into_value).unwrap_or_default(),
             })
             .collect();
-        let wish = Completion {
+        let request = CompletionRequest {
             key: req.input.key.clone(),
             id: req.input.upload_id.clone(),
             parts,
             checksums: checksums_of!(req.input),
-            bytes: length(req.input.mpu_object_size)?,
+            bytes: parse_length(req.input.mpu_object_size)?,
             conditions,
-            origin: origin(&req, "CompleteMultipartUpload"),
+            origin: event_origin(&req, "CompleteMultipartUpload"),
         };
-        let object = self.store.complete(wish).await?;
+        let object = self.store.complete(request).await?;
         let mut output = dto::CompleteMultipartUploadOutput {
-            location: Some(reply::location(&req.headers, &req.input.bucket, &req.input.key)),
+            location: Some(reply::object_location(&req.headers, &req.input.bucket, &req.input.key)),
             bucket: Some(req.input.bucket),
             key: Some(req.input.key),
             e_tag: Some(etag(&object)),
@@ -597,14 +605,14 @@ impl S3 for Service {
     }
 }
 
-fn length(bytes: Option<i64>) -> S3Result<Option<u64>> {
+fn parse_length(bytes: Option<i64>) -> S3Result<Option<u64>> {
     bytes.map(u64::try_from).transpose().map_err(|_| S3Error::new(S3ErrorCode::InvalidArgument))
 }
 
-fn max_keys(wanted: Option<i32>) -> S3Result<usize> {
-    match wanted.map(usize::try_from) {
+fn max_keys(requested: Option<i32>) -> S3Result<usize> {
+    match requested.map(usize::try_from) {
         None => Ok(MAX_KEYS),
-        Some(Ok(wanted)) => Ok(wanted.min(MAX_KEYS)),
+        Some(Ok(requested)) => Ok(requested.min(MAX_KEYS)),
         Some(Err(_)) => Err(s3_error!(InvalidArgument, "the most entries of a page is a number from 0")),
     }
 }
@@ -618,13 +626,13 @@ fn decode_token(token: &str) -> S3Result<String> {
         .ok_or_else(|| s3_error!(InvalidArgument, "The continuation token provided is incorrect"))
 }
 
-fn spell(text: &str, url: bool) -> String {
-    if url { form_encoded(text) } else { text.to_owned() }
+fn encode_key(text: &str, is_url_encoded: bool) -> String {
+    if is_url_encoded { form_encode(text) } else { text.to_owned() }
 }
 
-fn contents(page: &Page<'_, Arc<Object>>, url: bool) -> Vec<dto::Object> {
-    let entry = |(key, object): &(&str, &Arc<Object>)| dto::Object {
-        key: Some(spell(key, url)),
+fn contents(page: &ListingPage<'_, Arc<ObjectEntry>>, is_url_encoded: bool) -> Vec<dto::Object> {
+    let entry = |(key, object): &(&str, &Arc<ObjectEntry>)| dto::Object {
+        key: Some(encode_key(key, is_url_encoded)),
         e_tag: Some(etag(object)),
         last_modified: Some(object.modified()),
         size: i64::try_from(object.record.bytes).ok(),
@@ -634,6 +642,9 @@ fn contents(page: &Page<'_, Arc<Object>>, url: bool) -> Vec<dto::Object> {
     page.entries.iter().map(entry).collect()
 }
 
-fn common_prefixes(page: &Page<'_, Arc<Object>>, url: bool) -> Vec<dto::CommonPrefix> {
-    page.prefixes.iter().map(|prefix| dto::CommonPrefix { prefix: Some(spell(prefix, url)) }).collect()
+fn common_prefixes(page: &ListingPage<'_, Arc<ObjectEntry>>, is_url_encoded: bool) -> Vec<dto::CommonPrefix> {
+    page.prefixes
+        .iter()
+        .map(|prefix| dto::CommonPrefix { prefix: Some(encode_key(prefix, is_url_encoded)) })
+        .collect()
 }

@@ -6,10 +6,10 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
-use super::body::{Expected, read, receive};
+use super::body::{ExpectedBody, read_range, receive};
 use super::condition::WriteConditions;
-use super::record::Draft;
-use super::store::{Origin, Store, StoreError};
+use super::record::NewObject;
+use super::store::{EventOrigin, ObjectStore, ObjectStoreError};
 
 /// An object as a test sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct StoredObject {
     pub metadata: BTreeMap<String, String>,
 }
 
-impl Store {
+impl ObjectStore {
     /// What is known of the object under the key.
     pub fn head(&self, key: &str) -> Option<StoredObject> {
         let object = self.find(key)?;
@@ -46,14 +46,14 @@ impl Store {
     ///
     /// # Errors
     /// If there is none, or the disk fails.
-    pub async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError> {
-        let object = self.find(key).ok_or(StoreError::NoSuchKey)?;
-        let mut all = Vec::new();
-        let mut body = Box::pin(read(&object, 0..object.record.bytes));
+    pub async fn get(&self, key: &str) -> Result<Vec<u8>, ObjectStoreError> {
+        let object = self.find(key).ok_or(ObjectStoreError::NoSuchKey)?;
+        let mut bytes = Vec::new();
+        let mut body = Box::pin(read_range(&object, 0..object.record.bytes));
         while let Some(data) = body.try_next().await? {
-            all.extend_from_slice(&data);
+            bytes.extend_from_slice(&data);
         }
-        Ok(all)
+        Ok(bytes)
     }
 
     /// The keys that begin so, in the order of their bytes.
@@ -67,12 +67,12 @@ impl Store {
     ///
     /// # Errors
     /// If the disk fails.
-    pub async fn put(&self, key: &str, bytes: Vec<u8>, content_type: &str) -> Result<(), StoreError> {
+    pub async fn put(&self, key: &str, bytes: Vec<u8>, content_type: &str) -> Result<(), ObjectStoreError> {
         let body = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(bytes))]);
-        let received = receive(self, Some(body), Expected::default())
+        let received = receive(self, Some(body), ExpectedBody::default())
             .await
-            .map_err(|error| StoreError::Io(std::io::Error::other(error)))?;
-        let draft = Draft {
+            .map_err(|error| ObjectStoreError::Io(std::io::Error::other(error)))?;
+        let new_object = NewObject {
             key: key.to_owned(),
             etag: received.etag,
             headers: BTreeMap::from([("content-type".to_owned(), content_type.to_owned())]),
@@ -82,25 +82,25 @@ impl Store {
             multipart: false,
             content: vec![received.content],
         };
-        let origin = Origin {
+        let origin = EventOrigin {
             event: "ObjectCreated:Put".into(),
-            request_id: self.0.entropy.name(),
+            request_id: self.0.entropy.random_hex(),
             principal: "test".into(),
             source_ip: "127.0.0.1".into(),
         };
-        self.commit(draft, WriteConditions::default(), origin).await.map(drop)
+        self.commit(new_object, WriteConditions::default(), origin).await.map(drop)
     }
 
     /// Deletes the object under the key, if there is one.
     ///
     /// # Errors
     /// If the disk fails.
-    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+    pub async fn delete(&self, key: &str) -> Result<(), ObjectStoreError> {
         self.remove(key.to_owned(), WriteConditions::default()).await
     }
 
     /// How many multipart uploads are under way.
-    pub fn uploads_under_way(&self) -> usize {
+    pub fn multipart_upload_count(&self) -> usize {
         self.0.state().uploads.len()
     }
 }

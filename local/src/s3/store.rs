@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::condition::{Refusal, WriteConditions};
+use super::condition::{WriteConditionError, WriteConditions};
 use super::disk::{Blob, read_records, remove_record, write_record};
-use super::record::{Content, Draft, Object, Record, Segment, Upload};
-use crate::clock::{Clock, Entropy};
+use super::record::{NewObject, ObjectEntry, ObjectRecord, Segment, StoredContent, UploadEntry};
+use crate::clock::{Entropy, WallClock};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Error)]
-pub enum StoreError {
+pub enum ObjectStoreError {
     /// There is no object under the key.
     #[error("no such key")]
     NoSuchKey,
@@ -49,7 +49,7 @@ pub enum StoreError {
 
 /// How an object came to be, in the words of its event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Origin {
+pub struct EventOrigin {
     /// `ObjectCreated:Put` and its kin.
     pub event: String,
     /// The request that made the object.
@@ -62,7 +62,7 @@ pub struct Origin {
 
 /// An object was made: what its event tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Created {
+pub struct ObjectCreatedEvent {
     /// The key as it is.
     pub key: String,
     /// The object's size.
@@ -74,141 +74,145 @@ pub struct Created {
     /// When, in Unix milliseconds.
     pub at_ms: i64,
     /// How.
-    pub origin: Origin,
+    pub origin: EventOrigin,
 }
 
 /// Takes events out of the store; returns when the event can no longer be lost.
-pub type Outlet = Arc<dyn Fn(&Created) -> io::Result<()> + Send + Sync>;
+pub type EventSink = Arc<dyn Fn(&ObjectCreatedEvent) -> io::Result<()> + Send + Sync>;
 
 /// Which keys' objects send events.
-pub type Watched = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+pub type EventFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The objects of the one bucket. Clones share them.
 #[derive(Clone)]
-pub struct Store(pub(crate) Arc<Inner>);
+pub struct ObjectStore(pub(crate) Arc<Inner>);
 
-impl std::fmt::Debug for Store {
+impl std::fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("root", &self.0.root).finish_non_exhaustive()
+        f.debug_struct("ObjectStore").field("root", &self.0.root).finish_non_exhaustive()
     }
 }
 
 pub(crate) struct Inner {
     pub(crate) root: PathBuf,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
     pub(crate) entropy: Entropy,
-    is_watched: Watched,
-    outlet: Outlet,
+    has_event: EventFilter,
+    event_sink: EventSink,
     state: Mutex<State>,
 }
 
 pub(crate) struct State {
-    pub(crate) objects: BTreeMap<String, Arc<Object>>,
+    pub(crate) objects: BTreeMap<String, Arc<ObjectEntry>>,
     /// By key and id: the order in which uploads are listed.
-    pub(crate) uploads: BTreeMap<(String, String), Upload>,
+    pub(crate) uploads: BTreeMap<(String, String), UploadEntry>,
     sequencer: u64,
 }
 
-impl Store {
+impl ObjectStore {
     /// Opens the folder: reads every record, sends events that a crash held back, sweeps what nothing refers to.
     ///
     /// # Errors
     /// If the folder cannot be read or written, or holds a record that is not ours.
     pub fn open(
         root: &Path,
-        is_watched: Watched,
-        clock: Clock,
+        has_event: EventFilter,
+        clock: WallClock,
         entropy: Entropy,
-        outlet: Outlet,
+        event_sink: EventSink,
     ) -> io::Result<Self> {
         for folder in ["objects", "blobs", "uploads", "outbox"] {
             fs::create_dir_all(root.join(folder))?;
         }
-        let mut referred = HashSet::new();
+        let mut referenced_blobs = HashSet::new();
         let mut objects = BTreeMap::new();
         let mut sequencer = 0;
-        for (_, record) in read_records::<Record>(&root.join("objects"))? {
+        for (_, record) in read_records::<ObjectRecord>(&root.join("objects"))? {
             sequencer = sequencer.max(record.sequencer);
-            referred.extend(record.segments.iter().map(|segment| segment.blob.clone()));
+            referenced_blobs.extend(record.segments.iter().map(|segment| segment.blob.clone()));
             let blobs = record
                 .segments
                 .iter()
                 .map(|segment| Blob::existing(root.join("blobs").join(&segment.blob)))
                 .collect();
-            objects.insert(record.key.clone(), Arc::new(Object { record, blobs }));
+            objects.insert(record.key.clone(), Arc::new(ObjectEntry { record, blobs }));
         }
-        let uploads = super::multipart::load(root, &mut referred)?;
+        let uploads = super::multipart::load_uploads(root, &mut referenced_blobs)?;
         for entry in fs::read_dir(root.join("blobs"))? {
             let entry = entry?;
-            if !referred.contains(entry.file_name().to_string_lossy().as_ref()) {
+            if !referenced_blobs.contains(entry.file_name().to_string_lossy().as_ref()) {
                 fs::remove_file(entry.path())?;
             }
         }
-        for (path, created) in read_records::<Created>(&root.join("outbox"))? {
+        for (path, event) in read_records::<ObjectCreatedEvent>(&root.join("outbox"))? {
             let committed =
-                objects.get(&created.key).is_some_and(|object| object.record.sequencer >= created.sequencer);
+                objects.get(&event.key).is_some_and(|object| object.record.sequencer >= event.sequencer);
             if committed {
-                outlet(&created)?;
+                event_sink(&event)?;
             }
-            sequencer = sequencer.max(created.sequencer);
+            sequencer = sequencer.max(event.sequencer);
             remove_record(&path)?;
         }
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
             clock,
             entropy,
-            is_watched,
-            outlet,
+            has_event,
+            event_sink,
             state: Mutex::new(State { objects, uploads, sequencer }),
         })))
     }
 
     /// The object under the key.
-    pub(crate) fn find(&self, key: &str) -> Option<Arc<Object>> {
+    pub(crate) fn find(&self, key: &str) -> Option<Arc<ObjectEntry>> {
         self.0.state().objects.get(key).cloned()
     }
 
     /// A file for content that is to come.
-    pub(crate) fn blank(&self) -> (String, Arc<Blob>) {
-        self.0.blank()
+    pub(crate) fn new_blob(&self) -> (String, Arc<Blob>) {
+        self.0.new_blob()
     }
 
     /// Runs a change of the store where it may block.
-    pub(crate) async fn change<T, F>(&self, change: F) -> Result<T, StoreError>
+    pub(crate) async fn run_blocking<T, F>(&self, change: F) -> Result<T, ObjectStoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&Inner) -> Result<T, ObjectStoreError> + Send + 'static,
     {
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || change(&inner))
             .await
-            .map_err(|error| StoreError::Io(io::Error::other(error)))?
+            .map_err(|error| ObjectStoreError::Io(io::Error::other(error)))?
     }
 
     /// Makes the draft the object of its key, if the conditions hold; the event follows.
     pub(crate) async fn commit(
         &self,
-        draft: Draft,
+        new_object: NewObject,
         conditions: WriteConditions,
-        origin: Origin,
-    ) -> Result<Arc<Object>, StoreError> {
-        self.change(move |inner| {
-            let (object, created) = inner.commit(&mut inner.state(), draft, &conditions, origin)?;
-            inner.announce(created);
+        origin: EventOrigin,
+    ) -> Result<Arc<ObjectEntry>, ObjectStoreError> {
+        self.run_blocking(move |inner| {
+            let (object, event) = inner.commit(&mut inner.state(), new_object, &conditions, origin)?;
+            inner.send_event(event);
             Ok(object)
         })
         .await
     }
 
     /// Takes the object away, if the conditions hold. Nothing under the key is fine.
-    pub(crate) async fn remove(&self, key: String, conditions: WriteConditions) -> Result<(), StoreError> {
-        self.change(move |inner| {
+    pub(crate) async fn remove(
+        &self,
+        key: String,
+        conditions: WriteConditions,
+    ) -> Result<(), ObjectStoreError> {
+        self.run_blocking(move |inner| {
             let mut state = inner.state();
-            conditions.judge(state.objects.get(&key).map(|object| object.record.etag.as_str()))?;
+            conditions.evaluate(state.objects.get(&key).map(|object| object.record.etag.as_str()))?;
             if let Some(object) = state.objects.remove(&key) {
                 remove_record(&inner.record_path(&key))?;
                 for blob in &object.blobs {
-                    blob.doom();
+                    blob.mark_unreferenced();
                 }
             }
             Ok(())
@@ -217,11 +221,11 @@ impl Store {
     }
 }
 
-impl From<Refusal> for StoreError {
-    fn from(refusal: Refusal) -> Self {
+impl From<WriteConditionError> for ObjectStoreError {
+    fn from(refusal: WriteConditionError) -> Self {
         match refusal {
-            Refusal::PreconditionFailed => Self::PreconditionFailed,
-            Refusal::NoSuchKey => Self::NoSuchKey,
+            WriteConditionError::PreconditionFailed => Self::PreconditionFailed,
+            WriteConditionError::NoSuchKey => Self::NoSuchKey,
         }
     }
 }
@@ -232,8 +236,8 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn blank(&self) -> (String, Arc<Blob>) {
-        let name = self.entropy.name();
+    pub(crate) fn new_blob(&self) -> (String, Arc<Blob>) {
+        let name = self.entropy.random_hex();
         let blob = Blob::new(self.root.join("blobs").join(&name));
         (name, blob)
     }
@@ -251,20 +255,21 @@ impl Inner {
     pub(crate) fn commit(
         &self,
         state: &mut State,
-        draft: Draft,
+        new_object: NewObject,
         conditions: &WriteConditions,
-        origin: Origin,
-    ) -> Result<(Arc<Object>, Option<Created>), StoreError> {
-        let Draft { key, etag, headers, metadata, checksums, checksum_of_all, multipart, content } = draft;
-        conditions.judge(state.objects.get(&key).map(|object| object.record.etag.as_str()))?;
+        origin: EventOrigin,
+    ) -> Result<(Arc<ObjectEntry>, Option<ObjectCreatedEvent>), ObjectStoreError> {
+        let NewObject { key, etag, headers, metadata, checksums, checksum_of_all, multipart, content } =
+            new_object;
+        conditions.evaluate(state.objects.get(&key).map(|object| object.record.etag.as_str()))?;
         let now = self.clock.now();
         // Microseconds, so that the number grows over restarts too, whatever was deleted in between.
         let sequencer = (state.sequencer + 1).max(u64::try_from(now.as_microsecond()).unwrap_or(0));
-        let record = Record {
+        let record = ObjectRecord {
             bytes: content.iter().map(|content| content.bytes).sum(),
             segments: content
                 .iter()
-                .map(|Content { name, bytes, .. }| Segment { blob: name.clone(), bytes: *bytes })
+                .map(|StoredContent { name, bytes, .. }| Segment { blob: name.clone(), bytes: *bytes })
                 .collect(),
             modified_ms: now.as_millisecond(),
             key: key.clone(),
@@ -276,7 +281,7 @@ impl Inner {
             checksum_of_all,
             multipart,
         };
-        let created = (self.is_watched)(&key).then(|| Created {
+        let event = (self.has_event)(&key).then(|| ObjectCreatedEvent {
             key: key.clone(),
             bytes: record.bytes,
             etag: record.etag.clone(),
@@ -284,8 +289,8 @@ impl Inner {
             at_ms: record.modified_ms,
             origin,
         });
-        if let Some(created) = &created {
-            write_record(&self.outbox_path(sequencer), created)?;
+        if let Some(event) = &event {
+            write_record(&self.outbox_path(sequencer), event)?;
         }
         let path = self.record_path(&key);
         fs::create_dir_all(path.parent().expect("a record lies in a folder"))?;
@@ -296,24 +301,24 @@ impl Inner {
         state.sequencer = sequencer;
         let blobs: Vec<_> = content.into_iter().map(|content| content.blob).collect();
         for blob in &blobs {
-            blob.keep();
+            blob.mark_referenced();
         }
-        let object = Arc::new(Object { record, blobs });
+        let object = Arc::new(ObjectEntry { record, blobs });
         if let Some(old) = state.objects.insert(key, Arc::clone(&object)) {
             for blob in &old.blobs {
-                blob.doom();
+                blob.mark_unreferenced();
             }
         }
-        Ok((object, created))
+        Ok((object, event))
     }
 
     /// Hands the event over. One that cannot be handed over stays in the outbox for the next start.
-    pub(crate) fn announce(&self, created: Option<Created>) {
-        let Some(created) = created else { return };
-        let handed_over =
-            (self.outlet)(&created).and_then(|()| remove_record(&self.outbox_path(created.sequencer)));
-        if let Err(error) = handed_over {
-            tracing::error!(key = created.key, %error, "the event waits in the outbox for the next start");
+    pub(crate) fn send_event(&self, event: Option<ObjectCreatedEvent>) {
+        let Some(event) = event else { return };
+        let result =
+            (self.event_sink)(&event).and_then(|()| remove_record(&self.outbox_path(event.sequencer)));
+        if let Err(error) = result {
+            tracing::error!(key = event.key, %error, "the event waits in the outbox for the next start");
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::Published;
+use super::PublishedMessage;
 
 /// The largest message, in bytes.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
@@ -16,14 +16,14 @@ const MAX_SUBJECT_CHARS: usize = 100;
 
 /// Why nothing was published.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct SnsError {
     status: StatusCode,
     code: &'static str,
     message: String,
 }
 
-impl Refusal {
-    fn bad(message: &str) -> Self {
+impl SnsError {
+    fn invalid_parameter(message: &str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code: "InvalidParameter", message: message.to_owned() }
     }
 
@@ -33,14 +33,14 @@ impl Refusal {
 }
 
 /// Reads a request whose signature is right.
-pub(super) fn answer(body: &[u8], topic_arn: &str) -> Result<Published, Refusal> {
-    let fields = fields(body).ok_or_else(|| Refusal::bad("the form is not UTF-8"))?;
-    let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+pub(super) fn publish(body: &[u8], topic_arn: &str) -> Result<PublishedMessage, SnsError> {
+    let form = parse_form(body).ok_or_else(|| SnsError::invalid_parameter("the form is not UTF-8"))?;
+    let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     if (field("Action"), field("Version")) != ("Publish", "2010-03-31") {
-        return Err(Refusal::bad("only Publish of 2010-03-31 is known here"));
+        return Err(SnsError::invalid_parameter("only Publish of 2010-03-31 is known here"));
     }
     if field("TopicArn") != topic_arn {
-        return Err(Refusal {
+        return Err(SnsError {
             status: StatusCode::NOT_FOUND,
             code: "NotFound",
             message: "no such topic".into(),
@@ -53,36 +53,36 @@ pub(super) fn answer(body: &[u8], topic_arn: &str) -> Result<Published, Refusal>
         && subject.len() < MAX_SUBJECT_CHARS
         && !subject.starts_with(' ');
     if !is_subject || message.is_empty() || message.len() > MAX_MESSAGE_BYTES {
-        return Err(Refusal::bad("a subject or a message that SNS does not take"));
+        return Err(SnsError::invalid_parameter("a subject or a message that SNS does not take"));
     }
     let mut attributes = Vec::new();
     for number in 1..=10 {
-        let of = |what: &str| field(&format!("MessageAttributes.entry.{number}.{what}"));
-        if of("Name").is_empty() {
+        let entry = |member: &str| field(&format!("MessageAttributes.entry.{number}.{member}"));
+        if entry("Name").is_empty() {
             break;
         }
-        if of("Value.DataType") != "String" || of("Value.StringValue").is_empty() {
-            return Err(Refusal::bad("an attribute is a String that is not empty"));
+        if entry("Value.DataType") != "String" || entry("Value.StringValue").is_empty() {
+            return Err(SnsError::invalid_parameter("an attribute is a String that is not empty"));
         }
-        attributes.push((of("Name").to_owned(), of("Value.StringValue").to_owned()));
+        attributes.push((entry("Name").to_owned(), entry("Value.StringValue").to_owned()));
     }
-    Ok(Published { subject: subject.to_owned(), message: message.to_owned(), attributes })
+    Ok(PublishedMessage { subject: subject.to_owned(), message: message.to_owned(), attributes })
 }
 
-fn fields(body: &[u8]) -> Option<BTreeMap<String, String>> {
-    let decoded =
+fn parse_form(body: &[u8]) -> Option<BTreeMap<String, String>> {
+    let decode =
         |text: &str| Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned());
     let text = std::str::from_utf8(body).ok()?;
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| Some((decoded(name)?, decoded(value)?)))
+        .map(|(name, value)| Some((decode(name)?, decode(value)?)))
         .collect()
 }
 
 /// The answer: the message's id, or why there is none.
-pub(super) fn response(answer: Result<String, Refusal>) -> http::Result<Response<Bytes>> {
-    let (status, body) = match answer {
+pub(super) fn to_response(result: Result<String, SnsError>) -> http::Result<Response<Bytes>> {
+    let (status, body) = match result {
         Ok(id) => (
             StatusCode::OK,
             format!(
@@ -90,7 +90,7 @@ pub(super) fn response(answer: Result<String, Refusal>) -> http::Result<Response
                  <MessageId>{id}</MessageId></PublishResult></PublishResponse>"
             ),
         ),
-        Err(Refusal { status, code, message }) => (
+        Err(SnsError { status, code, message }) => (
             status,
             format!(
                 "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error><Type>Sender</Type>\

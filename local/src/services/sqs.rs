@@ -10,16 +10,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::queue::{Queue, QueueError};
+use crate::queue::{LocalQueue, QueueError};
 
 /// The largest message, in bytes: what every queue takes.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// The longest time that a message may be hidden for, in seconds.
-const MAX_HIDDEN_SECS: u64 = 12 * 60 * 60;
+const MAX_VISIBILITY_TIMEOUT_SECS: u64 = 12 * 60 * 60;
 
 /// An answer of SQS.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct SqsResponse {
     status: StatusCode,
     body: Value,
 }
@@ -39,21 +39,21 @@ struct ChangeMessageVisibility {
     visibility_timeout: u64,
 }
 
-impl Answer {
+impl SqsResponse {
     fn ok(body: Value) -> Self {
         Self { status: StatusCode::OK, body }
     }
 
-    fn refused(status: StatusCode, kind: &str, message: &str) -> Self {
-        Self { status, body: json!({ "__type": kind, "message": message }) }
+    fn error(status: StatusCode, error_type: &str, message: &str) -> Self {
+        Self { status, body: json!({ "__type": error_type, "message": message }) }
     }
 
-    fn bad(kind: &str, message: &str) -> Self {
-        Self::refused(StatusCode::BAD_REQUEST, kind, message)
+    fn bad_request(error_type: &str, message: &str) -> Self {
+        Self::error(StatusCode::BAD_REQUEST, error_type, message)
     }
 
     pub(super) fn forbidden(why: &str) -> Self {
-        Self::refused(StatusCode::FORBIDDEN, "com.amazon.coral.service#InvalidSignatureException", why)
+        Self::error(StatusCode::FORBIDDEN, "com.amazon.coral.service#InvalidSignatureException", why)
     }
 
     pub(super) fn into_response(self) -> http::Result<Response<Bytes>> {
@@ -66,55 +66,71 @@ impl Answer {
 }
 
 /// Does what a request asks for, whose signature is right.
-pub(super) fn answer(target: &str, body: &[u8], queue: &Queue, queue_url: &str) -> Answer {
-    let done = match target {
-        "AmazonSQS.SendMessage" => read(body).and_then(|asked| send(&asked, queue, queue_url)),
-        "AmazonSQS.ChangeMessageVisibility" => read(body).and_then(|asked| hide(&asked, queue, queue_url)),
-        _ => Err(Answer::bad("com.amazon.coral.service#UnknownOperationException", "not known here")),
+pub(super) fn dispatch(target: &str, body: &[u8], queue: &LocalQueue, queue_url: &str) -> SqsResponse {
+    let result = match target {
+        "AmazonSQS.SendMessage" => parse_request(body).and_then(|request| send(&request, queue, queue_url)),
+        "AmazonSQS.ChangeMessageVisibility" => {
+            parse_request(body).and_then(|request| change_visibility(&request, queue, queue_url))
+        }
+        _ => Err(SqsResponse::bad_request(
+            "com.amazon.coral.service#UnknownOperationException",
+            "not known here",
+        )),
     };
-    done.map_or_else(|refusal| refusal, Answer::ok)
+    result.map_or_else(|refusal| refusal, SqsResponse::ok)
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {
-    let wrong = |error: serde_json::Error| {
-        Answer::bad("com.amazon.coral.service#SerializationException", &error.to_string())
+fn parse_request<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsResponse> {
+    let invalid = |error: serde_json::Error| {
+        SqsResponse::bad_request("com.amazon.coral.service#SerializationException", &error.to_string())
     };
-    serde_json::from_slice(body).map_err(wrong)
+    serde_json::from_slice(body).map_err(invalid)
 }
 
-fn send(asked: &SendMessage, queue: &Queue, queue_url: &str) -> Result<Value, Answer> {
-    check(&asked.queue_url, queue_url)?;
-    let SendMessage { message_body: text, .. } = asked;
+fn send(request: &SendMessage, queue: &LocalQueue, queue_url: &str) -> Result<Value, SqsResponse> {
+    check_queue_url(&request.queue_url, queue_url)?;
+    let SendMessage { message_body: text, .. } = request;
     if text.is_empty() || text.len() > MAX_MESSAGE_BYTES {
         let message = "a message has between 1 and 262144 bytes";
-        return Err(Answer::bad("com.amazon.coral.service#InvalidParameterValueException", message));
+        return Err(SqsResponse::bad_request(
+            "com.amazon.coral.service#InvalidParameterValueException",
+            message,
+        ));
     }
-    let id = queue.send(text.clone()).map_err(|error| failed(&error))?;
+    let id = queue.send(text.clone()).map_err(|error| queue_error(&error))?;
     Ok(json!({ "MessageId": id, "MD5OfMessageBody": hex::encode(Md5::digest(text.as_bytes())) }))
 }
 
-fn hide(asked: &ChangeMessageVisibility, queue: &Queue, queue_url: &str) -> Result<Value, Answer> {
-    check(&asked.queue_url, queue_url)?;
-    if asked.visibility_timeout > MAX_HIDDEN_SECS {
+fn change_visibility(
+    request: &ChangeMessageVisibility,
+    queue: &LocalQueue,
+    queue_url: &str,
+) -> Result<Value, SqsResponse> {
+    check_queue_url(&request.queue_url, queue_url)?;
+    if request.visibility_timeout > MAX_VISIBILITY_TIMEOUT_SECS {
         let message = "a message is hidden for 12 hours at the most";
-        return Err(Answer::bad("com.amazon.coral.service#InvalidParameterValueException", message));
+        return Err(SqsResponse::bad_request(
+            "com.amazon.coral.service#InvalidParameterValueException",
+            message,
+        ));
     }
-    let hidden = Duration::from_secs(asked.visibility_timeout);
-    queue.change_visibility(&asked.receipt_handle, hidden).map_err(|error| failed(&error))?;
+    let timeout = Duration::from_secs(request.visibility_timeout);
+    queue.change_visibility(&request.receipt_handle, timeout).map_err(|error| queue_error(&error))?;
     Ok(json!({}))
 }
 
-fn check(asked: &str, queue_url: &str) -> Result<(), Answer> {
-    let missing = || Answer::bad("com.amazonaws.sqs#QueueDoesNotExist", "there is no such queue");
-    if asked == queue_url { Ok(()) } else { Err(missing()) }
+fn check_queue_url(requested_url: &str, queue_url: &str) -> Result<(), SqsResponse> {
+    let unknown_queue =
+        || SqsResponse::bad_request("com.amazonaws.sqs#QueueDoesNotExist", "there is no such queue");
+    if requested_url == queue_url { Ok(()) } else { Err(unknown_queue()) }
 }
 
-fn failed(error: &QueueError) -> Answer {
+fn queue_error(error: &QueueError) -> SqsResponse {
     match error {
         QueueError::InvalidReceipt => {
-            Answer::bad("com.amazonaws.sqs#ReceiptHandleIsInvalid", &error.to_string())
+            SqsResponse::bad_request("com.amazonaws.sqs#ReceiptHandleIsInvalid", &error.to_string())
         }
-        QueueError::Io(_) => Answer::refused(
+        QueueError::Io(_) => SqsResponse::error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "com.amazon.coral.service#InternalFailure",
             &error.to_string(),

@@ -8,29 +8,29 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::bucket::Bucket;
-use super::definition::{DefinitionError, Machine};
-use super::engine::{Fault, Tasks};
-use super::tasks::{INVOKE, Record, execution, invoke};
+use super::bucket::BucketClient;
+use super::definition::{DefinitionError, StateMachine};
+use super::engine::{ExecutionError, TaskRunner};
+use super::tasks::{ExecutionRecord, LAMBDA_INVOKE, invoke, new_execution};
 use crate::clock::Entropy;
 use crate::lambda::Function;
 
-const LIST: &str = "arn:aws:states:::s3:listObjectsV2";
-const PUT: &str = "arn:aws:states:::s3:putObject";
+const LIST_OBJECTS: &str = "arn:aws:states:::s3:listObjectsV2";
+const PUT_OBJECT: &str = "arn:aws:states:::s3:putObject";
 /// By what the definition here calls its function.
 const PREVIEW: &str = "preview";
 
 /// The state machine, and what it calls.
 #[derive(Debug)]
 pub(crate) struct Backfill {
-    machine: Machine,
-    calls: Arc<Calls>,
+    machine: StateMachine,
+    tasks: Arc<BackfillTasks>,
     entropy: Entropy,
 }
 
 #[derive(Debug)]
-struct Calls {
-    bucket: Bucket,
+struct BackfillTasks {
+    bucket: BucketClient,
     preview: Function,
 }
 
@@ -38,34 +38,37 @@ impl Backfill {
     /// That of this file.
     pub(crate) fn open(
         file: &Path,
-        bucket: Bucket,
+        bucket: BucketClient,
         preview: Function,
         entropy: Entropy,
     ) -> Result<Self, DefinitionError> {
         let text = fs::read_to_string(file)
-            .map_err(|error| DefinitionError::Wrong(format!("{}: {error}", file.display())))?;
-        let slots = [("Partition", "aws"), ("Bucket", bucket.settings.bucket.as_str()), ("Preview", PREVIEW)];
-        let machine = Machine::read(&text, &slots)?;
-        Ok(Self { machine, calls: Arc::new(Calls { bucket, preview }), entropy })
+            .map_err(|error| DefinitionError::Invalid(format!("{}: {error}", file.display())))?;
+        let substitutions =
+            [("Partition", "aws"), ("Bucket", bucket.settings.bucket.as_str()), ("Preview", PREVIEW)];
+        let machine = StateMachine::parse(&text, &substitutions)?;
+        Ok(Self { machine, tasks: Arc::new(BackfillTasks { bucket, preview }), entropy })
     }
 
     /// Runs it to its end.
-    pub(crate) async fn run(&self, input: Value) -> Record {
-        let tasks: Arc<dyn Tasks> = self.calls.clone();
-        let execution = execution(tasks, &self.entropy);
+    pub(crate) async fn run(&self, input: Value) -> ExecutionRecord {
+        let tasks: Arc<dyn TaskRunner> = self.tasks.clone();
+        let execution = new_execution(tasks, &self.entropy);
         let result = execution.run(&self.machine, input.clone()).await;
-        Record { name: self.entropy.uuid(), input, result: Some(result), events: execution.events() }
+        ExecutionRecord { name: self.entropy.uuid(), input, result: Some(result), events: execution.events() }
     }
 }
 
 #[async_trait]
-impl Tasks for Calls {
-    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, Fault> {
+impl TaskRunner for BackfillTasks {
+    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, ExecutionError> {
         match resource {
-            LIST => self.bucket.list(&parameters).await,
-            PUT => self.bucket.put(&parameters).await,
-            INVOKE if parameters["FunctionName"] == PREVIEW => invoke(&self.preview, &parameters).await,
-            other => Err(Fault::runtime(format!("{other} of {parameters} is not known here"))),
+            LIST_OBJECTS => self.bucket.list(&parameters).await,
+            PUT_OBJECT => self.bucket.put(&parameters).await,
+            LAMBDA_INVOKE if parameters["FunctionName"] == PREVIEW => {
+                invoke(&self.preview, &parameters).await
+            }
+            other => Err(ExecutionError::runtime_error(format!("{other} of {parameters} is not known here"))),
         }
     }
 }

@@ -23,17 +23,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::engine::Fault;
-use crate::clock::Clock;
+use super::engine::ExecutionError;
+use crate::clock::WallClock;
 use crate::config::S3Settings;
 
 /// RFC 3986's unreserved characters stay.
-const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const IN_PATH: &AsciiSet = &IN_QUERY.remove(b'/');
+const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH_ESCAPES: &AsciiSet = &QUERY_ESCAPES.remove(b'/');
 
 /// The bucket as a role sees it.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub(crate) struct BucketClient {
     pub(crate) address: SocketAddr,
     /// The one key pair.
     pub(crate) settings: S3Settings,
@@ -41,22 +41,22 @@ pub(crate) struct Bucket {
     pub(crate) role: String,
     /// How many names are asked for at once.
     pub(crate) max_keys: u32,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
 }
 
 /// A page of a listing, <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Page {
+struct ListObjectsOutput {
     #[serde(default)]
-    contents: Vec<Listed>,
+    contents: Vec<ListEntry>,
     #[serde(default)]
     next_continuation_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Listed {
+struct ListEntry {
     key: String,
     #[serde(rename = "ETag")]
     etag: String,
@@ -64,10 +64,10 @@ struct Listed {
     size: u64,
 }
 
-impl Listed {
+impl ListEntry {
     /// As a batch holds it.
-    fn item(self) -> Result<Value, Fault> {
-        let modified: Timestamp = self.last_modified.parse().map_err(failed)?;
+    fn to_item(self) -> Result<Value, ExecutionError> {
+        let modified: Timestamp = self.last_modified.parse().map_err(s3_exception)?;
         Ok(
             json!({ "Key": self.key, "Etag": self.etag, "LastModified": modified.as_second(), "Size": self.size,
             "StorageClass": "STANDARD" }),
@@ -75,79 +75,91 @@ impl Listed {
     }
 }
 
-impl Bucket {
+impl BucketClient {
     /// A page of names.
-    pub(super) async fn list(&self, parameters: &Value) -> Result<Value, Fault> {
+    pub(super) async fn list(&self, parameters: &Value) -> Result<Value, ExecutionError> {
         let mut query = vec![("list-type", "2".to_owned()), ("max-keys", self.max_keys.to_string())];
         for (name, member) in [("prefix", "Prefix"), ("continuation-token", "ContinuationToken")] {
             query.extend(parameters[member].as_str().map(|value| (name, value.to_owned())));
         }
-        let pair = |(name, value): &(_, String)| format!("{name}={}", utf8_percent_encode(value, IN_QUERY));
-        let query: Vec<String> = query.iter().map(pair).collect();
-        let answer =
-            self.ask(Method::GET, parameters, &format!("?{}", query.join("&")), Bytes::new()).await?;
-        let page: Page = quick_xml::de::from_reader(&*answer).map_err(failed)?;
-        let items: Result<Vec<Value>, Fault> = page.contents.into_iter().map(Listed::item).collect();
+        let encode_pair =
+            |(name, value): &(_, String)| format!("{name}={}", utf8_percent_encode(value, QUERY_ESCAPES));
+        let query: Vec<String> = query.iter().map(encode_pair).collect();
+        let body = self.send(Method::GET, parameters, &format!("?{}", query.join("&")), Bytes::new()).await?;
+        let page: ListObjectsOutput = quick_xml::de::from_reader(&*body).map_err(s3_exception)?;
+        let items: Result<Vec<Value>, ExecutionError> =
+            page.contents.into_iter().map(ListEntry::to_item).collect();
         Ok(json!({ "Contents": items?, "NextContinuationToken": page.next_continuation_token }))
     }
 
     /// Puts an object whose body is a document.
-    pub(super) async fn put(&self, parameters: &Value) -> Result<Value, Fault> {
+    pub(super) async fn put(&self, parameters: &Value) -> Result<Value, ExecutionError> {
         let key = parameters["Key"].as_str().unwrap_or_default();
-        let key = utf8_percent_encode(key, IN_PATH).to_string();
-        self.ask(Method::PUT, parameters, &format!("/{key}"), parameters["Body"].to_string().into()).await?;
+        let key = utf8_percent_encode(key, PATH_ESCAPES).to_string();
+        self.send(Method::PUT, parameters, &format!("/{key}"), parameters["Body"].to_string().into()).await?;
         Ok(json!({}))
     }
 
-    async fn ask(&self, method: Method, parameters: &Value, rest: &str, body: Bytes) -> Result<Bytes, Fault> {
-        let target = format!("/{}{rest}", parameters["Bucket"].as_str().unwrap_or_default());
-        let request = self.signed(method, &target, body)?;
-        let stream = TcpStream::connect(self.address).await.map_err(failed)?;
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    async fn send(
+        &self,
+        method: Method,
+        parameters: &Value,
+        path_and_query: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ExecutionError> {
+        let target = format!("/{}{path_and_query}", parameters["Bucket"].as_str().unwrap_or_default());
+        let request = self.sign_request(method, &target, body)?;
+        let stream = TcpStream::connect(self.address).await.map_err(s3_exception)?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(s3_exception)?;
         let connection = tokio::spawn(connection);
-        let answer = sender.send_request(request).await.map_err(failed)?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(failed)?.to_bytes();
+        let response = sender.send_request(request).await.map_err(s3_exception)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(s3_exception)?.to_bytes();
         connection.abort();
         if status.is_success() {
             return Ok(body);
         }
-        Err(failed(format!("{status}: {}", String::from_utf8_lossy(&body))))
+        Err(s3_exception(format!("{status}: {}", String::from_utf8_lossy(&body))))
     }
 
-    fn signed(&self, method: Method, target: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Fault> {
+    fn sign_request(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ExecutionError> {
         let Self { address, settings, role, clock, .. } = self;
         let (id, secret) = (&settings.access_key_id, &settings.secret_access_key);
         let identity = Credentials::new(id, secret, Some(role.clone()), None, "role").into();
-        let mut how = SigningSettings::default();
-        how.percent_encoding_mode = PercentEncodingMode::Single;
-        how.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        how.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        let mut signing_settings = SigningSettings::default();
+        signing_settings.percent_encoding_mode = PercentEncodingMode::Single;
+        signing_settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        signing_settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
         let signing = SigningParams::builder()
             .identity(&identity)
             .region(&settings.region)
             .name("s3")
             .time(SystemTime::from(clock.now()))
-            .settings(how)
+            .settings(signing_settings)
             .build()
-            .map_err(failed)?
+            .map_err(s3_exception)?
             .into();
         let url = format!("http://{address}{target}");
         let signable = SignableRequest::new(method.as_str(), url, [].into_iter(), SignableBody::Bytes(&body))
-            .map_err(failed)?;
-        let (instructions, _) = sign(signable, &signing).map_err(failed)?.into_parts();
+            .map_err(s3_exception)?;
+        let (instructions, _) = sign(signable, &signing).map_err(s3_exception)?.into_parts();
         let mut request = Request::builder()
             .method(method)
             .uri(target)
             .header(header::HOST, address.to_string())
             .body(Full::new(body))
-            .map_err(failed)?;
+            .map_err(s3_exception)?;
         instructions.apply_to_request_http1x(&mut request);
         Ok(request)
     }
 }
 
 /// As the engine calls what S3 refused.
-fn failed(cause: impl std::fmt::Display) -> Fault {
-    Fault::new("S3.S3Exception", cause)
+fn s3_exception(cause: impl std::fmt::Display) -> ExecutionError {
+    ExecutionError::new("S3.S3Exception", cause)
 }

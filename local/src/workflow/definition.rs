@@ -16,16 +16,16 @@ use super::retry::Retrier;
 pub enum DefinitionError {
     /// It is not JSON, or has a field or kind of state that is not known here.
     #[error("not a state machine that is known here: {0}")]
-    Unknown(#[from] serde_json::Error),
+    Parse(#[from] serde_json::Error),
     /// It does not hang together.
     #[error("{0}")]
-    Wrong(String),
+    Invalid(String),
 }
 
 /// A state machine, or the inner one of a state.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct Machine {
+pub struct StateMachine {
     #[serde(default)]
     comment: Option<String>,
     #[serde(default)]
@@ -49,16 +49,16 @@ struct ProcessorConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "Type", deny_unknown_fields)]
 pub(crate) enum State {
-    Task(Task),
-    Parallel(Parallel),
-    Choice(Choice),
-    Pass(Pass),
-    Map(Box<AnyMap>),
+    Task(TaskState),
+    Parallel(ParallelState),
+    Choice(ChoiceState),
+    Pass(PassState),
+    Map(Box<MapState>),
     Succeed {
         #[serde(default, rename = "Comment")]
         _comment: Option<IgnoredAny>,
     },
-    Fail(Fail),
+    Fail(FailState),
 }
 
 /// Where a state's result goes in its input: `ResultPath`.
@@ -66,26 +66,26 @@ pub(crate) enum State {
 pub(crate) enum ResultPath {
     /// In its place: `$`, or nothing said.
     #[default]
-    Whole,
+    Replace,
     /// Nowhere: `null`.
-    Nowhere,
+    Discard,
     /// To that path.
-    At(String),
+    Path(String),
 }
 
 impl<'de> Deserialize<'de> for ResultPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Option::<String>::deserialize(deserializer)? {
-            None => Self::Nowhere,
-            Some(path) if path == "$" => Self::Whole,
-            Some(path) => Self::At(path),
+            None => Self::Discard,
+            Some(path) if path == "$" => Self::Replace,
+            Some(path) => Self::Path(path),
         })
     }
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(crate) struct Task {
+pub(crate) struct TaskState {
     #[serde(default, rename = "Comment")]
     _comment: Option<IgnoredAny>,
     pub(crate) resource: String,
@@ -110,10 +110,10 @@ pub(crate) struct Task {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(crate) struct Parallel {
+pub(crate) struct ParallelState {
     #[serde(default, rename = "Comment")]
     _comment: Option<IgnoredAny>,
-    pub(crate) branches: Vec<Machine>,
+    pub(crate) branches: Vec<StateMachine>,
     #[serde(default)]
     pub(crate) result_path: ResultPath,
     #[serde(default)]
@@ -126,17 +126,17 @@ pub(crate) struct Parallel {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(crate) struct Choice {
+pub(crate) struct ChoiceState {
     #[serde(default, rename = "Comment")]
     _comment: Option<IgnoredAny>,
-    pub(crate) choices: Vec<Rule>,
+    pub(crate) choices: Vec<ChoiceRule>,
     /// Required here: what no rule fits is not to end an execution.
     pub(crate) default: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(crate) struct Rule {
+pub(crate) struct ChoiceRule {
     pub(crate) variable: String,
     pub(crate) string_equals: String,
     pub(crate) next: String,
@@ -144,7 +144,7 @@ pub(crate) struct Rule {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(crate) struct Pass {
+pub(crate) struct PassState {
     #[serde(default, rename = "Comment")]
     _comment: Option<IgnoredAny>,
     #[serde(default)]
@@ -160,9 +160,9 @@ pub(crate) struct Pass {
 /// The two kinds of maps.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum AnyMap {
+pub(crate) enum MapState {
     /// Over what a listing has, in batches, each an execution of its own.
-    Distributed(Map),
+    Distributed(DistributedMap),
     /// Over a list in the input, one after another, in the same execution.
     Inline(InlineMap),
 }
@@ -175,7 +175,7 @@ pub(crate) struct InlineMap {
     pub(crate) items_path: String,
     pub(crate) item_selector: Value,
     max_concurrency: u32,
-    pub(crate) item_processor: Machine,
+    pub(crate) item_processor: StateMachine,
     #[serde(default)]
     pub(crate) result_path: ResultPath,
     #[serde(default)]
@@ -184,8 +184,8 @@ pub(crate) struct InlineMap {
     end: bool,
 }
 
-impl AnyMap {
-    fn way_on(&self) -> (&Option<String>, bool) {
+impl MapState {
+    fn transition(&self) -> (&Option<String>, bool) {
         match self {
             Self::Distributed(map) => (&map.next, map.end),
             Self::Inline(map) => (&map.next, map.end),
@@ -199,8 +199,8 @@ impl AnyMap {
             Self::Inline(map) => (&map.item_processor, "INLINE"),
         };
         machine.check(false)?;
-        let is_of_mode = machine.processor_config.as_ref().is_some_and(|config| config.mode == mode);
-        let (is_known, templates) = match self {
+        let has_mode = machine.processor_config.as_ref().is_some_and(|config| config.mode == mode);
+        let (is_supported, templates) = match self {
             Self::Distributed(map) => (
                 map.item_batcher.max_items_per_batch > 0,
                 vec![
@@ -211,17 +211,17 @@ impl AnyMap {
             ),
             Self::Inline(map) => (map.max_concurrency == 1, vec![&map.item_selector]),
         };
-        if is_of_mode && is_known {
+        if has_mode && is_supported {
             return Ok(templates);
         }
-        let known = "only distributed maps with batches, and inline maps of one at a time, are known here";
-        Err(DefinitionError::Wrong(known.into()))
+        let message = "only distributed maps with batches, and inline maps of one at a time, are known here";
+        Err(DefinitionError::Invalid(message.into()))
     }
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(crate) struct Map {
+pub(crate) struct DistributedMap {
     #[serde(default, rename = "Comment")]
     _comment: Option<IgnoredAny>,
     #[serde(default, rename = "Label")]
@@ -230,7 +230,7 @@ pub(crate) struct Map {
     pub(crate) item_batcher: ItemBatcher,
     pub(crate) max_concurrency_path: String,
     pub(crate) tolerated_failure_percentage_path: String,
-    pub(crate) item_processor: Machine,
+    pub(crate) item_processor: StateMachine,
     pub(crate) result_writer: ItemReader,
     #[serde(default)]
     pub(crate) next: Option<String>,
@@ -255,7 +255,7 @@ pub(crate) struct ItemBatcher {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub(crate) struct Fail {
+pub(crate) struct FailState {
     #[serde(default, rename = "Comment")]
     _comment: Option<IgnoredAny>,
     pub(crate) error_path: String,
@@ -271,36 +271,36 @@ pub(crate) struct Catcher {
     pub(crate) next: String,
 }
 
-impl Machine {
-    /// Reads a definition in which `${Name}` stands for what `substitutions` say.
+impl StateMachine {
+    /// Reads a definition in which `${MemberName}` stands for what `substitutions` say.
     ///
     /// # Errors
     /// What is not known here, or does not hang together; a name that is not substituted, or one that stands nowhere.
-    pub fn read(text: &str, substitutions: &[(&str, &str)]) -> Result<Self, DefinitionError> {
+    pub fn parse(text: &str, substitutions: &[(&str, &str)]) -> Result<Self, DefinitionError> {
         let mut text = text.to_owned();
         for (name, value) in substitutions {
-            let slot = format!("${{{name}}}");
-            if !text.contains(&slot) {
-                return Err(DefinitionError::Wrong(format!("nothing stands for {slot}")));
+            let placeholder = format!("${{{name}}}");
+            if !text.contains(&placeholder) {
+                return Err(DefinitionError::Invalid(format!("nothing stands for {placeholder}")));
             }
-            text = text.replace(&slot, value);
+            text = text.replace(&placeholder, value);
         }
         if let Some((_, rest)) = text.split_once("${") {
             let name = rest.split('}').next().unwrap_or_default();
-            return Err(DefinitionError::Wrong(format!("nothing is said for ${{{name}}}")));
+            return Err(DefinitionError::Invalid(format!("nothing is said for ${{{name}}}")));
         }
         let machine: Self = serde_json::from_str(&text)?;
         machine.check(true)?;
         Ok(machine)
     }
 
-    fn check(&self, is_whole: bool) -> Result<(), DefinitionError> {
-        let wrong = |why: String| Err(DefinitionError::Wrong(why));
-        if is_whole && self.query_language.as_deref() != Some("JSONPath") {
-            return wrong("it does not say QueryLanguage JSONPath".into());
+    fn check(&self, is_top_level: bool) -> Result<(), DefinitionError> {
+        let invalid = |why: String| Err(DefinitionError::Invalid(why));
+        if is_top_level && self.query_language.as_deref() != Some("JSONPath") {
+            return invalid("it does not say QueryLanguage JSONPath".into());
         }
-        if is_whole && self.comment.as_ref().is_none_or(String::is_empty) {
-            return wrong("it does not say what it is for".into());
+        if is_top_level && self.comment.as_ref().is_none_or(String::is_empty) {
+            return invalid("it does not say what it is for".into());
         }
         if let Some(config) = &self.processor_config
             && !matches!(
@@ -308,35 +308,38 @@ impl Machine {
                 ("DISTRIBUTED", Some("STANDARD")) | ("INLINE", None)
             )
         {
-            return wrong(format!("a map that is {} and {:?}", config.mode, config.execution_type));
+            return invalid(format!("a map that is {} and {:?}", config.mode, config.execution_type));
         }
-        let mut reached = BTreeSet::new();
-        let mut open = vec![self.start_at.as_str()];
-        while let Some(name) = open.pop() {
+        let mut reachable = BTreeSet::new();
+        let mut pending = vec![self.start_at.as_str()];
+        while let Some(name) = pending.pop() {
             let Some(state) = self.states.get(name) else {
-                return wrong(format!("there is no state {name}"));
+                return invalid(format!("there is no state {name}"));
             };
-            if reached.insert(name) {
+            if reachable.insert(name) {
                 state.check(name)?;
-                open.extend(state.exits());
+                pending.extend(state.next_states());
             }
         }
-        match self.states.keys().find(|name| !reached.contains(name.as_str())) {
-            Some(name) => wrong(format!("{name} cannot be reached")),
+        match self.states.keys().find(|name| !reachable.contains(name.as_str())) {
+            Some(name) => invalid(format!("{name} cannot be reached")),
             None => Ok(()),
         }
     }
 }
 
 impl State {
-    fn exits(&self) -> Vec<&str> {
+    fn next_states(&self) -> Vec<&str> {
         match self {
             Self::Task(task) => {
                 task.next.iter().chain(task.catch.iter().map(|c| &c.next)).map(String::as_str).collect()
             }
-            Self::Parallel(both) => {
-                both.next.iter().chain(both.catch.iter().map(|c| &c.next)).map(String::as_str).collect()
-            }
+            Self::Parallel(parallel) => parallel
+                .next
+                .iter()
+                .chain(parallel.catch.iter().map(|c| &c.next))
+                .map(String::as_str)
+                .collect(),
             Self::Choice(choice) => choice
                 .choices
                 .iter()
@@ -345,22 +348,22 @@ impl State {
                 .map(String::as_str)
                 .collect(),
             Self::Pass(pass) => pass.next.iter().map(String::as_str).collect(),
-            Self::Map(map) => map.way_on().0.iter().map(String::as_str).collect(),
+            Self::Map(map) => map.transition().0.iter().map(String::as_str).collect(),
             Self::Succeed { .. } | Self::Fail(_) => Vec::new(),
         }
     }
 
     fn check(&self, name: &str) -> Result<(), DefinitionError> {
-        let wrong = |why: &str| Err(DefinitionError::Wrong(format!("{name}: {why}")));
+        let invalid = |why: &str| Err(DefinitionError::Invalid(format!("{name}: {why}")));
         let (next, end) = match self {
-            Self::Task(Task { next, end, .. })
-            | Self::Parallel(Parallel { next, end, .. })
-            | Self::Pass(Pass { next, end, .. }) => (next, *end),
-            Self::Map(map) => map.way_on(),
+            Self::Task(TaskState { next, end, .. })
+            | Self::Parallel(ParallelState { next, end, .. })
+            | Self::Pass(PassState { next, end, .. }) => (next, *end),
+            Self::Map(map) => map.transition(),
             Self::Choice(_) | Self::Succeed { .. } | Self::Fail(_) => (&None, true),
         };
         if next.is_some() == end {
-            return wrong("it has either a Next or an End");
+            return invalid("it has either a Next or an End");
         }
         let (templates, errors): (Vec<&Value>, Vec<&Vec<String>>) = match self {
             Self::Task(task) => (
@@ -378,19 +381,22 @@ impl State {
             Self::Choice(_) | Self::Succeed { .. } | Self::Fail(_) => (Vec::new(), Vec::new()),
         };
         for template in templates {
-            path::check(template).map_err(|why| DefinitionError::Wrong(format!("{name}: {why}")))?;
+            path::check_template(template)
+                .map_err(|why| DefinitionError::Invalid(format!("{name}: {why}")))?;
         }
         let catch = match self {
-            Self::Task(Task { catch, .. }) | Self::Parallel(Parallel { catch, .. }) => catch.as_slice(),
+            Self::Task(TaskState { catch, .. }) | Self::Parallel(ParallelState { catch, .. }) => {
+                catch.as_slice()
+            }
             _ => &[],
         };
         // States.ALL stands alone and last, in retriers as in catchers.
-        let caught: Vec<&Vec<String>> = catch.iter().map(|c| &c.error_equals).collect();
-        for list in [errors, caught] {
-            for (place, names) in list.iter().enumerate() {
+        let catchers: Vec<&Vec<String>> = catch.iter().map(|c| &c.error_equals).collect();
+        for list in [errors, catchers] {
+            for (index, names) in list.iter().enumerate() {
                 let has_all = names.iter().any(|name| name == "States.ALL");
-                if names.is_empty() || (has_all && (names.len() > 1 || place + 1 < list.len())) {
-                    return wrong("States.ALL stands alone, and last");
+                if names.is_empty() || (has_all && (names.len() > 1 || index + 1 < list.len())) {
+                    return invalid("States.ALL stands alone, and last");
                 }
             }
         }
@@ -404,20 +410,20 @@ mod tests {
 
     use super::*;
 
-    fn check(states: &Value) -> Result<Machine, String> {
+    fn parse_states(states: &Value) -> Result<StateMachine, String> {
         let text = json!({"Comment": "c", "QueryLanguage": "JSONPath", "StartAt": "A", "States": states});
-        Machine::read(&text.to_string(), &[]).map_err(|error| error.to_string())
+        StateMachine::parse(&text.to_string(), &[]).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn refuses_what_it_does_not_know() {
+    fn rejects_unsupported_definitions() {
         let task = |more: Value| {
             let mut task =
                 json!({"Type": "Task", "Resource": "r", "Parameters": {}, "TimeoutSeconds": 1, "End": true});
             task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             json!({ "A": task })
         };
-        assert!(check(&task(json!({}))).is_ok());
+        assert!(parse_states(&task(json!({}))).is_ok());
         for (states, why) in [
             (task(json!({"HeartbeatSeconds": 1})), "HeartbeatSeconds"),
             (task(json!({"Next": "A"})), "either a Next or an End"),
@@ -434,20 +440,23 @@ mod tests {
             (json!({"A": {"Type": "Succeed"}, "B": {"Type": "Succeed"}}), "B cannot be reached"),
             (json!({"A": {"Type": "Choice", "Choices": []}}), "Default"),
         ] {
-            let refusal = check(&states).expect_err(&states.to_string());
+            let refusal = parse_states(&states).expect_err(&states.to_string());
             assert!(refusal.contains(why), "{states}: {refusal}");
         }
     }
 
     #[test]
-    fn every_name_is_substituted_and_every_substitution_stands_somewhere() {
+    fn substitutions_must_match_placeholders() {
         let text = r#"{"Comment": "${One}", "QueryLanguage": "JSONPath", "StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#;
-        assert!(Machine::read(text, &[("One", "1")]).is_ok());
-        assert!(Machine::read(text, &[]).unwrap_err().to_string().contains("${One}"));
-        assert!(Machine::read(text, &[("One", "1"), ("Two", "2")]).is_err());
+        assert!(StateMachine::parse(text, &[("One", "1")]).is_ok());
+        assert!(StateMachine::parse(text, &[]).unwrap_err().to_string().contains("${One}"));
+        assert!(StateMachine::parse(text, &[("One", "1"), ("Two", "2")]).is_err());
         assert!(
-            Machine::read(r#"{"Comment": "c", "StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#, &[])
-                .is_err()
+            StateMachine::parse(
+                r#"{"Comment": "c", "StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#,
+                &[]
+            )
+            .is_err()
         );
     }
 }

@@ -9,9 +9,11 @@ use futures::future::{BoxFuture, join_all};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::definition::{AnyMap, Catcher, Choice, Fail, Machine, Parallel, ResultPath, State, Task};
+use super::definition::{
+    Catcher, ChoiceState, FailState, MapState, ParallelState, ResultPath, State, StateMachine, TaskState,
+};
 use super::path;
-use super::retry::{Retrier, fits};
+use super::retry::{Retrier, matches_error};
 
 /// The largest input or output of a state, in bytes,
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>.
@@ -19,42 +21,42 @@ const MAX_STATE_BYTES: usize = 256 * 1024;
 
 /// An error as a state machine sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ExecutionError {
     /// Its name: a retrier or a catcher knows it by that.
     pub error: String,
     /// For people.
     pub cause: String,
 }
 
-impl Fault {
+impl ExecutionError {
     /// An error of that name.
     pub fn new(error: impl Into<String>, cause: impl fmt::Display) -> Self {
         Self { error: error.into(), cause: cause.to_string() }
     }
 
     /// The execution itself is wrong: nothing catches that.
-    pub(crate) fn runtime(cause: impl fmt::Display) -> Self {
+    pub(crate) fn runtime_error(cause: impl fmt::Display) -> Self {
         Self::new("States.Runtime", cause)
     }
 
-    fn document(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({ "Error": self.error, "Cause": self.cause })
     }
 }
 
 /// What states call: functions, the bucket, other state machines.
 #[async_trait]
-pub trait Tasks: Send + Sync {
+pub trait TaskRunner: Send + Sync {
     /// Calls a resource with these parameters.
-    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, Fault>;
+    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, ExecutionError>;
 }
 
 /// How an execution waits before it tries again: a test's clock need not.
-pub type Wait = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type SleepFn = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum ExecutionEvent {
     /// A state was entered.
     Entered(String),
     /// A state failed, and is tried again.
@@ -68,7 +70,7 @@ pub enum Event {
         /// After how long.
         wait: Duration,
         /// The longest that it could have been.
-        longest: Duration,
+        max_wait: Duration,
     },
     /// A state failed for good, and another one goes on.
     Caught {
@@ -83,10 +85,10 @@ pub enum Event {
 
 /// One execution.
 pub struct Execution {
-    tasks: Arc<dyn Tasks>,
-    wait: Wait,
-    chance: Arc<dyn Fn() -> f64 + Send + Sync>,
-    events: Mutex<Vec<Event>>,
+    tasks: Arc<dyn TaskRunner>,
+    sleep: SleepFn,
+    random: Arc<dyn Fn() -> f64 + Send + Sync>,
+    events: Mutex<Vec<ExecutionEvent>>,
 }
 
 impl fmt::Debug for Execution {
@@ -96,57 +98,61 @@ impl fmt::Debug for Execution {
 }
 
 impl Execution {
-    /// An execution that calls `tasks`, waits by `wait`, and spreads its waits by `chance`, from 0 to 1.
-    pub fn new(tasks: Arc<dyn Tasks>, wait: Wait, chance: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
-        Self { tasks, wait, chance: Arc::new(chance), events: Mutex::default() }
+    /// An execution that calls `tasks`, waits by `sleep`, and spreads its waits by `random`, from 0 to 1.
+    pub fn new(
+        tasks: Arc<dyn TaskRunner>,
+        sleep: SleepFn,
+        random: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Self {
+        Self { tasks, sleep, random: Arc::new(random), events: Mutex::default() }
     }
 
     /// What happened so far, of every branch.
-    pub fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<ExecutionEvent> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many states were entered or tried again: what a Standard execution is paid by.
     pub fn transitions(&self) -> usize {
-        self.events().iter().filter(|event| !matches!(event, Event::Caught { .. })).count()
+        self.events().iter().filter(|event| !matches!(event, ExecutionEvent::Caught { .. })).count()
     }
 
     /// Runs a machine to its end.
     ///
     /// # Errors
     /// That with which the execution fails.
-    pub async fn run(&self, machine: &Machine, input: Value) -> Result<Value, Fault> {
-        let most = Duration::from_secs(machine.timeout_seconds.unwrap_or(u64::from(u32::MAX)));
-        timeout(most, self.machine(machine, input))
+    pub async fn run(&self, machine: &StateMachine, input: Value) -> Result<Value, ExecutionError> {
+        let time_limit = Duration::from_secs(machine.timeout_seconds.unwrap_or(u64::from(u32::MAX)));
+        timeout(time_limit, self.run_machine(machine, input))
             .await
-            .unwrap_or_else(|_| Err(Fault::new("States.Timeout", "the execution took too long")))
+            .unwrap_or_else(|_| Err(ExecutionError::new("States.Timeout", "the execution took too long")))
     }
 
     /// A name that no other has, by the same chance.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn random_name(&self) -> String {
         let digit =
-            |_| char::from_digit(((self.chance)() * 15.0) as u32, 16).expect("a chance is from 0 to 1");
+            |_| char::from_digit(((self.random)() * 15.0) as u32, 16).expect("a chance is from 0 to 1");
         (0..32).map(digit).collect()
     }
 
-    pub(crate) fn tasks(&self) -> &Arc<dyn Tasks> {
+    pub(crate) fn tasks(&self) -> &Arc<dyn TaskRunner> {
         &self.tasks
     }
 
     /// An execution of its own by the same means, with this one's history.
-    pub(crate) fn machine<'a>(
+    pub(crate) fn run_machine<'a>(
         &'a self,
-        machine: &'a Machine,
+        machine: &'a StateMachine,
         input: Value,
-    ) -> BoxFuture<'a, Result<Value, Fault>> {
+    ) -> BoxFuture<'a, Result<Value, ExecutionError>> {
         Box::pin(async move {
             let (mut name, mut input) = (machine.start_at.clone(), input);
             loop {
-                self.tell(Event::Entered(name.clone()));
+                self.record(ExecutionEvent::Entered(name.clone()));
                 let state = machine.states.get(&name).expect("every name was checked");
-                let (next, output) = self.state(&name, state, input).await?;
+                let (next, output) = self.run_state(&name, state, input).await?;
                 if output.to_string().len() > MAX_STATE_BYTES {
-                    return Err(Fault::new(
+                    return Err(ExecutionError::new(
                         "States.DataLimitExceeded",
                         format!("{name} has too much to say"),
                     ));
@@ -160,119 +166,144 @@ impl Execution {
     }
 
     /// Where it goes on, and with what.
-    async fn state(&self, name: &str, state: &State, input: Value) -> Result<(Option<String>, Value), Fault> {
+    async fn run_state(
+        &self,
+        name: &str,
+        state: &State,
+        input: Value,
+    ) -> Result<(Option<String>, Value), ExecutionError> {
         match state {
-            State::Task(task) => match self.task(name, task, &input).await {
+            State::Task(task) => match self.run_task(name, task, &input).await {
                 Ok(output) => Ok((task.next.clone(), output)),
-                Err(fault) => self.caught(name, &task.catch, fault, input),
+                Err(error) => self.catch_error(name, &task.catch, error, input),
             },
-            State::Parallel(parallel) => match self.parallel(parallel, &input).await {
+            State::Parallel(parallel) => match self.run_parallel(parallel, &input).await {
                 Ok(output) => Ok((parallel.next.clone(), output)),
-                Err(fault) => self.caught(name, &parallel.catch, fault, input),
+                Err(error) => self.catch_error(name, &parallel.catch, error, input),
             },
-            State::Choice(choice) => Ok((Some(chosen(choice, &input)?), input)),
+            State::Choice(choice) => Ok((Some(evaluate_choice(choice, &input)?), input)),
             State::Pass(pass) => {
                 let result = match &pass.parameters {
-                    Some(template) => path::filled(template, &input).map_err(Fault::runtime)?,
+                    Some(template) => path::fill(template, &input).map_err(ExecutionError::runtime_error)?,
                     None => input.clone(),
                 };
-                Ok((pass.next.clone(), placed(&pass.result_path, input, result)?))
+                Ok((pass.next.clone(), apply_result_path(&pass.result_path, input, result)?))
             }
             State::Map(map) => match &**map {
-                AnyMap::Distributed(map) => Ok((map.next.clone(), self.map(map, &input).await?)),
-                AnyMap::Inline(map) => Ok((map.next.clone(), self.each(map, input).await?)),
+                MapState::Distributed(map) => {
+                    Ok((map.next.clone(), self.run_distributed_map(map, &input).await?))
+                }
+                MapState::Inline(map) => Ok((map.next.clone(), self.run_inline_map(map, input).await?)),
             },
             State::Succeed { .. } => Ok((None, input)),
-            State::Fail(fail) => Err(failed(fail, &input)?),
+            State::Fail(fail) => Err(fail_error(fail, &input)?),
         }
     }
 
-    async fn task(&self, name: &str, task: &Task, input: &Value) -> Result<Value, Fault> {
-        let parameters = path::filled(&task.parameters, input).map_err(Fault::runtime)?;
+    async fn run_task(&self, name: &str, task: &TaskState, input: &Value) -> Result<Value, ExecutionError> {
+        let parameters = path::fill(&task.parameters, input).map_err(ExecutionError::runtime_error)?;
         let mut counts = vec![0; task.retry.len()];
         let result = loop {
             let call = self.tasks.call(&task.resource, parameters.clone());
-            let ended = timeout(Duration::from_secs(task.timeout_seconds), call).await;
-            let ended = ended.unwrap_or_else(|_| Err(Fault::new("States.Timeout", "the task took too long")));
-            match ended {
+            let result = timeout(Duration::from_secs(task.timeout_seconds), call).await;
+            let result = result
+                .unwrap_or_else(|_| Err(ExecutionError::new("States.Timeout", "the task took too long")));
+            match result {
                 Ok(result) => break result,
-                Err(fault) => self.again(name, &task.retry, &mut counts, fault).await?,
+                Err(error) => self.wait_for_retry(name, &task.retry, &mut counts, error).await?,
             }
         };
         let result = match &task.result_selector {
-            Some(template) => path::filled(template, &result).map_err(Fault::runtime)?,
+            Some(template) => path::fill(template, &result).map_err(ExecutionError::runtime_error)?,
             None => result,
         };
-        let output = placed(&task.result_path, input.clone(), result)?;
+        let output = apply_result_path(&task.result_path, input.clone(), result)?;
         match &task.output_path {
-            Some(path) => path::find(path, &output).map_err(Fault::runtime),
+            Some(path) => path::resolve(path, &output).map_err(ExecutionError::runtime_error),
             None => Ok(output),
         }
     }
 
     /// Waits for another try, if there is one.
-    async fn again(
+    async fn wait_for_retry(
         &self,
         name: &str,
         retriers: &[Retrier],
         counts: &mut [u32],
-        fault: Fault,
-    ) -> Result<(), Fault> {
-        let Some(place) = retriers.iter().position(|retrier| fits(&retrier.error_equals, &fault.error))
+        error: ExecutionError,
+    ) -> Result<(), ExecutionError> {
+        let Some(index) =
+            retriers.iter().position(|retrier| matches_error(&retrier.error_equals, &error.error))
         else {
-            return Err(fault);
+            return Err(error);
         };
-        let (retrier, retry) = (&retriers[place], counts[place]);
+        let (retrier, retry) = (&retriers[index], counts[index]);
         if retry >= retrier.max_attempts {
-            return Err(fault);
+            return Err(error);
         }
-        counts[place] += 1;
-        let wait = retrier.wait(retry, (self.chance)());
-        let longest = retrier.longest(retry);
-        self.tell(Event::Retried { state: name.to_owned(), error: fault.error, retry, wait, longest });
-        (self.wait)(wait).await;
+        counts[index] += 1;
+        let wait = retrier.wait(retry, (self.random)());
+        let max_wait = retrier.max_wait(retry);
+        self.record(ExecutionEvent::Retried {
+            state: name.to_owned(),
+            error: error.error,
+            retry,
+            wait,
+            max_wait,
+        });
+        (self.sleep)(wait).await;
         Ok(())
     }
 
-    async fn parallel(&self, parallel: &Parallel, input: &Value) -> Result<Value, Fault> {
-        let branches = parallel.branches.iter().map(|branch| self.machine(branch, input.clone()));
+    async fn run_parallel(&self, parallel: &ParallelState, input: &Value) -> Result<Value, ExecutionError> {
+        let branches = parallel.branches.iter().map(|branch| self.run_machine(branch, input.clone()));
         // The engine ends the others when one fails; a function that runs is not ended by that, and here all come to
         // their end, so that what a test sees does not hang on who was faster.
-        let results: Result<Vec<Value>, Fault> = join_all(branches).await.into_iter().collect();
-        placed(&parallel.result_path, input.clone(), Value::Array(results?))
+        let results: Result<Vec<Value>, ExecutionError> = join_all(branches).await.into_iter().collect();
+        apply_result_path(&parallel.result_path, input.clone(), Value::Array(results?))
     }
 
-    fn caught(
+    fn catch_error(
         &self,
         name: &str,
         catchers: &[Catcher],
-        fault: Fault,
+        error: ExecutionError,
         input: Value,
-    ) -> Result<(Option<String>, Value), Fault> {
-        let Some(catcher) = catchers.iter().find(|catcher| fits(&catcher.error_equals, &fault.error)) else {
-            return Err(fault);
+    ) -> Result<(Option<String>, Value), ExecutionError> {
+        let Some(catcher) =
+            catchers.iter().find(|catcher| matches_error(&catcher.error_equals, &error.error))
+        else {
+            return Err(error);
         };
-        let output = placed(&catcher.result_path, input, fault.document())?;
-        self.tell(Event::Caught { state: name.to_owned(), error: fault.error, next: catcher.next.clone() });
+        let output = apply_result_path(&catcher.result_path, input, error.to_json())?;
+        self.record(ExecutionEvent::Caught {
+            state: name.to_owned(),
+            error: error.error,
+            next: catcher.next.clone(),
+        });
         Ok((Some(catcher.next.clone()), output))
     }
 
-    fn tell(&self, event: Event) {
+    fn record(&self, event: ExecutionEvent) {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 }
 
-pub(super) fn placed(path: &ResultPath, input: Value, result: Value) -> Result<Value, Fault> {
+pub(super) fn apply_result_path(
+    path: &ResultPath,
+    input: Value,
+    result: Value,
+) -> Result<Value, ExecutionError> {
     match path {
-        ResultPath::Whole => Ok(result),
-        ResultPath::Nowhere => Ok(input),
-        ResultPath::At(path) => path::put(path, input, result).map_err(Fault::runtime),
+        ResultPath::Replace => Ok(result),
+        ResultPath::Discard => Ok(input),
+        ResultPath::Path(path) => path::insert(path, input, result).map_err(ExecutionError::runtime_error),
     }
 }
 
-fn chosen(choice: &Choice, input: &Value) -> Result<String, Fault> {
+fn evaluate_choice(choice: &ChoiceState, input: &Value) -> Result<String, ExecutionError> {
     for rule in &choice.choices {
-        let value = path::find(&rule.variable, input).map_err(Fault::runtime)?;
+        let value = path::resolve(&rule.variable, input).map_err(ExecutionError::runtime_error)?;
         if value.as_str() == Some(&rule.string_equals) {
             return Ok(rule.next.clone());
         }
@@ -280,13 +311,13 @@ fn chosen(choice: &Choice, input: &Value) -> Result<String, Fault> {
     Ok(choice.default.clone())
 }
 
-fn failed(fail: &Fail, input: &Value) -> Result<Fault, Fault> {
-    let text = |path: &str| match path::find(path, input) {
+fn fail_error(fail: &FailState, input: &Value) -> Result<ExecutionError, ExecutionError> {
+    let resolve_text = |path: &str| match path::resolve(path, input) {
         Ok(Value::String(text)) => Ok(text),
-        Ok(_) => Err(Fault::runtime(format!("{path} is no text"))),
-        Err(why) => Err(Fault::runtime(why)),
+        Ok(_) => Err(ExecutionError::runtime_error(format!("{path} is no text"))),
+        Err(why) => Err(ExecutionError::runtime_error(why)),
     };
-    Ok(Fault { error: text(&fail.error_path)?, cause: text(&fail.cause_path)? })
+    Ok(ExecutionError { error: resolve_text(&fail.error_path)?, cause: resolve_text(&fail.cause_path)? })
 }
 
 #[cfg(test)]
@@ -296,11 +327,11 @@ mod tests {
     use super::*;
 
     /// Answers in order; then always the last one.
-    struct Scripted(Mutex<VecDeque<Result<Value, Fault>>>, Mutex<Vec<Value>>);
+    struct ScriptedRunner(Mutex<VecDeque<Result<Value, ExecutionError>>>, Mutex<Vec<Value>>);
 
     #[async_trait]
-    impl Tasks for Scripted {
-        async fn call(&self, _: &str, parameters: Value) -> Result<Value, Fault> {
+    impl TaskRunner for ScriptedRunner {
+        async fn call(&self, _: &str, parameters: Value) -> Result<Value, ExecutionError> {
             self.1.lock().unwrap().push(parameters);
             let mut answers = self.0.lock().unwrap();
             if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
@@ -309,11 +340,11 @@ mod tests {
 
     async fn run(
         states: Value,
-        answers: Vec<Result<Value, Fault>>,
-    ) -> (Result<Value, Fault>, Vec<Event>, usize) {
+        answers: Vec<Result<Value, ExecutionError>>,
+    ) -> (Result<Value, ExecutionError>, Vec<ExecutionEvent>, usize) {
         let text = json!({"Comment": "c", "QueryLanguage": "JSONPath", "StartAt": "A", "States": states});
-        let machine = Machine::read(&text.to_string(), &[]).unwrap();
-        let tasks = Arc::new(Scripted(Mutex::new(answers.into()), Mutex::default()));
+        let machine = StateMachine::parse(&text.to_string(), &[]).unwrap();
+        let tasks = Arc::new(ScriptedRunner(Mutex::new(answers.into()), Mutex::default()));
         let execution = Execution::new(tasks.clone(), Arc::new(|_| Box::pin(async {})), || 0.5);
         let result = execution.run(&machine, json!({"in": 1})).await;
         let calls = tasks.1.lock().unwrap().len();
@@ -327,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn retriers_count_by_themselves_and_then_it_is_caught() {
+    async fn exhausted_retriers_fall_through_to_catcher() {
         let states = json!({
             "A": task(&json!({"End": true, "Retry": [
                 {"ErrorEquals": ["busy"], "MaxAttempts": 2, "JitterStrategy": "FULL"},
@@ -335,14 +366,16 @@ mod tests {
                 "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "B"}]})),
             "B": {"Type": "Succeed"},
         });
-        let fault = |name: &str| Err(Fault::new(name, "why"));
+        let fault = |name: &str| Err(ExecutionError::new(name, "why"));
         let (result, events, calls) =
             run(states.clone(), vec![fault("busy"), fault("other"), fault("busy"), Ok(json!(7))]).await;
         assert_eq!((result, calls), (Ok(json!(7)), 4));
         let waits: Vec<_> = events
             .iter()
             .filter_map(|event| match event {
-                Event::Retried { error, retry, wait, .. } => Some((error.as_str(), *retry, wait.as_millis())),
+                ExecutionEvent::Retried { error, retry, wait, .. } => {
+                    Some((error.as_str(), *retry, wait.as_millis()))
+                }
                 _ => None,
             })
             .collect();
@@ -351,11 +384,11 @@ mod tests {
         let (result, events, calls) = run(states, vec![fault("other")]).await;
         let caught = json!({"in": 1, "error": {"Error": "other", "Cause": "why"}});
         assert_eq!((result, calls), (Ok(caught), 2));
-        assert_eq!(events.last(), Some(&Event::Entered("B".into())));
+        assert_eq!(events.last(), Some(&ExecutionEvent::Entered("B".into())));
     }
 
     #[tokio::test]
-    async fn what_is_wrong_by_itself_is_not_caught() {
+    async fn runtime_errors_are_not_caught() {
         let catching = |parameters: Value| {
             let catch = json!([{"ErrorEquals": ["States.ALL"], "Next": "B"}]);
             json!({"A": task(&json!({"Parameters": parameters, "Catch": catch, "Next": "B"})), "B": {"Type": "Succeed"}})
@@ -367,7 +400,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn results_go_where_they_are_said_to_and_failures_have_a_name() {
+    async fn applies_result_paths_and_names_failures() {
         let states = json!({
             "A": {"Type": "Parallel", "ResultPath": "$.both", "Next": "C", "Branches": [
                 {"StartAt": "X", "States": {"X": task(&json!({"OutputPath": "$.p", "End": true}))}},

@@ -13,8 +13,8 @@ mod retry;
 mod tasks;
 
 pub(crate) use backfill::Backfill;
-pub(crate) use bucket::Bucket;
-pub use definition::{DefinitionError, Machine};
-pub use engine::{Event, Execution, Fault, Tasks, Wait};
+pub(crate) use bucket::BucketClient;
+pub use definition::{DefinitionError, StateMachine};
+pub use engine::{Execution, ExecutionError, ExecutionEvent, SleepFn, TaskRunner};
 pub(crate) use tasks::Workflows;
-pub use tasks::{Record, bridge_event};
+pub use tasks::{ExecutionRecord, eventbridge_event};

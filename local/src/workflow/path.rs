@@ -9,7 +9,7 @@ enum Expression {
     Text(String),
     Number(u64),
     Bool(bool),
-    Call(String, Vec<Expression>),
+    Intrinsic(String, Vec<Expression>),
     /// What an inline map is at.
     Item,
 }
@@ -19,7 +19,7 @@ enum Expression {
 const ITEM: &str = "$$.Map.Item.Value";
 
 /// The intrinsic functions that are known here, and how many arguments each takes at least.
-const FUNCTIONS: &[(&str, usize)] = &[
+const INTRINSIC_FUNCTIONS: &[(&str, usize)] = &[
     ("States.Array", 1),
     ("States.Format", 1),
     ("States.StringSplit", 2),
@@ -31,42 +31,44 @@ const FUNCTIONS: &[(&str, usize)] = &[
 ///
 /// # Errors
 /// It is none that is known here, or there is nothing.
-pub(crate) fn find(path: &str, input: &Value) -> Result<Value, String> {
-    let names = names(path)?;
-    walk(&names, input).cloned().ok_or_else(|| format!("there is nothing at {path}"))
+pub(crate) fn resolve(path: &str, input: &Value) -> Result<Value, String> {
+    let segments = parse_path(path)?;
+    lookup(&segments, input).cloned().ok_or_else(|| format!("there is nothing at {path}"))
 }
 
 /// A template filled in from `input`.
 ///
 /// # Errors
 /// A path that leads nowhere, or a function that cannot be computed.
-pub(crate) fn filled(template: &Value, input: &Value) -> Result<Value, String> {
-    filled_of(template, input, None)
+pub(crate) fn fill(template: &Value, input: &Value) -> Result<Value, String> {
+    fill_inner(template, input, None)
 }
 
-/// As [`filled`], in a map that is at `item`.
+/// As [`fill`], in a map that is at `item`.
 ///
 /// # Errors
-/// As [`filled`].
-pub(crate) fn filled_of_item(template: &Value, input: &Value, item: &Value) -> Result<Value, String> {
-    filled_of(template, input, Some(item))
+/// As [`fill`].
+pub(crate) fn fill_for_item(template: &Value, input: &Value, item: &Value) -> Result<Value, String> {
+    fill_inner(template, input, Some(item))
 }
 
-fn filled_of(template: &Value, input: &Value, item: Option<&Value>) -> Result<Value, String> {
+fn fill_inner(template: &Value, input: &Value, item: Option<&Value>) -> Result<Value, String> {
     match template {
         Value::Object(members) => {
-            let mut filled_in = Map::new();
+            let mut filled = Map::new();
             for (name, value) in members {
                 let (name, value) = match (name.strip_suffix(".$"), value) {
-                    (Some(name), Value::String(text)) => (name, evaluate(&parse(text)?, input, item)?),
+                    (Some(name), Value::String(text)) => {
+                        (name, evaluate(&parse_expression(text)?, input, item)?)
+                    }
                     (Some(_), _) => return Err(format!("{name} is no text")),
-                    (None, value) => (name.as_str(), filled_of(value, input, item)?),
+                    (None, value) => (name.as_str(), fill_inner(value, input, item)?),
                 };
-                filled_in.insert(name.to_owned(), value);
+                filled.insert(name.to_owned(), value);
             }
-            Ok(Value::Object(filled_in))
+            Ok(Value::Object(filled))
         }
-        Value::Array(list) => list.iter().map(|value| filled_of(value, input, item)).collect(),
+        Value::Array(list) => list.iter().map(|value| fill_inner(value, input, item)).collect(),
         other => Ok(other.clone()),
     }
 }
@@ -75,16 +77,16 @@ fn filled_of(template: &Value, input: &Value, item: Option<&Value>) -> Result<Va
 ///
 /// # Errors
 /// What is not.
-pub(crate) fn check(template: &Value) -> Result<(), String> {
+pub(crate) fn check_template(template: &Value) -> Result<(), String> {
     match template {
         Value::Object(members) => {
             members.iter().try_for_each(|(name, value)| match (name.ends_with(".$"), value) {
-                (true, Value::String(text)) => parse(text).map(drop),
+                (true, Value::String(text)) => parse_expression(text).map(drop),
                 (true, _) => Err(format!("{name} is no text")),
-                (false, value) => check(value),
+                (false, value) => check_template(value),
             })
         }
-        Value::Array(list) => list.iter().try_for_each(check),
+        Value::Array(list) => list.iter().try_for_each(check_template),
         _ => Ok(()),
     }
 }
@@ -93,19 +95,19 @@ pub(crate) fn check(template: &Value) -> Result<(), String> {
 ///
 /// # Errors
 /// The path is none that is known here, or leads through what is no object.
-pub(crate) fn put(path: &str, input: Value, result: Value) -> Result<Value, String> {
-    let mut whole = input;
-    let mut place = &mut whole;
-    for name in names(path)? {
+pub(crate) fn insert(path: &str, input: Value, result: Value) -> Result<Value, String> {
+    let mut output = input;
+    let mut target = &mut output;
+    for name in parse_path(path)? {
         let object =
-            place.as_object_mut().ok_or_else(|| format!("{path} leads through what is no object"))?;
-        place = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
+            target.as_object_mut().ok_or_else(|| format!("{path} leads through what is no object"))?;
+        target = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
     }
-    *place = result;
-    Ok(whole)
+    *target = result;
+    Ok(output)
 }
 
-fn names(path: &str) -> Result<Vec<String>, String> {
+fn parse_path(path: &str) -> Result<Vec<String>, String> {
     let rest = path.strip_prefix('$').ok_or_else(|| format!("{path} is no path"))?;
     if rest.is_empty() {
         return Ok(Vec::new());
@@ -125,54 +127,54 @@ fn names(path: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
-fn walk<'a>(names: &[String], input: &'a Value) -> Option<&'a Value> {
-    names.iter().try_fold(input, |value, name| value.get(name))
+fn lookup<'a>(segments: &[String], input: &'a Value) -> Option<&'a Value> {
+    segments.iter().try_fold(input, |value, name| value.get(name))
 }
 
-fn parse(text: &str) -> Result<Expression, String> {
-    let (expression, rest) = expression(text.trim())?;
+fn parse_expression(text: &str) -> Result<Expression, String> {
+    let (expression, rest) = parse_prefix(text.trim())?;
     if rest.trim().is_empty() { Ok(expression) } else { Err(format!("{text}: what is {rest}?")) }
 }
 
-fn expression(text: &str) -> Result<(Expression, &str), String> {
+fn parse_prefix(text: &str) -> Result<(Expression, &str), String> {
     let text = text.trim_start();
     if let Some(inner) = text.strip_prefix('\'') {
-        let (quoted, rest) = inner.split_once('\'').ok_or_else(|| format!("{text}: a quote is open"))?;
-        if quoted.contains('\\') {
+        let (literal, rest) = inner.split_once('\'').ok_or_else(|| format!("{text}: a quote is open"))?;
+        if literal.contains('\\') {
             return Err(format!("{text}: escapes are not known here"));
         }
-        return Ok((Expression::Text(quoted.to_owned()), rest));
+        return Ok((Expression::Text(literal.to_owned()), rest));
     }
     let end = text.find(['(', ')', ',']).unwrap_or(text.len());
     let (word, rest) = text.split_at(end);
     let word = word.trim();
     if let Some(arguments) = rest.strip_prefix('(') {
-        let (_, least) = FUNCTIONS
+        let (_, min_arguments) = INTRINSIC_FUNCTIONS
             .iter()
             .find(|(name, _)| *name == word)
             .ok_or_else(|| format!("the function {word} is not known here"))?;
-        let (list, rest) = arguments_of(arguments)?;
-        if list.len() < *least {
-            return Err(format!("{word} wants {least} arguments"));
+        let (list, rest) = parse_arguments(arguments)?;
+        if list.len() < *min_arguments {
+            return Err(format!("{word} wants {min_arguments} arguments"));
         }
-        return Ok((Expression::Call(word.to_owned(), list), rest));
+        return Ok((Expression::Intrinsic(word.to_owned(), list), rest));
     }
-    let found = match word {
+    let expression = match word {
         "true" => Expression::Bool(true),
         "false" => Expression::Bool(false),
         ITEM => Expression::Item,
         word => match word.parse() {
             Ok(number) => Expression::Number(number),
-            Err(_) => Expression::Path(names(word)?),
+            Err(_) => Expression::Path(parse_path(word)?),
         },
     };
-    Ok((found, rest))
+    Ok((expression, rest))
 }
 
-fn arguments_of(mut text: &str) -> Result<(Vec<Expression>, &str), String> {
+fn parse_arguments(mut text: &str) -> Result<(Vec<Expression>, &str), String> {
     let mut list = Vec::new();
     loop {
-        let (argument, rest) = expression(text)?;
+        let (argument, rest) = parse_prefix(text)?;
         list.push(argument);
         let rest = rest.trim_start();
         if let Some(rest) = rest.strip_prefix(')') {
@@ -185,28 +187,28 @@ fn arguments_of(mut text: &str) -> Result<(Vec<Expression>, &str), String> {
 fn evaluate(expression: &Expression, input: &Value, item: Option<&Value>) -> Result<Value, String> {
     Ok(match expression {
         Expression::Item => item.cloned().ok_or_else(|| format!("{ITEM} outside of a map"))?,
-        Expression::Path(names) => {
-            walk(names, input).cloned().ok_or_else(|| format!("there is nothing at $.{}", names.join(".")))?
-        }
+        Expression::Path(names) => lookup(names, input)
+            .cloned()
+            .ok_or_else(|| format!("there is nothing at $.{}", names.join(".")))?,
         Expression::Text(text) => text.clone().into(),
         Expression::Number(number) => (*number).into(),
         Expression::Bool(bool) => (*bool).into(),
-        Expression::Call(name, arguments) => {
+        Expression::Intrinsic(name, arguments) => {
             let arguments: Result<Vec<Value>, String> =
                 arguments.iter().map(|argument| evaluate(argument, input, item)).collect();
-            call(name, &arguments?)?
+            call_intrinsic(name, &arguments?)?
         }
     })
 }
 
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/intrinsic-functions.html>
-fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
-    let wrong = || format!("{name} of {arguments:?}");
+fn call_intrinsic(name: &str, arguments: &[Value]) -> Result<Value, String> {
+    let error = || format!("{name} of {arguments:?}");
     Ok(match (name, arguments) {
         ("States.Format", [Value::String(format), values @ ..]) => {
             let parts: Vec<&str> = format.split("{}").collect();
             if parts.len() != values.len() + 1 {
-                return Err(wrong());
+                return Err(error());
             }
             let mut text = parts[0].to_owned();
             for (value, part) in values.iter().zip(&parts[1..]) {
@@ -220,17 +222,19 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         }
         ("States.Array", values) => Value::Array(values.to_vec()),
         // Empty pieces are left out, as AWS does.
-        ("States.StringSplit", [Value::String(text), Value::String(at)]) => {
-            text.split(|c| at.contains(c)).filter(|piece| !piece.is_empty()).map(Value::from).collect()
+        ("States.StringSplit", [Value::String(text), Value::String(separators)]) => text
+            .split(|c| separators.contains(c))
+            .filter(|piece| !piece.is_empty())
+            .map(Value::from)
+            .collect(),
+        ("States.ArrayGetItem", [Value::Array(list), index]) => {
+            let index = index.as_u64().and_then(|place| usize::try_from(place).ok()).ok_or_else(error)?;
+            list.get(index).cloned().ok_or_else(error)?
         }
-        ("States.ArrayGetItem", [Value::Array(list), place]) => {
-            let place = place.as_u64().and_then(|place| usize::try_from(place).ok()).ok_or_else(wrong)?;
-            list.get(place).cloned().ok_or_else(wrong)?
+        ("States.JsonMerge", [Value::Object(left), Value::Object(right), Value::Bool(false)]) => {
+            left.clone().into_iter().chain(right.clone()).collect::<Map<_, _>>().into()
         }
-        ("States.JsonMerge", [Value::Object(one), Value::Object(other), Value::Bool(false)]) => {
-            one.clone().into_iter().chain(other.clone()).collect::<Map<_, _>>().into()
-        }
-        _ => return Err(wrong()),
+        _ => return Err(error()),
     })
 }
 
@@ -241,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_are_filled_in() {
+    fn fills_templates() {
         let input = json!({"a": {"b": [1]}, "key": "uploads/o/v", "etag": "e", "n": 7});
         for (template, expected) in [
             (
@@ -258,23 +262,23 @@ mod tests {
             ),
             (json!({"all.$": "$"}), json!({"all": input})),
         ] {
-            assert_eq!(check(&template), Ok(()), "{template}");
-            assert_eq!(filled(&template, &input), Ok(expected), "{template}");
+            assert_eq!(check_template(&template), Ok(()), "{template}");
+            assert_eq!(fill(&template, &input), Ok(expected), "{template}");
         }
     }
 
     #[test]
-    fn an_item_of_a_map_is_known_in_a_map_alone() {
+    fn map_item_is_only_defined_in_map() {
         let template = json!({"Items.$": "States.Array($$.Map.Item.Value)", "more.$": "$.more"});
-        assert_eq!(check(&template), Ok(()));
+        assert_eq!(check_template(&template), Ok(()));
         let input = json!({"more": 1});
         let expected = json!({"Items": [{"Key": "k"}], "more": 1});
-        assert_eq!(filled_of_item(&template, &input, &json!({"Key": "k"})), Ok(expected));
-        assert!(filled(&template, &input).is_err());
+        assert_eq!(fill_for_item(&template, &input, &json!({"Key": "k"})), Ok(expected));
+        assert!(fill(&template, &input).is_err());
     }
 
     #[test]
-    fn what_is_not_known_is_an_error() {
+    fn rejects_unknown_expressions() {
         for template in [
             json!({"a.$": "$.x[0]"}),
             json!({"a.$": "$..x"}),
@@ -287,7 +291,7 @@ mod tests {
             json!({"a.$": "$.a $.b"}),
             json!({"a.$": "States.Format('\\', $.a)"}),
         ] {
-            assert!(check(&template).is_err(), "{template}");
+            assert!(check_template(&template).is_err(), "{template}");
         }
         for template in [
             json!({"a.$": "$.missing"}),
@@ -295,14 +299,14 @@ mod tests {
             json!({"a.$": "States.Format('{}')"}),
             json!({"a.$": "States.JsonMerge('x', $, false)"}),
         ] {
-            assert!(filled(&template, &json!({})).is_err(), "{template}");
+            assert!(fill(&template, &json!({})).is_err(), "{template}");
         }
     }
 
     #[test]
-    fn results_are_put_where_they_belong() {
-        assert_eq!(put("$.a.b", json!({"x": 1}), json!(2)), Ok(json!({"x": 1, "a": {"b": 2}})));
-        assert_eq!(put("$", json!({"x": 1}), json!(2)), Ok(json!(2)));
-        assert!(put("$.x.y", json!({"x": 1}), json!(2)).is_err());
+    fn inserts_result_at_path() {
+        assert_eq!(insert("$.a.b", json!({"x": 1}), json!(2)), Ok(json!({"x": 1, "a": {"b": 2}})));
+        assert_eq!(insert("$", json!({"x": 1}), json!(2)), Ok(json!(2)));
+        assert!(insert("$.x.y", json!({"x": 1}), json!(2)).is_err());
     }
 }

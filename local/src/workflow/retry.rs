@@ -44,25 +44,25 @@ fn three() -> u32 {
 
 impl Retrier {
     /// The longest wait before that retry, counted from 0.
-    pub(crate) fn longest(&self, retry: u32) -> Duration {
-        let grown = f64::from(self.interval_seconds)
+    pub(crate) fn max_wait(&self, retry: u32) -> Duration {
+        let backoff_secs = f64::from(self.interval_seconds)
             * self.backoff_rate.powi(i32::try_from(retry).unwrap_or(i32::MAX));
-        let most = self.max_delay_seconds.map_or(f64::from(u32::MAX), f64::from);
-        Duration::from_secs_f64(grown.min(most))
+        let max_secs = self.max_delay_seconds.map_or(f64::from(u32::MAX), f64::from);
+        Duration::from_secs_f64(backoff_secs.min(max_secs))
     }
 
     /// The wait before that retry; `chance` is from 0 to 1.
-    pub(crate) fn wait(&self, retry: u32, chance: f64) -> Duration {
+    pub(crate) fn wait(&self, retry: u32, random: f64) -> Duration {
         match self.jitter_strategy {
-            Jitter::None => self.longest(retry),
-            Jitter::Full => self.longest(retry).mul_f64(chance.clamp(0.0, 1.0)),
+            Jitter::None => self.max_wait(retry),
+            Jitter::Full => self.max_wait(retry).mul_f64(random.clamp(0.0, 1.0)),
         }
     }
 }
 
 /// Whether one of these names means that error. `States.ALL` is not everything: an execution that is wrong by itself, or
 /// carries too much, ends.
-pub(crate) fn fits(names: &[String], error: &str) -> bool {
+pub(crate) fn matches_error(names: &[String], error: &str) -> bool {
     names.iter().any(|name| match name.as_str() {
         "States.ALL" => !matches!(error, "States.Runtime" | "States.DataLimitExceeded"),
         "States.TaskFailed" => {
@@ -81,11 +81,11 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_to_their_bound_and_are_spread_over_all_of_it() {
+    fn backoff_is_capped_with_full_jitter() {
         let full = retrier(
             r#"{"ErrorEquals": ["x"], "IntervalSeconds": 2, "BackoffRate": 3, "MaxDelaySeconds": 60, "JitterStrategy": "FULL"}"#,
         );
-        let longest: Vec<u64> = (0..5).map(|retry| full.longest(retry).as_secs()).collect();
+        let longest: Vec<u64> = (0..5).map(|retry| full.max_wait(retry).as_secs()).collect();
         assert_eq!(longest, [2, 6, 18, 54, 60]);
         assert_eq!(full.wait(3, 0.0), Duration::ZERO);
         assert_eq!(full.wait(3, 0.5), Duration::from_secs(27));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_not_everything() {
+    fn states_all_excludes_data_limit_errors() {
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         for (list, error, fit) in [
             (&["States.ALL"][..], "upstream", true),
@@ -107,7 +107,7 @@ mod tests {
             (&["a", "b"], "b", true),
             (&["a"], "A", false),
         ] {
-            assert_eq!(fits(&names(list), error), fit, "{list:?} {error}");
+            assert_eq!(matches_error(&names(list), error), fit, "{list:?} {error}");
         }
     }
 }

@@ -10,26 +10,26 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::definition::{DefinitionError, Machine};
-use super::engine::{Event, Execution, Fault, Tasks, Wait};
+use super::definition::{DefinitionError, StateMachine};
+use super::engine::{Execution, ExecutionError, ExecutionEvent, SleepFn, TaskRunner};
 use crate::clock::Entropy;
-use crate::lambda::{Function, Outcome};
-use crate::s3::Created;
+use crate::lambda::{Function, InvocationOutcome};
+use crate::s3::ObjectCreatedEvent;
 
-pub(super) const INVOKE: &str = "arn:aws:states:::lambda:invoke";
-const START: &str = "arn:aws:states:::states:startExecution";
+pub(super) const LAMBDA_INVOKE: &str = "arn:aws:states:::lambda:invoke";
+const START_EXECUTION: &str = "arn:aws:states:::states:startExecution";
 
 /// An execution of an upload's workflow, or of a backfill.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct ExecutionRecord {
     /// Its name, by which its twins are known.
     pub name: String,
     /// What it was given: an upload's, an event of EventBridge.
     pub input: Value,
     /// Its result; none while it runs.
-    pub result: Option<Result<Value, Fault>>,
+    pub result: Option<Result<Value, ExecutionError>>,
     /// What happened.
-    pub events: Vec<Event>,
+    pub events: Vec<ExecutionEvent>,
 }
 
 /// The workflows, and what they call. Clones share it.
@@ -37,11 +37,11 @@ pub struct Record {
 pub(crate) struct Workflows(Arc<Inner>);
 
 struct Inner {
-    begin: Machine,
-    preview: Machine,
+    begin: StateMachine,
+    preview: StateMachine,
     functions: BTreeMap<String, Function>,
     entropy: Entropy,
-    records: Mutex<Vec<Record>>,
+    records: Mutex<Vec<ExecutionRecord>>,
     running: Mutex<JoinSet<()>>,
 }
 
@@ -61,7 +61,7 @@ impl Workflows {
         let text = |name: &str| {
             let file = folder.join(name);
             fs::read_to_string(&file)
-                .map_err(|error| DefinitionError::Wrong(format!("{}: {error}", file.display())))
+                .map_err(|error| DefinitionError::Invalid(format!("{}: {error}", file.display())))
         };
         let begin = [("Partition", "aws"), ("Workflow", "preview")];
         let preview = [
@@ -73,8 +73,8 @@ impl Workflows {
             ("Publish", "publish"),
         ];
         Ok(Self(Arc::new(Inner {
-            begin: Machine::read(&text("begin.asl.json")?, &begin)?,
-            preview: Machine::read(&text("preview.asl.json")?, &preview)?,
+            begin: StateMachine::parse(&text("begin.asl.json")?, &begin)?,
+            preview: StateMachine::parse(&text("preview.asl.json")?, &preview)?,
             functions,
             entropy,
             records: Mutex::default(),
@@ -83,10 +83,10 @@ impl Workflows {
     }
 
     /// Begins an upload's execution, as EventBridge does. Executions wait for nothing before they try again.
-    pub(crate) fn begin(&self, event: Value) {
+    pub(crate) fn start_upload(&self, event: Value) {
         let this = self.clone();
         self.0.running().spawn(async move {
-            let result = this.execution().run(&this.0.begin, event).await;
+            let result = this.new_execution().run(&this.0.begin, event).await;
             if let Err(fault) = result {
                 tracing::error!(
                     error = fault.error,
@@ -98,7 +98,7 @@ impl Workflows {
     }
 
     /// Every execution that was begun, oldest first.
-    pub(crate) fn list(&self) -> Vec<Record> {
+    pub(crate) fn list(&self) -> Vec<ExecutionRecord> {
         self.records().clone()
     }
 
@@ -114,30 +114,30 @@ impl Workflows {
         self.0.running().abort_all();
     }
 
-    fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+    fn records(&self) -> MutexGuard<'_, Vec<ExecutionRecord>> {
         self.0.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn execution(&self) -> Execution {
-        execution(Arc::new(self.clone()), &self.0.entropy)
+    fn new_execution(&self) -> Execution {
+        new_execution(Arc::new(self.clone()), &self.0.entropy)
     }
 
     /// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html>: a name is used once.
-    fn start(&self, parameters: &Value) -> Result<Value, Fault> {
+    fn start_execution(&self, parameters: &Value) -> Result<Value, ExecutionError> {
         let (Some("preview"), Some(name)) =
             (parameters["StateMachineArn"].as_str(), parameters["Name"].as_str())
         else {
-            return Err(Fault::new("StepFunctions.StateMachineDoesNotExistException", parameters));
+            return Err(ExecutionError::new("StepFunctions.StateMachineDoesNotExistException", parameters));
         };
         if name.len() > 80 || name.contains(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_')) {
-            return Err(Fault::new("StepFunctions.InvalidNameException", name));
+            return Err(ExecutionError::new("StepFunctions.InvalidNameException", name));
         }
         let mut records = self.records();
         if records.iter().any(|record| record.name == name) {
-            return Err(Fault::new("StepFunctions.ExecutionAlreadyExistsException", name));
+            return Err(ExecutionError::new("StepFunctions.ExecutionAlreadyExistsException", name));
         }
-        let (place, input) = (records.len(), parameters["Input"].clone());
-        records.push(Record {
+        let (index, input) = (records.len(), parameters["Input"].clone());
+        records.push(ExecutionRecord {
             name: name.to_owned(),
             input: input.clone(),
             result: None,
@@ -146,43 +146,47 @@ impl Workflows {
         drop(records);
         let this = self.clone();
         self.0.running().spawn(async move {
-            let execution = this.execution();
+            let execution = this.new_execution();
             let result = execution.run(&this.0.preview, input).await;
             let mut records = this.records();
-            records[place].events = execution.events();
-            records[place].result = Some(result);
+            records[index].events = execution.events();
+            records[index].result = Some(result);
         });
         Ok(
             json!({ "ExecutionArn": format!("arn:aws:states:us-east-1:000000000000:execution:preview:{name}") }),
         )
     }
 
-    async fn invoke(&self, parameters: &Value) -> Result<Value, Fault> {
+    async fn invoke(&self, parameters: &Value) -> Result<Value, ExecutionError> {
         let name = parameters["FunctionName"].as_str().unwrap_or_default();
         match self.function(name) {
             Some(function) => invoke(function, parameters).await,
-            None => Err(Fault::new("Lambda.ResourceNotFoundException", name)),
+            None => Err(ExecutionError::new("Lambda.ResourceNotFoundException", name)),
         }
     }
 }
 
 /// An execution that waits for nothing before it tries again.
-pub(super) fn execution(tasks: Arc<dyn Tasks>, entropy: &Entropy) -> Execution {
-    let wait: Wait = Arc::new(|_| Box::pin(tokio::task::yield_now()));
+pub(super) fn new_execution(tasks: Arc<dyn TaskRunner>, entropy: &Entropy) -> Execution {
+    let sleep: SleepFn = Arc::new(|_| Box::pin(tokio::task::yield_now()));
     let entropy = entropy.clone();
-    let chance = move || f64::from(u8::from_str_radix(&entropy.name()[..2], 16).unwrap_or(0)) / 255.0;
-    Execution::new(tasks, wait, chance)
+    let random = move || f64::from(u8::from_str_radix(&entropy.random_hex()[..2], 16).unwrap_or(0)) / 255.0;
+    Execution::new(tasks, sleep, random)
 }
 
 /// Calls a function, <https://docs.aws.amazon.com/step-functions/latest/dg/connect-lambda.html>.
-pub(super) async fn invoke(function: &Function, parameters: &Value) -> Result<Value, Fault> {
+pub(super) async fn invoke(function: &Function, parameters: &Value) -> Result<Value, ExecutionError> {
     match function.invoke(parameters["Payload"].to_string()).await {
-        Outcome::Success(bytes) => {
-            let payload: Value = serde_json::from_slice(&bytes).map_err(Fault::runtime)?;
+        InvocationOutcome::Success(bytes) => {
+            let payload: Value = serde_json::from_slice(&bytes).map_err(ExecutionError::runtime_error)?;
             Ok(json!({ "ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200 }))
         }
-        Outcome::Failure { kind, payload } => Err(Fault::new(kind, String::from_utf8_lossy(&payload))),
-        Outcome::Running => Err(Fault::new("Lambda.ServiceException", "it did not come to an end")),
+        InvocationOutcome::Failure { error_type: kind, payload } => {
+            Err(ExecutionError::new(kind, String::from_utf8_lossy(&payload)))
+        }
+        InvocationOutcome::Running => {
+            Err(ExecutionError::new("Lambda.ServiceException", "it did not come to an end"))
+        }
     }
 }
 
@@ -193,19 +197,19 @@ impl Inner {
 }
 
 #[async_trait]
-impl Tasks for Workflows {
-    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, Fault> {
+impl TaskRunner for Workflows {
+    async fn call(&self, resource: &str, parameters: Value) -> Result<Value, ExecutionError> {
         match resource {
-            INVOKE => self.invoke(&parameters).await,
-            START => self.start(&parameters),
-            other => Err(Fault::runtime(format!("{other} is not known here"))),
+            LAMBDA_INVOKE => self.invoke(&parameters).await,
+            START_EXECUTION => self.start_execution(&parameters),
+            other => Err(ExecutionError::runtime_error(format!("{other} is not known here"))),
         }
     }
 }
 
 /// What EventBridge says of a new object, <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>. `id` is
 /// the event's own: its twins have others.
-pub fn bridge_event(created: &Created, bucket: &str, region: &str, id: &str) -> Value {
+pub fn eventbridge_event(created: &ObjectCreatedEvent, bucket: &str, region: &str, id: &str) -> Value {
     let time = Timestamp::from_millisecond(created.at_ms).unwrap_or_default();
     json!({
         "version": "0",

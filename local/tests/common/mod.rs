@@ -20,23 +20,23 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 
 pub(crate) type Pairs = Vec<(String, String)>;
 
-pub(crate) struct Bed {
+pub(crate) struct TestBed {
     pub(crate) cloud: Cloud,
     pub(crate) client: S3Client,
     pub(crate) folder: TempDir,
 }
 
-impl Bed {
+impl TestBed {
     pub(crate) async fn new() -> Self {
-        Self::with(|_| {}).await
+        Self::with_config(|_| {}).await
     }
 
-    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with_config(configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new(folder.path());
-        change(&mut config);
+        configure(&mut config);
         let cloud = Cloud::start(config).await.unwrap();
-        let client = S3Client::of(&cloud);
+        let client = S3Client::new(&cloud);
         Self { cloud, client, folder }
     }
 
@@ -45,7 +45,7 @@ impl Bed {
         let Self { cloud, folder, .. } = self;
         cloud.stop().await;
         let cloud = Cloud::start(Config::new(folder.path())).await.unwrap();
-        let client = S3Client::of(&cloud);
+        let client = S3Client::new(&cloud);
         Self { cloud, client, folder }
     }
 }
@@ -58,7 +58,7 @@ pub(crate) struct S3Client {
 }
 
 impl S3Client {
-    pub(crate) fn of(cloud: &Cloud) -> Self {
+    pub(crate) fn new(cloud: &Cloud) -> Self {
         let http = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { http, endpoint: cloud.addresses().s3_endpoint.clone(), settings: cloud.settings().clone() }
     }
@@ -183,8 +183,8 @@ impl S3Client {
 }
 
 /// The headers that AWS's own crate signs a request to a service with, without those of S3.
-pub(crate) fn signed<'a>(
-    bed: &Bed,
+pub(crate) fn signed_headers<'a>(
+    bed: &TestBed,
     (method, url, service): (&'a str, &'a str, &str),
     headers: impl Iterator<Item = (&'a str, &'a str)>,
     secret: &str,
@@ -212,12 +212,12 @@ pub(crate) fn now() -> SystemTime {
 }
 
 /// The text between two tags, wherever they are first.
-pub(crate) fn tag(xml: &str, name: &str) -> String {
-    tags(xml, name).into_iter().next().unwrap_or_else(|| panic!("no <{name}> in {xml}"))
+pub(crate) fn xml_text(xml: &str, name: &str) -> String {
+    xml_texts(xml, name).into_iter().next().unwrap_or_else(|| panic!("no <{name}> in {xml}"))
 }
 
 /// The texts of every such element, in order.
-pub(crate) fn tags(xml: &str, name: &str) -> Vec<String> {
+pub(crate) fn xml_texts(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let unescape = |text: &str| {
         text.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
@@ -239,17 +239,17 @@ pub(crate) fn assert_status(response: &Response, status: u16) {
 }
 
 /// Status and S3's error code.
-pub(crate) async fn refusal(response: Response) -> (u16, String) {
+pub(crate) async fn s3_error(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
-    (status, tags(&text, "Code").into_iter().next().unwrap_or(text))
+    (status, xml_texts(&text, "Code").into_iter().next().unwrap_or(text))
 }
 
 /// Polls until the function gives a value, for ten seconds.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = poll() {
             return found;
         }
         assert!(tokio::time::Instant::now() < deadline, "not within ten seconds: {what}");

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::demux::buffer::{Fault, Known};
+use crate::demux::buffer::{ReadError, SparseBuffer};
 
 /// A matrix that changes nothing: ISO 14496-12, 8.3.2.
-pub const UPRIGHT: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
+pub const IDENTITY_MATRIX: [i32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
 /// What is known of the video track that is shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,29 +16,29 @@ pub struct Track {
     pub timescale: u32,
     /// Whole sample entry boxes (`avc1` with its `avcC`, …), rebuilt from what was understood: what goes into the
     /// digest's `stsd`. At least one.
-    pub entries: Vec<Bytes>,
+    pub sample_entries: Vec<Bytes>,
     /// The display matrix as in `tkhd`: ISO 14496-12, 8.3.2.
     pub matrix: [i32; 9],
     /// Width and height that `tkhd` says, as 16.16 numbers, before the matrix is applied; 0 where nothing is said. A
     /// QuickTime file without a `pasp` tells the shape of its pixels by them alone.
-    pub display: [u32; 2],
+    pub display_size: [u32; 2],
     /// Length as players show it, in ticks: that of the longest track that is played; 0 if it cannot be told.
     pub duration: i64,
     /// When the first picture is shown, in ticks: later than 0 where sound comes before it.
-    pub picture_begin: i64,
+    pub video_start: i64,
     /// When the last picture ends, in ticks; not after `duration`, and `duration` where it cannot be told.
-    pub picture_end: i64,
+    pub video_end: i64,
     /// Frames a second on average; 0 if it cannot be told.
     pub fps: f64,
     /// Bytes that stand before those of every sample (Matroska's header stripping).
-    pub prefix: Bytes,
+    pub sample_prefix: Bytes,
     /// Whether the file has sound.
     pub has_audio: bool,
     /// Where keyframes are shown, in ticks, ascending, if the index tells all of them.
     pub keyframes: Option<Vec<i64>>,
     /// Whether pictures are renewed bit by bit (periodic intra refresh), so that no picture in the middle of the film can
     /// be decoded alone.
-    pub gradual: bool,
+    pub is_intra_refresh: bool,
     /// The part of a coded picture that is shown, if that is not all of it.
     pub crop: Option<Crop>,
     /// The Dolby Vision configuration, if there is one.
@@ -69,14 +69,14 @@ pub struct DolbyVision {
 
 impl DolbyVision {
     /// Reads a `dvcC`, `dvvC` or `dvwC`.
-    pub fn read(record: &[u8]) -> Option<Self> {
+    pub fn parse(record: &[u8]) -> Option<Self> {
         let [major, _, profile, _, compatibility, ..] = record else { return None };
         let found = Self { profile: profile >> 1, compatibility: compatibility >> 4 };
         (*major > 0 && *major < 4).then_some(found)
     }
 
     /// The profile, if pixels of its base layer are no common ones: ETSI GS CCM 001.
-    pub fn of_other_planes(self) -> Option<u8> {
+    pub fn incompatible_profile(self) -> Option<u8> {
         match (self.profile, self.compatibility) {
             (5, _) => Some(5),
             (10, 0) => Some(10),
@@ -86,22 +86,22 @@ impl DolbyVision {
 }
 
 impl Track {
-    /// How many bytes the length of a NAL unit takes; see [`nal_length`].
-    pub fn nal_length(&self) -> usize {
-        nal_length(&self.entries)
+    /// How many bytes the length of a NAL unit takes; see [`nal_length_size`].
+    pub fn nal_length_size(&self) -> usize {
+        nal_length_size(&self.sample_entries)
     }
 }
 
 /// How many bytes the length of a NAL unit takes: `lengthSizeMinusOne` of ISO 14496-15, 5.3.3 and 8.3.3. None (0) where no
 /// entry has such a record: units stand behind start codes.
-pub fn nal_length(entries: &[Bytes]) -> usize {
-    let of = |configuration: [u8; 4], at: usize| {
+pub fn nal_length_size(entries: &[Bytes]) -> usize {
+    let find_length_size = |configuration: [u8; 4], at: usize| {
         entries.iter().find_map(|entry| {
             let place = entry.windows(4).position(|word| word == configuration)?;
             entry.get(place + 4 + at).map(|byte| usize::from(byte & 3) + 1)
         })
     };
-    of(*b"avcC", 4).or_else(|| of(*b"hvcC", 21)).unwrap_or(0)
+    find_length_size(*b"avcC", 4).or_else(|| find_length_size(*b"hvcC", 21)).unwrap_or(0)
 }
 
 /// One coded picture. Times are in ticks of the track, with the edit list applied: 0 is the first moment shown.
@@ -116,25 +116,25 @@ pub struct Sample {
     /// When it is shown. Below 0, or the last there is: never, but others may need it.
     pub pts: i64,
     /// Whether decoding can begin with it.
-    pub key: bool,
-    /// Which of [`Track::entries`] describes it.
+    pub is_key: bool,
+    /// Which of [`Track::sample_entries`] describes it.
     pub entry: u16,
 }
 
 /// A stretch of a track that somebody wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Want {
+pub struct SampleRequest {
     /// From when on, in ticks.
     pub from: i64,
     /// Until when, in ticks, exclusive. Not later than `from`: only the one picture shown at `from`.
     pub until: i64,
     /// How near a stretch has to be.
-    pub aim: Aim,
+    pub mode: SeekMode,
 }
 
 /// How near a found stretch has to be to the one that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aim {
+pub enum SeekMode {
     /// The keyframe at or before `from` will do, alone (`until <= from`) or with what follows it for as long as
     /// `until - from`. Where no index tells, any keyframe near there will do.
     Keyframe,
@@ -143,7 +143,7 @@ pub enum Aim {
 }
 
 /// What a demuxer knows once a file's head was read.
-pub trait Movie: Send + Sync + std::fmt::Debug {
+pub trait Demuxer: Send + Sync + std::fmt::Debug {
     /// The track that is shown.
     fn track(&self) -> &Track;
 
@@ -151,14 +151,18 @@ pub trait Movie: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// What is missing for all of the wants together, or why the file cannot be read on.
-    fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault>;
+    fn find_samples(
+        &self,
+        buffer: &SparseBuffer,
+        requests: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError>;
 
     /// The same movie with keyframes as the coded pictures themselves tell them, because the index was found to call others
     /// so that are none. None if that cannot be done.
     ///
     /// # Errors
     /// What is missing for it.
-    fn verified(&self, _known: &Known) -> Result<Option<Box<dyn Movie>>, Fault> {
+    fn with_verified_keyframes(&self, _buffer: &SparseBuffer) -> Result<Option<Box<dyn Demuxer>>, ReadError> {
         Ok(None)
     }
 }

@@ -2,77 +2,77 @@
 
 use glimpse_contract::Code;
 
-use crate::demux::budget::{Budget, LOOKUP, SAMPLE};
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::demuxer::{Aim, Sample, Want};
-use crate::demux::reference::{Access, access};
+use crate::demux::budget::{STEPS_PER_LOOKUP, STEPS_PER_SAMPLE, WorkBudget};
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::reference::{RandomAccess, random_access};
 
 /// The most samples that are indexed: 18 hours at 60 frames a second. Kept in columns of 26 bytes a sample.
 pub(super) const MAX_SAMPLES: usize = 4_000_000;
 /// The most samples of a run: of pictures of 5,000 pixels more are not decoded at once. Where a moment needs more, the
 /// keyframe before it stands for it.
-const MAX_RUN: usize = 1 << 19;
+const MAX_RUN_SAMPLES: usize = 1 << 19;
 /// The fewest bytes of a file in which so many samples can be real ones: 16 for each.
 const MAX_SAMPLES_BYTES: u64 = 16 * MAX_SAMPLES as u64;
 
 /// The most samples that are indexed of a file of `total` bytes: each has one at least.
-pub(super) fn most_samples(total: u64) -> usize {
+pub(super) fn max_samples(total: u64) -> usize {
     usize::try_from(total).unwrap_or(MAX_SAMPLES).min(MAX_SAMPLES)
 }
 
 /// Why a file of `total` bytes with more samples than are indexed is not read here. One that has no room for so many
 /// describes the same bytes again and again, which would keep every reader busy.
-pub(super) fn too_many_samples(total: u64) -> Fault {
+pub(super) fn too_many_samples(total: u64) -> ReadError {
     if total < MAX_SAMPLES_BYTES {
-        Fault::Refused(Code::TimedOut)
+        ReadError::Rejected(Code::TimedOut)
     } else {
-        Fault::Foreign("more samples than are indexed")
+        ReadError::Unsupported("more samples than are indexed")
     }
 }
 
 /// Up to so many bytes of samples are read to find the keyframes among them.
-pub(super) const VERIFIED_WHOLE: u64 = 32 * 1024 * 1024;
+pub(super) const VERIFY_ALL_BYTES: u64 = 32 * 1024 * 1024;
 /// Of more, the largest samples of each of so many parts of the film, and so many bytes of each: parameter sets and
 /// messages stand before the first slice.
-const VERIFIED_PARTS: i64 = 200;
-const VERIFIED_OF_PART: usize = 2;
-pub(super) const VERIFIED_HEAD: u64 = 4 * 1024;
+const VERIFY_PARTS: i64 = 200;
+const VERIFY_PER_PART: usize = 2;
+pub(super) const VERIFY_HEAD_BYTES: u64 = 4 * 1024;
 
-/// Samples in decoding order. Times are those of the track until [`Index::place`] was called.
+/// Samples in decoding order. Times are those of the track until [`SampleIndex::map_to_presentation`] was called.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Index {
+pub(super) struct SampleIndex {
     offsets: Vec<u64>,
     sizes: Vec<u32>,
     dts: Vec<i64>,
     /// When each is shown, from its `dts` on.
-    shifts: Vec<i32>,
+    composition_offsets: Vec<i32>,
     entries: Vec<u16>,
     /// The places of keyframes, ascending.
     keys: Vec<u32>,
     /// The places of keyframes among them that are shown later than every one before: searched by time.
-    sorted: Vec<u32>,
+    keys_by_time: Vec<u32>,
     /// Recovery points, and the places of the first pictures after them that are right; ascending.
-    gradual: Vec<(u32, u32)>,
+    recovery_points: Vec<(u32, u32)>,
     /// How much earlier than it is decoded a picture is shown at most, as a negative number, or 0.
-    least_shift: i64,
+    min_composition_offset: i64,
     /// When the first picture is shown, and when nothing more is.
-    begin: i64,
+    start: i64,
     end: i64,
 }
 
 /// What of a track is shown, in its own ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct PresentedSpan {
     /// Where it begins in the media, and where it ends.
-    pub(super) from: i64,
-    pub(super) until: i64,
+    pub(super) media_start: i64,
+    pub(super) media_end: i64,
     /// When it begins to be shown.
-    pub(super) at: i64,
-    /// Whether `at` is the moment of the first picture that is shown, rather than that of `from`.
-    pub(super) to_picture: bool,
+    pub(super) presentation_start: i64,
+    /// Whether `presentation_start` is the moment of the first picture that is shown, rather than that of `media_start`.
+    pub(super) starts_at_frame: bool,
 }
 
-impl Index {
+impl SampleIndex {
     pub(super) fn len(&self) -> usize {
         self.sizes.len()
     }
@@ -84,16 +84,16 @@ impl Index {
     /// Appends a sample. Its decoding time must not be before that of the last one.
     pub(super) fn push(&mut self, sample: Sample) {
         // A picture is shown at most hours after it was decoded: what does not fit 32 bits is damaged.
-        let shift = i32::try_from(sample.pts.saturating_sub(sample.dts)).unwrap_or(0);
+        let offset = i32::try_from(sample.pts.saturating_sub(sample.dts)).unwrap_or(0);
         let dts = self.dts.last().map_or(sample.dts, |last| sample.dts.max(*last));
-        if sample.key {
+        if sample.is_key {
             self.keys.push(self.len() as u32);
         }
-        self.least_shift = self.least_shift.min(shift.into());
+        self.min_composition_offset = self.min_composition_offset.min(offset.into());
         self.offsets.push(sample.offset);
         self.sizes.push(sample.size);
         self.dts.push(dts);
-        self.shifts.push(shift);
+        self.composition_offsets.push(offset);
         self.entries.push(sample.entry);
     }
 
@@ -102,14 +102,14 @@ impl Index {
     }
 
     /// Pictures a second, of so many ticks a second; 0 if there are too few.
-    pub(super) fn rate(&self, timescale: u32) -> f64 {
+    pub(super) fn frame_rate(&self, timescale: u32) -> f64 {
         let (Some(first), Some(last)) = (self.dts.first(), self.dts.last()) else { return 0.0 };
         let ticks = last.saturating_sub(*first);
         if ticks > 0 { (self.len() - 1) as f64 * f64::from(timescale) / ticks as f64 } else { 0.0 }
     }
 
     /// When the first keyframe is shown.
-    pub(super) fn first_key(&self) -> Option<i64> {
+    pub(super) fn first_key_pts(&self) -> Option<i64> {
         self.keys.first().map(|place| self.pts(*place as usize))
     }
 
@@ -118,26 +118,28 @@ impl Index {
         self.dts.last().copied()
     }
 
-    /// See [`Index::least_shift`].
-    pub(super) fn least_shift(&self) -> i64 {
-        self.least_shift
+    /// See [`SampleIndex::min_composition_offset`].
+    pub(super) fn min_composition_offset(&self) -> i64 {
+        self.min_composition_offset
     }
 
     /// Moves all times so that 0 is the first moment shown, and remembers where the last one ends.
-    /// `last` is how long the picture that comes last is shown.
-    pub(super) fn place(&mut self, shown: Shown, last: i64) {
-        let inside = |pts: &i64| (shown.from..shown.until).contains(pts);
-        let begin = (0..self.len()).map(|place| self.pts(place)).filter(inside).min();
-        let zero = if shown.to_picture { begin.unwrap_or(shown.from) } else { shown.from };
-        let offset = zero.saturating_sub(shown.at);
-        let over = (0..self.len()).map(|place| self.pts(place)).max().unwrap_or(0).saturating_add(last);
-        self.begin = begin.unwrap_or(zero).saturating_sub(offset).max(0);
-        self.end = over.min(shown.until).saturating_sub(offset);
-        let late = i32::try_from(shown.at).unwrap_or(i32::MAX);
-        for (dts, shift) in self.dts.iter_mut().zip(&mut self.shifts) {
-            if dts.saturating_add((*shift).into()) < shown.from {
+    /// `last_duration` is how long the picture that comes last is shown.
+    pub(super) fn map_to_presentation(&mut self, span: PresentedSpan, last_duration: i64) {
+        let inside = |pts: &i64| (span.media_start..span.media_end).contains(pts);
+        let first_pts = (0..self.len()).map(|place| self.pts(place)).filter(inside).min();
+        let zero =
+            if span.starts_at_frame { first_pts.unwrap_or(span.media_start) } else { span.media_start };
+        let offset = zero.saturating_sub(span.presentation_start);
+        let last_end =
+            (0..self.len()).map(|place| self.pts(place)).max().unwrap_or(0).saturating_add(last_duration);
+        self.start = first_pts.unwrap_or(zero).saturating_sub(offset).max(0);
+        self.end = last_end.min(span.media_end).saturating_sub(offset);
+        let late = i32::try_from(span.presentation_start).unwrap_or(i32::MAX);
+        for (dts, offset_ticks) in self.dts.iter_mut().zip(&mut self.composition_offsets) {
+            if dts.saturating_add((*offset_ticks).into()) < span.media_start {
                 // Never shown, therefore before 0 even where the track begins later.
-                *shift = shift.saturating_sub(late);
+                *offset_ticks = offset_ticks.saturating_sub(late);
             }
             *dts = dts.saturating_sub(offset);
         }
@@ -147,7 +149,7 @@ impl Index {
     fn sort_keys(&mut self) {
         let mut latest = i64::MIN;
         let keys = std::mem::take(&mut self.keys);
-        self.sorted = keys
+        self.keys_by_time = keys
             .iter()
             .copied()
             .filter(|place| {
@@ -165,96 +167,107 @@ impl Index {
     ///
     /// # Errors
     /// What is missing of them.
-    pub(super) fn verify(&mut self, known: &Known, codec: &str, nal_length: usize) -> Result<(), Fault> {
-        known.budget().spend(self.len() as u64 * LOOKUP)?;
+    pub(super) fn verify_keyframes(
+        &mut self,
+        buffer: &SparseBuffer,
+        codec: &str,
+        nal_length_size: usize,
+    ) -> Result<(), ReadError> {
+        buffer.budget().spend(self.len() as u64 * STEPS_PER_LOOKUP)?;
         let all: u64 = self.sizes.iter().map(|size| u64::from(*size)).sum();
-        let is_small = all <= VERIFIED_WHOLE;
-        let places: Vec<usize> = if is_small { (0..self.len()).collect() } else { self.large_ones() };
+        let is_small = all <= VERIFY_ALL_BYTES;
+        let places: Vec<usize> = if is_small { (0..self.len()).collect() } else { self.largest_samples() };
         let range = |place: usize| {
             let (offset, size) = (self.offsets[place], u64::from(self.sizes[place]));
-            offset..offset.saturating_add(if is_small { size } else { size.min(VERIFIED_HEAD) })
+            offset..offset.saturating_add(if is_small { size } else { size.min(VERIFY_HEAD_BYTES) })
         };
-        let missing: Vec<_> = places.iter().flat_map(|place| known.gaps(range(*place))).collect();
+        let missing: Vec<_> = places.iter().flat_map(|place| buffer.missing_ranges(range(*place))).collect();
         if !missing.is_empty() {
-            return Err(Fault::all_missing(missing));
+            return Err(ReadError::from_missing_ranges(missing));
         }
-        let (mut keys, mut gradual) = (Vec::new(), Vec::new());
+        let (mut keys, mut recovery_points) = (Vec::new(), Vec::new());
         // Counts of recovery points are of reference pictures: where pictures are reordered, up to three are shown for each.
-        let pace = if self.shifts.iter().any(|shift| *shift != self.shifts[0]) { 3 } else { 1 };
+        let frames_per_count =
+            if self.composition_offsets.iter().any(|shift| *shift != self.composition_offsets[0]) {
+                3
+            } else {
+                1
+            };
         for place in places {
-            match access(codec, &known.available(range(place)), nal_length) {
-                Access::Point => keys.push(place as u32),
-                Access::Gradual(count) => {
-                    let right = (place as u64).saturating_add(u64::from(count) * pace);
-                    if right < self.len() as u64 {
-                        gradual.push((place as u32, right as u32));
+            match random_access(codec, &buffer.get_available(range(place)), nal_length_size) {
+                RandomAccess::Point => keys.push(place as u32),
+                RandomAccess::RecoveryPoint(count) => {
+                    let first_correct = (place as u64).saturating_add(u64::from(count) * frames_per_count);
+                    if first_correct < self.len() as u64 {
+                        recovery_points.push((place as u32, first_correct as u32));
                     }
                 }
                 // A picture that says nothing is what the index calls it.
-                Access::Unknown if self.keys.binary_search(&(place as u32)).is_ok() => {
+                RandomAccess::Unknown if self.keys.binary_search(&(place as u32)).is_ok() => {
                     keys.push(place as u32);
                 }
-                Access::Dependent | Access::Unknown => {}
+                RandomAccess::Dependent | RandomAccess::Unknown => {}
             }
         }
         self.keys = keys;
-        self.gradual = gradual;
-        self.begin_somewhere();
+        self.recovery_points = recovery_points;
+        self.ensure_keyframe();
         self.sort_keys();
         Ok(())
     }
 
-    /// As [`Index::verify`], of the sample at the place `first` and those behind it that are called keyframes: those of a
+    /// As [`SampleIndex::verify_keyframes`], of the sample at the place `first` and those behind it that are called keyframes: those of a
     /// fragment.
     ///
     /// # Errors
     /// What is missing of them.
-    pub(super) fn verify_from(
+    pub(super) fn verify_keyframes_from(
         &mut self,
         first: usize,
-        known: &Known,
+        buffer: &SparseBuffer,
         codec: &str,
-        nal_length: usize,
-    ) -> Result<(), Fault> {
-        let called = self.keys.split_off(self.keys.partition_point(|key| (*key as usize) < first));
+        nal_length_size: usize,
+    ) -> Result<(), ReadError> {
+        let marked = self.keys.split_off(self.keys.partition_point(|key| (*key as usize) < first));
         let head = |place: u32| {
             let (offset, size) = (self.offsets[place as usize], u64::from(self.sizes[place as usize]));
-            offset..offset.saturating_add(size.min(VERIFIED_HEAD))
+            offset..offset.saturating_add(size.min(VERIFY_HEAD_BYTES))
         };
-        let begin = (first < self.len()).then_some(first as u32).filter(|begin| !called.contains(begin));
-        let places: Vec<u32> = begin.into_iter().chain(called.iter().copied()).collect();
-        let missing: Vec<_> = places.iter().flat_map(|place| known.gaps(head(*place))).collect();
+        let begin = (first < self.len()).then_some(first as u32).filter(|begin| !marked.contains(begin));
+        let places: Vec<u32> = begin.into_iter().chain(marked.iter().copied()).collect();
+        let missing: Vec<_> = places.iter().flat_map(|place| buffer.missing_ranges(head(*place))).collect();
         if !missing.is_empty() {
-            return Err(Fault::all_missing(missing));
+            return Err(ReadError::from_missing_ranges(missing));
         }
-        let is_key = |place: &u32| match access(codec, &known.available(head(*place)), nal_length) {
-            Access::Point => true,
-            Access::Dependent => false,
-            // Where nothing better is at hand, what follows a recovery point is about right.
-            Access::Gradual(_) | Access::Unknown => called.contains(place),
-        };
+        let is_key =
+            |place: &u32| match random_access(codec, &buffer.get_available(head(*place)), nal_length_size) {
+                RandomAccess::Point => true,
+                RandomAccess::Dependent => false,
+                // Where nothing better is at hand, what follows a recovery point is about right.
+                RandomAccess::RecoveryPoint(_) | RandomAccess::Unknown => marked.contains(place),
+            };
         let keys: Vec<u32> = places.into_iter().filter(is_key).collect();
         self.keys.extend(keys);
         Ok(())
     }
 
     /// Has the first picture count as a keyframe where no other does: decoding has to begin somewhere.
-    pub(super) fn begin_somewhere(&mut self) {
+    pub(super) fn ensure_keyframe(&mut self) {
         if self.keys.is_empty() && !self.is_empty() {
             self.keys.push(0);
         }
     }
 
     /// Whether pictures are renewed bit by bit, and keyframes are rare.
-    pub(super) fn is_gradual(&self) -> bool {
-        !self.gradual.is_empty()
+    pub(super) fn is_intra_refresh(&self) -> bool {
+        !self.recovery_points.is_empty()
     }
 
     /// The places of the samples that are the largest for a while, and of those that are called keyframes if those are few;
     /// ascending. Keyframes are among them.
-    fn large_ones(&self) -> Vec<usize> {
+    fn largest_samples(&self) -> Vec<usize> {
         let (first, last) = (self.dts.first().copied().unwrap_or(0), self.dts.last().copied().unwrap_or(0));
-        let step = ((last - first) / VERIFIED_PARTS + 1).max(1);
+        let step = ((last - first) / VERIFY_PARTS + 1).max(1);
         let mut places = vec![0];
         let mut at = 0;
         while at < self.len() {
@@ -262,10 +275,10 @@ impl Index {
             let end = at + self.dts[at..].partition_point(|dts| (dts - first) / step <= part);
             let mut part: Vec<usize> = (at..end).collect();
             part.sort_by_key(|place| std::cmp::Reverse(self.sizes[*place]));
-            places.extend(part.iter().take(VERIFIED_OF_PART));
+            places.extend(part.iter().take(VERIFY_PER_PART));
             at = end;
         }
-        if self.keys.len() <= VERIFIED_PARTS as usize * VERIFIED_OF_PART {
+        if self.keys.len() <= VERIFY_PARTS as usize * VERIFY_PER_PART {
             places.extend(self.keys.iter().map(|key| *key as usize));
         }
         places.sort_unstable();
@@ -274,8 +287,8 @@ impl Index {
     }
 
     /// When the first picture is shown, in ticks.
-    pub(super) fn begin(&self) -> i64 {
-        self.begin
+    pub(super) fn start(&self) -> i64 {
+        self.start
     }
 
     /// When nothing more is shown, in ticks.
@@ -285,12 +298,12 @@ impl Index {
 
     /// When the keyframes are shown that are shown at all.
     pub(super) fn key_times(&self) -> Vec<i64> {
-        self.shown_keys().map(|(_, pts)| pts).collect()
+        self.presented_keys().map(|(_, pts)| pts).collect()
     }
 
-    fn shown_keys(&self) -> impl Iterator<Item = (usize, i64)> {
-        let first = self.sorted.partition_point(|place| self.pts(*place as usize) < 0);
-        self.sorted
+    fn presented_keys(&self) -> impl Iterator<Item = (usize, i64)> {
+        let first = self.keys_by_time.partition_point(|place| self.pts(*place as usize) < 0);
+        self.keys_by_time
             .iter()
             .skip(first)
             .map(|place| (*place as usize, self.pts(*place as usize)))
@@ -301,83 +314,107 @@ impl Index {
     pub(super) fn samples(&self) -> impl Iterator<Item = Sample> {
         let mut keys = self.keys.iter().peekable();
         (0..self.len()).filter_map(move |place| {
-            let key = keys.next_if(|key| **key as usize == place).is_some();
-            self.sample(place, key)
+            let is_key = keys.next_if(|key| **key as usize == place).is_some();
+            self.sample(place, is_key)
         })
     }
 
     fn pts(&self, place: usize) -> i64 {
         let dts = self.dts.get(place).copied().unwrap_or_default();
-        dts.saturating_add(self.shifts.get(place).copied().unwrap_or_default().into())
+        dts.saturating_add(self.composition_offsets.get(place).copied().unwrap_or_default().into())
     }
 
-    fn sample(&self, place: usize, key: bool) -> Option<Sample> {
+    fn sample(&self, place: usize, is_key: bool) -> Option<Sample> {
         Some(Sample {
             offset: *self.offsets.get(place)?,
             size: *self.sizes.get(place)?,
             dts: *self.dts.get(place)?,
             pts: self.pts(place),
-            key,
+            is_key,
             entry: *self.entries.get(place)?,
         })
     }
 
-    /// The samples of a want, in decoding order, beginning with a keyframe. See [`Aim`].
+    /// The samples of a want, in decoding order, beginning with a keyframe. See [`SeekMode`].
     /// Where no keyframe is ever shown, every aim is exact.
     ///
     /// # Errors
     /// Why there is no budget left.
-    pub(super) fn run(&self, want: Want, budget: &Budget) -> Result<Vec<Sample>, Fault> {
-        let from = want.from.clamp(self.begin, self.end.saturating_sub(1).max(self.begin));
-        let length = want.until.saturating_sub(want.from).max(0);
-        if want.aim == Aim::Keyframe
-            && let Some((key, pts)) = self.shown_key(from)
+    pub(super) fn find_samples(
+        &self,
+        request: SampleRequest,
+        budget: &WorkBudget,
+    ) -> Result<Vec<Sample>, ReadError> {
+        let from = request.from.clamp(self.start, self.end.saturating_sub(1).max(self.start));
+        let length = request.until.saturating_sub(request.from).max(0);
+        if request.mode == SeekMode::Keyframe
+            && let Some((key, pts)) = self.presented_key_before(from)
         {
-            return self.stretch(key, pts, pts.saturating_add(length).min(self.end.max(pts)), budget);
+            return self.samples_in_range(
+                key,
+                pts,
+                pts.saturating_add(length).min(self.end.max(pts)),
+                budget,
+            );
         }
-        let before = self.sorted.partition_point(|place| self.pts(*place as usize) <= from);
-        let Some(key) = self.sorted.get(before.saturating_sub(1)) else { return Ok(Vec::new()) };
-        let until = if length == 0 { from } else { want.until.min(self.end) };
-        let right = self.gradual.partition_point(|(_, right)| self.pts(*right as usize) <= from);
-        let recovery = right.checked_sub(1).and_then(|place| self.gradual.get(place)).map(|(point, _)| point);
-        self.stretch((*key).max(*recovery.unwrap_or(key)) as usize, from, until, budget)
+        let before = self.keys_by_time.partition_point(|place| self.pts(*place as usize) <= from);
+        let Some(key) = self.keys_by_time.get(before.saturating_sub(1)) else { return Ok(Vec::new()) };
+        let until = if length == 0 { from } else { request.until.min(self.end) };
+        let recovered = self.recovery_points.partition_point(|(_, right)| self.pts(*right as usize) <= from);
+        let recovery = recovered
+            .checked_sub(1)
+            .and_then(|place| self.recovery_points.get(place))
+            .map(|(point, _)| point);
+        self.samples_in_range((*key).max(*recovery.unwrap_or(key)) as usize, from, until, budget)
     }
 
-    /// The last keyframe shown at or before `from`, else the first that is shown.
-    fn shown_key(&self, from: i64) -> Option<(usize, i64)> {
-        let before = self.sorted.partition_point(|place| self.pts(*place as usize) <= from);
-        let place =
-            before.checked_sub(1).and_then(|before| self.sorted.get(before)).map(|place| *place as usize);
+    /// The last keyframe shown at or before `media_start`, else the first that is shown.
+    fn presented_key_before(&self, from: i64) -> Option<(usize, i64)> {
+        let before = self.keys_by_time.partition_point(|place| self.pts(*place as usize) <= from);
+        let place = before
+            .checked_sub(1)
+            .and_then(|before| self.keys_by_time.get(before))
+            .map(|place| *place as usize);
         place
             .map(|place| (place, self.pts(place)))
             .filter(|(_, pts)| *pts >= 0)
-            .or_else(|| self.shown_keys().next())
+            .or_else(|| self.presented_keys().next())
     }
 
-    /// The samples from the keyframe at the place `key` on that are needed to show `from..until`; if that is empty,
-    /// the picture that is shown at `from`. What follows the keyframe but is shown before it may need what came
+    /// The samples from the keyframe at the place `key` on that are needed to show `media_start..media_end`; if that is empty,
+    /// the picture that is shown at `media_start`. What follows the keyframe but is shown before it may need what came
     /// before it (an open GOP), and is not among them.
-    fn stretch(&self, key: usize, from: i64, until: i64, budget: &Budget) -> Result<Vec<Sample>, Fault> {
+    fn samples_in_range(
+        &self,
+        key: usize,
+        from: i64,
+        until: i64,
+        budget: &WorkBudget,
+    ) -> Result<Vec<Sample>, ReadError> {
         let floor = self.pts(key);
         let from = from.max(floor);
         let bound = until.max(from.saturating_add(1));
-        // Nothing is shown earlier than `least_shift` after it is decoded.
-        let stop = self.dts.partition_point(|dts| dts.saturating_add(self.least_shift) < bound).max(key + 1);
-        if stop - key > MAX_RUN {
-            budget.spend(LOOKUP)?;
+        // Nothing is shown earlier than `min_composition_offset` after it is decoded.
+        let stop = self
+            .dts
+            .partition_point(|dts| dts.saturating_add(self.min_composition_offset) < bound)
+            .max(key + 1);
+        if stop - key > MAX_RUN_SAMPLES {
+            budget.spend(STEPS_PER_LOOKUP)?;
             return Ok(self.sample(key, true).into_iter().collect());
         }
-        budget.spend(LOOKUP + (stop - key) as u64 * SAMPLE)?;
-        let wanted = |place: &usize| *place == key || self.pts(*place) > floor;
-        let first = (key..stop).filter(wanted).map(|place| self.pts(place)).filter(|pts| *pts <= from).max();
+        budget.spend(STEPS_PER_LOOKUP + (stop - key) as u64 * STEPS_PER_SAMPLE)?;
+        let is_decodable = |place: &usize| *place == key || self.pts(*place) > floor;
+        let first =
+            (key..stop).filter(is_decodable).map(|place| self.pts(place)).filter(|pts| *pts <= from).max();
         let first = first.unwrap_or(floor);
         let shown = first..until.max(first.saturating_add(1));
-        let last = (key..stop).rev().find(|place| wanted(place) && shown.contains(&self.pts(*place)));
+        let last = (key..stop).rev().find(|place| is_decodable(place) && shown.contains(&self.pts(*place)));
         let mut keys =
             self.keys.iter().skip(self.keys.partition_point(|place| (*place as usize) < key)).peekable();
         let samples = (key..=last.unwrap_or(key)).filter_map(|place| {
             let is_key = keys.next_if(|key| **key as usize == place).is_some();
-            if wanted(&place) { self.sample(place, is_key) } else { None }
+            if is_decodable(&place) { self.sample(place, is_key) } else { None }
         });
         Ok(samples.collect())
     }
@@ -386,82 +423,92 @@ impl Index {
 /// Stretches of a track that are shown one after another, in another order than that of the media or with parts left
 /// out. Each is an index of its own, of the samples that it needs.
 #[derive(Debug, Clone)]
-pub(super) struct Edited {
+pub(super) struct EditedIndex {
     /// All samples, not placed.
-    media: Index,
-    stretches: Vec<Shown>,
+    media: SampleIndex,
+    spans: Vec<PresentedSpan>,
     /// How long the last sample is shown.
-    last: i64,
+    last_duration: i64,
     /// By when they begin to be shown; at least one.
-    parts: Vec<Index>,
+    parts: Vec<SampleIndex>,
 }
 
-impl Edited {
+impl EditedIndex {
     /// # Errors
     /// Why there are more samples than are indexed, or why there is no budget left.
-    pub(super) fn new(media: Index, stretches: Vec<Shown>, last: i64, known: &Known) -> Result<Self, Fault> {
-        let mut edited = Self { media, stretches, last, parts: Vec::new() };
-        edited.cut(known.budget(), most_samples(known.total()))?;
+    pub(super) fn new(
+        media: SampleIndex,
+        spans: Vec<PresentedSpan>,
+        last_duration: i64,
+        buffer: &SparseBuffer,
+    ) -> Result<Self, ReadError> {
+        let mut edited = Self { media, spans, last_duration, parts: Vec::new() };
+        edited.build_parts(buffer.budget(), max_samples(buffer.total_bytes()))?;
         if edited.parts.is_empty() {
-            return Err(Fault::Refused(Code::Truncated));
+            return Err(ReadError::Rejected(Code::Truncated));
         }
         Ok(edited)
     }
 
     /// Makes the parts, of at most so many samples.
-    fn cut(&mut self, budget: &Budget, most: usize) -> Result<(), Fault> {
+    fn build_parts(&mut self, budget: &WorkBudget, max_samples: usize) -> Result<(), ReadError> {
         self.media.sort_keys();
         let mut count = 0;
         self.parts.clear();
-        for shown in &self.stretches {
-            let range = self.media.needed(*shown);
+        for span in &self.spans {
+            let range = self.media.decode_range(*span);
             count += range.len();
-            if count > most {
-                return Err(Fault::Foreign("an edit list that repeats more than there is"));
+            if count > max_samples {
+                return Err(ReadError::Unsupported("an edit list that repeats more than there is"));
             }
-            budget.spend(range.len() as u64 * SAMPLE)?;
-            let part = self.media.part(range, *shown, self.last);
+            budget.spend(range.len() as u64 * STEPS_PER_SAMPLE)?;
+            let part = self.media.presented_part(range, *span, self.last_duration);
             // Nothing of the media lies in such a stretch.
-            if !part.is_empty() && part.begin < part.end {
+            if !part.is_empty() && part.start < part.end {
                 self.parts.push(part);
             }
         }
         Ok(())
     }
 
-    /// See [`Index::has_keys`].
+    /// See [`SampleIndex::has_keys`].
     pub(super) fn has_keys(&self) -> bool {
         self.media.has_keys()
     }
 
-    /// See [`Index::begin`].
-    pub(super) fn begin(&self) -> i64 {
-        self.parts.first().map_or(0, Index::begin)
+    /// See [`SampleIndex::start`].
+    pub(super) fn start(&self) -> i64 {
+        self.parts.first().map_or(0, SampleIndex::start)
     }
 
-    /// See [`Index::end`].
+    /// See [`SampleIndex::end`].
     pub(super) fn end(&self) -> i64 {
-        self.parts.last().map_or(0, Index::end)
+        self.parts.last().map_or(0, SampleIndex::end)
     }
 
-    /// See [`Index::key_times`].
+    /// See [`SampleIndex::key_times`].
     pub(super) fn key_times(&self) -> Vec<i64> {
-        let mut times: Vec<i64> = self.parts.iter().flat_map(Index::key_times).collect();
+        let mut times: Vec<i64> = self.parts.iter().flat_map(SampleIndex::key_times).collect();
         times.sort_unstable();
         times
     }
 
-    /// See [`Index::verify`].
+    /// See [`SampleIndex::verify_keyframes`].
     ///
     /// # Errors
     /// What is missing, or why there is no budget left.
-    pub(super) fn verify(&mut self, known: &Known, codec: &str, nal_length: usize) -> Result<(), Fault> {
-        self.media.verify(known, codec, nal_length)?;
+    pub(super) fn verify_keyframes(
+        &mut self,
+        buffer: &SparseBuffer,
+        codec: &str,
+        nal_length_size: usize,
+    ) -> Result<(), ReadError> {
+        self.media.verify_keyframes(buffer, codec, nal_length_size)?;
         let mut edited = self.clone();
         // The same stretches may need more samples now: where those are too many, what was there is better than nothing.
-        match edited.cut(known.budget(), MAX_SAMPLES) {
+        match edited.build_parts(buffer.budget(), MAX_SAMPLES) {
             Ok(()) => *self = edited,
-            Err(Fault::Foreign(_)) => {}
+            Err(ReadError::Unsupported(_)) => {}
             Err(fault) => return Err(fault),
         }
         Ok(())
@@ -472,33 +519,37 @@ impl Edited {
     ///
     /// # Errors
     /// Why there is no budget left.
-    pub(super) fn run(&self, want: Want, budget: &Budget) -> Result<Vec<Sample>, Fault> {
-        let first = self.parts.partition_point(|part| part.begin <= want.from).saturating_sub(1);
+    pub(super) fn find_samples(
+        &self,
+        request: SampleRequest,
+        budget: &WorkBudget,
+    ) -> Result<Vec<Sample>, ReadError> {
+        let first = self.parts.partition_point(|part| part.start <= request.from).saturating_sub(1);
         let mut run: Vec<Sample> = Vec::new();
         for (place, part) in self.parts.iter().enumerate().skip(first) {
-            let want = if place == first {
-                want
+            let request = if place == first {
+                request
             } else {
                 // How far the first one came from the moment that was wanted, the others come, too.
-                let until = match want.aim {
-                    Aim::Keyframe => {
+                let until = match request.mode {
+                    SeekMode::Keyframe => {
                         let key = run.first().filter(|key| key.pts >= 0);
-                        let begin = key.map_or(want.from, |key| key.pts);
-                        begin.saturating_add(want.until.saturating_sub(want.from))
+                        let begin = key.map_or(request.from, |key| key.pts);
+                        begin.saturating_add(request.until.saturating_sub(request.from))
                     }
-                    Aim::Exact => want.until,
+                    SeekMode::Exact => request.until,
                 };
-                if until <= part.begin || run.len() > MAX_RUN {
+                if until <= part.start || run.len() > MAX_RUN_SAMPLES {
                     break;
                 }
-                Want { from: part.begin, until, aim: Aim::Exact }
+                SampleRequest { from: part.start, until, mode: SeekMode::Exact }
             };
-            let decoded = run.last().map_or(i64::MIN, |sample| sample.dts);
+            let last_dts = run.last().map_or(i64::MIN, |sample| sample.dts);
             // What is shown when the stretch is over, others need, and it is not shown itself.
             let hidden = |pts: i64| if pts < part.end { pts } else { i64::MAX };
-            let samples = part.run(want, budget)?.into_iter();
+            let samples = part.find_samples(request, budget)?.into_iter();
             run.extend(samples.map(|sample| Sample {
-                dts: sample.dts.max(decoded),
+                dts: sample.dts.max(last_dts),
                 pts: hidden(sample.pts),
                 ..sample
             }));
@@ -507,27 +558,28 @@ impl Edited {
     }
 }
 
-impl Index {
+impl SampleIndex {
     /// The places of the samples that a stretch of the media needs: from the keyframe before it on. Keys are sorted.
-    fn needed(&self, shown: Shown) -> std::ops::Range<usize> {
-        let before = self.sorted.partition_point(|place| self.pts(*place as usize) <= shown.from);
-        let key = self.sorted.get(before.saturating_sub(1)).map_or(0, |place| *place as usize);
-        let stop = self.dts.partition_point(|dts| dts.saturating_add(self.least_shift) < shown.until);
+    fn decode_range(&self, span: PresentedSpan) -> std::ops::Range<usize> {
+        let before = self.keys_by_time.partition_point(|place| self.pts(*place as usize) <= span.media_start);
+        let key = self.keys_by_time.get(before.saturating_sub(1)).map_or(0, |place| *place as usize);
+        let stop =
+            self.dts.partition_point(|dts| dts.saturating_add(self.min_composition_offset) < span.media_end);
         key..stop.max(key)
     }
 
     /// An index of some of the samples, placed.
-    fn part(&self, range: std::ops::Range<usize>, shown: Shown, last: i64) -> Self {
+    fn presented_part(&self, range: std::ops::Range<usize>, span: PresentedSpan, last_duration: i64) -> Self {
         let mut part = Self::default();
         let first = self.keys.partition_point(|key| (*key as usize) < range.start);
         let mut keys = self.keys.iter().skip(first).peekable();
         for place in range {
-            let key = keys.next_if(|key| **key as usize == place).is_some();
-            if let Some(sample) = self.sample(place, key) {
+            let is_key = keys.next_if(|key| **key as usize == place).is_some();
+            if let Some(sample) = self.sample(place, is_key) {
                 part.push(sample);
             }
         }
-        part.place(shown, last);
+        part.map_to_presentation(span, last_duration);
         part
     }
 }
@@ -538,20 +590,28 @@ mod tests {
 
     use super::*;
 
-    const ALL: Shown = Shown { from: 0, until: i64::MAX, at: 0, to_picture: false };
+    const ALL: PresentedSpan =
+        PresentedSpan { media_start: 0, media_end: i64::MAX, presentation_start: 0, starts_at_frame: false };
 
     /// Samples of these moments and kinds, each a tick after the last in decoding order.
-    fn index(pictures: &[(i64, bool)], shown: Shown) -> Index {
-        let mut index = Index::default();
+    fn index(pictures: &[(i64, bool)], span: PresentedSpan) -> SampleIndex {
+        let mut index = SampleIndex::default();
         for (place, (pts, key)) in (0..).zip(pictures) {
-            index.push(Sample { offset: place as u64, size: 1, dts: place, pts: *pts, key: *key, entry: 0 });
+            index.push(Sample {
+                offset: place as u64,
+                size: 1,
+                dts: place,
+                pts: *pts,
+                is_key: *key,
+                entry: 0,
+            });
         }
-        index.place(shown, 1);
+        index.map_to_presentation(span, 1);
         index
     }
 
-    fn run(index: &Index, from: i64, until: i64, aim: Aim) -> Vec<i64> {
-        let run = index.run(Want { from, until, aim }, &Budget::of(0)).unwrap();
+    fn run(index: &SampleIndex, from: i64, until: i64, mode: SeekMode) -> Vec<i64> {
+        let run = index.find_samples(SampleRequest { from, until, mode }, &WorkBudget::new(0)).unwrap();
         run.iter().map(|sample| sample.pts).collect()
     }
 
@@ -570,94 +630,96 @@ mod tests {
     ];
 
     /// A film of VP8: so many samples of 40,000 bytes, every fiftieth a keyframe of 60,000; the index calls these keyframes.
-    fn film(count: u32, called: impl Fn(u32) -> bool) -> Index {
-        let mut index = Index::default();
+    fn film(count: u32, is_marked: impl Fn(u32) -> bool) -> SampleIndex {
+        let mut index = SampleIndex::default();
         for place in 0..count {
             let size = if place % 50 == 0 { 60_000 } else { 40_000 };
             let time = i64::from(place);
             let offset = u64::from(place) * 60_000;
-            index.push(Sample { offset, size, dts: time, pts: time, key: called(place), entry: 0 });
+            index.push(Sample { offset, size, dts: time, pts: time, is_key: is_marked(place), entry: 0 });
         }
-        index.place(ALL, 1);
+        index.map_to_presentation(ALL, 1);
         index
     }
 
     /// Verifies its keyframes; returns how many bytes that took.
-    fn verified(index: &mut Index) -> u64 {
-        let mut known = Known::new(index.len() as u64 * 60_000);
+    fn verify_all(index: &mut SampleIndex) -> u64 {
+        let mut buffer = SparseBuffer::new(index.len() as u64 * 60_000);
         loop {
-            let Err(fault) = index.verify(&known, "vp8", 0) else { return known.held() };
-            let Fault::Missing(ranges) = fault else { panic!("{fault:?}") };
+            let Err(fault) = index.verify_keyframes(&buffer, "vp8", 0) else {
+                return buffer.buffered_bytes();
+            };
+            let ReadError::NeedMore(ranges) = fault else { panic!("{fault:?}") };
             for range in ranges {
                 let byte = |at: u64| u8::from(!at.is_multiple_of(50 * 60_000));
                 let bytes: Vec<u8> = range.clone().map(byte).collect();
-                known.learn(range.start, &bytes.into());
+                buffer.insert(range.start, &bytes.into());
             }
         }
     }
 
     #[test]
-    fn keyframes_are_found_by_their_bytes() {
+    fn finds_keyframes_by_their_bytes() {
         let right: Vec<i64> = (0..400).step_by(50).collect();
         for called in [|_: u32| true, |_| false, |place| place % 50 == 3, |place| place == 0] {
             let mut index = film(400, called);
-            verified(&mut index);
+            verify_all(&mut index);
             assert_eq!(index.key_times(), right);
-            assert_eq!(run(&index, 120, 0, Aim::Keyframe), [100]);
+            assert_eq!(run(&index, 120, 0, SeekMode::Keyframe), [100]);
         }
     }
 
     #[test]
-    fn keyframes_of_a_large_film_are_among_the_large_samples() {
+    fn checks_only_large_samples_of_large_file() {
         let right: Vec<i64> = (0..5000).step_by(50).collect();
         for called in [|_: u32| true, |_| false, |place| place % 50 == 3, |place| place == 0] {
             let mut index = film(5000, called);
-            let bytes = verified(&mut index);
+            let bytes = verify_all(&mut index);
             assert_eq!(index.key_times(), right);
             assert!(bytes < 3 << 20, "{bytes} bytes of 200 MB");
         }
     }
 
     #[test]
-    fn a_film_without_a_keyframe_begins_somewhere() {
+    fn uses_first_sample_without_keyframes() {
         let mut index = film(3, |_| false);
         for offset in &mut index.offsets {
             *offset += 1;
         }
-        verified(&mut index);
+        verify_all(&mut index);
         assert_eq!(index.key_times(), [0]);
     }
 
     #[test]
-    fn what_is_renewed_bit_by_bit_is_decoded_from_the_recovery_point_before() {
+    fn intra_refresh_starts_at_recovery_point() {
         let mut index = film(400, |place| place == 0);
-        index.gradual = vec![(50, 60), (100, 110), (150, 160)];
-        assert_eq!(run(&index, 105, 0, Aim::Exact), (50..=105).collect::<Vec<_>>());
-        assert_eq!(run(&index, 110, 0, Aim::Exact), (100..=110).collect::<Vec<_>>());
-        assert_eq!(run(&index, 59, 0, Aim::Exact), (0..=59).collect::<Vec<_>>());
+        index.recovery_points = vec![(50, 60), (100, 110), (150, 160)];
+        assert_eq!(run(&index, 105, 0, SeekMode::Exact), (50..=105).collect::<Vec<_>>());
+        assert_eq!(run(&index, 110, 0, SeekMode::Exact), (100..=110).collect::<Vec<_>>());
+        assert_eq!(run(&index, 59, 0, SeekMode::Exact), (0..=59).collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_want_gets_what_it_needs_and_no_more() {
+    fn returns_only_needed_samples() {
         let index = index(OPEN, ALL);
         for (aim, from, until, expected) in [
-            (Aim::Keyframe, 0, 0, &[0][..]),
-            (Aim::Keyframe, 5, 0, &[0]),
-            (Aim::Keyframe, 6, 6, &[6]),
-            (Aim::Keyframe, 99, 0, &[6]),
-            (Aim::Keyframe, -5, i64::MIN, &[0]),
-            (Aim::Keyframe, 7, 9, &[6, 9, 7]),
-            (Aim::Keyframe, 2, 4, &[0, 3, 1]),
-            (Aim::Keyframe, 2, 7, &[0, 3, 1, 2, 6, 4]),
-            (Aim::Exact, 0, 0, &[0]),
-            (Aim::Exact, 2, 0, &[0, 3, 1, 2]),
-            (Aim::Exact, 3, 3, &[0, 3]),
-            (Aim::Exact, 4, 0, &[0, 3, 1, 2, 6, 4]),
-            (Aim::Exact, 4, 6, &[0, 3, 1, 2, 6, 4, 5]),
-            (Aim::Exact, 7, 8, &[6, 9, 7]),
-            (Aim::Exact, 99, 0, &[6, 9]),
-            (Aim::Exact, 9, i64::MAX, &[6, 9]),
-            (Aim::Exact, 8, i64::MAX, &[6, 9, 7, 8]),
+            (SeekMode::Keyframe, 0, 0, &[0][..]),
+            (SeekMode::Keyframe, 5, 0, &[0]),
+            (SeekMode::Keyframe, 6, 6, &[6]),
+            (SeekMode::Keyframe, 99, 0, &[6]),
+            (SeekMode::Keyframe, -5, i64::MIN, &[0]),
+            (SeekMode::Keyframe, 7, 9, &[6, 9, 7]),
+            (SeekMode::Keyframe, 2, 4, &[0, 3, 1]),
+            (SeekMode::Keyframe, 2, 7, &[0, 3, 1, 2, 6, 4]),
+            (SeekMode::Exact, 0, 0, &[0]),
+            (SeekMode::Exact, 2, 0, &[0, 3, 1, 2]),
+            (SeekMode::Exact, 3, 3, &[0, 3]),
+            (SeekMode::Exact, 4, 0, &[0, 3, 1, 2, 6, 4]),
+            (SeekMode::Exact, 4, 6, &[0, 3, 1, 2, 6, 4, 5]),
+            (SeekMode::Exact, 7, 8, &[6, 9, 7]),
+            (SeekMode::Exact, 99, 0, &[6, 9]),
+            (SeekMode::Exact, 9, i64::MAX, &[6, 9]),
+            (SeekMode::Exact, 8, i64::MAX, &[6, 9, 7, 8]),
         ] {
             assert_eq!(run(&index, from, until, aim), expected, "{aim:?} {from}..{until}");
         }
@@ -665,29 +727,31 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_hides_what_it_leaves_out() {
-        let edit = Shown { from: 2, until: 6, at: 10, to_picture: true };
+    fn edit_list_hides_excluded_samples() {
+        let edit =
+            PresentedSpan { media_start: 2, media_end: 6, presentation_start: 10, starts_at_frame: true };
         let index = index(OPEN, edit);
         assert_eq!(index.end(), 14);
         assert!(index.key_times().is_empty());
-        assert_eq!(run(&index, 10, 0, Aim::Exact), [-2, 11, -1, 10]);
-        assert_eq!(run(&index, 99, 0, Aim::Exact), [-2, 11, -1, 10, 14, 12, 13]);
+        assert_eq!(run(&index, 10, 0, SeekMode::Exact), [-2, 11, -1, 10]);
+        assert_eq!(run(&index, 99, 0, SeekMode::Exact), [-2, 11, -1, 10, 14, 12, 13]);
         // Nothing is shown yet: the first picture stands for it.
-        assert_eq!(run(&index, 5, 0, Aim::Exact), [-2, 11, -1, 10]);
+        assert_eq!(run(&index, 5, 0, SeekMode::Exact), [-2, 11, -1, 10]);
     }
 
     #[test]
-    fn where_no_keyframe_is_shown_the_picture_itself_is() {
-        let edit = Shown { from: 2, until: 5, at: 0, to_picture: true };
+    fn without_presented_keyframe_seeks_exactly() {
+        let edit =
+            PresentedSpan { media_start: 2, media_end: 5, presentation_start: 0, starts_at_frame: true };
         let index = index(OPEN, edit);
         assert!(index.key_times().is_empty());
-        assert_eq!(run(&index, 0, 0, Aim::Keyframe), [-2, 1, -1, 0]);
+        assert_eq!(run(&index, 0, 0, SeekMode::Keyframe), [-2, 1, -1, 0]);
     }
 
     #[test]
-    fn nothing_comes_of_nothing() {
-        assert!(run(&index(&[], ALL), 0, 5, Aim::Exact).is_empty());
-        assert!(run(&index(&[(0, false)], ALL), 0, 5, Aim::Keyframe).is_empty());
+    fn empty_index_returns_no_samples() {
+        assert!(run(&index(&[], ALL), 0, 5, SeekMode::Exact).is_empty());
+        assert!(run(&index(&[(0, false)], ALL), 0, 5, SeekMode::Keyframe).is_empty());
     }
 
     /// Groups of pictures: a keyframe, then others in any order, some of them shown before it.
@@ -710,11 +774,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_wanted_is_there_in_order_and_can_be_decoded(
+        fn returns_decodable_samples_in_order(
             pictures in pictures(), from in -2_i64..60, length in 0_i64..30, exact: bool,
         ) {
             let index = index(&pictures, ALL);
-            let aim = if exact { Aim::Exact } else { Aim::Keyframe };
+            let aim = if exact { SeekMode::Exact } else { SeekMode::Keyframe };
             let found = run(&index, from, from + length, aim);
             let whole: Vec<i64> = pictures.iter().map(|(pts, _)| *pts).collect();
             let keys: Vec<i64> = pictures.iter().filter(|(_, key)| *key).map(|(pts, _)| *pts).collect();

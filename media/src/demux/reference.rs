@@ -8,43 +8,43 @@ use bytes::{Bytes, BytesMut};
 /// Whether no other picture needs this one, so that it can be left out if it is not shown itself.
 ///
 /// `nal_length` is how many bytes the length of a NAL unit takes, where the codec has those. `top_layer` is the highest
-/// temporal sub-layer among the pictures around it (see [`sub_layer`]).
-pub fn is_disposable(codec: &str, sample: &[u8], nal_length: usize, top_layer: u8) -> bool {
+/// temporal sub-layer among the pictures around it (see [`temporal_sub_layer`]).
+pub fn is_non_reference(codec: &str, sample: &[u8], nal_length_size: usize, top_layer: u8) -> bool {
     match codec {
         // ITU-T H.264, 7.4.1: nal_ref_idc is 0 in every slice of a picture that is not used for reference.
-        "h264" => all_slices(sample, nal_length, |unit| {
+        "h264" => all_slices(sample, nal_length_size, |unit| {
             let kind = unit.first()? & 31;
             (1..=5).contains(&kind).then(|| unit.first().is_some_and(|byte| byte & 0x60 == 0))
         }),
         // ITU-T H.265, table 7-1: types up to 14 that are even are sub-layer non-reference pictures, which only
         // pictures of higher sub-layers may use.
-        "hevc" => all_slices(sample, nal_length, |unit| {
+        "hevc" => all_slices(sample, nal_length_size, |unit| {
             let kind = (unit.first()? >> 1) & 63;
             let layer = unit.get(1)? & 7;
             (kind < 32).then_some(kind <= 14 && kind % 2 == 0 && layer >= top_layer)
         }),
         // ISO 13818-2, 6.2.3: picture_coding_type 3 is B, which nothing refers to; the same in MPEG-1.
         "mpeg1video" | "mpeg2video" => {
-            let header = after(sample, [0, 0, 1, 0]);
+            let header = bytes_after(sample, [0, 0, 1, 0]);
             header.and_then(|rest| rest.get(1)).is_some_and(|byte| (byte >> 3) & 7 == 3)
         }
         // ISO 14496-2, 6.2.5: vop_coding_type 2 is B. More than one picture may be packed into a sample.
         "mpeg4" => {
             const VOP: [u8; 4] = [0, 0, 1, 0xb6];
-            let header = after(sample, VOP);
+            let header = bytes_after(sample, VOP);
             header.and_then(|rest| rest.first()).is_some_and(|byte| byte >> 6 == 2)
-                && header.and_then(|rest| after(rest, VOP)).is_none()
+                && header.and_then(|rest| bytes_after(rest, VOP)).is_none()
         }
         _ => false,
     }
 }
 
 /// The temporal sub-layer of a picture of HEVC, as `nuh_temporal_id_plus1`; 0 for everything else.
-pub fn sub_layer(codec: &str, sample: &[u8], nal_length: usize) -> u8 {
+pub fn temporal_sub_layer(codec: &str, sample: &[u8], nal_length_size: usize) -> u8 {
     if codec != "hevc" {
         return 0;
     }
-    units(sample, nal_length)
+    nal_units(sample, nal_length_size)
         .filter(|unit| unit.first().is_some_and(|byte| (byte >> 1) & 63 < 32))
         .filter_map(|unit| unit.get(1))
         .map(|byte| byte & 7)
@@ -54,8 +54,9 @@ pub fn sub_layer(codec: &str, sample: &[u8], nal_length: usize) -> u8 {
 
 /// Whether a decoder that meets this keyframe in the middle of a stream begins anew. A keyframe of H.264 that is no IDR
 /// picture (an open group of pictures) leaves the numbering of pictures as it was.
-pub fn begins_anew(codec: &str, sample: &[u8], nal_length: usize) -> bool {
-    codec != "h264" || units(sample, nal_length).any(|unit| unit.first().is_some_and(|byte| byte & 31 == 5))
+pub fn is_decoder_reset(codec: &str, sample: &[u8], nal_length_size: usize) -> bool {
+    codec != "h264"
+        || nal_units(sample, nal_length_size).any(|unit| unit.first().is_some_and(|byte| byte & 31 == 5))
 }
 
 /// A keyframe of another place in its film, as one with which a decoder begins anew.
@@ -63,34 +64,34 @@ pub fn begins_anew(codec: &str, sample: &[u8], nal_length: usize) -> bool {
 /// Of HEVC a CRA picture (of an open group) becomes a BLA picture: the two have the same syntax, and this is what the
 /// latter is there for (ITU-T H.265, 7.4.2.2 and table 7-1). An end of sequence before it would do that, too, but then
 /// what waits to be shown is dropped (C.5.2.2: NoOutputOfPriorPicsFlag of a CRA picture is 1).
-pub fn spliced(codec: &str, sample: Bytes, nal_length: usize) -> Bytes {
+pub fn rewrite_cra_as_bla(codec: &str, sample: Bytes, nal_length_size: usize) -> Bytes {
     const CRA: u8 = 21;
     const BLA: u8 = 16;
     if codec != "hevc" {
         return sample;
     }
     let kind = |byte: u8| (byte >> 1) & 63;
-    let heads: Vec<usize> = units(&sample, nal_length)
+    let headers: Vec<usize> = nal_units(&sample, nal_length_size)
         .filter(|unit| unit.first().is_some_and(|byte| kind(*byte) == CRA))
         .map(|unit| unit.as_ptr() as usize - sample.as_ptr() as usize)
         .collect();
-    if heads.is_empty() {
+    if headers.is_empty() {
         return sample;
     }
-    let mut spliced = BytesMut::from(&sample[..]);
-    for head in heads {
-        spliced[head] = spliced[head] & 0x81 | BLA << 1;
+    let mut rewritten = BytesMut::from(&sample[..]);
+    for head in headers {
+        rewritten[head] = rewritten[head] & 0x81 | BLA << 1;
     }
-    spliced.freeze()
+    rewritten.freeze()
 }
 
 /// Whether decoding can begin with a coded picture, as its own bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum RandomAccess {
     /// A random access point: decoding can begin with it.
     Point,
     /// A recovery point: pictures are right from so many pictures after it on (periodic intra refresh).
-    Gradual(u32),
+    RecoveryPoint(u32),
     /// It refers to other pictures.
     Dependent,
     /// The bytes do not say.
@@ -99,82 +100,85 @@ pub enum Access {
 
 /// Whether a picture that the index calls a keyframe surely is none: decoding cannot begin with it. Some cameras mark
 /// every n-th picture, and some muxers mark all of them.
-pub fn is_no_keyframe(codec: &str, sample: &[u8], nal_length: usize) -> bool {
-    matches!(access(codec, sample, nal_length), Access::Dependent | Access::Gradual(_))
+pub fn is_false_keyframe(codec: &str, sample: &[u8], nal_length_size: usize) -> bool {
+    matches!(
+        random_access(codec, sample, nal_length_size),
+        RandomAccess::Dependent | RandomAccess::RecoveryPoint(_)
+    )
 }
 
 /// Whether decoding can begin with a picture. `sample` is all of it or its beginning.
-pub fn access(codec: &str, sample: &[u8], nal_length: usize) -> Access {
-    let of = |is_point: bool| if is_point { Access::Point } else { Access::Dependent };
+pub fn random_access(codec: &str, sample: &[u8], nal_length_size: usize) -> RandomAccess {
+    let point_if = |is_point: bool| if is_point { RandomAccess::Point } else { RandomAccess::Dependent };
     match codec {
-        "h264" => h264_access(sample, nal_length),
-        "hevc" => hevc_access(sample, nal_length),
-        "av1" => av1_access(sample),
+        "h264" => h264_random_access(sample, nal_length_size),
+        "hevc" => hevc_random_access(sample, nal_length_size),
+        "av1" => av1_random_access(sample),
         // RFC 6386, 9.1: the first bit of the frame tag.
-        "vp8" => sample.first().map_or(Access::Unknown, |byte| of(byte & 1 == 0)),
+        "vp8" => sample.first().map_or(RandomAccess::Unknown, |byte| point_if(byte & 1 == 0)),
         // VP9 bitstream specification, 6.2: `show_existing_frame` and `frame_type` are 0. Profile 3 has one more bit before
         // them.
-        "vp9" => sample.first().map_or(Access::Unknown, |byte| match byte {
-            byte if byte >> 6 != 2 => Access::Unknown,
-            byte if byte & 0x30 == 0x30 => of(byte & 0b110 == 0),
-            byte => of(byte & 0b1100 == 0),
+        "vp9" => sample.first().map_or(RandomAccess::Unknown, |byte| match byte {
+            byte if byte >> 6 != 2 => RandomAccess::Unknown,
+            byte if byte & 0x30 == 0x30 => point_if(byte & 0b110 == 0),
+            byte => point_if(byte & 0b1100 == 0),
         }),
         // ITU-T H.263, 5.1: bit 9 of PTYPE says whether the picture refers to others; with an extended PTYPE (source
         // format 7) it stands elsewhere.
         "h263" => match sample.get(4) {
-            Some(byte) if (byte >> 2) & 7 != 7 => of(byte & 2 == 0),
-            _ => Access::Unknown,
+            Some(byte) if (byte >> 2) & 7 != 7 => point_if(byte & 2 == 0),
+            _ => RandomAccess::Unknown,
         },
         "mpeg4" => {
-            let header = after(sample, [0, 0, 1, 0xb6]).and_then(|rest| rest.first());
-            header.map_or(Access::Unknown, |byte| of(byte >> 6 == 0))
+            let header = bytes_after(sample, [0, 0, 1, 0xb6]).and_then(|rest| rest.first());
+            header.map_or(RandomAccess::Unknown, |byte| point_if(byte >> 6 == 0))
         }
         "mpeg1video" | "mpeg2video" => {
-            let header = after(sample, [0, 0, 1, 0]).and_then(|rest| rest.get(1));
-            header.map_or(Access::Unknown, |byte| of((byte >> 3) & 7 == 1))
+            let header = bytes_after(sample, [0, 0, 1, 0]).and_then(|rest| rest.get(1));
+            header.map_or(RandomAccess::Unknown, |byte| point_if((byte >> 3) & 7 == 1))
         }
         // Every picture is coded by itself.
-        "mjpeg" | "prores" | "dnxhd" => Access::Point,
-        _ => Access::Unknown,
+        "mjpeg" | "prores" | "dnxhd" => RandomAccess::Point,
+        _ => RandomAccess::Unknown,
     }
 }
 
 /// ITU-T H.264: an IDR picture (7.4.1.2.4), or one with a recovery point SEI message (D.2.8). The first slice tells: the
 /// second field of an intra picture may refer to the first.
-fn h264_access(sample: &[u8], nal_length: usize) -> Access {
+fn h264_random_access(sample: &[u8], nal_length_size: usize) -> RandomAccess {
     let (mut recovery, mut is_intra) = (None, None);
-    for unit in units_and_rest(sample, nal_length) {
+    for unit in nal_units_with_partial(sample, nal_length_size) {
         match unit.first().map(|byte| byte & 31) {
-            Some(5) => return Access::Point,
+            Some(5) => return RandomAccess::Point,
             Some(6) => recovery = recovery.or_else(|| recovery_point(unit.get(1..)?, false)),
             Some(1 | 2) if is_intra.is_none() => {
                 // Slice types 2, 4, 7 and 9 are I and SI: table 7-6.
                 is_intra = unit.get(1..).and_then(|header| {
-                    let header = unescaped(header, SLICE_HEAD);
-                    let mut bits = Bits::new(&header);
-                    bits.ue()?;
-                    Some(matches!(bits.ue()? % 5, 2 | 4))
+                    let header = to_rbsp(header, SLICE_HEADER_BYTES);
+                    let mut bits = ExpGolombReader::new(&header);
+                    bits.read_ue()?;
+                    Some(matches!(bits.read_ue()? % 5, 2 | 4))
                 });
             }
             _ => {}
         }
     }
     match (is_intra, recovery) {
-        (Some(_), Some(count)) if count > 0 => Access::Gradual(count),
-        (Some(true), Some(_)) => Access::Point,
-        (Some(false), _) => Access::Dependent,
+        (Some(_), Some(count)) if count > 0 => RandomAccess::RecoveryPoint(count),
+        (Some(true), Some(_)) => RandomAccess::Point,
+        (Some(false), _) => RandomAccess::Dependent,
         // An intra picture that says nothing may do, where the container says so.
-        _ => Access::Unknown,
+        _ => RandomAccess::Unknown,
     }
 }
 
 /// ITU-T H.265, table 7-1: types 16 to 23 are intra random access points; the recovery point SEI message is that of D.2.8.
-fn hevc_access(sample: &[u8], nal_length: usize) -> Access {
+fn hevc_random_access(sample: &[u8], nal_length_size: usize) -> RandomAccess {
     const PREFIX_SEI: u8 = 39;
     let (mut recovery, mut is_dependent) = (None, false);
-    for unit in units_and_rest(sample, nal_length) {
+    for unit in nal_units_with_partial(sample, nal_length_size) {
         match unit.first().map(|byte| (byte >> 1) & 63) {
-            Some(16..=23) => return Access::Point,
+            Some(16..=23) => return RandomAccess::Point,
             Some(0..=15) => is_dependent = true,
             Some(PREFIX_SEI) => {
                 recovery = recovery.or_else(|| recovery_point(unit.get(2..)?, true));
@@ -183,14 +187,14 @@ fn hevc_access(sample: &[u8], nal_length: usize) -> Access {
         }
     }
     match recovery {
-        _ if !is_dependent => Access::Unknown,
-        Some(count) if count > 0 => Access::Gradual(count),
-        _ => Access::Dependent,
+        _ if !is_dependent => RandomAccess::Unknown,
+        Some(count) if count > 0 => RandomAccess::RecoveryPoint(count),
+        _ => RandomAccess::Dependent,
     }
 }
 
 /// AV1 bitstream specification, 5.3 to 5.9: the first frame of a temporal unit.
-fn av1_access(sample: &[u8]) -> Access {
+fn av1_random_access(sample: &[u8]) -> RandomAccess {
     const SEQUENCE_HEADER: u8 = 1;
     const FRAME_HEADER: u8 = 3;
     const FRAME: u8 = 6;
@@ -202,28 +206,28 @@ fn av1_access(sample: &[u8]) -> Access {
         }
         let mut size = body.len();
         if head & 2 != 0 {
-            let Some((value, length)) = leb128(body) else { return Access::Unknown };
+            let Some((value, length)) = leb128(body) else { return RandomAccess::Unknown };
             body = body.get(length..).unwrap_or_default();
             size = usize::try_from(value).unwrap_or(usize::MAX);
         }
         match (kind, body.first()) {
             // `reduced_still_picture_header`: every frame is a keyframe.
-            (SEQUENCE_HEADER, Some(byte)) if byte & 8 != 0 => return Access::Point,
+            (SEQUENCE_HEADER, Some(byte)) if byte & 8 != 0 => return RandomAccess::Point,
             (FRAME_HEADER | FRAME, Some(byte)) => {
                 let (shows_existing, frame_type, is_shown) =
                     (byte & 0x80 != 0, byte >> 5 & 3, byte & 0x10 != 0);
                 return match (shows_existing, frame_type) {
-                    (false, 0) if is_shown => Access::Point,
+                    (false, 0) if is_shown => RandomAccess::Point,
                     // A keyframe that is shown later: what follows may refer to pictures before it.
-                    (false, 0) => Access::Unknown,
-                    _ => Access::Dependent,
+                    (false, 0) => RandomAccess::Unknown,
+                    _ => RandomAccess::Dependent,
                 };
             }
             _ => {}
         }
         rest = body.get(size..).unwrap_or_default();
     }
-    Access::Unknown
+    RandomAccess::Unknown
 }
 
 /// A number of seven bits a byte, and how many bytes it takes: AV1 bitstream specification, 4.10.5.
@@ -239,16 +243,16 @@ fn leb128(bytes: &[u8]) -> Option<(u64, usize)> {
 }
 
 /// How many bytes of a slice header hold its type, and how many of an SEI message are read.
-const SLICE_HEAD: usize = 16;
+const SLICE_HEADER_BYTES: usize = 16;
 const SEI_BYTES: usize = 4096;
 
 /// How many pictures after this one are not right yet, if an SEI message says so: ITU-T H.264 and H.265, 7.3.2.3.1 and
 /// D.1.8.
 fn recovery_point(message: &[u8], is_signed: bool) -> Option<u32> {
     const RECOVERY_POINT: u32 = 6;
-    let bytes = unescaped(message, SEI_BYTES);
+    let bytes = to_rbsp(message, SEI_BYTES);
     let mut rest = &bytes[..];
-    let number = |rest: &mut &[u8]| {
+    let read_number = |rest: &mut &[u8]| {
         let mut sum = 0_u32;
         loop {
             let (byte, others) = rest.split_first()?;
@@ -260,20 +264,20 @@ fn recovery_point(message: &[u8], is_signed: bool) -> Option<u32> {
         }
     };
     loop {
-        let (kind, size) = (number(&mut rest)?, number(&mut rest)? as usize);
+        let (kind, size) = (read_number(&mut rest)?, read_number(&mut rest)? as usize);
         if kind == RECOVERY_POINT {
-            let mut bits = Bits::new(rest.get(..size.min(rest.len()))?);
-            return if is_signed { bits.se() } else { bits.ue() };
+            let mut bits = ExpGolombReader::new(rest.get(..size.min(rest.len()))?);
+            return if is_signed { bits.read_se() } else { bits.read_ue() };
         }
         rest = rest.get(size..)?;
     }
 }
 
 /// The first bytes of a NAL unit without emulation prevention: ITU-T H.264, 7.4.1.1.
-fn unescaped(bytes: &[u8], most: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(most.min(bytes.len()));
+fn to_rbsp(bytes: &[u8], max_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(max_bytes.min(bytes.len()));
     let mut zeros = 0;
-    for byte in bytes.iter().take(most) {
+    for byte in bytes.iter().take(max_bytes) {
         if zeros >= 2 && *byte == 3 {
             zeros = 0;
             continue;
@@ -285,27 +289,27 @@ fn unescaped(bytes: &[u8], most: usize) -> Vec<u8> {
 }
 
 /// Bits of a header, the highest first.
-struct Bits<'a> {
+struct ExpGolombReader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    position: usize,
 }
 
-impl<'a> Bits<'a> {
+impl<'a> ExpGolombReader<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, position: 0 }
     }
 
-    fn bit(&mut self) -> Option<u32> {
-        let byte = self.bytes.get(self.at / 8)?;
-        let bit = byte >> (7 - self.at % 8) & 1;
-        self.at += 1;
+    fn read_bit(&mut self) -> Option<u32> {
+        let byte = self.bytes.get(self.position / 8)?;
+        let bit = byte >> (7 - self.position % 8) & 1;
+        self.position += 1;
         Some(bit.into())
     }
 
     /// An Exp-Golomb number: ITU-T H.264, 9.1.
-    fn ue(&mut self) -> Option<u32> {
+    fn read_ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
-        while self.bit()? == 0 {
+        while self.read_bit()? == 0 {
             zeros += 1;
             if zeros > 31 {
                 return None;
@@ -313,61 +317,66 @@ impl<'a> Bits<'a> {
         }
         let mut value = 1_u32;
         for _ in 0..zeros {
-            value = value << 1 | self.bit()?;
+            value = value << 1 | self.read_bit()?;
         }
         Some(value - 1)
     }
 
     /// A signed one, where it is not below 0; else 0.
-    fn se(&mut self) -> Option<u32> {
-        let number = self.ue()?;
+    fn read_se(&mut self) -> Option<u32> {
+        let number = self.read_ue()?;
         Some(if number % 2 == 1 { number.div_ceil(2) } else { 0 })
     }
 }
 
 /// Whether there are slices and `judge` says yes of every one; it says nothing of units that are no slices.
-fn all_slices(sample: &[u8], nal_length: usize, judge: impl Fn(&[u8]) -> Option<bool>) -> bool {
-    let mut slices = units(sample, nal_length).filter_map(judge).peekable();
+fn all_slices(sample: &[u8], nal_length_size: usize, predicate: impl Fn(&[u8]) -> Option<bool>) -> bool {
+    let mut slices = nal_units(sample, nal_length_size).filter_map(predicate).peekable();
     slices.peek().is_some() && slices.all(|disposable| disposable)
 }
 
 /// The NAL units of a sample, each behind its length: ISO 14496-15, 4.3.3. One that is cut off is left out. Where the
 /// length takes no bytes, they stand behind start codes: ITU-T H.264, annex B.
-fn units(sample: &[u8], nal_length: usize) -> impl Iterator<Item = &[u8]> {
-    split(sample, nal_length, false)
+fn nal_units(sample: &[u8], nal_length_size: usize) -> impl Iterator<Item = &[u8]> {
+    split_nal_units(sample, nal_length_size, false)
 }
 
-/// As [`units`], and the beginning of one that is cut off.
-fn units_and_rest(sample: &[u8], nal_length: usize) -> impl Iterator<Item = &[u8]> {
-    split(sample, nal_length, true)
+/// As [`nal_units`], and the beginning of one that is cut off.
+fn nal_units_with_partial(sample: &[u8], nal_length_size: usize) -> impl Iterator<Item = &[u8]> {
+    split_nal_units(sample, nal_length_size, true)
 }
 
-fn split(mut sample: &[u8], nal_length: usize, keeps_rest: bool) -> impl Iterator<Item = &[u8]> {
+fn split_nal_units(
+    mut sample: &[u8],
+    nal_length_size: usize,
+    keeps_partial: bool,
+) -> impl Iterator<Item = &[u8]> {
     // Some muxers keep the record of a stream with lengths, and the start codes: a length of 1, and then one beyond the end.
-    let second =
+    let second_length =
         sample.get(5..9).map_or(0, |bytes| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
-    let has_start_codes = nal_length == 4 && sample.starts_with(&[0, 0, 0, 1]) && second > sample.len();
-    let nal_length = if has_start_codes { 0 } else { nal_length };
-    if nal_length == 0 {
-        sample = start_code(sample).and_then(|at| sample.get(at + 3..)).unwrap_or_default();
+    let has_start_codes =
+        nal_length_size == 4 && sample.starts_with(&[0, 0, 0, 1]) && second_length > sample.len();
+    let nal_length_size = if has_start_codes { 0 } else { nal_length_size };
+    if nal_length_size == 0 {
+        sample = find_start_code(sample).and_then(|at| sample.get(at + 3..)).unwrap_or_default();
     }
     std::iter::from_fn(move || {
-        if nal_length == 0 {
+        if nal_length_size == 0 {
             if sample.is_empty() {
                 return None;
             }
-            let end = start_code(sample).unwrap_or(sample.len());
+            let end = find_start_code(sample).unwrap_or(sample.len());
             let (unit, rest) = sample.split_at(end);
             sample = rest.get(3..).unwrap_or_default();
             // A start code of four bytes begins with a zero, and zeros may follow a unit.
             let length = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             return unit.get(..length);
         }
-        let (length, rest) = sample.split_at_checked(nal_length)?;
+        let (length, rest) = sample.split_at_checked(nal_length_size)?;
         let length = length.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
         let Some((unit, rest)) = rest.split_at_checked(length) else {
             sample = &[];
-            return Some(rest).filter(|rest| keeps_rest && !rest.is_empty());
+            return Some(rest).filter(|rest| keeps_partial && !rest.is_empty());
         };
         sample = rest;
         Some(unit)
@@ -375,12 +384,12 @@ fn split(mut sample: &[u8], nal_length: usize, keeps_rest: bool) -> impl Iterato
 }
 
 /// Where the next start code begins.
-fn start_code(bytes: &[u8]) -> Option<usize> {
+fn find_start_code(bytes: &[u8]) -> Option<usize> {
     bytes.windows(3).position(|word| word == [0, 0, 1])
 }
 
 /// What follows the first of these codes, looked for where headers are.
-fn after(sample: &[u8], code: [u8; 4]) -> Option<&[u8]> {
+fn bytes_after(sample: &[u8], code: [u8; 4]) -> Option<&[u8]> {
     let at = sample.windows(4).position(|word| word == code)?;
     sample.get(at + 4..)
 }
@@ -397,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_that_nothing_refers_to_are_told_by_their_headers() {
+    fn detects_non_reference_pictures() {
         let hevc = |kind: u8, layer: u8| [kind << 1, layer, 0];
         for (name, codec, bytes, disposable) in [
             ("B of H.264, after an SEI", "h264", sample(&[&[6, 1], &[0x01, 9]]), true),
@@ -416,14 +425,14 @@ mod tests {
             ("P packed with B", "mpeg4", vec![0, 0, 1, 0xb6, 0x40, 0, 0, 1, 0xb6, 0x80], false),
             ("anything else", "vp9", vec![0; 20], false),
         ] {
-            assert_eq!(is_disposable(codec, &bytes, 4, 2), disposable, "{name}");
+            assert_eq!(is_non_reference(codec, &bytes, 4, 2), disposable, "{name}");
         }
-        assert_eq!(sub_layer("hevc", &sample(&[&hevc(35, 7), &hevc(0, 2)]), 4), 2);
+        assert_eq!(temporal_sub_layer("hevc", &sample(&[&hevc(35, 7), &hevc(0, 2)]), 4), 2);
     }
 
     #[test]
-    fn what_is_only_called_a_keyframe_is_told_by_its_header() {
-        for (codec, bytes, lie) in [
+    fn detects_false_keyframes() {
+        for (codec, bytes, expected) in [
             ("h263", vec![0, 0, 0x80, 2, 0b0000_1010], true),
             ("h263", vec![0, 0, 0x80, 2, 0b0000_1000], false),
             ("h263", vec![0, 0, 0x80, 2, 0b0001_1110], false),
@@ -447,7 +456,7 @@ mod tests {
             ("av1", vec![0x12, 0, 0x32, 1, 0x10], false),
             ("av1", vec![0x12, 0, 0x1a, 1, 0x80], true),
         ] {
-            assert_eq!(is_no_keyframe(codec, &bytes, 4), lie, "{codec} {bytes:?}");
+            assert_eq!(is_false_keyframe(codec, &bytes, 4), expected, "{codec} {bytes:?}");
         }
     }
 
@@ -459,7 +468,7 @@ mod tests {
     const REFRESH: [u8; 6] = [6, 6, 2, 0b0000_1010, 0b0100_0000, 0x80];
 
     #[test]
-    fn a_random_access_point_is_known_by_its_own_bytes() {
+    fn detects_random_access_points() {
         let annex_b =
             |units: &[&[u8]]| units.iter().flat_map(|unit| [&[0, 0, 0, 1], *unit].concat()).collect();
         let long = [&[6, 5, 0xff, 0x01][..], &[7; 256], &[6, 1, 0x80, 0x80]].concat();
@@ -469,83 +478,83 @@ mod tests {
                 "h264",
                 sample(&[&[0x67, 1], &[0x68, 1], &[0x65, 1]]),
                 4,
-                Access::Point,
+                RandomAccess::Point,
             ),
-            ("the same, cut off in its slice", "h264", vec![0, 0, 0, 9, 0x65, 1], 4, Access::Point),
+            ("the same, cut off in its slice", "h264", vec![0, 0, 0, 9, 0x65, 1], 4, RandomAccess::Point),
             (
                 "IDR behind start codes",
                 "h264",
                 annex_b(&[&[9, 0xf0], &[0x67, 1], &[0x65, 1]]),
                 0,
-                Access::Point,
+                RandomAccess::Point,
             ),
             (
                 "the same with a record",
                 "h264",
                 annex_b(&[&[9, 0xf0], &[0x67, 1], &[0x65, 1]]),
                 4,
-                Access::Point,
+                RandomAccess::Point,
             ),
-            ("P behind start codes", "h264", annex_b(&[&[9, 0xf0], &P_SLICE]), 0, Access::Dependent),
-            ("I of an open group", "h264", sample(&[&RECOVERY, &I_SLICE]), 4, Access::Point),
-            ("its two fields", "h264", sample(&[&RECOVERY, &I_SLICE, &P_SLICE]), 4, Access::Point),
-            ("the message behind another one", "h264", sample(&[&long, &I_SLICE]), 4, Access::Point),
-            ("intra refresh", "h264", sample(&[&REFRESH, &P_SLICE]), 4, Access::Gradual(19)),
-            ("an I picture that says nothing", "h264", sample(&[&I_SLICE]), 4, Access::Unknown),
+            ("P behind start codes", "h264", annex_b(&[&[9, 0xf0], &P_SLICE]), 0, RandomAccess::Dependent),
+            ("I of an open group", "h264", sample(&[&RECOVERY, &I_SLICE]), 4, RandomAccess::Point),
+            ("its two fields", "h264", sample(&[&RECOVERY, &I_SLICE, &P_SLICE]), 4, RandomAccess::Point),
+            ("the message behind another one", "h264", sample(&[&long, &I_SLICE]), 4, RandomAccess::Point),
+            ("intra refresh", "h264", sample(&[&REFRESH, &P_SLICE]), 4, RandomAccess::RecoveryPoint(19)),
+            ("an I picture that says nothing", "h264", sample(&[&I_SLICE]), 4, RandomAccess::Unknown),
             (
                 "intra refresh of HEVC",
                 "hevc",
                 sample(&[&[78, 1, 6, 1, 0b0010_0000], &[2, 1]]),
                 4,
-                Access::Gradual(2),
+                RandomAccess::RecoveryPoint(2),
             ),
-            ("TRAIL_R of HEVC", "hevc", sample(&[&[2, 1]]), 4, Access::Dependent),
-            ("no slice of HEVC", "hevc", sample(&[&[78, 1, 1, 1, 0]]), 4, Access::Unknown),
-            ("a keyframe of AV1", "av1", vec![0x12, 0, 0x0a, 2, 0, 0, 0x32, 1, 0x10], 4, Access::Point),
-            ("one that is shown later", "av1", vec![0x12, 0, 0x32, 1, 0x00], 4, Access::Unknown),
-            ("an intra-only frame of AV1", "av1", vec![0x12, 0, 0x32, 1, 0x50], 4, Access::Dependent),
-            ("a still of AV1", "av1", vec![0x0a, 1, 0x18, 0x32, 1, 0x20], 4, Access::Point),
-            ("with an extension and without sizes", "av1", vec![0x34, 0, 0x30], 4, Access::Dependent),
-            ("a keyframe of VP9's profile 3", "vp9", vec![0xb0], 4, Access::Point),
-            ("no frame of VP9", "vp9", vec![0x02], 4, Access::Unknown),
-            ("motion JPEG", "mjpeg", vec![], 4, Access::Point),
-            ("what is not looked into", "vp6", vec![0x80], 4, Access::Unknown),
+            ("TRAIL_R of HEVC", "hevc", sample(&[&[2, 1]]), 4, RandomAccess::Dependent),
+            ("no slice of HEVC", "hevc", sample(&[&[78, 1, 1, 1, 0]]), 4, RandomAccess::Unknown),
+            ("a keyframe of AV1", "av1", vec![0x12, 0, 0x0a, 2, 0, 0, 0x32, 1, 0x10], 4, RandomAccess::Point),
+            ("one that is shown later", "av1", vec![0x12, 0, 0x32, 1, 0x00], 4, RandomAccess::Unknown),
+            ("an intra-only frame of AV1", "av1", vec![0x12, 0, 0x32, 1, 0x50], 4, RandomAccess::Dependent),
+            ("a still of AV1", "av1", vec![0x0a, 1, 0x18, 0x32, 1, 0x20], 4, RandomAccess::Point),
+            ("with an extension and without sizes", "av1", vec![0x34, 0, 0x30], 4, RandomAccess::Dependent),
+            ("a keyframe of VP9's profile 3", "vp9", vec![0xb0], 4, RandomAccess::Point),
+            ("no frame of VP9", "vp9", vec![0x02], 4, RandomAccess::Unknown),
+            ("motion JPEG", "mjpeg", vec![], 4, RandomAccess::Point),
+            ("what is not looked into", "vp6", vec![0x80], 4, RandomAccess::Unknown),
         ] {
-            assert_eq!(access(codec, &bytes, nal_length), expected, "{name}");
+            assert_eq!(random_access(codec, &bytes, nal_length), expected, "{name}");
         }
     }
 
     #[test]
-    fn units_behind_start_codes_end_before_the_next_one() {
+    fn splits_annex_b_units_at_start_codes() {
         let bytes = [0, 0, 0, 1, 9, 0xf0, 0, 0, 1, 0x67, 7, 0, 0, 0, 0, 1, 0x65, 8, 9];
-        let found: Vec<&[u8]> = units(&bytes, 0).collect();
+        let found: Vec<&[u8]> = nal_units(&bytes, 0).collect();
         assert_eq!(found, [&[9, 0xf0][..], &[0x67, 7], &[0x65, 8, 9]]);
-        assert_eq!(units(&[1, 2, 3], 0).count(), 0);
+        assert_eq!(nal_units(&[1, 2, 3], 0).count(), 0);
     }
 
     #[test]
-    fn a_keyframe_of_an_open_group_is_spliced() {
+    fn rewrites_only_cra_pictures() {
         let cra = sample(&[&[35 << 1, 1, 5], &[21 << 1, 1, 0x80], &[21 << 1 | 1, 1, 42]]);
         let bla = sample(&[&[35 << 1, 1, 5], &[16 << 1, 1, 0x80], &[16 << 1 | 1, 1, 42]]);
-        assert_eq!(spliced("hevc", cra.clone().into(), 4), bla);
-        assert_eq!(spliced("h264", cra.clone().into(), 4), cra);
+        assert_eq!(rewrite_cra_as_bla("hevc", cra.clone().into(), 4), bla);
+        assert_eq!(rewrite_cra_as_bla("h264", cra.clone().into(), 4), cra);
         let idr = sample(&[&[19 << 1, 1, 0x80]]);
-        assert_eq!(spliced("hevc", idr.clone().into(), 4), idr);
+        assert_eq!(rewrite_cra_as_bla("hevc", idr.clone().into(), 4), idr);
     }
 
     #[test]
-    fn only_an_idr_picture_of_h264_begins_anew() {
-        assert!(begins_anew("h264", &sample(&[&[0x67, 1], &[0x65, 1]]), 4));
-        assert!(!begins_anew("h264", &sample(&[&[6, 1], &[0x61, 1]]), 4));
-        assert!(begins_anew("vp8", &[], 4));
+    fn h264_decoder_resets_only_at_idr() {
+        assert!(is_decoder_reset("h264", &sample(&[&[0x67, 1], &[0x65, 1]]), 4));
+        assert!(!is_decoder_reset("h264", &sample(&[&[6, 1], &[0x61, 1]]), 4));
+        assert!(is_decoder_reset("vp8", &[], 4));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..64), length in 0_usize..5) {
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..64), length in 0_usize..5) {
             for codec in ["h264", "hevc", "mpeg2video", "mpeg4", "av1"] {
-                let _ = (is_disposable(codec, &bytes, length, 1), sub_layer(codec, &bytes, length));
-                let _ = (begins_anew(codec, &bytes, length), access(codec, &bytes, length));
+                let _ = (is_non_reference(codec, &bytes, length, 1), temporal_sub_layer(codec, &bytes, length));
+                let _ = (is_decoder_reset(codec, &bytes, length), random_access(codec, &bytes, length));
             }
         }
     }

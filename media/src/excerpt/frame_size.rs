@@ -6,164 +6,166 @@ use crate::demux::demuxer::Track;
 use crate::size::Size;
 
 /// How much of a NAL unit is read for its size: a sequence parameter set with all scaling lists is shorter.
-const UNIT_BYTES: usize = 1024;
+const MAX_SPS_BYTES: usize = 1024;
 
 /// The size of a keyframe of this track in pixels, without what is cropped, as far as that is known.
-pub fn of(track: &Track, entry: u16, sample: &[u8]) -> Option<Size> {
-    let (entry, nal_length) = (track.entries.get(usize::from(entry))?, track.nal_length());
+pub fn keyframe_size(track: &Track, entry: u16, sample: &[u8]) -> Option<Size> {
+    let (entry, nal_length) = (track.sample_entries.get(usize::from(entry))?, track.nal_length_size());
     match track.codec {
         // Their parameter sets may stand in the entry, in the sample, or in both.
-        "h264" | "hevc" => of_bytes(track.codec, sample, nal_length)
-            .or_else(|| of_configuration(entry))
-            .or_else(|| of_entry(entry)),
+        "h264" | "hevc" => size_from_bitstream(track.codec, sample, nal_length)
+            .or_else(|| size_from_configuration(entry))
+            .or_else(|| size_from_entry(entry)),
         "vp8" | "vp9" | "av1" | "mpeg1video" | "mpeg2video" | "mjpeg" | "prores" => {
-            of_bytes(track.codec, sample, nal_length)
+            size_from_bitstream(track.codec, sample, nal_length)
         }
-        _ => of_entry(entry),
+        _ => size_from_entry(entry),
     }
 }
 
 /// The size by the first sequence parameter set of a sample entry: ISO 14496-15, 5.3.3.1 and 8.3.3.1.
-fn of_configuration(entry: &[u8]) -> Option<Size> {
-    let behind = |kind: &[u8]| entry.get(entry.windows(4).position(|word| word == kind)? + 4..);
-    if let Some(body) = behind(b"avcC") {
-        return h264(&plain(body.get(8..)?));
+fn size_from_configuration(entry: &[u8]) -> Option<Size> {
+    let bytes_behind = |kind: &[u8]| entry.get(entry.windows(4).position(|word| word == kind)? + 4..);
+    if let Some(body) = bytes_behind(b"avcC") {
+        return h264_sps_size(&to_rbsp(body.get(8..)?));
     }
-    let mut rest = behind(b"hvcC")?.get(23..)?;
+    let mut rest = bytes_behind(b"hvcC")?.get(23..)?;
     loop {
         let (head, body) = rest.split_at_checked(5)?;
         let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
         if head[0] & 63 == 33 {
-            return hevc(&plain(body));
+            return hevc_sps_size(&to_rbsp(body));
         }
         rest = body.get(length..)?;
     }
 }
 
 /// The size that a sample entry names: ISO 14496-12, 12.1.3.
-pub fn of_entry(entry: &Bytes) -> Option<Size> {
+pub fn size_from_entry(entry: &Bytes) -> Option<Size> {
     let side = |at: usize| Some(u32::from(u16::from_be_bytes(entry.get(at..at + 2)?.try_into().ok()?)));
-    sized(side(32)?, side(34)?)
+    nonzero_size(side(32)?, side(34)?)
 }
 
-fn of_bytes(codec: &str, sample: &[u8], nal_length: usize) -> Option<Size> {
+fn size_from_bitstream(codec: &str, sample: &[u8], nal_length_size: usize) -> Option<Size> {
     match codec {
-        "h264" => unit(sample, nal_length, |head| head & 31 == 7).and_then(|unit| h264(&unit)),
-        "hevc" => unit(sample, nal_length, |head| (head >> 1) & 63 == 33).and_then(|unit| hevc(&unit)),
-        "vp8" => vp8(sample),
-        "vp9" => vp9(sample),
-        "av1" => av1(sample),
-        "mpeg1video" | "mpeg2video" => mpeg(sample),
-        "mjpeg" => jpeg(sample),
-        "prores" => prores(sample),
+        "h264" => find_nal_unit(sample, nal_length_size, |head| head & 31 == 7)
+            .and_then(|unit| h264_sps_size(&unit)),
+        "hevc" => find_nal_unit(sample, nal_length_size, |head| (head >> 1) & 63 == 33)
+            .and_then(|unit| hevc_sps_size(&unit)),
+        "vp8" => vp8_size(sample),
+        "vp9" => vp9_size(sample),
+        "av1" => av1_size(sample),
+        "mpeg1video" | "mpeg2video" => mpeg_size(sample),
+        "mjpeg" => jpeg_size(sample),
+        "prores" => prores_size(sample),
         _ => None,
     }
 }
 
-fn sized(width: u32, height: u32) -> Option<Size> {
+fn nonzero_size(width: u32, height: u32) -> Option<Size> {
     (width > 0 && height > 0).then_some(Size { width, height })
 }
 
 /// The beginning of a NAL unit without its emulation prevention bytes: ITU-T H.264, 7.3.1.
-fn plain(unit: &[u8]) -> Vec<u8> {
+fn to_rbsp(unit: &[u8]) -> Vec<u8> {
     let mut zeros = 0;
     let is_content = |byte: &&u8| {
         let is_prevention = zeros >= 2 && **byte == 3;
         zeros = if **byte == 0 && !is_prevention { zeros + 1 } else { 0 };
         !is_prevention
     };
-    unit.iter().take(UNIT_BYTES).filter(is_content).copied().collect()
+    unit.iter().take(MAX_SPS_BYTES).filter(is_content).copied().collect()
 }
 
-/// The first NAL unit of a kind, see [`plain`]: ISO 14496-15, 4.3.3.
-fn unit(mut sample: &[u8], nal_length: usize, is_kind: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
-    if nal_length == 0 {
+/// The first NAL unit of a kind, see [`to_rbsp`]: ISO 14496-15, 4.3.3.
+fn find_nal_unit(mut sample: &[u8], nal_length_size: usize, is_kind: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+    if nal_length_size == 0 {
         return None;
     }
     loop {
-        let (length, rest) = sample.split_at_checked(nal_length)?;
+        let (length, rest) = sample.split_at_checked(nal_length_size)?;
         let length = length.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
         let (unit, rest) = rest.split_at_checked(length)?;
         if unit.first().is_some_and(|head| is_kind(*head)) {
-            return Some(plain(unit));
+            return Some(to_rbsp(unit));
         }
         sample = rest;
     }
 }
 
 /// ITU-T H.264, 7.3.2.1.1.
-fn h264(unit: &[u8]) -> Option<Size> {
-    let mut bits = Bits::of(unit.get(1..)?);
-    let profile = bits.number(8)?;
+fn h264_sps_size(unit: &[u8]) -> Option<Size> {
+    let mut bits = BitReader::new(unit.get(1..)?);
+    let profile = bits.read_bits(8)?;
     bits.skip(16);
-    bits.golomb()?;
+    bits.read_ue()?;
     let mut chroma = 1;
     if matches!(profile, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244) {
-        chroma = bits.golomb()?;
+        chroma = bits.read_ue()?;
         if chroma == 3 {
             bits.skip(1);
         }
-        bits.golomb()?;
-        bits.golomb()?;
+        bits.read_ue()?;
+        bits.read_ue()?;
         bits.skip(1);
-        if bits.flag()? {
+        if bits.read_flag()? {
             for list in 0..if chroma == 3 { 12 } else { 8 } {
-                if bits.flag()? {
-                    bits.scaling_list(if list < 6 { 16 } else { 64 })?;
+                if bits.read_flag()? {
+                    bits.skip_scaling_list(if list < 6 { 16 } else { 64 })?;
                 }
             }
         }
     }
-    bits.golomb()?;
-    match bits.golomb()? {
+    bits.read_ue()?;
+    match bits.read_ue()? {
         0 => {
-            bits.golomb()?;
+            bits.read_ue()?;
         }
         1 => {
             bits.skip(1);
-            bits.golomb()?;
-            bits.golomb()?;
-            for _ in 0..bits.golomb()?.min(255) {
-                bits.golomb()?;
+            bits.read_ue()?;
+            bits.read_ue()?;
+            for _ in 0..bits.read_ue()?.min(255) {
+                bits.read_ue()?;
             }
         }
         _ => {}
     }
-    bits.golomb()?;
+    bits.read_ue()?;
     bits.skip(1);
-    let (columns, rows) = (bits.golomb()?.checked_add(1)?, bits.golomb()?.checked_add(1)?);
-    let fields = 2 - bits.number(1)?;
+    let (columns, rows) = (bits.read_ue()?.checked_add(1)?, bits.read_ue()?.checked_add(1)?);
+    let fields = 2 - bits.read_bits(1)?;
     if fields == 2 {
         bits.skip(1);
     }
     bits.skip(1);
-    let (across, down) = subsampling(chroma);
-    let cropped = bits.window(across, down * fields)?;
-    cropped.of(columns.checked_mul(16)?, rows.checked_mul(16)?.checked_mul(fields)?)
+    let (chroma_width, chroma_height) = subsampling(chroma);
+    let window = bits.read_window(chroma_width, chroma_height * fields)?;
+    window.crop(columns.checked_mul(16)?, rows.checked_mul(16)?.checked_mul(fields)?)
 }
 
 /// ITU-T H.265, 7.3.2.2.1 and 7.3.3.
-fn hevc(unit: &[u8]) -> Option<Size> {
-    let mut bits = Bits::of(unit.get(2..)?);
+fn hevc_sps_size(unit: &[u8]) -> Option<Size> {
+    let mut bits = BitReader::new(unit.get(2..)?);
     bits.skip(4);
-    let layers = bits.number(3)?;
+    let layers = bits.read_bits(3)?;
     bits.skip(1 + 96);
     let mut present = 0;
     for _ in 0..layers {
-        present += 88 * bits.number(1)? + 8 * bits.number(1)?;
+        present += 88 * bits.read_bits(1)? + 8 * bits.read_bits(1)?;
     }
     if layers > 0 {
         bits.skip(2 * (8 - layers));
     }
     bits.skip(present);
-    bits.golomb()?;
-    let chroma = bits.golomb()?;
+    bits.read_ue()?;
+    let chroma = bits.read_ue()?;
     if chroma == 3 {
         bits.skip(1);
     }
-    let (width, height) = (bits.golomb()?, bits.golomb()?);
-    let (across, down) = subsampling(chroma);
-    bits.window(across, down)?.of(width, height)
+    let (width, height) = (bits.read_ue()?, bits.read_ue()?);
+    let (chroma_width, chroma_height) = subsampling(chroma);
+    bits.read_window(chroma_width, chroma_height)?.crop(width, height)
 }
 
 /// Pixels for each of chroma, across and down, by `chroma_format_idc`.
@@ -176,48 +178,48 @@ fn subsampling(chroma: u32) -> (u32, u32) {
 }
 
 /// RFC 6386, 9.1.
-fn vp8(sample: &[u8]) -> Option<Size> {
+fn vp8_size(sample: &[u8]) -> Option<Size> {
     let [tag, _, _, 0x9d, 0x01, 0x2a, sides @ ..] = sample else { return None };
     let side =
         |at: usize| Some(u32::from(u16::from_le_bytes(sides.get(at..at + 2)?.try_into().ok()?) & 0x3fff));
-    (tag & 1 == 0).then(|| sized(side(0)?, side(2)?))?
+    (tag & 1 == 0).then(|| nonzero_size(side(0)?, side(2)?))?
 }
 
 /// VP9 bitstream specification, 6.2.
-fn vp9(sample: &[u8]) -> Option<Size> {
-    let mut bits = Bits::of(sample);
-    let is_frame = bits.number(2)? == 2;
-    let profile = bits.number(1)? + 2 * bits.number(1)?;
+fn vp9_size(sample: &[u8]) -> Option<Size> {
+    let mut bits = BitReader::new(sample);
+    let is_frame = bits.read_bits(2)? == 2;
+    let profile = bits.read_bits(1)? + 2 * bits.read_bits(1)?;
     if profile == 3 {
         bits.skip(1);
     }
-    let (is_repeated, is_inter) = (bits.flag()?, bits.flag()?);
+    let (is_repeated, is_inter) = (bits.read_flag()?, bits.read_flag()?);
     bits.skip(2);
-    if !is_frame || is_repeated || is_inter || bits.number(24)? != 0x0049_8342 {
+    if !is_frame || is_repeated || is_inter || bits.read_bits(24)? != 0x0049_8342 {
         return None;
     }
     if profile >= 2 {
         bits.skip(1);
     }
-    let is_rgb = bits.number(3)? == 7;
+    let is_rgb = bits.read_bits(3)? == 7;
     bits.skip(match (is_rgb, profile % 2) {
         (false, 0) => 1,
         (false, _) => 4,
         (true, 0) => 0,
         (true, _) => 1,
     });
-    sized(bits.number(16)? + 1, bits.number(16)? + 1)
+    nonzero_size(bits.read_bits(16)? + 1, bits.read_bits(16)? + 1)
 }
 
 /// AV1 bitstream specification, 5.3 and 5.5.
-fn av1(mut sample: &[u8]) -> Option<Size> {
+fn av1_size(mut sample: &[u8]) -> Option<Size> {
     loop {
         let (head, rest) = sample.split_first()?;
         let rest = rest.get(usize::from(head >> 2 & 1)..)?;
         let (length, rest) = if head & 2 == 2 { leb128(rest)? } else { (rest.len(), rest) };
         let (body, rest) = rest.split_at_checked(length)?;
         if head >> 3 & 15 == 1 {
-            return av1_sequence(body);
+            return av1_sequence_size(body);
         }
         sample = rest;
     }
@@ -234,53 +236,53 @@ fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-fn av1_sequence(body: &[u8]) -> Option<Size> {
-    let mut bits = Bits::of(body);
+fn av1_sequence_size(body: &[u8]) -> Option<Size> {
+    let mut bits = BitReader::new(body);
     bits.skip(4);
-    if bits.flag()? {
+    if bits.read_flag()? {
         // A reduced header, of a still picture.
         bits.skip(5);
     } else {
         let mut delay = None;
-        if bits.flag()? {
+        if bits.read_flag()? {
             bits.skip(64);
-            if bits.flag()? {
-                bits.golomb()?;
+            if bits.read_flag()? {
+                bits.read_ue()?;
             }
-            if bits.flag()? {
-                delay = Some(bits.number(5)? + 1);
+            if bits.read_flag()? {
+                delay = Some(bits.read_bits(5)? + 1);
                 bits.skip(42);
             }
         }
-        let has_delays = bits.flag()?;
-        for _ in 0..=bits.number(5)? {
+        let has_delays = bits.read_flag()?;
+        for _ in 0..=bits.read_bits(5)? {
             bits.skip(12);
-            if bits.number(5)? > 7 {
+            if bits.read_bits(5)? > 7 {
                 bits.skip(1);
             }
             if let Some(length) = delay
-                && bits.flag()?
+                && bits.read_flag()?
             {
                 bits.skip(2 * length + 1);
             }
-            if has_delays && bits.flag()? {
+            if has_delays && bits.read_flag()? {
                 bits.skip(4);
             }
         }
     }
-    let (across, down) = (bits.number(4)? + 1, bits.number(4)? + 1);
-    sized(bits.number(across)? + 1, bits.number(down)? + 1)
+    let (width_bits, height_bits) = (bits.read_bits(4)? + 1, bits.read_bits(4)? + 1);
+    nonzero_size(bits.read_bits(width_bits)? + 1, bits.read_bits(height_bits)? + 1)
 }
 
 /// ISO 13818-2, 6.2.2.1: a sequence header.
-fn mpeg(sample: &[u8]) -> Option<Size> {
+fn mpeg_size(sample: &[u8]) -> Option<Size> {
     let at = sample.windows(4).position(|word| word == [0, 0, 1, 0xb3])?;
-    let mut bits = Bits::of(sample.get(at + 4..)?);
-    sized(bits.number(12)?, bits.number(12)?)
+    let mut bits = BitReader::new(sample.get(at + 4..)?);
+    nonzero_size(bits.read_bits(12)?, bits.read_bits(12)?)
 }
 
 /// ITU-T T.81, B.2.2: a frame header.
-fn jpeg(sample: &[u8]) -> Option<Size> {
+fn jpeg_size(sample: &[u8]) -> Option<Size> {
     let mut rest = sample.strip_prefix(&[0xff, 0xd8])?;
     loop {
         let [0xff, kind, body @ ..] = rest else { return None };
@@ -290,87 +292,87 @@ fn jpeg(sample: &[u8]) -> Option<Size> {
         }
         let length = usize::from(u16::from_be_bytes(body.get(..2)?.try_into().ok()?));
         if matches!(kind, 0xc0..=0xc3) {
-            let mut bits = Bits::of(body.get(3..)?);
-            let (height, width) = (bits.number(16)?, bits.number(16)?);
-            return sized(width, height);
+            let mut bits = BitReader::new(body.get(3..)?);
+            let (height, width) = (bits.read_bits(16)?, bits.read_bits(16)?);
+            return nonzero_size(width, height);
         }
         rest = body.get(length.max(2)..)?;
     }
 }
 
 /// SMPTE RDD 36, 5.1.
-fn prores(sample: &[u8]) -> Option<Size> {
-    let mut bits = Bits::of(sample.get(16..)?);
+fn prores_size(sample: &[u8]) -> Option<Size> {
+    let mut bits = BitReader::new(sample.get(16..)?);
     let is_frame = sample.get(4..8) == Some(b"icpf");
-    is_frame.then(|| sized(bits.number(16)?, bits.number(16)?))?
+    is_frame.then(|| nonzero_size(bits.read_bits(16)?, bits.read_bits(16)?))?
 }
 
 /// What a conformance window leaves of a picture.
-struct Window {
-    across: u32,
-    down: u32,
+struct ConformanceWindow {
+    crop_width: u32,
+    crop_height: u32,
 }
 
-impl Window {
-    fn of(&self, width: u32, height: u32) -> Option<Size> {
-        sized(width.checked_sub(self.across)?, height.checked_sub(self.down)?)
+impl ConformanceWindow {
+    fn crop(&self, width: u32, height: u32) -> Option<Size> {
+        nonzero_size(width.checked_sub(self.crop_width)?, height.checked_sub(self.crop_height)?)
     }
 }
 
 /// Bits, the high one of each byte first.
-struct Bits<'a> {
+struct BitReader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    position: usize,
 }
 
-impl<'a> Bits<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+impl<'a> BitReader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 0 }
     }
 
     fn skip(&mut self, count: u32) {
-        self.at += count as usize;
+        self.position += count as usize;
     }
 
-    fn flag(&mut self) -> Option<bool> {
-        let byte = self.bytes.get(self.at / 8)?;
-        let bit = byte >> (7 - self.at % 8) & 1;
-        self.at += 1;
+    fn read_flag(&mut self) -> Option<bool> {
+        let byte = self.bytes.get(self.position / 8)?;
+        let bit = byte >> (7 - self.position % 8) & 1;
+        self.position += 1;
         Some(bit == 1)
     }
 
-    fn number(&mut self, count: u32) -> Option<u32> {
+    fn read_bits(&mut self, count: u32) -> Option<u32> {
         let mut value = 0;
         for _ in 0..count {
-            value = value << 1 | u32::from(self.flag()?);
+            value = value << 1 | u32::from(self.read_flag()?);
         }
         Some(value)
     }
 
     /// Exp-Golomb: ITU-T H.264, 9.1; AV1's `uvlc` is the same.
-    fn golomb(&mut self) -> Option<u32> {
+    fn read_ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
-        while !self.flag()? {
+        while !self.read_flag()? {
             zeros += 1;
         }
         if zeros > 31 {
             return None;
         }
-        Some((1_u32 << zeros) - 1 + self.number(zeros)?)
+        Some((1_u32 << zeros) - 1 + self.read_bits(zeros)?)
     }
 
     /// The same with a sign.
-    fn signed_golomb(&mut self) -> Option<i64> {
-        let number = i64::from(self.golomb()?);
+    fn read_se(&mut self) -> Option<i64> {
+        let number = i64::from(self.read_ue()?);
         Some(if number % 2 == 1 { number / 2 + 1 } else { -(number / 2) })
     }
 
     /// ITU-T H.264, 7.3.2.1.1.1.
-    fn scaling_list(&mut self, length: usize) -> Option<()> {
+    fn skip_scaling_list(&mut self, length: usize) -> Option<()> {
         let (mut last, mut next) = (8_i64, 8_i64);
         for _ in 0..length {
             if next != 0 {
-                next = (last + self.signed_golomb()?).rem_euclid(256);
+                next = (last + self.read_se()?).rem_euclid(256);
             }
             last = if next == 0 { last } else { next };
         }
@@ -378,14 +380,14 @@ impl<'a> Bits<'a> {
     }
 
     /// A conformance window in units of so many pixels.
-    fn window(&mut self, across: u32, down: u32) -> Option<Window> {
-        if !self.flag()? {
-            return Some(Window { across: 0, down: 0 });
+    fn read_window(&mut self, unit_width: u32, unit_height: u32) -> Option<ConformanceWindow> {
+        if !self.read_flag()? {
+            return Some(ConformanceWindow { crop_width: 0, crop_height: 0 });
         }
-        let [left, right, top, bottom] = [self.golomb()?, self.golomb()?, self.golomb()?, self.golomb()?];
-        Some(Window {
-            across: left.checked_add(right)?.checked_mul(across)?,
-            down: top.checked_add(bottom)?.checked_mul(down)?,
+        let [left, right, top, bottom] = [self.read_ue()?, self.read_ue()?, self.read_ue()?, self.read_ue()?];
+        Some(ConformanceWindow {
+            crop_width: left.checked_add(right)?.checked_mul(unit_width)?,
+            crop_height: top.checked_add(bottom)?.checked_mul(unit_height)?,
         })
     }
 }
@@ -405,7 +407,7 @@ mod tests {
 
     /// Parameter sets and first pictures that x264, x265, libvpx, libaom, SVT-AV1 and ffmpeg have written.
     #[test]
-    fn a_picture_of_each_encoder_has_its_size() {
+    fn reads_size_from_every_codec() {
         let unit = |text: &str| -> Vec<u8> {
             // Another unit stands before it.
             let unit = hex(text);
@@ -441,25 +443,29 @@ mod tests {
             ("prores", "00007c5269637066009400004c617663014200b6c000020202", 322, 182),
         ] {
             let sample = if codec.starts_with('h') { unit(text) } else { hex(text) };
-            assert_eq!(of_bytes(codec, &sample, 4), Some(Size { width, height }), "{codec} {text}");
+            assert_eq!(
+                size_from_bitstream(codec, &sample, 4),
+                Some(Size { width, height }),
+                "{codec} {text}"
+            );
             for length in 0..sample.len() {
-                let _ = of_bytes(codec, &sample[..length], 4);
+                let _ = size_from_bitstream(codec, &sample[..length], 4);
             }
         }
         // Pictures that build on others do not say, and neither do codecs that are not read here.
         for (codec, text) in
             [("vp8", "3159009d012a4201b6000007"), ("vp9", "8649834200"), ("av1", "1200"), ("svq1", "00")]
         {
-            assert_eq!(of_bytes(codec, &hex(text), 4), None, "{codec}");
+            assert_eq!(size_from_bitstream(codec, &hex(text), 4), None, "{codec}");
         }
     }
 
     #[test]
-    fn a_picture_that_does_not_say_has_the_size_of_its_entry() {
+    fn falls_back_to_size_of_sample_entry() {
         let entry = |width: u16, height: u16| {
             Bytes::from([&[0; 32][..], &width.to_be_bytes(), &height.to_be_bytes(), &[0; 50]].concat())
         };
-        assert_eq!(of_entry(&entry(320, 180)), Some(Size { width: 320, height: 180 }));
+        assert_eq!(size_from_entry(&entry(320, 180)), Some(Size { width: 320, height: 180 }));
         // Parameter sets as x264 and x265 write them, in an entry that names another size.
         for (kind, head, set) in [
             (b"avcC", "014d4015ffe1001b", "67640028acd940780227a9b0110000030001000003000a0f183196"),
@@ -470,26 +476,26 @@ mod tests {
             ),
         ] {
             let whole = [&entry(320, 180)[..], kind, &hex(head), &hex(set)].concat();
-            assert_eq!(of_configuration(&whole), Some(Size { width: 1918, height: 1078 }), "{head}");
+            assert_eq!(size_from_configuration(&whole), Some(Size { width: 1918, height: 1078 }), "{head}");
             for length in 0..whole.len() {
-                let _ = of_configuration(&whole[..length]);
+                let _ = size_from_configuration(&whole[..length]);
             }
         }
-        assert_eq!(of_configuration(&entry(320, 180)), None);
-        assert_eq!(of_entry(&entry(0, 180)), None);
-        assert_eq!(of_entry(&entry(320, 180).slice(..33)), None);
+        assert_eq!(size_from_configuration(&entry(320, 180)), None);
+        assert_eq!(size_from_entry(&entry(0, 180)), None);
+        assert_eq!(size_from_entry(&entry(320, 180).slice(..33)), None);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), nal_length in 0_usize..5) {
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), nal_length in 0_usize..5) {
             for codec in ["h264", "hevc", "vp8", "vp9", "av1", "mpeg2video", "mjpeg", "prores", "svq1"] {
-                if let Some(size) = of_bytes(codec, &bytes, nal_length) {
+                if let Some(size) = size_from_bitstream(codec, &bytes, nal_length) {
                     prop_assert!(size.width > 0 && size.height > 0);
                 }
             }
             let headed: Vec<u8> = [&[0x67][..], &bytes].concat();
-            let _ = (h264(&headed), hevc(&headed), av1_sequence(&bytes));
+            let _ = (h264_sps_size(&headed), hevc_sps_size(&headed), av1_sequence_size(&bytes));
         }
     }
 }

@@ -9,100 +9,114 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use glimpse_contract::limits;
 
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::demuxer::{Sample, Track, UPRIGHT};
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::demuxer::{IDENTITY_MATRIX, Sample, Track};
 use crate::demux::reference;
 use crate::size::Size;
 
 /// Ticks a second of a digest, and so of a slot.
-const TICKS: u32 = 1000;
+const TIMESCALE: u32 = 1000;
 /// How long before its slot a picture stands that is there only to be decoded: it is rounded to the slot, and gives
 /// way to the one that has it.
-const BEFORE: i64 = 450;
+const LEAD_TICKS: i64 = 450;
 /// One sample of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shot {
+pub struct ExcerptSample {
     /// The sample.
-    pub sample: Sample,
+    pub source: Sample,
     /// Whether its picture comes back.
-    pub shown: bool,
+    pub is_output: bool,
     /// Whether a new stretch begins with it, which nothing before it may reach into.
-    pub cut: bool,
+    pub is_discontinuity: bool,
 }
 
 /// A small MP4, and how many frames come out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Digest {
+pub struct Excerpt {
     /// The file.
     pub bytes: Bytes,
     /// How many slots it has: one a shown sample.
-    pub slots: u32,
+    pub frame_count: u32,
 }
 
 /// Makes digests of these samples, which are in decoding order: one, or more where a stretch begins in a way after which
 /// a decoder does not begin anew. What is neither shown nor needed by others is left out.
 ///
 /// # Errors
-/// [`Fault::Missing`] if bytes of a sample are not known.
-pub fn digests(track: &Track, known: &Known, shots: &[Shot]) -> Result<Vec<Digest>, Fault> {
-    let missing: Vec<_> = shots.iter().flat_map(|shot| known.gaps(range_of(&shot.sample))).collect();
+/// [`ReadError::NeedMore`] if bytes of a sample are not known.
+pub fn write_excerpts(
+    track: &Track,
+    buffer: &SparseBuffer,
+    samples: &[ExcerptSample],
+) -> Result<Vec<Excerpt>, ReadError> {
+    let missing: Vec<_> =
+        samples.iter().flat_map(|sample| buffer.missing_ranges(byte_range(&sample.source))).collect();
     if !missing.is_empty() {
-        return Err(Fault::Missing(missing));
+        return Err(ReadError::NeedMore(missing));
     }
-    let nal_length = track.nal_length();
-    let mut bodies = Vec::with_capacity(shots.len());
-    for shot in unpacked(track, known, shots)? {
-        bodies.push((shot, body(track, known.bytes(range_of(&shot.sample))?)));
+    let nal_length_size = track.nal_length_size();
+    let mut bodies = Vec::with_capacity(samples.len());
+    for sample in unpack_samples(track, buffer, samples)? {
+        bodies.push((sample, prepend_prefix(track, buffer.get(byte_range(&sample.source))?)));
     }
-    let layer = |bytes: &Bytes| reference::sub_layer(track.codec, bytes, nal_length);
-    let top = bodies.iter().map(|(_, bytes)| layer(bytes)).max().unwrap_or(0);
-    bodies.retain(|(shot, bytes)| {
-        let keeps = shot.shown || shot.cut || shot.sample.key;
-        keeps || !reference::is_disposable(track.codec, bytes, nal_length, top)
+    let layer = |bytes: &Bytes| reference::temporal_sub_layer(track.codec, bytes, nal_length_size);
+    let top_layer = bodies.iter().map(|(_, bytes)| layer(bytes)).max().unwrap_or(0);
+    bodies.retain(|(sample, bytes)| {
+        let is_kept = sample.is_output || sample.is_discontinuity || sample.source.is_key;
+        is_kept || !reference::is_non_reference(track.codec, bytes, nal_length_size, top_layer)
     });
-    let mut groups: Vec<Vec<Shot>> = Vec::new();
-    for (shot, bytes) in bodies {
+    let mut groups: Vec<Vec<ExcerptSample>> = Vec::new();
+    for (sample, bytes) in bodies {
         match groups.last_mut() {
-            Some(group) if !shot.cut || reference::begins_anew(track.codec, &bytes, nal_length) => {
-                group.push(shot);
+            Some(group)
+                if !sample.is_discontinuity
+                    || reference::is_decoder_reset(track.codec, &bytes, nal_length_size) =>
+            {
+                group.push(sample);
             }
-            _ => groups.push(vec![shot]),
+            _ => groups.push(vec![sample]),
         }
     }
-    groups.iter().map(|group| mux(track, known, group)).collect()
+    groups.iter().map(|group| write_excerpt(track, buffer, group)).collect()
 }
 
 /// The bytes of a sample with what stands before them.
-fn body(track: &Track, bytes: Bytes) -> Bytes {
-    if track.prefix.is_empty() { bytes } else { [&track.prefix[..], &bytes].concat().into() }
+fn prepend_prefix(track: &Track, bytes: Bytes) -> Bytes {
+    if track.sample_prefix.is_empty() { bytes } else { [&track.sample_prefix[..], &bytes].concat().into() }
 }
 
 /// The samples with one picture each, where B-pictures of MPEG-4 part 2 are packed into the sample of the picture that they
 /// refer to.
-fn unpacked(track: &Track, known: &Known, shots: &[Shot]) -> Result<Vec<Shot>, Fault> {
+fn unpack_samples(
+    track: &Track,
+    buffer: &SparseBuffer,
+    samples: &[ExcerptSample],
+) -> Result<Vec<ExcerptSample>, ReadError> {
     if track.codec != "mpeg4" {
-        return Ok(shots.to_vec());
+        return Ok(samples.to_vec());
     }
-    let mut all = Vec::with_capacity(shots.len());
-    for stretch in shots.chunk_by(|_, next| !next.cut) {
-        let mut bodies = Vec::with_capacity(stretch.len());
-        for shot in stretch {
-            bodies.push((*shot, known.bytes(range_of(&shot.sample))?));
+    let mut all = Vec::with_capacity(samples.len());
+    for segment in samples.chunk_by(|_, next| !next.is_discontinuity) {
+        let mut bodies = Vec::with_capacity(segment.len());
+        for sample in segment {
+            bodies.push((*sample, buffer.get(byte_range(&sample.source))?));
         }
-        all.extend(crate::excerpt::packed_bitstream::split(&bodies, &track.prefix));
+        all.extend(crate::excerpt::packed_bitstream::split(&bodies, &track.sample_prefix));
     }
     Ok(all)
 }
 
 /// Whether one of these is called a keyframe that surely is none, or begins a stretch as one, as far as their bytes are
 /// known.
-pub fn begins_amiss(track: &Track, known: &Known, shots: &[Shot]) -> bool {
-    let nal_length = track.nal_length();
+pub fn has_false_keyframe(track: &Track, buffer: &SparseBuffer, samples: &[ExcerptSample]) -> bool {
+    let nal_length_size = track.nal_length_size();
     // Where pictures are renewed bit by bit, decoding begins with what is no keyframe: that was found out before.
-    let begins = |shot: &&Shot| !track.gradual && (shot.sample.key || shot.cut);
-    shots.iter().filter(begins).any(|shot| {
-        let bytes = body(track, known.available(range_of(&shot.sample)));
-        reference::is_no_keyframe(track.codec, &bytes, nal_length)
+    let is_start = |sample: &&ExcerptSample| {
+        !track.is_intra_refresh && (sample.source.is_key || sample.is_discontinuity)
+    };
+    samples.iter().filter(is_start).any(|sample| {
+        let bytes = prepend_prefix(track, buffer.get_available(byte_range(&sample.source)));
+        reference::is_false_keyframe(track.codec, &bytes, nal_length_size)
     })
 }
 
@@ -110,16 +124,16 @@ pub fn begins_amiss(track: &Track, known: &Known, shots: &[Shot]) -> bool {
 /// most have. None where all have one. Keyframes that are not known yet do not count.
 pub fn main_size<'a>(
     track: &Track,
-    known: &Known,
-    shots: impl IntoIterator<Item = &'a Shot>,
+    buffer: &SparseBuffer,
+    samples: impl IntoIterator<Item = &'a ExcerptSample>,
 ) -> Option<Size> {
     let mut counts: Vec<(Size, usize)> = Vec::new();
-    for Shot { sample, .. } in shots.into_iter().filter(|shot| shot.sample.key) {
-        let bytes = known.available(range_of(sample));
+    for ExcerptSample { source: sample, .. } in samples.into_iter().filter(|sample| sample.source.is_key) {
+        let bytes = buffer.get_available(byte_range(sample));
         let size = if bytes.is_empty() {
             None
         } else {
-            crate::excerpt::frame_size::of(track, sample.entry, &body(track, bytes))
+            crate::excerpt::frame_size::keyframe_size(track, sample.entry, &prepend_prefix(track, bytes))
         };
         // What is larger is not decoded.
         let size = size.filter(|Size { width, height }| {
@@ -140,34 +154,43 @@ pub fn main_size<'a>(
 /// Makes a digest of these samples, which are in decoding order.
 ///
 /// # Errors
-/// [`Fault::Missing`] if bytes of a sample are not known.
-pub fn mux(track: &Track, known: &Known, shots: &[Shot]) -> Result<Digest, Fault> {
-    let missing: Vec<_> = shots.iter().flat_map(|shot| known.gaps(range_of(&shot.sample))).collect();
+/// [`ReadError::NeedMore`] if bytes of a sample are not known.
+pub fn write_excerpt(
+    track: &Track,
+    buffer: &SparseBuffer,
+    samples: &[ExcerptSample],
+) -> Result<Excerpt, ReadError> {
+    let missing: Vec<_> =
+        samples.iter().flat_map(|sample| buffer.missing_ranges(byte_range(&sample.source))).collect();
     if !missing.is_empty() {
-        return Err(Fault::Missing(missing));
+        return Err(ReadError::NeedMore(missing));
     }
-    let nal_length = track.nal_length();
-    let mut bodies = Vec::with_capacity(shots.len());
-    for shot in shots {
-        let bytes = body(track, known.bytes(range_of(&shot.sample))?);
-        bodies.push(if shot.cut { reference::spliced(track.codec, bytes, nal_length) } else { bytes });
+    let nal_length_size = track.nal_length_size();
+    let mut bodies = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let bytes = prepend_prefix(track, buffer.get(byte_range(&sample.source))?);
+        bodies.push(if sample.is_discontinuity {
+            reference::rewrite_cra_as_bla(track.codec, bytes, nal_length_size)
+        } else {
+            bytes
+        });
     }
     let lengths: Vec<u32> = bodies.iter().map(|body| body.len() as u32).collect();
-    let times = times(shots);
-    let shown = shots.iter().filter(|shot| shot.shown).count() as u32;
+    let times = presentation_times(samples);
+    let frame_count = samples.iter().filter(|sample| sample.is_output).count() as u32;
 
-    let plan = Plan { track, shots, times: &times, lengths: &lengths, slots: shown };
-    let head = |offset: u64| -> BytesMut {
+    let layout = ExcerptLayout { track, samples, times: &times, lengths: &lengths, frame_count: frame_count };
+    let write_header = |offset: u64| -> BytesMut {
         let mut out = BytesMut::new();
-        boxed(&mut out, *b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso2mp41"));
-        boxed(&mut out, *b"moov", |out| movie(out, &plan, offset));
+        write_box(&mut out, *b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso2mp41"));
+        write_box(&mut out, *b"moov", |out| write_moov(out, &layout, offset));
         out
     };
     // The header is as long whatever the offset in it.
-    let mut out = head(0);
+    let mut out = write_header(0);
     let data: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
     let offset = out.len() as u64 + 16;
-    out = head(offset);
+    out = write_header(offset);
     out.reserve(data as usize + 16);
     out.put_u32(1);
     out.extend_from_slice(b"mdat");
@@ -175,57 +198,57 @@ pub fn mux(track: &Track, known: &Known, shots: &[Shot]) -> Result<Digest, Fault
     for body in &bodies {
         out.extend_from_slice(body);
     }
-    Ok(Digest { bytes: out.freeze(), slots: shown })
+    Ok(Excerpt { bytes: out.freeze(), frame_count: frame_count })
 }
 
 /// The bytes of a sample.
-pub fn range_of(sample: &Sample) -> std::ops::Range<u64> {
+pub fn byte_range(sample: &Sample) -> std::ops::Range<u64> {
     sample.offset..sample.offset.saturating_add(u64::from(sample.size))
 }
 
 /// The bytes of these samples.
-pub fn ranges(shots: &[Shot]) -> Vec<std::ops::Range<u64>> {
-    shots.iter().map(|shot| range_of(&shot.sample)).collect()
+pub fn byte_ranges(samples: &[ExcerptSample]) -> Vec<std::ops::Range<u64>> {
+    samples.iter().map(|sample| byte_range(&sample.source)).collect()
 }
 
 /// When each sample is shown, in ticks of the digest.
-fn times(shots: &[Shot]) -> Vec<i64> {
+fn presentation_times(samples: &[ExcerptSample]) -> Vec<i64> {
     // Each stretch by itself, in the order in which its pictures are shown.
-    let mut order: Vec<usize> = (0..shots.len()).collect();
-    let mut stretch = 0_usize;
-    let stretches: Vec<usize> = shots
+    let mut order: Vec<usize> = (0..samples.len()).collect();
+    let mut segment = 0_usize;
+    let segments: Vec<usize> = samples
         .iter()
-        .map(|shot| {
-            stretch += usize::from(shot.cut);
-            stretch
+        .map(|sample| {
+            segment += usize::from(sample.is_discontinuity);
+            segment
         })
         .collect();
-    order.sort_by_key(|place| (stretches[*place], shots[*place].sample.pts, *place));
-    let mut times = vec![0; shots.len()];
-    let mut slot = 0_i64;
-    let mut waiting: Vec<usize> = Vec::new();
+    order.sort_by_key(|place| (segments[*place], samples[*place].source.pts, *place));
+    let mut times = vec![0; samples.len()];
+    let mut frame_index = 0_i64;
+    let mut hidden: Vec<usize> = Vec::new();
     for place in order {
-        if shots[place].shown {
-            settle(&mut times, &mut waiting, slot);
-            times[place] = slot * i64::from(TICKS);
-            slot += 1;
+        if samples[place].is_output {
+            assign_hidden_times(&mut times, &mut hidden, frame_index);
+            times[place] = frame_index * i64::from(TIMESCALE);
+            frame_index += 1;
         } else {
-            waiting.push(place);
+            hidden.push(place);
         }
     }
-    settle(&mut times, &mut waiting, slot);
+    assign_hidden_times(&mut times, &mut hidden, frame_index);
     times
 }
 
 /// Those that wait get their times shortly before the slot, in order.
-fn settle(times: &mut [i64], waiting: &mut Vec<usize>, slot: i64) {
+fn assign_hidden_times(times: &mut [i64], hidden: &mut Vec<usize>, frame_index: i64) {
     // In so little time there is room for as many pictures as ticks; more share the last one's, and all are dropped.
-    for (place, rank) in waiting.drain(..).zip(0_i64..) {
-        times[place] = slot * i64::from(TICKS) - BEFORE + rank.min(BEFORE - 1);
+    for (place, rank) in hidden.drain(..).zip(0_i64..) {
+        times[place] = frame_index * i64::from(TIMESCALE) - LEAD_TICKS + rank.min(LEAD_TICKS - 1);
     }
 }
 
-fn boxed(out: &mut BytesMut, kind: [u8; 4], fill: impl FnOnce(&mut BytesMut)) {
+fn write_box(out: &mut BytesMut, kind: [u8; 4], fill: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_u32(0);
     out.extend_from_slice(&kind);
@@ -234,41 +257,47 @@ fn boxed(out: &mut BytesMut, kind: [u8; 4], fill: impl FnOnce(&mut BytesMut)) {
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn full(out: &mut BytesMut, kind: [u8; 4], version: u8, flags: u32, fill: impl FnOnce(&mut BytesMut)) {
-    boxed(out, kind, |out| {
+fn write_full_box(
+    out: &mut BytesMut,
+    kind: [u8; 4],
+    version: u8,
+    flags: u32,
+    fill: impl FnOnce(&mut BytesMut),
+) {
+    write_box(out, kind, |out| {
         out.put_u32(u32::from(version) << 24 | flags);
         fill(out);
     });
 }
 
 /// What a digest's header is about.
-struct Plan<'a> {
+struct ExcerptLayout<'a> {
     track: &'a Track,
-    shots: &'a [Shot],
+    samples: &'a [ExcerptSample],
     /// When each is shown, in ticks of the digest.
     times: &'a [i64],
     /// How many bytes each takes.
     lengths: &'a [u32],
-    slots: u32,
+    frame_count: u32,
 }
 
-fn movie(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
-    let track = plan.track;
-    let duration = plan.slots.max(1).saturating_mul(TICKS);
-    full(out, *b"mvhd", 0, 0, |out| {
-        for number in [0, 0, TICKS, duration, 0x1_0000] {
+fn write_moov(out: &mut BytesMut, layout: &ExcerptLayout<'_>, offset: u64) {
+    let track = layout.track;
+    let duration = layout.frame_count.max(1).saturating_mul(TIMESCALE);
+    write_full_box(out, *b"mvhd", 0, 0, |out| {
+        for number in [0, 0, TIMESCALE, duration, 0x1_0000] {
             out.put_u32(number);
         }
         out.put_u16(0x100);
         out.put_bytes(0, 10);
-        for number in UPRIGHT {
+        for number in IDENTITY_MATRIX {
             out.put_i32(number);
         }
         out.put_bytes(0, 24);
         out.put_u32(2);
     });
-    boxed(out, *b"trak", |out| {
-        full(out, *b"tkhd", 0, 3, |out| {
+    write_box(out, *b"trak", |out| {
+        write_full_box(out, *b"tkhd", 0, 3, |out| {
             for number in [0, 0, 1, 0, duration] {
                 out.put_u32(number);
             }
@@ -276,65 +305,71 @@ fn movie(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
             for number in track.matrix {
                 out.put_i32(number);
             }
-            for number in track.display {
+            for number in track.display_size {
                 out.put_u32(number);
             }
         });
-        boxed(out, *b"mdia", |out| {
-            full(out, *b"mdhd", 0, 0, |out| {
-                for number in [0, 0, TICKS, duration] {
+        write_box(out, *b"mdia", |out| {
+            write_full_box(out, *b"mdhd", 0, 0, |out| {
+                for number in [0, 0, TIMESCALE, duration] {
                     out.put_u32(number);
                 }
                 // `und`, packed in 15 bits.
                 out.put_u16(0x55c4);
                 out.put_u16(0);
             });
-            full(out, *b"hdlr", 0, 0, |out| out.extend_from_slice(b"\0\0\0\0vide\0\0\0\0\0\0\0\0\0\0\0\0\0"));
-            boxed(out, *b"minf", |out| {
-                full(out, *b"vmhd", 0, 1, |out| out.put_bytes(0, 8));
-                boxed(out, *b"dinf", |out| {
-                    full(out, *b"dref", 0, 0, |out| {
+            write_full_box(out, *b"hdlr", 0, 0, |out| {
+                out.extend_from_slice(b"\0\0\0\0vide\0\0\0\0\0\0\0\0\0\0\0\0\0")
+            });
+            write_box(out, *b"minf", |out| {
+                write_full_box(out, *b"vmhd", 0, 1, |out| out.put_bytes(0, 8));
+                write_box(out, *b"dinf", |out| {
+                    write_full_box(out, *b"dref", 0, 0, |out| {
                         out.put_u32(1);
-                        full(out, *b"url ", 0, 1, |_| {});
+                        write_full_box(out, *b"url ", 0, 1, |_| {});
                     });
                 });
-                boxed(out, *b"stbl", |out| tables(out, plan, offset));
+                write_box(out, *b"stbl", |out| write_stbl(out, layout, offset));
             });
         });
     });
 }
 
-fn tables(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
-    let Plan { track, shots, times, lengths, .. } = *plan;
+fn write_stbl(out: &mut BytesMut, layout: &ExcerptLayout<'_>, offset: u64) {
+    let ExcerptLayout { track, samples: shots, times, lengths, .. } = *layout;
     let count = shots.len() as u32;
-    full(out, *b"stsd", 0, 0, |out| {
-        out.put_u32(track.entries.len() as u32);
-        for entry in &track.entries {
+    write_full_box(out, *b"stsd", 0, 0, |out| {
+        out.put_u32(track.sample_entries.len() as u32);
+        for entry in &track.sample_entries {
             out.extend_from_slice(entry);
         }
     });
     // Decoding order is all that a decoder needs of decoding times: a tick each.
-    full(out, *b"stts", 0, 0, |out| {
+    write_full_box(out, *b"stts", 0, 0, |out| {
         for number in [1, count, 1] {
             out.put_u32(number);
         }
     });
-    full(out, *b"ctts", 1, 0, |out| {
+    write_full_box(out, *b"ctts", 1, 0, |out| {
         out.put_u32(count);
         for (time, decoded) in times.iter().zip(0_i64..) {
             out.put_u32(1);
             out.put_i32((*time - decoded) as i32);
         }
     });
-    full(out, *b"stss", 0, 0, |out| {
-        let keys: Vec<u32> =
-            shots.iter().zip(1..).filter(|(shot, _)| shot.sample.key).map(|(_, number)| number).collect();
+    write_full_box(out, *b"stss", 0, 0, |out| {
+        let keys: Vec<u32> = shots
+            .iter()
+            .zip(1..)
+            .filter(|(sample, _)| sample.source.is_key)
+            .map(|(_, number)| number)
+            .collect();
         out.put_u32(keys.len() as u32);
         for number in keys {
             out.put_u32(number);
         }
     });
-    full(out, *b"stsz", 0, 0, |out| {
+    write_full_box(out, *b"stsz", 0, 0, |out| {
         out.put_u32(0);
         out.put_u32(count);
         for length in lengths {
@@ -345,8 +380,8 @@ fn tables(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
     let mut chunks: Vec<(u64, u32, u32)> = Vec::new();
     let mut at = offset;
     let mut last = None;
-    for (shot, length) in shots.iter().zip(lengths) {
-        let entry = u32::from(shot.sample.entry) + 1;
+    for (sample, length) in shots.iter().zip(lengths) {
+        let entry = u32::from(sample.source.entry) + 1;
         if last == Some(entry) {
             if let Some(chunk) = chunks.last_mut() {
                 chunk.1 += 1;
@@ -357,7 +392,7 @@ fn tables(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
         }
         at += u64::from(*length);
     }
-    full(out, *b"stsc", 0, 0, |out| {
+    write_full_box(out, *b"stsc", 0, 0, |out| {
         out.put_u32(chunks.len() as u32);
         for ((_, samples, entry), number) in chunks.iter().zip(1_u32..) {
             for value in [number, *samples, *entry] {
@@ -365,7 +400,7 @@ fn tables(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
             }
         }
     });
-    full(out, *b"co64", 0, 0, |out| {
+    write_full_box(out, *b"co64", 0, 0, |out| {
         out.put_u32(chunks.len() as u32);
         for (at, _, _) in chunks {
             out.put_u64(at);
@@ -377,62 +412,62 @@ fn tables(out: &mut BytesMut, plan: &Plan<'_>, offset: u64) {
 mod tests {
     use super::*;
 
-    fn shot(pts: i64, shown: bool, cut: bool) -> Shot {
-        let sample = Sample { offset: 0, size: 1, dts: 0, pts, key: cut, entry: 0 };
-        Shot { sample, shown, cut }
+    fn excerpt_sample(pts: i64, is_output: bool, is_discontinuity: bool) -> ExcerptSample {
+        let source = Sample { offset: 0, size: 1, dts: 0, pts, is_key: is_discontinuity, entry: 0 };
+        ExcerptSample { source, is_output, is_discontinuity }
     }
 
     #[test]
-    fn what_is_shown_has_a_second_to_itself_and_what_it_needs_stands_before_it() {
+    fn each_wanted_frame_occupies_one_second() {
         // Decoding order I P B, twice; of the first stretch B is wanted, of the second I and P.
-        let shots = [
-            shot(0, false, true),
-            shot(20, false, false),
-            shot(10, true, false),
-            shot(5, true, true),
-            shot(25, true, false),
-            shot(15, false, false),
+        let samples = [
+            excerpt_sample(0, false, true),
+            excerpt_sample(20, false, false),
+            excerpt_sample(10, true, false),
+            excerpt_sample(5, true, true),
+            excerpt_sample(25, true, false),
+            excerpt_sample(15, false, false),
         ];
-        assert_eq!(times(&shots), [-450, 550, 0, 1000, 2000, 1550]);
+        assert_eq!(presentation_times(&samples), [-450, 550, 0, 1000, 2000, 1550]);
     }
 
     #[test]
-    fn a_digest_is_as_long_as_its_boxes_say() {
+    fn excerpt_length_matches_its_boxes() {
         let track = Track {
             codec: "h264",
             timescale: 1000,
-            entries: vec![Bytes::from_static(b"\0\0\0\x08avc1")],
-            matrix: UPRIGHT,
-            display: [0; 2],
+            sample_entries: vec![Bytes::from_static(b"\0\0\0\x08avc1")],
+            matrix: IDENTITY_MATRIX,
+            display_size: [0; 2],
             duration: 0,
-            picture_begin: 0,
-            picture_end: 0,
+            video_start: 0,
+            video_end: 0,
             fps: 0.0,
-            prefix: Bytes::from_static(b"PP"),
+            sample_prefix: Bytes::from_static(b"PP"),
             has_audio: false,
             keyframes: None,
-            gradual: false,
+            is_intra_refresh: false,
             crop: None,
             dolby_vision: None,
         };
-        let mut known = Known::new(10);
-        let first = Shot {
-            sample: Sample { offset: 2, size: 3, ..shot(0, true, true).sample },
-            ..shot(0, true, true)
+        let mut buffer = SparseBuffer::new(10);
+        let first = ExcerptSample {
+            source: Sample { offset: 2, size: 3, ..excerpt_sample(0, true, true).source },
+            ..excerpt_sample(0, true, true)
         };
-        assert_eq!(mux(&track, &known, &[first]), Err(Fault::missing(2..5)));
-        known.learn(0, &Bytes::from_static(b"0123456789"));
-        let digest = mux(&track, &known, &[first]).unwrap();
-        assert_eq!(digest.slots, 1);
-        assert!(digest.bytes.ends_with(b"PP234"), "{:?}", digest.bytes);
-        let at = digest.bytes.windows(4).position(|word| word == b"co64").unwrap() + 12;
-        let offset = u64::from_be_bytes(digest.bytes[at..at + 8].try_into().unwrap()) as usize;
-        assert_eq!(&digest.bytes[offset..], b"PP234");
+        assert_eq!(write_excerpt(&track, &buffer, &[first]), Err(ReadError::from_missing_range(2..5)));
+        buffer.insert(0, &Bytes::from_static(b"0123456789"));
+        let excerpt = write_excerpt(&track, &buffer, &[first]).unwrap();
+        assert_eq!(excerpt.frame_count, 1);
+        assert!(excerpt.bytes.ends_with(b"PP234"), "{:?}", excerpt.bytes);
+        let at = excerpt.bytes.windows(4).position(|word| word == b"co64").unwrap() + 12;
+        let offset = u64::from_be_bytes(excerpt.bytes[at..at + 8].try_into().unwrap()) as usize;
+        assert_eq!(&excerpt.bytes[offset..], b"PP234");
         let mut at = 0;
-        while at < digest.bytes.len() {
-            let size = u32::from_be_bytes(digest.bytes[at..at + 4].try_into().unwrap()) as usize;
-            at += if size == 1 { digest.bytes.len() - at } else { size };
+        while at < excerpt.bytes.len() {
+            let size = u32::from_be_bytes(excerpt.bytes[at..at + 4].try_into().unwrap()) as usize;
+            at += if size == 1 { excerpt.bytes.len() - at } else { size };
         }
-        assert_eq!(at, digest.bytes.len());
+        assert_eq!(at, excerpt.bytes.len());
     }
 }

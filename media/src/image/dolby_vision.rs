@@ -14,29 +14,31 @@ use crate::size::Size;
 pub const PIXEL_BYTES: usize = 6;
 
 /// From I, P and T to the coded responses.
-const RESPONSES: Matrix = [[1.0, 0.0976, 0.2052], [1.0, -0.1139, 0.1332], [1.0, 0.0326, -0.6769]];
+const IPT_TO_LMS: Matrix = [[1.0, 0.0976, 0.2052], [1.0, -0.1139, 0.1332], [1.0, 0.0326, -0.6769]];
 /// Takes the mixture of 2 % back.
-const UNMIXED: Matrix = [[1.0425, -0.0213, -0.0213], [-0.0213, 1.0425, -0.0213], [-0.0213, -0.0213, 1.0425]];
+const CROSSTALK_INVERSE: Matrix =
+    [[1.0425, -0.0213, -0.0213], [-0.0213, 1.0425, -0.0213], [-0.0213, -0.0213, 1.0425]];
 /// From responses to linear light of ITU-R BT.2020.
-const LIGHT: Matrix = [
+const LMS_TO_BT2020: Matrix = [
     [3.064_418_8, -2.165_976_8, 0.101_558_2],
     [-0.656_121_1, 1.785_541_2, -0.129_437_5],
     [0.017_363_2, -0.047_251_5, 1.030_042_5],
 ];
 /// From the primaries of ITU-R BT.2020 to those of BT.709, ITU-R BT.2087.
-const COMMON: Matrix = [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]];
+const BT2020_TO_BT709: Matrix =
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]];
 /// White, in cd/m2: ITU-R BT.2408.
-const WHITE: f32 = 203.0;
+const WHITE_NITS: f32 = 203.0;
 /// The brightest that is kept apart from the rest, in whites: 1000 cd/m2.
 const PEAK: f32 = 4.93;
 /// Up to this nothing is squeezed, in whites.
 const KNEE: f32 = 0.5;
 /// How fine the steps of the screen's curve are.
-const STEPS: usize = 4096;
+const CURVE_STEPS: usize = 4096;
 
 type Matrix = [[f32; 3]; 3];
 
-fn times(matrix: &Matrix, [a, b, c]: [f32; 3]) -> [f32; 3] {
+fn multiply(matrix: &Matrix, [a, b, c]: [f32; 3]) -> [f32; 3] {
     matrix.map(|[x, y, z]| x * a + y * b + z * c)
 }
 
@@ -49,23 +51,23 @@ pub fn to_rgb(planes: &[u8], size: Size) -> Bytes {
     let number = |pair: &[u8]| f32::from(u16::from_le_bytes([pair[0], pair[1]])) / f32::from(u16::MAX);
     let pixels = first.chunks_exact(2).zip(second.chunks_exact(2)).zip(third.chunks_exact(2));
     for ((i, p), t) in pixels {
-        rgb.extend_from_slice(&pixel([number(i), number(p) - 0.5, number(t) - 0.5]));
+        rgb.extend_from_slice(&ipt_to_rgb([number(i), number(p) - 0.5, number(t) - 0.5]));
     }
     rgb.into()
 }
 
-fn pixel(ipt: [f32; 3]) -> [u8; 3] {
-    let responses = times(&RESPONSES, ipt).map(linear);
-    let light = times(&LIGHT, times(&UNMIXED, responses));
-    let light = times(&COMMON, light).map(|value| (value / WHITE).max(0.0));
+fn ipt_to_rgb(ipt: [f32; 3]) -> [u8; 3] {
+    let responses = multiply(&IPT_TO_LMS, ipt).map(pq_to_linear);
+    let light = multiply(&LMS_TO_BT2020, multiply(&CROSSTALK_INVERSE, responses));
+    let light = multiply(&BT2020_TO_BT709, light).map(|value| (value / WHITE_NITS).max(0.0));
     // The brightest of the three is squeezed, and the others with it: so hues stay.
-    let most = light[0].max(light[1]).max(light[2]);
-    let scale = if most > KNEE { squeezed(most) / most } else { 1.0 };
-    light.map(|value| coded(value * scale))
+    let brightest = light[0].max(light[1]).max(light[2]);
+    let scale = if brightest > KNEE { tone_map(brightest) / brightest } else { 1.0 };
+    light.map(|value| bt1886_encode(value * scale))
 }
 
 /// Möbius' curve, as in the conversion of the other kinds of HDR: straight up to the knee, and at one for the peak.
-fn squeezed(value: f32) -> f32 {
+fn tone_map(value: f32) -> f32 {
     let (a, b) = {
         let a = -KNEE * KNEE * (PEAK - 1.0) / (KNEE * KNEE - 2.0 * KNEE + PEAK);
         let b = (KNEE * KNEE - 2.0 * KNEE * PEAK + PEAK) / (PEAK - 1.0).max(1e-6);
@@ -76,15 +78,15 @@ fn squeezed(value: f32) -> f32 {
 }
 
 /// SMPTE ST 2084, in cd/m2.
-fn linear(coded: f32) -> f32 {
+fn pq_to_linear(coded: f32) -> f32 {
     static TABLE: OnceLock<Vec<f32>> = OnceLock::new();
     let last = usize::from(u16::MAX);
-    let table = TABLE.get_or_init(|| (0..=last).map(|step| pq(step as f32 / last as f32)).collect());
-    let place = (coded.clamp(0.0, 1.0) * last as f32).round() as usize;
-    table.get(place).copied().unwrap_or(0.0)
+    let table = TABLE.get_or_init(|| (0..=last).map(|step| pq_eotf(step as f32 / last as f32)).collect());
+    let index = (coded.clamp(0.0, 1.0) * last as f32).round() as usize;
+    table.get(index).copied().unwrap_or(0.0)
 }
 
-fn pq(coded: f32) -> f32 {
+fn pq_eotf(coded: f32) -> f32 {
     const M1: f32 = 2610.0 / 16384.0;
     const M2: f32 = 2523.0 / 4096.0 * 128.0;
     const C1: f32 = 3424.0 / 4096.0;
@@ -95,15 +97,16 @@ fn pq(coded: f32) -> f32 {
 }
 
 /// A screen's curve, ITU-R BT.1886.
-fn coded(light: f32) -> u8 {
+fn bt1886_encode(light: f32) -> u8 {
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        let step = |step: usize| (255.0 * (step as f32 / STEPS as f32).powi(2).powf(1.0 / 2.4)).round() as u8;
-        (0..=STEPS).map(step).collect()
+        let step =
+            |step: usize| (255.0 * (step as f32 / CURVE_STEPS as f32).powi(2).powf(1.0 / 2.4)).round() as u8;
+        (0..=CURVE_STEPS).map(step).collect()
     });
     // By the root, so that steps in the dark are as fine as those in the light.
-    let place = (light.clamp(0.0, 1.0).sqrt() * STEPS as f32).round() as usize;
-    table.get(place).copied().unwrap_or(u8::MAX)
+    let index = (light.clamp(0.0, 1.0).sqrt() * CURVE_STEPS as f32).round() as usize;
+    table.get(index).copied().unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
@@ -111,7 +114,7 @@ mod tests {
     use super::*;
 
     /// The other way, from linear light of ITU-R BT.709 in cd/m2 to the planes.
-    fn planes(light: [f64; 3]) -> [u16; 3] {
+    fn ipt_planes(light: [f64; 3]) -> [u16; 3] {
         let times = |matrix: &[[f64; 3]; 3], v: [f64; 3]| {
             matrix.map(|row| row.iter().zip(v).map(|(one, other)| one * other).sum::<f64>())
         };
@@ -135,13 +138,13 @@ mod tests {
         [i, p + 0.5, t + 0.5].map(|value| (value * 65535.0).round() as u16)
     }
 
-    fn shown(light: [f64; 3]) -> [u8; 3] {
-        let bytes: Vec<u8> = planes(light).iter().flat_map(|value| value.to_le_bytes()).collect();
+    fn convert(light: [f64; 3]) -> [u8; 3] {
+        let bytes: Vec<u8> = ipt_planes(light).iter().flat_map(|value| value.to_le_bytes()).collect();
         to_rgb(&bytes, Size { width: 1, height: 1 }).to_vec().try_into().unwrap()
     }
 
     #[test]
-    fn ipt_of_known_colors_becomes_those_colors() {
+    fn converts_known_colors() {
         for ([r, g, b], name) in [
             ([0.2, 0.2, 0.2], "gray"),
             ([0.4, 0.1, 0.05], "red"),
@@ -151,23 +154,23 @@ mod tests {
             ([0.0, 0.0, 0.0], "black"),
         ] {
             let expected = [r, g, b].map(|value: f64| (255.0 * value.powf(1.0 / 2.4)).round());
-            let found = shown([r, g, b].map(|value| value * f64::from(WHITE)));
+            let found = convert([r, g, b].map(|value| value * f64::from(WHITE_NITS)));
             let off = expected.iter().zip(found).map(|(one, other)| (one - f64::from(other)).abs());
             assert!(off.fold(0.0, f64::max) <= 4.0, "{name}: {found:?} and not {expected:?}");
         }
     }
 
     #[test]
-    fn light_above_white_keeps_its_order() {
-        let white = shown([203.0; 3]);
-        let bright = shown([1000.0; 3]);
-        let brightest = shown([4000.0; 3]);
+    fn highlights_keep_their_order() {
+        let white = convert([203.0; 3]);
+        let bright = convert([1000.0; 3]);
+        let brightest = convert([4000.0; 3]);
         assert!(white[0] > 200 && white[0] < bright[0] && bright[0] >= 253, "{white:?} {bright:?}");
         assert_eq!(brightest, [255; 3]);
     }
 
     #[test]
-    fn planes_that_are_cut_off_end_the_frame() {
+    fn truncated_planes_end_the_frame() {
         assert_eq!(to_rgb(&[0; 7], Size { width: 2, height: 1 }).len(), 0);
     }
 }

@@ -2,13 +2,13 @@
 //! size that was asked for, by its bytes. Pure.
 
 use bytes::Bytes;
-use glimpse_contract::Format;
+use glimpse_contract::OutputFormat;
 
 use crate::size::Size;
 
 /// What a picture's own bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct ImageHeader {
     /// Its size.
     pub size: Size,
     /// How many frames it has, at least one.
@@ -17,7 +17,7 @@ pub struct Facts {
 
 /// Why frames did not become a picture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PictureError {
+pub enum ImageError {
     /// There are none.
     #[error("no frame to encode")]
     NoFrames,
@@ -31,7 +31,7 @@ pub enum PictureError {
     },
     /// The format cannot hold a picture of that size, or a picture has no pixels.
     #[error("no picture of this format is {width}x{height}")]
-    Sides {
+    UnsupportedSize {
         /// Width.
         width: u32,
         /// Height.
@@ -39,7 +39,7 @@ pub enum PictureError {
     },
     /// The smallest that can be made is larger than what was asked for.
     #[error("{least_bytes} bytes is the least, and {max_bytes} are allowed")]
-    DoesNotFit {
+    TooManyBytes {
         /// The smallest picture's bytes.
         least_bytes: usize,
         /// What was asked for.
@@ -51,39 +51,39 @@ pub enum PictureError {
 }
 
 /// Whether there are frames, and all of this size.
-pub fn frames<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Result<(), PictureError> {
+pub fn check_frames<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Result<(), ImageError> {
     if frames.is_empty() {
-        return Err(PictureError::NoFrames);
+        return Err(ImageError::NoFrames);
     }
     let expected = size.frame_bytes();
     match frames.iter().map(|frame| frame.as_ref().len()).find(|found| *found != expected) {
-        Some(found) => Err(PictureError::FrameLength { found, expected }),
+        Some(found) => Err(ImageError::FrameLength { found, expected }),
         None => Ok(()),
     }
 }
 
 /// The sides of a picture of at most `most` pixels each way, at least one.
-pub(crate) fn sides(size: Size, most: u16) -> Result<(u16, u16), PictureError> {
-    let held = |side: u32| u16::try_from(side).ok().filter(|side| (1..=most).contains(side));
-    match (held(size.width), held(size.height)) {
+pub(crate) fn check_size(size: Size, max_side: u16) -> Result<(u16, u16), ImageError> {
+    let checked_side = |side: u32| u16::try_from(side).ok().filter(|side| (1..=max_side).contains(side));
+    match (checked_side(size.width), checked_side(size.height)) {
         (Some(width), Some(height)) => Ok((width, height)),
-        _ => Err(PictureError::Sides { width: size.width, height: size.height }),
+        _ => Err(ImageError::UnsupportedSize { width: size.width, height: size.height }),
     }
 }
 
-/// Makes a picture by the first of `steps`, from the finest to the smallest, that is at most `max_bytes` long: tries the
+/// Makes a picture by the first of `ladder`, from the finest to the smallest, that is at most `max_bytes` long: tries the
 /// finest, and halves the rest.
-pub(crate) fn within<S>(
-    steps: &[S],
+pub(crate) fn encode_within<S>(
+    ladder: &[S],
     max_bytes: usize,
-    mut make: impl FnMut(&S) -> Result<Bytes, PictureError>,
-) -> Result<Bytes, PictureError> {
+    mut encode: impl FnMut(&S) -> Result<Bytes, ImageError>,
+) -> Result<Bytes, ImageError> {
     let mut least_bytes = usize::MAX;
     let mut best = None;
-    let (mut low, mut high) = (0, steps.len());
+    let (mut low, mut high) = (0, ladder.len());
     let mut next = 0;
-    while let Some(step) = steps.get(next).filter(|_| low < high) {
-        let bytes = make(step)?;
+    while let Some(options) = ladder.get(next).filter(|_| low < high) {
+        let bytes = encode(options)?;
         least_bytes = least_bytes.min(bytes.len());
         if bytes.len() <= max_bytes {
             best = Some(bytes);
@@ -93,29 +93,29 @@ pub(crate) fn within<S>(
         }
         next = usize::midpoint(low, high);
     }
-    best.ok_or(PictureError::DoesNotFit { least_bytes, max_bytes })
+    best.ok_or(ImageError::TooManyBytes { least_bytes, max_bytes })
 }
 
 /// Reads a whole picture; none if it is no complete picture of that format.
-pub fn facts(format: Format, bytes: &[u8]) -> Option<Facts> {
+pub fn parse(format: OutputFormat, bytes: &[u8]) -> Option<ImageHeader> {
     match format {
-        Format::Jpg => jpeg(bytes),
-        Format::Gif => gif(bytes),
-        Format::Webp => webp(bytes),
-        Format::Png => png(bytes),
-        Format::Vtt | Format::Json => None,
+        OutputFormat::Jpg => parse_jpeg(bytes),
+        OutputFormat::Gif => parse_gif(bytes),
+        OutputFormat::Webp => parse_webp(bytes),
+        OutputFormat::Png => parse_png(bytes),
+        OutputFormat::Vtt | OutputFormat::Json => None,
     }
 }
 
-fn big(bytes: &[u8], at: usize) -> Option<u32> {
+fn be_u16(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?)))
 }
 
-fn little(bytes: &[u8], at: usize) -> Option<u32> {
+fn le_u16(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?)))
 }
 
-fn jpeg(bytes: &[u8]) -> Option<Facts> {
+fn parse_jpeg(bytes: &[u8]) -> Option<ImageHeader> {
     if !bytes.starts_with(&[0xff, 0xd8, 0xff]) || !bytes.ends_with(&[0xff, 0xd9]) {
         return None;
     }
@@ -126,15 +126,15 @@ fn jpeg(bytes: &[u8]) -> Option<Facts> {
         };
         // Start of frame: baseline or progressive.
         if matches!(marker, 0xc0..=0xc2) {
-            let size = Size { height: big(bytes, at + 5)?, width: big(bytes, at + 7)? };
-            return Some(Facts { size, frames: 1 });
+            let size = Size { height: be_u16(bytes, at + 5)?, width: be_u16(bytes, at + 7)? };
+            return Some(ImageHeader { size, frames: 1 });
         }
-        at += 2 + big(bytes, at + 2)? as usize;
+        at += 2 + be_u16(bytes, at + 2)? as usize;
     }
 }
 
 /// <https://www.w3.org/TR/png-3/#5DataRep>
-fn png(bytes: &[u8]) -> Option<Facts> {
+fn parse_png(bytes: &[u8]) -> Option<ImageHeader> {
     let mut at = 8;
     if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         return None;
@@ -149,16 +149,16 @@ fn png(bytes: &[u8]) -> Option<Facts> {
         }
         at = at.checked_add(length)?.checked_add(12)?;
         if kind == b"IEND" {
-            return (at == bytes.len()).then_some(Facts { size: size?, frames: 1 });
+            return (at == bytes.len()).then_some(ImageHeader { size: size?, frames: 1 });
         }
     }
 }
 
-fn gif(bytes: &[u8]) -> Option<Facts> {
+fn parse_gif(bytes: &[u8]) -> Option<ImageHeader> {
     if !bytes.starts_with(b"GIF89a") || bytes.last() != Some(&0x3b) {
         return None;
     }
-    let size = Size { width: little(bytes, 6)?, height: little(bytes, 8)? };
+    let size = Size { width: le_u16(bytes, 6)?, height: le_u16(bytes, 8)? };
     let table = |flags: u8| {
         if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
     };
@@ -171,7 +171,7 @@ fn gif(bytes: &[u8]) -> Option<Facts> {
                 frames += 1;
                 at += 11 + table(*bytes.get(at + 9)?);
             }
-            0x3b => return (frames > 0 && at + 1 == bytes.len()).then_some(Facts { size, frames }),
+            0x3b => return (frames > 0 && at + 1 == bytes.len()).then_some(ImageHeader { size, frames }),
             _ => return None,
         }
         loop {
@@ -184,13 +184,13 @@ fn gif(bytes: &[u8]) -> Option<Facts> {
     }
 }
 
-fn webp(bytes: &[u8]) -> Option<Facts> {
+fn parse_webp(bytes: &[u8]) -> Option<ImageHeader> {
     let riff = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?) as usize;
     if !bytes.starts_with(b"RIFF") || bytes.get(8..12)? != b"WEBP" || riff + 8 != bytes.len() {
         return None;
     }
     let mut size = None;
-    let (mut stills, mut moving) = (0, 0);
+    let (mut image_chunks, mut frame_chunks) = (0, 0);
     let mut at = 12;
     while at < bytes.len() {
         let kind = bytes.get(at..at + 4)?;
@@ -205,22 +205,22 @@ fn webp(bytes: &[u8]) -> Option<Facts> {
                 size = Some(Size { width: edge(4)?, height: edge(7)? });
             }
             b"VP8 " => {
-                stills += 1;
-                let found = Size { width: little(data, 6)? & 0x3fff, height: little(data, 8)? & 0x3fff };
+                image_chunks += 1;
+                let found = Size { width: le_u16(data, 6)? & 0x3fff, height: le_u16(data, 8)? & 0x3fff };
                 size.get_or_insert(found);
             }
             b"VP8L" => {
-                stills += 1;
+                image_chunks += 1;
                 let bits = u32::from_le_bytes(data.get(1..5)?.try_into().ok()?);
                 size.get_or_insert(Size { width: (bits & 0x3fff) + 1, height: ((bits >> 14) & 0x3fff) + 1 });
             }
-            b"ANMF" => moving += 1,
+            b"ANMF" => frame_chunks += 1,
             _ => {}
         }
         at += 8 + length + length % 2;
     }
-    let frames = if moving > 0 { moving } else { stills };
-    Some(Facts { size: size?, frames }).filter(|facts| facts.frames > 0)
+    let frames = if frame_chunks > 0 { frame_chunks } else { image_chunks };
+    Some(ImageHeader { size: size?, frames }).filter(|facts| facts.frames > 0)
 }
 
 #[cfg(test)]
@@ -237,48 +237,48 @@ mod tests {
 
     #[test]
     fn reads_size_and_frames() {
-        let one = Some(Facts { size: Size { width: 1, height: 1 }, frames: 1 });
-        assert_eq!(facts(Format::Gif, GIF), one);
-        assert_eq!(facts(Format::Webp, WEBP), one);
+        let single_pixel = Some(ImageHeader { size: Size { width: 1, height: 1 }, frames: 1 });
+        assert_eq!(parse(OutputFormat::Gif, GIF), single_pixel);
+        assert_eq!(parse(OutputFormat::Webp, WEBP), single_pixel);
     }
 
     #[test]
-    fn a_cut_picture_is_none() {
-        for (format, bytes) in [(Format::Gif, GIF), (Format::Webp, WEBP)] {
+    fn rejects_truncated_images() {
+        for (format, bytes) in [(OutputFormat::Gif, GIF), (OutputFormat::Webp, WEBP)] {
             for length in 0..bytes.len() {
-                assert_eq!(facts(format, &bytes[..length]), None, "{format:?} cut to {length}");
+                assert_eq!(parse(format, &bytes[..length]), None, "{format:?} cut to {length}");
             }
         }
-        assert_eq!(facts(Format::Jpg, b"\xff\xd8\xff\xd9"), None);
+        assert_eq!(parse(OutputFormat::Jpg, b"\xff\xd8\xff\xd9"), None);
     }
 
     #[test]
-    fn the_finest_that_fits_is_taken() {
+    fn picks_best_quality_within_limit() {
         let steps: Vec<usize> = (0..10).map(|step| 1000 - step * 100).collect();
         for max_bytes in 100..1100 {
             let mut tries = 0;
-            let made = within(&steps, max_bytes, |length| {
+            let result = encode_within(&steps, max_bytes, |length| {
                 tries += 1;
                 Ok(vec![0; *length].into())
             });
-            assert_eq!(made.unwrap().len(), (max_bytes / 100 * 100).min(1000));
+            assert_eq!(result.unwrap().len(), (max_bytes / 100 * 100).min(1000));
             assert!(tries <= 5);
         }
-        let made = within(&steps, 99, |length| Ok(vec![0; *length].into()));
-        assert_eq!(made, Err(PictureError::DoesNotFit { least_bytes: 100, max_bytes: 99 }));
+        let result = encode_within(&steps, 99, |length| Ok(vec![0; *length].into()));
+        assert_eq!(result, Err(ImageError::TooManyBytes { least_bytes: 100, max_bytes: 99 }));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(tail in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn never_panics(tail in prop::collection::vec(any::<u8>(), 0..200)) {
             for (format, magic) in [
-                (Format::Jpg, b"\xff\xd8\xff".as_slice()),
-                (Format::Gif, b"GIF89a"),
-                (Format::Webp, b"RIFF\x08\0\0\0WEBP"),
-                (Format::Png, b"\x89PNG\r\n\x1a\n"),
+                (OutputFormat::Jpg, b"\xff\xd8\xff".as_slice()),
+                (OutputFormat::Gif, b"GIF89a"),
+                (OutputFormat::Webp, b"RIFF\x08\0\0\0WEBP"),
+                (OutputFormat::Png, b"\x89PNG\r\n\x1a\n"),
             ] {
-                let _ = facts(format, &[magic, &tail, b"\xff\xd9"].concat());
-                let _ = facts(format, &[magic, &tail, b";"].concat());
+                let _ = parse(format, &[magic, &tail, b"\xff\xd9"].concat());
+                let _ = parse(format, &[magic, &tail, b";"].concat());
             }
         }
     }

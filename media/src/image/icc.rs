@@ -22,7 +22,7 @@ const ADAPTATION: [f64; 9] =
 /// IEC 61966-2-1: `((x + 0.055) / 1.055)^2.4` from 0.04045 on, `x / 12.92` below.
 const CURVE: [f64; 5] = [2.4, 1.0 / 1.055, 0.055 / 1.055, 1.0 / 12.92, 0.04045];
 
-static SRGB: LazyLock<Vec<u8>> = LazyLock::new(make);
+static SRGB: LazyLock<Vec<u8>> = LazyLock::new(build_profile);
 
 /// The profile of sRGB, the same bytes every time.
 pub fn srgb() -> &'static [u8] {
@@ -30,7 +30,7 @@ pub fn srgb() -> &'static [u8] {
 }
 
 /// A `s15Fixed16Number` (4.6).
-fn fixed(value: f64) -> [u8; 4] {
+fn s15_fixed16(value: f64) -> [u8; 4] {
     ((value * 65536.0).round() as i32).to_be_bytes()
 }
 
@@ -38,33 +38,33 @@ fn fixed(value: f64) -> [u8; 4] {
 const RESERVED: [u8; 4] = [0; 4];
 
 /// A text (10.15): one record, in American English.
-fn text(text: &str) -> Vec<u8> {
+fn text_element(text: &str) -> Vec<u8> {
     let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
     let words = [1, 12, u32::from_be_bytes(*b"enUS"), units.len() as u32, 28];
     [b"mluc".to_vec(), RESERVED.to_vec(), words.map(u32::to_be_bytes).concat(), units].concat()
 }
 
-fn numbers(signature: [u8; 4], values: &[f64]) -> Vec<u8> {
-    let values: Vec<u8> = values.iter().flat_map(|value| fixed(*value)).collect();
+fn number_element(signature: [u8; 4], values: &[f64]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|value| s15_fixed16(*value)).collect();
     [signature.to_vec(), RESERVED.to_vec(), values].concat()
 }
 
-fn curve() -> Vec<u8> {
-    let values: Vec<u8> = CURVE.iter().flat_map(|value| fixed(*value)).collect();
+fn curve_element() -> Vec<u8> {
+    let values: Vec<u8> = CURVE.iter().flat_map(|value| s15_fixed16(*value)).collect();
     [b"para".to_vec(), RESERVED.to_vec(), vec![0, 3, 0, 0], values].concat()
 }
 
-fn make() -> Vec<u8> {
+fn build_profile() -> Vec<u8> {
     let elements: [(&[&[u8; 4]], Vec<u8>); 8] = [
-        (&[b"desc"], text(NAME)),
-        (&[b"cprt"], text(COPYRIGHT)),
-        (&[b"wtpt"], numbers(*b"XYZ ", &WHITE)),
-        (&[b"chad"], numbers(*b"sf32", &ADAPTATION)),
-        (&[b"rXYZ"], numbers(*b"XYZ ", &RED)),
-        (&[b"gXYZ"], numbers(*b"XYZ ", &GREEN)),
-        (&[b"bXYZ"], numbers(*b"XYZ ", &BLUE)),
+        (&[b"desc"], text_element(NAME)),
+        (&[b"cprt"], text_element(COPYRIGHT)),
+        (&[b"wtpt"], number_element(*b"XYZ ", &WHITE)),
+        (&[b"chad"], number_element(*b"sf32", &ADAPTATION)),
+        (&[b"rXYZ"], number_element(*b"XYZ ", &RED)),
+        (&[b"gXYZ"], number_element(*b"XYZ ", &GREEN)),
+        (&[b"bXYZ"], number_element(*b"XYZ ", &BLUE)),
         // One curve for all three (7.3.5 allows tags to share their data).
-        (&[b"rTRC", b"gTRC", b"bTRC"], curve()),
+        (&[b"rTRC", b"gTRC", b"bTRC"], curve_element()),
     ];
     let count: usize = elements.iter().map(|(tags, _)| tags.len()).sum();
     let start = 128 + 4 + 12 * count;
@@ -87,7 +87,7 @@ fn make() -> Vec<u8> {
     // A date there must be (7.2.8): the day that this profile was laid out.
     put(24, &[2026_u16, 1, 1, 0, 0, 0].map(u16::to_be_bytes).concat());
     put(36, b"acsp");
-    put(68, &WHITE.map(fixed).concat());
+    put(68, &WHITE.map(s15_fixed16).concat());
     [header.to_vec(), table, data].concat()
 }
 
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tag_lies_within_the_profile() {
+    fn tags_lie_within_the_profile() {
         let profile = srgb();
         assert_eq!(word(profile, 0) as usize, profile.len());
         assert!(profile.len() <= 640, "{}", profile.len());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_primaries_add_up_to_white() {
+    fn primaries_add_up_to_white() {
         for channel in 0..3 {
             let sum = RED[channel] + GREEN[channel] + BLUE[channel];
             assert!((sum - WHITE[channel]).abs() < 3e-4, "{channel}: {sum}");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_has_no_step() {
+    fn curve_is_continuous() {
         let [gamma, scale, offset, slope, knee] = CURVE;
         assert!(((knee * scale + offset).powf(gamma) - knee * slope).abs() < 1e-5);
         assert!(((scale + offset).powf(gamma) - 1.0).abs() < 1e-9);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, QuantizationTableType, SamplingFactor};
 
-use crate::image::header::{self, PictureError};
+use crate::image::header::{self, ImageError};
 use crate::image::icc;
 use crate::size::Size;
 
@@ -12,7 +12,7 @@ use crate::size::Size;
 /// plenty of, more than the example of ITU-T T.81, annex K, does: a tenth to a sixth fewer bytes for the same SSIM. Chroma
 /// is stored as finely as brightness: half of it each way is gone already.
 #[rustfmt::skip]
-pub const STEPS: [u16; 64] = [
+pub const QUANTIZATION_TABLE: [u16; 64] = [
     21, 16, 19, 22, 26, 27, 29, 34,
     16, 16, 22, 24, 27, 29, 34, 37,
     19, 22, 26, 27, 29, 34, 34, 38,
@@ -30,29 +30,30 @@ pub const SHEET_QUALITY: u8 = 75;
 
 /// The mean of every block of a component in one, all else of it in another. The library's default of four ends each
 /// block three times: an eighth more bytes, measured by `examples/jpeg_bench.rs`.
-const SCANS: u8 = 2;
+const PROGRESSIVE_SCANS: u8 = 2;
 
 /// Encodes a raw `rgb24` frame: BT.601 in full range as JFIF says, chroma halved both ways, sRGB. Progressive, since the
 /// library's baseline is either a sixth larger (the standard's codes) or in three scans that some decoders misread.
-pub fn encode(frame: &[u8], size: Size, quality: u8) -> Result<Bytes, PictureError> {
-    header::frames(&[frame], size)?;
-    let (width, height) = header::sides(size, u16::MAX)?;
-    let fault = |error: jpeg_encoder::EncodingError| PictureError::Encoder(error.to_string());
-    let mut to = Vec::with_capacity(frame.len() / 16 + 1024);
-    let mut encoder = Encoder::new(&mut to, quality.clamp(1, 100));
-    let table = QuantizationTableType::Custom(Box::new(STEPS.map(|step| scaled(step, quality))));
+pub fn encode(frame: &[u8], size: Size, quality: u8) -> Result<Bytes, ImageError> {
+    header::check_frames(&[frame], size)?;
+    let (width, height) = header::check_size(size, u16::MAX)?;
+    let encoder_error = |error: jpeg_encoder::EncodingError| ImageError::Encoder(error.to_string());
+    let mut out = Vec::with_capacity(frame.len() / 16 + 1024);
+    let mut encoder = Encoder::new(&mut out, quality.clamp(1, 100));
+    let table =
+        QuantizationTableType::Custom(Box::new(QUANTIZATION_TABLE.map(|step| scale_step(step, quality))));
     encoder.set_quantization_tables(table.clone(), table);
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
     encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
-    encoder.set_progressive_scans(SCANS);
+    encoder.set_progressive_scans(PROGRESSIVE_SCANS);
     encoder.set_optimized_huffman_tables(true);
-    encoder.add_icc_profile(icc::srgb()).map_err(fault)?;
-    encoder.encode(frame, width, height, ColorType::Rgb).map_err(fault)?;
-    Ok(to.into())
+    encoder.add_icc_profile(icc::srgb()).map_err(encoder_error)?;
+    encoder.encode(frame, width, height, ColorType::Rgb).map_err(encoder_error)?;
+    Ok(out.into())
 }
 
 /// A step at this quality: its own at 50, none of it at 100, many times it towards 0, as everybody counts since libjpeg.
-fn scaled(step: u16, quality: u8) -> u16 {
+fn scale_step(step: u16, quality: u8) -> u16 {
     let quality = u32::from(quality.clamp(1, 100));
     let percent = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
     ((u32::from(step) * percent + 50) / 100).clamp(1, 255) as u16
@@ -60,14 +61,14 @@ fn scaled(step: u16, quality: u8) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use glimpse_contract::Format;
+    use glimpse_contract::OutputFormat;
     use zune_jpeg::JpegDecoder;
     use zune_jpeg::zune_core::bytestream::ZCursor;
 
     use super::*;
 
     /// Red to the left, blue to the right, darker to the bottom.
-    fn picture(size: Size) -> Vec<u8> {
+    fn test_frame(size: Size) -> Vec<u8> {
         let (width, height) = (size.width as usize, size.height as usize);
         (0..width * height)
             .flat_map(|at| {
@@ -78,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_comes_back_with_its_profile() {
+    fn roundtrips_with_icc_profile() {
         let size = Size { width: 128, height: 96 };
-        let frame = picture(size);
+        let frame = test_frame(size);
         let bytes = encode(&frame, size, POSTER_QUALITY).unwrap();
-        assert_eq!(header::facts(Format::Jpg, &bytes), Some(header::Facts { size, frames: 1 }));
+        assert_eq!(header::parse(OutputFormat::Jpg, &bytes), Some(header::ImageHeader { size, frames: 1 }));
         let mut decoder = JpegDecoder::new(ZCursor::new(&bytes[..]));
         let pixels = decoder.decode().unwrap();
         assert_eq!(decoder.icc_profile().as_deref(), Some(icc::srgb()));
@@ -93,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn odd_sizes_come_back() {
+    fn roundtrips_odd_sizes() {
         for (width, height) in [(1, 1), (1, 17), (17, 1), (3, 5), (16, 16), (65, 33)] {
             let size = Size { width, height };
-            let bytes = encode(&picture(size), size, SHEET_QUALITY).unwrap();
+            let bytes = encode(&test_frame(size), size, SHEET_QUALITY).unwrap();
             let mut decoder = JpegDecoder::new(ZCursor::new(&bytes[..]));
             decoder.decode().unwrap();
             assert_eq!(decoder.dimensions(), Some((width as usize, height as usize)));
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_better_quality_has_more_bytes() {
+    fn higher_quality_has_more_bytes() {
         let size = Size { width: 64, height: 64 };
         let frame: Vec<u8> =
             (0..size.frame_bytes() as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -113,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn no_block_is_ended_more_often_than_it_has_to_be() {
+    fn writes_two_scans_per_component() {
         let size = Size { width: 64, height: 64 };
-        let bytes = encode(&picture(size), size, POSTER_QUALITY).unwrap();
+        let bytes = encode(&test_frame(size), size, POSTER_QUALITY).unwrap();
         // A scan of means and one of all else for each component (ITU-T T.81, B.2.3); within a scan 0xff is never
         // followed by this.
         let scans = bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count();
@@ -124,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_another_size_is_refused() {
+    fn rejects_wrong_frame_length() {
         let size = Size { width: 4, height: 4 };
-        let refused = encode(&[0; 47], size, 80);
-        assert_eq!(refused, Err(PictureError::FrameLength { found: 47, expected: 48 }));
+        let result = encode(&[0; 47], size, 80);
+        assert_eq!(result, Err(ImageError::FrameLength { found: 47, expected: 48 }));
     }
 }

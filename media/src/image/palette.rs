@@ -4,25 +4,25 @@
 //! and a few rounds of k-means move each colour to the mean of what it stands for.
 
 /// How many pixels are counted at most: more of them do not change the palette and only cost time.
-const SAMPLES: usize = 1 << 19;
+const MAX_SAMPLES: usize = 1 << 19;
 /// Rounds of k-means after the cut.
-const ROUNDS: u32 = 3;
+const K_MEANS_ROUNDS: u32 = 3;
 /// How much a difference of colour counts against one of brightness: the eye, and every measure made after it, sees
 /// brightness finer.
-const CHROMA: f32 = 0.7;
+const CHROMA_WEIGHT: f32 = 0.7;
 
 /// A colour where distances are about as far as they look: brightness, and two differences of colour. Linear in
-/// `rgb`, so that a mean is a mean in both.
-pub(crate) type Seen = [f32; 3];
+/// `to_rgb`, so that a mean is a mean in both.
+pub(crate) type YccColor = [f32; 3];
 
-/// Where a colour lies among the [`Seen`] ones (BT.601 brightness).
-pub(crate) fn seen([red, green, blue]: [f32; 3]) -> Seen {
+/// Where a colour lies among the [`YccColor`] ones (BT.601 brightness).
+pub(crate) fn to_ycc([red, green, blue]: [f32; 3]) -> YccColor {
     let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
-    [luma, (blue - luma) * CHROMA, (red - luma) * CHROMA]
+    [luma, (blue - luma) * CHROMA_WEIGHT, (red - luma) * CHROMA_WEIGHT]
 }
 
-fn rgb([luma, blue, red]: Seen) -> [u8; 3] {
-    let (blue, red) = (blue / CHROMA + luma, red / CHROMA + luma);
+fn to_rgb([luma, blue, red]: YccColor) -> [u8; 3] {
+    let (blue, red) = (blue / CHROMA_WEIGHT + luma, red / CHROMA_WEIGHT + luma);
     let green = (luma - 0.299 * red - 0.114 * blue) / 0.587;
     [red, green, blue].map(|value| value.round().clamp(0.0, 255.0) as u8)
 }
@@ -32,60 +32,60 @@ const SHADES: usize = 40;
 
 /// Which of `count` shades each value of a channel belongs to: up to `dark` as many for half of the steps, since small
 /// differences show where there is little light.
-pub(crate) const fn shades(count: usize, dark: usize, dark_step: usize) -> [u8; 256] {
-    let mut of = [0; 256];
+pub(crate) const fn quantization_table(count: usize, dark: usize, dark_step: usize) -> [u8; 256] {
+    let mut table = [0; 256];
     let below = dark / dark_step;
     let mut value = 0;
     while value < 256 {
-        of[value] = if value < dark {
+        table[value] = if value < dark {
             value / dark_step
         } else {
             below + (value - dark) * (count - below) / (256 - dark)
         } as u8;
         value += 1;
     }
-    of
+    table
 }
 
-const SHADE_OF: [u8; 256] = shades(SHADES, 32, 4);
+const SHADE_OF: [u8; 256] = quantization_table(SHADES, 32, 4);
 
 /// A colour as a histogram's place.
 #[derive(Debug, Clone, Copy)]
-struct Bin {
+struct HistogramBin {
     weight: f32,
-    at: Seen,
+    color: YccColor,
 }
 
 /// The side of the blocks whose busyness is measured.
 pub(crate) const BLOCK: usize = 8;
 /// The variance of brightness in a block where twice the error of a flat one is as visible; that of the stabilising
 /// constant of SSIM (`(0.03 * 255)^2`, <https://doi.org/10.1109/TIP.2003.819861>).
-const BUSY: f32 = 58.5;
+const SSIM_C2: f32 = 58.5;
 /// However busy, more than so many times a flat block's error is seen.
-const MOST_WEIGHT: f32 = 48.0;
+const MAX_WEIGHT: f32 = 48.0;
 /// Below this brightness an error shows the more the darker it is, with the other constant of SSIM: `(0.01 * 255)^2`.
 const DARK: f32 = 7.0;
-const DARKEST: f32 = 6.5;
+const SSIM_C1: f32 = 6.5;
 /// However dark, no pixel counts for more than so many of a bright and flat block.
-const MOST_SHARE: f32 = 12.0;
+const MAX_SHARE: f32 = 12.0;
 
 /// How much error each block of a frame bears: 1 for a flat one, more for a busy one, less for a dark one.
 #[derive(Debug, Clone, Default)]
-pub struct Weights {
+pub struct BlockWeights {
     list: Vec<f32>,
     columns: usize,
     height: usize,
 }
 
-impl Weights {
+impl BlockWeights {
     /// Those of a raw `rgb24` frame of this width.
-    pub fn of(frame: &[u8], width: usize) -> Self {
+    pub fn from_frame(frame: &[u8], width: usize) -> Self {
         let width = width.max(1);
         let (columns, height) = (width.div_ceil(BLOCK), frame.len() / 3 / width);
         let mut list = Vec::with_capacity(columns * height.div_ceil(BLOCK));
         for rows in frame.chunks(BLOCK * width * 3) {
             for left in (0..width).step_by(BLOCK) {
-                list.push(weigh(rows, width, left..(left + BLOCK).min(width)));
+                list.push(block_weight(rows, width, left..(left + BLOCK).min(width)));
             }
         }
         Self { list, columns, height }
@@ -97,12 +97,12 @@ impl Weights {
     }
 
     /// That of the block in which a pixel is.
-    pub(crate) fn at(&self, x: usize, y: usize) -> f32 {
+    pub(crate) fn get(&self, x: usize, y: usize) -> f32 {
         self.list[y / BLOCK * self.columns + x / BLOCK]
     }
 }
 
-fn weigh(rows: &[u8], width: usize, columns: std::ops::Range<usize>) -> f32 {
+fn block_weight(rows: &[u8], width: usize, columns: std::ops::Range<usize>) -> f32 {
     let (mut sum, mut squares, mut count) = (0_u32, 0_u32, 0_u32);
     // Every other row tells as much.
     for row in rows.chunks_exact(width * 3).step_by(2) {
@@ -116,23 +116,23 @@ fn weigh(rows: &[u8], width: usize, columns: std::ops::Range<usize>) -> f32 {
     let (sum, squares, count) = (sum as f32 / 16.0, squares as f32 / 256.0, count.max(1) as f32);
     let mean = sum / count;
     let variance = (squares / count - mean * mean).max(0.0);
-    let dark = (2.0 * mean * mean + DARKEST) / (2.0 * DARK * DARK + DARKEST);
-    (1.0 + variance / BUSY).min(MOST_WEIGHT) * dark.min(1.0)
+    let dark = (2.0 * mean * mean + SSIM_C1) / (2.0 * DARK * DARK + SSIM_C1);
+    (1.0 + variance / SSIM_C2).min(MAX_WEIGHT) * dark.min(1.0)
 }
 
 /// How often each colour occurs.
 #[derive(Debug, Clone)]
 pub struct Histogram {
-    bins: Vec<Bin>,
+    bins: Vec<HistogramBin>,
 }
 
 impl Histogram {
     /// Counts the pixels of raw `rgb24` frames of this width, at most half a million of them, evenly spread. Those of a
-    /// block count the less the larger its weight is: how busy it is, and how bright (see [`Weights`]).
-    pub fn of<F: AsRef<[u8]>>(frames: &[F], width: usize, weights: &[Weights]) -> Self {
+    /// block count the less the larger its weight is: how busy it is, and how bright (see [`BlockWeights`]).
+    pub fn from_frames<F: AsRef<[u8]>>(frames: &[F], width: usize, weights: &[BlockWeights]) -> Self {
         let pixels: usize = frames.iter().map(|frame| frame.as_ref().len() / 3).sum();
         // An odd step never keeps to the same columns of a row that is even.
-        let step = (pixels / SAMPLES).max(1) | 1;
+        let step = (pixels / MAX_SAMPLES).max(1) | 1;
         let mut counts = vec![[0.0_f32; 4]; SHADES * SHADES * SHADES];
         let mut skip = 0;
         for (frame, weights) in frames.iter().zip(weights) {
@@ -144,7 +144,7 @@ impl Histogram {
                         .iter()
                         .fold(0, |place, value| place * SHADES + usize::from(SHADE_OF[usize::from(*value)]));
                     let count = &mut counts[place];
-                    let share = weights[x / BLOCK].recip().min(MOST_SHARE);
+                    let share = weights[x / BLOCK].recip().min(MAX_SHARE);
                     count[0] += share;
                     for (sum, value) in count[1..].iter_mut().zip(pixel) {
                         *sum += share * f32::from(value);
@@ -157,108 +157,111 @@ impl Histogram {
         let bins = counts
             .iter()
             .filter(|count| count[0] > 0.0)
-            .map(|[weight, sums @ ..]| Bin { weight: *weight, at: seen(sums.map(|sum| sum / weight)) })
+            .map(|[weight, sums @ ..]| HistogramBin {
+                weight: *weight,
+                color: to_ycc(sums.map(|sum| sum / weight)),
+            })
             .collect();
         Self { bins }
     }
 
     /// The colours that stand for all of them, at most `most`, at least one; the darkest first.
-    pub fn palette(&self, most: usize) -> Palette {
+    pub fn palette(&self, max_colors: usize) -> Palette {
         let mut bins = self.bins.clone();
-        let mut colours = cut(&mut bins, most.clamp(1, 256));
-        for _ in 0..ROUNDS {
-            refine(&bins, &mut colours);
+        let mut clusters = split_boxes(&mut bins, max_colors.clamp(1, 256));
+        for _ in 0..K_MEANS_ROUNDS {
+            k_means_step(&bins, &mut clusters);
         }
-        let mut list: Vec<[u8; 3]> = colours.into_iter().map(rgb).map(pure).collect();
+        let mut colors: Vec<[u8; 3]> = clusters.into_iter().map(to_rgb).map(snap_extremes).collect();
         let luma = |[red, green, blue]: &[u8; 3]| {
             299 * u32::from(*red) + 587 * u32::from(*green) + 114 * u32::from(*blue)
         };
-        list.sort_unstable_by_key(|colour| (luma(colour), *colour));
-        list.dedup();
-        Palette::new(list)
+        colors.sort_unstable_by_key(|color| (luma(color), *color));
+        colors.dedup();
+        Palette::new(colors)
     }
 }
 
 /// A colour that is all but black or white, made so: bars and fades are, and the eye compares them with the page.
-fn pure(colour: [u8; 3]) -> [u8; 3] {
-    if colour.iter().all(|value| *value < 4) {
+fn snap_extremes(color: [u8; 3]) -> [u8; 3] {
+    if color.iter().all(|value| *value < 4) {
         [0; 3]
-    } else if colour.iter().all(|value| *value > 251) {
+    } else if color.iter().all(|value| *value > 251) {
         [255; 3]
     } else {
-        colour
+        color
     }
 }
 
 /// A box of the cut: a run of the bins, and what is known of it.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct ColorBox {
     start: usize,
     end: usize,
-    mean: Seen,
+    mean: YccColor,
     axis: usize,
     spread: f32,
 }
 
-fn measure(bins: &[Bin], start: usize, end: usize) -> Part {
+fn measure_box(bins: &[HistogramBin], start: usize, end: usize) -> ColorBox {
     let (mut weight, mut sum, mut squares) = (0.0_f64, [0.0_f64; 3], [0.0_f64; 3]);
     for bin in &bins[start..end] {
-        let one = f64::from(bin.weight);
-        weight += one;
+        let bin_weight = f64::from(bin.weight);
+        weight += bin_weight;
         for channel in 0..3 {
-            let value = f64::from(bin.at[channel]);
-            sum[channel] += one * value;
-            squares[channel] += one * value * value;
+            let value = f64::from(bin.color[channel]);
+            sum[channel] += bin_weight * value;
+            squares[channel] += bin_weight * value * value;
         }
     }
     let weight = weight.max(1e-9);
     let spread: [f64; 3] =
         std::array::from_fn(|channel| squares[channel] - sum[channel] * sum[channel] / weight);
     let axis = (0..3).fold(0, |best, axis| if spread[axis] > spread[best] { axis } else { best });
-    Part { start, end, mean: sum.map(|sum| (sum / weight) as f32), axis, spread: spread[axis] as f32 }
+    ColorBox { start, end, mean: sum.map(|sum| (sum / weight) as f32), axis, spread: spread[axis] as f32 }
 }
 
 /// Cuts where the variance is largest, at the mean, until there are enough boxes; answers their means.
-fn cut(bins: &mut [Bin], most: usize) -> Vec<Seen> {
-    let mut parts = vec![measure(bins, 0, bins.len())];
-    while parts.len() < most {
-        let widest = parts
+fn split_boxes(bins: &mut [HistogramBin], max_boxes: usize) -> Vec<YccColor> {
+    let mut boxes = vec![measure_box(bins, 0, bins.len())];
+    while boxes.len() < max_boxes {
+        let widest = boxes
             .iter()
             .enumerate()
-            .filter(|(_, part)| part.end - part.start > 1 && part.spread > 0.0)
+            .filter(|(_, color_box)| color_box.end - color_box.start > 1 && color_box.spread > 0.0)
             .max_by(|(_, left), (_, right)| left.spread.total_cmp(&right.spread));
-        let Some((place, &part)) = widest else { break };
-        let run = &mut bins[part.start..part.end];
+        let Some((place, &color_box)) = widest else { break };
+        let run = &mut bins[color_box.start..color_box.end];
         let mut middle = 0;
         for at in 0..run.len() {
-            if run[at].at[part.axis] < part.mean[part.axis] {
+            if run[at].color[color_box.axis] < color_box.mean[color_box.axis] {
                 run.swap(at, middle);
                 middle += 1;
             }
         }
         // Rounding may leave all of a run that is next to flat on one side.
-        let middle = part.start + middle.clamp(1, run.len() - 1);
-        parts[place] = measure(bins, part.start, middle);
-        parts.push(measure(bins, middle, part.end));
+        let middle = color_box.start + middle.clamp(1, run.len() - 1);
+        boxes[place] = measure_box(bins, color_box.start, middle);
+        boxes.push(measure_box(bins, middle, color_box.end));
     }
-    parts.iter().map(|part| part.mean).collect()
+    boxes.iter().map(|color_box| color_box.mean).collect()
 }
 
 /// One round of k-means: each colour moves to the mean of the bins that are nearest to it.
-fn refine(bins: &[Bin], colours: &mut [Seen]) {
-    let nearest = Nearest::new(colours.iter().copied());
-    let mut sums = vec![[0.0_f64; 4]; colours.len()];
+fn k_means_step(bins: &[HistogramBin], clusters: &mut [YccColor]) {
+    let nearest = NearestSearch::new(clusters.iter().copied());
+    let mut sums = vec![[0.0_f64; 4]; clusters.len()];
     for bin in bins {
-        let sum = &mut sums[nearest.to(bin.at)];
+        let sum = &mut sums[nearest.find(bin.color)];
         let weight = f64::from(bin.weight);
         sum[0] += weight;
         for channel in 0..3 {
-            sum[channel + 1] += weight * f64::from(bin.at[channel]);
+            sum[channel + 1] += weight * f64::from(bin.color[channel]);
         }
     }
-    for (colour, sum) in colours.iter_mut().zip(&sums) {
+    for (cluster, sum) in clusters.iter_mut().zip(&sums) {
         if sum[0] > 0.0 {
-            *colour = [1, 2, 3].map(|channel| (sum[channel] / sum[0]) as f32);
+            *cluster = [1, 2, 3].map(|channel| (sum[channel] / sum[0]) as f32);
         }
     }
 }
@@ -268,33 +271,33 @@ const LANES: usize = 8;
 
 /// Finds the nearest of a list of colours.
 #[derive(Debug, Clone)]
-struct Nearest {
+struct NearestSearch {
     /// A channel after the other, `LANES` colours together; filled up with one that is far from everything.
     blocks: Vec<[[f32; LANES]; 3]>,
 }
 
-impl Nearest {
-    fn new(colours: impl Iterator<Item = Seen>) -> Self {
+impl NearestSearch {
+    fn new(colors: impl Iterator<Item = YccColor>) -> Self {
         let mut blocks: Vec<[[f32; LANES]; 3]> = Vec::new();
-        for (place, colour) in colours.enumerate() {
+        for (place, color) in colors.enumerate() {
             if place % LANES == 0 {
                 blocks.push([[1e6; LANES]; 3]);
             }
             if let Some(block) = blocks.last_mut() {
                 for channel in 0..3 {
-                    block[channel][place % LANES] = colour[channel];
+                    block[channel][place % LANES] = color[channel];
                 }
             }
         }
         Self { blocks }
     }
 
-    fn to(&self, at: Seen) -> usize {
+    fn find(&self, color: YccColor) -> usize {
         let mut best = [f32::MAX; LANES];
         let mut best_block = [0_u32; LANES];
         for (number, block) in (0_u32..).zip(&self.blocks) {
             for lane in 0..LANES {
-                let [a, b, c] = [0, 1, 2].map(|channel: usize| block[channel][lane] - at[channel]);
+                let [a, b, c] = [0, 1, 2].map(|channel: usize| block[channel][lane] - color[channel]);
                 let distance = a * a + b * b + c * c;
                 let nearer = distance < best[lane];
                 best[lane] = if nearer { distance } else { best[lane] };
@@ -307,56 +310,56 @@ impl Nearest {
 }
 
 /// Squared distance of two colours.
-pub(crate) fn distance(left: Seen, right: Seen) -> f32 {
+pub(crate) fn squared_distance(left: YccColor, right: YccColor) -> f32 {
     (0..3).map(|channel| (left[channel] - right[channel]).powi(2)).sum()
 }
 
 /// A list of colours, the darkest first.
 #[derive(Debug, Clone)]
 pub struct Palette {
-    colours: Vec<[u8; 3]>,
-    places: Vec<Seen>,
-    nearest: Nearest,
+    colors: Vec<[u8; 3]>,
+    ycc_colors: Vec<YccColor>,
+    search: NearestSearch,
 }
 
 impl Palette {
-    fn new(colours: Vec<[u8; 3]>) -> Self {
-        let places: Vec<Seen> = colours.iter().map(|colour| seen(colour.map(f32::from))).collect();
-        let nearest = Nearest::new(places.iter().copied());
-        Self { colours, places, nearest }
+    fn new(colors: Vec<[u8; 3]>) -> Self {
+        let ycc_colors: Vec<YccColor> = colors.iter().map(|colour| to_ycc(colour.map(f32::from))).collect();
+        let search = NearestSearch::new(ycc_colors.iter().copied());
+        Self { colors, ycc_colors, search }
     }
 
-    /// The colours, `rgb`.
-    pub fn colours(&self) -> &[[u8; 3]] {
-        &self.colours
+    /// The colours, `to_rgb`.
+    pub fn colors(&self) -> &[[u8; 3]] {
+        &self.colors
     }
 
     /// Where each colour is seen.
-    pub(crate) fn places(&self) -> &[Seen] {
-        &self.places
+    pub(crate) fn ycc_colors(&self) -> &[YccColor] {
+        &self.ycc_colors
     }
 
     /// The index of the colour that looks most like this one.
-    pub(crate) fn nearest(&self, to: Seen) -> usize {
-        self.nearest.to(to)
+    pub(crate) fn nearest(&self, color: YccColor) -> usize {
+        self.search.find(color)
     }
 
     /// For each colour the others, the most alike first, at most `most`.
-    pub(crate) fn neighbours(&self, most: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn neighbors(&self, count: usize) -> Vec<Vec<u8>> {
         let mut order: Vec<(f32, u8)> = Vec::new();
-        self.places
+        self.ycc_colors
             .iter()
             .map(|own| {
                 order.clear();
                 let others =
-                    self.places.iter().zip(0_u8..=255).filter(|(other, _)| !std::ptr::eq(*other, own));
-                order.extend(others.map(|(other, index)| (distance(*own, *other), index)));
+                    self.ycc_colors.iter().zip(0_u8..=255).filter(|(other, _)| !std::ptr::eq(*other, own));
+                order.extend(others.map(|(other, index)| (squared_distance(*own, *other), index)));
                 let by_distance = |left: &(f32, u8), right: &(f32, u8)| {
                     left.0.total_cmp(&right.0).then(left.1.cmp(&right.1))
                 };
-                if order.len() > most {
-                    order.select_nth_unstable_by(most, by_distance);
-                    order.truncate(most);
+                if order.len() > count {
+                    order.select_nth_unstable_by(count, by_distance);
+                    order.truncate(count);
                 }
                 order.sort_unstable_by(by_distance);
                 order.iter().map(|(_, index)| *index).collect()
@@ -371,39 +374,40 @@ mod tests {
 
     use super::*;
 
-    fn histogram<F: AsRef<[u8]>>(frames: &[F], width: usize) -> Histogram {
-        let weights: Vec<_> = frames.iter().map(|frame| Weights::of(frame.as_ref(), width)).collect();
-        Histogram::of(frames, width, &weights)
+    fn test_histogram<F: AsRef<[u8]>>(frames: &[F], width: usize) -> Histogram {
+        let weights: Vec<_> =
+            frames.iter().map(|frame| BlockWeights::from_frame(frame.as_ref(), width)).collect();
+        Histogram::from_frames(frames, width, &weights)
     }
 
     #[test]
-    fn few_colours_are_all_kept() {
-        let colours: [[u8; 3]; 4] = [[10, 10, 10], [250, 0, 0], [0, 0, 250], [250, 250, 250]];
-        let frame: Vec<u8> = colours.iter().cycle().take(400).flatten().copied().collect();
-        let mut palette = histogram(&[frame], 20).palette(255).colours().to_vec();
+    fn keeps_all_of_few_colors() {
+        let colors: [[u8; 3]; 4] = [[10, 10, 10], [250, 0, 0], [0, 0, 250], [250, 250, 250]];
+        let frame: Vec<u8> = colors.iter().cycle().take(400).flatten().copied().collect();
+        let mut palette = test_histogram(&[frame], 20).palette(255).colors().to_vec();
         palette.sort_unstable();
-        let mut expected = colours;
+        let mut expected = colors;
         expected.sort_unstable();
         assert_eq!(palette, expected);
     }
 
     #[test]
-    fn nothing_has_a_palette_of_one_colour() {
-        assert_eq!(histogram::<&[u8]>(&[], 1).palette(255).colours().len(), 1);
+    fn empty_histogram_has_one_color() {
+        assert_eq!(test_histogram::<&[u8]>(&[], 1).palette(255).colors().len(), 1);
     }
 
     #[test]
-    fn more_colours_are_nearer() {
+    fn more_colors_reduce_the_error() {
         let byte =
             |at: u32| (at.wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519) ^ at) as u8;
         let frame: Vec<u8> = (0..90_000_u32).map(|at| byte(byte(at).into()) ^ byte(at / 7)).collect();
-        let histogram = histogram(&[&frame], 300);
+        let histogram = test_histogram(&[&frame], 300);
         let error = |most: usize| {
             let palette = histogram.palette(most);
-            assert!(palette.colours().len() <= most);
+            assert!(palette.colors().len() <= most);
             let away = |pixel: &[u8]| {
-                let at = seen([0, 1, 2].map(|channel: usize| f32::from(pixel[channel])));
-                f64::from(distance(palette.places()[palette.nearest(at)], at))
+                let at = to_ycc([0, 1, 2].map(|channel: usize| f32::from(pixel[channel])));
+                f64::from(squared_distance(palette.ycc_colors()[palette.nearest(at)], at))
             };
             frame.chunks_exact(3).map(away).sum::<f64>()
         };
@@ -413,25 +417,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_nearest_is_the_nearest(
+        fn nearest_color_has_least_distance(
             colours in prop::collection::vec(any::<[u8; 3]>(), 1..60),
             pixel in any::<[u8; 3]>(),
         ) {
             let palette = Palette::new(colours);
-            let at = seen(pixel.map(f32::from));
-            let least = palette.places().iter().map(|place| distance(*place, at)).fold(f32::MAX, f32::min);
-            let found = distance(palette.places()[palette.nearest(at)], at);
+            let at = to_ycc(pixel.map(f32::from));
+            let least = palette.ycc_colors().iter().map(|place| squared_distance(*place, at)).fold(f32::MAX, f32::min);
+            let found = squared_distance(palette.ycc_colors()[palette.nearest(at)], at);
             prop_assert!((found - least).abs() <= 1e-3 * (1.0 + least));
         }
 
         #[test]
-        fn neighbours_are_others_the_nearest_first(colours in prop::collection::vec(any::<[u8; 3]>(), 1..40)) {
+        fn neighbors_are_sorted_by_distance(colours in prop::collection::vec(any::<[u8; 3]>(), 1..40)) {
             let palette = Palette::new(colours);
-            for (own, list) in palette.neighbours(8).iter().enumerate() {
-                prop_assert_eq!(list.len(), 8.min(palette.colours().len() - 1));
+            for (own, list) in palette.neighbors(8).iter().enumerate() {
+                prop_assert_eq!(list.len(), 8.min(palette.colors().len() - 1));
                 let far: Vec<f32> = list
                     .iter()
-                    .map(|other| distance(palette.places()[usize::from(*other)], palette.places()[own]))
+                    .map(|other| squared_distance(palette.ycc_colors()[usize::from(*other)], palette.ycc_colors()[own]))
                     .collect();
                 prop_assert!(far.is_sorted());
             }

@@ -6,15 +6,15 @@ use base64::engine::general_purpose::STANDARD;
 use crate::size::Size;
 
 /// The longest side that the hash's algorithm accepts.
-const HASH_SIDE: u32 = 100;
+const MAX_HASH_SIDE: u32 = 100;
 
 /// The thumbhash of a raw `rgb24` frame, base64, <https://evanw.github.io/thumbhash/>.
 pub fn thumbhash(frame: &[u8], size: Size) -> String {
     let longest = size.width.max(size.height).max(1);
-    let shorten = |side: u32| {
-        if longest <= HASH_SIDE { side } else { (side * HASH_SIDE / longest).max(1) }
+    let scale_side = |side: u32| {
+        if longest <= MAX_HASH_SIDE { side } else { (side * MAX_HASH_SIDE / longest).max(1) }
     };
-    let small = Size { width: shorten(size.width), height: shorten(size.height) };
+    let small = Size { width: scale_side(size.width), height: scale_side(size.height) };
     let rgba: Vec<u8> = shrink(frame, size, small)
         .chunks_exact(3)
         .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255])
@@ -33,12 +33,12 @@ pub fn shrink(frame: &[u8], from: Size, to: Size) -> Vec<u8> {
     if stride == 0 || line == 0 {
         return small;
     }
-    let columns = Spans::new(from.width, to.width);
-    let rows = Spans::new(from.height, to.height);
+    let columns = AreaWeights::new(from.width, to.width);
+    let rows = AreaWeights::new(from.height, to.height);
     let mut sums = vec![0_u32; stride];
     for (place, out) in small.chunks_exact_mut(line).enumerate() {
         sums.fill(0);
-        for (row, weight) in rows.of(place) {
+        for (row, weight) in rows.weights_at(place) {
             let row = frame.get(row * stride..(row + 1) * stride).unwrap_or_default();
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum += weight * u32::from(*value);
@@ -46,7 +46,7 @@ pub fn shrink(frame: &[u8], from: Size, to: Size) -> Vec<u8> {
         }
         for (place, pixel) in out.chunks_exact_mut(3).enumerate() {
             let mut total = [1 << (2 * WEIGHT_BITS - 1); 3];
-            for (column, weight) in columns.of(place) {
+            for (column, weight) in columns.weights_at(place) {
                 for (total, sum) in
                     total.iter_mut().zip(sums.get(column * 3..column * 3 + 3).unwrap_or_default())
                 {
@@ -65,21 +65,21 @@ pub fn shrink(frame: &[u8], from: Size, to: Size) -> Vec<u8> {
 const WEIGHT_BITS: u32 = 12;
 
 /// Which pixels of a row or column each shrunk pixel stands for, and how much of them.
-struct Spans {
+struct AreaWeights {
     first: Vec<usize>,
     /// The weights of the first shrunk pixel's, the second's and so on.
     weights: Vec<u32>,
     /// Where each one's begin.
-    begins: Vec<usize>,
+    offsets: Vec<usize>,
 }
 
-impl Spans {
+impl AreaWeights {
     fn new(from: u32, to: u32) -> Self {
         let (from, to) = (u64::from(from), u64::from(to));
-        let mut spans = Self { first: Vec::new(), weights: Vec::new(), begins: vec![0] };
-        for place in 0..to {
+        let mut spans = Self { first: Vec::new(), weights: Vec::new(), offsets: vec![0] };
+        for index in 0..to {
             // In units of which a source pixel has `to` and a shrunk one `from`.
-            let (start, end) = (place * from, (place + 1) * from);
+            let (start, end) = (index * from, (index + 1) * from);
             // Weights are differences of rounded sums, so that they always add up to one.
             let share = |at: u64| {
                 ((at.clamp(start, end) - start) << WEIGHT_BITS).checked_div(from).unwrap_or(0) as u32
@@ -87,20 +87,20 @@ impl Spans {
             let pixels = start / to..end.div_ceil(to);
             spans.first.push(pixels.start as usize);
             spans.weights.extend(pixels.map(|pixel| share((pixel + 1) * to) - share(pixel * to)));
-            spans.begins.push(spans.weights.len());
+            spans.offsets.push(spans.weights.len());
         }
         spans
     }
 
     /// The pixels and weights of one shrunk pixel.
-    fn of(&self, place: usize) -> impl Iterator<Item = (usize, u32)> {
-        let weights = &self.weights[self.begins[place]..self.begins[place + 1]];
+    fn weights_at(&self, place: usize) -> impl Iterator<Item = (usize, u32)> {
+        let weights = &self.weights[self.offsets[place]..self.offsets[place + 1]];
         (self.first[place]..).zip(weights.iter().copied())
     }
 }
 
 /// The colour that covers most of a raw `rgb24` frame, vivid ones counting more, as `#rrggbb`.
-pub fn dominant(frame: &[u8]) -> String {
+pub fn dominant_color(frame: &[u8]) -> String {
     // Four bits a channel: near colours fall together, different ones do not.
     let mut bins = vec![(0_u64, [0_u64; 3]); 4096];
     for pixel in frame.chunks_exact(3) {
@@ -127,14 +127,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dominant_colour_is_the_one_that_covers_most() {
+    fn dominant_color_covers_most() {
         let frame: Vec<u8> = [[250_u8, 10, 10]; 60].into_iter().chain([[20, 20, 20]; 40]).flatten().collect();
-        assert_eq!(dominant(&frame), "#fa0a0a");
-        assert_eq!(dominant(&[]), "#000000");
+        assert_eq!(dominant_color(&frame), "#fa0a0a");
+        assert_eq!(dominant_color(&[]), "#000000");
     }
 
     #[test]
-    fn a_hash_is_short_whatever_the_size() {
+    fn thumbhash_is_short_at_any_size() {
         for (width, height) in [(1, 1), (640, 360), (100, 100), (640, 1), (1, 8192), (101, 3)] {
             let size = Size { width, height };
             let hash = thumbhash(&vec![128; size.frame_bytes()], size);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     /// The mean of the area, in floating point.
-    fn slow(frame: &[u8], from: Size, to: Size) -> Vec<f64> {
+    fn reference_shrink(frame: &[u8], from: Size, to: Size) -> Vec<f64> {
         let share = |place: u32, pixel: u32, from: u32, to: u32| {
             let ratio = f64::from(from) / f64::from(to);
             let (start, end) = (f64::from(place) * ratio, f64::from(place + 1) * ratio);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_is_the_mean_of_the_area() {
+    fn shrink_averages_the_area() {
         for (from, to) in [
             ((8, 8), (4, 4)),
             ((9, 7), (4, 3)),
@@ -185,14 +185,14 @@ mod tests {
                 .collect();
             let small = shrink(&frame, from, to);
             assert_eq!(small.len(), to.frame_bytes());
-            for (fast, slow) in small.iter().zip(slow(&frame, from, to)) {
+            for (fast, slow) in small.iter().zip(reference_shrink(&frame, from, to)) {
                 assert!((f64::from(*fast) - slow).abs() <= 0.6, "{from:?} to {to:?}: {fast}, {slow}");
             }
         }
     }
 
     #[test]
-    fn shrinking_keeps_white_white_and_black_black() {
+    fn shrink_preserves_flat_colors() {
         for value in [0, 1, 254, 255] {
             for (width, height) in [(640, 360), (641, 1), (1, 8192), (8192, 3)] {
                 let from = Size { width, height };

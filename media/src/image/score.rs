@@ -17,53 +17,56 @@ const LIT: u8 = 48;
 const BRIGHT: f64 = 240.0;
 const SHADE: u8 = 200;
 /// About how many pixels are looked at each way: the same score for a tenth of the time.
-const SAMPLES: usize = 128;
+const SAMPLES_PER_SIDE: usize = 128;
 /// Up to this brightness the rows at the top and the bottom, and the columns at the sides, are a letterbox.
-const BAR: u8 = 24;
+const MAX_BAR_LUMA: u8 = 24;
 /// The share of two neighbouring shades of 32 from which a frame is taken for a card: a surface with something on it.
-const CARD: f64 = 0.6;
+const CARD_SHARE: f64 = 0.6;
 
 /// Scores a raw `rgb24` frame of this width.
 pub fn score(frame: &[u8], width: u32) -> Score {
-    let picture =
-        Picture { frame, width: (width as usize).max(1), height: frame.len() / 3 / (width as usize).max(1) };
-    let Some(part) = picture.within_bars() else { return Score { value: 0.0, blank: true } };
-    let seen = picture.look(part);
-    let count = seen.count.max(1) as f64;
-    let mean = seen.sum as f64 / count;
-    let deviation = (seen.squares as f64 / count - mean * mean).max(0.0).sqrt();
+    let view = FrameView {
+        frame,
+        width: (width as usize).max(1),
+        height: frame.len() / 3 / (width as usize).max(1),
+    };
+    let Some(area) = view.active_area() else { return Score { value: 0.0, blank: true } };
+    let stats = view.measure(area);
+    let count = stats.count.max(1) as f64;
+    let mean = stats.luma_sum as f64 / count;
+    let deviation = (stats.luma_squares as f64 / count - mean * mean).max(0.0).sqrt();
     let share = |shades: &[u32]| f64::from(shades.iter().sum::<u32>()) / count;
-    let entropy: f64 = seen
+    let entropy: f64 = stats
         .shades
         .iter()
         .filter(|shade| **shade > 0)
         .map(|shade| share(&[*shade]))
         .map(|part| -part * part.log2())
         .sum();
-    let card = seen.shades.windows(2).map(share).fold(0.0, f64::max);
+    let card = stats.shades.windows(2).map(share).fold(0.0, f64::max);
     // Middling brightness is best; contrast, variety, sharpness and colour add up, a surface takes away.
     let exposure = 1.0 - ((mean - 118.0).abs() / 137.0).min(1.0);
     let value = exposure
         + 0.7 * (deviation / 64.0).min(1.0)
         + 0.6 * (entropy / 4.5).min(1.0)
-        + 0.8 * (seen.bends as f64 / count / 12.0).min(1.0)
-        + 0.4 * (seen.colour as f64 / count / 96.0).min(1.0)
-        - 1.2 * ((card - CARD) / (1.0 - CARD)).clamp(0.0, 1.0);
-    let [low, high] = seen.ends();
+        + 0.8 * (stats.curvature as f64 / count / 12.0).min(1.0)
+        + 0.4 * (stats.saturation as f64 / count / 96.0).min(1.0)
+        - 1.2 * ((card - CARD_SHARE) / (1.0 - CARD_SHARE)).clamp(0.0, 1.0);
+    let [low, high] = stats.shade_range();
     let blank = deviation < BLANK_DEVIATION || (mean < DARK && high < LIT) || (mean > BRIGHT && low > SHADE);
     // A frame of which a decoder has filled in everything is worth less than any that was coded.
-    let value = if blank && is_concealment(frame) { CONCEALED } else { value };
+    let value = if blank && is_concealment(frame) { CONCEALED_SCORE } else { value };
     Score { value, blank }
 }
 
 /// Whether a raw `rgb24` frame looks like what decoders put in the place of pixels that they have not got: nearly all of it
 /// is the middle gray of YCbCr, or its green of nothing but zeros. A film may look so, too.
 pub fn is_concealment(frame: &[u8]) -> bool {
-    let near = |channel: u8, level: u8| channel.abs_diff(level) <= FILLED_DEVIATION;
+    let near = |channel: u8, level: u8| channel.abs_diff(level) <= CONCEALMENT_TOLERANCE;
     let filled = |pixel: &[u8]| match *pixel {
-        [red, green, blue] => {
-            FILLED.iter().any(|fill| near(red, fill[0]) && near(green, fill[1]) && near(blue, fill[2]))
-        }
+        [red, green, blue] => CONCEALMENT_COLORS
+            .iter()
+            .any(|fill| near(red, fill[0]) && near(green, fill[1]) && near(blue, fill[2])),
         _ => false,
     };
     let count = frame.len() / 3;
@@ -71,13 +74,13 @@ pub fn is_concealment(frame: &[u8]) -> bool {
 }
 
 /// 128, 128, 128 in limited and in full range; 0, 0, 0 by the matrices of BT.601 and BT.709.
-const FILLED: [[u8; 3]; 4] = [[130; 3], [128; 3], [0, 135, 0], [0, 77, 0]];
+const CONCEALMENT_COLORS: [[u8; 3]; 4] = [[130; 3], [128; 3], [0, 135, 0], [0, 77, 0]];
 /// How far from those a pixel may be.
-const FILLED_DEVIATION: u8 = 2;
+const CONCEALMENT_TOLERANCE: u8 = 2;
 /// The value of a frame that was filled in.
-const CONCEALED: f64 = -2.0;
+const CONCEALED_SCORE: f64 = -2.0;
 
-struct Picture<'a> {
+struct FrameView<'a> {
     frame: &'a [u8],
     width: usize,
     height: usize,
@@ -85,34 +88,34 @@ struct Picture<'a> {
 
 /// The part of a picture inside its bars; each way from, to.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct ActiveArea {
     columns: (usize, usize),
     rows: (usize, usize),
 }
 
 /// What a look at some of the pixels tells.
-struct Seen {
+struct FrameStats {
     count: usize,
     /// Of the brightness, its square.
-    sum: u64,
-    squares: u64,
+    luma_sum: u64,
+    luma_squares: u64,
     /// Of how far a pixel's brightness is from the middle of its two neighbours': what a blur takes away first.
-    bends: u64,
+    curvature: u64,
     /// Of the largest channel's distance to the smallest.
-    colour: u64,
+    saturation: u64,
     /// How many pixels have each of 32 shades.
     shades: [u32; 32],
 }
 
-impl Seen {
+impl FrameStats {
     /// The shades below and above which a fiftieth of the pixels are.
-    fn ends(&self) -> [u8; 2] {
-        let least = (self.count / 50) as u32;
+    fn shade_range(&self) -> [u8; 2] {
+        let tail_count = (self.count / 50) as u32;
         let end = |order: &mut dyn Iterator<Item = usize>| {
             let mut sum = 0;
             for shade in order {
                 sum += self.shades[shade];
-                if sum > least {
+                if sum > tail_count {
                     return (shade * 8) as u8;
                 }
             }
@@ -122,7 +125,7 @@ impl Seen {
     }
 }
 
-impl Picture<'_> {
+impl FrameView<'_> {
     fn luma(&self, x: usize, y: usize) -> i32 {
         let at = (y * self.width + x) * 3;
         let [red, green, blue] = [0, 1, 2].map(|channel| i32::from(self.frame[at + channel]));
@@ -130,12 +133,12 @@ impl Picture<'_> {
     }
 
     /// What lies inside black bars; all of it if it is black altogether; none if there are no pixels.
-    fn within_bars(&self) -> Option<Part> {
+    fn active_area(&self) -> Option<ActiveArea> {
         if self.width == 0 || self.height == 0 {
             return None;
         }
-        let (across, down) = (self.width.div_ceil(SAMPLES), self.height.div_ceil(SAMPLES));
-        let black = |x: usize, y: usize| self.luma(x, y) <= i32::from(BAR);
+        let (across, down) = (self.width.div_ceil(SAMPLES_PER_SIDE), self.height.div_ceil(SAMPLES_PER_SIDE));
+        let black = |x: usize, y: usize| self.luma(x, y) <= i32::from(MAX_BAR_LUMA);
         let lit_row = |y: &usize| !(0..self.width).step_by(across).all(|x| black(x, *y));
         let lit_column = |x: &usize| !(0..self.height).step_by(down).all(|y| black(*x, y));
         let (rows, columns) = (0..self.height, 0..self.width);
@@ -150,19 +153,27 @@ impl Picture<'_> {
                 // Bars leave a picture of some size; a light in the dark is no picture with bars.
                 let wide = (right + 1 - left) * 5 >= self.width * 2;
                 let high = (bottom + 1 - top) * 5 >= self.height * 2;
-                Part {
+                ActiveArea {
                     columns: if wide { (left, right + 1) } else { (0, self.width) },
                     rows: if high { (top, bottom + 1) } else { (0, self.height) },
                 }
             }
-            _ => Part { columns: (0, self.width), rows: (0, self.height) },
+            _ => ActiveArea { columns: (0, self.width), rows: (0, self.height) },
         })
     }
 
-    fn look(&self, part: Part) -> Seen {
-        let ((left, right), (top, bottom)) = (part.columns, part.rows);
-        let (across, down) = ((right - left).div_ceil(SAMPLES), (bottom - top).div_ceil(SAMPLES));
-        let mut seen = Seen { count: 0, sum: 0, squares: 0, bends: 0, colour: 0, shades: [0; 32] };
+    fn measure(&self, area: ActiveArea) -> FrameStats {
+        let ((left, right), (top, bottom)) = (area.columns, area.rows);
+        let (across, down) =
+            ((right - left).div_ceil(SAMPLES_PER_SIDE), (bottom - top).div_ceil(SAMPLES_PER_SIDE));
+        let mut stats = FrameStats {
+            count: 0,
+            luma_sum: 0,
+            luma_squares: 0,
+            curvature: 0,
+            saturation: 0,
+            shades: [0; 32],
+        };
         for y in (top..bottom).step_by(down) {
             for x in (left..right).step_by(across) {
                 let luma = self.luma(x, y);
@@ -172,15 +183,15 @@ impl Picture<'_> {
                 let pixel = [0, 1, 2].map(|channel| self.frame[at + channel]);
                 let low = pixel[0].min(pixel[1]).min(pixel[2]);
                 let high = pixel[0].max(pixel[1]).max(pixel[2]);
-                seen.count += 1;
-                seen.sum += luma as u64;
-                seen.squares += (luma * luma) as u64;
-                seen.bends += u64::from((2 * luma - before - after).unsigned_abs());
-                seen.colour += u64::from(high - low);
-                seen.shades[(luma as usize / 8).min(31)] += 1;
+                stats.count += 1;
+                stats.luma_sum += luma as u64;
+                stats.luma_squares += (luma * luma) as u64;
+                stats.curvature += u64::from((2 * luma - before - after).unsigned_abs());
+                stats.saturation += u64::from(high - low);
+                stats.shades[(luma as usize / 8).min(31)] += 1;
             }
         }
-        seen
+        stats
     }
 }
 
@@ -195,16 +206,16 @@ mod tests {
         vec![value; 64 * 64 * 3]
     }
 
-    fn chequered(low: u8, high: u8) -> Vec<u8> {
+    fn checkerboard(low: u8, high: u8) -> Vec<u8> {
         (0..64 * 64).flat_map(|at| [if (at / 8 + at / 512) % 2 == 0 { low } else { high }; 3]).collect()
     }
 
     #[test]
-    fn what_shows_something_beats_what_shows_nothing() {
-        let good = score(&chequered(60, 180), 64);
+    fn detail_beats_blank_frames() {
+        let good = score(&checkerboard(60, 180), 64);
         assert!(!good.blank);
         for (name, frame) in
-            [("black", flat(0)), ("white", flat(255)), ("grey", flat(128)), ("dim", chequered(0, 12))]
+            [("black", flat(0)), ("white", flat(255)), ("grey", flat(128)), ("dim", checkerboard(0, 12))]
         {
             let bad = score(&frame, 64);
             assert!(bad.blank, "{name}");
@@ -214,7 +225,7 @@ mod tests {
 
     /// 130 of limited range, 128 of full range, and a green of zeros by both matrices.
     #[test]
-    fn a_filled_in_frame_is_the_worst_of_all() {
+    fn concealed_frame_scores_lowest() {
         for fill in [[130; 3], [128; 3], [129; 3], [0, 135, 0], [1, 77, 0]] {
             let frame = bytes(&vec![fill.map(f64::from); WIDTH * HEIGHT]);
             assert!(is_concealment(&frame), "{fill:?}");
@@ -231,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_frame_is_blank() {
+    fn empty_frame_is_blank() {
         assert!(score(&[], 0).blank);
         assert!(score(&[], 64).blank);
         assert!(score(&[1, 2, 3], 64).blank);
@@ -259,7 +270,7 @@ mod tests {
     }
 
     /// Each pixel mixed with the same one of another picture.
-    fn mixed(pixels: &[[f64; 3]], share: f64, other: impl Fn(usize) -> [f64; 3]) -> Vec<u8> {
+    fn blend(pixels: &[[f64; 3]], share: f64, other: impl Fn(usize) -> [f64; 3]) -> Vec<u8> {
         let mix = |(at, pixel): (usize, &[f64; 3])| {
             let other = other(at);
             std::array::from_fn(|channel| pixel[channel] * (1.0 - share) + other[channel] * share)
@@ -267,7 +278,7 @@ mod tests {
         bytes(&pixels.iter().enumerate().map(mix).collect::<Vec<_>>())
     }
 
-    fn blurred(pixels: &[[f64; 3]]) -> Vec<u8> {
+    fn blur(pixels: &[[f64; 3]]) -> Vec<u8> {
         let mean = |at: usize| {
             let around = || (at.saturating_sub(4)..(at + 5).min(pixels.len())).map(|near| pixels[near]);
             let count = around().count() as f64;
@@ -276,30 +287,30 @@ mod tests {
         bytes(&(0..pixels.len()).map(mean).collect::<Vec<_>>())
     }
 
-    fn letterboxed(pixels: &[[f64; 3]]) -> Vec<u8> {
+    fn letterbox(pixels: &[[f64; 3]]) -> Vec<u8> {
         let lit = |at: usize| (12..HEIGHT - 12).contains(&(at / WIDTH));
-        mixed(pixels, 1.0, |at| if lit(at) { pixels[at] } else { [0.0; 3] })
+        blend(pixels, 1.0, |at| if lit(at) { pixels[at] } else { [0.0; 3] })
     }
 
     /// Lines of text on a surface.
     fn card(ground: f64, ink: f64) -> Vec<u8> {
         let written =
             |at: usize| (at / WIDTH) % 18 < 4 && (20..100).contains(&(at % WIDTH)) && (at % WIDTH) % 5 < 2;
-        mixed(&scene(), 1.0, |at| if written(at) { [ink; 3] } else { [ground; 3] })
+        blend(&scene(), 1.0, |at| if written(at) { [ink; 3] } else { [ground; 3] })
     }
 
     #[test]
-    fn the_better_frame_wins() {
+    fn degraded_frames_score_lower() {
         let scene = scene();
         let real = bytes(&scene);
         let worse = [
-            ("half faded to black", mixed(&scene, 0.5, |_| [0.0; 3])),
-            ("nearly faded to black", mixed(&scene, 0.85, |_| [0.0; 3])),
-            ("half faded to white", mixed(&scene, 0.5, |_| [255.0; 3])),
-            ("a white flash", mixed(&scene, 0.95, |_| [255.0; 3])),
-            ("blended with its mirror", mixed(&scene, 0.5, |at| scene[scene.len() - 1 - at])),
-            ("blurred", blurred(&scene)),
-            ("without colour", mixed(&scene, 1.0, |at| [scene[at].iter().sum::<f64>() / 3.0; 3])),
+            ("half faded to black", blend(&scene, 0.5, |_| [0.0; 3])),
+            ("nearly faded to black", blend(&scene, 0.85, |_| [0.0; 3])),
+            ("half faded to white", blend(&scene, 0.5, |_| [255.0; 3])),
+            ("a white flash", blend(&scene, 0.95, |_| [255.0; 3])),
+            ("blended with its mirror", blend(&scene, 0.5, |at| scene[scene.len() - 1 - at])),
+            ("blurred", blur(&scene)),
+            ("without colour", blend(&scene, 1.0, |at| [scene[at].iter().sum::<f64>() / 3.0; 3])),
             ("white text on black", card(0.0, 255.0)),
             ("black text on white", card(255.0, 0.0)),
             ("white text on blue", card(70.0, 240.0)),
@@ -315,30 +326,30 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_no_fault() {
+    fn letterbox_does_not_lower_score() {
         let scene = scene();
-        let (own, boxed) = (score(&bytes(&scene), WIDTH as u32), score(&letterboxed(&scene), WIDTH as u32));
+        let (own, boxed) = (score(&bytes(&scene), WIDTH as u32), score(&letterbox(&scene), WIDTH as u32));
         assert!((own.value - boxed.value).abs() < 0.25, "{own:?} and {boxed:?}");
-        let flash = score(&mixed(&scene, 0.5, |_| [255.0; 3]), WIDTH as u32);
+        let flash = score(&blend(&scene, 0.5, |_| [255.0; 3]), WIDTH as u32);
         assert!(boxed.value > flash.value);
     }
 
     #[test]
-    fn a_dark_scene_is_more_than_black() {
-        let night = mixed(&scene(), 0.9, |_| [0.0; 3]);
+    fn dark_scene_beats_black() {
+        let night = blend(&scene(), 0.9, |_| [0.0; 3]);
         let lights = |at: usize| {
             if at % 37 < 3 && (at / WIDTH).is_multiple_of(3) { [220.0, 190.0, 120.0] } else { [6.0; 3] }
         };
-        let city = mixed(&scene(), 1.0, lights);
+        let city = blend(&scene(), 1.0, lights);
         let black = score(&vec![0; night.len()], WIDTH as u32);
         assert!(black.blank);
-        let seen = score(&city, WIDTH as u32);
-        assert!(!seen.blank && seen.value > black.value, "{seen:?}");
+        let result = score(&city, WIDTH as u32);
+        assert!(!result.blank && result.value > black.value, "{result:?}");
         assert!(score(&night, WIDTH as u32).value > black.value);
     }
 
     #[test]
-    fn a_flash_is_blank() {
-        assert!(score(&mixed(&scene(), 0.95, |_| [255.0; 3]), WIDTH as u32).blank);
+    fn white_flash_is_blank() {
+        assert!(score(&blend(&scene(), 0.95, |_| [255.0; 3]), WIDTH as u32).blank);
     }
 }

@@ -9,7 +9,7 @@ use crate::size::Size;
 
 /// How light is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Transfer {
+pub enum ColorTransfer {
     /// As on any screen.
     #[default]
     Sdr,
@@ -22,7 +22,7 @@ pub enum Transfer {
 /// Which of the numbers that describe a video's colors no conversion here knows: its pixels are then read as its size
 /// suggests, as players do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Unsupported {
+pub struct UnsupportedColors {
     /// That of its matrix.
     pub matrix: bool,
     /// That of its transfer function.
@@ -39,17 +39,17 @@ pub struct MediaInfo {
     /// Its codec.
     pub codec: String,
     /// Its size as coded.
-    pub coded: Size,
+    pub coded_size: Size,
     /// Its size as shown: pixel shape and rotation applied.
-    pub shown: Size,
+    pub display_size: Size,
     /// Clockwise turn for showing: 0, 90, 180 or 270 degrees.
     pub rotation: u32,
     /// Whether it says which matrix its colours have.
-    pub has_matrix: bool,
+    pub has_color_matrix: bool,
     /// Which of its color tags cannot be used.
-    pub unsupported: Unsupported,
+    pub unsupported_colors: UnsupportedColors,
     /// How light is coded.
-    pub transfer: Transfer,
+    pub transfer: ColorTransfer,
     /// The Dolby Vision profile of its pixels, if they need one to be read: 5, or 10 without a compatible base layer.
     pub dolby_vision_profile: Option<u8>,
     /// Length in milliseconds; 0 if not known.
@@ -57,14 +57,14 @@ pub struct MediaInfo {
     /// The time of its first packet in milliseconds; 0 if not known.
     pub start_ms: u64,
     /// How many pictures its container says that it has; 0 if it does not.
-    pub frames: u64,
+    pub frame_count: u64,
     /// Frames a second on average; 0 if not known.
     pub fps: f64,
     /// How long its first pictures are shown, each, in milliseconds; 0 if they do not say. Of a stream without times this is
     /// the rate that its own headers tell.
-    pub picture_ms: f64,
+    pub frame_ms: f64,
     /// Whether its pictures are made of two fields.
-    pub interlaced: bool,
+    pub is_interlaced: bool,
     /// Whether there is sound.
     pub has_audio: bool,
     /// The part of a coded picture that is shown, if that is not all of it.
@@ -73,24 +73,24 @@ pub struct MediaInfo {
 
 impl MediaInfo {
     /// Shows only this part of a coded picture, which is as much smaller than before as it is smaller than that.
-    pub fn cut(&mut self, crop: Crop) {
-        let is_turned = matches!(self.rotation, 90 | 270);
-        let part = |shown: u32, crop: u32, coded: u32| {
+    pub fn apply_crop(&mut self, crop: Crop) {
+        let is_rotated = matches!(self.rotation, 90 | 270);
+        let scale_to_crop = |shown: u32, crop: u32, coded: u32| {
             let coded = u64::from(coded.max(1));
             let part = (u64::from(shown) * u64::from(crop) + coded / 2) / coded;
             u32::try_from(part).unwrap_or(u32::MAX).max(1)
         };
-        let Size { width, height } = self.shown;
-        let coded = self.coded;
-        self.shown = if is_turned {
+        let Size { width, height } = self.display_size;
+        let coded = self.coded_size;
+        self.display_size = if is_rotated {
             Size {
-                width: part(width, crop.height, coded.height),
-                height: part(height, crop.width, coded.width),
+                width: scale_to_crop(width, crop.height, coded.height),
+                height: scale_to_crop(height, crop.width, coded.width),
             }
         } else {
             Size {
-                width: part(width, crop.width, coded.width),
-                height: part(height, crop.height, coded.height),
+                width: scale_to_crop(width, crop.width, coded.width),
+                height: scale_to_crop(height, crop.height, coded.height),
             }
         };
         self.crop = Some(crop);
@@ -100,7 +100,7 @@ impl MediaInfo {
 impl MediaInfo {
     /// Whether its light is coded for brighter screens than common ones.
     pub fn is_hdr(&self) -> bool {
-        self.transfer != Transfer::Sdr || self.is_ipt()
+        self.transfer != ColorTransfer::Sdr || self.is_ipt()
     }
 
     /// Whether its planes are those of Dolby Vision's IPT-PQ-c2.
@@ -111,48 +111,52 @@ impl MediaInfo {
 
 impl MediaInfo {
     /// Its sides as coded and with the shape of its pixels, before it is turned.
-    pub fn upright(&self) -> Size {
-        let Size { width, height } = self.shown;
-        if matches!(self.rotation, 90 | 270) { Size { width: height, height: width } } else { self.shown }
+    pub fn unrotated_size(&self) -> Size {
+        let Size { width, height } = self.display_size;
+        if matches!(self.rotation, 90 | 270) {
+            Size { width: height, height: width }
+        } else {
+            self.display_size
+        }
     }
 
     /// The size in which pictures are shown that are coded in another size than the first: of the same shape of pixels, and
     /// turned alike.
-    pub fn shown_of(&self, coded: Size) -> Size {
-        let width = scaled(coded.width, self.upright().width, self.coded.width);
+    pub fn display_size_of(&self, coded: Size) -> Size {
+        let width = scale_side(coded.width, self.unrotated_size().width, self.coded_size.width);
         let size = Size { width, height: coded.height };
         if matches!(self.rotation, 90 | 270) { Size { width: size.height, height: size.width } } else { size }
     }
 
     /// Shows the video in this size, as if the first picture had it.
-    pub fn show_in(&mut self, shown: Size) {
-        if self.shown == shown {
+    pub fn set_display_size(&mut self, display_size: Size) {
+        if self.display_size == display_size {
             return;
         }
-        let before = self.upright().width;
-        self.shown = shown;
-        let Size { width, height } = self.upright();
-        self.coded = Size { width: scaled(width, self.coded.width, before), height };
+        let before = self.unrotated_size().width;
+        self.display_size = display_size;
+        let Size { width, height } = self.unrotated_size();
+        self.coded_size = Size { width: scale_side(width, self.coded_size.width, before), height };
     }
 }
 
 /// `side` times `to` divided by `from`, rounded, at least one.
-fn scaled(side: u32, to: u32, from: u32) -> u32 {
+fn scale_side(side: u32, to: u32, from: u32) -> u32 {
     let from = u64::from(from.max(1));
     u32::try_from((u64::from(side) * u64::from(to) + from / 2) / from).unwrap_or(u32::MAX).max(1)
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Report {
+struct ProbeReport {
     streams: Vec<Stream>,
-    format: Format,
-    packets: Vec<Packet>,
+    format: ProbeFormat,
+    packets: Vec<ProbePacket>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Format {
+struct ProbeFormat {
     start_time: String,
     duration: String,
     nb_streams: usize,
@@ -178,14 +182,14 @@ struct Stream {
     duration: String,
     nb_frames: String,
     nb_read_packets: String,
-    disposition: Disposition,
+    disposition: StreamDisposition,
     tags: Tags,
     side_data_list: Vec<SideData>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Disposition {
+struct StreamDisposition {
     attached_pic: u32,
     still_image: u32,
     default: u32,
@@ -209,7 +213,7 @@ struct SideData {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Packet {
+struct ProbePacket {
     stream_index: u32,
     pts_time: String,
     dts_time: String,
@@ -221,9 +225,9 @@ struct Packet {
 ///
 /// # Errors
 /// The code with which the file is refused for good.
-pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
+pub fn parse(json: &[u8]) -> Result<MediaInfo, Code> {
     // ffprobe's own output is well-formed but where a hostile text broke it: then nothing in it is to be trusted.
-    let report: Report = serde_json::from_slice(json).map_err(|_| Code::Truncated)?;
+    let report: ProbeReport = serde_json::from_slice(json).map_err(|_| Code::Truncated)?;
     if report.format.nb_streams.max(report.streams.len()) > limits::MAX_STREAMS {
         return Err(Code::TooManyStreams);
     }
@@ -231,7 +235,7 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
     // enabled), and no cover beside a film; of equal ones the first.
     let rank = |stream: &&Stream| {
         let is_cover = stream.disposition.still_image == 1 || stream.codec_name == "mjpeg";
-        (!is_known(stream), stream.disposition.default == 0, is_cover)
+        (!is_supported(stream), stream.disposition.default == 0, is_cover)
     };
     let stream = report
         .streams
@@ -243,7 +247,7 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
     if is_encrypted(stream, &report.packets) {
         return Err(Code::Encrypted);
     }
-    if !is_known(stream) {
+    if !is_supported(stream) {
         return Err(Code::UnsupportedCodec);
     }
     let coded = Size { width: stream.width, height: stream.height };
@@ -258,32 +262,34 @@ pub fn read(json: &[u8]) -> Result<MediaInfo, Code> {
         return Err(Code::Truncated);
     }
     let duration_ms =
-        [&report.format.duration, &stream.duration].into_iter().find_map(|text| millis(text)).unwrap_or(0);
+        [&report.format.duration, &stream.duration].into_iter().find_map(|text| parse_ms(text)).unwrap_or(0);
     let rotation = rotation(stream);
     Ok(MediaInfo {
         stream: stream.index,
         codec: stream.codec_name.clone(),
-        coded,
-        shown: shown(coded, &stream.sample_aspect_ratio, rotation),
+        coded_size: coded,
+        display_size: display_size_from(coded, &stream.sample_aspect_ratio, rotation),
         rotation,
-        has_matrix: MATRICES.contains(&stream.color_space.as_str()) && !is_yuv_called_rgb(stream),
-        unsupported: Unsupported {
-            matrix: is_yuv_called_rgb(stream) || is_foreign(&stream.color_space, MATRICES),
-            transfer: is_foreign(&stream.color_transfer, TRANSFERS),
-            primaries: is_foreign(&stream.color_primaries, PRIMARIES),
+        has_color_matrix: MATRICES.contains(&stream.color_space.as_str()) && !is_mislabeled_rgb(stream),
+        unsupported_colors: UnsupportedColors {
+            matrix: is_mislabeled_rgb(stream) || is_unsupported(&stream.color_space, MATRICES),
+            transfer: is_unsupported(&stream.color_transfer, TRANSFERS),
+            primaries: is_unsupported(&stream.color_primaries, PRIMARIES),
         },
         dolby_vision_profile: dolby_vision_profile(stream),
         transfer: match stream.color_transfer.as_str() {
-            "smpte2084" => Transfer::Pq,
-            "arib-std-b67" => Transfer::Hlg,
-            _ => Transfer::Sdr,
+            "smpte2084" => ColorTransfer::Pq,
+            "arib-std-b67" => ColorTransfer::Hlg,
+            _ => ColorTransfer::Sdr,
         },
         duration_ms,
-        start_ms: millis(&report.format.start_time).unwrap_or(0),
-        frames: stream.nb_frames.parse().unwrap_or(0),
-        fps: rate(&stream.avg_frame_rate).or_else(|| rate(&stream.r_frame_rate)).unwrap_or(0.0),
-        picture_ms: picture_ms(stream.index, &report.packets),
-        interlaced: matches!(stream.field_order.as_str(), "tt" | "bb" | "tb" | "bt"),
+        start_ms: parse_ms(&report.format.start_time).unwrap_or(0),
+        frame_count: stream.nb_frames.parse().unwrap_or(0),
+        fps: parse_frame_rate(&stream.avg_frame_rate)
+            .or_else(|| parse_frame_rate(&stream.r_frame_rate))
+            .unwrap_or(0.0),
+        frame_ms: mean_frame_ms(stream.index, &report.packets),
+        is_interlaced: matches!(stream.field_order.as_str(), "tt" | "bb" | "tb" | "bt"),
         has_audio: report.streams.iter().any(|stream| stream.codec_type == "audio"),
         crop: None,
     })
@@ -324,12 +330,12 @@ const PRIMARIES: &[&str] = &[
 ];
 
 /// Whether a name says something that is not on the list.
-fn is_foreign(name: &str, list: &[&str]) -> bool {
+fn is_unsupported(name: &str, list: &[&str]) -> bool {
     !matches!(name, "" | "unknown" | "unspecified") && !list.contains(&name)
 }
 
 /// Whether its planes are brightness and two colors, although its matrix is that of red, green and blue.
-fn is_yuv_called_rgb(stream: &Stream) -> bool {
+fn is_mislabeled_rgb(stream: &Stream) -> bool {
     stream.color_space == "gbr" && stream.pix_fmt.starts_with("yuv")
 }
 
@@ -344,41 +350,41 @@ fn dolby_vision_profile(stream: &Stream) -> Option<u8> {
 }
 
 /// The mean of what the packets of a stream say.
-fn picture_ms(stream: u32, packets: &[Packet]) -> f64 {
-    let own = packets.iter().filter(|packet| packet.stream_index == stream);
-    let secs: Vec<f64> = own.filter_map(|packet| packet.duration_time.parse().ok()).collect();
+fn mean_frame_ms(stream: u32, packets: &[ProbePacket]) -> f64 {
+    let own_packets = packets.iter().filter(|packet| packet.stream_index == stream);
+    let secs: Vec<f64> = own_packets.filter_map(|packet| packet.duration_time.parse().ok()).collect();
     let mean = secs.iter().sum::<f64>() * 1000.0 / secs.len() as f64;
     if mean.is_finite() && mean > 0.0 { mean } else { 0.0 }
 }
 
 /// Reads ffprobe's report of the last packets of one stream: when the last of its pictures ends, in milliseconds.
-pub fn end(json: &[u8]) -> Option<u64> {
-    let report: Report = serde_json::from_slice(json).ok()?;
-    let end = |packet: &Packet| {
-        let at = millis(&packet.pts_time).or_else(|| millis(&packet.dts_time))?;
-        Some(at.saturating_add(millis(&packet.duration_time).unwrap_or(0)))
+pub fn parse_end_ms(json: &[u8]) -> Option<u64> {
+    let report: ProbeReport = serde_json::from_slice(json).ok()?;
+    let end = |packet: &ProbePacket| {
+        let at = parse_ms(&packet.pts_time).or_else(|| parse_ms(&packet.dts_time))?;
+        Some(at.saturating_add(parse_ms(&packet.duration_time).unwrap_or(0)))
     };
     report.packets.iter().filter_map(end).max()
 }
 
 /// Reads ffprobe's report of how many packets one stream has.
-pub fn count(json: &[u8]) -> Option<u64> {
-    let report: Report = serde_json::from_slice(json).ok()?;
+pub fn parse_packet_count(json: &[u8]) -> Option<u64> {
+    let report: ProbeReport = serde_json::from_slice(json).ok()?;
     report.streams.first()?.nb_read_packets.parse().ok()
 }
 
 /// Seconds above zero in milliseconds.
-fn millis(text: &str) -> Option<u64> {
+fn parse_ms(text: &str) -> Option<u64> {
     let secs = text.parse::<f64>().ok().filter(|secs| secs.is_finite() && *secs > 0.0)?;
     Some((secs * 1000.0).min(u64::MAX as f64) as u64)
 }
 
-fn is_known(stream: &Stream) -> bool {
+fn is_supported(stream: &Stream) -> bool {
     CODECS.contains(&stream.codec_name.as_str())
 }
 
 /// MP4 marks its packets, Matroska its track, and a sample entry that was not understood still has its name.
-fn is_encrypted(stream: &Stream, packets: &[Packet]) -> bool {
+fn is_encrypted(stream: &Stream, packets: &[ProbePacket]) -> bool {
     stream.tags.enc_key_id.is_some()
         || stream.codec_tag_string == "encv"
         || packets.iter().any(|packet| {
@@ -397,9 +403,9 @@ fn rotation(stream: &Stream) -> u32 {
     quarters as u32 * 90
 }
 
-fn shown(coded: Size, pixel_shape: &str, rotation: u32) -> Size {
+fn display_size_from(coded: Size, pixel_aspect_ratio: &str, rotation: u32) -> Size {
     let mut size = coded;
-    if let Some((num, den)) = pixel_shape.split_once(':')
+    if let Some((num, den)) = pixel_aspect_ratio.split_once(':')
         && let (Ok(num), Ok(den)) = (num.parse::<u64>(), den.parse::<u64>())
         // No camera's pixel is more oblong than this; what claims to be is damaged.
         && num > 0 && den > 0 && num <= den.saturating_mul(4) && den <= num.saturating_mul(4)
@@ -410,7 +416,7 @@ fn shown(coded: Size, pixel_shape: &str, rotation: u32) -> Size {
     if matches!(rotation, 90 | 270) { Size { width: size.height, height: size.width } } else { size }
 }
 
-fn rate(text: &str) -> Option<f64> {
+fn parse_frame_rate(text: &str) -> Option<f64> {
     let (num, den) = text.split_once('/')?;
     let (num, den) = (num.parse::<f64>().ok()?, den.parse::<f64>().ok()?);
     let rate = num / den;
@@ -436,26 +442,26 @@ mod tests {
     const ENCRYPTED_WEBM: &str = include_str!("encrypted_webm.json");
 
     #[test]
-    fn f23_reads_a_turned_hdr_film() {
-        let info = read(ROTATED_HDR.as_bytes()).unwrap();
+    fn f23_parses_rotated_hdr_video() {
+        let info = parse(ROTATED_HDR.as_bytes()).unwrap();
         assert_eq!(
             info,
             MediaInfo {
                 stream: 0,
                 codec: "hevc".into(),
-                coded: Size { width: 1920, height: 1080 },
-                shown: Size { width: 1080, height: 1920 },
+                coded_size: Size { width: 1920, height: 1080 },
+                display_size: Size { width: 1080, height: 1920 },
                 rotation: 90,
-                has_matrix: true,
-                unsupported: Unsupported::default(),
-                transfer: Transfer::Hlg,
+                has_color_matrix: true,
+                unsupported_colors: UnsupportedColors::default(),
+                transfer: ColorTransfer::Hlg,
                 dolby_vision_profile: None,
                 duration_ms: 1666,
                 start_ms: 0,
-                frames: 0,
+                frame_count: 0,
                 fps: 24.0,
-                picture_ms: 0.0,
-                interlaced: false,
+                frame_ms: 0.0,
+                is_interlaced: false,
                 has_audio: false,
                 crop: None,
             }
@@ -463,15 +469,15 @@ mod tests {
     }
 
     #[test]
-    fn f23_applies_the_shape_of_pixels() {
-        let info = read(ANAMORPHIC.as_bytes()).unwrap();
-        assert_eq!(info.coded, Size { width: 720, height: 576 });
-        assert_eq!(info.shown, Size { width: 1024, height: 576 });
+    fn f23_applies_pixel_aspect_ratio() {
+        let info = parse(ANAMORPHIC.as_bytes()).unwrap();
+        assert_eq!(info.coded_size, Size { width: 720, height: 576 });
+        assert_eq!(info.display_size, Size { width: 1024, height: 576 });
         assert!(info.has_audio);
     }
 
     #[test]
-    fn f5_f22_refuses_captured_files_rightly() {
+    fn f5_f22_rejects_captured_reports() {
         for (name, json, expected) in [
             ("cover", COVER, Code::NoVideoStream),
             ("encrypted mp4", ENCRYPTED_MP4, Code::Encrypted),
@@ -479,21 +485,21 @@ mod tests {
             ("nothing", "{}", Code::NoVideoStream),
             ("no json", "{", Code::Truncated),
         ] {
-            assert_eq!(read(json.as_bytes()), Err(expected), "{name}");
+            assert_eq!(parse(json.as_bytes()), Err(expected), "{name}");
         }
     }
 
-    fn plain(changes: &Value) -> Result<MediaInfo, Code> {
+    fn parse_stream(changes: &Value) -> Result<MediaInfo, Code> {
         let mut stream =
             json!({"index": 0, "codec_type": "video", "codec_name": "h264", "width": 640, "height": 480});
         for (name, value) in changes.as_object().unwrap() {
             stream[name] = value.clone();
         }
-        read(json!({"streams": [stream], "format": {"nb_streams": 1}}).to_string().as_bytes())
+        parse(json!({"streams": [stream], "format": {"nb_streams": 1}}).to_string().as_bytes())
     }
 
     #[test]
-    fn f6_f11_refuses_what_is_not_to_be_decoded() {
+    fn f6_f11_rejects_unsupported_streams() {
         for (changes, expected) in [
             (json!({"codec_name": "magicyuv"}), Code::UnsupportedCodec),
             (json!({"codec_name": "unknown"}), Code::UnsupportedCodec),
@@ -504,16 +510,16 @@ mod tests {
             (json!({"width": 8192, "height": 4321}), Code::TooManyPixels),
             (json!({"width": 0}), Code::Truncated),
         ] {
-            assert_eq!(plain(&changes), Err(expected), "{changes}");
+            assert_eq!(parse_stream(&changes), Err(expected), "{changes}");
         }
-        assert!(plain(&json!({"width": 8192, "height": 4320, "duration": "86400.0"})).is_ok());
+        assert!(parse_stream(&json!({"width": 8192, "height": 4320, "duration": "86400.0"})).is_ok());
         let many = json!({"streams": [], "format": {"nb_streams": 65}}).to_string();
-        assert_eq!(read(many.as_bytes()), Err(Code::TooManyStreams));
+        assert_eq!(parse(many.as_bytes()), Err(Code::TooManyStreams));
     }
 
     #[test]
-    fn does_without_what_is_missing_or_absurd() {
-        for (changes, shown, rotation) in [
+    fn ignores_missing_and_absurd_values() {
+        for (changes, display_size, rotation) in [
             (json!({}), (640, 480), 0),
             (json!({"sample_aspect_ratio": "0:1"}), (640, 480), 0),
             (json!({"sample_aspect_ratio": "1:65535"}), (640, 480), 0),
@@ -524,20 +530,21 @@ mod tests {
             (json!({"side_data_list": [{"rotation": 5}]}), (640, 480), 0),
             (json!({"side_data_list": [{"rotation": -0.0}]}), (640, 480), 0),
         ] {
-            let info = plain(&changes).unwrap();
+            let info = parse_stream(&changes).unwrap();
             assert_eq!(
-                ((info.shown.width, info.shown.height), info.rotation),
-                (shown, rotation),
+                ((info.display_size.width, info.display_size.height), info.rotation),
+                (display_size, rotation),
                 "{changes}"
             );
         }
         let info =
-            plain(&json!({"duration": "N/A", "avg_frame_rate": "0/0", "r_frame_rate": "90000/1"})).unwrap();
+            parse_stream(&json!({"duration": "N/A", "avg_frame_rate": "0/0", "r_frame_rate": "90000/1"}))
+                .unwrap();
         assert_eq!((info.duration_ms, info.fps), (0, 0.0));
     }
 
     #[test]
-    fn pictures_say_how_long_they_are_shown() {
+    fn averages_packet_durations() {
         let packet = |stream: u32, duration: &str| json!({"stream_index": stream, "duration_time": duration});
         for (packets, expected) in [
             (vec![], 0.0),
@@ -547,13 +554,13 @@ mod tests {
         ] {
             let stream = json!({"codec_type": "video", "codec_name": "h264", "width": 64, "height": 36});
             let report = json!({"streams": [stream], "packets": packets}).to_string();
-            let found = read(report.as_bytes()).unwrap().picture_ms;
+            let found = parse(report.as_bytes()).unwrap().frame_ms;
             assert!((found - expected).abs() < 1e-9, "{found} ms of {packets:?}");
         }
     }
 
     #[test]
-    fn f5_takes_the_stream_that_players_show() {
+    fn f5_selects_stream_that_players_show() {
         let stream = |codec: &str, default: u32, more: &Value| {
             let mut stream = json!({"codec_type": "video", "codec_name": codec, "width": 64, "height": 36});
             stream["disposition"] = json!({"default": default});
@@ -580,7 +587,7 @@ mod tests {
                 stream["index"] = json!(index);
             }
             assert_eq!(
-                read(json!({"streams": streams}).to_string().as_bytes()).unwrap().stream,
+                parse(json!({"streams": streams}).to_string().as_bytes()).unwrap().stream,
                 expected,
                 "{name}"
             );
@@ -588,27 +595,27 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_cut_out_is_shown_in_its_shape() {
+    fn crop_scales_display_size() {
         let crop = Crop { left: 0, top: 40, width: 640, height: 400 };
-        for (changes, shown) in [
+        for (changes, display_size) in [
             (json!({}), (640, 400)),
             (json!({"sample_aspect_ratio": "4:3"}), (853, 400)),
             (json!({"side_data_list": [{"rotation": 90}]}), (400, 640)),
         ] {
-            let mut info = plain(&changes).unwrap();
-            info.cut(crop);
-            assert_eq!((info.shown.width, info.shown.height), shown, "{changes}");
-            assert_eq!((info.coded, info.crop), (Size { width: 640, height: 480 }, Some(crop)));
+            let mut info = parse_stream(&changes).unwrap();
+            info.apply_crop(crop);
+            assert_eq!((info.display_size.width, info.display_size.height), display_size, "{changes}");
+            assert_eq!((info.coded_size, info.crop), (Size { width: 640, height: 480 }, Some(crop)));
         }
     }
 
     proptest! {
         #[test]
-        fn any_report_is_survived(
+        fn never_panics(
             width: u32, height: u32, shape in "[0-9]{0,20}:[0-9]{0,20}", turn: f64, duration in "[-0-9.e]{0,12}",
         ) {
             let turn = if turn.is_finite() { json!(turn) } else { Value::Null };
-            let _ = plain(&json!({"width": width, "height": height, "sample_aspect_ratio": shape,
+            let _ = parse_stream(&json!({"width": width, "height": height, "sample_aspect_ratio": shape,
                 "duration": duration, "side_data_list": [{"rotation": turn}]}));
         }
     }

@@ -11,10 +11,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use e2e::keys::{SECRET, now_secs, secret_token, tree};
-use e2e::person::{Answer, Person, client};
+use e2e::keys::{SECRET, bearer_token, now_secs, to_json};
+use e2e::person::{ApiClient, ApiResponse, http_client};
 use e2e::stack::{Options, Stack, free_port};
-use e2e::{media, named};
+use e2e::{env_path, media};
 use glimpse_edge::auth::{Secret, sign_hs256};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,9 +23,9 @@ use tempfile::TempDir;
 use mint::upload_token;
 
 /// What stands in the docs for the address of a deployment.
-const HOST: &str = "https://video.example.com";
+const DOCS_HOST: &str = "https://video.example.com";
 /// What stands in the docs for a token.
-const TOKEN: &str = "eyJ…";
+const DOCS_TOKEN: &str = "eyJ…";
 
 /// A fenced block of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ struct Snippet {
 }
 
 fn document(path: &str) -> String {
-    fs::read_to_string(named("GLIMPSE_ROOT").join(path)).unwrap()
+    fs::read_to_string(env_path("GLIMPSE_ROOT").join(path)).unwrap()
 }
 
 fn snippets(path: &str) -> Vec<Snippet> {
@@ -59,27 +59,27 @@ fn snippet(title: &str) -> String {
     only.text
 }
 
-fn filled(text: &str, host: &str, token: &str) -> String {
-    let filled = text.replace(HOST, host).replace(TOKEN, token);
+fn fill_placeholders(text: &str, host: &str, token: &str) -> String {
+    let filled = text.replace(DOCS_HOST, host).replace(DOCS_TOKEN, token);
     assert!(!filled.contains('…'), "something else is left to be filled in: {filled}");
     filled
 }
 
-fn printed(output: &Output) -> String {
+fn stdout_of(output: &Output) -> String {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn clip_in(folder: &TempDir) -> std::path::PathBuf {
+fn write_clip_to(folder: &TempDir) -> std::path::PathBuf {
     let clip = folder.path().join("clip.mp4");
-    media::make(2, "320x180", &clip);
+    media::write_clip(2, "320x180", &clip);
     clip
 }
 
 /// A snippet that no test below looks for would never be run.
 #[test]
-fn no_snippet_is_left_out() {
+fn every_snippet_is_run() {
     let known =
         ["js fetch", "js uppy v4", "js uppy v5", "js uppy v6", "sh", "js mint", "python mint", "rust mint"];
     let found = snippets("docs/uploads.md");
@@ -94,7 +94,7 @@ fn no_snippet_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_page_does_as_the_docs_say() {
+async fn browser_snippets_work() {
     let port = free_port();
     let origins = vec![format!("http://127.0.0.1:{port}")];
     let stack = Stack::start(Options { origins, ..Options::default() }).await;
@@ -103,17 +103,18 @@ async fn a_page_does_as_the_docs_say() {
     for (number, Snippet { title, text }) in snippets("docs/uploads.md").into_iter().enumerate() {
         let Some(title) = title.strip_prefix("js ").filter(|title| *title != "mint") else { continue };
         let person = format!("reader {number}");
-        let bearer = secret_token(&person);
+        let bearer = bearer_token(&person);
         let token =
-            if text.contains("/u/eyJ") { holder_token(&stack, &person).await } else { bearer.clone() };
+            if text.contains("/u/eyJ") { issue_upload_token(&stack, &person).await } else { bearer.clone() };
         pages.push(json!({
             "title": title, "generation": title.strip_prefix("uppy ").unwrap_or("v6"), "bearer": bearer,
-            "program": filled(&text, &stack.edge, &token),
+            "program": fill_placeholders(&text, &stack.edge, &token),
         }));
     }
-    let story = json!({ "edge": stack.edge, "port": port, "clip": clip_in(&folder), "snippets": pages });
-    let status = tokio::process::Command::new(named("GLIMPSE_NODE"))
-        .arg(named("GLIMPSE_ROOT").join("tests/browser/uppy/docs.mjs"))
+    let story =
+        json!({ "edge": stack.edge, "port": port, "clip": write_clip_to(&folder), "snippets": pages });
+    let status = tokio::process::Command::new(env_path("GLIMPSE_NODE"))
+        .arg(env_path("GLIMPSE_ROOT").join("tests/browser/uppy/docs.mjs"))
         .env("GLIMPSE_STORY", story.to_string())
         .kill_on_drop(true)
         .status()
@@ -125,22 +126,23 @@ async fn a_page_does_as_the_docs_say() {
     assert!(status.success(), "a snippet did not end well: see above");
 }
 
-async fn holder_token(stack: &Stack, person: &str) -> String {
-    let minted = Person::new(stack, person).call(Method::POST, "/api/upload-tokens", Some(json!({}))).await;
-    assert_eq!(minted.status, 201);
-    minted.json()["token"].as_str().unwrap().to_owned()
+async fn issue_upload_token(stack: &Stack, person: &str) -> String {
+    let token_response =
+        ApiClient::new(stack, person).call(Method::POST, "/api/upload-tokens", Some(json!({}))).await;
+    assert_eq!(token_response.status, 201);
+    token_response.json()["token"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn a_shell_does_as_the_docs_say() {
+async fn shell_snippets_work() {
     let stack = Stack::start(Options::default()).await;
     for (document, videos) in [("docs/uploads.md", 4), ("README.md", 2)] {
         let folder = TempDir::new().unwrap();
-        clip_in(&folder);
+        write_clip_to(&folder);
         let script: String = snippets(document)
             .into_iter()
             .filter(|snippet| snippet.title == "sh")
-            .map(|snippet| filled(&snippet.text, &stack.edge, &secret_token(document)))
+            .map(|snippet| fill_placeholders(&snippet.text, &stack.edge, &bearer_token(document)))
             .collect();
         let output = tokio::process::Command::new("sh")
             .args(["-eu", "-c", &script])
@@ -149,14 +151,18 @@ async fn a_shell_does_as_the_docs_say() {
             .output()
             .await
             .unwrap();
-        let text = printed(&output);
+        let text = stdout_of(&output);
         assert!(!text.contains("urn:glimpse:problem"), "{text}");
-        let reader = Person::new(&stack, document);
+        let reader = ApiClient::new(&stack, document);
         let listed = reader.get("/api/videos").await.json()["videos"].as_array().unwrap().clone();
         assert_eq!(listed.len(), videos, "{document}: {text}");
         for video in &listed {
             assert_eq!(video["name"], "clip.mp4");
-            assert_eq!(reader.outcome(video["id"].as_str().unwrap()).await["state"], "ready", "{document}");
+            assert_eq!(
+                reader.wait_for_outcome(video["id"].as_str().unwrap()).await["state"],
+                "ready",
+                "{document}"
+            );
         }
         if document == "docs/uploads.md" {
             assert!(text.contains("event: ready"), "the events were watched to their end: {text}");
@@ -169,10 +175,10 @@ async fn a_shell_does_as_the_docs_say() {
 
 /// Three backends that share a secret with the deployment; the address is the docs' own.
 #[tokio::test]
-async fn a_backend_makes_upload_tokens_as_the_docs_say() {
+async fn upload_token_snippets_work() {
     let secret = "a secret that backend and deployment share";
     let vars = [
-        ("PUBLIC_URL", HOST.to_owned()),
+        ("PUBLIC_URL", DOCS_HOST.to_owned()),
         ("JWT_ISSUER", "https://id.example.com".to_owned()),
         ("UPLOAD_TOKEN_SECRETS", format!("2026={secret}")),
     ];
@@ -187,22 +193,22 @@ async fn a_backend_makes_upload_tokens_as_the_docs_say() {
         "import { uploadToken } from './mint.mjs';\nconsole.log(uploadToken(...process.argv.slice(2)));"
             .into(),
     );
-    let node = run(&named("GLIMPSE_NODE"), &["run.mjs", secret, "node"], folder.path());
+    let node = run(&env_path("GLIMPSE_NODE"), &["run.mjs", secret, "node"], folder.path());
     written("mint.py", snippet("python mint"));
     written("run.py", "import sys, mint\nprint(mint.upload_token(*sys.argv[1:]))".into());
-    let python = run(&named("GLIMPSE_PYTHON"), &["run.py", secret, "python"], folder.path());
+    let python = run(&env_path("GLIMPSE_PYTHON"), &["run.py", secret, "python"], folder.path());
     let here = include_str!("mint.rs");
     assert!(here.ends_with(&format!("\n\n{}", snippet("rust mint"))), "mint.rs is not what the docs say");
     let rust = upload_token(secret, "rust", now_secs(), "a random text");
 
     for (user, token) in [("node", node), ("python", python), ("rust", rust)] {
-        let holder = Person::with_token(&stack, "");
+        let holder = ApiClient::with_token(&stack, "");
         let body = json!({ "name": "clip.mp4", "size": 4, "type": "video/mp4" }).to_string();
         let headers = [("content-type", "application/json")];
         let answer = holder.send(Method::POST, &format!("/u/{token}/api/videos"), &headers, body).await;
         assert_eq!(answer.status, 201, "{user}: {}", String::from_utf8_lossy(&answer.body));
         assert_eq!(holder.put(&answer.json()["upload"], b"clip".to_vec()).await.status, 200, "{user}");
-        let listed = listed_by(&stack, user).await;
+        let listed = list_videos_of(&stack, user).await;
         assert_eq!(listed["videos"][0]["id"], answer.json()["video"]["id"], "{user}: it is their account's");
         let too_large = json!({ "name": "a.mp4", "size": 100_000_001, "type": "video/mp4" }).to_string();
         let refused = holder.send(Method::POST, &format!("/u/{token}/api/videos"), &headers, too_large).await;
@@ -210,13 +216,13 @@ async fn a_backend_makes_upload_tokens_as_the_docs_say() {
     }
 }
 
-async fn listed_by(stack: &Stack, user: &str) -> Value {
+async fn list_videos_of(stack: &Stack, user: &str) -> Value {
     let claims = json!({ "iss": "https://id.example.com", "sub": user, "aud": e2e::keys::AUDIENCE, "exp": now_secs() + 600 });
-    let token = sign_hs256(&tree(&claims), &Secret::new(SECRET.as_bytes().to_vec()));
-    let request = client().get(format!("{}/api/videos", stack.edge)).bearer_auth(token);
-    Answer::of(request.send().await.unwrap()).await.json()
+    let token = sign_hs256(&to_json(&claims), &Secret::new(SECRET.as_bytes().to_vec()));
+    let request = http_client().get(format!("{}/api/videos", stack.edge)).bearer_auth(token);
+    ApiResponse::from_response(request.send().await.unwrap()).await.json()
 }
 
 fn run(program: &Path, arguments: &[&str], folder: &Path) -> String {
-    printed(&Command::new(program).args(arguments).current_dir(folder).output().unwrap())
+    stdout_of(&Command::new(program).args(arguments).current_dir(folder).output().unwrap())
 }

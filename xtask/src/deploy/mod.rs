@@ -12,140 +12,149 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use self::plan::{Action, Outputs};
-use self::settings::Settings;
+use self::plan::{Action, StackOutputs};
+use self::settings::DeployOptions;
 use crate::doctor;
 use crate::package;
 use crate::project::Project;
 use crate::run;
-use crate::setup::{self, Purpose, Task};
+use crate::setup::{self, Purpose, PythonTask};
 
 /// `cargo xtask deploy`.
 pub(crate) fn deploy(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let settings = Settings::parse(arguments)?;
+    let settings = DeployOptions::parse(arguments)?;
     let origin = settings.origin.as_ref().context(
         "say where the Worker will be: --origin https://video.example.com, a domain of your Cloudflare account",
     )?;
     check_packages(project)?;
-    let stage = Stage::set(project, &settings)?;
+    let deployer = Deployer::prepare(project, &settings)?;
     if settings.dry_run {
-        run::heading("what would be done");
-        let config = stage.worker_config(origin, None)?;
-        let after = plan::after(&settings, origin, &Outputs::example(), &config);
-        for action in plan::before(&settings).iter().chain(&after) {
+        run::print_heading("what would be done");
+        let config = deployer.worker_config(origin, None)?;
+        let actions = plan::cloudflare_actions(&settings, origin, &StackOutputs::example(), &config);
+        for action in plan::aws_actions(&settings).iter().chain(&actions) {
             println!("{action}");
         }
         println!(
             "secrets of the Worker that are missing are made and handed over: {}",
             plan::SECRETS.join(", ")
         );
-        println!("{}", plan::doctor(&settings, origin));
-        run::heading("checks that need no account");
-        stage.run(&plan::validate())?;
-        stage.run(&plan::bundle(&config))?;
+        println!("{}", plan::check_deployment(&settings, origin));
+        run::print_heading("checks that need no account");
+        deployer.run(&plan::validate())?;
+        deployer.run(&plan::bundle_worker(&config))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let identity = stage.ask(&plan::identity(&settings))?;
-    println!("account {}, region {}", text(&identity, "account"), text(&identity, "region"));
-    let mut said = settings.clone();
-    let room = stage.ask(&plan::room(&settings))?;
-    if let Some(parameter) = room["room"].as_u64().and_then(|room| plan::without_room(&settings, room)) {
+    let identity = deployer.query(&plan::identity(&settings))?;
+    println!(
+        "account {}, region {}",
+        str_or_unknown(&identity, "account"),
+        str_or_unknown(&identity, "region")
+    );
+    let mut effective = settings.clone();
+    let concurrency = deployer.query(&plan::unreserved_concurrency(&settings))?;
+    if let Some(parameter) =
+        concurrency["room"].as_u64().and_then(|room| plan::disable_reservation(&settings, room))
+    {
         println!(
             "{parameter}: AWS lets this account set only {} aside, so pictures on demand have no limit of their own; \
              ask AWS for more concurrency, then say --parameter RenderReserved=20",
-            room["room"]
+            concurrency["room"]
         );
-        said.parameters.push(parameter);
+        effective.parameters.push(parameter);
     }
-    if let Some(why) = room["unseen"].as_str() {
+    if let Some(why) = concurrency["unseen"].as_str() {
         println!(
             "it could not be asked how much concurrency the account can set aside, so the template's default holds: {why}"
         );
     }
-    stage.artefacts()?;
-    for action in plan::before(&said).iter().skip(1) {
-        stage.run(action)?;
+    deployer.stage_packages()?;
+    for action in plan::aws_actions(&effective).iter().skip(1) {
+        deployer.run(action)?;
     }
-    let outputs = Outputs::read(&stage.ask(&plan::outputs(&settings))?)?;
-    let config = stage.worker_config(origin, Some(&outputs))?;
-    for action in plan::after(&settings, origin, &outputs, &config) {
-        stage.run(&action)?;
+    let outputs = StackOutputs::parse(&deployer.query(&plan::read_outputs(&settings))?)?;
+    let config = deployer.worker_config(origin, Some(&outputs))?;
+    for action in plan::cloudflare_actions(&settings, origin, &outputs, &config) {
+        deployer.run(&action)?;
     }
-    stage.hand_over_secrets(&outputs)?;
+    deployer.put_missing_secrets(&outputs)?;
     println!("\n{origin} is deployed.");
     if settings.prebuilt {
-        println!("Whether it works, the doctor says:\n\n    {}", plan::doctor(&settings, origin).line());
+        println!(
+            "Whether it works, the doctor says:\n\n    {}",
+            plan::check_deployment(&settings, origin).shell_line()
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    look(project, &settings, origin)
+    run_doctor(project, &settings, origin)
 }
 
 /// `cargo xtask destroy`.
 pub(crate) fn destroy(project: &Project, arguments: &[String]) -> Result<ExitCode> {
-    let settings = Settings::parse(arguments)?;
-    let stage = Stage::set(project, &settings)?;
+    let settings = DeployOptions::parse(arguments)?;
+    let deployer = Deployer::prepare(project, &settings)?;
     if settings.dry_run {
-        run::heading("what would be done");
-        for action in plan::destruction(&settings, &Outputs::example()) {
+        run::print_heading("what would be done");
+        for action in plan::destroy_actions(&settings, &StackOutputs::example()) {
             println!("{action}");
         }
-        println!("{}", plan::left(&settings, &Outputs::example()));
+        println!("{}", plan::describe_leftovers(&settings, &StackOutputs::example()));
         return Ok(ExitCode::SUCCESS);
     }
     // Before anything is taken down: what is not there can name nothing any more.
-    let outputs = Outputs::read(&stage.ask(&plan::outputs(&settings))?)?;
-    for action in plan::destruction(&settings, &outputs) {
-        stage.run(&action)?;
+    let outputs = StackOutputs::parse(&deployer.query(&plan::read_outputs(&settings))?)?;
+    for action in plan::destroy_actions(&settings, &outputs) {
+        deployer.run(&action)?;
     }
-    println!("\n{}", plan::left(&settings, &outputs));
+    println!("\n{}", plan::describe_leftovers(&settings, &outputs));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Looks whether what was deployed works, if somebody is named as whom; else at the roles alone.
-fn look(project: &Project, settings: &Settings, origin: &str) -> Result<ExitCode> {
-    let whole = plan::doctor(settings, origin);
+fn run_doctor(project: &Project, settings: &DeployOptions, origin: &str) -> Result<ExitCode> {
+    let full_check = plan::check_deployment(settings, origin);
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let is_somebody = is_set("GLIMPSE_TOKEN") || is_set("GLIMPSE_COOKIE");
-    let action = if is_somebody { whole.clone() } else { plan::roles(settings) };
-    run::heading(&action.what);
-    let arguments: Vec<String> = action.words.iter().skip(3).cloned().collect();
-    let code = made(doctor::run(project, &arguments)?);
-    if !is_somebody {
+    let has_credential = is_set("GLIMPSE_TOKEN") || is_set("GLIMPSE_COOKIE");
+    let action = if has_credential { full_check.clone() } else { plan::check_roles(settings) };
+    run::print_heading(&action.title);
+    let arguments: Vec<String> = action.argv.iter().skip(3).cloned().collect();
+    let exit_code = deploy_exit_code(doctor::run(project, &arguments)?);
+    if !has_credential {
         println!(
             "\nWhether it works, the doctor says. It needs to be somebody: a bearer token of your issuer in GLIMPSE_TOKEN, or, \
              where people only sign in with a browser, somebody's session cookie (name=value) in GLIMPSE_COOKIE. Then:\n\n    {}",
-            whole.line()
+            full_check.shell_line()
         );
     }
-    Ok(code)
+    Ok(exit_code)
 }
 
 /// What a deployment ends with that is made: what could not be looked at is no fault of it.
-fn made(doctor: ExitCode) -> ExitCode {
-    if doctor == ExitCode::from(doctor::COULD_NOT_LOOK) { ExitCode::SUCCESS } else { doctor }
+fn deploy_exit_code(doctor: ExitCode) -> ExitCode {
+    if doctor == ExitCode::from(doctor::EXIT_INCOMPLETE) { ExitCode::SUCCESS } else { doctor }
 }
 
-fn text<'a>(document: &'a Value, name: &str) -> &'a str {
+fn str_or_unknown<'a>(document: &'a Value, name: &str) -> &'a str {
     document[name].as_str().unwrap_or("unknown")
 }
 
 /// Where actions are carried out.
-struct Stage<'a> {
+struct Deployer<'a> {
     project: &'a Project,
-    settings: &'a Settings,
+    settings: &'a DeployOptions,
     python: std::path::PathBuf,
 }
 
-impl<'a> Stage<'a> {
-    fn set(project: &'a Project, settings: &'a Settings) -> Result<Self> {
+impl<'a> Deployer<'a> {
+    fn prepare(project: &'a Project, settings: &'a DeployOptions) -> Result<Self> {
         if !settings.prebuilt {
             setup::run(project, Purpose::Build)?;
         }
-        Ok(Self { project, settings, python: setup::python_for(project, Task::Deploying)? })
+        Ok(Self { project, settings, python: setup::python_for(project, PythonTask::Deploying)? })
     }
 
     fn command(&self, action: &Action) -> Result<Command> {
-        let mut words = action.words.iter();
+        let mut words = action.argv.iter();
         let program = words.next().context("an action names a program")?;
         let mut command = match program.as_str() {
             "wrangler" => self.project.npm_command("wrangler"),
@@ -167,27 +176,27 @@ impl<'a> Stage<'a> {
 
     /// Carries it out, with its output shown.
     fn run(&self, action: &Action) -> Result<()> {
-        run::heading(&action.what);
-        println!("$ {}", action.line());
-        ensure!(run::stream(&mut self.command(action)?, |_| {})?, "{}: see above", action.what);
+        run::print_heading(&action.title);
+        println!("$ {}", action.shell_line());
+        ensure!(run::stream(&mut self.command(action)?, |_| {})?, "{}: see above", action.title);
         Ok(())
     }
 
     /// Carries it out, and answers the document that it prints.
-    fn ask(&self, action: &Action) -> Result<Value> {
-        let printed = run::capture(&mut self.command(action)?).with_context(|| action.what.clone())?;
-        serde_json::from_str(&printed).with_context(|| format!("{}: no JSON", action.what))
+    fn query(&self, action: &Action) -> Result<Value> {
+        let output = run::capture(&mut self.command(action)?).with_context(|| action.title.clone())?;
+        serde_json::from_str(&output).with_context(|| format!("{}: no JSON", action.title))
     }
 
     /// Writes the Worker's configuration for this deployment, and returns where it is.
-    fn worker_config(&self, origin: &str, outputs: Option<&Outputs>) -> Result<String> {
+    fn worker_config(&self, origin: &str, outputs: Option<&StackOutputs>) -> Result<String> {
         let project = self.project.read("wrangler.toml")?;
         if let Some(outputs) = outputs.filter(|_| self.settings.prebuilt) {
             let path = "web/dist/_headers";
-            let headers = worker::page_headers(&self.project.read(path)?, &project, outputs);
+            let headers = worker::render_page_headers(&self.project.read(path)?, &project, outputs);
             fs::write(self.project.path(path), headers).with_context(|| format!("cannot write {path}"))?;
         }
-        let text = worker::config(&project, &self.project.root, origin, outputs);
+        let text = worker::render_config(&project, &self.project.root, origin, outputs);
         let folder = self.project.target.join("deploy");
         let path = folder.join("wrangler.toml");
         fs::create_dir_all(&folder)?;
@@ -196,20 +205,20 @@ impl<'a> Stage<'a> {
     }
 
     /// The packages for the processor that is deployed to, where template.yaml looks for them.
-    fn artefacts(&self) -> Result<()> {
+    fn stage_packages(&self) -> Result<()> {
         let arch = self.settings.arch;
-        let built = if self.settings.prebuilt {
-            package::made(self.project)?
+        let package_folder = if self.settings.prebuilt {
+            package::verify_existing(self.project)?
         } else {
-            package::make(self.project, &[arch])?
+            package::build_all(self.project, &[arch])?
         };
         let folder = self.project.target.join("deploy");
         fs::create_dir_all(&folder)?;
-        let ending = format!("-{}.zip", arch.name());
-        for entry in fs::read_dir(&built)? {
+        let suffix = format!("-{}.zip", arch.name());
+        for entry in fs::read_dir(&package_folder)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if let Some(name) = name.strip_suffix(&ending) {
+            if let Some(name) = name.strip_suffix(&suffix) {
                 fs::copy(&path, folder.join(name).with_extension("zip"))?;
             }
         }
@@ -218,22 +227,22 @@ impl<'a> Stage<'a> {
 
     /// Makes what the Worker has not got yet, and hands it over without a look at it. What it has stays: a new session
     /// secret would sign everybody out.
-    fn hand_over_secrets(&self, outputs: &Outputs) -> Result<()> {
-        run::heading("secrets of the Worker");
-        let listed = self.ask(&plan::listed_secrets())?;
-        let listed = listed.as_array().context("wrangler lists secrets")?;
-        let has = |name: &str| listed.iter().any(|secret| secret["name"] == name);
+    fn put_missing_secrets(&self, outputs: &StackOutputs) -> Result<()> {
+        run::print_heading("secrets of the Worker");
+        let existing = self.query(&plan::list_secrets())?;
+        let existing = existing.as_array().context("wrangler lists secrets")?;
+        let has_secret = |name: &str| existing.iter().any(|secret| secret["name"] == name);
         let mut secrets = Map::new();
-        if self.settings.new_key || !has("S3_ACCESS_KEY_ID") {
-            let pair = self.ask(&plan::new_key(self.settings, outputs))?;
+        if self.settings.new_key || !has_secret("S3_ACCESS_KEY_ID") {
+            let key_pair = self.query(&plan::create_key(self.settings, outputs))?;
             for name in ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"] {
-                secrets.insert(name.into(), pair[name].clone());
+                secrets.insert(name.into(), key_pair[name].clone());
             }
         }
         for name in ["SESSION_SECRET", "UPLOAD_TOKEN_SECRETS"] {
-            if !has(name) {
-                let random = self.ask(&plan::random())?;
-                let random = text(&random, "random");
+            if !has_secret(name) {
+                let random = self.query(&plan::random_bytes())?;
+                let random = str_or_unknown(&random, "random");
                 let value = if name == "SESSION_SECRET" { random.to_owned() } else { format!("1={random}") };
                 secrets.insert(name.into(), value.into());
             }
@@ -243,7 +252,7 @@ impl<'a> Stage<'a> {
             return Ok(());
         }
         let names: Vec<_> = secrets.keys().cloned().collect();
-        feed(&mut self.command(&plan::secrets())?, &Value::Object(secrets).to_string())?;
+        run_with_input(&mut self.command(&plan::put_secrets())?, &Value::Object(secrets).to_string())?;
         println!("handed over: {}", names.join(", "));
         if self.settings.new_key {
             println!(
@@ -256,17 +265,20 @@ impl<'a> Stage<'a> {
 
 /// Whether `package` makes each package that template.yaml names: SAM would find out after minutes of building.
 fn check_packages(project: &Project) -> Result<()> {
-    let (template, names) = (project.read("template.yaml")?, package::names(project)?);
-    for wanted in wanted(&template) {
-        let is_made = names.iter().any(|name| wanted == format!("target/deploy/{name}.zip"));
-        ensure!(is_made, "template.yaml wants {wanted}, and `cargo xtask package` makes no such package");
+    let (template, names) = (project.read("template.yaml")?, package::package_names(project)?);
+    for package in template_packages(&template) {
+        let is_packaged = names.iter().any(|name| package == format!("target/deploy/{name}.zip"));
+        ensure!(
+            is_packaged,
+            "template.yaml wants {package}, and `cargo xtask package` makes no such package"
+        );
     }
-    run::found("packages", names.join(", "));
+    run::print_ok("packages", names.join(", "));
     Ok(())
 }
 
 /// The packages that template.yaml names.
-fn wanted(template: &str) -> impl Iterator<Item = &str> {
+fn template_packages(template: &str) -> impl Iterator<Item = &str> {
     template.lines().filter_map(|line| {
         let (name, value) = line.trim().split_once(": ")?;
         ["CodeUri", "ContentUri"].contains(&name).then_some(value)
@@ -274,7 +286,7 @@ fn wanted(template: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Runs a program with `input` on its standard input, where no list of processes shows it.
-fn feed(command: &mut Command, input: &str) -> Result<()> {
+fn run_with_input(command: &mut Command, input: &str) -> Result<()> {
     let mut child = command.stdin(Stdio::piped()).spawn().context("cannot start wrangler")?;
     let mut pipe = child.stdin.take().context("standard input was asked for")?;
     pipe.write_all(input.as_bytes())?;
@@ -290,12 +302,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_package_of_the_template_is_made() {
-        let project = Project::find().unwrap();
+    fn template_packages_are_built() {
+        let project = Project::discover().unwrap();
         check_packages(&project).unwrap();
         let template = project.read("template.yaml").unwrap();
-        let mut wanted: Vec<_> = wanted(&template).collect();
-        let mut made: Vec<_> = package::names(&project).unwrap();
+        let mut wanted: Vec<_> = template_packages(&template).collect();
+        let mut made: Vec<_> = package::package_names(&project).unwrap();
         for name in &mut made {
             *name = format!("target/deploy/{name}.zip");
         }
@@ -307,15 +319,18 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wrong_fails_a_deployment() {
-        assert_eq!(made(ExitCode::from(2)), ExitCode::SUCCESS);
-        assert_eq!(made(ExitCode::FAILURE), ExitCode::FAILURE);
-        assert_eq!(made(ExitCode::SUCCESS), ExitCode::SUCCESS);
+    fn incomplete_check_does_not_fail_deploy() {
+        assert_eq!(deploy_exit_code(ExitCode::from(2)), ExitCode::SUCCESS);
+        assert_eq!(deploy_exit_code(ExitCode::FAILURE), ExitCode::FAILURE);
+        assert_eq!(deploy_exit_code(ExitCode::SUCCESS), ExitCode::SUCCESS);
     }
 
     #[test]
-    fn packages_are_found_in_the_template() {
+    fn finds_packages_in_template() {
         let template = "  A:\n      CodeUri: target/deploy/a.zip\n      Role: x\n      ContentUri: target/deploy/layer.zip\n";
-        assert_eq!(wanted(template).collect::<Vec<_>>(), ["target/deploy/a.zip", "target/deploy/layer.zip"]);
+        assert_eq!(
+            template_packages(template).collect::<Vec<_>>(),
+            ["target/deploy/a.zip", "target/deploy/layer.zip"]
+        );
     }
 }

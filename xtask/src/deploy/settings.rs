@@ -10,15 +10,15 @@ use crate::package::Arch;
 /// What was said. Its `Debug` shows no value of a parameter.
 #[derive(Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub(super) struct Settings {
+pub(super) struct DeployOptions {
     /// Where the Worker will be, without a slash at the end.
     pub(super) origin: Option<String>,
     /// Other origins whose pages may upload.
-    pub(super) allowed: Vec<String>,
+    pub(super) allowed_origins: Vec<String>,
     pub(super) stack: String,
     pub(super) region: String,
     pub(super) arch: Arch,
-    /// More parameters of template.yaml, `Name=value`.
+    /// More parameters of template.yaml, `MemberName=value`.
     pub(super) parameters: Vec<String>,
     /// Makes another key for the Worker although it has one.
     pub(super) new_key: bool,
@@ -28,13 +28,13 @@ pub(super) struct Settings {
     pub(super) prebuilt: bool,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for DeployOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> =
-            self.parameters.iter().filter_map(|said| Some(said.split_once('=')?.0)).collect();
-        f.debug_struct("Settings")
+            self.parameters.iter().filter_map(|parameter| Some(parameter.split_once('=')?.0)).collect();
+        f.debug_struct("DeployOptions")
             .field("origin", &self.origin)
-            .field("allowed", &self.allowed)
+            .field("allowed", &self.allowed_origins)
             .field("stack", &self.stack)
             .field("region", &self.region)
             .field("arch", &self.arch)
@@ -47,7 +47,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-impl Settings {
+impl DeployOptions {
     /// Reads the arguments.
     ///
     /// # Errors
@@ -55,9 +55,9 @@ impl Settings {
     pub(super) fn parse(arguments: &[String]) -> Result<Self> {
         let mut settings = Self {
             origin: None,
-            allowed: Vec::new(),
+            allowed_origins: Vec::new(),
             stack: "glimpse".into(),
-            region: doctor::REGION.into(),
+            region: doctor::DEFAULT_REGION.into(),
             arch: Arch::Arm,
             parameters: Vec::new(),
             new_key: false,
@@ -69,12 +69,12 @@ impl Settings {
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
-                "--origin" => settings.origin = Some(origin(value()?)?),
-                "--allow-origin" => settings.allowed.push(page_origin(value()?)?),
-                "--stack" => settings.stack = name(value()?, "a stack")?,
-                "--region" => settings.region = name(value()?, "a region")?,
+                "--origin" => settings.origin = Some(parse_origin(value()?)?),
+                "--allow-origin" => settings.allowed_origins.push(parse_page_origin(value()?)?),
+                "--stack" => settings.stack = parse_name(value()?, "a stack")?,
+                "--region" => settings.region = parse_name(value()?, "a region")?,
                 "--arch" => settings.arch = Arch::parse(value()?)?,
-                "--parameter" => settings.parameters.push(parameter(value()?)?),
+                "--parameter" => settings.parameters.push(parse_parameter(value()?)?),
                 "--new-key" => settings.new_key = true,
                 "--delete-videos" => settings.delete_videos = true,
                 "--dry-run" => settings.dry_run = true,
@@ -87,32 +87,33 @@ impl Settings {
 
     /// Whose pages may upload: the Worker's own first.
     pub(super) fn origins(&self) -> String {
-        let all: Vec<&str> = self.origin.iter().chain(&self.allowed).map(String::as_str).collect();
-        all.join(",")
+        let origins: Vec<&str> =
+            self.origin.iter().chain(&self.allowed_origins).map(String::as_str).collect();
+        origins.join(",")
     }
 }
 
 /// An origin whose pages may upload: of a site, of this machine, or of an app that has a scheme of its own.
-fn page_origin(text: &str) -> Result<String> {
+fn parse_page_origin(text: &str) -> Result<String> {
     let (scheme, host) = text.split_once("://").unwrap_or_default();
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
     let is_host = host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-:".contains(&b));
     // Pages of files have the origin `null`, which is everybody's.
-    let is_right = match scheme {
-        "https" => return origin(text),
+    let is_allowed_scheme = match scheme {
+        "https" => return parse_origin(text),
         "http" => matches!(host.split(':').next(), Some("localhost" | "127.0.0.1")),
         "file" | "data" | "blob" | "javascript" => false,
         _ => true,
     };
     ensure!(
-        is_scheme && is_host && is_right,
+        is_scheme && is_host && is_allowed_scheme,
         "{text} is no origin of pages: such as https://app.example, http://localhost or capacitor://localhost"
     );
     Ok(text.to_owned())
 }
 
-fn origin(text: &str) -> Result<String> {
+fn parse_origin(text: &str) -> Result<String> {
     let host = text.strip_prefix("https://").unwrap_or_default();
     let is_host = host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:".contains(&b));
     ensure!(!host.is_empty() && is_host, "{text} is no origin: https://, a host, and nothing behind it");
@@ -120,7 +121,7 @@ fn origin(text: &str) -> Result<String> {
 }
 
 /// What CloudFormation and the names of functions and users take.
-fn name(text: &str, what: &str) -> Result<String> {
+fn parse_name(text: &str, what: &str) -> Result<String> {
     let is_name = text.len() <= 40
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -128,7 +129,7 @@ fn name(text: &str, what: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn parameter(text: &str) -> Result<String> {
+fn parse_parameter(text: &str) -> Result<String> {
     let (name, _) = text.split_once('=').context("--parameter needs Name=value")?;
     ensure!(
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric()),
@@ -146,25 +147,25 @@ fn parameter(text: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Settings> {
+    fn parse_text(text: &str) -> Result<DeployOptions> {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        Settings::parse(&words)
+        DeployOptions::parse(&words)
     }
 
     #[test]
-    fn reads_what_is_said() {
-        let said = parse(
+    fn parses_arguments() {
+        let said = parse_text(
             "--origin https://video.example --allow-origin https://app.example --stack mine --region us-east-1 \
              --arch x86_64 --parameter PreviewConcurrency=20 --new-key",
         );
         let said = said.unwrap();
         assert_eq!(said.origins(), "https://video.example,https://app.example");
         assert_eq!((said.stack.as_str(), said.arch, said.new_key), ("mine", Arch::X86, true));
-        assert!(!parse("").unwrap().delete_videos);
+        assert!(!parse_text("").unwrap().delete_videos);
     }
 
     #[test]
-    fn apps_with_a_scheme_of_their_own_may_upload() {
+    fn allows_custom_scheme_origins() {
         for origin in [
             "capacitor://localhost",
             "ionic://localhost",
@@ -172,18 +173,19 @@ mod tests {
             "app://.",
             "http://localhost:8100",
         ] {
-            let settings = parse(&format!("--origin https://v.example --allow-origin {origin}")).unwrap();
+            let settings =
+                parse_text(&format!("--origin https://v.example --allow-origin {origin}")).unwrap();
             assert_eq!(settings.origins(), format!("https://v.example,{origin}"));
         }
         for wrong in
             ["*", "null", "file://", "http://app.example", "capacitor://localhost/", "capacitor://*", "://x"]
         {
-            assert!(parse(&format!("--allow-origin {wrong}")).is_err(), "{wrong}");
+            assert!(parse_text(&format!("--allow-origin {wrong}")).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn refuses_what_is_wrong() {
+    fn rejects_invalid_arguments() {
         for wrong in [
             "--origin",
             "--origin http://video.example",
@@ -197,7 +199,7 @@ mod tests {
             "--parameter AllowedOrigins=*",
             "--delete-everything",
         ] {
-            assert!(parse(wrong).is_err(), "{wrong}");
+            assert!(parse_text(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::plan::Outputs;
+use super::plan::StackOutputs;
 
 /// The ending of hosts that every account has without a domain.
 const WORKERS_DEV: &str = ".workers.dev";
@@ -17,25 +17,32 @@ pub(super) fn is_workers_dev(origin: &str) -> bool {
 ///
 /// On a domain of its own the Worker answers there alone: at its address on workers.dev, and at those of its previews, nothing
 /// is cached, and every request would be read from S3. The page may send uploads to this bucket alone, once it is known.
-pub(super) fn config(text: &str, root: &Path, origin: &str, outputs: Option<&Outputs>) -> String {
-    let bucket = outputs.map(|outputs| endpoint(text).unwrap_or_else(|| outputs.bucket_origin()));
-    let own = |path: &str| root.join(path.trim_matches('"')).display().to_string();
-    let addresses = [format!("workers_dev = {}", is_workers_dev(origin)), "preview_urls = false".to_owned()];
+pub(super) fn render_config(
+    wrangler_toml: &str,
+    root: &Path,
+    origin: &str,
+    outputs: Option<&StackOutputs>,
+) -> String {
+    let bucket =
+        outputs.map(|outputs| custom_endpoint(wrangler_toml).unwrap_or_else(|| outputs.bucket_origin()));
+    let absolute = |path: &str| root.join(path.trim_matches('"')).display().to_string();
+    let address_lines =
+        [format!("workers_dev = {}", is_workers_dev(origin)), "preview_urls = false".to_owned()];
     let mut lines: Vec<String> = Vec::new();
-    let mut table = String::new();
-    for line in text.lines() {
+    let mut section = String::new();
+    for line in wrangler_toml.lines() {
         let name = line.split('=').next().unwrap_or_default().trim();
         if line.starts_with('[') {
-            if table.is_empty() {
-                lines.extend(addresses.clone());
+            if section.is_empty() {
+                lines.extend(address_lines.clone());
             }
-            line.trim().clone_into(&mut table);
+            line.trim().clone_into(&mut section);
         }
-        match (table.as_str(), name, line.split_once('=')) {
+        match (section.as_str(), name, line.split_once('=')) {
             ("", "workers_dev" | "preview_urls", Some(_)) | ("[build]", "cwd", Some(_)) => {}
-            ("", "main", Some((_, path))) => lines.push(format!("main = {:?}", own(path.trim()))),
+            ("", "main", Some((_, path))) => lines.push(format!("main = {:?}", absolute(path.trim()))),
             ("[assets]", "directory", Some((_, path))) => {
-                lines.push(format!("directory = {:?}", own(path.trim())));
+                lines.push(format!("directory = {:?}", absolute(path.trim())));
             }
             ("[build]", "command", Some((_, command))) => {
                 let command = command.trim().trim_matches('"');
@@ -46,20 +53,20 @@ pub(super) fn config(text: &str, root: &Path, origin: &str, outputs: Option<&Out
             _ => lines.push(line.to_owned()),
         }
     }
-    if table.is_empty() {
-        lines.extend(addresses);
+    if section.is_empty() {
+        lines.extend(address_lines);
     }
     lines.join("\n") + "\n"
 }
 
 /// The page's `_headers` for this deployment, where the page was built before the bucket was known.
-pub(super) fn page_headers(headers: &str, text: &str, outputs: &Outputs) -> String {
-    let bucket = endpoint(text).unwrap_or_else(|| outputs.bucket_origin());
+pub(super) fn render_page_headers(headers: &str, text: &str, outputs: &StackOutputs) -> String {
+    let bucket = custom_endpoint(text).unwrap_or_else(|| outputs.bucket_origin());
     headers.replace("connect-src 'self' https:;", &format!("connect-src 'self' {bucket};"))
 }
 
 /// The origin of an S3 that is not AWS's, if wrangler.toml names one.
-fn endpoint(text: &str) -> Option<String> {
+fn custom_endpoint(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;
         (name.trim() == "S3_ENDPOINT").then(|| value.trim().trim_matches('"').to_owned())
@@ -70,8 +77,8 @@ fn endpoint(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn outputs() -> Outputs {
-        Outputs::read(&serde_json::json!({
+    fn outputs() -> StackOutputs {
+        StackOutputs::parse(&serde_json::json!({
             "BucketName": "b", "Region": "eu-central-1", "RenderUrl": "https://id.example/", "EdgeUserName": "edge"
         }))
         .unwrap()
@@ -87,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_on_a_domain_answers_there_alone() {
+    fn custom_domain_disables_workers_dev() {
         for text in [project(), project().replace("workers_dev = false", "workers_dev = true")] {
-            let config = config(&text, Path::new("/p"), "https://video.example", Some(&outputs()));
+            let config = render_config(&text, Path::new("/p"), "https://video.example", Some(&outputs()));
             assert_eq!(
                 (count(&config, "workers_dev = false"), count(&config, "preview_urls = false")),
                 (1, 1)
@@ -98,21 +105,22 @@ mod tests {
             let place = config.find("workers_dev = false").unwrap();
             assert!(place < config.find("\n[").unwrap(), "it belongs to no table");
         }
-        let bare = config("name = \"x\"", Path::new("/p"), "https://video.example", None);
+        let bare = render_config("name = \"x\"", Path::new("/p"), "https://video.example", None);
         assert_eq!(bare, "name = \"x\"\nworkers_dev = false\npreview_urls = false\n");
     }
 
     #[test]
-    fn a_worker_without_a_domain_answers_on_workers_dev() {
-        let config = config(&project(), Path::new("/p"), "https://glimpse.me.workers.dev", Some(&outputs()));
+    fn workers_dev_is_enabled_without_domain() {
+        let config =
+            render_config(&project(), Path::new("/p"), "https://glimpse.me.workers.dev", Some(&outputs()));
         assert_eq!((count(&config, "workers_dev = true"), count(&config, "preview_urls = false")), (1, 1));
         assert!(!is_workers_dev("https://workers.dev.example"));
     }
 
     #[test]
-    fn the_page_connects_to_the_bucket_alone() {
-        let of = |text: &str, outputs: Option<&Outputs>| {
-            config(text, Path::new("/p"), "https://v.example", outputs)
+    fn page_connects_only_to_bucket() {
+        let of = |text: &str, outputs: Option<&StackOutputs>| {
+            render_config(text, Path::new("/p"), "https://v.example", outputs)
         };
         let aws = of(&project(), Some(&outputs()));
         let command =
@@ -124,15 +132,15 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_was_built_before_connects_to_the_bucket_alone() {
+    fn prebuilt_page_connects_only_to_bucket() {
         let built =
             "  Content-Security-Policy: default-src 'self'; connect-src 'self' https:; img-src 'self'\n";
-        let headers = page_headers(built, &project(), &outputs());
+        let headers = render_page_headers(built, &project(), &outputs());
         assert!(
             headers.contains("connect-src 'self' https://b.s3.eu-central-1.amazonaws.com; img-src"),
             "{headers}"
         );
-        assert_eq!(page_headers(&headers, &project(), &outputs()), headers, "twice is the same");
+        assert_eq!(render_page_headers(&headers, &project(), &outputs()), headers, "twice is the same");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("web/build.mjs");
         let script = std::fs::read_to_string(script).unwrap();
         assert!(
@@ -141,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_those_of_the_checkout() {
-        let config = config(&project(), Path::new("/p"), "https://v.example", None);
+    fn paths_are_absolute() {
+        let config = render_config(&project(), Path::new("/p"), "https://v.example", None);
         assert_eq!(count(&config, "main = \"/p/edge/entry.js\""), 1, "{config}");
         assert_eq!(count(&config, "directory = \"/p/web/dist\""), 1, "{config}");
     }

@@ -6,20 +6,20 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::project::Project;
-use crate::run::{self, Step};
+use crate::run::{self, LoggedStep};
 use crate::version::{self, Version};
 
 /// A tool and the crate whose version it follows.
-struct Tool {
+struct CrateTool {
     package: &'static str,
     program: &'static str,
-    follows: &'static str,
+    version_from: &'static str,
 }
 
-const TOOLS: [Tool; 2] = [
-    Tool { package: "worker-build", program: "worker-build", follows: "worker" },
+const TOOLS: [CrateTool; 2] = [
+    CrateTool { package: "worker-build", program: "worker-build", version_from: "worker" },
     // The format between the macro and the tool changes with every release.
-    Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", follows: "wasm-bindgen" },
+    CrateTool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version_from: "wasm-bindgen" },
 ];
 
 const ADVICE: &str =
@@ -29,51 +29,52 @@ pub(super) fn ensure(project: &Project) -> Result<()> {
     let lock = project.read("Cargo.lock")?;
     let mut has_built = false;
     for tool in &TOOLS {
-        let wanted = version::locked(&lock, tool.follows)
-            .with_context(|| format!("Cargo.lock does not have exactly one version of {}", tool.follows))?;
-        if installed(project, tool) == Some(wanted) {
-            run::found(tool.program, wanted);
+        let version = version::locked_version(&lock, tool.version_from).with_context(|| {
+            format!("Cargo.lock does not have exactly one version of {}", tool.version_from)
+        })?;
+        if installed_version(project, tool) == Some(version) {
+            run::print_ok(tool.program, version);
             continue;
         }
-        build(project, tool, wanted)?;
+        install_tool(project, tool, version)?;
         has_built = true;
     }
     if has_built {
         // Half a gigabyte that is never looked at again; what cannot be removed only takes room.
-        let _ = std::fs::remove_dir_all(build_folder(project));
+        let _ = std::fs::remove_dir_all(build_target(project));
     }
     Ok(())
 }
 
 /// The version that the installed program says it is.
-fn installed(project: &Project, tool: &Tool) -> Option<Version> {
-    let answer = run::capture(Command::new(project.tool(tool.program)).arg("--version")).ok()?;
-    Version::find(&answer)
+fn installed_version(project: &Project, tool: &CrateTool) -> Option<Version> {
+    let version_output = run::capture(Command::new(project.tool(tool.program)).arg("--version")).ok()?;
+    Version::find_in(&version_output)
 }
 
-fn build(project: &Project, tool: &Tool, version: Version) -> Result<()> {
+fn install_tool(project: &Project, tool: &CrateTool, version: Version) -> Result<()> {
     let title = format!("{} {version}", tool.package);
     let install = |locked: bool| {
         let mut command = project.cargo();
         command.args(["install", tool.package, "--version", &format!("={version}"), "--root"]);
-        command.arg(project.cache.join("tools")).env("CARGO_TARGET_DIR", build_folder(project));
+        command.arg(project.cache.join("tools")).env("CARGO_TARGET_DIR", build_target(project));
         // They run for a second or two in each build: the compiler's time for the last of their speed is never earned back.
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
         command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         command.args(locked.then_some("--locked"));
         command
     };
-    let step = |name: &str| Step::new(title.clone(), project.log(name));
-    let Err(failure) = step(tool.package).attempt(&mut install(true))? else { return Ok(()) };
+    let step = |name: &str| LoggedStep::new(title.clone(), project.log_path(name));
+    let Err(failure) = step(tool.package).try_run(&mut install(true))? else { return Ok(()) };
     // A mirror of the registry may lag behind the lockfile of a tool that has just been released; then the newest of what it
     // has must do. Any other failure is one.
     if !failure.tail.contains("failed to select a version") {
         return Err(failure.into_error(ADVICE));
     }
-    run::note("the registry has not all versions of its lockfile; taking the newest that it has");
+    run::print_note("the registry has not all versions of its lockfile; taking the newest that it has");
     step(&format!("{}-unlocked", tool.package)).run(&mut install(false), ADVICE)
 }
 
-fn build_folder(project: &Project) -> std::path::PathBuf {
+fn build_target(project: &Project) -> std::path::PathBuf {
     project.target.join("tools")
 }

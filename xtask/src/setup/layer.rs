@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Media;
-use super::system::{self, on_path};
+use super::MediaTools;
+use super::system::{self, find_on_path};
 use crate::project::Project;
-use crate::run::{self, Step};
+use crate::run::{self, LoggedStep};
 
 /// What `layer/build.sh` starts, and the Debian package that brings it.
-const BUILDERS: &[(&str, &str)] = &[
+const BUILD_TOOLS: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("make", "make"),
@@ -23,16 +23,17 @@ const BUILDERS: &[(&str, &str)] = &[
     #[cfg(target_arch = "x86_64")]
     ("nasm", "nasm"),
 ];
-const INSTEAD: &str = "name an ffmpeg and an ffprobe of your own with GLIMPSE_FFMPEG and GLIMPSE_FFPROBE";
+const ALTERNATIVE: &str = "name an ffmpeg and an ffprobe of your own with GLIMPSE_FFMPEG and GLIMPSE_FFPROBE";
 
 /// The Lambda's two programs. `layer` makes the folder of the layer, and is asked only if the person does not name both.
-pub(super) fn programs(layer: impl FnOnce() -> Result<PathBuf>) -> Result<Media> {
-    let (ffmpeg, ffprobe) = (system::named("GLIMPSE_FFMPEG")?, system::named("GLIMPSE_FFPROBE")?);
+pub(super) fn ffmpeg_programs(layer: impl FnOnce() -> Result<PathBuf>) -> Result<MediaTools> {
+    let (ffmpeg, ffprobe) =
+        (system::program_from_env("GLIMPSE_FFMPEG")?, system::program_from_env("GLIMPSE_FFPROBE")?);
     Ok(match (ffmpeg, ffprobe) {
-        (Some(ffmpeg), Some(ffprobe)) => Media { ffmpeg, ffprobe },
+        (Some(ffmpeg), Some(ffprobe)) => MediaTools { ffmpeg, ffprobe },
         (ffmpeg, ffprobe) => {
             let bin = layer()?.join("bin");
-            Media {
+            MediaTools {
                 ffmpeg: ffmpeg.unwrap_or_else(|| bin.join("ffmpeg")),
                 ffprobe: ffprobe.unwrap_or_else(|| bin.join("ffprobe")),
             }
@@ -43,32 +44,36 @@ pub(super) fn programs(layer: impl FnOnce() -> Result<PathBuf>) -> Result<Media>
 /// The folder of the built layer, which is built first if it is not there.
 pub(super) fn ensure(project: &Project) -> Result<PathBuf> {
     if std::env::consts::OS != "linux" {
-        bail!("the layer's ffmpeg is a Linux program, and this is {}: {INSTEAD}", std::env::consts::OS);
+        bail!("the layer's ffmpeg is a Linux program, and this is {}: {ALTERNATIVE}", std::env::consts::OS);
     }
-    if let Some(folder) = built(project)? {
-        run::found("the layer's ffmpeg", folder.display());
+    if let Some(folder) = built_layer(project)? {
+        run::print_ok("the layer's ffmpeg", folder.display());
         return Ok(folder);
     }
     let missing = missing_packages();
     if !missing.is_empty() {
         system::install(project, &missing)
-            .with_context(|| format!("the layer's ffmpeg is built from source; or {INSTEAD}"))?;
+            .with_context(|| format!("the layer's ffmpeg is built from source; or {ALTERNATIVE}"))?;
     }
-    Step::new("the layer's ffmpeg, from source: five to twenty minutes, once", project.log("layer")).run(
-        &mut script(project),
-        &format!("Correct what it says above and start this again, or {INSTEAD}."),
+    LoggedStep::new(
+        "the layer's ffmpeg, from source: five to twenty minutes, once",
+        project.log_path("layer"),
+    )
+    .run(
+        &mut build_script(project),
+        &format!("Correct what it says above and start this again, or {ALTERNATIVE}."),
     )?;
-    built(project)?.context("layer/build.sh has ended well, but nothing is where it says")
+    built_layer(project)?.context("layer/build.sh has ended well, but nothing is where it says")
 }
 
 fn missing_packages() -> Vec<&'static str> {
-    let mut missing: Vec<_> = BUILDERS
+    let mut missing: Vec<_> = BUILD_TOOLS
         .iter()
-        .filter(|(program, _)| on_path(program).is_none())
+        .filter(|(program, _)| find_on_path(program).is_none())
         .map(|(_, package)| *package)
         .collect();
     // Where these two are missing, the script gets them from Python's package index, into an environment of its own.
-    let has_meson = ["meson", "ninja"].iter().all(|program| on_path(program).is_some());
+    let has_meson = ["meson", "ninja"].iter().all(|program| find_on_path(program).is_some());
     let has_venv = || run::capture(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_ok();
     if !has_meson && !has_venv() {
         missing.push("python3-venv");
@@ -76,15 +81,15 @@ fn missing_packages() -> Vec<&'static str> {
     missing
 }
 
-fn script(project: &Project) -> Command {
+fn build_script(project: &Project) -> Command {
     let mut command = Command::new(project.path("layer/build.sh"));
     command.current_dir(&project.root).env("GLIMPSE_TOOLS_DIR", &project.cache);
     command
 }
 
 /// Where the layer of these very scripts, flags and sources is, if it has been built.
-fn built(project: &Project) -> Result<Option<PathBuf>> {
-    let output = script(project)
+fn built_layer(project: &Project) -> Result<Option<PathBuf>> {
+    let output = build_script(project)
         .arg("--where")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use self::system::Need;
-pub(crate) use self::system::arm_compilers;
+use self::system::SystemProgram;
+pub(crate) use self::system::ensure_arm_compilers;
 use crate::project::Project;
 use crate::run;
 
@@ -33,31 +33,31 @@ pub(crate) enum Purpose {
 
 /// What setup found or made, and the later verbs name to what they start.
 #[derive(Debug)]
-pub(crate) struct Tools {
+pub(crate) struct Toolset {
     pub(crate) wasm: wasm::Toolchain,
     /// `None` when set up for building alone.
-    media: Option<Media>,
+    media: Option<MediaTools>,
     /// `None` unless set up for measurements or tests.
-    reference: Option<Reference>,
+    reference: Option<ReferenceTools>,
     /// `None` unless set up for tests.
     test: Option<TestTools>,
 }
 
 /// What the previews are made with.
 #[derive(Debug)]
-pub(crate) struct Media {
+pub(crate) struct MediaTools {
     pub(crate) ffmpeg: PathBuf,
     pub(crate) ffprobe: PathBuf,
 }
 
 /// What media are made with, and what is measured or proven is compared with.
 #[derive(Debug)]
-pub(crate) struct Reference {
+pub(crate) struct ReferenceTools {
     pub(crate) ffmpeg: PathBuf,
     pub(crate) ffprobe: PathBuf,
     /// The system's Python, with nothing but its own library.
     pub(crate) python: PathBuf,
-    /// The folder that the layer was built in, also when `Media` is of other programs.
+    /// The folder that the layer was built in, also when `MediaTools` is of other programs.
     pub(crate) layer: PathBuf,
 }
 
@@ -67,23 +67,23 @@ pub(crate) struct TestTools {
     pub(crate) chromium: PathBuf,
     /// The Python that has botocore.
     pub(crate) python: PathBuf,
-    pub(crate) deploying: Deploying,
+    pub(crate) deploy: DeployTools,
 }
 
 /// What checks template.yaml.
 #[derive(Debug)]
-pub(crate) struct Deploying {
+pub(crate) struct DeployTools {
     /// The Python that has SAM, cfn-lint and moto; their programs lie beside it.
     pub(crate) python: PathBuf,
     pub(crate) checkov: PathBuf,
 }
 
-impl Tools {
-    pub(crate) fn media(&self) -> Result<&Media> {
+impl Toolset {
+    pub(crate) fn media(&self) -> Result<&MediaTools> {
         self.media.as_ref().context("set up without what running needs")
     }
 
-    pub(crate) fn reference(&self) -> Result<&Reference> {
+    pub(crate) fn reference(&self) -> Result<&ReferenceTools> {
         self.reference.as_ref().context("set up without what measurements need")
     }
 
@@ -94,7 +94,7 @@ impl Tools {
 
 /// What is done with Python packages outside of tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Task {
+pub(crate) enum PythonTask {
     /// Building the Lambdas.
     Building,
     /// Deploying what was built.
@@ -102,65 +102,65 @@ pub(crate) enum Task {
 }
 
 /// A Python with the packages of a task; their programs lie beside it. After [`run()`].
-pub(crate) fn python_for(project: &Project, task: Task) -> Result<PathBuf> {
+pub(crate) fn python_for(project: &Project, task: PythonTask) -> Result<PathBuf> {
     let programs = system::ensure(project, &[&system::PYTHON])?;
     let packages = match task {
-        Task::Building => &python::BUILDING,
-        Task::Deploying => &python::DEPLOYING,
+        PythonTask::Building => &python::BUILD_PACKAGES,
+        PythonTask::Deploying => &python::DEPLOY_PACKAGES,
     };
     python::ensure(project, &programs[0], packages)
 }
 
-pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Tools> {
-    run::heading("setup");
+pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<Toolset> {
+    run::print_heading("setup");
     fs::create_dir_all(&project.cache)
         .with_context(|| format!("cannot make the folder for tools, {}", project.cache.display()))?;
     // Two checkouts may be set up at the same time, and share the cache.
     let lock = project.cache.join("setup.lock");
     let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     if lock.try_lock().is_err() {
-        run::note("another setup is running; waiting for it");
+        run::print_note("another setup is running; waiting for it");
         lock.lock().context("cannot wait for the other setup")?;
     }
 
-    let mut needs: Vec<&Need> = Vec::new();
+    let mut programs_needed: Vec<&SystemProgram> = Vec::new();
     if purpose >= Purpose::Measure {
-        needs.extend([&system::REFERENCE_FFMPEG, &system::REFERENCE_FFPROBE, &system::PYTHON]);
+        programs_needed.extend([&system::REFERENCE_FFMPEG, &system::REFERENCE_FFPROBE, &system::PYTHON]);
     }
     if purpose >= Purpose::Test {
-        needs.extend([&system::CHROMIUM, &system::CURL, &system::JQ]);
+        programs_needed.extend([&system::CHROMIUM, &system::CURL, &system::JQ]);
     }
-    let programs = system::ensure(project, &needs)?;
+    let programs = system::ensure(project, &programs_needed)?;
     node::ensure(project)?;
     let wasm = wasm::ensure(project)?;
     crates::ensure(project)?;
-    let mut tools = Tools { wasm, media: None, reference: None, test: None };
+    let mut tools = Toolset { wasm, media: None, reference: None, test: None };
     if let [_, _, python, chromium, ..] = programs.as_slice() {
-        let deploying = Deploying {
-            checkov: python::ensure(project, python, &python::LINTING)?.with_file_name("checkov"),
-            python: python::ensure(project, python, &python::DEPLOYING)?,
+        let deploy_tools = DeployTools {
+            checkov: python::ensure(project, python, &python::LINT_PACKAGES)?.with_file_name("checkov"),
+            python: python::ensure(project, python, &python::DEPLOY_PACKAGES)?,
         };
-        let python = python::ensure(project, python, &python::TESTING)?;
-        tools.test = Some(TestTools { chromium: chromium.clone(), python, deploying });
+        let python = python::ensure(project, python, &python::TEST_PACKAGES)?;
+        tools.test = Some(TestTools { chromium: chromium.clone(), python, deploy: deploy_tools });
     }
     if let [ffmpeg, ffprobe, python, ..] = programs.as_slice() {
         let layer = layer::ensure(project)?;
-        tools.media = Some(layer::programs(|| Ok(layer.clone()))?);
+        tools.media = Some(layer::ffmpeg_programs(|| Ok(layer.clone()))?);
         let (ffmpeg, ffprobe, python) = (ffmpeg.clone(), ffprobe.clone(), python.clone());
-        tools.reference = Some(Reference { ffmpeg, ffprobe, python, layer });
+        tools.reference = Some(ReferenceTools { ffmpeg, ffprobe, python, layer });
     } else if purpose >= Purpose::Run {
-        tools.media = Some(layer::programs(|| layer::ensure(project))?);
+        tools.media = Some(layer::ffmpeg_programs(|| layer::ensure(project))?);
     }
     Ok(tools)
 }
 
 /// The packages that the Worker is compared with.
-pub(crate) fn rivals(project: &Project) -> Result<()> {
-    node::ensure_rivals(project)
+pub(crate) fn ensure_baselines(project: &Project) -> Result<()> {
+    node::ensure_baselines(project)
 }
 
 /// The program that the Worker is put under load with, beside the packages that it is compared with.
-pub(crate) fn load(project: &Project) -> Result<PathBuf> {
-    rivals(project)?;
+pub(crate) fn ensure_wrk(project: &Project) -> Result<PathBuf> {
+    ensure_baselines(project)?;
     Ok(system::ensure(project, &[&system::WRK])?.remove(0))
 }

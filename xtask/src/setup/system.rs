@@ -8,10 +8,10 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::project::Project;
-use crate::run::{self, Step};
+use crate::run::{self, LoggedStep};
 
 /// A program that we need of the system.
-pub(super) struct Need {
+pub(super) struct SystemProgram {
     /// The variable that names another one to use.
     variable: &'static str,
     /// Its names on PATH, the best first.
@@ -23,33 +23,33 @@ pub(super) struct Need {
 }
 
 /// A whole ffmpeg: the layer's has no encoder for video.
-pub(super) const REFERENCE_FFMPEG: Need = Need {
+pub(super) const REFERENCE_FFMPEG: SystemProgram = SystemProgram {
     variable: "GLIMPSE_REFERENCE_FFMPEG",
     names: &["ffmpeg"],
     packages: &["ffmpeg"],
     probe: &["-version"],
 };
-pub(super) const REFERENCE_FFPROBE: Need = Need {
+pub(super) const REFERENCE_FFPROBE: SystemProgram = SystemProgram {
     variable: "GLIMPSE_REFERENCE_FFPROBE",
     names: &["ffprobe"],
     packages: &["ffmpeg"],
     probe: &["-version"],
 };
-pub(super) const CHROMIUM: Need = Need {
+pub(super) const CHROMIUM: SystemProgram = SystemProgram {
     variable: "GLIMPSE_CHROMIUM",
     names: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     packages: &["chromium"],
     probe: &[],
 };
 /// What puts a server under load.
-pub(super) const WRK: Need =
-    Need { variable: "GLIMPSE_WRK", names: &["wrk"], packages: &["wrk"], probe: &[] };
+pub(super) const WRK: SystemProgram =
+    SystemProgram { variable: "GLIMPSE_WRK", names: &["wrk"], packages: &["wrk"], probe: &[] };
 /// What the docs' shell snippets start.
-pub(super) const CURL: Need =
-    Need { variable: "GLIMPSE_CURL", names: &["curl"], packages: &["curl"], probe: &["--version"] };
-pub(super) const JQ: Need =
-    Need { variable: "GLIMPSE_JQ", names: &["jq"], packages: &["jq"], probe: &["--version"] };
-pub(super) const PYTHON: Need = Need {
+pub(super) const CURL: SystemProgram =
+    SystemProgram { variable: "GLIMPSE_CURL", names: &["curl"], packages: &["curl"], probe: &["--version"] };
+pub(super) const JQ: SystemProgram =
+    SystemProgram { variable: "GLIMPSE_JQ", names: &["jq"], packages: &["jq"], probe: &["--version"] };
+pub(super) const PYTHON: SystemProgram = SystemProgram {
     variable: "GLIMPSE_PYTHON3",
     names: &["python3"],
     // Debian keeps what a virtual environment needs in a package of its own.
@@ -58,46 +58,47 @@ pub(super) const PYTHON: Need = Need {
 };
 
 /// The path of each program, in the order of `needs`.
-pub(super) fn ensure(project: &Project, needs: &[&Need]) -> Result<Vec<PathBuf>> {
+pub(super) fn ensure(project: &Project, programs: &[&SystemProgram]) -> Result<Vec<PathBuf>> {
     let mut missing: Vec<&str> = Vec::new();
-    for need in needs {
-        if locate(need)?.is_none() {
+    for program in programs {
+        if locate(program)?.is_none() {
             missing.extend(
-                need.packages.iter().filter(|package| !missing.contains(package)).collect::<Vec<_>>(),
+                program.packages.iter().filter(|package| !missing.contains(package)).collect::<Vec<_>>(),
             );
         }
     }
     if !missing.is_empty() {
         install(project, &missing)?;
     }
-    let mut located = Vec::new();
-    for need in needs {
-        let Some(path) = locate(need)? else {
+    let mut paths = Vec::new();
+    for program in programs {
+        let Some(path) = locate(program)? else {
             bail!(
                 "{} is not on PATH although its packages ({}) are installed: name one with {}",
-                need.names[0],
-                need.packages.join(", "),
-                need.variable
+                program.names[0],
+                program.packages.join(", "),
+                program.variable
             );
         };
-        run::found(need.names[0], path.display());
-        located.push(path);
+        run::print_ok(program.names[0], path.display());
+        paths.push(path);
     }
-    Ok(located)
+    Ok(paths)
 }
 
 /// The program, if there is one that works.
-fn locate(need: &Need) -> Result<Option<PathBuf>> {
-    if let Some(path) = named(need.variable)? {
+fn locate(program: &SystemProgram) -> Result<Option<PathBuf>> {
+    if let Some(path) = program_from_env(program.variable)? {
         return Ok(Some(path));
     }
-    let works =
-        |path: &PathBuf| need.probe.is_empty() || run::capture(Command::new(path).args(need.probe)).is_ok();
-    Ok(need.names.iter().find_map(|name| on_path(name)).filter(works))
+    let is_working = |path: &PathBuf| {
+        program.probe.is_empty() || run::capture(Command::new(path).args(program.probe)).is_ok()
+    };
+    Ok(program.names.iter().find_map(|name| find_on_path(name)).filter(is_working))
 }
 
 /// The program that an environment variable names.
-pub(super) fn named(variable: &str) -> Result<Option<PathBuf>> {
+pub(super) fn program_from_env(variable: &str) -> Result<Option<PathBuf>> {
     let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
@@ -109,21 +110,21 @@ pub(super) fn named(variable: &str) -> Result<Option<PathBuf>> {
 }
 
 /// The first file of this name on PATH.
-pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }
 
 /// Sees to the compilers that build the layer for arm64 on another processor. `layer/build.sh` installs what is missing
 /// too, but only after it has noted the compiler in the layer's name and in its bill of materials.
-pub(crate) fn arm_compilers(project: &Project) -> Result<()> {
+pub(crate) fn ensure_arm_compilers(project: &Project) -> Result<()> {
     const NEEDED: [(&str, &str); 2] = [
         ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
         ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
     ];
     let missing: Vec<_> = NEEDED
         .into_iter()
-        .filter(|(program, _)| on_path(program).is_none())
+        .filter(|(program, _)| find_on_path(program).is_none())
         .map(|(_, package)| package)
         .collect();
     if missing.is_empty() || cfg!(target_arch = "aarch64") { Ok(()) } else { install(project, &missing) }
@@ -133,10 +134,10 @@ pub(crate) fn arm_compilers(project: &Project) -> Result<()> {
 pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let command_line = format!("apt-get install -y {list}");
-    if on_path("apt-get").is_none() {
+    if find_on_path("apt-get").is_none() {
         bail!("missing: {list} (Debian's names). Install what your system calls them, then start this again");
     }
-    let Some(prefix) = administrator() else {
+    let Some(prefix) = root_prefix() else {
         bail!("missing: {list}. Type `sudo {command_line}`, then start this again");
     };
     let advice = format!(
@@ -150,32 +151,33 @@ pub(super) fn install(project: &Project, packages: &[&str]) -> Result<()> {
         command
     };
     // A list that cannot be refreshed may still be good enough to install from.
-    let refreshed = Step::new("apt-get update", project.log("apt-update")).attempt(&mut apt(&["update"]))?;
-    if let Err(failure) = refreshed {
-        run::note(&format!("apt-get update {}; trying with the lists that are there", failure.reason));
+    let update_result =
+        LoggedStep::new("apt-get update", project.log_path("apt-update")).try_run(&mut apt(&["update"]))?;
+    if let Err(failure) = update_result {
+        run::print_note(&format!("apt-get update {}; trying with the lists that are there", failure.reason));
     }
     // `--no-remove`: to make room for ours, a package that the person chose must not go.
     let arguments: Vec<&str> =
         ["install", "-y", "--no-install-recommends", "--no-remove"].iter().chain(packages).copied().collect();
-    Step::new(format!("apt-get install {list}"), project.log("apt-install"))
+    LoggedStep::new(format!("apt-get install {list}"), project.log_path("apt-install"))
         .run(&mut apt(&arguments), &advice)
 }
 
 /// What to put before a command to run it as root: nothing if we are, sudo if it asks for no password.
-fn administrator() -> Option<&'static [&'static str]> {
+fn root_prefix() -> Option<&'static [&'static str]> {
     let is_root = run::capture(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
     if is_root {
         return Some(&[]);
     }
-    let sudo = on_path("sudo")?;
+    let sudo = find_on_path("sudo")?;
     run::capture(Command::new(sudo).args(["-n", "true"])).is_ok().then_some(&["sudo", "-n"])
 }
 
 /// Whether a file of this name is in the folder.
-pub(super) fn has_file(folder: &Path, starts: &str, ends: &str) -> bool {
+pub(super) fn has_file(folder: &Path, prefix: &str, suffix: &str) -> bool {
     folder.read_dir().is_ok_and(|entries| {
         entries.flatten().any(|entry| {
-            entry.file_name().to_str().is_some_and(|name| name.starts_with(starts) && name.ends_with(ends))
+            entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
         })
     })
 }

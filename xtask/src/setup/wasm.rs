@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::system::{self, on_path};
+use super::system::{self, find_on_path};
 use crate::fingerprint::{self, Fingerprint};
 use crate::project::{self, Project};
-use crate::run::{self, Step};
+use crate::run::{self, LoggedStep};
 use crate::version::Version;
 
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// A download of 20 MB; longer than this means that nothing is coming.
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(1);
 /// The oldest Rust that compiles this workspace.
-const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+const MIN_RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 const SYSTEM_CARGO: &str = "/usr/bin/cargo";
 /// Debian's packages of the Rust that its browsers are built with: the newest one in a stable release.
-const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// The Rust for wasm32.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +32,13 @@ pub(crate) enum Toolchain {
     /// The Rust that runs this knows the target.
     Active,
     /// A folder with a `bin/rustc` that does.
-    Own(PathBuf),
+    Custom(PathBuf),
 }
 
 impl Toolchain {
     /// Makes `command` and the cargo and rustc that it starts use this Rust.
     pub(crate) fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        if let Self::Own(folder) = self {
+        if let Self::Custom(folder) = self {
             command.env("PATH", project::path_with(&folder.join("bin")));
             // Set by rustup's cargo for what it starts; each would lead back to its own Rust.
             for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
@@ -49,10 +49,10 @@ impl Toolchain {
     }
 
     /// The compiler's whole version: another compiler makes another Worker.
-    pub(crate) fn identity(&self) -> Result<String> {
+    pub(crate) fn version_text(&self) -> Result<String> {
         let rustc = match self {
             Self::Active => PathBuf::from("rustc"),
-            Self::Own(folder) => folder.join("bin/rustc"),
+            Self::Custom(folder) => folder.join("bin/rustc"),
         };
         run::capture(self.apply(Command::new(rustc).arg("-vV")))
     }
@@ -60,25 +60,26 @@ impl Toolchain {
 
 pub(super) fn ensure(project: &Project) -> Result<Toolchain> {
     if is_active(project) {
-        run::found("rust for wasm32", "in the active toolchain");
+        run::print_ok("rust for wasm32", "in the active toolchain");
         return Ok(Toolchain::Active);
     }
     if let Some(compiler) = SystemCompiler::find()?
-        && let Some(toolchain) = compiler.installed(project)?
+        && let Some(toolchain) = compiler.find_installed(project)?
     {
         return Ok(toolchain);
     }
-    if let Some(rustup) = on_path("rustup") {
+    if let Some(rustup) = find_on_path("rustup") {
         let mut command = Command::new(rustup);
         command.current_dir(&project.root).args(["target", "add", TARGET]);
-        let added = Step::new(format!("rustup target add {TARGET}"), project.log("rustup-target"))
-            .limit(DOWNLOAD_LIMIT)
-            .attempt(&mut command)?;
-        match added {
+        let add_result =
+            LoggedStep::new(format!("rustup target add {TARGET}"), project.log_path("rustup-target"))
+                .with_timeout(DOWNLOAD_LIMIT)
+                .try_run(&mut command)?;
+        match add_result {
             Ok(()) if is_active(project) => return Ok(Toolchain::Active),
-            Ok(()) => run::note("rustup has added it to another toolchain than the active one"),
+            Ok(()) => run::print_note("rustup has added it to another toolchain than the active one"),
             Err(failure) => {
-                run::note(&format!("rustup {}; trying the system's Rust instead", failure.reason));
+                run::print_note(&format!("rustup {}; trying the system's Rust instead", failure.reason));
             }
         }
     }
@@ -103,7 +104,7 @@ fn is_active(project: &Project) -> bool {
 /// The system's own Rust, with its sources.
 struct SystemCompiler {
     /// What `rustc -vV` answers.
-    about: String,
+    rustc_version: String,
     version: Version,
     host: String,
     /// Where its own libraries are, `/usr` as a rule.
@@ -120,55 +121,61 @@ impl SystemCompiler {
             // As in `Toolchain::apply`: a rustup proxy in this place would otherwise answer for its toolchain.
             run::capture(Command::new(SYSTEM_RUSTC).args(arguments).env_remove("LD_LIBRARY_PATH"))
         };
-        let about = rustc(&["-vV"])?;
+        let rustc_version = rustc(&["-vV"])?;
         let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?.trim());
-        let oldest = Version::find(OLDEST).context("the workspace's rust-version is not a version")?;
-        let host = about.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned);
+        let oldest =
+            Version::find_in(MIN_RUST_VERSION).context("the workspace's rust-version is not a version")?;
+        let host = rustc_version.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned);
         let has_sources = sysroot.join("lib/rustlib/src/rust/library/Cargo.toml").exists();
-        Ok(match (Version::find(&about), host) {
+        Ok(match (Version::find_in(&rustc_version), host) {
             (Some(version), Some(host)) if version >= oldest && has_sources => {
-                Some(Self { about, version, host, sysroot })
+                Some(Self { rustc_version, version, host, sysroot })
             }
             _ => None,
         })
     }
 
     fn install(project: &Project) -> Result<Self> {
-        let by_hand = format!(
-            "Let rustup download it (`rustup target add {TARGET}`), or install your system's Rust {OLDEST} or newer \
+        let advice = format!(
+            "Let rustup download it (`rustup target add {TARGET}`), or install your system's Rust {MIN_RUST_VERSION} or newer \
              with its sources in /usr (Debian: {}).",
-            PACKAGES.join(" ")
+            DEBIAN_PACKAGES.join(" ")
         );
-        if on_path("apt-get").is_none() {
-            bail!("there is no standard library for {TARGET}. {by_hand}");
+        if find_on_path("apt-get").is_none() {
+            bail!("there is no standard library for {TARGET}. {advice}");
         }
-        system::install(project, &PACKAGES).with_context(|| by_hand.clone())?;
+        system::install(project, &DEBIAN_PACKAGES).with_context(|| advice.clone())?;
         match Self::find()? {
             Some(compiler) => Ok(compiler),
-            None => bail!("the system's Rust packages are older than {OLDEST}. {by_hand}"),
+            None => bail!("the system's Rust packages are older than {MIN_RUST_VERSION}. {advice}"),
         }
     }
 
-    fn folder(&self, project: &Project) -> PathBuf {
-        let short = &self.fingerprint().text()[..8];
-        project.cache.join(format!("wasm-toolchain-{}-{short}", self.version))
+    fn toolchain_folder(&self, project: &Project) -> PathBuf {
+        let short_hash = &self.fingerprint().to_hex()[..8];
+        project.cache.join(format!("wasm-toolchain-{}-{short_hash}", self.version))
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::new().with(self.about.as_bytes()).with(self.sysroot.as_os_str().as_encoded_bytes())
+        Fingerprint::new()
+            .with_bytes(self.rustc_version.as_bytes())
+            .with_bytes(self.sysroot.as_os_str().as_encoded_bytes())
     }
 
-    fn installed(&self, project: &Project) -> Result<Option<Toolchain>> {
-        let folder = self.folder(project);
+    fn find_installed(&self, project: &Project) -> Result<Option<Toolchain>> {
+        let folder = self.toolchain_folder(project);
         if !fingerprint::is_fresh(&folder.join("glimpse-stamp"), self.fingerprint()) {
             return Ok(None);
         }
         // The linker may be rustup's, whose toolchains come and go.
-        if !self.linker(&folder).exists() {
-            self.link_linker(project, &folder)?;
+        if !self.linker_path(&folder).exists() {
+            self.link_any_linker(project, &folder)?;
         }
-        run::found("rust for wasm32", format_args!("{} (the system's {})", folder.display(), self.version));
-        Ok(Some(Toolchain::Own(folder)))
+        run::print_ok(
+            "rust for wasm32",
+            format_args!("{} (the system's {})", folder.display(), self.version),
+        );
+        Ok(Some(Toolchain::Custom(folder)))
     }
 
     /// Builds the standard library and puts the folder together around it.
@@ -181,7 +188,7 @@ impl SystemCompiler {
             "[package]\nname = \"empty\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n",
         )?;
         let mut command = Command::new(SYSTEM_CARGO);
-        Toolchain::Own(PathBuf::from("/usr")).apply(&mut command);
+        Toolchain::Custom(PathBuf::from("/usr")).apply(&mut command);
         command
             .current_dir(&scratch)
             .args(["build", "--release", "-Zbuild-std=std,panic_abort", "--target", TARGET])
@@ -191,22 +198,25 @@ impl SystemCompiler {
             // Without the bitcode, link-time optimisation of the Worker fails.
             .env("RUSTFLAGS", "-Cembed-bitcode=yes")
             .env("CARGO_TARGET_DIR", scratch.join("target"));
-        Step::new(format!("standard library of Rust {} for wasm32", self.version), project.log("wasm-std"))
-            .run(
+        LoggedStep::new(
+            format!("standard library of Rust {} for wasm32", self.version),
+            project.log_path("wasm-std"),
+        )
+        .run(
             &mut command,
             "See that the crate registry can be reached (`cargo update --dry-run`), then start this again.",
         )?;
 
-        let folder = self.folder(project);
+        let folder = self.toolchain_folder(project);
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
         self.assemble(project, &scratch.join("target").join(TARGET).join("release/deps"), &folder)
             .with_context(|| format!("cannot put together {}", folder.display()))?;
-        fingerprint::write(&folder.join("glimpse-stamp"), self.fingerprint())?;
+        fingerprint::write_stamp(&folder.join("glimpse-stamp"), self.fingerprint())?;
         // Only its libraries were wanted; what cannot be removed only takes room.
         let _ = fs::remove_dir_all(&scratch);
-        Ok(Toolchain::Own(folder))
+        Ok(Toolchain::Custom(folder))
     }
 
     fn assemble(&self, project: &Project, built: &Path, folder: &Path) -> Result<()> {
@@ -225,20 +235,20 @@ impl SystemCompiler {
         let host = folder.join("lib/rustlib").join(&self.host);
         fs::create_dir_all(host.join("bin"))?;
         symlink(self.sysroot.join("lib/rustlib").join(&self.host).join("lib"), host.join("lib"))?;
-        self.link_linker(project, folder)?;
+        self.link_any_linker(project, folder)?;
         symlink(SYSTEM_CARGO, folder.join("bin/cargo"))?;
         let rustc = folder.join("bin/rustc");
-        fs::write(&rustc, wrapper(folder))?;
+        fs::write(&rustc, rustc_wrapper(folder))?;
         fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))?;
         Ok(())
     }
 
     /// Where the compiler looks for its linker of wasm.
-    fn linker(&self, folder: &Path) -> PathBuf {
+    fn linker_path(&self, folder: &Path) -> PathBuf {
         folder.join("lib/rustlib").join(&self.host).join("bin/rust-lld")
     }
 
-    fn link_linker(&self, project: &Project, folder: &Path) -> Result<()> {
+    fn link_any_linker(&self, project: &Project, folder: &Path) -> Result<()> {
         let Some(found) = self.find_linker(project) else {
             system::install(project, &["lld"])?;
             let found = self.find_linker(project).context("Debian's package lld has brought no wasm-ld")?;
@@ -248,7 +258,7 @@ impl SystemCompiler {
     }
 
     fn link_to(&self, linker: &Path, folder: &Path) -> Result<()> {
-        let link = self.linker(folder);
+        let link = self.linker_path(folder);
         // A link whose end has gone is in the way of the new one.
         let _ = fs::remove_file(&link);
         symlink(linker, &link).with_context(|| format!("cannot link {}", link.display()))
@@ -259,13 +269,18 @@ impl SystemCompiler {
         let sysroot =
             run::capture(Command::new("rustc").current_dir(&project.root).args(["--print", "sysroot"]))
                 .ok()?;
-        let own = Path::new(sysroot.trim()).join("lib/rustlib").join(&self.host).join("bin/rust-lld");
-        if own.exists() { Some(own) } else { ["rust-lld", "wasm-ld"].into_iter().find_map(on_path) }
+        let toolchain_linker =
+            Path::new(sysroot.trim()).join("lib/rustlib").join(&self.host).join("bin/rust-lld");
+        if toolchain_linker.exists() {
+            Some(toolchain_linker)
+        } else {
+            ["rust-lld", "wasm-ld"].into_iter().find_map(find_on_path)
+        }
     }
 }
 
 /// The script that is this toolchain's `rustc`: the system's, with the folder as its sysroot.
-fn wrapper(folder: &Path) -> String {
+fn rustc_wrapper(folder: &Path) -> String {
     let quoted = folder.display().to_string().replace('\'', r"'\''");
     format!("#!/bin/sh\nexec {SYSTEM_RUSTC} --sysroot '{quoted}' \"$@\"\n")
 }
@@ -275,9 +290,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wrapper_quotes_its_folder() {
+    fn wrapper_quotes_folder() {
         assert_eq!(
-            wrapper(Path::new("/home/o'neil/my tools")),
+            rustc_wrapper(Path::new("/home/o'neil/my tools")),
             "#!/bin/sh\nexec /usr/bin/rustc --sysroot '/home/o'\\''neil/my tools' \"$@\"\n"
         );
     }

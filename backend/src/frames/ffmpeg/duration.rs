@@ -8,10 +8,10 @@ use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
 use crate::error::JobError;
-use crate::frames::decoder::{Feed, Studio};
+use crate::frames::decoder::{Decoder, DecoderInput};
 use crate::frames::exit_status;
-use crate::frames::ffmpeg::timestamps::Piece;
-use crate::source::proxy::Relay;
+use crate::frames::ffmpeg::timestamps::TimelineSegment;
+use crate::source::proxy::SourceProxy;
 use glimpse_media::container::Container;
 use glimpse_media::demux::flv::tag;
 use glimpse_media::ffmpeg_args::{self, Input};
@@ -24,13 +24,13 @@ const COUNTED_BYTES: u64 = 1024 * 1024 * 1024;
 /// A joined stream up to this length, which the relay keeps, and of so many films is read again for its pictures to be
 /// counted.
 const RECOUNTED_BYTES: u64 = 64 * 1024 * 1024;
-const RECOUNTED_PIECES: usize = 20;
+const RECOUNTED_SEGMENTS: usize = 20;
 /// A start up to this is what muxers leave for reordering, in milliseconds.
-const EARLY_MS: u64 = 2_000;
+const MAX_REORDER_MS: u64 = 2_000;
 
 /// What is told, and what is found out about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doubt {
+enum DurationCheck {
     /// The container says it where it ends, or its demuxer looked there.
     None,
     /// The time of the last tag, which takes one read, is held against it.
@@ -38,44 +38,44 @@ enum Doubt {
     /// The demuxer can go near the end, and is asked what there is.
     LastPackets,
     /// Only counting tells.
-    Count,
+    CountPackets,
 }
 
-fn doubt(container: Container, info: &MediaInfo) -> Doubt {
-    let untold = info.duration_ms == 0;
+fn duration_check(container: Container, info: &MediaInfo) -> DurationCheck {
+    let is_unknown = info.duration_ms == 0;
     match container {
-        Container::Flv => Doubt::LastTag,
+        Container::Flv => DurationCheck::LastTag,
         // Its length is told from zero on, wherever it starts.
-        Container::Asf if untold || info.start_ms > EARLY_MS => Doubt::LastPackets,
-        Container::Ogg if untold => Doubt::LastPackets,
+        Container::Asf if is_unknown || info.start_ms > MAX_REORDER_MS => DurationCheck::LastPackets,
+        Container::Ogg if is_unknown => DurationCheck::LastPackets,
         // Its header has the number of frames that were meant: half of all that can be, in a pipe. Without an index its
         // length is told by its bytes.
         Container::Avi
-            if !about(info.duration_ms, lasting(info.frames, info.fps))
+            if !is_close(info.duration_ms, frames_duration_ms(info.frame_count, info.fps))
                 || !(1..=limits::MAX_DURATION_MS).contains(&info.duration_ms) =>
         {
-            Doubt::Count
+            DurationCheck::CountPackets
         }
         // What is told is an estimate out of the bit rate, which may be variable.
-        Container::Mpegvideo => Doubt::Count,
-        Container::Mpeg | Container::Mpegts if untold => Doubt::Count,
-        _ => Doubt::None,
+        Container::Mpegvideo => DurationCheck::CountPackets,
+        Container::Mpeg | Container::Mpegts if is_unknown => DurationCheck::CountPackets,
+        _ => DurationCheck::None,
     }
 }
 
 /// Whether two lengths are the same but for a frame or two.
-fn about(one: u64, other: u64) -> bool {
+fn is_close(one: u64, other: u64) -> bool {
     one.abs_diff(other) <= (one / 50).max(500)
 }
 
 /// Frames a second. Of a bare stream ffprobe's averages are its demuxer's guess.
-pub(super) fn rate(container: Container, info: &MediaInfo) -> f64 {
-    let is_bare = container == Container::Mpegvideo && info.picture_ms > 0.0;
-    if is_bare { 1000.0 / info.picture_ms } else { info.fps }
+pub(super) fn frame_rate(container: Container, info: &MediaInfo) -> f64 {
+    let is_elementary = container == Container::Mpegvideo && info.frame_ms > 0.0;
+    if is_elementary { 1000.0 / info.frame_ms } else { info.fps }
 }
 
 /// How long so many frames last, in milliseconds.
-fn lasting(frames: u64, fps: f64) -> u64 {
+fn frames_duration_ms(frames: u64, fps: f64) -> u64 {
     if fps > 0.0 { (frames as f64 * 1000.0 / fps) as u64 } else { 0 }
 }
 
@@ -84,35 +84,39 @@ fn lasting(frames: u64, fps: f64) -> u64 {
 /// # Errors
 /// What ends the job; [`Code::TooLong`] if it is.
 pub(super) async fn measure(
-    studio: &Studio,
-    relay: &Relay,
+    decoder: &Decoder,
+    proxy: &SourceProxy,
     container: Container,
     info: &MediaInfo,
 ) -> Result<u64, JobError> {
-    let feed = Feed::Relay(relay, container);
-    let found = match doubt(container, info) {
-        Doubt::LastTag => last_tag(relay, info).await?,
-        Doubt::LastPackets => {
-            let words = ffmpeg_args::last_packets(feed.input(), info.stream, info.start_ms);
-            let report = ask(studio, feed, &words).await?;
-            report.and_then(|report| probe::end(&report)).map(|end| end.saturating_sub(info.start_ms))
+    let input = DecoderInput::Proxy(proxy, container);
+    let measured_ms = match duration_check(container, info) {
+        DurationCheck::LastTag => last_tag_end_ms(proxy, info).await?,
+        DurationCheck::LastPackets => {
+            let args = ffmpeg_args::last_packets(input.ffmpeg_input(), info.stream, info.start_ms);
+            let report = try_ffprobe(decoder, input, &args).await?;
+            report
+                .and_then(|report| probe::parse_end_ms(&report))
+                .map(|end| end.saturating_sub(info.start_ms))
         }
-        Doubt::Count if relay.total() <= COUNTED_BYTES => {
-            let words = ffmpeg_args::count_packets(feed.input(), info.stream);
-            let report = ask(studio, feed, &words).await?;
-            report.and_then(|report| probe::count(&report)).map(|count| lasting(count, info.fps))
+        DurationCheck::CountPackets if proxy.total_bytes() <= COUNTED_BYTES => {
+            let args = ffmpeg_args::count_packets(input.ffmpeg_input(), info.stream);
+            let report = try_ffprobe(decoder, input, &args).await?;
+            report
+                .and_then(|report| probe::parse_packet_count(&report))
+                .map(|count| frames_duration_ms(count, info.fps))
         }
         // One that is larger would take too long.
-        Doubt::None | Doubt::Count => None,
+        DurationCheck::None | DurationCheck::CountPackets => None,
     };
-    settled(info.duration_ms, found).map_err(JobError::Refused)
+    resolve_duration(info.duration_ms, measured_ms).map_err(JobError::Rejected)
 }
 
 /// The length of what is told so long and found so long.
-pub(super) fn settled(told: u64, found: Option<u64>) -> Result<u64, Code> {
+pub(super) fn resolve_duration(reported_ms: u64, measured_ms: Option<u64>) -> Result<u64, Code> {
     // Whoever jumps in its times to where no video is let through is not believed.
-    let found = found.filter(|found| (1..=limits::MAX_DURATION_MS).contains(found));
-    let length = found.filter(|found| !about(*found, told)).unwrap_or(told);
+    let found = measured_ms.filter(|found| (1..=limits::MAX_DURATION_MS).contains(found));
+    let length = found.filter(|found| !is_close(*found, reported_ms)).unwrap_or(reported_ms);
     if length > limits::MAX_DURATION_MS { Err(Code::TooLong) } else { Ok(length) }
 }
 
@@ -122,40 +126,42 @@ pub(super) fn settled(told: u64, found: Option<u64>) -> Result<u64, Code> {
 /// # Errors
 /// What ends the job.
 pub(super) async fn recount(
-    studio: &Studio,
-    relay: &Relay,
+    decoder: &Decoder,
+    proxy: &SourceProxy,
     info: &MediaInfo,
-    pieces: &mut [Piece],
+    segments: &mut [TimelineSegment],
 ) -> Result<(), JobError> {
-    if relay.total() > RECOUNTED_BYTES || pieces.len() > RECOUNTED_PIECES {
+    if proxy.total_bytes() > RECOUNTED_BYTES || segments.len() > RECOUNTED_SEGMENTS {
         return Ok(());
     }
     let mut start_ms = 0;
-    for piece in pieces {
-        let url = relay.url_of(&piece.bytes);
-        let words = ffmpeg_args::count_packets(Input::Relay(Container::Mpeg, &url), info.stream);
-        let report = ask(studio, Feed::Relay(relay, Container::Mpeg), &words).await?;
-        let counted = report.and_then(|report| probe::count(&report)).map(|count| lasting(count, info.fps));
-        piece.start_ms = start_ms;
-        piece.length_ms = counted.filter(|length| *length > 0).unwrap_or(piece.length_ms);
-        start_ms += piece.length_ms;
+    for segment in segments {
+        let url = proxy.range_url(&segment.bytes);
+        let args = ffmpeg_args::count_packets(Input::Proxy(Container::Mpeg, &url), info.stream);
+        let report = try_ffprobe(decoder, DecoderInput::Proxy(proxy, Container::Mpeg), &args).await?;
+        let counted = report
+            .and_then(|report| probe::parse_packet_count(&report))
+            .map(|count| frames_duration_ms(count, info.fps));
+        segment.start_ms = start_ms;
+        segment.duration_ms = counted.filter(|length| *length > 0).unwrap_or(segment.duration_ms);
+        start_ms += segment.duration_ms;
     }
     Ok(())
 }
 
-async fn last_tag(relay: &Relay, info: &MediaInfo) -> Result<Option<u64>, JobError> {
-    let total = relay.total();
-    for most in TAIL_BYTES {
-        let Ok(tail) = relay.read(total.saturating_sub(most)..total).await else {
-            exit_status::of_storage(relay.seen())?;
+async fn last_tag_end_ms(proxy: &SourceProxy, info: &MediaInfo) -> Result<Option<u64>, JobError> {
+    let total = proxy.total_bytes();
+    for tail_bytes in TAIL_BYTES {
+        let Ok(tail) = proxy.read(total.saturating_sub(tail_bytes)..total).await else {
+            exit_status::check_source(proxy.first_error())?;
             return Ok(None);
         };
-        if let Some(last) = tag::last_picture(&tail) {
+        if let Some(last) = tag::last_video_time_ms(&tail) {
             let length = last.saturating_sub(info.start_ms);
             // One that ends before it starts began to count anew on the way.
-            return Ok((length > 0).then(|| length + lasting(1, info.fps)));
+            return Ok((length > 0).then(|| length + frames_duration_ms(1, info.fps)));
         }
-        if total <= most {
+        if total <= tail_bytes {
             break;
         }
     }
@@ -163,12 +169,12 @@ async fn last_tag(relay: &Relay, info: &MediaInfo) -> Result<Option<u64>, JobErr
 }
 
 /// What ffprobe says, if it ends in time and well.
-pub(super) async fn ask(
-    studio: &Studio,
-    feed: Feed<'_>,
-    words: &[String],
+pub(super) async fn try_ffprobe(
+    decoder: &Decoder,
+    input: DecoderInput<'_>,
+    args: &[String],
 ) -> Result<Option<Bytes>, JobError> {
-    Ok(exit_status::of_a_look(studio.report(feed, words, studio.sweep()).await)?.ok())
+    Ok(exit_status::catch_rejection(decoder.run_ffprobe(input, args, decoder.full_scan()).await)?.ok())
 }
 
 #[cfg(test)]
@@ -176,39 +182,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_not_to_be_trusted_is_looked_after() {
-        let told = |duration_ms, start_ms, frames| MediaInfo {
+    fn checks_only_unreliable_durations() {
+        let reported = |duration_ms, start_ms, frames| MediaInfo {
             duration_ms,
             start_ms,
-            frames,
+            frame_count: frames,
             fps: 25.0,
             ..MediaInfo::default()
         };
         for (container, info, expected) in [
-            (Container::Mpegts, told(60_000, 3_600_000, 0), Doubt::None),
-            (Container::Mpegts, told(0, 0, 0), Doubt::Count),
-            (Container::Mpeg, told(60_000, 540, 0), Doubt::None),
-            (Container::Mpegvideo, told(1064, 0, 0), Doubt::Count),
-            (Container::Avi, told(60_000, 0, 1500), Doubt::None),
-            (Container::Avi, told(36_000, 0, 1500), Doubt::Count),
-            (Container::Avi, told(46_458_440, 0, 1 << 30), Doubt::Count),
-            (Container::Avi, told(42_949_672_960, 0, 1 << 30), Doubt::Count),
-            (Container::Avi, told(0, 0, 0), Doubt::Count),
-            (Container::Asf, told(60_000, 0, 0), Doubt::None),
-            (Container::Asf, told(0, 0, 0), Doubt::LastPackets),
-            (Container::Asf, told(3_660_000, 3_600_000, 0), Doubt::LastPackets),
-            (Container::Flv, told(60_000, 0, 0), Doubt::LastTag),
-            (Container::Ogg, told(60_000, 0, 0), Doubt::None),
-            (Container::Mxf, told(0, 0, 0), Doubt::None),
+            (Container::Mpegts, reported(60_000, 3_600_000, 0), DurationCheck::None),
+            (Container::Mpegts, reported(0, 0, 0), DurationCheck::CountPackets),
+            (Container::Mpeg, reported(60_000, 540, 0), DurationCheck::None),
+            (Container::Mpegvideo, reported(1064, 0, 0), DurationCheck::CountPackets),
+            (Container::Avi, reported(60_000, 0, 1500), DurationCheck::None),
+            (Container::Avi, reported(36_000, 0, 1500), DurationCheck::CountPackets),
+            (Container::Avi, reported(46_458_440, 0, 1 << 30), DurationCheck::CountPackets),
+            (Container::Avi, reported(42_949_672_960, 0, 1 << 30), DurationCheck::CountPackets),
+            (Container::Avi, reported(0, 0, 0), DurationCheck::CountPackets),
+            (Container::Asf, reported(60_000, 0, 0), DurationCheck::None),
+            (Container::Asf, reported(0, 0, 0), DurationCheck::LastPackets),
+            (Container::Asf, reported(3_660_000, 3_600_000, 0), DurationCheck::LastPackets),
+            (Container::Flv, reported(60_000, 0, 0), DurationCheck::LastTag),
+            (Container::Ogg, reported(60_000, 0, 0), DurationCheck::None),
+            (Container::Mxf, reported(0, 0, 0), DurationCheck::None),
         ] {
-            assert_eq!(doubt(container, &info), expected, "{container:?} {info:?}");
+            assert_eq!(duration_check(container, &info), expected, "{container:?} {info:?}");
         }
     }
 
     #[test]
-    fn f8_what_is_found_is_told_and_what_is_too_long_is_refused() {
+    fn f8_measured_duration_wins_and_too_long_is_rejected() {
         let most = limits::MAX_DURATION_MS;
-        for (told, found, expected) in [
+        for (reported_ms, measured_ms, expected) in [
             (60_000, None, Ok(60_000)),
             (60_000, Some(59_960), Ok(60_000)),
             (60_000, Some(36_000), Ok(36_000)),
@@ -221,7 +227,7 @@ mod tests {
             (u64::MAX, Some(36_000), Ok(36_000)),
             (u64::MAX, Some(u64::MAX), Err(Code::TooLong)),
         ] {
-            assert_eq!(settled(told, found), expected, "{told} {found:?}");
+            assert_eq!(resolve_duration(reported_ms, measured_ms), expected, "{reported_ms} {measured_ms:?}");
         }
     }
 }

@@ -9,344 +9,364 @@ mod tiles;
 mod timestamps;
 
 use bytes::Bytes;
-use glimpse_contract::{Code, Kind, limits};
+use glimpse_contract::{Code, VariantKind, limits};
 use tokio::sync::mpsc;
 
 use crate::error::JobError;
-use crate::frames::decoder::{Feed, Shape, Studio, Worth};
+use crate::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
 use crate::frames::exit_status;
-use crate::frames::ffmpeg::single_pass::Pass;
-use crate::frames::ffmpeg::timestamps::Piece;
-use crate::frames::{Footage, Part, rate};
-use crate::source::proxy::Relay;
-use crate::source::reader::{self, Counts};
+use crate::frames::ffmpeg::single_pass::FullScan;
+use crate::frames::ffmpeg::timestamps::TimelineSegment;
+use crate::frames::{DecodedFrames, KindFrames, animation_fps};
+use crate::source::proxy::SourceProxy;
+use crate::source::reader::{self, IoStats};
 use glimpse_media::container::{self, Container};
-use glimpse_media::ffmpeg_args::{self, Frames, Seek};
+use glimpse_media::ffmpeg_args::{self, DecodeRequest, SeekTarget};
 use glimpse_media::image::placeholder;
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
 /// How much before its end a video is decoded for its last picture, in milliseconds.
-const END_MS: u64 = 1_000;
+const TAIL_MS: u64 = 1_000;
 
 /// A video that ffmpeg reads by itself.
 #[derive(Debug)]
-pub struct Relayed {
-    studio: Studio,
-    relay: Relay,
+pub struct FfmpegSource {
+    decoder: Decoder,
+    proxy: SourceProxy,
     container: Container,
     /// What is known of it.
     pub info: MediaInfo,
     tone_map: bool,
     /// The films that it is made of, if those are several: times are found within one only.
-    pieces: Vec<Piece>,
+    segments: Vec<TimelineSegment>,
 }
 
-impl Relayed {
-    /// Asks what there is to be seen. `length_ms` is its length if that was found out before.
+impl FfmpegSource {
+    /// Asks what there is to be seen. `known_duration_ms` is its length if that was found out before.
     ///
     /// # Errors
     /// What ends the job.
     pub async fn open(
-        studio: Studio,
-        relay: Relay,
+        decoder: Decoder,
+        proxy: SourceProxy,
         container: Container,
-        length_ms: Option<u64>,
+        known_duration_ms: Option<u64>,
     ) -> Result<Self, JobError> {
-        skip_others(&relay, container).await?;
-        let mut info = probed(&studio, &relay, container).await?;
-        info.fps = duration::rate(container, &info);
+        skip_leading_bytes(&proxy, container).await?;
+        let mut info = probe_with_map(&decoder, &proxy, container).await?;
+        info.fps = duration::frame_rate(container, &info);
         // A stream that is as long as its two ends tell is one film.
-        let is_one = length_ms.is_some_and(|length_ms| length_ms.abs_diff(info.duration_ms) <= 1);
-        let mut pieces = match container {
-            Container::Mpegts | Container::Mpeg if !is_one => {
-                timestamps::pieces(&relay, container, info.fps).await?
+        let is_continuous =
+            known_duration_ms.is_some_and(|length_ms| length_ms.abs_diff(info.duration_ms) <= 1);
+        let mut segments = match container {
+            Container::Mpegts | Container::Mpeg if !is_continuous => {
+                timestamps::find_segments(&proxy, container, info.fps).await?
             }
             _ => Vec::new(),
         };
         if container == Container::Mpeg {
-            duration::recount(&studio, &relay, &info, &mut pieces).await?;
+            duration::recount(&decoder, &proxy, &info, &mut segments).await?;
         }
-        let in_pieces = pieces.last().map(|last| last.start_ms + last.length_ms);
-        info.duration_ms = match (length_ms, in_pieces) {
+        let segments_end_ms = segments.last().map(|last| last.start_ms + last.duration_ms);
+        info.duration_ms = match (known_duration_ms, segments_end_ms) {
             (Some(length_ms), _) => length_ms,
-            (None, Some(length_ms)) => duration::settled(length_ms, None).map_err(JobError::Refused)?,
-            (None, None) => duration::measure(&studio, &relay, container, &info).await?,
+            (None, Some(length_ms)) => {
+                duration::resolve_duration(length_ms, None).map_err(JobError::Rejected)?
+            }
+            (None, None) => duration::measure(&decoder, &proxy, container, &info).await?,
         };
-        let tone_map = studio.can_map_tones(&info).await;
-        Ok(Self { studio, relay, container, info, tone_map, pieces })
+        let tone_map = decoder.can_tone_map(&info).await;
+        Ok(Self { decoder, proxy, container, info, tone_map, segments })
     }
 
     /// What was read so far.
-    pub fn counts(&self) -> Counts {
-        self.relay.counts()
+    pub fn stats(&self) -> IoStats {
+        self.proxy.stats()
     }
 
     /// What the default pictures are made of.
     ///
     /// # Errors
     /// What ends the job.
-    pub async fn footage(&self) -> Result<Footage, JobError> {
-        let (poster, reel, tiles) = if let Some(pass) = self.passed().await? {
-            (pass.poster(), pass.reel(self).await?, pass.tiles().await?)
+    pub async fn default_frames(&self) -> Result<DecodedFrames, JobError> {
+        let (poster, animation, storyboard) = if let Some(scan) = self.full_scan().await? {
+            (scan.poster(), scan.animation(self).await?, scan.storyboard().await?)
         } else {
             let poster = poster::choose(self).await?;
-            let reel = animation::reel(self, Some(&poster)).await?;
-            let tiles = tiles::tiles(self, Some(&poster)).await?;
-            (poster, reel, tiles)
+            let animation = animation::animation(self, Some(&poster)).await?;
+            let storyboard = tiles::storyboard(self, Some(&poster)).await?;
+            (poster, animation, storyboard)
         };
-        exit_status::of_storage(self.relay.seen())?;
+        exit_status::check_source(self.proxy.first_error())?;
         // A seek lands on a keyframe that does not say when it is shown.
-        Ok(Footage { info: self.info.clone(), poster, poster_ms: None, reel, tiles })
+        Ok(DecodedFrames { info: self.info.clone(), poster, poster_ms: None, animation, storyboard })
     }
 
     /// What the default pictures of that kind are made of: the same as in all of the footage.
     ///
     /// # Errors
     /// What ends the job.
-    pub async fn part(&self, kind: Kind) -> Result<Part, JobError> {
-        let part = match (kind, self.passed().await?) {
-            (Kind::Thumbnail, Some(pass)) => Part::Poster(pass.poster(), None),
-            (Kind::Animated, Some(pass)) => Part::Reel(pass.reel(self).await?),
-            (Kind::Storyboard, Some(pass)) => Part::Tiles(pass.tiles().await?),
-            (Kind::Thumbnail, None) => Part::Poster(poster::choose(self).await?, None),
-            (Kind::Animated, None) => Part::Reel(animation::reel(self, None).await?),
-            (Kind::Storyboard, None) => Part::Tiles(tiles::tiles(self, None).await?),
+    pub async fn frames_for_kind(&self, kind: VariantKind) -> Result<KindFrames, JobError> {
+        let frames = match (kind, self.full_scan().await?) {
+            (VariantKind::Thumbnail, Some(scan)) => KindFrames::Poster(scan.poster(), None),
+            (VariantKind::Animation, Some(scan)) => KindFrames::Animation(scan.animation(self).await?),
+            (VariantKind::Storyboard, Some(scan)) => KindFrames::Storyboard(scan.storyboard().await?),
+            (VariantKind::Thumbnail, None) => KindFrames::Poster(poster::choose(self).await?, None),
+            (VariantKind::Animation, None) => KindFrames::Animation(animation::animation(self, None).await?),
+            (VariantKind::Storyboard, None) => KindFrames::Storyboard(tiles::storyboard(self, None).await?),
         };
-        exit_status::of_storage(self.relay.seen())?;
-        Ok(part)
+        exit_status::check_source(self.proxy.first_error())?;
+        Ok(frames)
     }
 
     /// One pass over all of it, if nothing else is cheap and anything comes of it.
-    async fn passed(&self) -> Result<Option<Pass>, JobError> {
-        single_pass::over(self, self.info.shown.fitted(limits::THUMBNAIL_WIDTH)).await
+    async fn full_scan(&self) -> Result<Option<FullScan>, JobError> {
+        single_pass::scan_if_needed(self, self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH)).await
     }
 
     /// The picture shown at a moment, in this size.
     ///
     /// # Errors
     /// What ends the job; [`Code::Truncated`] if there is none.
-    pub async fn still(&self, at_ms: u64, size: Size) -> Result<Bytes, JobError> {
-        let frames = |seek, count| Frames { seek, keyframes_only: false, fps: None, count, size };
-        let seek = if at_ms == 0 { Seek::Start } else { self.exact(at_ms) };
-        if let Some(frame) = self.look(&frames(seek, 1)).await?.pop() {
+    pub async fn frame_at(&self, at_ms: u64, size: Size) -> Result<Bytes, JobError> {
+        let request = |seek, count| DecodeRequest { seek, keyframes_only: false, fps: None, count, size };
+        let seek = if at_ms == 0 { SeekTarget::FirstFrame } else { self.exact_seek(at_ms) };
+        if let Some(frame) = self.decode_or_empty(&request(seek, 1)).await?.pop() {
             return Ok(frame);
         }
-        let first = frames(Seek::Start, 1);
+        let first = request(SeekTarget::FirstFrame, 1);
         // Before the first picture that one is shown, and after the last one that.
         if at_ms < self.info.duration_ms / 2
-            && let Some(frame) = self.look(&first).await?.pop()
+            && let Some(frame) = self.decode_or_empty(&first).await?.pop()
         {
             return Ok(frame);
         }
         let end_ms = self.info.duration_ms.min(at_ms);
-        for back_ms in [END_MS, 10 * END_MS] {
-            let from = end_ms.saturating_sub(back_ms);
+        for tail_ms in [TAIL_MS, 10 * TAIL_MS] {
+            let from = end_ms.saturating_sub(tail_ms);
             // Twice as often as there are pictures, so that the last one has a slot of its own.
-            let fps = 2.0 * rate(self.info.fps, 60);
-            let count = (fps * (2 * back_ms) as f64 / 1000.0).ceil() as u32;
-            let frames = Frames { fps: Some(fps), ..frames(self.exact(from), count) };
-            if let Some(frame) = self.last(&frames).await? {
+            let fps = 2.0 * animation_fps(self.info.fps, 60);
+            let count = (fps * (2 * tail_ms) as f64 / 1000.0).ceil() as u32;
+            let request = DecodeRequest { fps: Some(fps), ..request(self.exact_seek(from), count) };
+            if let Some(frame) = self.last_frame(&request).await? {
                 return Ok(frame);
             }
         }
-        self.look(&first).await?.pop().ok_or(JobError::Refused(Code::Truncated))
+        self.decode_or_empty(&first).await?.pop().ok_or(JobError::Rejected(Code::Truncated))
     }
 
     /// The best picture, in this size: the one that the poster shows.
     ///
     /// # Errors
     /// What ends the job; [`Code::Truncated`] if there is none.
-    pub async fn best(&self, size: Size) -> Result<Bytes, JobError> {
-        let least = self.info.shown.fitted(limits::THUMBNAIL_WIDTH);
-        let larger = if size.frame_bytes() > least.frame_bytes() { size } else { least };
-        if let Some(pass) = single_pass::over(self, larger).await? {
-            return Ok(placeholder::shrink(&pass.poster().rgb, larger, size).into());
+    pub async fn best_frame(&self, size: Size) -> Result<Bytes, JobError> {
+        let default_size = self.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH);
+        let scan_size = if size.frame_bytes() > default_size.frame_bytes() { size } else { default_size };
+        if let Some(scan) = single_pass::scan_if_needed(self, scan_size).await? {
+            return Ok(placeholder::shrink(&scan.poster().rgb, scan_size, size).into());
         }
         let poster = poster::choose(self).await?;
         if poster.size.frame_bytes() >= size.frame_bytes() {
             return Ok(placeholder::shrink(&poster.rgb, poster.size, size).into());
         }
-        poster::choose_in(self, size).await.map(|frame| frame.rgb)
+        poster::choose_at_size(self, size).await.map(|frame| frame.rgb)
     }
 
     /// The pictures of a span of time, or of snippets over the whole video, in this size.
     ///
     /// # Errors
     /// What ends the job; [`Code::Truncated`] if there are none.
-    pub async fn moving(
+    pub async fn animation_frames(
         &self,
         span: Option<(u64, u64)>,
         size: Size,
         fps: f64,
     ) -> Result<Vec<Bytes>, JobError> {
-        let list = match span {
+        let selected = match span {
             Some((from, until)) => {
                 let count = ((until.saturating_sub(from) as f64 * fps / 1000.0).round() as u32).max(1);
-                let seek = if from == 0 { Seek::Start } else { self.exact(from) };
-                let frames = Frames { seek, keyframes_only: false, fps: Some(fps), count, size };
-                self.decode(&frames, Worth::Needed).await?
+                let seek = if from == 0 { SeekTarget::FirstFrame } else { self.exact_seek(from) };
+                let request = DecodeRequest { seek, keyframes_only: false, fps: Some(fps), count, size };
+                self.decode(&request, Priority::Required).await?
             }
-            None => match single_pass::over(self, size).await? {
-                Some(pass) => pass.preview(),
-                None => animation::frames(self, size, fps).await?,
+            None => match single_pass::scan_if_needed(self, size).await? {
+                Some(scan) => scan.preview_frames(),
+                None => animation::decode_snippet_frames(self, size, fps).await?,
             },
         };
-        if list.is_empty() { Err(JobError::Refused(Code::Truncated)) } else { Ok(list) }
+        if selected.is_empty() { Err(JobError::Rejected(Code::Truncated)) } else { Ok(selected) }
     }
 
     /// Frames of one look of several: none where there is nothing to be decoded.
-    async fn look(&self, frames: &Frames) -> Result<Vec<Bytes>, JobError> {
-        Ok(exit_status::of_a_look(self.decode(frames, Worth::Needed).await)?.unwrap_or_default())
+    async fn decode_or_empty(&self, request: &DecodeRequest) -> Result<Vec<Bytes>, JobError> {
+        Ok(exit_status::catch_rejection(self.decode(request, Priority::Required).await)?.unwrap_or_default())
     }
 
     /// The last frame of one look; none if it has none. No other is kept.
-    async fn last(&self, frames: &Frames) -> Result<Option<Bytes>, JobError> {
-        let (to, mut from) = mpsc::channel(1);
-        let gather = async {
+    async fn last_frame(&self, request: &DecodeRequest) -> Result<Option<Bytes>, JobError> {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let collect = async {
             let mut last = None;
-            while let Some(frame) = from.recv().await {
+            while let Some(frame) = receiver.recv().await {
                 last = Some(frame);
             }
             last
         };
-        let arguments = self.arguments(self.place(frames.seek), frames);
-        let (feed, shape) = (self.feed(), Shape::of(&self.info, frames.size, frames.count));
-        let decode = self.studio.decode(feed, &arguments, shape, Worth::Needed, to);
-        let (decoded, last) = tokio::join!(decode, gather);
-        Ok(exit_status::of_a_look(decoded)?.ok().and(last))
+        let arguments = self.decode_args(self.segment_index(request.seek), request);
+        let (input, format) =
+            (self.decoder_input(), FrameFormat::new(&self.info, request.size, request.count));
+        let decode = self.decoder.decode(input, &arguments, format, Priority::Required, sender);
+        let (result, last) = tokio::join!(decode, collect);
+        Ok(exit_status::catch_rejection(result)?.ok().and(last))
     }
 
     /// Frames of one look. Where the picture of its first moment was not found, the source is entered earlier.
-    pub(super) async fn decode(&self, frames: &Frames, worth: Worth) -> Result<Vec<Bytes>, JobError> {
-        let place = self.place(frames.seek);
-        let mut found = self.decode_in(place, frames, worth).await?;
-        let Seek::Exact { at_ms, run_up_ms } = frames.seek else { return Ok(found) };
-        let expected = self.expected(at_ms, frames);
-        let earlier = ffmpeg_args::run_ups(self.container).iter().filter(|other| **other > run_up_ms);
-        let mut entered = run_up_ms;
-        for run_up_ms in earlier {
-            if found.len() >= expected || entered >= at_ms {
+    pub(super) async fn decode(
+        &self,
+        request: &DecodeRequest,
+        priority: Priority,
+    ) -> Result<Vec<Bytes>, JobError> {
+        let segment_index = self.segment_index(request.seek);
+        let mut found = self.decode_segment(segment_index, request, priority).await?;
+        let SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms } = request.seek else { return Ok(found) };
+        let expected = self.expected_frames(at_ms, request);
+        let larger = ffmpeg_args::pre_rolls_ms(self.container).iter().filter(|other| **other > run_up_ms);
+        let mut current_pre_roll_ms = run_up_ms;
+        for run_up_ms in larger {
+            if found.len() >= expected || current_pre_roll_ms >= at_ms {
                 break;
             }
-            entered = *run_up_ms;
-            let again = Frames { seek: Seek::Exact { at_ms, run_up_ms: entered }, ..*frames };
-            let look = self.decode_in(place, &again, self.extra()).await;
-            if let Ok(better) = exit_status::of_a_look(look)?
-                && better.len() > found.len()
+            current_pre_roll_ms = *run_up_ms;
+            let retry = DecodeRequest {
+                seek: SeekTarget::Exact { at_ms, pre_roll_ms: current_pre_roll_ms },
+                ..*request
+            };
+            let result = self.decode_segment(segment_index, &retry, self.best_effort()).await;
+            if let Ok(decoded) = exit_status::catch_rejection(result)?
+                && decoded.len() > found.len()
             {
-                found = better;
+                found = decoded;
             }
         }
         // What a film of several does not hold any more, the next one does.
-        let mut next = place.map_or(self.pieces.len(), |place| place + 1);
-        while next < self.pieces.len() && found.len() < frames.count as usize {
-            let count = frames.count - found.len() as u32;
-            let rest = Frames { seek: Seek::Start, count, ..*frames };
-            let look = exit_status::of_a_look(self.decode_in(Some(next), &rest, self.extra()).await)?;
-            found.extend(look.unwrap_or_default());
-            next += 1;
+        let mut next_segment = segment_index.map_or(self.segments.len(), |place| place + 1);
+        while next_segment < self.segments.len() && found.len() < request.count as usize {
+            let count = request.count - found.len() as u32;
+            let rest_request = DecodeRequest { seek: SeekTarget::FirstFrame, count, ..*request };
+            let decoded = exit_status::catch_rejection(
+                self.decode_segment(Some(next_segment), &rest_request, self.best_effort()).await,
+            )?;
+            found.extend(decoded.unwrap_or_default());
+            next_segment += 1;
         }
         Ok(found)
     }
 
     /// Frames of one look in one of several films, or in the only one.
-    async fn decode_in(
+    async fn decode_segment(
         &self,
-        place: Option<usize>,
-        frames: &Frames,
-        worth: Worth,
+        segment_index: Option<usize>,
+        request: &DecodeRequest,
+        priority: Priority,
     ) -> Result<Vec<Bytes>, JobError> {
-        let shape = Shape::of(&self.info, frames.size, frames.count);
-        self.studio.frames(self.feed(), &self.arguments(place, frames), shape, worth).await
+        let format = FrameFormat::new(&self.info, request.size, request.count);
+        self.decoder
+            .decode_frames(self.decoder_input(), &self.decode_args(segment_index, request), format, priority)
+            .await
     }
 
     /// Which of several films a moment is in.
-    fn place(&self, seek: Seek) -> Option<usize> {
-        let (Seek::Keyframe(at_ms) | Seek::Exact { at_ms, .. }) = seek else { return None };
-        self.pieces.partition_point(|piece| piece.start_ms <= at_ms).checked_sub(1)
+    fn segment_index(&self, seek: SeekTarget) -> Option<usize> {
+        let (SeekTarget::Keyframe(at_ms) | SeekTarget::Exact { at_ms, .. }) = seek else { return None };
+        self.segments.partition_point(|segment| segment.start_ms <= at_ms).checked_sub(1)
     }
 
     /// How many frames there are from a moment on, as far as the length is known.
-    fn expected(&self, at_ms: u64, frames: &Frames) -> usize {
-        let count = frames.count as usize;
+    fn expected_frames(&self, at_ms: u64, request: &DecodeRequest) -> usize {
+        let count = request.count as usize;
         match self.info.duration_ms {
             0 => count,
             duration_ms if duration_ms <= at_ms => 0,
             duration_ms => {
-                let left = (duration_ms - at_ms) as f64 * frames.fps.unwrap_or(1.0) / 1000.0;
+                let remaining = (duration_ms - at_ms) as f64 * request.fps.unwrap_or(1.0) / 1000.0;
                 // The last of them may be missing.
-                count.min((left.ceil() as usize).saturating_sub(1).max(1))
+                count.min((remaining.ceil() as usize).saturating_sub(1).max(1))
             }
         }
     }
 
     /// Where the picture of a moment is looked for first.
-    pub(super) fn exact(&self, at_ms: u64) -> Seek {
-        let run_up_ms = ffmpeg_args::run_ups(self.container).first().copied().unwrap_or(0);
-        Seek::Exact { at_ms, run_up_ms }
+    pub(super) fn exact_seek(&self, at_ms: u64) -> SeekTarget {
+        let run_up_ms = ffmpeg_args::pre_rolls_ms(self.container).first().copied().unwrap_or(0);
+        SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms }
     }
 
-    fn feed(&self) -> Feed<'_> {
-        Feed::Relay(&self.relay, self.container)
+    fn decoder_input(&self) -> DecoderInput<'_> {
+        DecoderInput::Proxy(&self.proxy, self.container)
     }
 
-    /// The decoder's arguments; `place` is that of the film of several in which the moment is, or which is meant.
-    fn arguments(&self, place: Option<usize>, frames: &Frames) -> Vec<String> {
+    /// The decoder's arguments; `segment_index` is that of the film of several in which the moment is, or which is meant.
+    fn decode_args(&self, segment_index: Option<usize>, request: &DecodeRequest) -> Vec<String> {
         let (info, tone_map) = (&self.info, self.tone_map);
-        let Some(piece) = place.and_then(|place| self.pieces.get(place)) else {
-            return ffmpeg_args::decode(self.container, self.relay.url(), info, tone_map, frames);
+        let Some(segment) = segment_index.and_then(|place| self.segments.get(place)) else {
+            return ffmpeg_args::decode(self.container, self.proxy.url(), info, tone_map, request);
         };
-        let seek = match frames.seek {
-            Seek::Keyframe(at_ms) => Seek::Keyframe(at_ms.saturating_sub(piece.start_ms)),
-            Seek::Exact { at_ms, run_up_ms } => {
-                Seek::Exact { at_ms: at_ms.saturating_sub(piece.start_ms), run_up_ms }
+        let seek = match request.seek {
+            SeekTarget::Keyframe(at_ms) => SeekTarget::Keyframe(at_ms.saturating_sub(segment.start_ms)),
+            SeekTarget::Exact { at_ms, pre_roll_ms: run_up_ms } => {
+                SeekTarget::Exact { at_ms: at_ms.saturating_sub(segment.start_ms), pre_roll_ms: run_up_ms }
             }
             other => other,
         };
-        let url = self.relay.url_of(&piece.bytes);
-        ffmpeg_args::decode(self.container, &url, info, tone_map, &Frames { seek, ..*frames })
+        let url = self.proxy.range_url(&segment.bytes);
+        ffmpeg_args::decode(self.container, &url, info, tone_map, &DecodeRequest { seek, ..*request })
     }
 
     /// The worth of looks that begin now and can be done without.
-    pub(super) fn extra(&self) -> Worth {
-        self.studio.extra()
+    pub(super) fn best_effort(&self) -> Priority {
+        self.decoder.best_effort()
     }
 
     /// Frames a second of a preview that may have at most the default's.
-    pub(super) fn rate(&self) -> f64 {
-        rate(self.info.fps, limits::ANIMATED_FPS)
+    pub(super) fn animation_fps(&self) -> f64 {
+        animation_fps(self.info.fps, limits::ANIMATION_FPS)
     }
 }
 
 /// Leaves out what is no part of a transport stream and stands before it, since the demuxer gives up on much of it.
-async fn skip_others(relay: &Relay, container: Container) -> Result<(), JobError> {
+async fn skip_leading_bytes(proxy: &SourceProxy, container: Container) -> Result<(), JobError> {
     if container != Container::Mpegts {
         return Ok(());
     }
-    let head = relay.read(0..relay.total().min(reader::FIRST_BYTES)).await;
-    exit_status::of_storage(relay.seen())?;
+    let head = proxy.read(0..proxy.total_bytes().min(reader::HEAD_BYTES)).await;
+    exit_status::check_source(proxy.first_error())?;
     // A time of four bytes stands before each packet of a camcorder's.
-    if let Some(found) = head.ok().and_then(|head| container::packets(&head))
+    if let Some(found) = head.ok().and_then(|head| container::find_packets(&head))
         && found.start >= found.length
     {
-        relay.skip(found.start as u64);
+        proxy.skip(found.start as u64);
     }
     Ok(())
 }
 
 /// What ffprobe finds in a source; in a program stream that lacks its map, with one put before it.
-async fn probed(studio: &Studio, relay: &Relay, container: Container) -> Result<MediaInfo, JobError> {
-    let found = studio.probe(Feed::Relay(relay, container)).await;
-    let Err(JobError::Refused(Code::NoVideoStream | Code::UnsupportedCodec | Code::Truncated)) = found else {
+async fn probe_with_map(
+    decoder: &Decoder,
+    proxy: &SourceProxy,
+    container: Container,
+) -> Result<MediaInfo, JobError> {
+    let found = decoder.probe(DecoderInput::Proxy(proxy, container)).await;
+    let Err(JobError::Rejected(Code::NoVideoStream | Code::UnsupportedCodec | Code::Truncated)) = found
+    else {
         return found;
     };
     if container != Container::Mpeg {
         return found;
     }
-    let head = relay.read(0..relay.total().min(stream_map::HEAD_BYTES)).await;
-    exit_status::of_storage(relay.seen())?;
-    let Some(map) = head.ok().and_then(|head| stream_map::missing(&head)) else { return found };
-    relay.put_before(map.into());
-    studio.probe(Feed::Relay(relay, container)).await.or(found)
+    let head = proxy.read(0..proxy.total_bytes().min(stream_map::HEAD_BYTES)).await;
+    exit_status::check_source(proxy.first_error())?;
+    let Some(map) = head.ok().and_then(|head| stream_map::build_missing(&head)) else { return found };
+    proxy.prepend(map.into());
+    decoder.probe(DecoderInput::Proxy(proxy, container)).await.or(found)
 }

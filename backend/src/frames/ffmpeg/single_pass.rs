@@ -11,11 +11,11 @@ use tokio::task::spawn_blocking;
 
 use crate::error::JobError;
 use crate::frames::exit_status;
-use crate::frames::ffmpeg::{Relayed, duration, tiles};
+use crate::frames::ffmpeg::{FfmpegSource, duration, tiles};
 use crate::frames::poster_selector::is_better;
-use crate::frames::{Frame, Reel, Tiles};
+use crate::frames::{AnimationFrames, RgbFrame, StoryboardFrames};
 use glimpse_media::container::Container;
-use glimpse_media::ffmpeg_args::{self, Frames, Seek};
+use glimpse_media::ffmpeg_args::{self, DecodeRequest, SeekTarget};
 use glimpse_media::image::{placeholder, score, storyboard};
 use glimpse_media::plan;
 use glimpse_media::probe;
@@ -24,65 +24,65 @@ use glimpse_media::size::Size;
 /// A source up to this length is looked at as a whole anyway, in milliseconds.
 const SHORT_MS: u64 = 6_000;
 /// A source up to this length is kept by the relay, so that no look reads it again.
-const KEPT_BYTES: u64 = 64 * 1024 * 1024;
+const CACHED_BYTES: u64 = 64 * 1024 * 1024;
 /// What one look reads at the most where there is an index, itself read along.
-const LOOK_BYTES: u64 = 24 * 1024 * 1024;
+const MAX_SEEK_BYTES: u64 = 24 * 1024 * 1024;
 /// How often it is looked whether that is read.
-const WATCHED: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// The most frames of a preview that is made of a pass, and how many of them are shown in a second.
 const PREVIEW_FRAMES: usize = 50;
 const PREVIEW_FPS: f64 = 10.0;
 
 /// Whether nothing but one pass over a source is cheap.
-async fn is_needed(source: &Relayed) -> Result<bool, JobError> {
+async fn is_needed(source: &FfmpegSource) -> Result<bool, JobError> {
     if source.info.duration_ms <= SHORT_MS {
         return Ok(false);
     }
     match source.container {
         // They have no index, and no times that could be searched for.
-        Container::Gif | Container::Mpegvideo => Ok(!tiles::is_cheap(source)),
+        Container::Gif | Container::Mpegvideo => Ok(!tiles::is_full_decode_cheap(source)),
         Container::Avi | Container::Flv | Container::Mxf | Container::Asf | Container::Ogg
-            if source.relay.total() > KEPT_BYTES =>
+            if source.proxy.total_bytes() > CACHED_BYTES =>
         {
-            Ok(!finds_cheaply(source).await?)
+            Ok(!are_seeks_cheap(source).await?)
         }
         _ => Ok(false),
     }
 }
 
 /// Whether a look near the end reads little, and finds what is there.
-async fn finds_cheaply(source: &Relayed) -> Result<bool, JobError> {
-    let before = source.counts().bytes;
-    let read = || source.counts().bytes.saturating_sub(before);
+async fn are_seeks_cheap(source: &FfmpegSource) -> Result<bool, JobError> {
+    let before = source.stats().bytes;
+    let bytes_read = || source.stats().bytes.saturating_sub(before);
     let at_ms = source.info.duration_ms / 100 * 99;
-    let seek = Seek::Keyframe(at_ms);
-    let size = storyboard::tile_size(source.info.shown.fitted(limits::THUMBNAIL_WIDTH));
-    let frames = Frames { seek, keyframes_only: true, fps: None, count: 1, size };
+    let seek = SeekTarget::Keyframe(at_ms);
+    let size = storyboard::tile_size(source.info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH));
+    let request = DecodeRequest { seek, keyframes_only: true, fps: None, count: 1, size };
     let too_much = async {
-        while read() <= LOOK_BYTES {
-            tokio::time::sleep(WATCHED).await;
+        while bytes_read() <= MAX_SEEK_BYTES {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
     tokio::select! {
-        look = source.decode(&frames, source.extra()) => {
-            let found = exit_status::of_a_look(look)?.is_ok_and(|frames| !frames.is_empty());
-            Ok(found && read() <= LOOK_BYTES && lands_behind_the_middle(source, at_ms).await?)
+        look = source.decode(&request, source.best_effort()) => {
+            let found = exit_status::catch_rejection(look)?.is_ok_and(|frames| !frames.is_empty());
+            Ok(found && bytes_read() <= MAX_SEEK_BYTES && is_seek_past_middle(source, at_ms).await?)
         }
         () = too_much => Ok(false),
     }
 }
 
 /// Whether a seek to a moment near the end ends in the second half. In an AVI without an index it stays near the beginning.
-async fn lands_behind_the_middle(source: &Relayed, at_ms: u64) -> Result<bool, JobError> {
-    let (feed, start_ms) = (source.feed(), source.info.start_ms);
-    let words = ffmpeg_args::packet_at(feed.input(), source.info.stream, start_ms + at_ms);
-    let report = duration::ask(&source.studio, feed, &words).await?;
-    let end_ms = report.and_then(|report| probe::end(&report));
+async fn is_seek_past_middle(source: &FfmpegSource, at_ms: u64) -> Result<bool, JobError> {
+    let (input, start_ms) = (source.decoder_input(), source.info.start_ms);
+    let args = ffmpeg_args::packet_at(input.ffmpeg_input(), source.info.stream, start_ms + at_ms);
+    let report = duration::try_ffprobe(&source.decoder, input, &args).await?;
+    let end_ms = report.and_then(|report| probe::parse_end_ms(&report));
     Ok(end_ms.is_some_and(|end_ms| end_ms.saturating_sub(start_ms) >= at_ms / 2))
 }
 
 /// The frames of one pass.
-pub(super) struct Pass {
+pub(super) struct FullScan {
     /// Evenly spread over the whole length as far as time allowed; at least one.
     frames: Vec<Bytes>,
     size: Size,
@@ -92,58 +92,59 @@ pub(super) struct Pass {
 }
 
 /// Passes over all of a source, if nothing else is cheap, for frames of this size; none if nothing of it could be decoded.
-pub(super) async fn over(source: &Relayed, size: Size) -> Result<Option<Pass>, JobError> {
+pub(super) async fn scan_if_needed(source: &FfmpegSource, size: Size) -> Result<Option<FullScan>, JobError> {
     if !is_needed(source).await? {
         return Ok(None);
     }
-    let count = plan::tiles(source.info.duration_ms);
-    let frames = tiles::pass(source, count, size, Seek::All, source.studio.sweep()).await?;
+    let count = plan::tile_count(source.info.duration_ms);
+    let frames =
+        tiles::decode_pass(source, count, size, SeekTarget::FileStart, source.decoder.full_scan()).await?;
     if frames.is_empty() {
         return Ok(None);
     }
-    let seen = spawn_blocking(move || {
+    let scored = spawn_blocking(move || {
         let scores: Vec<_> = frames.iter().map(|frame| score::score(frame, size.width)).collect();
         let mut best = 0;
-        for place in 1..scores.len() {
-            if is_better(&scores[place], &scores[best]) {
-                best = place;
+        for index in 1..scores.len() {
+            if is_better(&scores[index], &scores[best]) {
+                best = index;
             }
         }
-        Pass { frames, size, count, best }
+        FullScan { frames, size, count, best }
     });
-    seen.await.map(Some).map_err(JobError::internal)
+    scored.await.map(Some).map_err(JobError::internal)
 }
 
-impl Pass {
+impl FullScan {
     /// The best of its frames.
-    pub(super) fn poster(&self) -> Frame {
-        Frame { rgb: self.frames[self.best].clone(), size: self.size }
+    pub(super) fn poster(&self) -> RgbFrame {
+        RgbFrame { rgb: self.frames[self.best].clone(), size: self.size }
     }
 
     /// The whole length in a few seconds.
-    pub(super) async fn reel(&self, source: &Relayed) -> Result<Reel, JobError> {
-        let size = source.info.shown.fitted(limits::ANIMATED_WIDTH);
-        let frames = self.shrunk(self.preview(), size).await?;
-        Ok(Reel { frames, size, fps: PREVIEW_FPS })
+    pub(super) async fn animation(&self, source: &FfmpegSource) -> Result<AnimationFrames, JobError> {
+        let size = source.info.display_size.scale_to_fit(limits::ANIMATION_WIDTH);
+        let frames = self.shrink_frames(self.preview_frames(), size).await?;
+        Ok(AnimationFrames { frames, size, fps: PREVIEW_FPS })
     }
 
     /// The frames of a preview, in their own size.
-    pub(super) fn preview(&self) -> Vec<Bytes> {
+    pub(super) fn preview_frames(&self) -> Vec<Bytes> {
         let step = self.frames.len().div_ceil(PREVIEW_FRAMES).max(1);
         self.frames.iter().step_by(step).cloned().collect()
     }
 
     /// A tile for each; those for which there was no time are like the last.
-    pub(super) async fn tiles(&self) -> Result<Tiles, JobError> {
+    pub(super) async fn storyboard(&self) -> Result<StoryboardFrames, JobError> {
         let size = storyboard::tile_size(self.size);
-        let mut frames = self.shrunk(self.frames.clone(), size).await?;
+        let mut frames = self.shrink_frames(self.frames.clone(), size).await?;
         if let Some(last) = frames.last().cloned() {
             frames.resize(self.count, last);
         }
-        Ok(Tiles { frames, size })
+        Ok(StoryboardFrames { frames, size })
     }
 
-    async fn shrunk(&self, frames: Vec<Bytes>, to: Size) -> Result<Vec<Bytes>, JobError> {
+    async fn shrink_frames(&self, frames: Vec<Bytes>, to: Size) -> Result<Vec<Bytes>, JobError> {
         let from = self.size;
         let shrunk = spawn_blocking(move || {
             frames.iter().map(|frame| Bytes::from(placeholder::shrink(frame, from, to))).collect()

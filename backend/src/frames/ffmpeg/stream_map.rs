@@ -7,33 +7,33 @@
 /// How much of the beginning is looked through: a picture's parameters are in its first packet.
 pub(super) const HEAD_BYTES: u64 = 64 * 1024;
 
-const PACK: u8 = 0xba;
-const MAP: u8 = 0xbc;
+const PACK_HEADER: u8 = 0xba;
+const PROGRAM_STREAM_MAP: u8 = 0xbc;
 const H264: u8 = 0x1b;
 const HEVC: u8 = 0x24;
 /// The profiles of ITU-T H.264 that a sequence's parameters may begin with.
 const PROFILES: [u8; 8] = [66, 77, 88, 100, 110, 122, 144, 244];
 
 /// The map to put before a file that begins like this, if it has none and its picture is H.264 or HEVC.
-pub(super) fn missing(head: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn build_missing(head: &[u8]) -> Option<Vec<u8>> {
     let mut at = 0;
     while let Some([0, 0, 1, id]) = head.get(at..at + 4) {
         let rest = &head[at..];
         at += match *id {
-            MAP => return None,
-            PACK if rest.get(4)? & 0xc0 == 0x40 => 14 + usize::from(rest.get(13)? & 7),
-            PACK => 12,
+            PROGRAM_STREAM_MAP => return None,
+            PACK_HEADER if rest.get(4)? & 0xc0 == 0x40 => 14 + usize::from(rest.get(13)? & 7),
+            PACK_HEADER => 12,
             _ => 6 + usize::from(u16::from_be_bytes([*rest.get(4)?, *rest.get(5)?])),
         };
         if (0xe0..=0xef).contains(id) {
-            return Some(map(kind(payload(rest)?)?, *id));
+            return Some(program_stream_map(stream_type(pes_payload(rest)?)?, *id));
         }
     }
     None
 }
 
 /// What is in a packet: of MPEG-2, or of MPEG-1 (ISO 11172-1, 2.4.3.3), behind stuffing, buffer size and times.
-fn payload(packet: &[u8]) -> Option<&[u8]> {
+fn pes_payload(packet: &[u8]) -> Option<&[u8]> {
     if packet.get(6)? & 0xc0 == 0x80 {
         return packet.get(9 + usize::from(*packet.get(8)?)..);
     }
@@ -52,7 +52,7 @@ fn payload(packet: &[u8]) -> Option<&[u8]> {
 }
 
 /// The stream type of pictures that begin like this.
-fn kind(bytes: &[u8]) -> Option<u8> {
+fn stream_type(bytes: &[u8]) -> Option<u8> {
     // What comes before the parameters: a delimiter, and messages.
     for unit in bytes.windows(5).filter(|five| five.starts_with(&[0, 0, 1])) {
         match (unit[3], unit[4]) {
@@ -65,10 +65,10 @@ fn kind(bytes: &[u8]) -> Option<u8> {
     None
 }
 
-fn map(kind: u8, id: u8) -> Vec<u8> {
+fn program_stream_map(stream_type: u8, id: u8) -> Vec<u8> {
     // Length; that it is in force, and its version; no descriptors; one entry, without any; no checksum, which nobody
     // looks at.
-    vec![0, 0, 1, MAP, 0, 14, 0xe0, 0xff, 0, 0, 0, 4, kind, id, 0, 0, 0, 0, 0, 0]
+    vec![0, 0, 1, PROGRAM_STREAM_MAP, 0, 14, 0xe0, 0xff, 0, 0, 0, 4, stream_type, id, 0, 0, 0, 0, 0, 0]
 }
 
 #[cfg(test)]
@@ -77,15 +77,15 @@ mod tests {
 
     use super::*;
 
-    const BEGIN: &[u8] = b"\0\0\x01\xba\x44\0\x04\0\x04\x01\0\x01\x89\xf8\0\0\x01\xbb\0\x02\x80\0";
+    const HEADERS: &[u8] = b"\0\0\x01\xba\x44\0\x04\0\x04\x01\0\x01\x89\xf8\0\0\x01\xbb\0\x02\x80\0";
 
     fn file(between: &[u8], picture: &[u8]) -> Vec<u8> {
         let head = [&b"\0\0\x01\xe0\x01\0\x81\x80\x05"[..], &[0x21; 5], picture, &[0; 300]].concat();
-        [BEGIN, between, &head].concat()
+        [HEADERS, between, &head].concat()
     }
 
     #[test]
-    fn a_picture_that_needs_a_map_is_found() {
+    fn builds_map_only_where_missing() {
         let sound = [&b"\0\0\x01\xc0\0\x10"[..], &[0xff; 16]].concat();
         let delimited = b"\0\0\0\x01\x09\xf0\0\0\0\x01\x06\x05\x04abcd\x80\0\0\0\x01\x67\x64\0\x1f";
         for (name, between, picture, expected) in [
@@ -98,7 +98,7 @@ mod tests {
             ("a map that is there", b"\0\0\x01\xbc\0\x02\0\0", b"\0\0\0\x01\x67\x42\xc0\x1e", None),
             ("nothing", b"", b"", None),
         ] {
-            let found = missing(&file(between, picture));
+            let found = build_missing(&file(between, picture));
             assert_eq!(
                 found.as_ref().map(|map| (map[12], map[13])),
                 expected.map(|kind| (kind, 0xe0)),
@@ -106,16 +106,20 @@ mod tests {
             );
             assert!(found.is_none_or(|map| map.len() == 6 + 14), "{name}");
         }
-        assert_eq!(missing(b""), None);
+        assert_eq!(build_missing(b""), None);
         let packet = b"\0\0\x01\xba\x21\0\x01\0\x01\x80\0\x01\0\0\x01\xe2\x01\0\xff\xff\x60\x20\x31";
         let old = [&packet[..], &[0x11; 9], b"\0\0\x01\x67\x42\xc0\x1e"].concat();
-        assert_eq!(missing(&old).map(|map| (map[12], map[13])), Some((H264, 0xe2)), "a packet of MPEG-1");
+        assert_eq!(
+            build_missing(&old).map(|map| (map[12], map[13])),
+            Some((H264, 0xe2)),
+            "a packet of MPEG-1"
+        );
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(begins: bool, bytes: Vec<u8>) {
-            let _ = missing(&[if begins { BEGIN } else { b"" }, &bytes].concat());
+        fn never_panics(begins: bool, bytes: Vec<u8>) {
+            let _ = build_missing(&[if begins { HEADERS } else { b"" }, &bytes].concat());
         }
     }
 }

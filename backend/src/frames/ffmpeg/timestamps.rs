@@ -11,8 +11,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::error::JobError;
 use crate::frames::exit_status;
-use crate::source::proxy::Relay;
-use glimpse_media::container::{self, Container, SYNC};
+use crate::source::proxy::SourceProxy;
+use glimpse_media::container::{self, Container, SYNC_BYTE};
 
 /// A stream up to this length is read as a whole: the relay keeps it for the decoders.
 const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
@@ -21,40 +21,40 @@ const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 /// Chunks overlap by this, so that no header is cut.
 const OVERLAP_BYTES: u64 = 1024;
 /// At how many places a larger one is looked at.
-const PLACES: u64 = 64;
+const SAMPLE_POINTS: u64 = 64;
 /// How much is read at each: the largest pictures are about as large.
-const LOOK_BYTES: u64 = 256 * 1024;
+const SAMPLE_BYTES: u64 = 256 * 1024;
 /// A stream that is looked at is read this many places at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT_READS: usize = 8;
 /// Ticks of a clock in a millisecond.
-const TICKS: i64 = 90;
+const TICKS_PER_MS: i64 = 90;
 /// After so many ticks a clock begins again by itself.
-const WRAP: i64 = 1 << 33;
+const CLOCK_WRAP: i64 = 1 << 33;
 /// How far back a clock may jump in one film, in ticks: less than two pictures of one that stood still.
-const BACK: i64 = 100 * TICKS;
+const MAX_BACKWARD: i64 = 100 * TICKS_PER_MS;
 /// How far on a clock may jump in one film, in ticks: as long as no picture is shown.
-const ON: i64 = 5 * 60 * 1000 * TICKS;
+const MAX_FORWARD: i64 = 5 * 60 * 1000 * TICKS_PER_MS;
 /// More joins than this are none.
-const MOST_PIECES: usize = 1_000;
+const MAX_SEGMENTS: usize = 1_000;
 
 /// One of the films that a stream is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct TimelineSegment {
     /// Its bytes.
     pub(super) bytes: Range<u64>,
     /// When it begins in the whole, in milliseconds.
     pub(super) start_ms: u64,
     /// How long it is, in milliseconds.
-    pub(super) length_ms: u64,
+    pub(super) duration_ms: u64,
 }
 
 /// The time of one picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct PacketTimestamp {
     /// Where its packet begins.
-    at: u64,
+    offset: u64,
     /// From where a decoder can be handed the stream to find it: where the stream is described before it.
-    entry: u64,
+    entry_offset: u64,
     /// When it is decoded, in ticks.
     dts: i64,
     /// When it is shown, in ticks.
@@ -65,149 +65,179 @@ struct Stamp {
 ///
 /// # Errors
 /// The storage failed.
-pub(super) async fn pieces(relay: &Relay, container: Container, fps: f64) -> Result<Vec<Piece>, JobError> {
-    let total = relay.total();
-    let (stamps, on) = if total <= WHOLE_BYTES {
-        (scanned(relay, container, 0..total).await?, ON)
+pub(super) async fn find_segments(
+    proxy: &SourceProxy,
+    container: Container,
+    fps: f64,
+) -> Result<Vec<TimelineSegment>, JobError> {
+    let total_bytes = proxy.total_bytes();
+    let (timestamps, max_forward) = if total_bytes <= WHOLE_BYTES {
+        (scan_timestamps(proxy, container, 0..total_bytes).await?, MAX_FORWARD)
     } else {
-        sampled(relay, container, total).await?
+        sample_timestamps(proxy, container, total_bytes).await?
     };
-    let picture = if fps > 0.0 { (1000.0 / fps * TICKS as f64) as i64 } else { 0 };
-    Ok(joined(&stamps, total, on, picture))
+    let frame_ticks = if fps > 0.0 { (1000.0 / fps * TICKS_PER_MS as f64) as i64 } else { 0 };
+    Ok(split_segments(&timestamps, total_bytes, max_forward, frame_ticks))
 }
 
 /// The stamps of all that lies between.
-async fn scanned(relay: &Relay, container: Container, range: Range<u64>) -> Result<Vec<Stamp>, JobError> {
-    let mut stamps: Vec<Stamp> = Vec::new();
-    let mut at = range.start;
-    while at < range.end {
-        let end = (at + CHUNK_BYTES).min(range.end);
-        for stamp in look(relay, container, at..end).await? {
-            if stamps.last().is_none_or(|last| last.at < stamp.at) {
-                stamps.push(stamp);
+async fn scan_timestamps(
+    proxy: &SourceProxy,
+    container: Container,
+    range: Range<u64>,
+) -> Result<Vec<PacketTimestamp>, JobError> {
+    let mut timestamps: Vec<PacketTimestamp> = Vec::new();
+    let mut offset = range.start;
+    while offset < range.end {
+        let end = (offset + CHUNK_BYTES).min(range.end);
+        for timestamp in read_timestamps(proxy, container, offset..end).await? {
+            if timestamps.last().is_none_or(|last| last.offset < timestamp.offset) {
+                timestamps.push(timestamp);
             }
         }
-        at = if end == range.end { end } else { end - OVERLAP_BYTES };
+        offset = if end == range.end { end } else { end - OVERLAP_BYTES };
     }
-    Ok(stamps)
+    Ok(timestamps)
 }
 
 /// The stamps at some places, and all of those around a join; and how far on a clock may jump between them.
-async fn sampled(relay: &Relay, container: Container, total: u64) -> Result<(Vec<Stamp>, i64), JobError> {
-    let place = |place: u64| {
-        let start = (total - LOOK_BYTES) / (PLACES - 1) * place;
-        look(relay, container, start..start + LOOK_BYTES)
+async fn sample_timestamps(
+    proxy: &SourceProxy,
+    container: Container,
+    total_bytes: u64,
+) -> Result<(Vec<PacketTimestamp>, i64), JobError> {
+    let sample = |place: u64| {
+        let start = (total_bytes - SAMPLE_BYTES) / (SAMPLE_POINTS - 1) * place;
+        read_timestamps(proxy, container, start..start + SAMPLE_BYTES)
     };
-    let looks: Vec<Vec<Stamp>> =
-        futures::stream::iter((0..PLACES).map(place)).buffered(AT_ONCE).try_collect().await?;
+    let samples: Vec<Vec<PacketTimestamp>> = futures::stream::iter((0..SAMPLE_POINTS).map(sample))
+        .buffered(MAX_CONCURRENT_READS)
+        .try_collect()
+        .await?;
     // Between two places a clock advances.
-    let firsts: Vec<i64> = looks.iter().filter_map(|look| look.first()).map(|stamp| stamp.dts).collect();
-    let mut ways: Vec<i64> = firsts.windows(2).map(|pair| forward(pair[0], pair[1])).collect();
-    ways.sort_unstable();
-    let on = ON.max(8 * ways.get(ways.len() / 2).copied().unwrap_or(0));
-    let mut stamps: Vec<Stamp> = looks.into_iter().flatten().collect();
-    let mut found = Vec::new();
-    for pair in stamps.windows(2) {
+    let firsts: Vec<i64> = samples.iter().filter_map(|look| look.first()).map(|stamp| stamp.dts).collect();
+    let mut deltas: Vec<i64> = firsts.windows(2).map(|pair| clock_delta(pair[0], pair[1])).collect();
+    deltas.sort_unstable();
+    let max_forward = MAX_FORWARD.max(8 * deltas.get(deltas.len() / 2).copied().unwrap_or(0));
+    let mut timestamps: Vec<PacketTimestamp> = samples.into_iter().flatten().collect();
+    let mut near_joins = Vec::new();
+    for pair in timestamps.windows(2) {
         let (mut low, mut high) = (pair[0], pair[1]);
-        if !is_join(&low, &high, on) {
+        if !is_discontinuity(&low, &high, max_forward) {
             continue;
         }
-        while high.at - low.at > 2 * LOOK_BYTES {
-            let middle = low.at.midpoint(high.at);
-            let Some(stamp) =
-                look(relay, container, middle..(middle + LOOK_BYTES).min(high.at)).await?.first().copied()
+        while high.offset - low.offset > 2 * SAMPLE_BYTES {
+            let middle = low.offset.midpoint(high.offset);
+            let Some(timestamp) =
+                read_timestamps(proxy, container, middle..(middle + SAMPLE_BYTES).min(high.offset))
+                    .await?
+                    .first()
+                    .copied()
             else {
                 break;
             };
-            if is_join(&low, &stamp, on) {
-                high = stamp;
+            if is_discontinuity(&low, &timestamp, max_forward) {
+                high = timestamp;
             } else {
-                low = stamp;
+                low = timestamp;
             }
         }
-        found.extend(scanned(relay, container, low.at..(high.at + LOOK_BYTES).min(total)).await?);
+        near_joins.extend(
+            scan_timestamps(proxy, container, low.offset..(high.offset + SAMPLE_BYTES).min(total_bytes))
+                .await?,
+        );
     }
-    stamps.extend(found);
-    stamps.sort_by_key(|stamp| stamp.at);
-    stamps.dedup_by_key(|stamp| stamp.at);
-    Ok((stamps, on))
+    timestamps.extend(near_joins);
+    timestamps.sort_by_key(|stamp| stamp.offset);
+    timestamps.dedup_by_key(|stamp| stamp.offset);
+    Ok((timestamps, max_forward))
 }
 
-async fn look(relay: &Relay, container: Container, range: Range<u64>) -> Result<Vec<Stamp>, JobError> {
+async fn read_timestamps(
+    proxy: &SourceProxy,
+    container: Container,
+    range: Range<u64>,
+) -> Result<Vec<PacketTimestamp>, JobError> {
     let start = range.start;
-    let Ok(bytes) = relay.read(range).await else {
-        exit_status::of_storage(relay.seen())?;
+    let Ok(bytes) = proxy.read(range).await else {
+        exit_status::check_source(proxy.first_error())?;
         return Err(JobError::upstream("the source could not be read"));
     };
-    let mut stamps = match container {
-        Container::Mpegts => transport_stamps(&bytes),
-        Container::Mpeg => program_stamps(&bytes),
+    let mut timestamps = match container {
+        Container::Mpegts => parse_transport_stream(&bytes),
+        Container::Mpeg => parse_program_stream(&bytes),
         _ => Vec::new(),
     };
-    for stamp in &mut stamps {
-        stamp.at += start;
-        stamp.entry += start;
+    for timestamp in &mut timestamps {
+        timestamp.offset += start;
+        timestamp.entry_offset += start;
     }
-    Ok(stamps)
+    Ok(timestamps)
 }
 
 /// How far a clock went on from one stamp to another, the shorter way around.
-fn forward(from: i64, to: i64) -> i64 {
-    let way = (to - from).rem_euclid(WRAP);
-    if way > WRAP / 2 { way - WRAP } else { way }
+fn clock_delta(from: i64, to: i64) -> i64 {
+    let delta = (to - from).rem_euclid(CLOCK_WRAP);
+    if delta > CLOCK_WRAP / 2 { delta - CLOCK_WRAP } else { delta }
 }
 
-fn is_join(one: &Stamp, other: &Stamp, on: i64) -> bool {
-    !(-BACK..=on).contains(&forward(one.dts, other.dts))
+fn is_discontinuity(one: &PacketTimestamp, other: &PacketTimestamp, max_forward: i64) -> bool {
+    !(-MAX_BACKWARD..=max_forward).contains(&clock_delta(one.dts, other.dts))
 }
 
 /// The films between the joins of these stamps; none if there is no join. `picture` is how long a picture is shown.
-fn joined(stamps: &[Stamp], total: u64, on: i64, picture: i64) -> Vec<Piece> {
-    let mut films: Vec<&[Stamp]> = Vec::new();
+fn split_segments(
+    timestamps: &[PacketTimestamp],
+    total_bytes: u64,
+    max_forward: i64,
+    frame_ticks: i64,
+) -> Vec<TimelineSegment> {
+    let mut runs: Vec<&[PacketTimestamp]> = Vec::new();
     let mut begin = 0;
-    for (place, pair) in stamps.windows(2).enumerate() {
-        if is_join(&pair[0], &pair[1], on) {
-            films.extend(stamps.get(begin..=place));
-            begin = place + 1;
+    for (index, pair) in timestamps.windows(2).enumerate() {
+        if is_discontinuity(&pair[0], &pair[1], max_forward) {
+            runs.extend(timestamps.get(begin..=index));
+            begin = index + 1;
         }
     }
-    films.extend(stamps.get(begin..).filter(|rest| !rest.is_empty()));
-    if !(2..=MOST_PIECES).contains(&films.len()) {
+    runs.extend(timestamps.get(begin..).filter(|rest| !rest.is_empty()));
+    if !(2..=MAX_SEGMENTS).contains(&runs.len()) {
         return Vec::new();
     }
     let mut start = 0;
-    let mut pieces: Vec<Piece> = Vec::new();
-    for (place, film) in films.iter().enumerate() {
-        let first = film.first().map_or(0, |stamp| stamp.dts);
-        let shown = film.iter().map(|stamp| forward(first, stamp.pts));
-        let (least, most) = (shown.clone().min().unwrap_or(0), shown.max().unwrap_or(0));
-        let length = (most - least + picture).max(0);
-        let begin = if place == 0 { 0 } else { film.first().map_or(0, |stamp| stamp.entry) };
-        let end = films.get(place + 1).and_then(|next| next.first()).map_or(total, |stamp| stamp.entry);
-        pieces.push(Piece {
+    let mut segments: Vec<TimelineSegment> = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        let first = run.first().map_or(0, |stamp| stamp.dts);
+        let pts_deltas = run.iter().map(|stamp| clock_delta(first, stamp.pts));
+        let (least, most) = (pts_deltas.clone().min().unwrap_or(0), pts_deltas.max().unwrap_or(0));
+        let length = (most - least + frame_ticks).max(0);
+        let begin = if index == 0 { 0 } else { run.first().map_or(0, |stamp| stamp.entry_offset) };
+        let end =
+            runs.get(index + 1).and_then(|next| next.first()).map_or(total_bytes, |stamp| stamp.entry_offset);
+        segments.push(TimelineSegment {
             bytes: begin..end,
-            start_ms: (start / TICKS) as u64,
-            length_ms: (length / TICKS) as u64,
+            start_ms: (start / TICKS_PER_MS) as u64,
+            duration_ms: (length / TICKS_PER_MS) as u64,
         });
         start += length;
     }
-    pieces
+    segments
 }
 
 /// The stamps of a transport stream's first track of pictures: ISO 13818-1, 2.4.3.
-fn transport_stamps(bytes: &[u8]) -> Vec<Stamp> {
-    let mut stamps = Vec::new();
+fn parse_transport_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
+    let mut timestamps = Vec::new();
     let mut track = None;
     let mut at = 0;
-    while let Some(found) = bytes.get(at..).and_then(container::packets) {
+    while let Some(found) = bytes.get(at..).and_then(container::find_packets) {
         at += found.start;
         // Where the streams are listed, since the last picture.
-        let mut list = None;
-        while let Some(packet) = bytes.get(at..at + 188).filter(|packet| packet[0] == SYNC) {
+        let mut pat_offset = None;
+        while let Some(packet) = bytes.get(at..at + 188).filter(|packet| packet[0] == SYNC_BYTE) {
             let id = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
             let begins = packet[1] & 0x40 != 0;
             if id == 0 && begins {
-                list.get_or_insert(at as u64);
+                pat_offset.get_or_insert(at as u64);
             }
             let payload = match packet[3] >> 4 & 3 {
                 1 => packet.get(4..),
@@ -216,25 +246,30 @@ fn transport_stamps(bytes: &[u8]) -> Vec<Stamp> {
             };
             if begins
                 && track.is_none_or(|track| track == id)
-                && let Some((dts, pts)) = payload.and_then(times)
+                && let Some((dts, pts)) = payload.and_then(parse_pes_timestamps)
             {
                 track = Some(id);
-                stamps.push(Stamp { at: at as u64, entry: list.unwrap_or(at as u64), dts, pts });
-                list = None;
+                timestamps.push(PacketTimestamp {
+                    offset: at as u64,
+                    entry_offset: pat_offset.unwrap_or(at as u64),
+                    dts,
+                    pts,
+                });
+                pat_offset = None;
             }
             at += found.length;
         }
         at += 1;
     }
-    stamps
+    timestamps
 }
 
 /// The stamps of a program stream's first track of pictures: ISO 13818-1, 2.5.3.
-fn program_stamps(bytes: &[u8]) -> Vec<Stamp> {
-    let mut stamps = Vec::new();
+fn parse_program_stream(bytes: &[u8]) -> Vec<PacketTimestamp> {
+    let mut timestamps = Vec::new();
     let mut track = None;
     let mut at = 0;
-    let mut pack = None;
+    let mut pack_offset = None;
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= 4) {
         if rest[..3] != [0, 0, 1] {
             at += 1;
@@ -242,23 +277,28 @@ fn program_stamps(bytes: &[u8]) -> Vec<Stamp> {
         }
         let id = rest[3];
         if id == 0xba {
-            pack.get_or_insert(at as u64);
+            pack_offset.get_or_insert(at as u64);
         }
         if track.is_none_or(|track| track == id)
-            && let Some((dts, pts)) = times(rest)
+            && let Some((dts, pts)) = parse_pes_timestamps(rest)
         {
             track = Some(id);
-            stamps.push(Stamp { at: at as u64, entry: pack.unwrap_or(at as u64), dts, pts });
-            pack = None;
+            timestamps.push(PacketTimestamp {
+                offset: at as u64,
+                entry_offset: pack_offset.unwrap_or(at as u64),
+                dts,
+                pts,
+            });
+            pack_offset = None;
         }
         at += 4;
     }
-    stamps
+    timestamps
 }
 
 /// When the picture in a packet is decoded and shown, if that is one and says it: ISO 13818-1, 2.4.3.6, and of MPEG-1
 /// ISO 11172-1, 2.4.3.3.
-fn times(packet: &[u8]) -> Option<(i64, i64)> {
+fn parse_pes_timestamps(packet: &[u8]) -> Option<(i64, i64)> {
     let [0, 0, 1, 0xe0..=0xef, _, _, rest @ ..] = packet else { return None };
     let rest = if rest.first()? & 0xc0 == 0x80 {
         if rest.get(1)? & 0x80 == 0 {
@@ -270,16 +310,16 @@ fn times(packet: &[u8]) -> Option<(i64, i64)> {
         let rest = rest.get(stuffing..)?;
         if rest.first()? & 0xc0 == 0x40 { rest.get(2..)? } else { rest }
     };
-    let pts = time(rest)?;
+    let pts = parse_timestamp(rest)?;
     match rest[0] >> 4 {
         2 => Some((pts, pts)),
-        3 => Some((time(rest.get(5..)?).unwrap_or(pts), pts)),
+        3 => Some((parse_timestamp(rest.get(5..)?).unwrap_or(pts), pts)),
         _ => None,
     }
 }
 
 /// Thirty-three bits, with a bit that is set behind each part.
-fn time(bytes: &[u8]) -> Option<i64> {
+fn parse_timestamp(bytes: &[u8]) -> Option<i64> {
     let five: &[u8; 5] = bytes.first_chunk()?;
     if five[0] & five[2] & five[4] & 1 == 0 {
         return None;
@@ -294,50 +334,63 @@ mod tests {
 
     use super::*;
 
-    fn stamp(at: u64, ms: i64) -> Stamp {
-        Stamp { at, entry: at, dts: ms * TICKS, pts: (ms + 40) * TICKS }
+    fn timestamp(at: u64, ms: i64) -> PacketTimestamp {
+        PacketTimestamp {
+            offset: at,
+            entry_offset: at,
+            dts: ms * TICKS_PER_MS,
+            pts: (ms + 40) * TICKS_PER_MS,
+        }
     }
 
-    fn spans(stamps: &[Stamp]) -> Vec<(Range<u64>, u64, u64)> {
-        let pieces = joined(stamps, 1000, ON, 40 * TICKS);
-        pieces.into_iter().map(|piece| (piece.bytes, piece.start_ms, piece.length_ms)).collect()
+    fn segment_spans(stamps: &[PacketTimestamp]) -> Vec<(Range<u64>, u64, u64)> {
+        let segments = split_segments(stamps, 1000, MAX_FORWARD, 40 * TICKS_PER_MS);
+        segments.into_iter().map(|segment| (segment.bytes, segment.start_ms, segment.duration_ms)).collect()
     }
 
     #[test]
-    fn a_clock_that_begins_again_begins_another_film() {
-        let film = |at: u64, from: i64, to: i64| -> Vec<Stamp> {
-            (from..to).map(|place| stamp(at + (place - from) as u64, place * 40)).collect()
+    fn clock_reset_starts_a_new_segment() {
+        let timestamps_of = |at: u64, from: i64, to: i64| -> Vec<PacketTimestamp> {
+            (from..to).map(|place| timestamp(at + (place - from) as u64, place * 40)).collect()
         };
-        let one = film(0, 10, 110);
-        assert_eq!(spans(&one), [], "one film");
-        let two = [film(0, 10, 110), film(500, 10, 60)].concat();
-        assert_eq!(spans(&two), [(0..500, 0, 4000), (500..1000, 4000, 2000)]);
-        let later = [film(0, 10, 110), film(500, 100_010, 100_060)].concat();
-        assert_eq!(spans(&later), [(0..500, 0, 4000), (500..1000, 4000, 2000)], "an hour later");
-        let shown = [film(0, 10, 110), film(500, 1010, 1060)].concat();
-        assert_eq!(spans(&shown), [], "a picture that is shown for half a minute");
-        let around = [stamp(0, (WRAP / TICKS) - 30), stamp(9, 10), stamp(20, 50)];
-        assert_eq!(spans(&around), [], "a clock that is at its end");
+        let single = timestamps_of(0, 10, 110);
+        assert_eq!(segment_spans(&single), [], "one film");
+        let restarted = [timestamps_of(0, 10, 110), timestamps_of(500, 10, 60)].concat();
+        assert_eq!(segment_spans(&restarted), [(0..500, 0, 4000), (500..1000, 4000, 2000)]);
+        let jumped = [timestamps_of(0, 10, 110), timestamps_of(500, 100_010, 100_060)].concat();
+        assert_eq!(segment_spans(&jumped), [(0..500, 0, 4000), (500..1000, 4000, 2000)], "an hour later");
+        let paused = [timestamps_of(0, 10, 110), timestamps_of(500, 1010, 1060)].concat();
+        assert_eq!(segment_spans(&paused), [], "a picture that is shown for half a minute");
+        let wrapped = [timestamp(0, (CLOCK_WRAP / TICKS_PER_MS) - 30), timestamp(9, 10), timestamp(20, 50)];
+        assert_eq!(segment_spans(&wrapped), [], "a clock that is at its end");
     }
 
     #[test]
-    fn times_are_read_of_both_kinds_of_packets() {
+    fn parses_mpeg1_and_mpeg2_timestamps() {
         let pts = [0x21, 0, 1, 0, 0xb5];
-        let of = |head: &[u8]| times(&[&[0, 0, 1, 0xe0, 0, 0][..], head, &pts, &[0; 8]].concat());
-        assert_eq!(of(&[0x80, 0x80, 5]), Some((90, 90)));
-        assert_eq!(of(&[]), Some((90, 90)), "MPEG-1");
-        assert_eq!(of(&[0xff, 0xff, 0x60, 0x20]), Some((90, 90)), "MPEG-1, stuffed");
-        assert_eq!(of(&[0x80, 0, 0]), None, "no time");
+        let parse =
+            |head: &[u8]| parse_pes_timestamps(&[&[0, 0, 1, 0xe0, 0, 0][..], head, &pts, &[0; 8]].concat());
+        assert_eq!(parse(&[0x80, 0x80, 5]), Some((90, 90)));
+        assert_eq!(parse(&[]), Some((90, 90)), "MPEG-1");
+        assert_eq!(parse(&[0xff, 0xff, 0x60, 0x20]), Some((90, 90)), "MPEG-1, stuffed");
+        assert_eq!(parse(&[0x80, 0, 0]), None, "no time");
         let both = [0x31, 0, 1, 1, 0x69, 0x11, 0, 1, 0, 0xb5];
-        assert_eq!(times(&[&[0, 0, 1, 0xe1, 0, 0, 0x80, 0xc0, 10][..], &both].concat()), Some((90, 180)));
-        assert_eq!(times(&[&[0, 0, 1, 0xc0, 0, 0, 0x80, 0x80, 5][..], &pts].concat()), None, "sound");
+        assert_eq!(
+            parse_pes_timestamps(&[&[0, 0, 1, 0xe1, 0, 0, 0x80, 0xc0, 10][..], &both].concat()),
+            Some((90, 180))
+        );
+        assert_eq!(
+            parse_pes_timestamps(&[&[0, 0, 1, 0xc0, 0, 0, 0x80, 0x80, 5][..], &pts].concat()),
+            None,
+            "sound"
+        );
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(bytes in prop::collection::vec(prop::sample::select(
+        fn never_panics(bytes in prop::collection::vec(prop::sample::select(
             vec![0_u8, 1, 0x47, 0xe0, 0xba, 0x80, 0xff, 0x21, 0x31]), 0..2000)) {
-            let _ = (transport_stamps(&bytes), program_stamps(&bytes), times(&bytes));
+            let _ = (parse_transport_stream(&bytes), parse_program_stream(&bytes), parse_pes_timestamps(&bytes));
         }
     }
 }

@@ -5,19 +5,19 @@ use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
 use crate::error::JobError;
-use crate::frames::decoder::Worth;
+use crate::frames::decoder::Priority;
 use crate::frames::exit_status;
-use crate::frames::native::{Digested, Look, are_blank, chosen, resized, thinned};
-use crate::frames::poster_selector::{self, Sifted};
-use crate::frames::{Footage, Frame, Reel, Tiles, rate};
-use crate::source::reader::{self, Stop};
+use crate::frames::native::{DecodePass, NativeSource, are_blank, resize, snippet_frames, thin_layout};
+use crate::frames::poster_selector::{self, PosterSelection};
+use crate::frames::{AnimationFrames, DecodedFrames, RgbFrame, StoryboardFrames, animation_fps};
+use crate::source::reader::{self, OpenError};
 use crate::store::Store;
-use glimpse_media::demux::buffer::Known;
-use glimpse_media::excerpt::mp4_writer::{self, Digest};
-use glimpse_media::ffmpeg_args::Care;
+use glimpse_media::demux::buffer::SparseBuffer;
+use glimpse_media::excerpt::mp4_writer::{self, Excerpt};
+use glimpse_media::ffmpeg_args::DecodeQuality;
 use glimpse_media::image::score::{self, Score};
 use glimpse_media::image::storyboard;
-use glimpse_media::plan::{self, Layout, Pick, Stretch};
+use glimpse_media::plan::{self, ExcerptPlan, FramePosition, FrameRequest};
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
@@ -25,16 +25,16 @@ use glimpse_media::size::Size;
 const LARGE_PIXELS: u64 = 1920 * 1200;
 /// How often the default pictures are attempted: once more for keyframes that are none, and once for pictures of several
 /// sizes.
-const ATTEMPTS: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 /// How wide the pictures are among which the poster is chosen: enough to tell sharp ones.
-const SIFTED_WIDTH: u32 = 320;
+const CANDIDATE_WIDTH: u32 = 320;
 
 /// What is decoded for the default pictures.
-pub(super) struct Planned {
-    pub(super) tiles: Layout,
+pub(super) struct DefaultsPlan {
+    pub(super) tiles: ExcerptPlan,
     /// For each tile its stretch and its place among that one's moments.
     pub(super) places: Vec<(usize, usize)>,
-    pub(super) reel: Layout,
+    pub(super) animation: ExcerptPlan,
     /// Frames a second of the preview.
     pub(super) fps: f64,
 }
@@ -48,316 +48,342 @@ pub(super) struct Candidate {
 }
 
 /// How an attempt at the default pictures ended.
-enum Attempt {
+enum AttemptResult {
     /// With them.
-    Done(Box<Footage>),
+    Done(Box<DecodedFrames>),
     /// The keyframes are distrusted from now on: once more.
-    Amiss,
+    FalseKeyframes,
     /// The size is another one from now on: once more.
     Resized,
 }
 
 /// How a look at the tiles ended.
-enum Seen {
-    Tiles(Sifted, Option<Candidate>),
+enum TileResult {
+    Tiles(PosterSelection, Option<Candidate>),
     /// What begins a stretch is no keyframe.
-    Amiss,
+    FalseKeyframes,
     /// Pictures have several sizes, of which this one counts.
-    Sizes(Option<Size>),
+    MixedSizes(Option<Size>),
 }
 
 /// What is known once the first picture was looked at.
-pub(super) struct Scene {
+pub(super) struct DecodeSizes {
     pub(super) info: MediaInfo,
     tone_map: bool,
     pub(super) poster: Size,
-    sifted: Size,
+    candidate: Size,
     pub(super) tile: Size,
-    pub(super) reel: Size,
+    pub(super) animation: Size,
 }
 
-impl Scene {
-    pub(super) fn of(info: MediaInfo, tone_map: bool) -> Self {
-        let poster = info.shown.fitted(limits::THUMBNAIL_WIDTH);
+impl DecodeSizes {
+    pub(super) fn new(info: MediaInfo, tone_map: bool) -> Self {
+        let poster = info.display_size.scale_to_fit(limits::THUMBNAIL_WIDTH);
         Self {
             poster,
-            sifted: info.shown.fitted(SIFTED_WIDTH),
+            candidate: info.display_size.scale_to_fit(CANDIDATE_WIDTH),
             tile: storyboard::tile_size(poster),
-            reel: info.shown.fitted(limits::ANIMATED_WIDTH),
+            animation: info.display_size.scale_to_fit(limits::ANIMATION_WIDTH),
             info,
             tone_map,
         }
     }
 
     fn is_large(&self) -> bool {
-        u64::from(self.info.coded.width) * u64::from(self.info.coded.height) > LARGE_PIXELS
+        u64::from(self.info.coded_size.width) * u64::from(self.info.coded_size.height) > LARGE_PIXELS
     }
 
-    fn look(&self, size: Size, care: Care, worth: Worth) -> Look<'_> {
-        Look { info: &self.info, tone_map: self.tone_map, size, care, worth }
+    fn pass(&self, size: Size, quality: DecodeQuality, priority: Priority) -> DecodePass<'_> {
+        DecodePass { info: &self.info, tone_map: self.tone_map, size, quality, priority }
     }
 }
 
-impl<S: Store> Digested<S> {
+impl<S: Store> NativeSource<S> {
     /// What the default pictures are made of.
     ///
     /// # Errors
-    /// [`Stop::Foreign`] if this is not the way to read the file; else what ends the job.
-    pub async fn footage(&mut self) -> Result<Footage, Stop> {
-        self.doubt_keyframes().await?;
+    /// [`OpenError::Unsupported`] if this is not the way to read the file; else what ends the job.
+    pub async fn default_frames(&mut self) -> Result<DecodedFrames, OpenError> {
+        self.verify_sparse_keyframes().await?;
         // An index may call pictures keyframes that are none, which only their bytes tell, and pictures may have several
         // sizes. Each is found once.
-        let mut wary = true;
-        for _ in 0..ATTEMPTS {
-            match Box::pin(self.attempt(wary)).await? {
-                Attempt::Done(footage) => return Ok(*footage),
-                Attempt::Amiss => wary = false,
-                Attempt::Resized => {}
+        let mut check_keyframes = true;
+        for _ in 0..MAX_ATTEMPTS {
+            match Box::pin(self.try_default_frames(check_keyframes)).await? {
+                AttemptResult::Done(footage) => return Ok(*footage),
+                AttemptResult::FalseKeyframes => check_keyframes = false,
+                AttemptResult::Resized => {}
             }
         }
         Err(JobError::internal("the last attempt ended like those before").into())
     }
 
-    async fn attempt(&mut self, wary: bool) -> Result<Attempt, Stop> {
-        let Planned { tiles, places, reel, fps } = self.plan().await?;
+    async fn try_default_frames(&mut self, check_keyframes: bool) -> Result<AttemptResult, OpenError> {
+        let DefaultsPlan { tiles, places, animation, fps } = self.plan().await?;
         // All of it is one round trip. The preview's frames take longest to decode: that begins when those are here.
-        let (tile_ranges, reel_ranges) = (mp4_writer::ranges(&tiles.shots), mp4_writer::ranges(&reel.shots));
-        let to_come = reader::without(&tile_ranges, &reel_ranges);
-        let mut delivery = Some(self.reader.order(&self.known, &to_come)?);
-        self.reader.fetch(&mut self.known, &reel_ranges).await?;
-        if reel.shots.is_empty()
-            && let Some(delivery) = delivery.take()
+        let (tile_ranges, animation_ranges) =
+            (mp4_writer::byte_ranges(&tiles.samples), mp4_writer::byte_ranges(&animation.samples));
+        let tile_reads = reader::subtract_ranges(&tile_ranges, &animation_ranges);
+        let mut pending = Some(self.reader.prefetch(&self.buffer, &tile_reads)?);
+        self.reader.fetch(&mut self.buffer, &animation_ranges).await?;
+        if animation.samples.is_empty()
+            && let Some(pending) = pending.take()
         {
-            delivery.arrive(&mut self.known).await?;
+            pending.join(&mut self.buffer).await?;
         }
-        if wary && self.begins_amiss(&self.known, &reel) && self.verify_keyframes().await? {
-            return Ok(Attempt::Amiss);
+        if check_keyframes
+            && self.has_false_keyframes(&self.buffer, &animation)
+            && self.verify_keyframes().await?
+        {
+            return Ok(AttemptResult::FalseKeyframes);
         }
-        let first = reel.shots.first().or(tiles.shots.first()).copied();
+        let first = animation.samples.first().or(tiles.samples.first()).copied();
         // Where the preview's pictures have several sizes, those of the tiles count before anything is decoded.
-        if self.size_of(&self.known, [&reel]).is_some()
-            && let Some(delivery) = delivery.take()
+        if self.main_size(&self.buffer, [&animation]).is_some()
+            && let Some(pending) = pending.take()
         {
-            delivery.arrive(&mut self.known).await?;
+            pending.join(&mut self.buffer).await?;
         }
-        self.settle_size(first.as_ref(), self.size_of(&self.known, [&reel, &tiles])).await?;
+        self.resolve_size(first.as_ref(), self.main_size(&self.buffer, [&animation, &tiles])).await?;
         let (info, tone_map) = self.probe(first.as_ref()).await?;
-        let scene = Scene::of(info, tone_map);
-        let reel_digests = self.mux(&self.known, &reel.shots)?;
-        let emptied = self.known.emptied();
-        let mut known = std::mem::replace(&mut self.known, emptied);
+        let sizes = DecodeSizes::new(info, tone_map);
+        let animation_excerpts = self.write_excerpts(&self.buffer, &animation.samples)?;
+        let emptied = self.buffer.to_empty();
+        let mut buffer = std::mem::replace(&mut self.buffer, emptied);
 
-        let see_tiles = async {
-            if let Some(delivery) = delivery {
-                delivery.arrive(&mut known).await?;
+        let decode_tiles = async {
+            if let Some(pending) = pending {
+                pending.join(&mut buffer).await?;
             }
-            let size = self.size_of(&known, [&reel, &tiles]);
-            known.keep_only(&tile_ranges);
-            if wary && self.begins_amiss(&known, &tiles) {
-                return Ok(Seen::Amiss);
+            let size = self.main_size(&buffer, [&animation, &tiles]);
+            buffer.retain(&tile_ranges);
+            if check_keyframes && self.has_false_keyframes(&buffer, &tiles) {
+                return Ok(TileResult::FalseKeyframes);
             }
-            if self.shown.is_none() && size.is_some() && self.movie.track().crop.is_none() {
-                return Ok(Seen::Sizes(size));
+            if self.display_size.is_none() && size.is_some() && self.demuxer.track().crop.is_none() {
+                return Ok(TileResult::MixedSizes(size));
             }
-            let sifted = self.sifted(&known, &tiles, &scene, Worth::Needed).await?;
-            let best = self.best_of(&known, &tiles, &sifted, &scene).await?;
-            Ok::<_, Stop>(Seen::Tiles(sifted, best))
+            let selection = self.select_candidates(&buffer, &tiles, &sizes, Priority::Required).await?;
+            let best = self.decode_poster(&buffer, &tiles, &selection, &sizes).await?;
+            Ok::<_, OpenError>(TileResult::Tiles(selection, best))
         };
-        let see_reel = self.reel_frames(reel_digests, &scene);
-        let (seen, frames) = if scene.is_large() {
-            let frames = see_reel.await?;
-            (see_tiles.await?, frames)
+        let decode_animation = self.decode_animation_excerpts(animation_excerpts, &sizes);
+        let (tiles_result, animation_frames) = if sizes.is_large() {
+            let animation_frames = decode_animation.await?;
+            (decode_tiles.await?, animation_frames)
         } else {
-            tokio::try_join!(see_tiles, see_reel)?
+            tokio::try_join!(decode_tiles, decode_animation)?
         };
-        self.known = known;
-        let (sifted, mut best) = match seen {
-            Seen::Tiles(sifted, best) => (sifted, best),
-            Seen::Amiss => {
+        self.buffer = buffer;
+        let (selection, mut best) = match tiles_result {
+            TileResult::Tiles(selection, best) => (selection, best),
+            TileResult::FalseKeyframes => {
                 self.verify_keyframes().await?;
-                return Ok(Attempt::Amiss);
+                return Ok(AttemptResult::FalseKeyframes);
             }
-            Seen::Sizes(size) => {
-                self.settle_size(first.as_ref(), size).await?;
-                return Ok(Attempt::Resized);
+            TileResult::MixedSizes(size) => {
+                self.resolve_size(first.as_ref(), size).await?;
+                return Ok(AttemptResult::Resized);
             }
         };
-        self.known.keep_only(&[]);
-        if sifted.is_blank() {
-            best = self.searched(best, &scene).await?;
+        self.buffer.retain(&[]);
+        if selection.is_blank() {
+            best = self.search_poster(best, &sizes).await?;
         }
-        let best = self.sound(best.or_else(|| self.first_of(&reel, &frames, &scene)))?;
-        let mut shown = chosen(&reel, &frames, scene.reel);
-        if let Some(frames) = self.around_poster(&shown, &best, fps, &scene).await? {
-            shown = frames;
+        let best = self.reject_concealed(
+            best.or_else(|| self.poster_from_animation(&animation, &animation_frames, &sizes)),
+        )?;
+        let mut selected = snippet_frames(&animation, &animation_frames, sizes.animation);
+        if let Some(frames) = self.animation_around_poster(&selected, &best, fps, &sizes).await? {
+            selected = frames;
         }
-        let reel = (shown, fps);
-        let footage = assemble(&scene, best, reel, (&tiles, &places, &sifted));
-        Ok(Attempt::Done(Box::new(footage)))
+        let animation = (selected, fps);
+        let frames = assemble_frames(&sizes, best, animation, (&tiles, &places, &selection));
+        Ok(AttemptResult::Done(Box::new(frames)))
     }
 
     /// The size of the pictures of these layouts, if they have several, as far as they are known.
-    pub(super) fn size_of<'a>(
+    pub(super) fn main_size<'a>(
         &self,
-        known: &Known,
-        layouts: impl IntoIterator<Item = &'a Layout>,
+        buffer: &SparseBuffer,
+        layouts: impl IntoIterator<Item = &'a ExcerptPlan>,
     ) -> Option<Size> {
-        let shots = layouts.into_iter().flat_map(|layout| &layout.shots);
-        mp4_writer::main_size(self.movie.track(), known, shots)
+        let samples = layouts.into_iter().flat_map(|layout| &layout.samples);
+        mp4_writer::main_size(self.demuxer.track(), buffer, samples)
     }
 
     /// A preview of the moment of the poster, where that shows something and all other snippets nothing.
-    pub(super) async fn around_poster(
+    pub(super) async fn animation_around_poster(
         &mut self,
         frames: &[Bytes],
         best: &Candidate,
         fps: f64,
-        scene: &Scene,
-    ) -> Result<Option<Vec<Bytes>>, Stop> {
-        let Some(at_ms) = best.at_ms.filter(|_| !best.score.blank && are_blank(frames, scene.reel)) else {
+        sizes: &DecodeSizes,
+    ) -> Result<Option<Vec<Bytes>>, OpenError> {
+        let Some(at_ms) = best.at_ms.filter(|_| !best.score.blank && are_blank(frames, sizes.animation))
+        else {
             return Ok(None);
         };
-        let stretch = plan::snippet(self.movie.track(), at_ms, fps);
-        let layout = self.layout(&[stretch]).await?;
-        self.fetch(&layout).await?;
-        let digests = self.mux(&self.known, &layout.shots)?;
-        let care = Care::glance(&scene.info, scene.reel, false);
-        let look = self.see(scene.look(scene.reel, care, self.studio.extra()), digests).await;
-        let found = exit_status::of_a_look(look)?.unwrap_or_default();
-        let found = chosen(&layout, &found, scene.reel);
-        Ok((!are_blank(&found, scene.reel)).then_some(found))
+        let range = plan::snippet(self.demuxer.track(), at_ms, fps);
+        let layout = self.plan_layout(&[range]).await?;
+        self.fetch_samples(&layout).await?;
+        let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
+        let quality = DecodeQuality::choose(&sizes.info, sizes.animation, false);
+        let result = self
+            .decode_frames(sizes.pass(sizes.animation, quality, self.decoder.best_effort()), excerpts)
+            .await;
+        let decoded = exit_status::catch_rejection(result)?.unwrap_or_default();
+        let around_frames = snippet_frames(&layout, &decoded, sizes.animation);
+        Ok((!are_blank(&around_frames, sizes.animation)).then_some(around_frames))
     }
 
     /// A poster that shows pixels of the file.
-    pub(super) fn sound(&self, best: Option<Candidate>) -> Result<Candidate, Stop> {
-        let best = best.filter(|best| !self.studio.is_concealed(&best.rgb));
-        best.ok_or(Stop::Job(JobError::Refused(Code::Truncated)))
+    pub(super) fn reject_concealed(&self, best: Option<Candidate>) -> Result<Candidate, OpenError> {
+        let best = best.filter(|best| !self.decoder.is_concealed(&best.rgb));
+        best.ok_or(OpenError::Job(JobError::Rejected(Code::Truncated)))
     }
 
     /// The preview's first frame as the poster, where no tile could be decoded.
-    pub(super) fn first_of(&self, reel: &Layout, frames: &[Bytes], scene: &Scene) -> Option<Candidate> {
-        let rgb = resized(frames.first()?, scene.reel, scene.poster);
-        let score = score::score(&rgb, scene.poster.width);
-        Some(Candidate { score, rgb, at_ms: self.shown_ms(0, reel) })
+    pub(super) fn poster_from_animation(
+        &self,
+        layout: &ExcerptPlan,
+        frames: &[Bytes],
+        sizes: &DecodeSizes,
+    ) -> Option<Candidate> {
+        let rgb = resize(frames.first()?, sizes.animation, sizes.poster);
+        let score = score::score(&rgb, sizes.poster.width);
+        Some(Candidate { score, rgb, at_ms: self.presentation_ms(0, layout) })
     }
 
     /// The frames of the preview's digests.
-    pub(super) async fn reel_frames(&self, digests: Vec<Digest>, scene: &Scene) -> Result<Vec<Bytes>, Stop> {
-        let care = Care::glance(&scene.info, scene.reel, false);
-        self.see(scene.look(scene.reel, care, Worth::Needed), digests).await.map_err(Stop::from)
+    pub(super) async fn decode_animation_excerpts(
+        &self,
+        excerpts: Vec<Excerpt>,
+        sizes: &DecodeSizes,
+    ) -> Result<Vec<Bytes>, OpenError> {
+        let quality = DecodeQuality::choose(&sizes.info, sizes.animation, false);
+        self.decode_frames(sizes.pass(sizes.animation, quality, Priority::Required), excerpts)
+            .await
+            .map_err(OpenError::from)
     }
 
-    pub(super) async fn plan(&mut self) -> Result<Planned, Stop> {
+    pub(super) async fn plan(&mut self) -> Result<DefaultsPlan, OpenError> {
         let pixels = self.coded_pixels();
-        let (board, places) = self.board();
-        let track = self.movie.track();
-        let fps = rate(track.fps, limits::ANIMATED_FPS);
-        let snippets = plan::reel(track, fps, pixels, &board);
-        let stretches: Vec<Stretch> = board.iter().chain(&snippets).cloned().collect();
-        let mut runs = self.runs(&stretches).await?;
-        let reel_runs = runs.split_off(board.len());
-        let (tiles, reel) = (thinned(&board, runs, pixels), thinned(&snippets, reel_runs, pixels));
-        if tiles.shots.is_empty() && reel.shots.is_empty() {
-            return Err(JobError::Refused(Code::Truncated).into());
+        let (ranges, places) = self.storyboard_ranges();
+        let track = self.demuxer.track();
+        let fps = animation_fps(track.fps, limits::ANIMATION_FPS);
+        let snippets = plan::animation(track, fps, pixels, &ranges);
+        let all_ranges: Vec<FrameRequest> = ranges.iter().chain(&snippets).cloned().collect();
+        let mut samples = self.read_samples(&all_ranges).await?;
+        let animation_samples = samples.split_off(ranges.len());
+        let (tiles, animation) =
+            (thin_layout(&ranges, samples, pixels), thin_layout(&snippets, animation_samples, pixels));
+        if tiles.samples.is_empty() && animation.samples.is_empty() {
+            return Err(JobError::Rejected(Code::Truncated).into());
         }
-        Ok(Planned { tiles, places, reel, fps })
+        Ok(DefaultsPlan { tiles, places, animation, fps })
     }
 
     /// The pictures of a layout, as tiles.
-    pub(super) async fn sifted(
+    pub(super) async fn select_candidates(
         &self,
-        known: &Known,
-        layout: &Layout,
-        scene: &Scene,
-        worth: Worth,
-    ) -> Result<Sifted, Stop> {
-        let digests = self.mux(known, &layout.shots)?;
-        let keyframes = layout.shots.iter().all(|shot| shot.sample.key);
-        let care = Care::glance(&scene.info, scene.sifted, keyframes);
-        Ok(self.sift(scene.look(scene.sifted, care, worth), digests, scene.tile).await?)
+        buffer: &SparseBuffer,
+        layout: &ExcerptPlan,
+        sizes: &DecodeSizes,
+        priority: Priority,
+    ) -> Result<PosterSelection, OpenError> {
+        let excerpts = self.write_excerpts(buffer, &layout.samples)?;
+        let keyframes = layout.samples.iter().all(|shot| shot.source.is_key);
+        let quality = DecodeQuality::choose(&sizes.info, sizes.candidate, keyframes);
+        Ok(self.select_poster(sizes.pass(sizes.candidate, quality, priority), excerpts, sizes.tile).await?)
     }
 
     /// The best of what was sifted, decoded once more in the poster's size.
-    pub(super) async fn best_of(
+    pub(super) async fn decode_poster(
         &self,
-        known: &Known,
-        layout: &Layout,
-        sifted: &Sifted,
-        scene: &Scene,
-    ) -> Result<Option<Candidate>, Stop> {
-        let Some(best) = &sifted.best else { return Ok(None) };
-        let mut large = None;
-        if scene.poster != scene.sifted {
-            let digests = self.mux(known, &layout.alone(best.slot))?;
-            let look = self.see(scene.look(scene.poster, Care::Full, Worth::Needed), digests).await;
-            large = exit_status::of_a_look(look)?.unwrap_or_default().into_iter().next();
+        buffer: &SparseBuffer,
+        layout: &ExcerptPlan,
+        selection: &PosterSelection,
+        sizes: &DecodeSizes,
+    ) -> Result<Option<Candidate>, OpenError> {
+        let Some(best) = &selection.best else { return Ok(None) };
+        let mut full_size = None;
+        if sizes.poster != sizes.candidate {
+            let excerpts = self.write_excerpts(buffer, &layout.samples_for_frame(best.slot))?;
+            let result = self
+                .decode_frames(sizes.pass(sizes.poster, DecodeQuality::Full, Priority::Required), excerpts)
+                .await;
+            full_size = exit_status::catch_rejection(result)?.unwrap_or_default().into_iter().next();
         }
-        let rgb = large.unwrap_or_else(|| resized(&best.rgb, scene.sifted, scene.poster));
-        Ok(Some(Candidate { score: best.score, rgb, at_ms: self.shown_ms(best.slot, layout) }))
+        let rgb = full_size.unwrap_or_else(|| resize(&best.rgb, sizes.candidate, sizes.poster));
+        Ok(Some(Candidate { score: best.score, rgb, at_ms: self.presentation_ms(best.slot, layout) }))
     }
 
     /// The best of what lies between the first keyframes, where those show nothing, if that is any better.
-    pub(super) async fn searched(
+    pub(super) async fn search_poster(
         &mut self,
         best: Option<Candidate>,
-        scene: &Scene,
-    ) -> Result<Option<Candidate>, Stop> {
-        let stretch = plan::search(self.movie.track(), self.coded_pixels());
-        let layout = self.layout(&[stretch]).await?;
-        self.fetch(&layout).await?;
-        let sifted = match self.sifted(&self.known, &layout, scene, self.studio.extra()).await {
-            Err(Stop::Job(error)) => exit_status::of_a_look(Err(error))?.unwrap_or_default(),
-            other => other?,
+        sizes: &DecodeSizes,
+    ) -> Result<Option<Candidate>, OpenError> {
+        let range = plan::fallback_search(self.demuxer.track(), self.coded_pixels());
+        let layout = self.plan_layout(&[range]).await?;
+        self.fetch_samples(&layout).await?;
+        let selection =
+            match self.select_candidates(&self.buffer, &layout, sizes, self.decoder.best_effort()).await {
+                Err(OpenError::Job(error)) => exit_status::catch_rejection(Err(error))?.unwrap_or_default(),
+                other => other?,
+            };
+        let is_better = |candidate: &poster_selector::BestFrame| {
+            best.as_ref().is_none_or(|best| poster_selector::is_better(&candidate.score, &best.score))
         };
-        let is_better = |found: &poster_selector::Best| {
-            best.as_ref().is_none_or(|best| poster_selector::is_better(&found.score, &best.score))
-        };
-        if sifted.best.as_ref().is_some_and(is_better) {
-            return self.best_of(&self.known, &layout, &sifted, scene).await;
+        if selection.best.as_ref().is_some_and(is_better) {
+            return self.decode_poster(&self.buffer, &layout, &selection, sizes).await;
         }
         Ok(best)
     }
 
     /// When the picture of a slot is shown, in milliseconds.
-    fn shown_ms(&self, slot: u32, layout: &Layout) -> Option<u64> {
-        let pick = layout.picks.iter().flatten().find(|pick| pick.slot == slot)?;
-        Some(plan::moment_ms(self.movie.track(), pick.pts))
+    fn presentation_ms(&self, slot: u32, layout: &ExcerptPlan) -> Option<u64> {
+        let request = layout.positions.iter().flatten().find(|pick| pick.frame_index == slot)?;
+        Some(plan::frame_time_ms(self.demuxer.track(), request.pts))
     }
 }
 
-fn assemble(
-    scene: &Scene,
+fn assemble_frames(
+    sizes: &DecodeSizes,
     best: Candidate,
     (frames, fps): (Vec<Bytes>, f64),
-    (tiles, places, sifted): (&Layout, &[(usize, usize)], &Sifted),
-) -> Footage {
-    let small = |size: Size| resized(&best.rgb, scene.poster, size);
-    let frames = if frames.is_empty() { vec![small(scene.reel)] } else { frames };
-    let board = board_frames(tiles, places, sifted, &small(scene.tile));
-    Footage {
-        info: scene.info.clone(),
+    (tiles, places, selection): (&ExcerptPlan, &[(usize, usize)], &PosterSelection),
+) -> DecodedFrames {
+    let resized_poster = |size: Size| resize(&best.rgb, sizes.poster, size);
+    let frames = if frames.is_empty() { vec![resized_poster(sizes.animation)] } else { frames };
+    let storyboard = fill_tiles(tiles, places, selection, &resized_poster(sizes.tile));
+    DecodedFrames {
+        info: sizes.info.clone(),
         poster_ms: best.at_ms,
-        poster: Frame { rgb: best.rgb, size: scene.poster },
-        reel: Reel { frames, size: scene.reel, fps },
-        tiles: Tiles { frames: board, size: scene.tile },
+        poster: RgbFrame { rgb: best.rgb, size: sizes.poster },
+        animation: AnimationFrames { frames, size: sizes.animation, fps },
+        storyboard: StoryboardFrames { frames: storyboard, size: sizes.tile },
     }
 }
 
-/// A frame for each tile: its own, else the one before, else `other`.
-pub(super) fn board_frames(
-    layout: &Layout,
+/// A frame for each tile: its own, else the one before, else `fallback`.
+pub(super) fn fill_tiles(
+    layout: &ExcerptPlan,
     places: &[(usize, usize)],
-    sifted: &Sifted,
-    other: &Bytes,
+    selection: &PosterSelection,
+    fallback: &Bytes,
 ) -> Vec<Bytes> {
     let mut last: Option<Bytes> = None;
-    let first = sifted.tiles.first().unwrap_or(other);
+    let first = selection.tiles.first().unwrap_or(fallback);
     places
         .iter()
-        .map(|(stretch, moment)| {
-            let pick: Option<&Pick> = layout.picks.get(*stretch).and_then(|picks| picks.get(*moment));
-            let own = pick.and_then(|pick| sifted.tiles.get(pick.slot as usize)).cloned();
-            let frame = own.or_else(|| last.clone()).unwrap_or_else(|| first.clone());
+        .map(|(range_index, position)| {
+            let request: Option<&FramePosition> =
+                layout.positions.get(*range_index).and_then(|picks| picks.get(*position));
+            let frame_of_tile =
+                request.and_then(|pick| selection.tiles.get(pick.frame_index as usize)).cloned();
+            let frame = frame_of_tile.or_else(|| last.clone()).unwrap_or_else(|| first.clone());
             last = Some(frame.clone());
             frame
         })

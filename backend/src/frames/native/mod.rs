@@ -13,316 +13,341 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::error::JobError;
-use crate::frames::decoder::{Feed, Shape, Studio, Worth};
+use crate::frames::decoder::{Decoder, DecoderInput, FrameFormat, Priority};
 use crate::frames::exit_status;
-use crate::frames::poster_selector::{self, Sifted};
-use crate::source::reader::{self, Reader, Stop};
+use crate::frames::poster_selector::{self, PosterSelection};
+use crate::source::reader::{self, OpenError, RangeReader};
 use crate::store::Store;
 use glimpse_media::container::Container;
-use glimpse_media::demux::buffer::{Fault, Known};
-use glimpse_media::demux::demuxer::{DolbyVision, Movie, Sample, Want};
+use glimpse_media::demux::buffer::{ReadError, SparseBuffer};
+use glimpse_media::demux::demuxer::{Demuxer, DolbyVision, Sample, SampleRequest};
 use glimpse_media::demux::{flv, matroska, mp4};
 use glimpse_media::excerpt::frame_size;
-use glimpse_media::excerpt::mp4_writer::{self, Digest, Shot, mux};
-use glimpse_media::ffmpeg_args::{self, Care};
+use glimpse_media::excerpt::mp4_writer::{self, Excerpt, ExcerptSample, write_excerpt};
+use glimpse_media::ffmpeg_args::{self, DecodeQuality};
 use glimpse_media::image::score;
-use glimpse_media::plan::{self, Layout, Stretch};
+use glimpse_media::plan::{self, ExcerptPlan, FrameRequest};
 use glimpse_media::probe::MediaInfo;
 use glimpse_media::size::Size;
 
 /// Frames that may wait to be looked at: their maker is to go on meanwhile, and memory is to stay small.
-const WAITING_FRAMES: usize = 4;
+const FRAME_QUEUE_LEN: usize = 4;
 
 /// How a digest is looked at.
 #[derive(Debug, Clone, Copy)]
-struct Look<'a> {
+struct DecodePass<'a> {
     info: &'a MediaInfo,
     tone_map: bool,
     size: Size,
-    care: Care,
-    worth: Worth,
+    quality: DecodeQuality,
+    priority: Priority,
 }
 
 /// A video whose index was read.
 #[derive(Debug)]
-pub struct Digested<S> {
-    studio: Studio,
-    reader: Arc<Reader<S>>,
-    known: Known,
-    movie: Box<dyn Movie>,
+pub struct NativeSource<S> {
+    decoder: Decoder,
+    reader: Arc<RangeReader<S>>,
+    buffer: SparseBuffer,
+    demuxer: Box<dyn Demuxer>,
     info: Option<(MediaInfo, bool)>,
     /// The size in which the video is shown, where that is known without its first picture.
-    shown: Option<Size>,
+    display_size: Option<Size>,
 }
 
-impl<S: Store> Digested<S> {
+impl<S: Store> NativeSource<S> {
     /// Reads the index of a file of which the beginning is known.
     ///
     /// # Errors
-    /// [`Stop::Foreign`] if this is not the way to read the file.
+    /// [`OpenError::Unsupported`] if this is not the way to read the file.
     pub async fn open(
-        studio: Studio,
-        reader: Arc<Reader<S>>,
-        mut known: Known,
+        decoder: Decoder,
+        reader: Arc<RangeReader<S>>,
+        mut buffer: SparseBuffer,
         container: Container,
-    ) -> Result<Self, Stop> {
-        known.end_at(studio.deadlines.invocation.into_std());
-        let movie: Box<dyn Movie> = match container {
-            Container::Mov => Box::new(reader.ask(&mut known, mp4::open).await?),
-            Container::Matroska => Box::new(reader.ask(&mut known, matroska::open).await?),
-            Container::Flv => Box::new(reader.ask(&mut known, flv::open).await?),
-            _ => return Err(Stop::Foreign("its container is not read here")),
+    ) -> Result<Self, OpenError> {
+        buffer.set_deadline(decoder.deadlines.invocation.into_std());
+        let demuxer: Box<dyn Demuxer> = match container {
+            Container::Mov => Box::new(reader.read_until_ready(&mut buffer, mp4::open).await?),
+            Container::Matroska => Box::new(reader.read_until_ready(&mut buffer, matroska::open).await?),
+            Container::Flv => Box::new(reader.read_until_ready(&mut buffer, flv::open).await?),
+            _ => return Err(OpenError::Unsupported("its container is not read here")),
         };
-        if plan::millis(movie.track(), movie.track().duration) > limits::MAX_DURATION_MS {
-            return Err(JobError::Refused(Code::TooLong).into());
+        if plan::ms_from_ticks(demuxer.track(), demuxer.track().duration) > limits::MAX_DURATION_MS {
+            return Err(JobError::Rejected(Code::TooLong).into());
         }
-        Ok(Self { studio, reader, known, movie, info: None, shown: None })
+        Ok(Self { decoder, reader, buffer, demuxer, info: None, display_size: None })
     }
 
     /// Shows every picture in this size, whatever the first one has: pictures of another shape get black edges.
     #[must_use]
-    pub fn shown_in(mut self, size: Size) -> Self {
-        self.shown = Some(size);
+    pub fn with_display_size(mut self, size: Size) -> Self {
+        self.display_size = Some(size);
         self
     }
 
     /// The picture shown at a moment, in this size.
     ///
     /// # Errors
-    /// As [`Digested::footage`]; [`Code::Truncated`] if there is none.
-    pub async fn still(&mut self, at_ms: u64, size: Size) -> Result<Bytes, Stop> {
-        let stretch = plan::moment(self.movie.track(), at_ms);
-        self.picture(stretch, size).await
+    /// As [`NativeSource::default_frames`]; [`Code::Truncated`] if there is none.
+    pub async fn frame_at(&mut self, at_ms: u64, size: Size) -> Result<Bytes, OpenError> {
+        let range = plan::frame_at(self.demuxer.track(), at_ms);
+        self.decode_range(range, size).await
     }
 
     /// The poster, by its moment as it was stored, in this size.
     ///
     /// # Errors
-    /// As [`Digested::still`].
-    pub async fn poster(&mut self, poster_ms: u64, size: Size) -> Result<Bytes, Stop> {
-        let stretch = plan::stored_moment(self.movie.track(), poster_ms);
-        self.picture(stretch, size).await
+    /// As [`NativeSource::frame_at`].
+    pub async fn poster_frame(&mut self, poster_ms: u64, size: Size) -> Result<Bytes, OpenError> {
+        let range = plan::stored_frame_at(self.demuxer.track(), poster_ms);
+        self.decode_range(range, size).await
     }
 
-    async fn picture(&mut self, stretch: Stretch, size: Size) -> Result<Bytes, Stop> {
-        let (_, frames) = self.exact(&[stretch], size, |_| Care::Full).await?;
-        frames.into_iter().next().ok_or(Stop::Job(JobError::Refused(Code::Truncated)))
+    async fn decode_range(&mut self, range: FrameRequest, size: Size) -> Result<Bytes, OpenError> {
+        let (_, frames) = self.decode_exact(&[range], size, |_| DecodeQuality::Full).await?;
+        frames.into_iter().next().ok_or(OpenError::Job(JobError::Rejected(Code::Truncated)))
     }
 
     /// The pictures of a span of time, or of snippets over the whole video, in this size; of the moment of the poster where
     /// the snippets show nothing.
     ///
     /// # Errors
-    /// As [`Digested::footage`]; [`Code::Truncated`] if there are none.
-    pub async fn moving(
+    /// As [`NativeSource::default_frames`]; [`Code::Truncated`] if there are none.
+    pub async fn animation_frames(
         &mut self,
         span: Option<(u64, u64)>,
         poster_ms: Option<u64>,
         size: Size,
         fps: f64,
-    ) -> Result<Vec<Bytes>, Stop> {
-        self.doubt_keyframes().await?;
+    ) -> Result<Vec<Bytes>, OpenError> {
+        self.verify_sparse_keyframes().await?;
         let pixels = self.coded_pixels();
-        let track = self.movie.track();
-        let stretches = match span {
-            Some((from, until)) => vec![plan::span(track, from, until, fps)],
-            None => plan::reel(track, fps, pixels, &self.board().0),
+        let track = self.demuxer.track();
+        let ranges = match span {
+            Some((from, until)) => vec![plan::clip(track, from, until, fps)],
+            None => plan::animation(track, fps, pixels, &self.storyboard_ranges().0),
         };
-        let glance = |info: &MediaInfo| Care::glance(info, size, false);
-        let (layout, frames) = self.exact(&stretches, size, glance).await?;
-        let mut list = chosen(&layout, &frames, size);
-        if let Some(poster_ms) = poster_ms.filter(|_| span.is_none() && are_blank(&list, size)) {
-            let stretch = plan::snippet(self.movie.track(), poster_ms, fps);
-            let (layout, frames) = self.exact(&[stretch], size, glance).await?;
-            let around = chosen(&layout, &frames, size);
+        let quality = |info: &MediaInfo| DecodeQuality::choose(info, size, false);
+        let (layout, frames) = self.decode_exact(&ranges, size, quality).await?;
+        let mut selected = snippet_frames(&layout, &frames, size);
+        if let Some(poster_ms) = poster_ms.filter(|_| span.is_none() && are_blank(&selected, size)) {
+            let range = plan::snippet(self.demuxer.track(), poster_ms, fps);
+            let (layout, frames) = self.decode_exact(&[range], size, quality).await?;
+            let around = snippet_frames(&layout, &frames, size);
             if !are_blank(&around, size) {
-                list = around;
+                selected = around;
             }
         }
-        if list.is_empty() { Err(JobError::Refused(Code::Truncated).into()) } else { Ok(list) }
+        if selected.is_empty() { Err(JobError::Rejected(Code::Truncated).into()) } else { Ok(selected) }
     }
 
     /// Lays out, fetches and decodes.
-    async fn exact(
+    async fn decode_exact(
         &mut self,
-        stretches: &[Stretch],
+        ranges: &[FrameRequest],
         size: Size,
-        care: impl Fn(&MediaInfo) -> Care,
-    ) -> Result<(Layout, Vec<Bytes>), Stop> {
-        let mut layout = self.layout(stretches).await?;
-        self.fetch(&layout).await?;
-        if self.begins_amiss(&self.known, &layout) && self.verify_keyframes().await? {
-            layout = self.layout(stretches).await?;
-            self.fetch(&layout).await?;
+        quality: impl Fn(&MediaInfo) -> DecodeQuality,
+    ) -> Result<(ExcerptPlan, Vec<Bytes>), OpenError> {
+        let mut layout = self.plan_layout(ranges).await?;
+        self.fetch_samples(&layout).await?;
+        if self.has_false_keyframes(&self.buffer, &layout) && self.verify_keyframes().await? {
+            layout = self.plan_layout(ranges).await?;
+            self.fetch_samples(&layout).await?;
         }
-        let (info, tone_map) = self.probe(layout.shots.first()).await?;
-        let digests = self.mux(&self.known, &layout.shots)?;
-        let look = Look { info: &info, tone_map, size, care: care(&info), worth: Worth::Needed };
-        let frames = self.see(look, digests).await?;
+        let (info, tone_map) = self.probe(layout.samples.first()).await?;
+        let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
+        let pass =
+            DecodePass { info: &info, tone_map, size, quality: quality(&info), priority: Priority::Required };
+        let frames = self.decode_frames(pass, excerpts).await?;
         Ok((layout, frames))
     }
 
     /// Takes the coded pictures' word for which of them are keyframes. Whether that can be done.
-    async fn verify_keyframes(&mut self) -> Result<bool, Stop> {
-        let (movie, reader) = (&self.movie, &self.reader);
-        let Some(verified) = reader.ask(&mut self.known, |known| movie.verified(known)).await? else {
+    async fn verify_keyframes(&mut self) -> Result<bool, OpenError> {
+        let (demuxer, reader) = (&self.demuxer, &self.reader);
+        let Some(verified) =
+            reader.read_until_ready(&mut self.buffer, |known| demuxer.with_verified_keyframes(known)).await?
+        else {
             return Ok(false);
         };
-        self.movie = verified;
+        self.demuxer = verified;
         Ok(true)
     }
 
     /// Does so where the index names so few keyframes that it may have left out most. Whether there are others then.
-    async fn doubt_keyframes(&mut self) -> Result<bool, Stop> {
-        if !plan::has_few_keyframes(self.movie.track(), self.coded_pixels()) {
+    async fn verify_sparse_keyframes(&mut self) -> Result<bool, OpenError> {
+        if !plan::has_few_keyframes(self.demuxer.track(), self.coded_pixels()) {
             return Ok(false);
         }
-        let before = self.movie.track().keyframes.clone();
-        Ok(self.verify_keyframes().await? && self.movie.track().keyframes != before)
+        let before = self.demuxer.track().keyframes.clone();
+        Ok(self.verify_keyframes().await? && self.demuxer.track().keyframes != before)
     }
 
     /// The stretches of the storyboard, and where each tile's is.
-    fn board(&self) -> (Vec<Stretch>, Vec<(usize, usize)>) {
-        let track = self.movie.track();
-        let (board, places) = plan::storyboard(track, self.coded_pixels());
-        let Some(alternatives) = plan::alternatives(track, &board) else { return (board, places) };
-        let wants: Vec<Want> = alternatives.iter().flatten().map(|stretch| stretch.want).collect();
+    fn storyboard_ranges(&self) -> (Vec<FrameRequest>, Vec<(usize, usize)>) {
+        let track = self.demuxer.track();
+        let (ranges, places) = plan::storyboard(track, self.coded_pixels());
+        let Some(alternatives) = plan::tile_alternatives(track, &ranges) else { return (ranges, places) };
+        let requests: Vec<SampleRequest> = alternatives.iter().flatten().map(|range| range.samples).collect();
         // Only an index that lists every picture tells how large they are without another look at the file.
-        match self.movie.runs(&self.known.emptied(), &wants) {
-            Ok(runs) => (plan::lightest(alternatives, &runs), places),
-            Err(_) => (board, places),
+        match self.demuxer.find_samples(&self.buffer.to_empty(), &requests) {
+            Ok(samples) => (plan::choose_lightest(alternatives, &samples), places),
+            Err(_) => (ranges, places),
         }
     }
 
-    fn begins_amiss(&self, known: &Known, layout: &Layout) -> bool {
-        mp4_writer::begins_amiss(self.movie.track(), known, &layout.shots)
+    fn has_false_keyframes(&self, buffer: &SparseBuffer, layout: &ExcerptPlan) -> bool {
+        mp4_writer::has_false_keyframe(self.demuxer.track(), buffer, &layout.samples)
     }
 
-    async fn layout(&mut self, stretches: &[Stretch]) -> Result<Layout, Stop> {
+    async fn plan_layout(&mut self, ranges: &[FrameRequest]) -> Result<ExcerptPlan, OpenError> {
         let pixels = self.coded_pixels();
-        let runs = self.runs(stretches).await?;
-        let mut layout = thinned(stretches, runs, pixels);
+        let samples = self.read_samples(ranges).await?;
+        let mut layout = thin_layout(ranges, samples, pixels);
         // It may be the index that names too few keyframes.
-        if plan::is_too_much(&layout, pixels) && self.doubt_keyframes().await? {
-            let runs = self.runs(stretches).await?;
-            layout = thinned(stretches, runs, pixels);
+        if plan::is_over_budget(&layout, pixels) && self.verify_sparse_keyframes().await? {
+            let samples = self.read_samples(ranges).await?;
+            layout = thin_layout(ranges, samples, pixels);
         }
-        if plan::is_too_much(&layout, pixels) {
-            let near: Vec<Stretch> = stretches.iter().map(plan::near).collect();
-            let runs = self.runs(&near).await?;
-            layout = thinned(&near, runs, pixels);
+        if plan::is_over_budget(&layout, pixels) {
+            let near_ranges: Vec<FrameRequest> = ranges.iter().map(plan::relax_to_keyframe).collect();
+            let samples = self.read_samples(&near_ranges).await?;
+            layout = thin_layout(&near_ranges, samples, pixels);
         }
-        if layout.shots.is_empty() {
-            return Err(JobError::Refused(Code::Truncated).into());
+        if layout.samples.is_empty() {
+            return Err(JobError::Rejected(Code::Truncated).into());
         }
         Ok(layout)
     }
 
-    async fn runs(&mut self, stretches: &[Stretch]) -> Result<Vec<Vec<Sample>>, Stop> {
-        let wants: Vec<Want> = stretches.iter().map(|stretch| stretch.want).collect();
-        let (movie, reader) = (&self.movie, &self.reader);
-        reader.ask(&mut self.known, |known| movie.runs(known, &wants)).await
+    async fn read_samples(&mut self, ranges: &[FrameRequest]) -> Result<Vec<Vec<Sample>>, OpenError> {
+        let requests: Vec<SampleRequest> = ranges.iter().map(|range| range.samples).collect();
+        let (demuxer, reader) = (&self.demuxer, &self.reader);
+        reader.read_until_ready(&mut self.buffer, |known| demuxer.find_samples(known, &requests)).await
     }
 
-    async fn fetch(&mut self, layout: &Layout) -> Result<(), JobError> {
-        self.reader.fetch(&mut self.known, &mp4_writer::ranges(&layout.shots)).await
+    async fn fetch_samples(&mut self, layout: &ExcerptPlan) -> Result<(), JobError> {
+        self.reader.fetch(&mut self.buffer, &mp4_writer::byte_ranges(&layout.samples)).await
     }
 
     /// The digests of these samples, of which everything is known.
-    fn mux(&self, known: &Known, shots: &[Shot]) -> Result<Vec<Digest>, Stop> {
-        mp4_writer::digests(self.movie.track(), known, shots).map_err(|fault| match fault {
-            Fault::Refused(code) => JobError::Refused(code).into(),
-            Fault::Foreign(why) => Stop::Foreign(why),
-            Fault::Missing(_) => JobError::internal("a sample was not fetched").into(),
-            Fault::Late => reader::late().into(),
+    fn write_excerpts(
+        &self,
+        buffer: &SparseBuffer,
+        samples: &[ExcerptSample],
+    ) -> Result<Vec<Excerpt>, OpenError> {
+        mp4_writer::write_excerpts(self.demuxer.track(), buffer, samples).map_err(|fault| match fault {
+            ReadError::Rejected(code) => JobError::Rejected(code).into(),
+            ReadError::Unsupported(why) => OpenError::Unsupported(why),
+            ReadError::NeedMore(_) => JobError::internal("a sample was not fetched").into(),
+            ReadError::DeadlineExceeded => reader::deadline_error().into(),
         })
     }
 
     /// Asks ffprobe about one sample, once.
-    async fn probe(&mut self, first: Option<&Shot>) -> Result<(MediaInfo, bool), Stop> {
-        if let Some(seen) = &self.info {
-            return Ok(seen.clone());
+    async fn probe(&mut self, first: Option<&ExcerptSample>) -> Result<(MediaInfo, bool), OpenError> {
+        if let Some(cached) = &self.info {
+            return Ok(cached.clone());
         }
-        let shot = *first.ok_or(JobError::Refused(Code::Truncated))?;
-        let (movie, reader) = (&self.movie, &self.reader);
-        let digest = reader.ask(&mut self.known, |known| mux(movie.track(), known, &[shot])).await?;
-        let mut info = self.studio.probe(Feed::Digest(&digest.bytes)).await?;
-        let track = self.movie.track();
-        info.duration_ms = plan::millis(track, track.duration);
+        let sample = *first.ok_or(JobError::Rejected(Code::Truncated))?;
+        let (demuxer, reader) = (&self.demuxer, &self.reader);
+        let excerpt = reader
+            .read_until_ready(&mut self.buffer, |known| write_excerpt(demuxer.track(), known, &[sample]))
+            .await?;
+        let mut info = self.decoder.probe(DecoderInput::Excerpt(&excerpt.bytes)).await?;
+        let track = self.demuxer.track();
+        info.duration_ms = plan::ms_from_ticks(track, track.duration);
         info.fps = track.fps;
         info.has_audio = track.has_audio;
         // Its configuration is no part of a digest.
-        info.dolby_vision_profile = track.dolby_vision.and_then(DolbyVision::of_other_planes);
+        info.dolby_vision_profile = track.dolby_vision.and_then(DolbyVision::incompatible_profile);
         if let Some(crop) = track.crop {
-            info.cut(crop);
+            info.apply_crop(crop);
         }
-        if let Some(shown) = self.shown {
-            info.show_in(shown);
+        if let Some(display_size) = self.display_size {
+            info.set_display_size(display_size);
         }
-        let tone_map = self.studio.can_map_tones(&info).await;
+        let tone_map = self.decoder.can_tone_map(&info).await;
         Ok(self.info.insert((info, tone_map)).clone())
     }
 
     /// One frame for each slot, as far as they can be decoded.
-    async fn see(&self, look: Look<'_>, digests: Vec<Digest>) -> Result<Vec<Bytes>, JobError> {
-        let (to, mut from) = mpsc::channel(WAITING_FRAMES);
-        let gather = async {
+    async fn decode_frames(
+        &self,
+        pass: DecodePass<'_>,
+        excerpts: Vec<Excerpt>,
+    ) -> Result<Vec<Bytes>, JobError> {
+        let (sender, mut receiver) = mpsc::channel(FRAME_QUEUE_LEN);
+        let collect = async {
             let mut list = Vec::new();
-            while let Some(frame) = from.recv().await {
+            while let Some(frame) = receiver.recv().await {
                 list.push(frame);
             }
             list
         };
-        let (decoded, list) = tokio::join!(self.decode(look, digests, to), gather);
+        let (decoded, list) = tokio::join!(self.decode_excerpts(pass, excerpts, sender), collect);
         decoded.map(|()| list)
     }
 
-    async fn sift(&self, look: Look<'_>, digests: Vec<Digest>, tile: Size) -> Result<Sifted, JobError> {
-        let (to, from) = mpsc::channel(WAITING_FRAMES);
-        let size = look.size;
-        let sifting = spawn_blocking(move || poster_selector::sift(from, size, tile));
-        self.decode(look, digests, to).await?;
-        sifting.await.map_err(JobError::internal)
+    async fn select_poster(
+        &self,
+        pass: DecodePass<'_>,
+        excerpts: Vec<Excerpt>,
+        tile: Size,
+    ) -> Result<PosterSelection, JobError> {
+        let (sender, receiver) = mpsc::channel(FRAME_QUEUE_LEN);
+        let size = pass.size;
+        let selecting = spawn_blocking(move || poster_selector::select_poster(receiver, size, tile));
+        self.decode_excerpts(pass, excerpts, sender).await?;
+        selecting.await.map_err(JobError::internal)
     }
 
     /// Decodes digests one after another; one that cannot be decoded leaves its slots to the frame before them.
-    async fn decode(
+    async fn decode_excerpts(
         &self,
-        look: Look<'_>,
-        digests: Vec<Digest>,
-        to: mpsc::Sender<Bytes>,
+        pass: DecodePass<'_>,
+        excerpts: Vec<Excerpt>,
+        sender: mpsc::Sender<Bytes>,
     ) -> Result<(), JobError> {
-        let Look { info, tone_map, size, care, worth } = look;
-        let matrix = self.movie.track().matrix;
+        let DecodePass { info, tone_map, size, quality, priority } = pass;
+        let matrix = self.demuxer.track().matrix;
         let mut last: Option<Bytes> = None;
-        let mut owed = 0;
-        let mut refusal = None;
-        for digest in digests {
-            let arguments = ffmpeg_args::digest(info, tone_map, &matrix, (size, digest.slots), care);
-            let (own, mut frames) = mpsc::channel(1);
-            let shape = Shape::of(info, size, digest.slots);
-            let decode = self.studio.decode(Feed::Digest(&digest.bytes), &arguments, shape, worth, own);
-            let pass = async {
-                let mut passed = 0;
-                while let Some(frame) = frames.recv().await {
-                    passed += 1;
+        let mut missing = 0;
+        let mut rejection = None;
+        for excerpt in excerpts {
+            let arguments =
+                ffmpeg_args::decode_excerpt(info, tone_map, &matrix, (size, excerpt.frame_count), quality);
+            let (frame_sender, mut receiver) = mpsc::channel(1);
+            let format = FrameFormat::new(info, size, excerpt.frame_count);
+            let decode = self.decoder.decode(
+                DecoderInput::Excerpt(&excerpt.bytes),
+                &arguments,
+                format,
+                priority,
+                frame_sender,
+            );
+            let forward = async {
+                let mut count = 0;
+                while let Some(frame) = receiver.recv().await {
+                    count += 1;
                     // Those that are owed from before the first frame are like it.
-                    for _ in 0..std::mem::take(&mut owed) {
-                        let _ = to.send(last.get_or_insert_with(|| frame.clone()).clone()).await;
+                    for _ in 0..std::mem::take(&mut missing) {
+                        let _ = sender.send(last.get_or_insert_with(|| frame.clone()).clone()).await;
                     }
-                    let _ = to.send(frame.clone()).await;
+                    let _ = sender.send(frame.clone()).await;
                     last = Some(frame);
                 }
-                passed
+                count
             };
-            let (ended, passed) = tokio::join!(decode, pass);
-            match exit_status::of_a_look(ended)? {
-                Ok(passed) => owed += digest.slots.saturating_sub(passed),
+            let (result, count) = tokio::join!(decode, forward);
+            match exit_status::catch_rejection(result)? {
+                Ok(count) => missing += excerpt.frame_count.saturating_sub(count),
                 // More frames than were asked for: whatever those are, they are not the video's.
-                Err(code) if passed > 0 => return Err(JobError::Refused(code)),
+                Err(code) if count > 0 => return Err(JobError::Rejected(code)),
                 Err(code) => {
-                    refusal = Some(code);
-                    owed += digest.slots;
+                    rejection = Some(code);
+                    missing += excerpt.frame_count;
                     if code == Code::TimedOut {
                         break;
                     }
@@ -330,73 +355,77 @@ impl<S: Store> Digested<S> {
             }
         }
         if let Some(last) = last {
-            for _ in 0..owed {
-                let _ = to.send(last.clone()).await;
+            for _ in 0..missing {
+                let _ = sender.send(last.clone()).await;
             }
             return Ok(());
         }
         // Nothing at all: then it matters why.
-        refusal.map_or(Ok(()), |code| Err(JobError::Refused(code)))
+        rejection.map_or(Ok(()), |code| Err(JobError::Rejected(code)))
     }
 
     /// Shows the pictures of these keyframes in one size, if they have several. Whether that is another size than before.
-    async fn settle_size(&mut self, first: Option<&Shot>, size: Option<Size>) -> Result<bool, Stop> {
-        let is_open = self.shown.is_none() && self.movie.track().crop.is_none();
-        let Some(coded) = size.filter(|_| is_open) else { return Ok(false) };
+    async fn resolve_size(
+        &mut self,
+        first: Option<&ExcerptSample>,
+        size: Option<Size>,
+    ) -> Result<bool, OpenError> {
+        let is_unset = self.display_size.is_none() && self.demuxer.track().crop.is_none();
+        let Some(coded) = size.filter(|_| is_unset) else { return Ok(false) };
         let (info, _) = self.probe(first).await?;
-        let shown = info.shown_of(coded);
-        self.shown = Some(shown);
+        let display_size = info.display_size_of(coded);
+        self.display_size = Some(display_size);
         self.info = None;
-        Ok(shown != info.shown)
+        Ok(display_size != info.display_size)
     }
 
     /// Pixels of a coded picture, as its sample entry says: ISO 14496-12, 12.1.3.
     fn coded_pixels(&self) -> u64 {
-        let sizes = self.movie.track().entries.iter().filter_map(frame_size::of_entry);
+        let sizes = self.demuxer.track().sample_entries.iter().filter_map(frame_size::size_from_entry);
         sizes.map(|Size { width, height }| u64::from(width) * u64::from(height)).max().unwrap_or(1)
     }
 }
 
 /// The codec of a source that is refused for it, if its container names it.
-pub async fn codec_name<S: Store>(reader: &Reader<S>, container: Container) -> Option<String> {
-    let (mut known, _) = reader.begin().await.ok()?;
+pub async fn codec_name<S: Store>(reader: &RangeReader<S>, container: Container) -> Option<String> {
+    let (mut buffer, _) = reader.detect_container().await.ok()?;
     let name = match container {
-        Container::Mov => reader.ask(&mut known, mp4::codec_name).await,
-        Container::Matroska => reader.ask(&mut known, matroska::codec_name).await,
+        Container::Mov => reader.read_until_ready(&mut buffer, mp4::codec_name).await,
+        Container::Matroska => reader.read_until_ready(&mut buffer, matroska::codec_name).await,
         _ => return None,
     };
     name.ok().flatten()
 }
 
 /// The layout of these stretches; where that is too much for a digest, of fewer.
-fn thinned(stretches: &[Stretch], mut runs: Vec<Vec<Sample>>, pixels: u64) -> Layout {
-    let mut layout = plan::lay(stretches, runs.clone());
+fn thin_layout(ranges: &[FrameRequest], mut samples: Vec<Vec<Sample>>, pixels: u64) -> ExcerptPlan {
+    let mut layout = plan::plan_excerpt(ranges, samples.clone());
     let mut step = 2;
-    while plan::is_too_much(&layout, pixels) && step <= stretches.len() {
+    while plan::is_over_budget(&layout, pixels) && step <= ranges.len() {
         // Every second of those that are left; the others are like their neighbours.
-        for (place, run) in runs.iter_mut().enumerate() {
-            if place % step != 0 {
+        for (index, run) in samples.iter_mut().enumerate() {
+            if index % step != 0 {
                 run.clear();
             }
         }
-        layout = plan::lay(stretches, runs.clone());
+        layout = plan::plan_excerpt(ranges, samples.clone());
         step *= 2;
     }
     layout
 }
 
 /// The frames of a moving preview, without snippets in which there is nothing to be seen, unless that is all there is.
-fn chosen(layout: &Layout, frames: &[Bytes], size: Size) -> Vec<Bytes> {
+fn snippet_frames(layout: &ExcerptPlan, frames: &[Bytes], size: Size) -> Vec<Bytes> {
     let snippets: Vec<Vec<Bytes>> = layout
-        .picks
+        .positions
         .iter()
-        .map(|picks| picks.iter().filter_map(|pick| frames.get(pick.slot as usize).cloned()).collect())
+        .map(|picks| picks.iter().filter_map(|pick| frames.get(pick.frame_index as usize).cloned()).collect())
         .collect();
-    let shows = |snippet: &&Vec<Bytes>| {
+    let is_visible = |snippet: &&Vec<Bytes>| {
         snippet.get(snippet.len() / 2).is_some_and(|frame| !score::score(frame, size.width).blank)
     };
-    let good: Vec<Bytes> = snippets.iter().filter(shows).flatten().cloned().collect();
-    if good.is_empty() { snippets.into_iter().flatten().collect() } else { good }
+    let visible: Vec<Bytes> = snippets.iter().filter(is_visible).flatten().cloned().collect();
+    if visible.is_empty() { snippets.into_iter().flatten().collect() } else { visible }
 }
 
 /// Whether there is nothing to be seen in any of these frames.
@@ -404,6 +433,6 @@ fn are_blank(frames: &[Bytes], size: Size) -> bool {
     frames.iter().all(|frame| score::score(frame, size.width).blank)
 }
 
-fn resized(frame: &Bytes, from: Size, to: Size) -> Bytes {
+fn resize(frame: &Bytes, from: Size, to: Size) -> Bytes {
     if from == to { frame.clone() } else { glimpse_media::image::placeholder::shrink(frame, from, to).into() }
 }

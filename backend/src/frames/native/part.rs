@@ -2,142 +2,162 @@
 //! each its part, to the same frames as a job that does all of it.
 
 use bytes::Bytes;
-use glimpse_contract::Kind;
+use glimpse_contract::VariantKind;
 
 use crate::error::JobError;
-use crate::frames::decoder::Worth;
-use crate::frames::native::defaults::{Candidate, Planned, Scene, board_frames};
-use crate::frames::native::{Digested, are_blank, chosen, resized};
-use crate::frames::poster_selector::Sifted;
-use crate::frames::{Frame, Part, Reel, Tiles};
-use crate::source::reader::Stop;
+use crate::frames::decoder::Priority;
+use crate::frames::native::defaults::{Candidate, DecodeSizes, DefaultsPlan, fill_tiles};
+use crate::frames::native::{NativeSource, are_blank, resize, snippet_frames};
+use crate::frames::poster_selector::PosterSelection;
+use crate::frames::{AnimationFrames, KindFrames, RgbFrame, StoryboardFrames};
+use crate::source::reader::OpenError;
 use crate::store::Store;
 use glimpse_media::excerpt::mp4_writer;
-use glimpse_media::plan::Layout;
+use glimpse_media::plan::ExcerptPlan;
 use glimpse_media::probe::MediaInfo;
 
-impl<S: Store> Digested<S> {
+impl<S: Store> NativeSource<S> {
     /// What is known of the video, and whether its keyframes are to be distrusted: what has to be the same for every part.
     ///
     /// # Errors
-    /// [`Stop::Foreign`] if this is not the way to read the file; else what ends the job.
-    pub async fn survey(&mut self) -> Result<(MediaInfo, bool), Stop> {
-        let few = self.doubt_keyframes().await?;
-        let mut planned = self.plan().await?;
-        self.fetch_all(&planned).await?;
-        let wrong =
-            self.begins_amiss(&self.known, &planned.reel) || self.begins_amiss(&self.known, &planned.tiles);
-        let wrong = wrong && self.verify_keyframes().await?;
-        let amiss = few || wrong;
-        if wrong {
-            planned = self.plan().await?;
-            self.fetch_all(&planned).await?;
+    /// [`OpenError::Unsupported`] if this is not the way to read the file; else what ends the job.
+    pub async fn inspect(&mut self) -> Result<(MediaInfo, bool), OpenError> {
+        let has_sparse_keyframes = self.verify_sparse_keyframes().await?;
+        let mut plan = self.plan().await?;
+        self.fetch_all(&plan).await?;
+        let has_false_keyframes = self.has_false_keyframes(&self.buffer, &plan.animation)
+            || self.has_false_keyframes(&self.buffer, &plan.tiles);
+        let has_false_keyframes = has_false_keyframes && self.verify_keyframes().await?;
+        let distrust_keyframes = has_sparse_keyframes || has_false_keyframes;
+        if has_false_keyframes {
+            plan = self.plan().await?;
+            self.fetch_all(&plan).await?;
         }
-        let size = self.size_of(&self.known, [&planned.reel, &planned.tiles]);
-        self.settle_size(first(&planned).as_ref(), size).await?;
-        let (info, _) = self.probe(first(&planned).as_ref()).await?;
+        let size = self.main_size(&self.buffer, [&plan.animation, &plan.tiles]);
+        self.resolve_size(first_sample(&plan).as_ref(), size).await?;
+        let (info, _) = self.probe(first_sample(&plan).as_ref()).await?;
         // What cannot be put into a digest is seen by another way, and that by all parts.
-        self.mux(&self.known, &planned.reel.shots)?;
-        self.mux(&self.known, &planned.tiles.shots)?;
-        Ok((info, amiss))
+        self.write_excerpts(&self.buffer, &plan.animation.samples)?;
+        self.write_excerpts(&self.buffer, &plan.tiles.samples)?;
+        Ok((info, distrust_keyframes))
     }
 
     /// What the default pictures of that kind are made of; `amiss` is what the survey said.
     ///
     /// # Errors
-    /// As [`Digested::footage`].
-    pub async fn part(&mut self, kind: Kind, amiss: bool) -> Result<(MediaInfo, Part), Stop> {
-        if amiss {
+    /// As [`NativeSource::default_frames`].
+    pub async fn frames_for_kind(
+        &mut self,
+        kind: VariantKind,
+        distrust_keyframes: bool,
+    ) -> Result<(MediaInfo, KindFrames), OpenError> {
+        if distrust_keyframes {
             self.verify_keyframes().await?;
         }
-        let planned = self.plan().await?;
+        let plan = self.plan().await?;
         let mut ranges = match kind {
-            Kind::Animated => mp4_writer::ranges(&planned.reel.shots),
-            Kind::Thumbnail | Kind::Storyboard => mp4_writer::ranges(&planned.tiles.shots),
+            VariantKind::Animation => mp4_writer::byte_ranges(&plan.animation.samples),
+            VariantKind::Thumbnail | VariantKind::Storyboard => mp4_writer::byte_ranges(&plan.tiles.samples),
         };
-        let first = first(&planned);
-        ranges.extend(mp4_writer::ranges(first.as_slice()));
-        self.reader.fetch(&mut self.known, &ranges).await?;
+        let first = first_sample(&plan);
+        ranges.extend(mp4_writer::byte_ranges(first.as_slice()));
+        self.reader.fetch(&mut self.buffer, &ranges).await?;
         let (info, tone_map) = self.probe(first.as_ref()).await?;
-        let scene = Scene::of(info, tone_map);
-        let part = match kind {
-            Kind::Thumbnail => {
-                let sifted = self.tiles_of(&planned.tiles, &scene).await?;
-                let best = self.poster_of(&planned, &sifted, &scene).await?;
-                Part::Poster(Frame { rgb: best.rgb, size: scene.poster }, best.at_ms)
+        let sizes = DecodeSizes::new(info, tone_map);
+        let frames = match kind {
+            VariantKind::Thumbnail => {
+                let selection = self.select_from_tiles(&plan.tiles, &sizes).await?;
+                let poster = self.choose_poster(&plan, &selection, &sizes).await?;
+                KindFrames::Poster(RgbFrame { rgb: poster.rgb, size: sizes.poster }, poster.at_ms)
             }
-            Kind::Animated => Part::Reel(self.reel(&planned, &scene).await?),
-            Kind::Storyboard => Part::Tiles(self.tiles(&planned, &scene).await?),
+            VariantKind::Animation => KindFrames::Animation(self.animation(&plan, &sizes).await?),
+            VariantKind::Storyboard => KindFrames::Storyboard(self.storyboard(&plan, &sizes).await?),
         };
-        Ok((scene.info, part))
+        Ok((sizes.info, frames))
     }
 
-    async fn fetch_all(&mut self, planned: &Planned) -> Result<(), JobError> {
-        let mut ranges = mp4_writer::ranges(&planned.reel.shots);
-        ranges.extend(mp4_writer::ranges(&planned.tiles.shots));
-        self.reader.fetch(&mut self.known, &ranges).await
+    async fn fetch_all(&mut self, plan: &DefaultsPlan) -> Result<(), JobError> {
+        let mut ranges = mp4_writer::byte_ranges(&plan.animation.samples);
+        ranges.extend(mp4_writer::byte_ranges(&plan.tiles.samples));
+        self.reader.fetch(&mut self.buffer, &ranges).await
     }
 
-    async fn tiles_of(&self, layout: &Layout, scene: &Scene) -> Result<Sifted, Stop> {
-        self.sifted(&self.known, layout, scene, Worth::Needed).await
+    async fn select_from_tiles(
+        &self,
+        layout: &ExcerptPlan,
+        sizes: &DecodeSizes,
+    ) -> Result<PosterSelection, OpenError> {
+        self.select_candidates(&self.buffer, layout, sizes, Priority::Required).await
     }
 
-    async fn poster_of(
+    async fn choose_poster(
         &mut self,
-        planned: &Planned,
-        sifted: &Sifted,
-        scene: &Scene,
-    ) -> Result<Candidate, Stop> {
-        let mut best = self.best_of(&self.known, &planned.tiles, sifted, scene).await?;
-        if sifted.is_blank() {
-            best = self.searched(best, scene).await?;
+        plan: &DefaultsPlan,
+        selection: &PosterSelection,
+        sizes: &DecodeSizes,
+    ) -> Result<Candidate, OpenError> {
+        let mut best = self.decode_poster(&self.buffer, &plan.tiles, selection, sizes).await?;
+        if selection.is_blank() {
+            best = self.search_poster(best, sizes).await?;
         }
         if best.is_some() {
-            return self.sound(best);
+            return self.reject_concealed(best);
         }
-        let frames = self.moments(&planned.reel, scene).await?;
-        self.sound(self.first_of(&planned.reel, &frames, scene))
+        let frames = self.decode_animation(&plan.animation, sizes).await?;
+        self.reject_concealed(self.poster_from_animation(&plan.animation, &frames, sizes))
     }
 
     /// The preview's frames, fetched and decoded.
-    async fn moments(&mut self, reel: &Layout, scene: &Scene) -> Result<Vec<Bytes>, Stop> {
-        self.fetch(reel).await?;
-        let digests = self.mux(&self.known, &reel.shots)?;
-        self.reel_frames(digests, scene).await
+    async fn decode_animation(
+        &mut self,
+        layout: &ExcerptPlan,
+        sizes: &DecodeSizes,
+    ) -> Result<Vec<Bytes>, OpenError> {
+        self.fetch_samples(layout).await?;
+        let excerpts = self.write_excerpts(&self.buffer, &layout.samples)?;
+        self.decode_animation_excerpts(excerpts, sizes).await
     }
 
-    async fn reel(&mut self, planned: &Planned, scene: &Scene) -> Result<Reel, Stop> {
-        let frames = self.moments(&planned.reel, scene).await?;
-        let mut frames = chosen(&planned.reel, &frames, scene.reel);
-        if are_blank(&frames, scene.reel) {
-            self.fetch(&planned.tiles).await?;
-            let sifted = self.tiles_of(&planned.tiles, scene).await?;
-            let best = self.poster_of(planned, &sifted, scene).await?;
-            if let Some(around) = self.around_poster(&frames, &best, planned.fps, scene).await? {
+    async fn animation(
+        &mut self,
+        plan: &DefaultsPlan,
+        sizes: &DecodeSizes,
+    ) -> Result<AnimationFrames, OpenError> {
+        let frames = self.decode_animation(&plan.animation, sizes).await?;
+        let mut frames = snippet_frames(&plan.animation, &frames, sizes.animation);
+        if are_blank(&frames, sizes.animation) {
+            self.fetch_samples(&plan.tiles).await?;
+            let selection = self.select_from_tiles(&plan.tiles, sizes).await?;
+            let poster = self.choose_poster(plan, &selection, sizes).await?;
+            if let Some(around) = self.animation_around_poster(&frames, &poster, plan.fps, sizes).await? {
                 frames = around;
             }
             if frames.is_empty() {
-                frames.push(resized(&best.rgb, scene.poster, scene.reel));
+                frames.push(resize(&poster.rgb, sizes.poster, sizes.animation));
             }
         }
-        Ok(Reel { frames, size: scene.reel, fps: planned.fps })
+        Ok(AnimationFrames { frames, size: sizes.animation, fps: plan.fps })
     }
 
-    async fn tiles(&mut self, planned: &Planned, scene: &Scene) -> Result<Tiles, Stop> {
-        let sifted = self.tiles_of(&planned.tiles, scene).await?;
-        let other = if sifted.tiles.is_empty() {
-            let best = self.poster_of(planned, &sifted, scene).await?;
-            resized(&best.rgb, scene.poster, scene.tile)
+    async fn storyboard(
+        &mut self,
+        plan: &DefaultsPlan,
+        sizes: &DecodeSizes,
+    ) -> Result<StoryboardFrames, OpenError> {
+        let selection = self.select_from_tiles(&plan.tiles, sizes).await?;
+        let fallback = if selection.tiles.is_empty() {
+            let poster = self.choose_poster(plan, &selection, sizes).await?;
+            resize(&poster.rgb, sizes.poster, sizes.tile)
         } else {
             // Every tile has one of its own, or one before it.
             Bytes::new()
         };
-        let frames = board_frames(&planned.tiles, &planned.places, &sifted, &other);
-        Ok(Tiles { frames, size: scene.tile })
+        let frames = fill_tiles(&plan.tiles, &plan.places, &selection, &fallback);
+        Ok(StoryboardFrames { frames, size: sizes.tile })
     }
 }
 
 /// The sample that tells what the video is.
-fn first(planned: &Planned) -> Option<mp4_writer::Shot> {
-    planned.reel.shots.first().or(planned.tiles.shots.first()).copied()
+fn first_sample(plan: &DefaultsPlan) -> Option<mp4_writer::ExcerptSample> {
+    plan.animation.samples.first().or(plan.tiles.samples.first()).copied()
 }

@@ -36,7 +36,7 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// Where a request may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum AddressPolicy {
     /// Wherever: the deployment itself chose the address, and a service of AWS may well have a private one.
     Anywhere,
     /// By https to addresses of the public internet.
@@ -47,19 +47,19 @@ pub enum Reach {
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub enum PostError {
+pub enum HttpError {
     /// The address is not one that can be posted to.
     #[error("the URL has no host, or a scheme that is not known here")]
-    Url,
+    InvalidUrl,
     /// Plain http is for this machine's own addresses, in development.
     #[error("the address is not https")]
     NotHttps,
     /// The name has an address that is private, reserved, or this machine's own.
     #[error("{0} is no public address")]
-    Refused(IpAddr),
+    NonPublicAddress(IpAddr),
     /// The name has no address.
     #[error("the name is not known: {0}")]
-    Unknown(io::Error),
+    Resolve(io::Error),
     /// No address took the connection.
     #[error("no connection: {0}")]
     Connect(io::Error),
@@ -68,7 +68,7 @@ pub enum PostError {
     Tls(io::Error),
     /// The connection broke before there was an answer, or the answer is not HTTP.
     #[error("no answer: {0}")]
-    Exchange(#[from] hyper::Error),
+    Protocol(#[from] hyper::Error),
     /// It took too long.
     #[error("no answer in {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -76,7 +76,7 @@ pub enum PostError {
 
 /// What is posted.
 #[derive(Debug, Clone)]
-pub struct Letter<'a> {
+pub struct HttpRequest<'a> {
     /// Where to; a name and a port are all of it that is resolved.
     pub url: &'a Uri,
     /// Its headers, but `host` and `content-length`.
@@ -87,10 +87,10 @@ pub struct Letter<'a> {
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpResponse {
     /// The status. A redirect is a status like any other.
     pub status: u16,
-    /// Its `Retry-After`, as it was sent.
+    /// Its `Retry-ListAfter`, as it was sent.
     pub retry_after: Option<String>,
     /// The beginning of the body.
     pub body: Bytes,
@@ -104,19 +104,19 @@ pub type Roots = Arc<dyn Fn() -> Vec<CertificateDer<'static>> + Send + Sync>;
 
 /// Posts. It holds no connection; the authorities' certificates are read when they are first needed.
 #[derive(Clone)]
-pub struct Poster {
+pub struct HttpClient {
     resolve: Resolve,
     roots: Roots,
     tls: Arc<OnceLock<TlsConnector>>,
 }
 
-impl fmt::Debug for Poster {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Poster")
+        f.write_str("HttpClient")
     }
 }
 
-impl Default for Poster {
+impl Default for HttpClient {
     /// By the system's resolver and the system's authorities.
     fn default() -> Self {
         let resolve: Resolve = Arc::new(|host, port| {
@@ -126,7 +126,7 @@ impl Default for Poster {
     }
 }
 
-impl Poster {
+impl HttpClient {
     /// By another resolver and other authorities.
     pub fn new(resolve: Resolve, roots: Roots) -> Self {
         Self { resolve, roots, tls: Arc::default() }
@@ -136,25 +136,30 @@ impl Poster {
     ///
     /// # Errors
     /// Nothing was answered, or the letter must not go there: then not a byte was sent.
-    pub async fn post(&self, letter: Letter<'_>, reach: Reach, limit: Duration) -> Result<Answer, PostError> {
-        timeout(limit, self.deliver(letter, reach)).await.unwrap_or(Err(PostError::TimedOut(limit)))
+    pub async fn post(
+        &self,
+        request: HttpRequest<'_>,
+        policy: AddressPolicy,
+        time_limit: Duration,
+    ) -> Result<HttpResponse, HttpError> {
+        timeout(time_limit, self.send(request, policy)).await.unwrap_or(Err(HttpError::TimedOut(time_limit)))
     }
 
-    async fn deliver(&self, letter: Letter<'_>, reach: Reach) -> Result<Answer, PostError> {
-        let Target { host, port, is_tls } = Target::of(letter.url)?;
-        if !is_tls && reach == Reach::Public {
-            return Err(PostError::NotHttps);
+    async fn send(&self, request: HttpRequest<'_>, policy: AddressPolicy) -> Result<HttpResponse, HttpError> {
+        let HostPort { host, port, is_tls } = HostPort::from_url(request.url)?;
+        if !is_tls && policy == AddressPolicy::Public {
+            return Err(HttpError::NotHttps);
         }
-        let addresses = (self.resolve)(host.clone(), port).await.map_err(PostError::Unknown)?;
-        judge(&addresses, reach, is_tls)?;
+        let addresses = (self.resolve)(host.clone(), port).await.map_err(HttpError::Resolve)?;
+        check_addresses(&addresses, policy, is_tls)?;
         let stream = connect(&addresses).await?;
-        let request = request_of(letter, &host)?;
+        let http_request = build_request(request, &host)?;
         if !is_tls {
-            return exchange(stream, request).await;
+            return exchange(stream, http_request).await;
         }
-        let name = ServerName::try_from(host).map_err(|_| PostError::Url)?;
-        let stream = self.tls().connect(name, stream).await.map_err(PostError::Tls)?;
-        exchange(stream, request).await
+        let name = ServerName::try_from(host).map_err(|_| HttpError::InvalidUrl)?;
+        let stream = self.tls().connect(name, stream).await.map_err(HttpError::Tls)?;
+        exchange(stream, http_request).await
     }
 
     fn tls(&self) -> &TlsConnector {
@@ -172,20 +177,20 @@ impl Poster {
 }
 
 /// The part of a URL that is connected to.
-struct Target {
+struct HostPort {
     host: String,
     port: u16,
     is_tls: bool,
 }
 
-impl Target {
-    fn of(url: &Uri) -> Result<Self, PostError> {
+impl HostPort {
+    fn from_url(url: &Uri) -> Result<Self, HttpError> {
         let is_tls = match url.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err(PostError::Url),
+            _ => return Err(HttpError::InvalidUrl),
         };
-        let host = url.host().filter(|host| !host.is_empty()).ok_or(PostError::Url)?;
+        let host = url.host().filter(|host| !host.is_empty()).ok_or(HttpError::InvalidUrl)?;
         // An address of IPv6 stands in brackets.
         let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
@@ -194,55 +199,57 @@ impl Target {
 }
 
 /// One address that is refused is enough: whoever gives a name a private address beside a public one means no good.
-fn judge(addresses: &[SocketAddr], reach: Reach, is_tls: bool) -> Result<(), PostError> {
+fn check_addresses(addresses: &[SocketAddr], policy: AddressPolicy, is_tls: bool) -> Result<(), HttpError> {
     if addresses.is_empty() {
-        return Err(PostError::Unknown(io::ErrorKind::NotFound.into()));
+        return Err(HttpError::Resolve(io::ErrorKind::NotFound.into()));
     }
     for address in addresses.iter().map(SocketAddr::ip) {
-        let is_own = reach == Reach::PublicOrLoopback && is_loopback(address);
-        if reach == Reach::Anywhere || is_own {
+        let is_allowed_loopback = policy == AddressPolicy::PublicOrLoopback && is_loopback(address);
+        if policy == AddressPolicy::Anywhere || is_allowed_loopback {
             continue;
         }
         if !is_public(address) {
-            return Err(PostError::Refused(address));
+            return Err(HttpError::NonPublicAddress(address));
         }
         if !is_tls {
-            return Err(PostError::NotHttps);
+            return Err(HttpError::NotHttps);
         }
     }
     Ok(())
 }
 
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, PostError> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, HttpError> {
+    let mut last_error = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
+            Ok(Err(error)) => last_error = error,
+            Err(_) => last_error = io::ErrorKind::TimedOut.into(),
         }
     }
-    Err(PostError::Connect(last))
+    Err(HttpError::Connect(last_error))
 }
 
-fn request_of(letter: Letter<'_>, host: &str) -> Result<Request<Full<Bytes>>, PostError> {
-    let path = letter.url.path_and_query().map_or("/", |path| path.as_str());
-    let authority = letter.url.authority().ok_or(PostError::Url)?;
+fn build_request(request: HttpRequest<'_>, host: &str) -> Result<Request<Full<Bytes>>, HttpError> {
+    let path = request.url.path_and_query().map_or("/", |path| path.as_str());
+    let authority = request.url.authority().ok_or(HttpError::InvalidUrl)?;
     // Without what may stand before an `@`.
-    let named = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let named = authority.port_u16().map_or(named.clone(), |port| format!("{named}:{port}"));
-    let mut request = Request::new(Full::new(letter.body.clone()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = path.parse().map_err(|_| PostError::Url)?;
-    let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::try_from(named).map_err(|_| PostError::Url)?);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(letter.body.len()));
-    headers
-        .extend(letter.headers.into_iter().map(|(name, value)| (http::HeaderName::from_static(name), value)));
-    Ok(request)
+    let host_header = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let host_header =
+        authority.port_u16().map_or(host_header.clone(), |port| format!("{host_header}:{port}"));
+    let mut http_request = Request::new(Full::new(request.body.clone()));
+    *http_request.method_mut() = Method::POST;
+    *http_request.uri_mut() = path.parse().map_err(|_| HttpError::InvalidUrl)?;
+    let headers = http_request.headers_mut();
+    headers.insert(HOST, HeaderValue::try_from(host_header).map_err(|_| HttpError::InvalidUrl)?);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+    headers.extend(
+        request.headers.into_iter().map(|(name, value)| (http::HeaderName::from_static(name), value)),
+    );
+    Ok(http_request)
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, PostError>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<HttpResponse, HttpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -262,7 +269,7 @@ where
                 break;
             }
         }
-        Ok(Answer { status: response.status().as_u16(), retry_after, body: body.freeze() })
+        Ok(HttpResponse { status: response.status().as_u16(), retry_after, body: body.freeze() })
     });
     tokio::select! {
         answer = &mut answer => answer,

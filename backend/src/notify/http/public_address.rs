@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Networks of IPv4 that are not the public internet: address and length of the prefix.
-const REFUSED_V4: &[([u8; 4], u32)] = &[
+const NON_PUBLIC_V4: &[([u8; 4], u32)] = &[
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
     ([100, 64, 0, 0], 10),
@@ -32,7 +32,7 @@ const REFUSED_V4: &[([u8; 4], u32)] = &[
 ];
 
 /// Networks inside IPv6's global unicast that are not the public internet.
-const REFUSED_V6: &[([u16; 8], u32)] = &[
+const NON_PUBLIC_V6: &[([u16; 8], u32)] = &[
     // IETF protocol assignments: Teredo, benchmarking, ORCHID and more.
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
@@ -60,24 +60,24 @@ pub fn is_loopback(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    !REFUSED_V4.iter().any(|&(network, length)| {
+    !NON_PUBLIC_V4.iter().any(|&(network, length)| {
         let shift = 32 - length;
         address.to_bits() >> shift == Ipv4Addr::from(network).to_bits() >> shift
     })
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let lies_in = |(network, length): ([u16; 8], u32)| {
+    let is_in = |(network, length): ([u16; 8], u32)| {
         let shift = 128 - length;
         address.to_bits() >> shift == Ipv6Addr::from(network).to_bits() >> shift
     };
     if let Some(mapped) = address.to_ipv4_mapped() {
         return is_public_v4(mapped);
     }
-    if lies_in(NAT64) {
+    if is_in(NAT64) {
         return is_public_v4(Ipv4Addr::from_bits(address.to_bits() as u32));
     }
-    lies_in(GLOBAL_V6) && !REFUSED_V6.iter().copied().any(lies_in)
+    is_in(GLOBAL_V6) && !NON_PUBLIC_V6.iter().copied().any(is_in)
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
         "64:ff9b::8.8.8.8",
     ];
 
-    const REFUSED: &[&str] = &[
+    const NON_PUBLIC: &[&str] = &[
         "0.0.0.0",
         "0.1.2.3",
         "10.0.0.1",
@@ -177,8 +177,8 @@ mod tests {
     ];
 
     #[test]
-    fn only_the_public_internet_is_public() {
-        for (addresses, expected) in [(PUBLIC, true), (REFUSED, false)] {
+    fn classifies_public_addresses() {
+        for (addresses, expected) in [(PUBLIC, true), (NON_PUBLIC, false)] {
             for text in addresses {
                 assert_eq!(is_public(text.parse().unwrap()), expected, "{text}");
             }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_known_in_every_spelling() {
+    fn recognizes_loopback_addresses() {
         for text in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert!(is_loopback(text.parse().unwrap()), "{text}");
         }

@@ -9,50 +9,50 @@ use std::ops::Range;
 use bytes::Bytes;
 
 /// A source up to this length is kept as a whole.
-const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_WHOLE_BYTES: u64 = 64 * 1024 * 1024;
 /// How much is kept of the beginning, and of the end, of a larger one: an index of hours of video fits.
 const END_BYTES: u64 = 4 * 1024 * 1024;
 /// The most that is handed out at once.
-const PIECE_BYTES: u64 = 64 * 1024;
+const MAX_CHUNK_BYTES: u64 = 64 * 1024;
 /// A read goes on through a kept part smaller than this: two requests would cost more than its bytes.
-const ISLAND_BYTES: u64 = 256 * 1024;
+const MIN_SPLIT_BYTES: u64 = 256 * 1024;
 
 /// What was kept of one source.
 #[derive(Debug)]
 pub(super) struct Cache {
-    windows: Vec<Window>,
+    windows: Vec<CacheWindow>,
 }
 
 impl Cache {
     /// An empty cache of a source of this length.
-    pub(super) fn new(total: u64) -> Self {
-        let windows = if total <= WHOLE_BYTES {
-            vec![Window::new(0..total)]
+    pub(super) fn new(total_bytes: u64) -> Self {
+        let windows = if total_bytes <= MAX_WHOLE_BYTES {
+            vec![CacheWindow::new(0..total_bytes)]
         } else {
-            vec![Window::new(0..END_BYTES), Window::new(total - END_BYTES..total)]
+            vec![CacheWindow::new(0..END_BYTES), CacheWindow::new(total_bytes - END_BYTES..total_bytes)]
         };
         Self { windows }
     }
 
     /// Keeps what of these bytes, which lie at `at`, is worth it.
-    pub(super) fn keep(&mut self, at: u64, bytes: &[u8]) {
+    pub(super) fn insert(&mut self, offset: u64, bytes: &[u8]) {
         for window in &mut self.windows {
-            window.keep(at, bytes);
+            window.insert(offset, bytes);
         }
     }
 
     /// Some of the kept bytes from `range.start` on, inside of `range`; none if that first one is not kept.
-    pub(super) fn piece(&self, range: &Range<u64>) -> Option<Bytes> {
-        let end = range.end.min(range.start.saturating_add(PIECE_BYTES));
-        self.windows.iter().find_map(|window| window.piece(range.start..end))
+    pub(super) fn get(&self, range: &Range<u64>) -> Option<Bytes> {
+        let end = range.end.min(range.start.saturating_add(MAX_CHUNK_BYTES));
+        self.windows.iter().find_map(|window| window.get(range.start..end))
     }
 
     /// Where a read of `range` may end, since what follows is kept.
-    pub(super) fn gap_end(&self, range: &Range<u64>) -> u64 {
-        let islands = self.windows.iter().flat_map(|window| &window.kept);
-        islands
-            .filter(|island| island.start > range.start && island.start < range.end)
-            .filter(|island| island.end >= range.end || island.end - island.start >= ISLAND_BYTES)
+    pub(super) fn next_cached(&self, range: &Range<u64>) -> u64 {
+        let cached = self.windows.iter().flat_map(|window| &window.ranges);
+        cached
+            .filter(|cached_range| cached_range.start > range.start && cached_range.start < range.end)
+            .filter(|island| island.end >= range.end || island.end - island.start >= MIN_SPLIT_BYTES)
             .map(|island| island.start)
             .min()
             .unwrap_or(range.end)
@@ -61,46 +61,46 @@ impl Cache {
 
 /// One kept part of the source.
 #[derive(Debug)]
-struct Window {
+struct CacheWindow {
     span: Range<u64>,
     /// As long as `span` once anything is kept.
     bytes: Vec<u8>,
     /// What of it is there: sorted, apart from each other.
-    kept: Vec<Range<u64>>,
+    ranges: Vec<Range<u64>>,
 }
 
-impl Window {
+impl CacheWindow {
     fn new(span: Range<u64>) -> Self {
-        Self { span, bytes: Vec::new(), kept: Vec::new() }
+        Self { span, bytes: Vec::new(), ranges: Vec::new() }
     }
 
-    fn keep(&mut self, at: u64, bytes: &[u8]) {
-        let start = at.max(self.span.start);
-        let end = (at + bytes.len() as u64).min(self.span.end);
+    fn insert(&mut self, offset: u64, bytes: &[u8]) {
+        let start = offset.max(self.span.start);
+        let end = (offset + bytes.len() as u64).min(self.span.end);
         if start >= end {
             return;
         }
         if self.bytes.is_empty() {
             self.bytes = vec![0; (self.span.end - self.span.start) as usize];
         }
-        let place = (start - self.span.start) as usize..(end - self.span.start) as usize;
-        self.bytes[place].copy_from_slice(&bytes[(start - at) as usize..(end - at) as usize]);
+        let target = (start - self.span.start) as usize..(end - self.span.start) as usize;
+        self.bytes[target].copy_from_slice(&bytes[(start - offset) as usize..(end - offset) as usize]);
         // One range takes the place of all that it touches.
-        let mut whole = start..end;
-        self.kept.retain(|other| {
-            let touches = other.start <= whole.end && whole.start <= other.end;
+        let mut merged = start..end;
+        self.ranges.retain(|other| {
+            let touches = other.start <= merged.end && merged.start <= other.end;
             if touches {
-                whole = whole.start.min(other.start)..whole.end.max(other.end);
+                merged = merged.start.min(other.start)..merged.end.max(other.end);
             }
             !touches
         });
-        let index = self.kept.partition_point(|other| other.start < whole.start);
-        self.kept.insert(index, whole);
+        let index = self.ranges.partition_point(|other| other.start < merged.start);
+        self.ranges.insert(index, merged);
     }
 
-    fn piece(&self, range: Range<u64>) -> Option<Bytes> {
-        let kept = self.kept.iter().find(|kept| kept.contains(&range.start))?;
-        let end = kept.end.min(range.end);
+    fn get(&self, range: Range<u64>) -> Option<Bytes> {
+        let cached = self.ranges.iter().find(|kept| kept.contains(&range.start))?;
+        let end = cached.end.min(range.end);
         let base = self.span.start;
         Some(Bytes::copy_from_slice(&self.bytes[(range.start - base) as usize..(end - base) as usize]))
     }
@@ -112,55 +112,55 @@ mod tests {
 
     use super::*;
 
-    fn source(length: u64) -> Vec<u8> {
+    fn pattern(length: u64) -> Vec<u8> {
         (0..length).map(|place| (place % 251) as u8).collect()
     }
 
     #[test]
-    fn a_small_source_is_kept_whole_and_a_large_one_at_both_ends() {
-        let total = WHOLE_BYTES + 1;
+    fn caches_small_sources_whole_and_large_ones_at_both_ends() {
+        let total = MAX_WHOLE_BYTES + 1;
         let mut large = Cache::new(total);
-        large.keep(END_BYTES - 2, &[1; 10]);
-        large.keep(total - END_BYTES - 5, &[2; 6]);
-        assert_eq!(large.piece(&(END_BYTES - 2..total)), Some(Bytes::from_static(&[1, 1])));
-        assert_eq!(large.piece(&(END_BYTES..total)), None);
-        assert_eq!(large.piece(&(total - END_BYTES..total)), Some(Bytes::from_static(&[2])));
+        large.insert(END_BYTES - 2, &[1; 10]);
+        large.insert(total - END_BYTES - 5, &[2; 6]);
+        assert_eq!(large.get(&(END_BYTES - 2..total)), Some(Bytes::from_static(&[1, 1])));
+        assert_eq!(large.get(&(END_BYTES..total)), None);
+        assert_eq!(large.get(&(total - END_BYTES..total)), Some(Bytes::from_static(&[2])));
 
-        let mut small = Cache::new(WHOLE_BYTES);
-        small.keep(WHOLE_BYTES / 2, &[3; 2]);
-        assert_eq!(small.piece(&(WHOLE_BYTES / 2..WHOLE_BYTES)), Some(Bytes::from_static(&[3, 3])));
+        let mut small = Cache::new(MAX_WHOLE_BYTES);
+        small.insert(MAX_WHOLE_BYTES / 2, &[3; 2]);
+        assert_eq!(small.get(&(MAX_WHOLE_BYTES / 2..MAX_WHOLE_BYTES)), Some(Bytes::from_static(&[3, 3])));
     }
 
     #[test]
-    fn a_read_ends_where_much_is_kept_and_goes_on_through_little() {
-        let mut cache = Cache::new(4 * ISLAND_BYTES);
-        cache.keep(100, &[0; 10]);
-        assert_eq!(cache.gap_end(&(0..1000)), 1000);
-        assert_eq!(cache.gap_end(&(0..105)), 100, "nothing is left to be read behind it");
-        cache.keep(ISLAND_BYTES, &source(ISLAND_BYTES));
-        assert_eq!(cache.gap_end(&(0..4 * ISLAND_BYTES)), ISLAND_BYTES);
-        assert_eq!(cache.gap_end(&(2 * ISLAND_BYTES..3 * ISLAND_BYTES)), 3 * ISLAND_BYTES);
+    fn read_ends_at_large_cached_ranges_only() {
+        let mut cache = Cache::new(4 * MIN_SPLIT_BYTES);
+        cache.insert(100, &[0; 10]);
+        assert_eq!(cache.next_cached(&(0..1000)), 1000);
+        assert_eq!(cache.next_cached(&(0..105)), 100, "nothing is left to be read behind it");
+        cache.insert(MIN_SPLIT_BYTES, &pattern(MIN_SPLIT_BYTES));
+        assert_eq!(cache.next_cached(&(0..4 * MIN_SPLIT_BYTES)), MIN_SPLIT_BYTES);
+        assert_eq!(cache.next_cached(&(2 * MIN_SPLIT_BYTES..3 * MIN_SPLIT_BYTES)), 3 * MIN_SPLIT_BYTES);
     }
 
     proptest! {
         #[test]
-        fn what_comes_out_is_what_went_in(
+        fn cached_bytes_roundtrip(
             parts in prop::collection::vec((0_u64..1000, 0_u64..200), 0..20), asked in 0_u64..1000,
         ) {
-            let bytes = source(1000);
+            let bytes = pattern(1000);
             let mut cache = Cache::new(1000);
             for (start, length) in parts.iter().copied() {
                 let end = (start + length).min(1000);
-                cache.keep(start, &bytes[start as usize..end as usize]);
+                cache.insert(start, &bytes[start as usize..end as usize]);
             }
-            let known = parts.iter().any(|(start, length)| (*start..start + length).contains(&asked));
-            let piece = cache.piece(&(asked..1000));
-            prop_assert_eq!(piece.is_some(), known);
-            if let Some(piece) = piece {
+            let is_cached = parts.iter().any(|(start, length)| (*start..start + length).contains(&asked));
+            let chunk = cache.get(&(asked..1000));
+            prop_assert_eq!(chunk.is_some(), is_cached);
+            if let Some(piece) = chunk {
                 prop_assert_eq!(&piece[..], &bytes[asked as usize..][..piece.len()]);
             }
-            let kept = &cache.windows[0].kept;
-            prop_assert!(kept.windows(2).all(|pair| pair[0].end < pair[1].start), "{:?}", kept);
+            let ranges = &cache.windows[0].ranges;
+            prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start), "{:?}", ranges);
         }
     }
 }

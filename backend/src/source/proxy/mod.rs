@@ -32,8 +32,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::source::proxy::cache::Cache;
-use crate::source::proxy::range::Asked;
-use crate::source::reader::{Counts, Reader};
+use crate::source::proxy::range::RequestedRange;
+use crate::source::reader::{IoStats, RangeReader};
 use crate::store::{Store, StoreError};
 
 /// How much may lie unread in a connection, in bytes.
@@ -41,7 +41,7 @@ const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 
 /// The one object that is read.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct SourceObject {
     /// Where it lies.
     pub key: Key,
     /// Which object it has to be, quotes included.
@@ -50,47 +50,47 @@ pub struct Source {
     pub bytes: u64,
 }
 
-impl Source {
+impl SourceObject {
     /// The object that a reader reads.
-    pub fn of<S: Store>(reader: &Reader<S>) -> Self {
-        Self { key: reader.key().clone(), etag: reader.etag().to_owned(), bytes: reader.total() }
+    pub fn from_reader<S: Store>(reader: &RangeReader<S>) -> Self {
+        Self { key: reader.key().clone(), etag: reader.etag().to_owned(), bytes: reader.total_bytes() }
     }
 }
 
 /// The first thing that S3 failed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum SourceError {
     /// The source was deleted meanwhile.
-    Gone,
+    Deleted,
     /// The source was replaced meanwhile.
-    Changed,
+    Replaced,
     /// S3 did not answer as it should; it may the next time.
-    Trouble(String),
+    Unavailable(String),
 }
 
 #[derive(Debug)]
 struct State {
     requests: AtomicU64,
     bytes: AtomicU64,
-    waited_us: AtomicU64,
-    seen: Mutex<Option<Seen>>,
+    wait_time_us: AtomicU64,
+    first_error: Mutex<Option<SourceError>>,
     cache: Mutex<Cache>,
     /// What decoders find before the source.
-    before: OnceLock<Bytes>,
+    prefix: OnceLock<Bytes>,
     /// How many bytes of the source's beginning decoders do not find.
-    skipped: OnceLock<u64>,
+    skipped_bytes: OnceLock<u64>,
 }
 
 impl State {
-    fn new(total: u64) -> Self {
+    fn new(total_bytes: u64) -> Self {
         Self {
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            waited_us: AtomicU64::new(0),
-            seen: Mutex::new(None),
-            cache: Mutex::new(Cache::new(total)),
-            before: OnceLock::new(),
-            skipped: OnceLock::new(),
+            wait_time_us: AtomicU64::new(0),
+            first_error: Mutex::new(None),
+            cache: Mutex::new(Cache::new(total_bytes)),
+            prefix: OnceLock::new(),
+            skipped_bytes: OnceLock::new(),
         }
     }
 
@@ -98,45 +98,45 @@ impl State {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, error: &StoreError) {
-        let seen = match error {
-            StoreError::Gone => Seen::Gone,
-            StoreError::Changed => Seen::Changed,
-            other => Seen::Trouble(other.to_string()),
+    fn record_error(&self, error: &StoreError) {
+        let source_error = match error {
+            StoreError::NotFound => SourceError::Deleted,
+            StoreError::PreconditionFailed => SourceError::Replaced,
+            other => SourceError::Unavailable(other.to_string()),
         };
-        let mut first = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(seen);
+        let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(source_error);
     }
 }
 
 /// How the source's bytes are read for our own use.
-struct Own(Box<dyn Fn(Range<u64>) -> Reading + Send + Sync>);
+struct RangeFn(Box<dyn Fn(Range<u64>) -> RangeFuture + Send + Sync>);
 
-type Reading = BoxFuture<'static, Result<Bytes, StoreError>>;
+type RangeFuture = BoxFuture<'static, Result<Bytes, StoreError>>;
 
-impl std::fmt::Debug for Own {
+impl std::fmt::Debug for RangeFn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Own")
+        f.write_str("RangeFn")
     }
 }
 
 /// The loopback reader of one source. Dropping it closes the listener and every connection.
 #[derive(Debug)]
-pub struct Relay {
+pub struct SourceProxy {
     url: String,
     path: String,
-    total: u64,
-    own: Own,
+    total_bytes: u64,
+    read_fn: RangeFn,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
 
-impl Relay {
+impl SourceProxy {
     /// Opens the reader on a free port. `secret` makes the path unguessable: 128 fresh random bits.
     ///
     /// # Errors
     /// The loopback has no port to give.
-    pub fn open<S: Store>(store: Arc<S>, source: Source, secret: [u8; 16]) -> io::Result<Self> {
+    pub fn open<S: Store>(store: Arc<S>, source: SourceObject, secret: [u8; 16]) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         // What lies in a socket when a decoder seeks away was read from S3 for nothing. Connections inherit this.
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
@@ -144,31 +144,31 @@ impl Relay {
         let listener = socket.listen(16)?;
         let path = format!("/{:032x}", u128::from_be_bytes(secret));
         let url = format!("http://{}{path}", listener.local_addr()?);
-        let total = source.bytes;
-        let state = Arc::new(State::new(total));
-        let shared = Arc::new(Shared { store, source, path: path.clone(), state: Arc::clone(&state) });
-        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        let own = Own(Box::new(move |range| {
-            let Shared { store, source, state, .. } = &*shared;
-            let opened = body::open(Arc::clone(store), source.clone(), range, Arc::clone(state));
-            async move { Ok(opened.await?.collect().await?.to_bytes()) }.boxed()
+        let total_bytes = source.bytes;
+        let state = Arc::new(State::new(total_bytes));
+        let context = Arc::new(ProxyContext { store, source, path: path.clone(), state: Arc::clone(&state) });
+        let task = tokio::spawn(accept(listener, Arc::clone(&context)));
+        let read_fn = RangeFn(Box::new(move |range| {
+            let ProxyContext { store, source, state, .. } = &*context;
+            let body = body::open(Arc::clone(store), source.clone(), range, Arc::clone(state));
+            async move { Ok(body.await?.collect().await?.to_bytes()) }.boxed()
         }));
-        Ok(Self { url, path, total, own, state, task })
+        Ok(Self { url, path, total_bytes, read_fn, state, task })
     }
 
     /// How long the source is, in bytes.
-    pub fn total(&self) -> u64 {
-        self.total
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// Lets decoders find these bytes before the source from now on, once: a header that it lacks.
-    pub fn put_before(&self, bytes: Bytes) {
-        self.state.before.get_or_init(|| bytes);
+    pub fn prepend(&self, bytes: Bytes) {
+        self.state.prefix.get_or_init(|| bytes);
     }
 
     /// Lets decoders find the source without these bytes of its beginning from now on, once: what is no part of it.
     pub fn skip(&self, bytes: u64) {
-        self.state.skipped.get_or_init(|| bytes);
+        self.state.skipped_bytes.get_or_init(|| bytes);
     }
 
     /// Some of its bytes, read as a decoder's are: counted, and kept where those are.
@@ -176,7 +176,7 @@ impl Relay {
     /// # Errors
     /// The storage failed, which is noted as well.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        if range.is_empty() { Ok(Bytes::new()) } else { (self.own.0)(range).await }
+        if range.is_empty() { Ok(Bytes::new()) } else { (self.read_fn.0)(range).await }
     }
 
     /// The address to hand to a decoder.
@@ -185,8 +185,8 @@ impl Relay {
     }
 
     /// The address of a part of the source, to hand to a decoder as if it were all of it.
-    pub fn url_of(&self, part: &Range<u64>) -> String {
-        format!("{}-{}-{}", self.url, part.start, part.end)
+    pub fn range_url(&self, range: &Range<u64>) -> String {
+        format!("{}-{}-{}", self.url, range.start, range.end)
     }
 
     /// The part of the address that must not be logged.
@@ -195,86 +195,88 @@ impl Relay {
     }
 
     /// The first thing that S3 failed at, if it failed at anything.
-    pub fn seen(&self) -> Option<Seen> {
-        self.state.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn first_error(&self) -> Option<SourceError> {
+        self.state.first_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was done so far.
-    pub fn counts(&self) -> Counts {
-        Counts {
+    pub fn stats(&self) -> IoStats {
+        IoStats {
             requests: self.state.requests.load(Ordering::Relaxed),
             // ffmpeg asks for one thing after another.
             round_trips: self.state.requests.load(Ordering::Relaxed),
             bytes: self.state.bytes.load(Ordering::Relaxed),
-            waited: Duration::from_micros(self.state.waited_us.load(Ordering::Relaxed)),
+            wait_time: Duration::from_micros(self.state.wait_time_us.load(Ordering::Relaxed)),
         }
     }
 }
 
-impl Drop for Relay {
+impl Drop for SourceProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-struct Shared<S> {
+struct ProxyContext<S> {
     store: Arc<S>,
-    source: Source,
+    source: SourceObject,
     path: String,
     state: Arc<State>,
 }
 
-async fn accept<S: Store>(listener: TcpListener, shared: Arc<Shared<S>>) {
+async fn accept<S: Store>(listener: TcpListener, context: Arc<ProxyContext<S>>) {
     // Owned by this task: when the relay is dropped, so are its connections.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                connections.spawn(serve(stream, Arc::clone(&shared)));
+                connections.spawn(serve(stream, Arc::clone(&context)));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn serve<S: Store>(stream: TcpStream, shared: Arc<Shared<S>>) {
+async fn serve<S: Store>(stream: TcpStream, context: Arc<ProxyContext<S>>) {
     let service = service_fn(|request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&request, &shared).await) }
+        let context = Arc::clone(&context);
+        async move { Ok::<_, Infallible>(respond(&request, &context).await) }
     });
     // A reader that goes away in the middle is how ffmpeg seeks: no error worth a word.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-type Answer = Response<UnsyncBoxBody<Bytes, StoreError>>;
+type ProxyResponse = Response<UnsyncBoxBody<Bytes, StoreError>>;
 
-async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> Answer {
-    let skipped = shared.state.skipped.get().copied().unwrap_or(0).min(shared.source.bytes);
-    let part = match request.uri().path().strip_prefix(&shared.path) {
-        Some("") => Some(skipped..shared.source.bytes),
-        Some(part) => part_of(part, shared.source.bytes),
+async fn respond<S: Store>(request: &Request<Incoming>, context: &ProxyContext<S>) -> ProxyResponse {
+    let skipped_bytes = context.state.skipped_bytes.get().copied().unwrap_or(0).min(context.source.bytes);
+    let bounds = match request.uri().path().strip_prefix(&context.path) {
+        Some("") => Some(skipped_bytes..context.source.bytes),
+        Some(suffix) => parse_range_suffix(suffix, context.source.bytes),
         None => None,
     };
-    let (Some(part), None) = (part, request.uri().query()) else { return empty(StatusCode::NOT_FOUND) };
+    let (Some(bounds), None) = (bounds, request.uri().query()) else {
+        return empty_response(StatusCode::NOT_FOUND);
+    };
     let head_only = *request.method() == Method::HEAD;
     if !head_only && *request.method() != Method::GET {
-        let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
-        answer.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        let mut response = empty_response(StatusCode::METHOD_NOT_ALLOWED);
+        response.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        return response;
     }
-    let before = shared.state.before.get().cloned().unwrap_or_default();
-    let lead = before.len() as u64;
-    let total = lead + part.end - part.start;
-    let (status, range) = match Asked::parse(request.headers().get(RANGE), total) {
-        Asked::All => (StatusCode::OK, 0..total),
-        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Asked::Nothing => {
-            let mut answer = empty(StatusCode::RANGE_NOT_SATISFIABLE);
+    let prefix = context.state.prefix.get().cloned().unwrap_or_default();
+    let prefix_bytes = prefix.len() as u64;
+    let total = prefix_bytes + bounds.end - bounds.start;
+    let (status, range) = match RequestedRange::parse(request.headers().get(RANGE), total) {
+        RequestedRange::Full => (StatusCode::OK, 0..total),
+        RequestedRange::Partial(range) => (StatusCode::PARTIAL_CONTENT, range),
+        RequestedRange::Unsatisfiable => {
+            let mut response = empty_response(StatusCode::RANGE_NOT_SATISFIABLE);
             if let Ok(value) = format!("bytes */{total}").parse() {
-                answer.headers_mut().insert(CONTENT_RANGE, value);
+                response.headers_mut().insert(CONTENT_RANGE, value);
             }
-            return answer;
+            return response;
         }
     };
     let mut builder = Response::builder()
@@ -286,55 +288,56 @@ async fn answer<S: Store>(request: &Request<Incoming>, shared: &Shared<S>) -> An
         builder = builder.header(CONTENT_RANGE, format!("bytes {}-{}/{total}", range.start, range.end - 1));
     }
     let body = if head_only || range.is_empty() {
-        nothing()
+        empty_body()
     } else {
-        let before = before.slice(range.start.min(lead) as usize..range.end.min(lead) as usize);
-        let offset = |at: u64| part.start + at.saturating_sub(lead);
+        let prefix =
+            prefix.slice(range.start.min(prefix_bytes) as usize..range.end.min(prefix_bytes) as usize);
+        let offset = |at: u64| bounds.start + at.saturating_sub(prefix_bytes);
         let range = offset(range.start)..offset(range.end);
-        match opened(shared, before, range).await {
+        match open_body(context, prefix, range).await {
             Ok(body) => body,
-            Err(StoreError::Gone) => return empty(StatusCode::NOT_FOUND),
-            Err(StoreError::Changed) => return empty(StatusCode::PRECONDITION_FAILED),
-            Err(_) => return empty(StatusCode::BAD_GATEWAY),
+            Err(StoreError::NotFound) => return empty_response(StatusCode::NOT_FOUND),
+            Err(StoreError::PreconditionFailed) => return empty_response(StatusCode::PRECONDITION_FAILED),
+            Err(_) => return empty_response(StatusCode::BAD_GATEWAY),
         }
     };
-    builder.body(body).unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR))
+    builder.body(body).unwrap_or_else(|_| empty_response(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
-/// The part that an address ends with, as [`Relay::url_of`] writes it.
-fn part_of(text: &str, total: u64) -> Option<Range<u64>> {
+/// The part that an address ends with, as [`SourceProxy::range_url`] writes it.
+fn parse_range_suffix(text: &str, total_bytes: u64) -> Option<Range<u64>> {
     let (start, end) = text.strip_prefix('-')?.split_once('-')?;
     let (start, end) = (start.parse().ok()?, end.parse().ok()?);
-    (start < end && end <= total).then_some(start..end)
+    (start < end && end <= total_bytes).then_some(start..end)
 }
 
 /// These bytes, and then those of the source.
-async fn opened<S: Store>(
-    shared: &Shared<S>,
-    before: Bytes,
+async fn open_body<S: Store>(
+    context: &ProxyContext<S>,
+    prefix: Bytes,
     range: Range<u64>,
 ) -> Result<UnsyncBoxBody<Bytes, StoreError>, StoreError> {
     let body = if range.is_empty() {
-        nothing()
+        empty_body()
     } else {
-        let store = Arc::clone(&shared.store);
-        body::open(store, shared.source.clone(), range, Arc::clone(&shared.state)).await?
+        let store = Arc::clone(&context.store);
+        body::open(store, context.source.clone(), range, Arc::clone(&context.state)).await?
     };
-    if before.is_empty() {
+    if prefix.is_empty() {
         return Ok(body);
     }
-    let first = futures::stream::once(std::future::ready(Ok(Frame::data(before))));
+    let first = futures::stream::once(std::future::ready(Ok(Frame::data(prefix))));
     Ok(StreamBody::new(first.chain(BodyStream::new(body))).boxed_unsync())
 }
 
-fn nothing() -> UnsyncBoxBody<Bytes, StoreError> {
+fn empty_body() -> UnsyncBoxBody<Bytes, StoreError> {
     Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(nothing());
-    *answer.status_mut() = status;
-    answer
+fn empty_response(status: StatusCode) -> ProxyResponse {
+    let mut response = Response::new(empty_body());
+    *response.status_mut() = status;
+    response
 }
 
 #[cfg(test)]

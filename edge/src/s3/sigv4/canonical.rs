@@ -15,7 +15,7 @@ use crate::s3::sigv4::{Credentials, SignError, encode_query_value, system_time};
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// When, where and for which service a signature is good: `20130524/us-east-1/s3/aws4_request`.
-pub(super) fn scope(amz_date: &str, region: &str, service: &str) -> String {
+pub(super) fn credential_scope(amz_date: &str, region: &str, service: &str) -> String {
     format!("{}/{region}/{service}/aws4_request", &amz_date[..8])
 }
 
@@ -23,7 +23,7 @@ pub(super) fn scope(amz_date: &str, region: &str, service: &str) -> String {
 ///
 /// # Errors
 /// Whatever cannot stand in a request line.
-pub(super) fn split(url: &str) -> Result<(&str, &str), SignError> {
+pub(super) fn split_url(url: &str) -> Result<(&str, &str), SignError> {
     let rest = url.split_once("://").map(|(_, rest)| rest).ok_or(SignError)?;
     let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let is_clean =
@@ -35,7 +35,7 @@ pub(super) fn split(url: &str) -> Result<(&str, &str), SignError> {
 }
 
 /// Names and values as one canonical query: each encoded once, in the order of their encoded names.
-pub(super) fn query(pairs: &[(&str, &str)]) -> String {
+pub(super) fn canonical_query(pairs: &[(&str, &str)]) -> String {
     let mut encoded: Vec<String> = pairs
         .iter()
         .map(|(name, value)| {
@@ -54,7 +54,7 @@ pub(super) fn query(pairs: &[(&str, &str)]) -> String {
 ///
 /// # Errors
 /// A name that is not in lower case, or a value that would end its line.
-pub(super) fn headers(headers: &[(&str, &str)]) -> Result<(String, String), SignError> {
+pub(super) fn canonical_headers(headers: &[(&str, &str)]) -> Result<(String, String), SignError> {
     let mut lines: Vec<(&str, &str)> = headers.to_vec();
     insertion_sort(&mut lines);
     let (mut text, mut names) = (String::new(), String::new());
@@ -70,8 +70,8 @@ pub(super) fn headers(headers: &[(&str, &str)]) -> Result<(String, String), Sign
         text.push_str(name);
         text.push(':');
         // Runs of spaces count as one, and none at the ends.
-        for (place, word) in value.split(' ').filter(|word| !word.is_empty()).enumerate() {
-            if place > 0 {
+        for (index, word) in value.split(' ').filter(|word| !word.is_empty()).enumerate() {
+            if index > 0 {
                 text.push(' ');
             }
             text.push_str(word);
@@ -84,26 +84,26 @@ pub(super) fn headers(headers: &[(&str, &str)]) -> Result<(String, String), Sign
 /// For the dozen entries of a request; the standard library's sorts are each a few kilobytes of the Worker.
 fn insertion_sort<T: Ord>(items: &mut [T]) {
     for end in 1..items.len() {
-        let mut place = end;
-        while place > 0 && items[place - 1] > items[place] {
-            items.swap(place - 1, place);
-            place -= 1;
+        let mut index = end;
+        while index > 0 && items[index - 1] > items[index] {
+            items.swap(index - 1, index);
+            index -= 1;
         }
     }
 }
 
 /// A request as SigV4 sees it.
-pub(super) struct Canonical<'a> {
+pub(super) struct CanonicalRequest<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
-    /// What [`headers`] returned.
+    /// What [`canonical_headers`] returned.
     pub(super) headers: (&'a str, &'a str),
     /// The hash of the body, or the word that stands for none.
     pub(super) payload: &'a str,
 }
 
-impl Canonical<'_> {
+impl CanonicalRequest<'_> {
     /// The signature, in hexadecimal digits.
     pub(super) fn signature(
         &self,
@@ -118,15 +118,15 @@ impl Canonical<'_> {
             [self.method, "\n", self.path, "\n", self.query, "\n", lines, "\n", names, "\n", self.payload]
                 .concat();
         let hash = hex::encode(Sha256::digest(request));
-        let scope = scope(amz_date, region, service);
-        let to_sign = [ALGORITHM, "\n", amz_date, "\n", &scope, "\n", &hash].concat();
-        sign(to_sign.as_bytes(), credentials, region, service, now_ms)
+        let scope = credential_scope(amz_date, region, service);
+        let string_to_sign = [ALGORITHM, "\n", amz_date, "\n", &scope, "\n", &hash].concat();
+        sign_with_cached_key(string_to_sign.as_bytes(), credentials, region, service, now_ms)
     }
 }
 
 /// Which day, region, service and secret a key is for.
 #[derive(PartialEq, Eq)]
-struct KeyOf {
+struct SigningKeyCacheKey {
     day: u64,
     region: String,
     service: String,
@@ -134,15 +134,15 @@ struct KeyOf {
 }
 
 /// How many keys are kept: one for the bucket, one for the function, and both of the day before.
-const KEPT: usize = 4;
+const MAX_CACHED_KEYS: usize = 4;
 
 thread_local! {
     // A memo of a pure function: four HMACs a day instead of four a signature.
-    static KEYS: RefCell<Vec<(KeyOf, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+    static SIGNING_KEYS: RefCell<Vec<(SigningKeyCacheKey, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The signature of a text with the key of its day.
-pub(super) fn sign(
+pub(super) fn sign_with_cached_key(
     text: &[u8],
     credentials: &Credentials,
     region: &str,
@@ -152,21 +152,25 @@ pub(super) fn sign(
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
     let day = now_ms / DAY_MS;
     let secret = &credentials.secret_access_key;
-    KEYS.with_borrow_mut(|keys| {
-        let is_it = |of: &KeyOf| {
-            of.day == day && of.region == region && of.service == service && of.secret == *secret
+    SIGNING_KEYS.with_borrow_mut(|keys| {
+        let is_match = |id: &SigningKeyCacheKey| {
+            id.day == day && id.region == region && id.service == service && id.secret == *secret
         };
-        if let Some((_, key)) = keys.iter().find(|(of, _)| is_it(of)) {
+        if let Some((_, key)) = keys.iter().find(|(of, _)| is_match(of)) {
             return calculate_signature(key, text);
         }
         let key = generate_signing_key(secret, system_time(now_ms), region, service).as_ref().to_vec();
         let signature = calculate_signature(&key, text);
-        if keys.len() == KEPT {
+        if keys.len() == MAX_CACHED_KEYS {
             keys.remove(0);
         }
-        let of =
-            KeyOf { day, region: region.to_owned(), service: service.to_owned(), secret: secret.clone() };
-        keys.push((of, key));
+        let id = SigningKeyCacheKey {
+            day,
+            region: region.to_owned(),
+            service: service.to_owned(),
+            secret: secret.clone(),
+        };
+        keys.push((id, key));
         signature
     })
 }
@@ -176,45 +180,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_stand_in_a_request_is_refused() {
-        assert_eq!(split("https://b.example:9000/a//%20").unwrap(), ("b.example:9000", "/a//%20"));
-        assert_eq!(split("https://b.example").unwrap(), ("b.example", "/"));
+    fn rejects_invalid_urls_and_headers() {
+        assert_eq!(split_url("https://b.example:9000/a//%20").unwrap(), ("b.example:9000", "/a//%20"));
+        assert_eq!(split_url("https://b.example").unwrap(), ("b.example", "/"));
         for url in
             ["", "b/a", "https://", "https://b/with space", "https://b/a\nb", "https://b/a?b", "https://ü/"]
         {
-            assert!(split(url).is_err(), "{url}");
+            assert!(split_url(url).is_err(), "{url}");
         }
-        assert!(headers(&[("Host", "x")]).is_err() && headers(&[("a", "x\r\ny: z")]).is_err());
+        assert!(
+            canonical_headers(&[("Host", "x")]).is_err() && canonical_headers(&[("a", "x\r\ny: z")]).is_err()
+        );
     }
 
     #[test]
-    fn headers_and_queries_have_one_order() {
-        let (lines, names) = headers(&[("host", "h"), ("b", "  two   words "), ("a", "")]).unwrap();
+    fn headers_and_query_are_sorted() {
+        let (lines, names) = canonical_headers(&[("host", "h"), ("b", "  two   words "), ("a", "")]).unwrap();
         assert_eq!((lines.as_str(), names.as_str()), ("a:\nb:two words\nhost:h\n", "a;b;host"));
         assert_eq!(
-            query(&[("uploads", ""), ("X-Amz-Date", "1"), ("a b", "ü/")]),
+            canonical_query(&[("uploads", ""), ("X-Amz-Date", "1"), ("a b", "ü/")]),
             "X-Amz-Date=1&a%20b=%C3%BC%2F&uploads="
         );
     }
 
     #[test]
-    fn keys_of_other_days_and_secrets_are_others() {
-        let of = |secret: &str, now_ms| {
+    fn signing_key_cache_separates_days_and_secrets() {
+        let signature = |secret: &str, now_ms| {
             let credentials = Credentials {
                 access_key_id: "AKID".into(),
                 secret_access_key: secret.into(),
                 session_token: None,
             };
-            sign(b"x", &credentials, "eu-central-1", "s3", now_ms)
+            sign_with_cached_key(b"x", &credentials, "eu-central-1", "s3", now_ms)
         };
         let day = 24 * 60 * 60 * 1000;
-        let first = of("a", day);
-        assert_eq!(of("a", 2 * day - 1), first);
-        assert_ne!(of("a", 2 * day), first);
-        assert_ne!(of("b", day), first);
+        let first = signature("a", day);
+        assert_eq!(signature("a", 2 * day - 1), first);
+        assert_ne!(signature("a", 2 * day), first);
+        assert_ne!(signature("b", day), first);
         for other in 0..10 {
-            of("a", other * day);
+            signature("a", other * day);
         }
-        assert_eq!(of("a", day), first, "and the same after others");
+        assert_eq!(signature("a", day), first, "and the same after others");
     }
 }

@@ -1,15 +1,17 @@
 //! Decides the headers by which a request to a Lambda function URL proves itself: SigV4 for the service `lambda`.
 
-use crate::s3::sigv4::canonical::{ALGORITHM, Canonical, headers, scope, split};
+use crate::s3::sigv4::canonical::{
+    ALGORITHM, CanonicalRequest, canonical_headers, credential_scope, split_url,
+};
 use crate::s3::sigv4::timestamp::amz_date;
 use crate::s3::sigv4::{Credentials, SignError};
 
 /// SHA-256 of no bytes.
-const EMPTY_HASH: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const EMPTY_PAYLOAD_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A request without a body, to be signed in its headers.
 #[derive(Debug, Clone)]
-pub struct Authorize<'a> {
+pub struct HeaderSigningParams<'a> {
     /// The method.
     pub method: &'a str,
     /// The address without a query. Its path holds unreserved characters and single slashes only: every service but S3
@@ -23,13 +25,13 @@ pub struct Authorize<'a> {
 ///
 /// # Errors
 /// A URL that cannot stand in a request, or has a path that would have to be encoded.
-pub fn authorize(
-    request: &Authorize<'_>,
+pub fn sign_headers(
+    request: &HeaderSigningParams<'_>,
     credentials: &Credentials,
     region: &str,
     now_ms: u64,
 ) -> Result<Vec<(String, String)>, SignError> {
-    let (host, path) = split(request.url)?;
+    let (host, path) = split_url(request.url)?;
     let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
     if !is_plain || path.split('/').skip(1).any(|part| matches!(part, "." | "..")) || path.contains("//") {
         return Err(SignError);
@@ -39,16 +41,21 @@ pub fn authorize(
     if let Some(token) = &credentials.session_token {
         signed.push(("x-amz-security-token", token));
     }
-    let (lines, names) = headers(&signed)?;
-    let canonical =
-        Canonical { method: request.method, path, query: "", headers: (&lines, &names), payload: EMPTY_HASH };
+    let (lines, names) = canonical_headers(&signed)?;
+    let canonical = CanonicalRequest {
+        method: request.method,
+        path,
+        query: "",
+        headers: (&lines, &names),
+        payload: EMPTY_PAYLOAD_SHA256,
+    };
     let signature = canonical.signature(credentials, region, request.service, &date, now_ms);
-    let scope = scope(&date, region, request.service);
+    let scope = credential_scope(&date, region, request.service);
     let id = &credentials.access_key_id;
     let authorization =
         format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}");
-    let sent = signed.iter().skip(1).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Ok(sent.chain([("authorization".to_owned(), authorization)]).collect())
+    let headers = signed.iter().skip(1).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Ok(headers.chain([("authorization".to_owned(), authorization)]).collect())
 }
 
 #[cfg(test)]
@@ -69,9 +76,10 @@ mod tests {
 
     /// `post-vanilla` of AWS's Signature Version 4 test suite.
     #[test]
-    fn equals_the_test_suites_vector() {
-        let request = Authorize { method: "POST", url: "https://example.amazonaws.com/", service: "service" };
-        let headers = authorize(&request, &example(None), "us-east-1", 1_440_938_160_000).unwrap();
+    fn matches_aws_test_suite_vector() {
+        let request =
+            HeaderSigningParams { method: "POST", url: "https://example.amazonaws.com/", service: "service" };
+        let headers = sign_headers(&request, &example(None), "us-east-1", 1_440_938_160_000).unwrap();
         assert_eq!(header(&headers, "x-amz-date").as_deref(), Some("20150830T123600Z"));
         assert_eq!(
             header(&headers, "authorization").as_deref(),
@@ -84,19 +92,22 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_would_have_to_be_encoded_is_refused() {
+    fn rejects_path_that_needs_encoding() {
         for path in ["a%20b", "a//b", "../a", "a/.", "a+b"] {
             let url = format!("https://x.example/{path}");
-            let request = Authorize { method: "POST", url: &url, service: "lambda" };
-            assert!(authorize(&request, &example(None), "eu-central-1", 0).is_err(), "{path}");
+            let request = HeaderSigningParams { method: "POST", url: &url, service: "lambda" };
+            assert!(sign_headers(&request, &example(None), "eu-central-1", 0).is_err(), "{path}");
         }
     }
 
     #[test]
-    fn a_session_token_is_signed_and_sent() {
-        let request =
-            Authorize { method: "POST", url: "https://x.lambda-url.eu.on.aws/a/b", service: "lambda" };
-        let headers = authorize(&request, &example(Some("token")), "eu-central-1", 0).unwrap();
+    fn session_token_is_signed_and_sent() {
+        let request = HeaderSigningParams {
+            method: "POST",
+            url: "https://x.lambda-url.eu.on.aws/a/b",
+            service: "lambda",
+        };
+        let headers = sign_headers(&request, &example(Some("token")), "eu-central-1", 0).unwrap();
         assert_eq!(header(&headers, "x-amz-security-token").as_deref(), Some("token"));
         let authorization = header(&headers, "authorization").unwrap();
         assert!(

@@ -8,10 +8,10 @@ mod presign;
 pub mod timestamp;
 mod url;
 
-pub use crate::s3::sigv4::headers::{Authorize, authorize};
-pub use crate::s3::sigv4::post_policy::{PolicyCondition, PostPolicy, SignedForm, sign_policy};
-pub use crate::s3::sigv4::presign::{Presign, presign};
-pub use crate::s3::sigv4::url::{Location, encode_path, encode_query_value};
+pub use crate::s3::sigv4::headers::{HeaderSigningParams, sign_headers};
+pub use crate::s3::sigv4::post_policy::{PolicyCondition, PostPolicy, SignedForm, sign_post_policy};
+pub use crate::s3::sigv4::presign::{PresignParams, presign};
+pub use crate::s3::sigv4::url::{S3Bucket, encode_path, encode_query_value};
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_cannot_print() {
+    fn debug_hides_secret() {
         let credentials = Credentials {
             access_key_id: "AKID".into(),
             secret_access_key: "hush".into(),

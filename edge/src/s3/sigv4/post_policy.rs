@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use glimpse_contract::{Json, object};
 
-use crate::s3::sigv4::canonical::{ALGORITHM, scope, sign};
-use crate::s3::sigv4::timestamp::{amz_date, iso_date};
-use crate::s3::sigv4::{Credentials, Location};
+use crate::s3::sigv4::canonical::{ALGORITHM, credential_scope, sign_with_cached_key};
+use crate::s3::sigv4::timestamp::{amz_date, format_rfc3339};
+use crate::s3::sigv4::{Credentials, S3Bucket};
 
 /// One thing that a POST must fulfil.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,16 +39,16 @@ pub struct SignedForm {
 }
 
 /// Signs a POST policy: every field is bound by `eq`, none by `starts-with`.
-pub fn sign_policy(
+pub fn sign_post_policy(
     policy: &PostPolicy,
-    location: &Location,
+    bucket: &S3Bucket,
     credentials: &Credentials,
     now_ms: u64,
 ) -> SignedForm {
     let date = amz_date(now_ms);
-    let scope = scope(&date, &location.region, "s3");
+    let scope = credential_scope(&date, &bucket.region, "s3");
     let mut fields = policy.fields.clone();
-    fields.push(("bucket".to_owned(), location.bucket.clone()));
+    fields.push(("bucket".to_owned(), bucket.name.clone()));
     fields.push(("X-Amz-Algorithm".to_owned(), ALGORITHM.to_owned()));
     fields.push(("X-Amz-Credential".to_owned(), format!("{}/{scope}", credentials.access_key_id)));
     fields.push(("X-Amz-Date".to_owned(), date));
@@ -57,24 +57,24 @@ pub fn sign_policy(
     }
     fields.push(("key".to_owned(), policy.key.clone()));
 
-    let (least, most) = policy.length_range;
+    let (min_bytes, max_bytes) = policy.length_range;
     let mut conditions: Vec<PolicyCondition> =
         fields.iter().cloned().map(|(name, value)| PolicyCondition::Equals(name, value)).collect();
-    conditions.push(PolicyCondition::LengthRange(least, most));
+    conditions.push(PolicyCondition::LengthRange(min_bytes, max_bytes));
 
     let document = object! {
-        "expiration" => iso_date(now_ms + policy.expires_secs * 1000),
-        "conditions" => conditions.iter().map(as_json).collect::<Vec<_>>(),
+        "expiration" => format_rfc3339(now_ms + policy.expires_secs * 1000),
+        "conditions" => conditions.iter().map(condition_to_json).collect::<Vec<_>>(),
     };
     let encoded = STANDARD.encode(document.to_string());
-    let signature = sign(encoded.as_bytes(), credentials, &location.region, "s3", now_ms);
+    let signature = sign_with_cached_key(encoded.as_bytes(), credentials, &bucket.region, "s3", now_ms);
     fields.push(("Policy".to_owned(), encoded));
     fields.push(("X-Amz-Signature".to_owned(), signature));
     SignedForm { fields }
 }
 
-fn as_json(condition: &PolicyCondition) -> Json {
-    Json::List(match condition {
+fn condition_to_json(condition: &PolicyCondition) -> Json {
+    Json::Array(match condition {
         PolicyCondition::Equals(name, value) => vec!["eq".into(), ["$", name].concat().into(), value.into()],
         PolicyCondition::LengthRange(least, most) => {
             vec!["content-length-range".into(), (*least).into(), (*most).into()]
@@ -91,7 +91,7 @@ mod tests {
     use crate::s3::sigv4::system_time;
 
     #[test]
-    fn every_field_is_bound_and_none_by_its_beginning() {
+    fn every_field_has_an_exact_condition() {
         let policy = PostPolicy {
             key: "uploads/o/v".into(),
             fields: vec![("content-type".into(), "video/mp4".into())],
@@ -103,10 +103,10 @@ mod tests {
             secret_access_key: "secret".into(),
             session_token: Some("session".into()),
         };
-        let location = Location::aws("clips", "eu-central-1");
-        let form = sign_policy(&policy, &location, &credentials, 1_700_000_000_000);
-        let of = |name: &str| form.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap();
-        let document: Value = serde_json::from_slice(&STANDARD.decode(of("Policy")).unwrap()).unwrap();
+        let bucket = S3Bucket::virtual_hosted("clips", "eu-central-1");
+        let form = sign_post_policy(&policy, &bucket, &credentials, 1_700_000_000_000);
+        let field = |name: &str| form.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap();
+        let document: Value = serde_json::from_slice(&STANDARD.decode(field("Policy")).unwrap()).unwrap();
         assert_eq!(document["expiration"], "2023-11-14T22:28:20.000Z");
         let conditions = document["conditions"].as_array().unwrap();
         for (name, value) in &form.fields {
@@ -119,14 +119,14 @@ mod tests {
         }
         assert!(conditions.contains(&json!(["content-length-range", 1, 10])));
         assert!(!document.to_string().contains("starts-with"));
-        assert_eq!(of("X-Amz-Credential"), "AKID/20231114/eu-central-1/s3/aws4_request");
-        assert_eq!(of("X-Amz-Date"), "20231114T221320Z");
+        assert_eq!(field("X-Amz-Credential"), "AKID/20231114/eu-central-1/s3/aws4_request");
+        assert_eq!(field("X-Amz-Date"), "20231114T221320Z");
     }
 
     /// The example of <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-post-example.html>: its policy is
     /// signed as it stands there.
     #[test]
-    fn the_signature_equals_the_documented_example() {
+    fn signature_matches_documented_example() {
         let policy = concat!(
             "eyAiZXhwaXJhdGlvbiI6ICIyMDE1LTEyLTMwVDEyOjAwOjAwLjAwMFoiLA0KICAiY29uZGl0aW9ucyI6IFsNCiAgICB7ImJ1",
             "Y2tldCI6ICJzaWd2NGV4YW1wbGVidWNrZXQifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRrZXkiLCAidXNlci91c2VyMS8i",

@@ -1,12 +1,14 @@
 //! Decides the query of a presigned URL: SigV4 as S3 wants it, encoded once and not normalised.
 
-use crate::s3::sigv4::canonical::{ALGORITHM, Canonical, headers, query, scope, split};
+use crate::s3::sigv4::canonical::{
+    ALGORITHM, CanonicalRequest, canonical_headers, canonical_query, credential_scope, split_url,
+};
 use crate::s3::sigv4::timestamp::amz_date;
 use crate::s3::sigv4::{Credentials, SignError};
 
 /// A request that whoever holds its URL may make.
 #[derive(Debug, Clone)]
-pub struct Presign<'a> {
+pub struct PresignParams<'a> {
     /// The method that is allowed.
     pub method: &'a str,
     /// The address without a query, percent-encoded.
@@ -24,19 +26,19 @@ pub struct Presign<'a> {
 /// # Errors
 /// A URL or header that cannot stand in a request.
 pub fn presign(
-    request: &Presign<'_>,
+    request: &PresignParams<'_>,
     credentials: &Credentials,
     region: &str,
     now_ms: u64,
 ) -> Result<String, SignError> {
-    let (host, path) = split(request.url)?;
+    let (host, path) = split_url(request.url)?;
     let mut signed = Vec::with_capacity(request.headers.len() + 1);
     signed.extend_from_slice(request.headers);
     signed.push(("host", host));
-    let (lines, names) = headers(&signed)?;
+    let (lines, names) = canonical_headers(&signed)?;
 
     let date = amz_date(now_ms);
-    let credential = format!("{}/{}", credentials.access_key_id, scope(&date, region, "s3"));
+    let credential = format!("{}/{}", credentials.access_key_id, credential_scope(&date, region, "s3"));
     let expires = request.expires_secs.to_string();
     let mut pairs = Vec::with_capacity(request.query.len() + 6);
     pairs.extend_from_slice(request.query);
@@ -50,8 +52,8 @@ pub fn presign(
     if let Some(token) = &credentials.session_token {
         pairs.push(("X-Amz-Security-Token", token));
     }
-    let query = query(&pairs);
-    let canonical = Canonical {
+    let query = canonical_query(&pairs);
+    let canonical = CanonicalRequest {
         method: request.method,
         path,
         query: &query,
@@ -77,7 +79,7 @@ mod tests {
 
     /// The same request, signed by all of `aws-sigv4`. With its defaults (double encoding, normalised path) AWS's
     /// `test.txt` vector still passes, and a key with a space or `//` fails: S3 is the one service that does neither.
-    fn oracle(request: &Presign<'_>, credentials: &Credentials, region: &str, now_ms: u64) -> String {
+    fn oracle(request: &PresignParams<'_>, credentials: &Credentials, region: &str, now_ms: u64) -> String {
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
@@ -110,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_signature_equals_that_of_the_whole_crate(
+        fn signature_matches_aws_sigv4(
             key in "\\PC{0,40}",
             values in proptest::collection::vec("\\PC{0,20}", 0..3),
             header in "[ -~]{0,30}",
@@ -128,22 +130,22 @@ mod tests {
             let names = ["partNumber", "uploads", "prefix"];
             let query: Vec<_> = names.into_iter().zip(values.iter().map(String::as_str)).collect();
             let headers = [("x-amz-meta-name", header.as_str()), ("content-type", "video/mp4")];
-            let request = Presign { method: "PUT", url: &url, query: &query, headers: &headers, expires_secs: 60 };
-            let ours = presign(&request, &credentials, "eu-central-1", now_s * 1000).unwrap();
-            let theirs = oracle(&request, &credentials, "eu-central-1", now_s * 1000);
-            prop_assert_eq!(ours.rsplit('=').next().unwrap(), theirs);
+            let request = PresignParams { method: "PUT", url: &url, query: &query, headers: &headers, expires_secs: 60 };
+            let actual = presign(&request, &credentials, "eu-central-1", now_s * 1000).unwrap();
+            let expected = oracle(&request, &credentials, "eu-central-1", now_s * 1000);
+            prop_assert_eq!(actual.rsplit('=').next().unwrap(), expected);
         }
     }
 
     /// The example of <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>.
     #[test]
-    fn equals_the_documented_example() {
+    fn matches_documented_example() {
         let credentials = Credentials {
             access_key_id: "AKIAIOSFODNN7EXAMPLE".into(),
             secret_access_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
             session_token: None,
         };
-        let request = Presign {
+        let request = PresignParams {
             method: "GET",
             url: "https://examplebucket.s3.amazonaws.com/test.txt",
             query: &[],
@@ -161,10 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_cannot_stand_in_a_request() {
+    fn rejects_invalid_urls_and_headers() {
         let credentials =
             Credentials { access_key_id: "a".into(), secret_access_key: "b".into(), session_token: None };
-        let request = Presign {
+        let request = PresignParams {
             method: "GET",
             url: "https://bucket/with space",
             query: &[],

@@ -4,57 +4,57 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// RFC 3986's unreserved characters stay; SigV4 wants everything else escaped,
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// In a path the slash stays as well.
-const PATH: &AsciiSet = &QUERY.remove(b'/');
+const PATH_ESCAPES: &AsciiSet = &QUERY_ESCAPES.remove(b'/');
 
 /// A key as it stands in a URL's path.
 pub fn encode_path(key: &str) -> String {
-    utf8_percent_encode(key, PATH).to_string()
+    utf8_percent_encode(key, PATH_ESCAPES).to_string()
 }
 
 /// A name or value as it stands in a URL's query: the one encoder of what is signed and what is sent.
 pub fn encode_query_value(value: &str) -> String {
-    utf8_percent_encode(value, QUERY).to_string()
+    utf8_percent_encode(value, QUERY_ESCAPES).to_string()
 }
 
 /// Where the bucket is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location {
+pub struct S3Bucket {
     /// Its name, as a POST policy repeats it.
-    pub bucket: String,
+    pub name: String,
     /// The region that signatures are scoped to.
     pub region: String,
-    base: String,
+    base_url: String,
 }
 
-impl Location {
-    /// A bucket on AWS: `https://{bucket}.s3.{region}.amazonaws.com`.
-    pub fn aws(bucket: &str, region: &str) -> Self {
+impl S3Bucket {
+    /// A bucket on AWS: `https://{name}.s3.{region}.amazonaws.com`.
+    pub fn virtual_hosted(name: &str, region: &str) -> Self {
         Self {
-            bucket: bucket.to_owned(),
+            name: name.to_owned(),
             region: region.to_owned(),
-            base: format!("https://{bucket}.s3.{region}.amazonaws.com"),
+            base_url: format!("https://{name}.s3.{region}.amazonaws.com"),
         }
     }
 
-    /// A bucket on another endpoint, path style: `{endpoint}/{bucket}`.
-    pub fn at_endpoint(endpoint: &str, bucket: &str, region: &str) -> Self {
+    /// A bucket on another endpoint, path style: `{endpoint}/{name}`.
+    pub fn path_style(endpoint: &str, name: &str, region: &str) -> Self {
         Self {
-            bucket: bucket.to_owned(),
+            name: name.to_owned(),
             region: region.to_owned(),
-            base: format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+            base_url: format!("{}/{name}", endpoint.trim_end_matches('/')),
         }
     }
 
     /// The bucket itself. It ends with a slash: Uppy appends the key to it as it is.
     pub fn bucket_url(&self) -> String {
-        format!("{}/", self.base)
+        format!("{}/", self.base_url)
     }
 
     /// An object, percent-encoded once and not normalised: `//` and `..` in a key stay as they are.
     pub fn object_url(&self, key: &str) -> String {
-        format!("{}/{}", self.base, encode_path(key))
+        format!("{}/{}", self.base_url, encode_path(key))
     }
 }
 
@@ -63,13 +63,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_pinned() {
-        let aws = Location::aws("clips", "eu-central-1");
+    fn urls_are_pinned() {
+        let aws = S3Bucket::virtual_hosted("clips", "eu-central-1");
         assert_eq!(
             aws.object_url("uploads/a b"),
             "https://clips.s3.eu-central-1.amazonaws.com/uploads/a%20b"
         );
-        let local = Location::at_endpoint("http://127.0.0.1:9000/", "clips", "us-east-1");
+        let local = S3Bucket::path_style("http://127.0.0.1:9000/", "clips", "us-east-1");
         assert_eq!(local.bucket_url(), "http://127.0.0.1:9000/clips/");
         assert_eq!(local.object_url("a//ü+~"), "http://127.0.0.1:9000/clips/a//%C3%BC%2B~");
     }

@@ -5,143 +5,164 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::demux::budget::SAMPLE;
-use crate::demux::buffer::{Fault, Known, held};
-use crate::demux::demuxer::{Aim, Sample, Want};
-use crate::demux::flv::tag::{HEAD_BYTES, Kind, LOOK_BYTES, Picture, Tag, tags};
-use crate::demux::flv::{Place, SCANNED_PER_STEP};
-use crate::demux::index::{Index, Shown, VERIFIED_HEAD};
-use crate::demux::reference::{Access, access};
+use crate::demux::budget::STEPS_PER_SAMPLE;
+use crate::demux::buffer::{ReadError, SparseBuffer, collect_missing};
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::flv::tag::{HEADER_BYTES, Tag, TagType, VIDEO_HEADER_BYTES, VideoTag, find_tags};
+use crate::demux::flv::{SCANNED_BYTES_PER_STEP, TagPosition};
+use crate::demux::index::{PresentedSpan, SampleIndex, VERIFY_HEAD_BYTES};
+use crate::demux::reference::{RandomAccess, random_access};
 
 /// How much is fetched to read on.
-pub(super) const AHEAD: u64 = 256 * 1024;
-const MAX_AHEAD: u64 = 4 * 1024 * 1024;
+pub(super) const READ_AHEAD_BYTES: u64 = 256 * 1024;
+const MAX_READ_AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 /// How far a tag is looked for from a place on: the largest has to be in it as a whole.
-const WINDOWS: [u64; 2] = [512 * 1024, 2 * 1024 * 1024];
+const SCAN_WINDOWS: [u64; 2] = [512 * 1024, 2 * 1024 * 1024];
 /// The most bytes that are looked through for tags for one question.
-const MAX_LOOK: u64 = 128 << 20;
+const MAX_SCAN_BYTES: u64 = 128 << 20;
 /// How well a place has to be known, in bytes or milliseconds; the rest is walked.
-const NEAR: u64 = 512 * 1024;
-const NEAR_MS: i64 = 1_500;
+const WALK_BYTES: u64 = 512 * 1024;
+const WALK_MS: i64 = 1_500;
 /// How often a place is guessed by its share of time, and then by halves.
-const GUESSES: usize = 5;
+const MAX_INTERPOLATIONS: usize = 5;
 const MAX_GUESSES: usize = 10;
 /// The most that is read to find keyframes for all wants together: what a job has room for beside its decoder; and of
 /// it for one.
-const BUDGET: u64 = 96 << 20;
-const BUDGET_OF_ONE: Range<u64> = (512 << 10)..(8 << 20);
+const MAX_SEARCH_BYTES: u64 = 96 << 20;
+const REQUEST_BYTES: Range<u64> = (512 << 10)..(8 << 20);
 /// The longest stretch that is walked for a very moment.
-const MAX_STRETCH: u64 = 64 << 20;
+const MAX_RUN_BYTES: u64 = 64 << 20;
 /// How often an earlier place is tried where there is no keyframe before what is wanted, and the first step, in
 /// milliseconds: then twice as far, and so on.
 const MAX_STEPS_BACK: u32 = 4;
-const STEP_MS: i64 = 5_000;
+const STEP_BACK_MS: i64 = 5_000;
 
 /// A tag, and what is in it if it is of pictures.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct TagContent {
     pub(super) tag: Tag,
-    pub(super) picture: Picture,
+    pub(super) video: VideoTag,
 }
 
 /// The tag that begins at `at`; none where the file ends before it does, or where none begins.
 ///
 /// # Errors
 /// What is missing: as many bytes as `ahead` says.
-pub(super) fn look(known: &Known, at: u64, ahead: u64) -> Result<Option<Seen>, Fault> {
-    let end = at.saturating_add((HEAD_BYTES + LOOK_BYTES) as u64).min(known.total());
-    if end < at.saturating_add(HEAD_BYTES as u64) {
+pub(super) fn read_tag(
+    buffer: &SparseBuffer,
+    at: u64,
+    read_ahead: u64,
+) -> Result<Option<TagContent>, ReadError> {
+    let end = at.saturating_add((HEADER_BYTES + VIDEO_HEADER_BYTES) as u64).min(buffer.total_bytes());
+    if end < at.saturating_add(HEADER_BYTES as u64) {
         return Ok(None);
     }
-    let bytes = match known.bytes(at..end) {
-        Err(Fault::Missing(_)) => {
-            return Err(Fault::Missing(known.gaps(at..at.saturating_add(ahead).max(end))));
+    let bytes = match buffer.get(at..end) {
+        Err(ReadError::NeedMore(_)) => {
+            return Err(ReadError::NeedMore(
+                buffer.missing_ranges(at..at.saturating_add(read_ahead).max(end)),
+            ));
         }
         other => other?,
     };
-    let Some(tag) = Tag::read(&bytes) else { return Ok(None) };
-    if at + (HEAD_BYTES + tag.size) as u64 > known.total() {
+    let Some(tag) = Tag::parse(&bytes) else { return Ok(None) };
+    if at + (HEADER_BYTES + tag.body_bytes) as u64 > buffer.total_bytes() {
         return Ok(None);
     }
-    let body = bytes.get(HEAD_BYTES..bytes.len().min(HEAD_BYTES + tag.size)).unwrap_or_default();
-    let picture = if tag.kind == Kind::Video { Picture::read(body) } else { Picture::Nothing };
-    Ok(Some(Seen { tag, picture }))
+    let body = bytes.get(HEADER_BYTES..bytes.len().min(HEADER_BYTES + tag.body_bytes)).unwrap_or_default();
+    let video = if tag.tag_type == TagType::Video { VideoTag::parse(body) } else { VideoTag::Empty };
+    Ok(Some(TagContent { tag, video }))
 }
 
 /// How far tags are read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Stop {
+pub(super) enum ReadUntil {
     /// To the end of the file.
     End,
     /// To a keyframe, and so much behind it, in milliseconds; but not more bytes than that.
     Keyframe(i64, u64),
     /// Until what is shown before that moment is there.
-    Moment(i64),
+    Time(i64),
 }
 
 /// A file in which moments are looked for.
 #[derive(Debug, Clone)]
-pub(super) struct Finder {
+pub(super) struct FlvSeeker {
     pub(super) codec: &'static str,
     /// How many bytes the length of a NAL unit takes.
-    pub(super) nal_length: usize,
+    pub(super) nal_length_size: usize,
     /// Whether pictures are keyframes only if their own bytes say so.
-    pub(super) verifies: bool,
-    pub(super) shown: Shown,
-    pub(super) first: Place,
+    pub(super) verify_keyframes: bool,
+    pub(super) span: PresentedSpan,
+    pub(super) first_keyframe: TagPosition,
     /// The last picture, and when nothing more is shown.
-    pub(super) end: Place,
+    pub(super) end: TagPosition,
     /// How long a picture is shown, in milliseconds.
-    pub(super) picture: i64,
+    pub(super) frame_ms: i64,
     /// What the decoder is configured with.
-    pub(super) record: Bytes,
+    pub(super) decoder_config: Bytes,
 }
 
-impl Finder {
+impl FlvSeeker {
     /// The samples of each want. Where no keyframe is near, those of the nearest that was found for another one.
     ///
     /// # Errors
     /// What is missing.
-    pub(super) fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
-        let budget = (BUDGET / wants.len().max(1) as u64).clamp(BUDGET_OF_ONE.start, BUDGET_OF_ONE.end);
-        let (mut runs, mut missing) = (Vec::with_capacity(wants.len()), Vec::new());
-        let mut left = MAX_LOOK;
-        for want in wants {
-            runs.extend(held(self.run(known, *want, budget, &mut left), &mut missing)?);
+    pub(super) fn find_samples(
+        &self,
+        buffer: &SparseBuffer,
+        requests: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError> {
+        let budget =
+            (MAX_SEARCH_BYTES / requests.len().max(1) as u64).clamp(REQUEST_BYTES.start, REQUEST_BYTES.end);
+        let (mut runs, mut missing) = (Vec::with_capacity(requests.len()), Vec::new());
+        let mut remaining_bytes = MAX_SCAN_BYTES;
+        for request in requests {
+            runs.extend(collect_missing(
+                self.find_one(buffer, *request, budget, &mut remaining_bytes),
+                &mut missing,
+            )?);
         }
         if !missing.is_empty() {
-            return Err(Fault::all_missing(missing));
+            return Err(ReadError::from_missing_ranges(missing));
         }
         let found = runs.clone();
-        for (run, want) in runs.iter_mut().zip(wants).filter(|(run, _)| run.is_empty()) {
-            let far = |run: &&Vec<Sample>| run.first().map_or(u64::MAX, |key| key.pts.abs_diff(want.from));
-            *run = found.iter().min_by_key(far).cloned().unwrap_or_default();
+        for (run, want) in runs.iter_mut().zip(requests).filter(|(run, _)| run.is_empty()) {
+            let distance =
+                |run: &&Vec<Sample>| run.first().map_or(u64::MAX, |key| key.pts.abs_diff(want.from));
+            *run = found.iter().min_by_key(distance).cloned().unwrap_or_default();
         }
         Ok(runs)
     }
 
-    fn run(&self, known: &Known, want: Want, budget: u64, left: &mut u64) -> Result<Vec<Sample>, Fault> {
-        let zero = self.shown.from;
-        let from = want.from.max(0).saturating_add(zero).min(self.end.time.saturating_sub(1));
-        let length = want.until.saturating_sub(want.from).max(0);
-        let is_near = want.aim == Aim::Keyframe;
-        let stop = if is_near {
-            Stop::Keyframe(length, budget)
+    fn find_one(
+        &self,
+        buffer: &SparseBuffer,
+        request: SampleRequest,
+        budget: u64,
+        remaining_bytes: &mut u64,
+    ) -> Result<Vec<Sample>, ReadError> {
+        let media_start = self.span.media_start;
+        let from = request.from.max(0).saturating_add(media_start).min(self.end.time_ms.saturating_sub(1));
+        let length = request.until.saturating_sub(request.from).max(0);
+        let is_keyframe_seek = request.mode == SeekMode::Keyframe;
+        let until = if is_keyframe_seek {
+            ReadUntil::Keyframe(length, budget)
         } else {
-            Stop::Moment(from.saturating_add(length.max(1)))
+            ReadUntil::Time(from.saturating_add(length.max(1)))
         };
         for back in 0..=MAX_STEPS_BACK {
-            let earlier = STEP_MS * ((1 << back) - 1);
-            let place = self.locate(known, from.saturating_sub(earlier), left)?;
-            let mut index = self.gather(known, place, stop)?;
-            index.place(self.shown, self.picture);
-            let samples = index.run(want, known.budget())?;
-            let is_found = if is_near {
+            let earlier = STEP_BACK_MS * ((1 << back) - 1);
+            let position = self.locate(buffer, from.saturating_sub(earlier), remaining_bytes)?;
+            let mut index = self.read_samples(buffer, position, until)?;
+            index.map_to_presentation(self.span, self.frame_ms);
+            let samples = index.find_samples(request, buffer.budget())?;
+            let is_found = if is_keyframe_seek {
                 !samples.is_empty() || back > 0
             } else {
-                samples.first().is_some_and(|key| key.pts <= want.from)
+                samples.first().is_some_and(|key| key.pts <= request.from)
             };
-            if is_found || place.at <= self.first.at {
+            if is_found || position.offset <= self.first_keyframe.offset {
                 return Ok(samples);
             }
         }
@@ -149,24 +170,29 @@ impl Finder {
     }
 
     /// A tag at or before a time, and not long before it. `left` is how many bytes may still be looked through.
-    fn locate(&self, known: &Known, time: i64, left: &mut u64) -> Result<Place, Fault> {
-        let (mut low, mut high) = (self.first, self.end);
+    fn locate(
+        &self,
+        buffer: &SparseBuffer,
+        time: i64,
+        remaining_bytes: &mut u64,
+    ) -> Result<TagPosition, ReadError> {
+        let (mut low, mut high) = (self.first_keyframe, self.end);
         for guess in 0..MAX_GUESSES {
-            let bytes = high.at.saturating_sub(low.at);
-            if time.saturating_sub(low.time) <= NEAR_MS || bytes <= NEAR {
+            let bytes = high.offset.saturating_sub(low.offset);
+            if time.saturating_sub(low.time_ms) <= WALK_MS || bytes <= WALK_BYTES {
                 break;
             }
-            let part = if guess < GUESSES {
-                (time - low.time) as f64 / (high.time - low.time).max(1) as f64
+            let part = if guess < MAX_INTERPOLATIONS {
+                (time - low.time_ms) as f64 / (high.time_ms - low.time_ms).max(1) as f64
             } else {
                 0.5
             };
-            let at = low.at + (bytes as f64 * part.clamp(0.0, 1.0)) as u64;
-            let at = at.saturating_sub(NEAR / 2).clamp(low.at + 1, high.at);
-            match next(known, at, high.at, left)? {
-                Some(found) if found.time <= time => low = found,
-                Some(found) => high = Place { at, time: found.time.min(high.time) },
-                None => high = Place { at, time: high.time },
+            let at = low.offset + (bytes as f64 * part.clamp(0.0, 1.0)) as u64;
+            let at = at.saturating_sub(WALK_BYTES / 2).clamp(low.offset + 1, high.offset);
+            match find_video_tag(buffer, at, high.offset, remaining_bytes)? {
+                Some(found) if found.time_ms <= time => low = found,
+                Some(found) => high = TagPosition { offset: at, time_ms: found.time_ms.min(high.time_ms) },
+                None => high = TagPosition { offset: at, time_ms: high.time_ms },
             }
         }
         Ok(low)
@@ -175,94 +201,121 @@ impl Finder {
     /// Reads pictures from a tag on.
     ///
     /// # Errors
-    /// What is missing; [`Fault::Foreign`] where the decoder would have to be configured anew.
-    pub(super) fn gather(&self, known: &Known, from: Place, stop: Stop) -> Result<Index, Fault> {
-        let (mut index, mut at) = (Index::default(), from.at);
+    /// What is missing; [`ReadError::Unsupported`] where the decoder would have to be configured anew.
+    pub(super) fn read_samples(
+        &self,
+        buffer: &SparseBuffer,
+        from: TagPosition,
+        until: ReadUntil,
+    ) -> Result<SampleIndex, ReadError> {
+        let (mut index, mut at) = (SampleIndex::default(), from.offset);
         loop {
-            let come = at - from.at;
-            let most = match stop {
-                Stop::End => u64::MAX,
-                Stop::Keyframe(_, budget) if !index.has_keys() => budget,
-                Stop::Keyframe(..) | Stop::Moment(_) => MAX_STRETCH,
+            let read_bytes = at - from.offset;
+            let max_bytes = match until {
+                ReadUntil::End => u64::MAX,
+                ReadUntil::Keyframe(_, budget) if !index.has_keys() => budget,
+                ReadUntil::Keyframe(..) | ReadUntil::Time(_) => MAX_RUN_BYTES,
             };
-            if come > most {
+            if read_bytes > max_bytes {
                 break;
             }
-            let Some(Seen { tag, picture }) = look(known, at, (come / 2).clamp(AHEAD, MAX_AHEAD))? else {
+            let Some(TagContent { tag, video: picture }) =
+                read_tag(buffer, at, (read_bytes / 2).clamp(READ_AHEAD_BYTES, MAX_READ_AHEAD_BYTES))?
+            else {
                 break;
             };
-            let body = at + HEAD_BYTES as u64;
+            let body = at + HEADER_BYTES as u64;
             match picture {
-                Picture::Configuration(_, from) => {
-                    let record = body + from.min(tag.size) as u64..body + tag.size as u64;
-                    if known.bytes(record)? != self.record {
-                        return Err(Fault::Foreign("a configuration that changes"));
+                VideoTag::SequenceHeader(_, from) => {
+                    let record = body + from.min(tag.body_bytes) as u64..body + tag.body_bytes as u64;
+                    if buffer.get(record)? != self.decoder_config {
+                        return Err(ReadError::Unsupported("a configuration that changes"));
                     }
                 }
-                Picture::Foreign => return Err(Fault::Foreign("a codec that changes")),
-                Picture::Coded { key, shift, at } if at < tag.size => {
+                VideoTag::Unsupported => return Err(ReadError::Unsupported("a codec that changes")),
+                VideoTag::CodedFrame { is_key: marked_key, composition_time_ms: shift, offset: at }
+                    if at < tag.body_bytes =>
+                {
                     let dts = tag.time_ms.cast_signed();
-                    let (offset, size) = (body + at as u64, (tag.size - at) as u32);
+                    let (offset, size) = (body + at as u64, (tag.body_bytes - at) as u32);
                     let pts = dts.saturating_add(shift.into());
-                    known.budget().spend(SAMPLE)?;
-                    let key = if self.verifies { self.is_key(known, offset, size, key)? } else { key };
-                    index.push(Sample { offset, size, dts, pts, key, entry: 0 });
-                    if is_enough(&index, stop) {
+                    buffer.budget().spend(STEPS_PER_SAMPLE)?;
+                    let is_key = if self.verify_keyframes {
+                        self.verify_keyframe(buffer, offset, size, marked_key)?
+                    } else {
+                        marked_key
+                    };
+                    index.push(Sample { offset, size, dts, pts, is_key, entry: 0 });
+                    if is_complete(&index, until) {
                         break;
                     }
                 }
-                Picture::Coded { .. } | Picture::Nothing => {}
+                VideoTag::CodedFrame { .. } | VideoTag::Empty => {}
             }
-            at += tag.length() as u64;
+            at += tag.total_bytes() as u64;
         }
         Ok(index)
     }
 }
 
-impl Finder {
+impl FlvSeeker {
     /// Whether a picture that the file calls a keyframe, or not, is one.
-    fn is_key(&self, known: &Known, offset: u64, size: u32, called: bool) -> Result<bool, Fault> {
-        let head = known.bytes(offset..offset + u64::from(size).min(VERIFIED_HEAD))?;
-        Ok(match access(self.codec, &head, self.nal_length) {
-            Access::Point => true,
-            Access::Dependent => false,
-            Access::Gradual(_) | Access::Unknown => called,
+    fn verify_keyframe(
+        &self,
+        buffer: &SparseBuffer,
+        offset: u64,
+        size: u32,
+        is_marked: bool,
+    ) -> Result<bool, ReadError> {
+        let head = buffer.get(offset..offset + u64::from(size).min(VERIFY_HEAD_BYTES))?;
+        Ok(match random_access(self.codec, &head, self.nal_length_size) {
+            RandomAccess::Point => true,
+            RandomAccess::Dependent => false,
+            RandomAccess::RecoveryPoint(_) | RandomAccess::Unknown => is_marked,
         })
     }
 }
 
 /// The first picture that begins in `from..to`, if there is one within reach. `left` is how many bytes may still be looked
 /// through.
-fn next(known: &Known, from: u64, to: u64, left: &mut u64) -> Result<Option<Place>, Fault> {
-    for window in WINDOWS {
-        let end = from.saturating_add(window).min(known.total());
-        let bytes = known.bytes(from..end)?;
-        let found = tags(&bytes).find(|(_, tag)| tag.kind == Kind::Video);
+fn find_video_tag(
+    buffer: &SparseBuffer,
+    from: u64,
+    to: u64,
+    remaining_bytes: &mut u64,
+) -> Result<Option<TagPosition>, ReadError> {
+    for window in SCAN_WINDOWS {
+        let end = from.saturating_add(window).min(buffer.total_bytes());
+        let bytes = buffer.get(from..end)?;
+        let found = find_tags(&bytes).find(|(_, tag)| tag.tag_type == TagType::Video);
         let cost = found.map_or(bytes.len(), |(at, _)| at) as u64;
-        known.budget().spend(cost / SCANNED_PER_STEP)?;
-        *left = left.checked_sub(cost).ok_or(Fault::Foreign("tags that are hard to find"))?;
+        buffer.budget().spend(cost / SCANNED_BYTES_PER_STEP)?;
+        *remaining_bytes =
+            remaining_bytes.checked_sub(cost).ok_or(ReadError::Unsupported("tags that are hard to find"))?;
         if let Some((at, tag)) = found {
-            let place = Place { at: from + at as u64, time: tag.time_ms.cast_signed() };
-            return Ok(Some(place).filter(|place| place.at < to));
+            let position = TagPosition { offset: from + at as u64, time_ms: tag.time_ms.cast_signed() };
+            return Ok(Some(position).filter(|place| place.offset < to));
         }
-        if end >= known.total() {
+        if end >= buffer.total_bytes() {
             break;
         }
     }
     Ok(None)
 }
 
-fn is_enough(index: &Index, stop: Stop) -> bool {
+fn is_complete(index: &SampleIndex, until: ReadUntil) -> bool {
     // Nothing that comes is shown before this.
-    let Some(reached) = index.last_dts().map(|dts| dts.saturating_add(index.least_shift())) else {
+    let Some(presented_until) =
+        index.last_dts().map(|dts| dts.saturating_add(index.min_composition_offset()))
+    else {
         return false;
     };
-    match stop {
-        Stop::End => false,
-        Stop::Keyframe(0, _) => index.has_keys(),
-        Stop::Keyframe(length, _) => {
-            index.first_key().is_some_and(|key| reached >= key.saturating_add(length))
+    match until {
+        ReadUntil::End => false,
+        ReadUntil::Keyframe(0, _) => index.has_keys(),
+        ReadUntil::Keyframe(length, _) => {
+            index.first_key_pts().is_some_and(|key| presented_until >= key.saturating_add(length))
         }
-        Stop::Moment(moment) => reached >= moment,
+        ReadUntil::Time(moment) => presented_until >= moment,
     }
 }

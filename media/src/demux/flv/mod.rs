@@ -11,124 +11,132 @@ pub mod tag;
 use bytes::Bytes;
 use glimpse_contract::limits;
 
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::demuxer::{Movie, Sample, Track, UPRIGHT, Want, nal_length};
-use crate::demux::flv::bisect::{Finder, Stop};
-use crate::demux::flv::tag::Kind;
-use crate::demux::index::{Index, Shown};
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::demuxer::{Demuxer, IDENTITY_MATRIX, Sample, SampleRequest, Track, nal_length_size};
+use crate::demux::flv::bisect::{FlvSeeker, ReadUntil};
+use crate::demux::flv::tag::TagType;
+use crate::demux::index::{PresentedSpan, SampleIndex};
 use crate::demux::mp4;
 
 /// Ticks a second: a tag's time is in milliseconds.
 const TIMESCALE: u32 = 1000;
 /// Up to this size a file is read whole.
-const WHOLE: u64 = 8 * 1024 * 1024;
+const READ_WHOLE_BYTES: u64 = 8 * 1024 * 1024;
 /// How much of the end is looked at for the last picture.
-const TAILS: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
+const TAIL_WINDOWS: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
 /// How long a picture is shown where nothing tells, in milliseconds.
-const PICTURE_MS: i64 = 40;
+const DEFAULT_FRAME_MS: i64 = 40;
 /// The bytes in which tags are looked for in one step: each of them may be the first of one.
-const SCANNED_PER_STEP: u64 = 4;
+const SCANNED_BYTES_PER_STEP: u64 = 4;
 
 /// A file whose head was read.
 #[derive(Debug, Clone)]
 pub struct Flv {
     track: Track,
-    samples: Samples,
+    samples: FlvSamples,
 }
 
 #[derive(Debug, Clone)]
-enum Samples {
-    All(Index),
+enum FlvSamples {
+    All(SampleIndex),
     /// So many that they are looked for when they are wanted.
-    Searched(Finder),
+    OnDemand(FlvSeeker),
 }
 
 /// A picture, and when it is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    at: u64,
-    time: i64,
+struct TagPosition {
+    offset: u64,
+    time_ms: i64,
 }
 
 /// Reads the head of a file, and its end.
 ///
 /// # Errors
 /// What is missing, or why the file is left to the relay.
-pub fn open(known: &Known) -> Result<Flv, Fault> {
-    known.within_budget(open_within(known, WHOLE))
+pub fn open(buffer: &SparseBuffer) -> Result<Flv, ReadError> {
+    buffer.check_budget(open_with_limit(buffer, READ_WHOLE_BYTES))
 }
 
 /// As [`open`], with moments searched for as in a large file, however small it is.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_searching(known: &Known) -> Result<Flv, Fault> {
-    known.within_budget(open_within(known, 0))
+pub fn open_by_bisection(buffer: &SparseBuffer) -> Result<Flv, ReadError> {
+    buffer.check_budget(open_with_limit(buffer, 0))
 }
 
-fn open_within(known: &Known, whole: u64) -> Result<Flv, Fault> {
-    let total = known.total();
-    if total <= whole {
-        known.bytes(0..total)?;
+fn open_with_limit(buffer: &SparseBuffer, read_whole_bytes: u64) -> Result<Flv, ReadError> {
+    let total = buffer.total_bytes();
+    if total <= read_whole_bytes {
+        buffer.get(0..total)?;
     }
-    let head = header::read(known)?;
-    let entry = mp4::sample_entry(head.codec, head.size, &head.record);
-    let entry = entry.ok_or(Fault::Foreign("a configuration that is not understood"))?;
-    let (codec, mut has_audio, mut fps) = (head.codec, head.has_audio, head.fps);
+    let header = header::read(buffer)?;
+    let entry = mp4::write_sample_entry(header.codec, header.size, &header.decoder_config);
+    let entry = entry.ok_or(ReadError::Unsupported("a configuration that is not understood"))?;
+    let (codec, mut has_audio, mut fps) = (header.codec, header.has_audio, header.fps);
     let entries = vec![entry];
-    let mut finder = Finder {
+    let mut seeker = FlvSeeker {
         codec,
-        nal_length: nal_length(&entries),
-        verifies: false,
-        shown: Shown { from: head.zero, until: i64::MAX, at: 0, to_picture: false },
-        first: head.first,
-        end: Place { at: total, time: i64::MAX },
-        picture: if fps > 0.0 { (1000.0 / fps) as i64 } else { PICTURE_MS },
-        record: head.record,
+        nal_length_size: nal_length_size(&entries),
+        verify_keyframes: false,
+        span: PresentedSpan {
+            media_start: header.start_ms,
+            media_end: i64::MAX,
+            presentation_start: 0,
+            starts_at_frame: false,
+        },
+        first_keyframe: header.first_keyframe,
+        end: TagPosition { offset: total, time_ms: i64::MAX },
+        frame_ms: if fps > 0.0 { (1000.0 / fps) as i64 } else { DEFAULT_FRAME_MS },
+        decoder_config: header.decoder_config,
     };
-    let (samples, picture_end, sound_end, keyframes) = if total <= whole {
-        let mut index = finder.gather(known, head.first, Stop::End)?;
+    let (samples, video_end, audio_end, keyframes) = if total <= read_whole_bytes {
+        let mut index = seeker.read_samples(buffer, header.first_keyframe, ReadUntil::End)?;
         if fps == 0.0 {
-            fps = index.rate(TIMESCALE);
+            fps = index.frame_rate(TIMESCALE);
         }
-        known.budget().spend(total / SCANNED_PER_STEP)?;
-        let sound = last_sound(&known.bytes(0..total)?);
-        has_audio |= sound.is_some();
-        index.place(finder.shown, finder.picture);
+        buffer.budget().spend(total / SCANNED_BYTES_PER_STEP)?;
+        let last_audio = last_audio_time(&buffer.get(0..total)?);
+        has_audio |= last_audio.is_some();
+        index.map_to_presentation(seeker.span, seeker.frame_ms);
         let (end, keyframes) = (index.end().max(0), index.key_times());
-        (Samples::All(index), end, sound, Some(keyframes))
+        (FlvSamples::All(index), end, last_audio, Some(keyframes))
     } else {
-        let tail = tail(known)?;
-        has_audio |= tail.sound.is_some();
+        let file_tail = read_tail(buffer)?;
+        has_audio |= file_tail.last_audio_ms.is_some();
         if fps == 0.0 {
-            fps = tail.fps;
+            fps = file_tail.fps;
         }
-        finder.end = Place { time: tail.last.time.saturating_add(finder.picture), ..tail.last };
-        if finder.end.time <= head.first.time {
-            return Err(Fault::Foreign("times that begin anew"));
+        seeker.end = TagPosition {
+            time_ms: file_tail.last_video.time_ms.saturating_add(seeker.frame_ms),
+            ..file_tail.last_video
+        };
+        if seeker.end.time_ms <= header.first_keyframe.time_ms {
+            return Err(ReadError::Unsupported("times that begin anew"));
         }
-        let end = finder.end.time - head.zero;
-        (Samples::Searched(finder), end, tail.sound, None)
+        let end = seeker.end.time_ms - header.start_ms;
+        (FlvSamples::OnDemand(seeker), end, file_tail.last_audio_ms, None)
     };
     // Sound that goes on behind the last picture is played.
-    let duration = picture_end.max(sound_end.map_or(0, |time| time.saturating_sub(head.zero)));
+    let duration = video_end.max(audio_end.map_or(0, |time| time.saturating_sub(header.start_ms)));
     if duration > limits::MAX_DURATION_MS.cast_signed() {
-        return Err(Fault::Foreign("a length that is hardly meant"));
+        return Err(ReadError::Unsupported("a length that is hardly meant"));
     }
     let track = Track {
         codec,
         timescale: TIMESCALE,
-        entries,
-        matrix: UPRIGHT,
-        display: [0; 2],
+        sample_entries: entries,
+        matrix: IDENTITY_MATRIX,
+        display_size: [0; 2],
         duration,
-        picture_begin: 0,
-        picture_end,
+        video_start: 0,
+        video_end,
         fps,
-        prefix: Bytes::new(),
+        sample_prefix: Bytes::new(),
         has_audio,
         keyframes,
-        gradual: false,
+        is_intra_refresh: false,
         crop: None,
         dolby_vision: None,
     };
@@ -136,65 +144,71 @@ fn open_within(known: &Known, whole: u64) -> Result<Flv, Fault> {
 }
 
 /// What the end of a file tells.
-struct Tail {
-    last: Place,
+struct FlvTail {
+    last_video: TagPosition,
     /// When the last sound begins.
-    sound: Option<i64>,
+    last_audio_ms: Option<i64>,
     /// Pictures a second; 0 if there are too few.
     fps: f64,
 }
 
-fn tail(known: &Known) -> Result<Tail, Fault> {
-    let total = known.total();
-    for length in TAILS {
+fn read_tail(buffer: &SparseBuffer) -> Result<FlvTail, ReadError> {
+    let total = buffer.total_bytes();
+    for length in TAIL_WINDOWS {
         let from = total.saturating_sub(length);
-        let bytes = known.bytes(from..total)?;
-        known.budget().spend(2 * bytes.len() as u64 / SCANNED_PER_STEP)?;
-        let pictures: Vec<Place> = tag::tags(&bytes)
-            .filter(|(_, tag)| tag.kind == Kind::Video)
-            .map(|(at, tag)| Place { at: from + at as u64, time: tag.time_ms.cast_signed() })
+        let bytes = buffer.get(from..total)?;
+        buffer.budget().spend(2 * bytes.len() as u64 / SCANNED_BYTES_PER_STEP)?;
+        let pictures: Vec<TagPosition> = tag::find_tags(&bytes)
+            .filter(|(_, tag)| tag.tag_type == TagType::Video)
+            .map(|(at, tag)| TagPosition { offset: from + at as u64, time_ms: tag.time_ms.cast_signed() })
             .collect();
         let Some((first, last)) = pictures.first().zip(pictures.last()) else { continue };
-        let span = last.time - first.time;
-        return Ok(Tail {
-            last: *last,
-            sound: last_sound(&bytes),
+        let span = last.time_ms - first.time_ms;
+        return Ok(FlvTail {
+            last_video: *last,
+            last_audio_ms: last_audio_time(&bytes),
             fps: if span > 0 { (pictures.len() - 1) as f64 * 1000.0 / span as f64 } else { 0.0 },
         });
     }
-    Err(Fault::Foreign("no picture near the end"))
+    Err(ReadError::Unsupported("no picture near the end"))
 }
 
 /// When the last sound among these bytes begins, in milliseconds.
-fn last_sound(bytes: &[u8]) -> Option<i64> {
-    tag::tags(bytes)
-        .filter(|(_, tag)| tag.kind == Kind::Sound)
+fn last_audio_time(bytes: &[u8]) -> Option<i64> {
+    tag::find_tags(bytes)
+        .filter(|(_, tag)| tag.tag_type == TagType::Audio)
         .map(|(_, tag)| tag.time_ms.cast_signed())
         .last()
 }
 
-impl Movie for Flv {
+impl Demuxer for Flv {
     fn track(&self) -> &Track {
         &self.track
     }
 
-    fn verified(&self, known: &Known) -> Result<Option<Box<dyn Movie>>, Fault> {
-        let mut movie = self.clone();
-        match &mut movie.samples {
-            Samples::All(index) => {
-                index.verify(known, movie.track.codec, movie.track.nal_length())?;
-                movie.track.keyframes = Some(index.key_times());
-                movie.track.gradual = index.is_gradual();
+    fn with_verified_keyframes(&self, buffer: &SparseBuffer) -> Result<Option<Box<dyn Demuxer>>, ReadError> {
+        let mut demuxer = self.clone();
+        match &mut demuxer.samples {
+            FlvSamples::All(index) => {
+                index.verify_keyframes(buffer, demuxer.track.codec, demuxer.track.nal_length_size())?;
+                demuxer.track.keyframes = Some(index.key_times());
+                demuxer.track.is_intra_refresh = index.is_intra_refresh();
             }
-            Samples::Searched(finder) => finder.verifies = true,
+            FlvSamples::OnDemand(finder) => finder.verify_keyframes = true,
         }
-        Ok(Some(Box::new(movie)))
+        Ok(Some(Box::new(demuxer)))
     }
 
-    fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
+    fn find_samples(
+        &self,
+        buffer: &SparseBuffer,
+        requests: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError> {
         match &self.samples {
-            Samples::All(index) => wants.iter().map(|want| index.run(*want, known.budget())).collect(),
-            Samples::Searched(finder) => known.within_budget(finder.runs(known, wants)),
+            FlvSamples::All(index) => {
+                requests.iter().map(|want| index.find_samples(*want, buffer.budget())).collect()
+            }
+            FlvSamples::OnDemand(finder) => buffer.check_budget(finder.find_samples(buffer, requests)),
         }
     }
 }

@@ -3,192 +3,222 @@
 
 use std::ops::Range;
 
-use crate::demux::buffer::{Fault, held};
-use crate::demux::demuxer::{Aim, Sample, Want};
-use crate::demux::matroska::cluster::{Step, Walk};
-use crate::demux::matroska::collector::Run;
-use crate::demux::matroska::cue_seek::{CLUSTER_HEAD, Finder, MAX_STRETCH, MIN_KEYFRAME, MIN_MORE, share};
-use crate::demux::matroska::resync::{self, Found, Place};
+use crate::demux::buffer::{ReadError, collect_missing};
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::matroska::cluster::{ClusterEvent, ClusterReader};
+use crate::demux::matroska::collector::SampleCollector;
+use crate::demux::matroska::cue_seek::{
+    CLUSTER_HEADER_BYTES, MAX_RUN_BYTES, MIN_KEYFRAME_BYTES, MIN_MORE_BYTES, MatroskaSeeker, proportion,
+};
+use crate::demux::matroska::resync::{self, ClusterPosition, ClusterSearch};
 
 /// The most that is read to find keyframes for all wants together: what a job has room for beside its decoder.
-const BUDGET: u64 = 96 << 20;
+const MAX_SEARCH_BYTES: u64 = 96 << 20;
 /// Of it for one want, at least and at most. What browsers record has a keyframe every 3 seconds, at 2.5 Mbit/s about
 /// 1 MiB.
-const WINDOW: Range<u64> = (512 << 10)..(8 << 20);
+const REQUEST_BYTES: Range<u64> = (512 << 10)..(8 << 20);
 /// How much before a guess is read where nothing comes after it.
-const LAST: u64 = 2 << 20;
+const LOOK_BACK_BYTES: u64 = 2 << 20;
 /// A bracket this narrow is walked instead of narrowed again.
-const NARROW: u64 = 1 << 20;
+const MIN_BRACKET_BYTES: u64 = 1 << 20;
 /// How often a bracket is narrowed by the share of bytes that a time has, and how often at all: then by halves.
-const GUESSES: u32 = 6;
+const MAX_INTERPOLATIONS: u32 = 6;
 const MAX_ROUNDS: u32 = 32;
 
 /// A keyframe that was found, and the cluster from which on it was.
 #[derive(Debug, Clone, Copy)]
-struct Start {
-    place: Place,
+struct KeyframePosition {
+    cluster: ClusterPosition,
     time: i64,
 }
 
-impl Finder<'_> {
-    /// The samples of wants where no cue helps. For [`Aim::Keyframe`] the next keyframe after the guessed place will
+impl MatroskaSeeker<'_> {
+    /// The samples of wants where no cue helps. For [`SeekMode::Keyframe`] the next keyframe after the guessed place will
     /// do, and where none is found in what may be read for it, the nearest of those found for others.
     ///
     /// # Errors
     /// What is missing.
-    pub(super) fn by_search(&self, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
-        let budget = (BUDGET / wants.len().max(1) as u64).clamp(WINDOW.start, WINDOW.end);
+    pub(super) fn find_by_bisection(
+        &self,
+        requests: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError> {
+        let budget =
+            (MAX_SEARCH_BYTES / requests.len().max(1) as u64).clamp(REQUEST_BYTES.start, REQUEST_BYTES.end);
         let mut missing = Vec::new();
-        let mut starts = Vec::with_capacity(wants.len());
-        for want in wants {
-            let start = match want.aim {
-                Aim::Keyframe => self.near(want.from, budget),
-                Aim::Exact => self.before(want.from).map(|place| Some(Start { place, time: place.time })),
+        let mut starts = Vec::with_capacity(requests.len());
+        for request in requests {
+            let start = match request.mode {
+                SeekMode::Keyframe => self.find_near(request.from, budget),
+                SeekMode::Exact => self
+                    .bisect(request.from)
+                    .map(|place| Some(KeyframePosition { cluster: place, time: place.time })),
             };
-            starts.push(held(start, &mut missing)?.flatten());
+            starts.push(collect_missing(start, &mut missing)?.flatten());
         }
         if !missing.is_empty() {
-            return Err(Fault::Missing(missing));
+            return Err(ReadError::NeedMore(missing));
         }
-        let found: Vec<Start> = starts.iter().flatten().copied().collect();
-        let first = Start { place: self.first, time: i64::MIN };
-        let mut runs = Vec::with_capacity(wants.len());
-        for (want, start) in wants.iter().zip(starts) {
-            let nearest = || found.iter().min_by_key(|found| found.time.abs_diff(want.from)).copied();
+        let found: Vec<KeyframePosition> = starts.iter().flatten().copied().collect();
+        let first = KeyframePosition { cluster: self.first_cluster, time: i64::MIN };
+        let mut runs = Vec::with_capacity(requests.len());
+        for (request, start) in requests.iter().zip(starts) {
+            let nearest = || found.iter().min_by_key(|found| found.time.abs_diff(request.from)).copied();
             let start = start.or_else(nearest).unwrap_or(first);
-            let run = match want.aim {
-                Aim::Keyframe => {
-                    let run = Run::new(*want, start.time, false, self.patience);
-                    self.run_at(run, start.place, want.until.saturating_sub(want.from))
+            let samples = match request.mode {
+                SeekMode::Keyframe => {
+                    let collector = SampleCollector::new(*request, start.time, false, self.reorder_depth);
+                    self.collect_from(collector, start.cluster, request.until.saturating_sub(request.from))
                 }
-                Aim::Exact => self.exact(want, start.place),
+                SeekMode::Exact => self.find_exact(request, start.cluster),
             };
-            runs.push(held(run, &mut missing)?.unwrap_or_default());
+            runs.push(collect_missing(samples, &mut missing)?.unwrap_or_default());
         }
-        if missing.is_empty() { Ok(runs) } else { Err(Fault::Missing(missing)) }
+        if missing.is_empty() { Ok(runs) } else { Err(ReadError::NeedMore(missing)) }
     }
 
     /// A run from a cluster on that takes about as long as `ticks`.
-    fn run_at(&self, run: Run, place: Place, ticks: i64) -> Result<Vec<Sample>, Fault> {
-        let all = (self.end.time.saturating_sub(self.first.time), self.end.at.saturating_sub(self.first.at));
-        let bytes = share(ticks, all.0, all.1);
-        let likely = place.at.saturating_add(bytes).saturating_add(bytes / 4).saturating_add(MIN_KEYFRAME);
-        let walk = Walk::new(self.known, self.reader, place.at);
-        self.walk(walk, run, place.at, likely, MAX_STRETCH)
+    fn collect_from(
+        &self,
+        collector: SampleCollector,
+        cluster: ClusterPosition,
+        ticks: i64,
+    ) -> Result<Vec<Sample>, ReadError> {
+        let all = (
+            self.end.time.saturating_sub(self.first_cluster.time),
+            self.end.offset.saturating_sub(self.first_cluster.offset),
+        );
+        let bytes = proportion(ticks, all.0, all.1);
+        let likely =
+            cluster.offset.saturating_add(bytes).saturating_add(bytes / 4).saturating_add(MIN_KEYFRAME_BYTES);
+        let clusters = ClusterReader::new(self.buffer, self.context, cluster.offset);
+        self.collect_samples(clusters, collector, cluster.offset, likely, MAX_RUN_BYTES)
     }
 
     /// What shows a moment, from a cluster on, or from earlier ones if no keyframe before the moment is there.
-    fn exact(&self, want: &Want, mut place: Place) -> Result<Vec<Sample>, Fault> {
-        let end = want.until.max(want.from.saturating_add(1));
-        let mut back = WINDOW.start;
+    fn find_exact(
+        &self,
+        request: &SampleRequest,
+        mut cluster: ClusterPosition,
+    ) -> Result<Vec<Sample>, ReadError> {
+        let end = request.until.max(request.from.saturating_add(1));
+        let mut step_back = REQUEST_BYTES.start;
         loop {
-            let is_first = place.at <= self.first.at;
-            let run = Run::new(*want, i64::MIN, is_first, self.patience);
-            let run = self.run_at(run, place, end.saturating_sub(place.time))?;
-            if !run.is_empty() || is_first {
-                return Ok(run);
+            let is_first = cluster.offset <= self.first_cluster.offset;
+            let collector = SampleCollector::new(*request, i64::MIN, is_first, self.reorder_depth);
+            let samples = self.collect_from(collector, cluster, end.saturating_sub(cluster.time))?;
+            if !samples.is_empty() || is_first {
+                return Ok(samples);
             }
-            let from = place.at.saturating_sub(back).max(self.first.at);
-            place = match resync::first(self.known, self.reader, from, place.at) {
-                Found::Cluster(place) if back < MAX_STRETCH => place,
-                Found::Gap(gap) => {
-                    let end = place.at.max(gap.saturating_add(CLUSTER_HEAD)).min(self.reader.end);
-                    return Err(self.missing(gap..end));
+            let from = cluster.offset.saturating_sub(step_back).max(self.first_cluster.offset);
+            cluster = match resync::find_first(self.buffer, self.context, from, cluster.offset) {
+                ClusterSearch::Cluster(place) if step_back < MAX_RUN_BYTES => place,
+                ClusterSearch::Gap(gap) => {
+                    let end =
+                        cluster.offset.max(gap.saturating_add(CLUSTER_HEADER_BYTES)).min(self.context.end);
+                    return Err(self.need_range(gap..end));
                 }
-                Found::Cluster(_) | Found::Nothing => self.first,
+                ClusterSearch::Cluster(_) | ClusterSearch::NotFound => self.first_cluster,
             };
-            back = back.saturating_mul(2);
+            step_back = step_back.saturating_mul(2);
         }
     }
 
     /// A keyframe near a time, within `budget` bytes of where that most likely lies.
-    fn near(&self, time: i64, budget: u64) -> Result<Option<Start>, Fault> {
-        let at = Self::guess(self.first, self.end, time);
-        let limit = at.saturating_add(budget).min(self.reader.end);
-        let more = |gap: u64| {
-            let more = gap.saturating_sub(at).max(WINDOW.start);
-            self.missing(gap..limit.min(gap.saturating_add(more)))
+    fn find_near(&self, time: i64, budget: u64) -> Result<Option<KeyframePosition>, ReadError> {
+        let at = Self::interpolate(self.first_cluster, self.end, time);
+        let limit = at.saturating_add(budget).min(self.context.end);
+        let need_more = |gap: u64| {
+            let more = gap.saturating_sub(at).max(REQUEST_BYTES.start);
+            self.need_range(gap..limit.min(gap.saturating_add(more)))
         };
-        if at <= self.first.at.saturating_add(MIN_MORE) {
-            return self.keyframe_from(self.first, limit, more);
+        if at <= self.first_cluster.offset.saturating_add(MIN_MORE_BYTES) {
+            return self.first_keyframe(self.first_cluster, limit, need_more);
         }
-        let found = match resync::first(self.known, self.reader, at, limit) {
-            Found::Cluster(place) => self.keyframe_from(place, limit, more)?,
-            Found::Gap(gap) if gap < limit => return Err(more(gap)),
-            Found::Gap(_) | Found::Nothing => None,
+        let found = match resync::find_first(self.buffer, self.context, at, limit) {
+            ClusterSearch::Cluster(place) => self.first_keyframe(place, limit, need_more)?,
+            ClusterSearch::Gap(gap) if gap < limit => return Err(need_more(gap)),
+            ClusterSearch::Gap(_) | ClusterSearch::NotFound => None,
         };
-        if found.is_some() || limit < self.reader.end {
+        if found.is_some() || limit < self.context.end {
             return Ok(found);
         }
         // The file ends: what comes before will do.
-        let from = at.saturating_sub(budget.min(LAST)).max(self.first.at);
-        let gaps = self.known.gaps(from..at);
-        if gaps.is_empty() { Ok(self.last_keyframe(from, at, time)) } else { Err(Fault::Missing(gaps)) }
+        let from = at.saturating_sub(budget.min(LOOK_BACK_BYTES)).max(self.first_cluster.offset);
+        let gaps = self.buffer.missing_ranges(from..at);
+        if gaps.is_empty() { Ok(self.last_keyframe(from, at, time)) } else { Err(ReadError::NeedMore(gaps)) }
     }
 
     /// The first keyframe from a cluster on, as far as `limit`.
-    fn keyframe_from(
+    fn first_keyframe(
         &self,
-        place: Place,
+        cluster: ClusterPosition,
         limit: u64,
-        more: impl Fn(u64) -> Fault,
-    ) -> Result<Option<Start>, Fault> {
-        let mut walk = Walk::new(self.known, self.reader, place.at);
+        need_more: impl Fn(u64) -> ReadError,
+    ) -> Result<Option<KeyframePosition>, ReadError> {
+        let mut clusters = ClusterReader::new(self.buffer, self.context, cluster.offset);
         loop {
-            match walk.next() {
-                Step::Frame(frame) if frame.is_key => return Ok(Some(Start { place, time: frame.pts })),
-                Step::Frame(frame) if frame.offset < limit => {}
-                Step::Gap(gap) if gap < limit => return Err(more(gap)),
+            match clusters.next() {
+                ClusterEvent::Frame(frame) if frame.is_key => {
+                    return Ok(Some(KeyframePosition { cluster, time: frame.pts }));
+                }
+                ClusterEvent::Frame(frame) if frame.offset < limit => {}
+                ClusterEvent::Gap(gap) if gap < limit => return Err(need_more(gap)),
                 _ => return Ok(None),
             }
         }
     }
 
     /// The last keyframe at or before a time from a stretch on of which all is known.
-    fn last_keyframe(&self, from: u64, to: u64, time: i64) -> Option<Start> {
-        let Found::Cluster(place) = resync::first(self.known, self.reader, from, to) else { return None };
-        let mut walk = Walk::new(self.known, self.reader, place.at);
+    fn last_keyframe(&self, from: u64, to: u64, time: i64) -> Option<KeyframePosition> {
+        let ClusterSearch::Cluster(place) = resync::find_first(self.buffer, self.context, from, to) else {
+            return None;
+        };
+        let mut clusters = ClusterReader::new(self.buffer, self.context, place.offset);
         let mut last = None;
-        while let Step::Frame(frame) = walk.next() {
+        while let ClusterEvent::Frame(frame) = clusters.next() {
             if frame.is_key && (last.is_none() || frame.pts <= time) {
-                last = Some(Start { place, time: frame.pts });
+                last = Some(KeyframePosition { cluster: place, time: frame.pts });
             }
         }
         last
     }
 
     /// Where a time most likely lies between two places.
-    fn guess(low: Place, high: Place, time: i64) -> u64 {
-        let bytes = high.at.saturating_sub(low.at);
-        let share = share(time.saturating_sub(low.time), high.time.saturating_sub(low.time), bytes);
-        low.at.saturating_add(share.min(bytes))
+    fn interpolate(low: ClusterPosition, high: ClusterPosition, time: i64) -> u64 {
+        let bytes = high.offset.saturating_sub(low.offset);
+        let share_bytes =
+            proportion(time.saturating_sub(low.time), high.time.saturating_sub(low.time), bytes);
+        low.offset.saturating_add(share_bytes.min(bytes))
     }
 
     /// A cluster at or before a time, and not long before it.
-    fn before(&self, time: i64) -> Result<Place, Fault> {
-        let (mut low, mut high) = (self.first, self.end);
+    fn bisect(&self, time: i64) -> Result<ClusterPosition, ReadError> {
+        let (mut low, mut high) = (self.first_cluster, self.end);
         for round in 0..MAX_ROUNDS {
-            let bytes = high.at.saturating_sub(low.at);
-            let left = share(time.saturating_sub(low.time), high.time.saturating_sub(low.time), bytes);
-            if bytes <= NARROW || left <= NARROW {
+            let bytes = high.offset.saturating_sub(low.offset);
+            let gap_bytes =
+                proportion(time.saturating_sub(low.time), high.time.saturating_sub(low.time), bytes);
+            if bytes <= MIN_BRACKET_BYTES || gap_bytes <= MIN_BRACKET_BYTES {
                 break;
             }
             // Where times and bytes run apart, halving gets there all the same.
-            let is_guess = round < GUESSES;
+            let is_guess = round < MAX_INTERPOLATIONS;
             let guess = if is_guess {
-                Self::guess(low, high, time).saturating_sub(NARROW)
+                Self::interpolate(low, high, time).saturating_sub(MIN_BRACKET_BYTES)
             } else {
-                low.at + bytes / 2
+                low.offset + bytes / 2
             };
-            let guess = guess.clamp(low.at + 1, high.at);
-            match resync::first(self.known, self.reader, guess, high.at) {
-                Found::Cluster(place) if place.time <= time => low = place,
-                Found::Cluster(place) => high = Place { at: guess, time: place.time },
-                Found::Nothing => high.at = guess,
-                Found::Gap(gap) if gap.saturating_sub(guess) > WINDOW.end => high.at = guess,
-                Found::Gap(gap) => {
-                    let more = gap.saturating_sub(guess).max(NARROW);
-                    return Err(self.missing(gap..gap.saturating_add(more).min(self.reader.end)));
+            let guess = guess.clamp(low.offset + 1, high.offset);
+            match resync::find_first(self.buffer, self.context, guess, high.offset) {
+                ClusterSearch::Cluster(place) if place.time <= time => low = place,
+                ClusterSearch::Cluster(place) => high = ClusterPosition { offset: guess, time: place.time },
+                ClusterSearch::NotFound => high.offset = guess,
+                ClusterSearch::Gap(gap) if gap.saturating_sub(guess) > REQUEST_BYTES.end => {
+                    high.offset = guess
+                }
+                ClusterSearch::Gap(gap) => {
+                    let more = gap.saturating_sub(guess).max(MIN_BRACKET_BYTES);
+                    return Err(self.need_range(gap..gap.saturating_add(more).min(self.context.end)));
                 }
             }
         }

@@ -15,7 +15,7 @@ pub(super) enum Codec {
     Mpeg2,
     Mjpeg,
     /// It may be decoded, but has no sample entry that could be rebuilt from what Matroska keeps.
-    Foreign,
+    FfmpegOnly,
     /// It is not decoded at all.
     Unknown,
 }
@@ -33,17 +33,17 @@ const CODECS: [(&str, Codec); 17] = [
     ("V_MPEG1", Codec::Mpeg1),
     ("V_MPEG2", Codec::Mpeg2),
     ("V_MJPEG", Codec::Mjpeg),
-    ("V_MPEG4/MS/V3", Codec::Foreign),
-    ("V_MS/VFW/FOURCC", Codec::Foreign),
-    ("V_QUICKTIME", Codec::Foreign),
-    ("V_PRORES", Codec::Foreign),
-    ("V_THEORA", Codec::Foreign),
-    ("V_SVQ", Codec::Foreign),
+    ("V_MPEG4/MS/V3", Codec::FfmpegOnly),
+    ("V_MS/VFW/FOURCC", Codec::FfmpegOnly),
+    ("V_QUICKTIME", Codec::FfmpegOnly),
+    ("V_PRORES", Codec::FfmpegOnly),
+    ("V_THEORA", Codec::FfmpegOnly),
+    ("V_SVQ", Codec::FfmpegOnly),
 ];
 
 impl Codec {
     /// The codec of a `CodecID`.
-    pub(super) fn of(codec_id: &[u8]) -> Self {
+    pub(super) fn from_codec_id(codec_id: &[u8]) -> Self {
         CODECS
             .iter()
             .find(|(name, _)| codec_id.starts_with(name.as_bytes()))
@@ -62,7 +62,7 @@ impl Codec {
             Self::Mpeg1 => "mpeg1video",
             Self::Mpeg2 => "mpeg2video",
             Self::Mjpeg => "mjpeg",
-            Self::Foreign | Self::Unknown => "",
+            Self::FfmpegOnly | Self::Unknown => "",
         }
     }
 
@@ -80,7 +80,7 @@ impl Codec {
 
     /// After how many frames in a row that are shown too late none can follow that is shown earlier. A pyramid of
     /// 16 pictures between two references has five levels; the others keep frames in the order of showing.
-    pub(super) fn patience(self) -> usize {
+    pub(super) fn reorder_depth(self) -> usize {
         match self {
             Self::H264 | Self::Hevc => 8,
             Self::Mpeg4 | Self::Mpeg1 | Self::Mpeg2 => 3,
@@ -90,10 +90,10 @@ impl Codec {
 }
 
 /// The name of the codec of a `CodecID`, for the message that it cannot be decoded: as ffmpeg calls it, or the ID itself.
-pub(super) fn name(codec_id: &[u8]) -> Option<String> {
+pub(super) fn display_name(codec_id: &[u8]) -> Option<String> {
     let known = match codec_id {
         b"V_MPEGI/ISO/VVC" => "vvc",
-        codec_id => Codec::of(codec_id).name(),
+        codec_id => Codec::from_codec_id(codec_id).name(),
     };
     if !known.is_empty() {
         return Some(known.to_owned());
@@ -110,13 +110,13 @@ mod tests {
     use crate::codec::CODECS as DECODED;
 
     #[test]
-    fn every_codec_that_is_rebuilt_can_be_decoded() {
+    fn every_native_codec_can_be_decoded() {
         for (id, codec) in CODECS {
-            assert!(codec == Codec::Foreign || DECODED.contains(&codec.name()), "{id}");
-            assert_eq!(Codec::of(id.as_bytes()), codec);
+            assert!(codec == Codec::FfmpegOnly || DECODED.contains(&codec.name()), "{id}");
+            assert_eq!(Codec::from_codec_id(id.as_bytes()), codec);
         }
-        assert_eq!(Codec::of(b"V_FFV1"), Codec::Unknown);
-        assert_eq!(Codec::of(b""), Codec::Unknown);
+        assert_eq!(Codec::from_codec_id(b"V_FFV1"), Codec::Unknown);
+        assert_eq!(Codec::from_codec_id(b""), Codec::Unknown);
         for (id, expected) in [
             (&b"V_MPEGI/ISO/VVC"[..], Some("vvc")),
             (b"V_VP9", Some("vp9")),
@@ -124,7 +124,7 @@ mod tests {
             (b"", None),
             (b"V_\xff", None),
         ] {
-            assert_eq!(name(id).as_deref(), expected);
+            assert_eq!(display_name(id).as_deref(), expected);
         }
     }
 }

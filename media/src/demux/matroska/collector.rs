@@ -1,32 +1,32 @@
 //! Decides which of the frames that pass by are the samples of a want, and gives them the decoding times that
 //! Matroska does not keep.
 
-use crate::demux::demuxer::{Aim, Sample, Want};
-use crate::demux::matroska::cluster::Frame;
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::matroska::cluster::BlockFrame;
 
 /// The most samples of a run: eight minutes of 60 frames a second, far more than anybody decodes at once.
-const MAX_RUN: usize = 1 << 15;
+const MAX_RUN_SAMPLES: usize = 1 << 15;
 
 /// Frames on their way to be a run.
 #[derive(Debug)]
-pub(super) struct Run {
-    want: Want,
+pub(super) struct SampleCollector {
+    request: SampleRequest,
     /// Frames before this time do not begin a run.
-    not_before: i64,
+    min_pts: i64,
     /// Whether a keyframe after the moment begins it too: nothing comes before it.
     is_first: bool,
-    patience: usize,
-    frames: Vec<Frame>,
+    reorder_depth: usize,
+    frames: Vec<BlockFrame>,
     /// How many frames were shown too late, one after another.
-    late: usize,
+    late_frames: usize,
     is_done: bool,
 }
 
-impl Run {
-    /// Waits for the keyframe that begins the run: for [`Aim::Keyframe`] the first at or after `not_before`; for
-    /// [`Aim::Exact`] the last at or before the moment, or, with `is_first`, the first there is.
-    pub(super) fn new(want: Want, not_before: i64, is_first: bool, patience: usize) -> Self {
-        Self { want, not_before, is_first, patience, frames: Vec::new(), late: 0, is_done: false }
+impl SampleCollector {
+    /// Waits for the keyframe that begins the run: for [`SeekMode::Keyframe`] the first at or after `min_pts`; for
+    /// [`SeekMode::Exact`] the last at or before the moment, or, with `is_first`, the first there is.
+    pub(super) fn new(request: SampleRequest, min_pts: i64, is_first: bool, reorder_depth: usize) -> Self {
+        Self { request, min_pts, is_first, reorder_depth, frames: Vec::new(), late_frames: 0, is_done: false }
     }
 
     /// Whether no frame that follows in the file is needed.
@@ -35,70 +35,75 @@ impl Run {
     }
 
     /// The keyframe that it begins with.
-    pub(super) fn first(&self) -> Option<&Frame> {
+    pub(super) fn first_frame(&self) -> Option<&BlockFrame> {
         self.frames.first()
     }
 
     /// The latest time of its frames.
-    pub(super) fn reached(&self) -> Option<i64> {
+    pub(super) fn latest_pts(&self) -> Option<i64> {
         self.frames.iter().map(|frame| frame.pts).max()
     }
 
     /// When its keyframe is shown.
-    fn begin(&self) -> Option<i64> {
+    fn start(&self) -> Option<i64> {
         self.frames.first().map(|frame| frame.pts)
     }
 
     /// When it ends, exclusive, once it began.
     pub(super) fn end(&self) -> Option<i64> {
-        let begin = self.begin()?;
-        Some(match self.want.aim {
-            Aim::Keyframe if self.want.until <= self.want.from => begin.saturating_add(1),
-            Aim::Keyframe => begin.saturating_add(self.want.until.saturating_sub(self.want.from)),
-            Aim::Exact => self.want.until.max(self.want.from.saturating_add(1)).max(begin.saturating_add(1)),
+        let begin = self.start()?;
+        Some(match self.request.mode {
+            SeekMode::Keyframe if self.request.until <= self.request.from => begin.saturating_add(1),
+            SeekMode::Keyframe => begin.saturating_add(self.request.until.saturating_sub(self.request.from)),
+            SeekMode::Exact => {
+                self.request.until.max(self.request.from.saturating_add(1)).max(begin.saturating_add(1))
+            }
         })
     }
 
     /// Takes the next frame in stored order.
-    pub(super) fn push(&mut self, frame: Frame) {
-        let is_begin = frame.is_key
-            && match self.want.aim {
-                Aim::Keyframe => self.frames.is_empty() && frame.pts >= self.not_before,
-                Aim::Exact => frame.pts <= self.want.from || (self.is_first && self.frames.is_empty()),
+    pub(super) fn push(&mut self, frame: BlockFrame) {
+        let is_start = frame.is_key
+            && match self.request.mode {
+                SeekMode::Keyframe => self.frames.is_empty() && frame.pts >= self.min_pts,
+                SeekMode::Exact => {
+                    frame.pts <= self.request.from || (self.is_first && self.frames.is_empty())
+                }
             };
-        if is_begin {
+        if is_start {
             self.frames.clear();
-            self.late = 0;
+            self.late_frames = 0;
         } else if self.frames.is_empty() {
             // Nothing of what passes before the first keyframe can be decoded. One that comes too late ends it all.
-            self.is_done = self.want.aim == Aim::Exact && frame.is_key;
+            self.is_done = self.request.mode == SeekMode::Exact && frame.is_key;
             return;
         }
-        let leads = self.begin().is_some_and(|begin| frame.pts < begin);
-        if !leads {
+        let is_leading = self.start().is_some_and(|begin| frame.pts < begin);
+        if !is_leading {
             self.frames.push(frame);
         }
         let Some(end) = self.end() else { return };
-        self.late = if frame.pts >= end { self.late + 1 } else { 0 };
+        self.late_frames = if frame.pts >= end { self.late_frames + 1 } else { 0 };
         // What follows the next keyframe and is shown before it is worth no further bytes where near is near enough.
-        let is_near = self.want.aim == Aim::Keyframe
-            && (self.want.until <= self.want.from || (frame.is_key && frame.pts >= end));
-        self.is_done = is_near || self.late >= self.patience || self.frames.len() >= MAX_RUN;
+        let is_near = self.request.mode == SeekMode::Keyframe
+            && (self.request.until <= self.request.from || (frame.is_key && frame.pts >= end));
+        self.is_done =
+            is_near || self.late_frames >= self.reorder_depth || self.frames.len() >= MAX_RUN_SAMPLES;
     }
 
     /// The samples up to the last that is shown before the end.
-    pub(super) fn samples(mut self) -> Vec<Sample> {
+    pub(super) fn into_samples(mut self) -> Vec<Sample> {
         let Some(end) = self.end() else { return Vec::new() };
-        let kept = self.frames.iter().rposition(|frame| frame.pts < end).map_or(0, |last| last + 1);
-        self.frames.truncate(kept);
-        samples(&self.frames)
+        let count = self.frames.iter().rposition(|frame| frame.pts < end).map_or(0, |last| last + 1);
+        self.frames.truncate(count);
+        frames_to_samples(&self.frames)
     }
 }
 
 /// Frames as samples. A frame is decoded when the frame of its rank in the order of showing is shown, all shifted to
 /// earlier by as much as it takes that none is shown before it is decoded: so times of decoding ascend strictly.
 /// They depend on which frames the run has; only their order and their distance to `pts` mean something.
-pub(super) fn samples(frames: &[Frame]) -> Vec<Sample> {
+pub(super) fn frames_to_samples(frames: &[BlockFrame]) -> Vec<Sample> {
     let mut ranked: Vec<i64> = frames.iter().map(|frame| frame.pts).collect();
     ranked.sort_unstable();
     let mut last = None;
@@ -115,7 +120,7 @@ pub(super) fn samples(frames: &[Frame]) -> Vec<Sample> {
             size: frame.size,
             dts: time - shift,
             pts: frame.pts,
-            key: frame.is_key,
+            is_key: frame.is_key,
             entry: 0,
         })
         .collect()
@@ -127,51 +132,51 @@ mod tests {
 
     use super::*;
 
-    fn frame(pts: i64, is_key: bool) -> Frame {
-        Frame { offset: 1000 + pts as u64, size: 10, pts, is_key }
+    fn frame(pts: i64, is_key: bool) -> BlockFrame {
+        BlockFrame { offset: 1000 + pts as u64, size: 10, pts, is_key }
     }
 
     /// Two open groups of pictures in stored order: the second keyframe is followed by pictures shown before it.
-    fn film() -> Vec<Frame> {
+    fn frames_of_two_gops() -> Vec<BlockFrame> {
         [0, 4, 2, 1, 3, 8, 6, 5, 7, 12, 10, 9, 11, 16, 14, 13, 15]
             .map(|pts| frame(pts, pts == 0 || pts == 8))
             .to_vec()
     }
 
     #[track_caller]
-    fn check((aim, from, until): (Aim, i64, i64), expected: &[i64]) {
-        let mut run = Run::new(Want { from, until, aim }, from.min(8), false, 8);
-        for frame in film() {
-            if run.is_done() {
+    fn check((mode, from, until): (SeekMode, i64, i64), expected: &[i64]) {
+        let mut collector = SampleCollector::new(SampleRequest { from, until, mode }, from.min(8), false, 8);
+        for frame in frames_of_two_gops() {
+            if collector.is_done() {
                 break;
             }
-            run.push(frame);
+            collector.push(frame);
         }
-        let found: Vec<i64> = run.samples().iter().map(|sample| sample.pts).collect();
-        assert_eq!(found, expected, "{aim:?} {from}..{until}");
+        let found: Vec<i64> = collector.into_samples().iter().map(|sample| sample.pts).collect();
+        assert_eq!(found, expected, "{mode:?} {from}..{until}");
     }
 
     #[test]
-    fn takes_what_a_want_needs_and_no_more() {
-        check((Aim::Keyframe, 0, 0), &[0]);
-        check((Aim::Keyframe, 8, 0), &[8]);
-        check((Aim::Keyframe, 9, 0), &[8]);
-        check((Aim::Keyframe, 0, 3), &[0, 4, 2, 1]);
-        check((Aim::Keyframe, 8, 11), &[8, 12, 10, 9]);
-        check((Aim::Exact, 0, 0), &[0]);
-        check((Aim::Exact, 1, 0), &[0, 4, 2, 1]);
-        check((Aim::Exact, 3, 4), &[0, 4, 2, 1, 3]);
-        check((Aim::Exact, 7, 0), &[0, 4, 2, 1, 3, 8, 6, 5, 7]);
-        check((Aim::Exact, 9, 10), &[8, 12, 10, 9]);
-        check((Aim::Exact, 15, 99), &[8, 12, 10, 9, 11, 16, 14, 13, 15]);
-        check((Aim::Exact, -1, -1), &[]);
+    fn collects_only_needed_samples() {
+        check((SeekMode::Keyframe, 0, 0), &[0]);
+        check((SeekMode::Keyframe, 8, 0), &[8]);
+        check((SeekMode::Keyframe, 9, 0), &[8]);
+        check((SeekMode::Keyframe, 0, 3), &[0, 4, 2, 1]);
+        check((SeekMode::Keyframe, 8, 11), &[8, 12, 10, 9]);
+        check((SeekMode::Exact, 0, 0), &[0]);
+        check((SeekMode::Exact, 1, 0), &[0, 4, 2, 1]);
+        check((SeekMode::Exact, 3, 4), &[0, 4, 2, 1, 3]);
+        check((SeekMode::Exact, 7, 0), &[0, 4, 2, 1, 3, 8, 6, 5, 7]);
+        check((SeekMode::Exact, 9, 10), &[8, 12, 10, 9]);
+        check((SeekMode::Exact, 15, 99), &[8, 12, 10, 9, 11, 16, 14, 13, 15]);
+        check((SeekMode::Exact, -1, -1), &[]);
     }
 
     proptest! {
         #[test]
-        fn decoding_times_ascend_and_are_never_late(times in prop::collection::vec(-1000_i64..1000, 0..50)) {
-            let frames: Vec<Frame> = times.iter().map(|pts| Frame { offset: 0, size: 1, pts: *pts, is_key: false }).collect();
-            let samples = samples(&frames);
+        fn decode_times_ascend_and_precede_presentation(times in prop::collection::vec(-1000_i64..1000, 0..50)) {
+            let frames: Vec<BlockFrame> = times.iter().map(|pts| BlockFrame { offset: 0, size: 1, pts: *pts, is_key: false }).collect();
+            let samples = frames_to_samples(&frames);
             prop_assert_eq!(samples.len(), frames.len());
             prop_assert!(samples.windows(2).all(|pair| pair[0].dts < pair[1].dts));
             prop_assert!(samples.iter().all(|sample| sample.dts <= sample.pts));

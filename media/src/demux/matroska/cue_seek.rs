@@ -2,179 +2,195 @@
 
 use std::ops::Range;
 
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::demuxer::{Aim, Sample, Want};
-use crate::demux::matroska::cluster::{Reader, Step, Walk};
-use crate::demux::matroska::collector::Run;
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::matroska::cluster::{ClusterContext, ClusterEvent, ClusterReader};
+use crate::demux::matroska::collector::SampleCollector;
 use crate::demux::matroska::cues::Cue;
-use crate::demux::matroska::resync::Place;
+use crate::demux::matroska::resync::ClusterPosition;
 
 /// What is asked for of the head of a cluster: ID, size, timestamp and what may stand before it.
-pub(super) const CLUSTER_HEAD: u64 = 64;
+pub(super) const CLUSTER_HEADER_BYTES: u64 = 64;
 /// Ranges nearer than this are asked for as one.
-const NEAR: u64 = 16 << 10;
+const MERGE_DISTANCE: u64 = 16 << 10;
 /// The least and the most that is asked for one keyframe.
-pub(super) const MIN_KEYFRAME: u64 = 32 << 10;
-const MAX_KEYFRAME: u64 = 512 << 10;
+pub(super) const MIN_KEYFRAME_BYTES: u64 = 32 << 10;
+const MAX_KEYFRAME_BYTES: u64 = 512 << 10;
 /// The least that is asked for where a stretch turned out longer than was thought.
-pub(super) const MIN_MORE: u64 = 64 << 10;
+pub(super) const MIN_MORE_BYTES: u64 = 64 << 10;
 /// The longest stretch that is walked for one run. More lies between keyframes of no file that people watch.
-pub(super) const MAX_STRETCH: u64 = 64 << 20;
+pub(super) const MAX_RUN_BYTES: u64 = 64 << 20;
 /// How many cues before the right one are tried where that has no keyframe before the moment.
-const MAX_BACK: usize = 4;
+const MAX_CUES_BACK: usize = 4;
 
 /// What is known of a file when moments are looked for in it.
 #[derive(Debug)]
-pub(super) struct Finder<'a> {
-    pub(super) known: &'a Known,
-    pub(super) reader: Reader,
+pub(super) struct MatroskaSeeker<'a> {
+    pub(super) buffer: &'a SparseBuffer,
+    pub(super) context: ClusterContext,
     pub(super) cues: &'a [Cue],
     /// The first cluster, and the end of the last as well as it is known.
-    pub(super) first: Place,
-    pub(super) end: Place,
-    pub(super) patience: usize,
+    pub(super) first_cluster: ClusterPosition,
+    pub(super) end: ClusterPosition,
+    pub(super) reorder_depth: usize,
     /// How large a keyframe may be expected to be.
-    pub(super) keyframe: u64,
+    pub(super) keyframe_bytes: u64,
 }
 
-impl Finder<'_> {
+impl MatroskaSeeker<'_> {
     /// The samples of a want by the cues; none if they do not hold what they promise.
     ///
     /// # Errors
     /// What is missing.
-    pub(super) fn by_cues(&self, want: &Want) -> Result<Option<Vec<Sample>>, Fault> {
-        let before = self.cues.partition_point(|cue| cue.time <= want.from).saturating_sub(1);
-        for place in (before.saturating_sub(MAX_BACK)..=before).rev() {
-            if let Some(run) = self.by_cue(want, place)? {
+    pub(super) fn find_by_cues(&self, request: &SampleRequest) -> Result<Option<Vec<Sample>>, ReadError> {
+        let before = self.cues.partition_point(|cue| cue.time <= request.from).saturating_sub(1);
+        for place in (before.saturating_sub(MAX_CUES_BACK)..=before).rev() {
+            if let Some(run) = self.find_by_cue(request, place)? {
                 return Ok(Some(run));
             }
-            if want.aim == Aim::Keyframe {
+            if request.mode == SeekMode::Keyframe {
                 break;
             }
         }
         Ok(None)
     }
 
-    fn by_cue(&self, want: &Want, place: usize) -> Result<Option<Vec<Sample>>, Fault> {
+    fn find_by_cue(&self, request: &SampleRequest, place: usize) -> Result<Option<Vec<Sample>>, ReadError> {
         let Some(cue) = self.cues.get(place) else { return Ok(None) };
-        let block = cue.cluster.saturating_add(cue.relative.unwrap_or(0));
-        let window = self.window(want, place);
-        let ask = |gap: u64| {
-            let end = block.saturating_add(window).max(gap.saturating_add(CLUSTER_HEAD)).min(self.reader.end);
-            let head = (cue.cluster + CLUSTER_HEAD).min(self.reader.end);
-            if block.saturating_sub(head) < NEAR {
-                return self.missing(cue.cluster..end);
+        let block = cue.cluster.saturating_add(cue.relative_position.unwrap_or(0));
+        let likely_bytes = self.likely_run_bytes(request, place);
+        let need_until = |gap: u64| {
+            let end = block
+                .saturating_add(likely_bytes)
+                .max(gap.saturating_add(CLUSTER_HEADER_BYTES))
+                .min(self.context.end);
+            let head = (cue.cluster + CLUSTER_HEADER_BYTES).min(self.context.end);
+            if block.saturating_sub(head) < MERGE_DISTANCE {
+                return self.need_range(cue.cluster..end);
             }
-            Fault::Missing(
+            ReadError::NeedMore(
                 [cue.cluster..head, block..end]
                     .into_iter()
-                    .flat_map(|range| self.known.gaps(range))
+                    .flat_map(|range| self.buffer.missing_ranges(range))
                     .collect(),
             )
         };
-        let mut walk = Walk::new(self.known, self.reader, cue.cluster);
-        match walk.enter() {
+        let mut clusters = ClusterReader::new(self.buffer, self.context, cue.cluster);
+        match clusters.enter_cluster() {
             Ok(true) => {}
             Ok(false) => return Ok(None),
-            Err(gap) => return Err(ask(gap)),
+            Err(gap) => return Err(need_until(gap)),
         }
         // A block's time is a number of 16 bits from its cluster's on.
-        let farthest = self.reader.clock.length(1 << 15);
-        if walk.cluster_time().is_none_or(|time| (time - cue.time).abs() > farthest) {
+        let farthest = self.context.clock.duration_to_ticks(1 << 15);
+        if clusters.cluster_time().is_none_or(|time| (time - cue.time).abs() > farthest) {
             return Ok(None);
         }
-        if let Some(relative) = cue.relative
-            && let Some(body) = walk.cluster_body()
+        if let Some(relative) = cue.relative_position
+            && let Some(body) = clusters.cluster_body()
         {
             let at = body.saturating_add(relative);
-            match walk.peek(at) {
-                Ok(Some(pts)) if (pts - cue.time).abs() <= 1 => walk.jump(at),
+            match clusters.peek_time(at) {
+                Ok(Some(pts)) if (pts - cue.time).abs() <= 1 => clusters.seek(at),
                 Ok(_) => {}
-                Err(gap) => return Err(ask(gap)),
+                Err(gap) => return Err(need_until(gap)),
             }
         }
-        let start = walk.at();
-        let run = Run::new(*want, cue.time - 1, place == 0, self.patience);
-        let run = self.walk(walk, run, start, start.saturating_add(window), MAX_STRETCH)?;
-        Ok(Some(run).filter(|run| !run.is_empty()))
+        let start = clusters.position();
+        let collector = SampleCollector::new(*request, cue.time - 1, place == 0, self.reorder_depth);
+        let samples = self.collect_samples(
+            clusters,
+            collector,
+            start,
+            start.saturating_add(likely_bytes),
+            MAX_RUN_BYTES,
+        )?;
+        Ok(Some(samples).filter(|run| !run.is_empty()))
     }
 
     /// How many bytes from a cue on most likely hold all that a want needs.
-    fn window(&self, want: &Want, place: usize) -> u64 {
-        let Some(cue) = self.cues.get(place) else { return MIN_KEYFRAME };
-        let here = cue.cluster.saturating_add(cue.relative.unwrap_or(0));
-        let place_of = |cue: &Cue| cue.cluster.saturating_add(cue.relative.unwrap_or(0));
+    fn likely_run_bytes(&self, request: &SampleRequest, place: usize) -> u64 {
+        let Some(cue) = self.cues.get(place) else { return MIN_KEYFRAME_BYTES };
+        let here = cue.cluster.saturating_add(cue.relative_position.unwrap_or(0));
+        let block_offset = |cue: &Cue| cue.cluster.saturating_add(cue.relative_position.unwrap_or(0));
         let next = self.cues.get(place + 1);
-        let gap = next.map_or(self.reader.end, place_of).saturating_sub(here).max(CLUSTER_HEAD);
-        let keyframe = (self.keyframe + self.keyframe / 4).max(gap / 8).clamp(MIN_KEYFRAME, MAX_KEYFRAME);
-        let ticks = match want.aim {
-            Aim::Keyframe => want.until.saturating_sub(want.from),
-            Aim::Exact => want.until.max(want.from.saturating_add(1)).saturating_sub(cue.time),
+        let gap = next.map_or(self.context.end, block_offset).saturating_sub(here).max(CLUSTER_HEADER_BYTES);
+        let keyframe_bytes = (self.keyframe_bytes + self.keyframe_bytes / 4)
+            .max(gap / 8)
+            .clamp(MIN_KEYFRAME_BYTES, MAX_KEYFRAME_BYTES);
+        let ticks = match request.mode {
+            SeekMode::Keyframe => request.until.saturating_sub(request.from),
+            SeekMode::Exact => request.until.max(request.from.saturating_add(1)).saturating_sub(cue.time),
         };
         if ticks <= 1 {
-            return keyframe.min(gap);
+            return keyframe_bytes.min(gap);
         }
         // Up to the first cue at or after the end, by the share of the stretch between the last two.
         let end = cue.time.saturating_add(ticks);
         let last = self.cues.partition_point(|cue| cue.time < end).max(place + 1);
         let low = self.cues.get(last - 1).unwrap_or(cue);
-        let (high, high_time) =
-            self.cues.get(last).map_or((self.reader.end, self.end.time), |cue| (place_of(cue), cue.time));
-        let share = share(
+        let (high, high_time) = self
+            .cues
+            .get(last)
+            .map_or((self.context.end, self.end.time), |cue| (block_offset(cue), cue.time));
+        let share_bytes = proportion(
             end.saturating_sub(low.time),
             high_time.saturating_sub(low.time),
-            high.saturating_sub(place_of(low)),
+            high.saturating_sub(block_offset(low)),
         );
         let whole = high.saturating_sub(here);
-        let wanted =
-            place_of(low).saturating_sub(here).saturating_add(share + share / 4).saturating_add(keyframe);
-        wanted.min(whole.saturating_add(CLUSTER_HEAD)).min(MAX_STRETCH)
+        let wanted = block_offset(low)
+            .saturating_sub(here)
+            .saturating_add(share_bytes + share_bytes / 4)
+            .saturating_add(keyframe_bytes);
+        wanted.min(whole.saturating_add(CLUSTER_HEADER_BYTES)).min(MAX_RUN_BYTES)
     }
 
-    /// Walks on until a run is done. What is missing is asked for up to `likely`, or by how far the run came.
-    pub(super) fn walk(
+    /// Walks on until a run is done. What is missing is asked for up to `likely_end`, or by how far the run came.
+    pub(super) fn collect_samples(
         &self,
-        mut walk: Walk<'_>,
-        mut run: Run,
+        mut clusters: ClusterReader<'_>,
+        mut collector: SampleCollector,
         start: u64,
-        likely: u64,
-        most: u64,
-    ) -> Result<Vec<Sample>, Fault> {
-        while !run.is_done() {
-            match walk.next() {
-                Step::Frame(frame) if frame.offset.saturating_sub(start) > most => break,
-                Step::Frame(frame) => run.push(frame),
-                Step::Gap(gap) if gap.saturating_sub(start) > most => break,
-                Step::Gap(gap) => {
-                    let come = gap.saturating_sub(start);
-                    let more =
-                        Self::remaining(&run, come).unwrap_or(come / 2).clamp(MIN_MORE, MAX_STRETCH / 4);
-                    let end = likely.max(gap.saturating_add(more)).min(self.reader.end);
-                    let from = run.first().map_or(gap, |frame| frame.offset).min(gap);
-                    return Err(self.missing(from..end));
+        likely_end: u64,
+        max_bytes: u64,
+    ) -> Result<Vec<Sample>, ReadError> {
+        while !collector.is_done() {
+            match clusters.next() {
+                ClusterEvent::Frame(frame) if frame.offset.saturating_sub(start) > max_bytes => break,
+                ClusterEvent::Frame(frame) => collector.push(frame),
+                ClusterEvent::Gap(gap) if gap.saturating_sub(start) > max_bytes => break,
+                ClusterEvent::Gap(gap) => {
+                    let read_bytes = gap.saturating_sub(start);
+                    let more = Self::remaining_bytes(&collector, read_bytes)
+                        .unwrap_or(read_bytes / 2)
+                        .clamp(MIN_MORE_BYTES, MAX_RUN_BYTES / 4);
+                    let end = likely_end.max(gap.saturating_add(more)).min(self.context.end);
+                    let from = collector.first_frame().map_or(gap, |frame| frame.offset).min(gap);
+                    return Err(self.need_range(from..end));
                 }
-                Step::End | Step::Damaged(_) => break,
+                ClusterEvent::End | ClusterEvent::Damaged(_) => break,
             }
         }
-        Ok(run.samples())
+        Ok(collector.into_samples())
     }
 
     /// How many bytes a run that came so far still takes, by how it came here.
-    fn remaining(run: &Run, come: u64) -> Option<u64> {
-        let (first, reached, end) = (run.first()?.pts, run.reached()?, run.end()?);
+    fn remaining_bytes(collector: &SampleCollector, read_bytes: u64) -> Option<u64> {
+        let (first, reached, end) = (collector.first_frame()?.pts, collector.latest_pts()?, collector.end()?);
         (reached > first).then(|| {
-            let more = share(end.saturating_sub(reached), reached - first, come);
-            more.saturating_add(more / 4).saturating_add(MIN_KEYFRAME)
+            let more = proportion(end.saturating_sub(reached), reached - first, read_bytes);
+            more.saturating_add(more / 4).saturating_add(MIN_KEYFRAME_BYTES)
         })
     }
 
-    pub(super) fn missing(&self, range: Range<u64>) -> Fault {
-        Fault::Missing(self.known.gaps(range))
+    pub(super) fn need_range(&self, range: Range<u64>) -> ReadError {
+        ReadError::NeedMore(self.buffer.missing_ranges(range))
     }
 }
 
 /// The part of `bytes` that `part` of `whole` has.
-pub(super) fn share(part: i64, whole: i64, bytes: u64) -> u64 {
+pub(super) fn proportion(part: i64, whole: i64, bytes: u64) -> u64 {
     if part <= 0 || whole <= 0 {
         return 0;
     }

@@ -1,8 +1,8 @@
 //! Decides what the index of a file says: where keyframes of the shown track lie. RFC 9559, 5.1.5.
 
-use crate::demux::matroska::ebml::{children, uint};
+use crate::demux::matroska::ebml::{children, parse_uint};
 use crate::demux::matroska::ids;
-use crate::demux::matroska::timestamps::Clock;
+use crate::demux::matroska::timestamps::TimestampConverter;
 
 /// A place where decoding can begin, as the index says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,22 +12,27 @@ pub(super) struct Cue {
     /// Where the header of its cluster begins in the source.
     pub(super) cluster: u64,
     /// Where its block begins in the body of the cluster, if the index says.
-    pub(super) relative: Option<u64>,
+    pub(super) relative_position: Option<u64>,
 }
 
 /// Reads the cues of a track, ascending and each time once. Those outside of the segment are left out.
-pub(super) fn read(body: &[u8], segment: &std::ops::Range<u64>, track: u64, clock: &Clock) -> Vec<Cue> {
+pub(super) fn parse(
+    body: &[u8],
+    segment: &std::ops::Range<u64>,
+    track: u64,
+    clock: &TimestampConverter,
+) -> Vec<Cue> {
     let mut cues = Vec::new();
     for (_, point) in children(body).filter(|(id, _)| *id == ids::CUE_POINT) {
         let Some((_, time)) = children(point).find(|(id, _)| *id == ids::CUE_TIME) else { continue };
-        let time = clock.ticks(i64::try_from(uint(time)).unwrap_or(i64::MAX));
+        let time = clock.to_ticks(i64::try_from(parse_uint(time)).unwrap_or(i64::MAX));
         for (_, positions) in children(point).filter(|(id, _)| *id == ids::CUE_TRACK_POSITIONS) {
             let value =
-                |wanted| children(positions).find(|(id, _)| *id == wanted).map(|(_, body)| uint(body));
+                |wanted| children(positions).find(|(id, _)| *id == wanted).map(|(_, body)| parse_uint(body));
             let Some(cluster) = value(ids::CUE_CLUSTER_POSITION) else { continue };
             let cluster = segment.start.saturating_add(cluster);
             if value(ids::CUE_TRACK) == Some(track) && cluster < segment.end {
-                cues.push(Cue { time, cluster, relative: value(ids::CUE_RELATIVE_POSITION) });
+                cues.push(Cue { time, cluster, relative_position: value(ids::CUE_RELATIVE_POSITION) });
             }
         }
     }
@@ -41,10 +46,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cues_of_the_track_are_sorted_and_stay_in_the_segment() {
-        let point = |time: u8, track: u8, at: u8, relative: Option<u8>| {
+    fn sorts_cues_and_drops_those_outside() {
+        let point = |time: u8, track: u8, at: u8, relative_position: Option<u8>| {
             let mut place = vec![0xf7, 0x81, track, 0xf1, 0x81, at];
-            place.extend(relative.into_iter().flat_map(|relative| [0xf0, 0x81, relative]));
+            place.extend(relative_position.into_iter().flat_map(|relative| [0xf0, 0x81, relative]));
             let positions = [&[0xb7, 0x80 | place.len() as u8][..], &place].concat();
             [&[0xbb, 0x80 | (positions.len() + 3) as u8, 0xb3, 0x81, time][..], &positions].concat()
         };
@@ -56,9 +61,9 @@ mod tests {
             point(12, 1, 200, None),
             vec![0xbb, 0x83, 0xb3, 0x81, 3],
         ];
-        let cue = |time, cluster, relative| Cue { time, cluster, relative };
+        let cue = |time, cluster, relative| Cue { time, cluster, relative_position: relative };
         assert_eq!(
-            read(&body.concat(), &(100..250), 1, &Clock::new(0)),
+            parse(&body.concat(), &(100..250), 1, &TimestampConverter::new(0)),
             [cue(4, 120, None), cue(9, 150, Some(7))]
         );
     }

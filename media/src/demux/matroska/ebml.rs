@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use crate::demux::buffer::{Fault, Known};
+use crate::demux::buffer::{ReadError, SparseBuffer};
 
 /// The longest header of an element: four bytes of ID, eight of size (RFC 8794, 5 and 6).
-const MAX_HEADER: usize = 12;
+const MAX_HEADER_BYTES: usize = 12;
 
 /// An element in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Element {
 
 /// What stands at a place where an element is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum ElementRead {
     /// An element's header.
     Element(Element),
     /// The bytes from here on are not known, and are needed to tell.
@@ -41,49 +41,52 @@ pub(super) enum Seen {
 }
 
 /// Looks at the element whose header begins at `at`, in a parent that ends at `limit`.
-pub(super) fn look(known: &Known, at: u64, limit: u64) -> Seen {
+pub(super) fn read_element(buffer: &SparseBuffer, at: u64, limit: u64) -> ElementRead {
     // Every walk ends where there is no budget left, and then its answer counts for nothing.
-    if at >= limit || known.budget().is_over() {
-        return Seen::End;
+    if at >= limit || buffer.budget().is_exhausted() {
+        return ElementRead::End;
     }
-    let mut bytes = [0; MAX_HEADER];
-    let most = (limit.min(known.total()).saturating_sub(at)).min(MAX_HEADER as u64) as usize;
-    let length = known.peek(at, &mut bytes[..most]);
-    match header(&bytes[..length]) {
-        Header::Whole { id, length, size } => Seen::Element(Element { id, body: at + length as u64, size }),
-        Header::Short if length < most => Seen::Gap(at + length as u64),
-        Header::Short | Header::Bad => Seen::Damaged,
+    let mut bytes = [0; MAX_HEADER_BYTES];
+    let max_bytes =
+        (limit.min(buffer.total_bytes()).saturating_sub(at)).min(MAX_HEADER_BYTES as u64) as usize;
+    let length = buffer.peek(at, &mut bytes[..max_bytes]);
+    match parse_header(&bytes[..length]) {
+        ElementHeader::Complete { id, length, size } => {
+            ElementRead::Element(Element { id, body: at + length as u64, size })
+        }
+        ElementHeader::Incomplete if length < max_bytes => ElementRead::Gap(at + length as u64),
+        ElementHeader::Incomplete | ElementHeader::Invalid => ElementRead::Damaged,
     }
 }
 
 /// The bytes of an element's body.
 ///
 /// # Errors
-/// [`Fault::Missing`] if they are not known; a refusal if the source ends before they do.
-pub(super) fn body(known: &Known, element: &Element) -> Result<bytes::Bytes, Fault> {
-    known.bytes(element.body..element.body.saturating_add(element.size.unwrap_or(0)))
+/// [`ReadError::NeedMore`] if they are not known; a refusal if the source ends before they do.
+pub(super) fn read_body(buffer: &SparseBuffer, element: &Element) -> Result<bytes::Bytes, ReadError> {
+    buffer.get(element.body..element.body.saturating_add(element.size.unwrap_or(0)))
 }
 
-enum Header {
-    Whole { id: u32, length: usize, size: Option<u64> },
-    Short,
-    Bad,
+enum ElementHeader {
+    Complete { id: u32, length: usize, size: Option<u64> },
+    Incomplete,
+    Invalid,
 }
 
-fn header(bytes: &[u8]) -> Header {
-    let Some(first) = bytes.first() else { return Header::Short };
+fn parse_header(bytes: &[u8]) -> ElementHeader {
+    let Some(first) = bytes.first() else { return ElementHeader::Incomplete };
     let id_length = first.leading_zeros() as usize + 1;
     if id_length > 4 {
-        return Header::Bad;
+        return ElementHeader::Invalid;
     }
-    let Some(id) = bytes.get(..id_length) else { return Header::Short };
-    match vint(&bytes[id_length..]) {
-        Vint::Whole { value, length } => {
-            let size = (value != unknown(length)).then_some(value);
-            Header::Whole { id: uint(id) as u32, length: id_length + length, size }
+    let Some(id) = bytes.get(..id_length) else { return ElementHeader::Incomplete };
+    match parse_vint(&bytes[id_length..]) {
+        Vint::Complete { value, length } => {
+            let size = (value != unknown_size(length)).then_some(value);
+            ElementHeader::Complete { id: parse_uint(id) as u32, length: id_length + length, size }
         }
-        Vint::Short => Header::Short,
-        Vint::Bad => Header::Bad,
+        Vint::Incomplete => ElementHeader::Incomplete,
+        Vint::Invalid => ElementHeader::Invalid,
     }
 }
 
@@ -91,33 +94,33 @@ fn header(bytes: &[u8]) -> Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Vint {
     /// Its value without the marker, and how many bytes it takes.
-    Whole { value: u64, length: usize },
+    Complete { value: u64, length: usize },
     /// More bytes are needed.
-    Short,
+    Incomplete,
     /// No such number begins with a zero byte.
-    Bad,
+    Invalid,
 }
 
 /// Reads the number that `bytes` begin with.
-pub(super) fn vint(bytes: &[u8]) -> Vint {
-    let Some(first) = bytes.first() else { return Vint::Short };
+pub(super) fn parse_vint(bytes: &[u8]) -> Vint {
+    let Some(first) = bytes.first() else { return Vint::Incomplete };
     let length = first.leading_zeros() as usize + 1;
     if length > 8 {
-        return Vint::Bad;
+        return Vint::Invalid;
     }
     match bytes.get(..length) {
-        Some(whole) => Vint::Whole { value: uint(whole) & unknown(length), length },
-        None => Vint::Short,
+        Some(whole) => Vint::Complete { value: parse_uint(whole) & unknown_size(length), length },
+        None => Vint::Incomplete,
     }
 }
 
 /// All ones in the bits of a number of that many bytes: an unknown size, RFC 8794, 6.2.
-fn unknown(length: usize) -> u64 {
+fn unknown_size(length: usize) -> u64 {
     (1 << (7 * length)) - 1
 }
 
 /// An unsigned integer's body. One that is too long is read as 0.
-pub(super) fn uint(body: &[u8]) -> u64 {
+pub(super) fn parse_uint(body: &[u8]) -> u64 {
     if body.len() > 8 {
         return 0;
     }
@@ -125,7 +128,7 @@ pub(super) fn uint(body: &[u8]) -> u64 {
 }
 
 /// A float's body: four or eight bytes, or none for 0.
-pub(super) fn float(body: &[u8]) -> f64 {
+pub(super) fn parse_float(body: &[u8]) -> f64 {
     if let Ok(four) = <[u8; 4]>::try_from(body) {
         f64::from(f32::from_be_bytes(four))
     } else if let Ok(eight) = <[u8; 8]>::try_from(body) {
@@ -136,7 +139,7 @@ pub(super) fn float(body: &[u8]) -> f64 {
 }
 
 /// A string's body: up to the first zero byte (RFC 8794, 7.4).
-pub(super) fn text(body: &[u8]) -> &[u8] {
+pub(super) fn parse_string(body: &[u8]) -> &[u8] {
     body.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
@@ -145,7 +148,7 @@ pub(super) fn text(body: &[u8]) -> &[u8] {
 pub(super) fn children(body: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let mut rest = body;
     std::iter::from_fn(move || {
-        let Header::Whole { id, length, size } = header(rest) else { return None };
+        let ElementHeader::Complete { id, length, size } = parse_header(rest) else { return None };
         let after = rest.get(length..)?;
         let size =
             size.map_or(after.len(), |size| usize::try_from(size).unwrap_or(usize::MAX)).min(after.len());
@@ -162,18 +165,18 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(bytes: &'static [u8], expected: Seen) {
-        let mut known = Known::new(bytes.len() as u64);
-        known.learn(0, &Bytes::from_static(bytes));
-        assert_eq!(look(&known, 0, bytes.len() as u64), expected, "{bytes:x?}");
+    fn check(bytes: &'static [u8], expected: ElementRead) {
+        let mut buffer = SparseBuffer::new(bytes.len() as u64);
+        buffer.insert(0, &Bytes::from_static(bytes));
+        assert_eq!(read_element(&buffer, 0, bytes.len() as u64), expected, "{bytes:x?}");
     }
 
-    fn element(id: u32, body: u64, size: impl Into<Option<u64>>) -> Seen {
-        Seen::Element(Element { id, body, size: size.into() })
+    fn element(id: u32, body: u64, size: impl Into<Option<u64>>) -> ElementRead {
+        ElementRead::Element(Element { id, body, size: size.into() })
     }
 
     #[test]
-    fn reads_headers_of_every_length() {
+    fn parses_headers_of_every_length() {
         check(&[0xa3, 0x81], element(0xa3, 2, 1));
         check(&[0x42, 0x82, 0x40, 0x02], element(0x4282, 4, 2));
         check(&[0x2a, 0xd7, 0xb1, 0x83], element(0x002a_d7b1, 4, 3));
@@ -186,25 +189,25 @@ mod tests {
     }
 
     #[test]
-    fn tells_damage_from_what_is_not_known() {
-        check(&[], Seen::End);
-        check(&[0x08, 0x81], Seen::Damaged);
-        check(&[0xa3, 0x00], Seen::Damaged);
-        check(&[0x1f, 0x43], Seen::Damaged);
-        let mut known = Known::new(100);
-        known.learn(0, &Bytes::from_static(&[0x1f, 0x43]));
-        assert_eq!(look(&known, 0, 100), Seen::Gap(2));
+    fn distinguishes_damage_from_missing_bytes() {
+        check(&[], ElementRead::End);
+        check(&[0x08, 0x81], ElementRead::Damaged);
+        check(&[0xa3, 0x00], ElementRead::Damaged);
+        check(&[0x1f, 0x43], ElementRead::Damaged);
+        let mut buffer = SparseBuffer::new(100);
+        buffer.insert(0, &Bytes::from_static(&[0x1f, 0x43]));
+        assert_eq!(read_element(&buffer, 0, 100), ElementRead::Gap(2));
     }
 
     #[test]
-    fn values_of_every_length_are_read() {
-        assert_eq!(uint(&[1, 0]), 256);
-        assert_eq!(uint(&[]), 0);
-        assert_eq!(uint(&[1; 9]), 0);
-        assert!((float(&1.5_f32.to_be_bytes()) - 1.5).abs() < f64::EPSILON);
-        assert!((float(&2.5_f64.to_be_bytes()) - 2.5).abs() < f64::EPSILON);
-        assert!(float(&[1, 2]).abs() < f64::EPSILON);
-        assert_eq!(text(b"webm\0\0"), b"webm");
+    fn parses_values_of_every_length() {
+        assert_eq!(parse_uint(&[1, 0]), 256);
+        assert_eq!(parse_uint(&[]), 0);
+        assert_eq!(parse_uint(&[1; 9]), 0);
+        assert!((parse_float(&1.5_f32.to_be_bytes()) - 1.5).abs() < f64::EPSILON);
+        assert!((parse_float(&2.5_f64.to_be_bytes()) - 2.5).abs() < f64::EPSILON);
+        assert!(parse_float(&[1, 2]).abs() < f64::EPSILON);
+        assert_eq!(parse_string(b"webm\0\0"), b"webm");
     }
 
     #[test]

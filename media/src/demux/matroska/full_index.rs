@@ -2,115 +2,120 @@
 
 use glimpse_contract::Code;
 
-use crate::demux::budget::{Budget, LOOKUP, SAMPLE};
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::demuxer::{Aim, Sample, Want};
-use crate::demux::index::VERIFIED_HEAD;
-use crate::demux::matroska::cluster::{Frame, Reader, Step, Walk};
+use crate::demux::budget::{STEPS_PER_LOOKUP, STEPS_PER_SAMPLE, WorkBudget};
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::index::VERIFY_HEAD_BYTES;
+use crate::demux::matroska::cluster::{BlockFrame, ClusterContext, ClusterEvent, ClusterReader};
 use crate::demux::matroska::codec::Codec;
-use crate::demux::matroska::collector::Run;
-use crate::demux::matroska::resync::{self, Found};
-use crate::demux::reference::{Access, access};
+use crate::demux::matroska::collector::SampleCollector;
+use crate::demux::matroska::resync::{self, ClusterSearch};
+use crate::demux::reference::{RandomAccess, random_access};
 
 /// The most frames of a file that is indexed whole: a second of each would be 17 bytes long.
 const MAX_FRAMES: usize = 500_000;
 
 /// Every frame of a track.
 #[derive(Debug, Clone)]
-pub(super) struct Index {
+pub(super) struct FrameIndex {
     /// In stored order.
-    pub(super) frames: Vec<Frame>,
+    pub(super) frames: Vec<BlockFrame>,
     /// When keyframes are shown, and their place in `frames`; ascending.
     pub(super) keys: Vec<(i64, usize)>,
     /// When the first pictures are shown that are right after a recovery point, and the place of that; ascending.
-    pub(super) gradual: Vec<(i64, usize)>,
+    pub(super) recovery_points: Vec<(i64, usize)>,
     /// When the last block of any track begins.
     pub(super) latest: i64,
 }
 
 /// What tells keyframes apart by their own bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Judge<'a> {
+pub(super) struct KeyframeVerifier<'a> {
     pub(super) codec: Codec,
     /// What stands before the bytes of each frame.
     pub(super) prefix: &'a [u8],
     /// How many bytes the length of a NAL unit takes.
-    pub(super) nal_length: usize,
+    pub(super) nal_length_size: usize,
 }
 
-impl Judge<'_> {
-    fn access(&self, known: &Known, frame: &Frame) -> Access {
-        let size = u64::from(frame.size).min(VERIFIED_HEAD);
-        let mut head = known.available(frame.offset..frame.offset + size);
+impl KeyframeVerifier<'_> {
+    fn random_access(&self, buffer: &SparseBuffer, frame: &BlockFrame) -> RandomAccess {
+        let size = u64::from(frame.size).min(VERIFY_HEAD_BYTES);
+        let mut head = buffer.get_available(frame.offset..frame.offset + size);
         if !self.prefix.is_empty() {
             head = [self.prefix, &head].concat().into();
         }
-        access(self.codec.name(), &head, self.nal_length)
+        random_access(self.codec.name(), &head, self.nal_length_size)
     }
 }
 
-impl Index {
+impl FrameIndex {
     /// Reads all of the segment from `first` on.
     ///
     /// # Errors
     /// What is missing of it; [`Code::Truncated`] if there is no frame.
-    pub(super) fn read(known: &Known, reader: Reader, first: u64, judge: &Judge<'_>) -> Result<Self, Fault> {
+    pub(super) fn read(
+        buffer: &SparseBuffer,
+        context: ClusterContext,
+        first: u64,
+        verifier: &KeyframeVerifier<'_>,
+    ) -> Result<Self, ReadError> {
         // One piece, so that nothing is gathered again for every element.
-        let mut whole = known.emptied();
-        whole.learn(first, &known.bytes(first..reader.end)?);
+        let mut whole = buffer.to_empty();
+        whole.insert(first, &buffer.get(first..context.end)?);
         let (mut frames, mut latest) = (Vec::new(), 0);
-        let mut walk = Walk::new(&whole, reader, first);
+        let mut clusters = ClusterReader::new(&whole, context, first);
         loop {
-            match walk.next() {
-                Step::Frame(frame) if frames.len() < MAX_FRAMES => frames.push(frame),
-                Step::Frame(_) => return Err(Fault::Foreign("more frames than bytes allow")),
-                Step::Damaged(at) => match resync::first(&whole, reader, at + 1, reader.end) {
-                    Found::Cluster(place) => {
-                        latest = latest.max(walk.latest());
-                        walk = Walk::new(&whole, reader, place.at);
+            match clusters.next() {
+                ClusterEvent::Frame(frame) if frames.len() < MAX_FRAMES => frames.push(frame),
+                ClusterEvent::Frame(_) => return Err(ReadError::Unsupported("more frames than bytes allow")),
+                ClusterEvent::Damaged(at) => match resync::find_first(&whole, context, at + 1, context.end) {
+                    ClusterSearch::Cluster(place) => {
+                        latest = latest.max(clusters.latest());
+                        clusters = ClusterReader::new(&whole, context, place.offset);
                     }
-                    Found::Gap(_) | Found::Nothing => break,
+                    ClusterSearch::Gap(_) | ClusterSearch::NotFound => break,
                 },
-                Step::Gap(_) | Step::End => break,
+                ClusterEvent::Gap(_) | ClusterEvent::End => break,
             }
         }
-        known.budget().spend(frames.len() as u64 * SAMPLE)?;
+        buffer.budget().spend(frames.len() as u64 * STEPS_PER_SAMPLE)?;
         if frames.is_empty() {
-            return Err(Fault::Refused(Code::Truncated));
+            return Err(ReadError::Rejected(Code::Truncated));
         }
-        latest = latest.max(walk.latest());
+        latest = latest.max(clusters.latest());
         // Everything is known: then the frames themselves tell which of them are keyframes, not who wrote the file.
-        let mut points = Vec::new();
-        let mut is_told = false;
+        let mut unresolved_points = Vec::new();
+        let mut is_verified = false;
         for (place, frame) in frames.iter_mut().enumerate() {
-            let access = judge.access(&whole, frame);
-            is_told |= access != Access::Unknown;
+            let access = verifier.random_access(&whole, frame);
+            is_verified |= access != RandomAccess::Unknown;
             match access {
-                Access::Point => frame.is_key = true,
-                Access::Dependent => frame.is_key = false,
-                Access::Gradual(count) => {
+                RandomAccess::Point => frame.is_key = true,
+                RandomAccess::Dependent => frame.is_key = false,
+                RandomAccess::RecoveryPoint(count) => {
                     frame.is_key = false;
-                    points.push((place, count));
+                    unresolved_points.push((place, count));
                 }
-                Access::Unknown => {}
+                RandomAccess::Unknown => {}
             }
         }
         let keyed = frames.iter().enumerate().filter(|(_, frame)| frame.is_key);
         let mut keys: Vec<_> = keyed.map(|(place, frame)| (frame.pts, place)).collect();
         if keys.is_empty() {
-            if !is_told {
-                return Err(Fault::Foreign("no keyframe"));
+            if !is_verified {
+                return Err(ReadError::Unsupported("no keyframe"));
             }
             // Decoding has to begin somewhere.
             keys.extend(frames.first().map(|frame| (frame.pts, 0)));
         }
         keys.sort_unstable();
-        let mut gradual: Vec<_> = points
+        let mut recovery_points: Vec<_> = unresolved_points
             .into_iter()
             .filter_map(|(place, count)| Some((frames.get(place + count as usize)?.pts, place)))
             .collect();
-        gradual.sort_unstable();
-        Ok(Self { frames, keys, gradual, latest })
+        recovery_points.sort_unstable();
+        Ok(Self { frames, keys, recovery_points, latest })
     }
 
     /// Counts times from another origin.
@@ -118,7 +123,7 @@ impl Index {
         for frame in &mut self.frames {
             frame.pts -= origin;
         }
-        for (time, _) in self.keys.iter_mut().chain(&mut self.gradual) {
+        for (time, _) in self.keys.iter_mut().chain(&mut self.recovery_points) {
             *time -= origin;
         }
         self.latest -= origin;
@@ -137,27 +142,34 @@ impl Index {
     ///
     /// # Errors
     /// Why there is no budget left.
-    pub(super) fn run(&self, want: &Want, patience: usize, budget: &Budget) -> Result<Vec<Sample>, Fault> {
-        let before = self.keys.partition_point(|(time, _)| *time <= want.from);
+    pub(super) fn find_samples(
+        &self,
+        request: &SampleRequest,
+        reorder_depth: usize,
+        budget: &WorkBudget,
+    ) -> Result<Vec<Sample>, ReadError> {
+        let before = self.keys.partition_point(|(time, _)| *time <= request.from);
         let Some((time, place)) = self.keys.get(before.saturating_sub(1)).copied() else {
             return Ok(Vec::new());
         };
-        let not_before = if want.aim == Aim::Keyframe { time } else { i64::MIN };
-        let mut run = Run::new(*want, not_before, before == 0, patience);
-        let right = self.gradual.partition_point(|(time, _)| *time <= want.from);
-        let recovery =
-            right.checked_sub(1).and_then(|at| self.gradual.get(at)).map_or(0, |(_, place)| *place);
-        let place = if want.aim == Aim::Exact { place.max(recovery) } else { place };
+        let min_pts = if request.mode == SeekMode::Keyframe { time } else { i64::MIN };
+        let mut collector = SampleCollector::new(*request, min_pts, before == 0, reorder_depth);
+        let recovered = self.recovery_points.partition_point(|(time, _)| *time <= request.from);
+        let recovery = recovered
+            .checked_sub(1)
+            .and_then(|at| self.recovery_points.get(at))
+            .map_or(0, |(_, place)| *place);
+        let place = if request.mode == SeekMode::Exact { place.max(recovery) } else { place };
         let mut pushed = 0;
         for (frame, at) in self.frames.iter().skip(place).zip(place..) {
             // Decoding begins with a recovery point as with a keyframe.
-            run.push(Frame { is_key: frame.is_key || at == place, ..*frame });
+            collector.push(BlockFrame { is_key: frame.is_key || at == place, ..*frame });
             pushed += 1;
-            if run.is_done() {
+            if collector.is_done() {
                 break;
             }
         }
-        budget.spend(LOOKUP + pushed * SAMPLE)?;
-        Ok(run.samples())
+        budget.spend(STEPS_PER_LOOKUP + pushed * STEPS_PER_SAMPLE)?;
+        Ok(collector.into_samples())
     }
 }

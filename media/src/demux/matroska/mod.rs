@@ -25,124 +25,130 @@ mod video;
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use crate::demux::budget::PARSED_PER_STEP;
-use crate::demux::buffer::{Fault, Known, held};
-use crate::demux::demuxer::{Aim, Movie, Sample, Track, Want, nal_length};
-use crate::demux::index::{VERIFIED_HEAD, VERIFIED_WHOLE};
-use crate::demux::matroska::cluster::{Reader, Step, Walk};
+use crate::demux::budget::PARSED_BYTES_PER_STEP;
+use crate::demux::buffer::{ReadError, SparseBuffer, collect_missing};
+use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, SeekMode, Track, nal_length_size};
+use crate::demux::index::{VERIFY_ALL_BYTES, VERIFY_HEAD_BYTES};
+use crate::demux::matroska::cluster::{ClusterContext, ClusterEvent, ClusterReader};
 use crate::demux::matroska::codec::Codec;
-use crate::demux::matroska::cue_seek::Finder;
+use crate::demux::matroska::cue_seek::MatroskaSeeker;
 use crate::demux::matroska::cues::Cue;
-use crate::demux::matroska::first_cluster::Opening;
-use crate::demux::matroska::full_index::{Index, Judge};
-use crate::demux::matroska::resync::Place;
-use crate::demux::matroska::segment::Head;
-use crate::demux::matroska::timestamps::Clock;
-use crate::demux::matroska::track::Chosen;
+use crate::demux::matroska::first_cluster::FirstFrames;
+use crate::demux::matroska::full_index::{FrameIndex, KeyframeVerifier};
+use crate::demux::matroska::resync::ClusterPosition;
+use crate::demux::matroska::segment::SegmentHeader;
+use crate::demux::matroska::timestamps::TimestampConverter;
+use crate::demux::matroska::track::SelectedTrack;
 
 /// How large files may be to be read through.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct ReadAllLimits {
     /// Always: they are known whole from the beginning on.
-    known: u64,
+    always: u64,
     /// If they have no cues.
-    asked: u64,
+    without_cues: u64,
 }
 
-const LIMITS: Limits = Limits { known: 1 << 20, asked: 8 << 20 };
+const READ_ALL_LIMITS: ReadAllLimits = ReadAllLimits { always: 1 << 20, without_cues: 8 << 20 };
 /// How much of a file's end is looked at for its last cluster, one after another.
-const TAILS: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
+const TAIL_WINDOWS: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
 /// Where so much time follows the last cue, in seconds, it is looked whether pictures do: in so many bytes.
-const LONG_GOP: i64 = 15;
-const AFTER_LAST_CUE: u64 = 2 << 20;
+const LONG_GOP_SECS: i64 = 15;
+const AFTER_LAST_CUE_BYTES: u64 = 2 << 20;
 /// Cues that stand farther apart than this on average are no index, in seconds.
-const MAX_CUE_DISTANCE: i64 = 30;
+const MAX_CUE_DISTANCE_SECS: i64 = 30;
 
 /// A file whose head was read.
 #[derive(Debug, Clone)]
 pub struct Matroska {
     track: Track,
     codec: Codec,
-    reader: Reader,
-    patience: usize,
-    keyframe: u64,
+    context: ClusterContext,
+    reorder_depth: usize,
+    keyframe_bytes: u64,
     cues: Vec<Cue>,
-    index: Option<Index>,
-    first: Place,
-    end: Place,
+    index: Option<FrameIndex>,
+    first_cluster: ClusterPosition,
+    end: ClusterPosition,
 }
 
 /// Reads the head of a file: what it shows, and its index.
 ///
 /// # Errors
 /// What is missing, or why the file is refused or left to the relay.
-pub fn open(known: &Known) -> Result<Matroska, Fault> {
-    merged(known, open_within(known, LIMITS))
+pub fn open(buffer: &SparseBuffer) -> Result<Matroska, ReadError> {
+    merge_missing(buffer, open_with_limits(buffer, READ_ALL_LIMITS))
 }
 
 /// The codec of the first track of pictures: of a file that is refused for it.
 ///
 /// # Errors
 /// What is missing.
-pub fn codec_name(known: &Known) -> Result<Option<String>, Fault> {
-    Ok(track::codec_name(&merged(known, segment::read(known))?.tracks))
+pub fn codec_name(buffer: &SparseBuffer) -> Result<Option<String>, ReadError> {
+    Ok(track::codec_name(&merge_missing(buffer, segment::read(buffer))?.tracks))
 }
 
-fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
-    let head = segment::read(known)?;
-    let parsed = head.info.len() + head.tracks.len() + head.cues.as_ref().map_or(0, Bytes::len);
-    known.budget().spend(parsed as u64 / PARSED_PER_STEP)?;
-    let chosen = track::choose(&head.tracks)?;
-    let info = Info::read(&head.info);
-    let clock = Clock::new(info.scale);
-    let declared = clock.duration(info.duration).filter(|_| !head.is_cut);
+fn open_with_limits(buffer: &SparseBuffer, limits: ReadAllLimits) -> Result<Matroska, ReadError> {
+    let header = segment::read(buffer)?;
+    let parsed = header.info.len() + header.tracks.len() + header.cues.as_ref().map_or(0, Bytes::len);
+    buffer.budget().spend(parsed as u64 / PARSED_BYTES_PER_STEP)?;
+    let selected = track::select(&header.tracks)?;
+    let info = SegmentInfo::parse(&header.info);
+    let clock = TimestampConverter::new(info.timestamp_scale);
+    let declared = clock.fractional_to_ticks(info.duration).filter(|_| !header.is_truncated);
     if declared.is_some_and(|ticks| is_too_long(&clock, ticks)) {
-        return Err(Fault::Refused(Code::TooLong));
+        return Err(ReadError::Rejected(Code::TooLong));
     }
     // Whether it has what its codec needs; how its frames are laid out, their bytes will tell.
     let mut entries =
-        vec![sample_entry::write(&chosen, false).or_else(|_| sample_entry::write(&chosen, true))?];
-    let frame_ticks = clock.nanoseconds(i128::from(chosen.default_duration));
-    let mut reader = Reader {
-        track: chosen.number,
-        codec: Some(chosen.codec).filter(|_| chosen.prefix.is_empty()),
-        nal_length: nal_length(&entries),
-        verifies: false,
+        vec![sample_entry::write(&selected, false).or_else(|_| sample_entry::write(&selected, true))?];
+    let frame_ticks = clock.nanos_to_ticks(i128::from(selected.default_duration));
+    let mut context = ClusterContext {
+        track: selected.number,
+        codec: Some(selected.codec).filter(|_| selected.prefix.is_empty()),
+        nal_length_size: nal_length_size(&entries),
+        verify_keyframes: false,
         clock,
         frame_ticks,
-        end: head.segment.end,
+        end: header.segment.end,
     };
 
-    let mut cues = match &head.cues {
-        Some(body) => cues::read(body, &head.segment, chosen.number, &clock),
+    let mut cues = match &header.cues {
+        Some(body) => cues::parse(body, &header.segment, selected.number, &clock),
         None => Vec::new(),
     };
-    let first = first_cluster(&head, &cues)?;
-    if !is_index(&cues, &clock, declared) {
+    let first = first_cluster_offset(&header, &cues)?;
+    if !is_usable_index(&cues, &clock, declared) {
         cues.clear();
     }
-    let reads_all =
-        reader.end - first <= limits.known || (cues.is_empty() && reader.end - first <= limits.asked);
+    let reads_all = context.end - first <= limits.always
+        || (cues.is_empty() && context.end - first <= limits.without_cues);
     if reads_all {
-        let gaps = known.gaps(first..reader.end);
+        let gaps = buffer.missing_ranges(first..context.end);
         if !gaps.is_empty() {
-            return Err(Fault::Missing(gaps));
+            return Err(ReadError::NeedMore(gaps));
         }
     }
 
     let cue = cues.last().filter(|_| !reads_all);
-    let Ends { opening, tail, last } = ends(known, reader, first, &chosen, (cue, declared, reads_all))?;
-    if let Some(entry) = entry_of_frames(known, &chosen, &opening, reader.nal_length)? {
+    let FileBoundaries { first_frames, last_cluster: tail, video_end } =
+        read_boundaries(buffer, context, first, &selected, (cue, declared, reads_all))?;
+    if let Some(entry) = entry_from_frames(buffer, &selected, &first_frames, context.nal_length_size)? {
         entries = vec![entry];
-        reader.nal_length = nal_length(&entries);
+        context.nal_length_size = nal_length_size(&entries);
     }
     // No frame is called a keyframe, not even the first: that is for the frames to say.
-    reader.verifies = !opening.frames.is_empty() && opening.frames.iter().all(|frame| !frame.is_key);
-    let judge = Judge { codec: chosen.codec, prefix: &chosen.prefix, nal_length: reader.nal_length };
-    let mut index = if reads_all { Some(Index::read(known, reader, first, &judge)?) } else { None };
+    context.verify_keyframes =
+        !first_frames.frames.is_empty() && first_frames.frames.iter().all(|frame| !frame.is_key);
+    let verifier = KeyframeVerifier {
+        codec: selected.codec,
+        prefix: &selected.prefix,
+        nal_length_size: context.nal_length_size,
+    };
+    let mut index = if reads_all { Some(FrameIndex::read(buffer, context, first, &verifier)?) } else { None };
 
-    let origin = opening.origin;
-    reader.clock.origin = origin;
+    let origin = first_frames.origin;
+    context.clock.origin = origin;
     for cue in &mut cues {
         cue.time -= origin;
     }
@@ -150,122 +156,131 @@ fn open_within(known: &Known, limits: Limits) -> Result<Matroska, Fault> {
         index.rebase(origin);
     }
     let duration = match (declared, &index) {
-        (Some(declared), _) => net(declared, origin, &cues, index.as_ref()),
+        (Some(declared), _) => duration_from_origin(declared, origin, &cues, index.as_ref()),
         (None, Some(index)) => index.end(frame_ticks).max(index.latest),
         (None, None) => tail.map_or(0, |tail| tail.time - origin),
     }
     .max(0);
-    if is_too_long(&reader.clock, duration) {
-        return Err(Fault::Refused(Code::TooLong));
+    if is_too_long(&context.clock, duration) {
+        return Err(ReadError::Rejected(Code::TooLong));
     }
-    let last_picture = index.as_ref().map(|index| index.end(frame_ticks)).or(last.map(|time| time - origin));
-    let picture_end = last_picture.map_or(duration, |end| end.clamp(0, duration));
-    let frames = index.as_ref().map_or(&opening.frames, |index| &index.frames);
-    let declared_rate = 1e9 / chosen.default_duration as f64;
-    let fps =
-        if declared_rate <= 1000.0 { declared_rate } else { first_cluster::rate(frames, clock.timescale) };
+    let last_end = index.as_ref().map(|index| index.end(frame_ticks)).or(video_end.map(|time| time - origin));
+    let picture_end = last_end.map_or(duration, |end| end.clamp(0, duration));
+    let frames = index.as_ref().map_or(&first_frames.frames, |index| &index.frames);
+    let declared_rate = 1e9 / selected.default_duration as f64;
+    let fps = if declared_rate <= 1000.0 {
+        declared_rate
+    } else {
+        first_cluster::frame_rate(frames, clock.timescale)
+    };
     let keyframes = match &index {
         Some(index) => Some(index.keys.iter().map(|(time, _)| *time).collect()),
         None => (!cues.is_empty()).then(|| cues.iter().map(|cue| cue.time).collect()),
     };
-    let first_time = opening.frames.first().map_or(0, |frame| frame.pts - origin);
+    let first_time = first_frames.frames.first().map_or(0, |frame| frame.pts - origin);
     Ok(Matroska {
         track: Track {
-            codec: chosen.codec.name(),
+            codec: selected.codec.name(),
             timescale: clock.timescale,
-            entries,
-            matrix: chosen.video.matrix(),
-            display: [0; 2],
+            sample_entries: entries,
+            matrix: selected.video.display_matrix(),
+            display_size: [0; 2],
             duration,
-            picture_begin: first_time.clamp(0, picture_end),
-            picture_end,
+            video_start: first_time.clamp(0, picture_end),
+            video_end: picture_end,
             fps,
-            prefix: chosen.prefix,
-            has_audio: chosen.has_audio,
+            sample_prefix: selected.prefix,
+            has_audio: selected.has_audio,
             keyframes,
-            gradual: index.as_ref().is_some_and(|index| !index.gradual.is_empty()),
-            crop: chosen.video.crop(),
-            dolby_vision: chosen.dolby_vision,
+            is_intra_refresh: index.as_ref().is_some_and(|index| !index.recovery_points.is_empty()),
+            crop: selected.video.crop(),
+            dolby_vision: selected.dolby_vision,
         },
-        codec: chosen.codec,
-        reader,
-        patience: chosen.codec.patience(),
-        keyframe: opening.frames.iter().find(|frame| frame.is_key).map_or(0, |frame| u64::from(frame.size)),
+        codec: selected.codec,
+        context,
+        reorder_depth: selected.codec.reorder_depth(),
+        keyframe_bytes: first_frames
+            .frames
+            .iter()
+            .find(|frame| frame.is_key)
+            .map_or(0, |frame| u64::from(frame.size)),
         cues,
         index,
-        first: Place { at: first, time: first_time },
-        end: Place { at: tail.map_or(head.segment.end, |tail| tail.at), time: duration },
+        first_cluster: ClusterPosition { offset: first, time: first_time },
+        end: ClusterPosition { offset: tail.map_or(header.segment.end, |tail| tail.offset), time: duration },
     })
 }
 
 /// What the beginning and the end of a file tell.
-struct Ends {
-    opening: Opening,
+struct FileBoundaries {
+    first_frames: FirstFrames,
     /// The last cluster, where no length is declared.
-    tail: Option<Place>,
+    last_cluster: Option<ClusterPosition>,
     /// When the last picture ends, where sound goes on behind it.
-    last: Option<i64>,
+    video_end: Option<i64>,
 }
 
 /// Reads the first frames of a file, and its end where that is needed. All that is missing for them is asked for at once.
-fn ends(
-    known: &Known,
-    reader: Reader,
+fn read_boundaries(
+    buffer: &SparseBuffer,
+    context: ClusterContext,
     first: u64,
-    chosen: &Chosen,
+    selected: &SelectedTrack,
     (cue, declared, reads_all): (Option<&Cue>, Option<i64>, bool),
-) -> Result<Ends, Fault> {
+) -> Result<FileBoundaries, ReadError> {
     let mut missing = Vec::new();
-    let opening = held(first_cluster::read(known, reader, first, chosen.has_audio), &mut missing)?;
-    let tail = if reads_all || declared.is_some() {
+    let first_frames =
+        collect_missing(first_cluster::read(buffer, context, first, selected.has_audio), &mut missing)?;
+    let last_cluster = if reads_all || declared.is_some() {
         None
     } else {
-        held(tail(known, reader, first), &mut missing)?.flatten()
+        collect_missing(find_last_cluster(buffer, context, first), &mut missing)?.flatten()
     };
-    let long = reader.clock.seconds(LONG_GOP);
-    let last = match cue {
-        Some(cue) if declared.is_some_and(|end| end - cue.time > long) => {
-            held(last_picture(known, reader, cue), &mut missing)?.flatten()
+    let long_gop = context.clock.seconds_to_ticks(LONG_GOP_SECS);
+    let video_end = match cue {
+        Some(cue) if declared.is_some_and(|end| end - cue.time > long_gop) => {
+            collect_missing(last_frame_end(buffer, context, cue), &mut missing)?.flatten()
         }
         _ => None,
     };
-    let opening = opening.filter(|_| missing.is_empty()).ok_or(Fault::Missing(missing))?;
-    Ok(Ends { opening, tail, last })
+    let first_frames = first_frames.filter(|_| missing.is_empty()).ok_or(ReadError::NeedMore(missing))?;
+    Ok(FileBoundaries { first_frames, last_cluster, video_end })
 }
 
 /// The sample entry of a track whose frames tell how their NAL units are laid out; none if they have no such units.
-fn entry_of_frames(
-    known: &Known,
-    chosen: &Chosen,
-    opening: &Opening,
-    nal_length: usize,
-) -> Result<Option<Bytes>, Fault> {
-    let is_of_units = matches!(chosen.codec, Codec::H264 | Codec::Hevc);
-    let Some(frame) = opening.frames.first().filter(|_| is_of_units) else { return Ok(None) };
-    let head = known.available(frame.offset..frame.offset + u64::from(frame.size).min(VERIFIED_HEAD));
-    let head = [&chosen.prefix[..], &head].concat();
-    let size = u64::from(frame.size) + chosen.prefix.len() as u64;
-    sample_entry::write(chosen, sample_entry::has_start_codes(&head, size, nal_length)).map(Some)
+fn entry_from_frames(
+    buffer: &SparseBuffer,
+    selected: &SelectedTrack,
+    first_frames: &FirstFrames,
+    nal_length_size: usize,
+) -> Result<Option<Bytes>, ReadError> {
+    let has_nal_units = matches!(selected.codec, Codec::H264 | Codec::Hevc);
+    let Some(frame) = first_frames.frames.first().filter(|_| has_nal_units) else { return Ok(None) };
+    let frame_head =
+        buffer.get_available(frame.offset..frame.offset + u64::from(frame.size).min(VERIFY_HEAD_BYTES));
+    let frame_head = [&selected.prefix[..], &frame_head].concat();
+    let size = u64::from(frame.size) + selected.prefix.len() as u64;
+    sample_entry::write(selected, sample_entry::has_start_codes(&frame_head, size, nal_length_size)).map(Some)
 }
 
-fn is_too_long(clock: &Clock, ticks: i64) -> bool {
-    u64::try_from(clock.milliseconds(ticks)).is_ok_and(|length| length > limits::MAX_DURATION_MS)
+fn is_too_long(clock: &TimestampConverter, ticks: i64) -> bool {
+    u64::try_from(clock.to_ms(ticks)).is_ok_and(|length| length > limits::MAX_DURATION_MS)
 }
 
-/// What `Info` says.
+/// What `SegmentInfo` says.
 #[derive(Debug, Clone, Copy)]
-struct Info {
-    scale: u64,
+struct SegmentInfo {
+    timestamp_scale: u64,
     duration: f64,
 }
 
-impl Info {
-    fn read(body: &[u8]) -> Self {
-        let mut info = Self { scale: 0, duration: 0.0 };
+impl SegmentInfo {
+    fn parse(body: &[u8]) -> Self {
+        let mut info = Self { timestamp_scale: 0, duration: 0.0 };
         for (id, body) in ebml::children(body) {
             match id {
-                ids::TIMESTAMP_SCALE => info.scale = ebml::uint(body),
-                ids::DURATION => info.duration = ebml::float(body),
+                ids::TIMESTAMP_SCALE => info.timestamp_scale = ebml::parse_uint(body),
+                ids::DURATION => info.duration = ebml::parse_float(body),
                 _ => {}
             }
         }
@@ -274,60 +289,70 @@ impl Info {
 }
 
 /// Where the first cluster begins: as met, or the first that the cues name.
-fn first_cluster(head: &Head, cues: &[Cue]) -> Result<u64, Fault> {
-    head.first_cluster
+fn first_cluster_offset(header: &SegmentHeader, cues: &[Cue]) -> Result<u64, ReadError> {
+    header
+        .first_cluster
         .or_else(|| cues.iter().map(|cue| cue.cluster).min())
-        .ok_or(Fault::Refused(Code::Truncated))
+        .ok_or(ReadError::Rejected(Code::Truncated))
 }
 
 /// Whether cues tell where keyframes are, all over the file: they do not stand too far apart on average.
-fn is_index(cues: &[Cue], clock: &Clock, duration: Option<i64>) -> bool {
+fn is_usable_index(cues: &[Cue], clock: &TimestampConverter, duration: Option<i64>) -> bool {
     let (Some(first), Some(last)) = (cues.first(), cues.last()) else { return false };
     let length = duration.unwrap_or(last.time - first.time);
-    length / i64::try_from(cues.len()).unwrap_or(i64::MAX) <= MAX_CUE_DISTANCE * i64::from(clock.timescale)
+    length / i64::try_from(cues.len()).unwrap_or(i64::MAX)
+        <= MAX_CUE_DISTANCE_SECS * i64::from(clock.timescale)
 }
 
 /// The length of a file that begins at `origin`: some writers count it from there, some from the zero of their clock.
-fn net(declared: i64, origin: i64, cues: &[Cue], index: Option<&Index>) -> i64 {
+fn duration_from_origin(declared: i64, origin: i64, cues: &[Cue], index: Option<&FrameIndex>) -> i64 {
     let last = cues.last().map(|cue| cue.time).max(index.map(|index| index.end(0)));
     if last.is_some_and(|last| last + origin > declared) { declared } else { declared - origin }
 }
 
 /// When the last picture of a file ends, whose sound goes on long after its last cue; none if that is not soon after it.
-fn last_picture(known: &Known, reader: Reader, cue: &Cue) -> Result<Option<i64>, Fault> {
-    let until = cue.cluster.saturating_add(AFTER_LAST_CUE).min(reader.end);
-    let gaps = known.gaps(cue.cluster..until);
+fn last_frame_end(
+    buffer: &SparseBuffer,
+    context: ClusterContext,
+    cue: &Cue,
+) -> Result<Option<i64>, ReadError> {
+    let until = cue.cluster.saturating_add(AFTER_LAST_CUE_BYTES).min(context.end);
+    let gaps = buffer.missing_ranges(cue.cluster..until);
     if !gaps.is_empty() {
-        return Err(Fault::Missing(gaps));
+        return Err(ReadError::NeedMore(gaps));
     }
-    let mut walk = Walk::new(known, reader, cue.cluster);
+    let mut clusters = ClusterReader::new(buffer, context, cue.cluster);
     let (mut end, mut at) = (None, cue.cluster);
-    while let Step::Frame(frame) = walk.next() {
+    while let ClusterEvent::Frame(frame) = clusters.next() {
         if frame.offset >= until {
             break;
         }
-        end = end.max(Some(frame.pts.saturating_add(reader.frame_ticks.max(1))));
+        end = end.max(Some(frame.pts.saturating_add(context.frame_ticks.max(1))));
         at = frame.offset;
     }
-    Ok(end.filter(|_| until == reader.end || at < cue.cluster + AFTER_LAST_CUE / 2))
+    Ok(end.filter(|_| until == context.end || at < cue.cluster + AFTER_LAST_CUE_BYTES / 2))
 }
 
 /// The last cluster of a file, and the time at which its last frame ends.
-fn tail(known: &Known, reader: Reader, first: u64) -> Result<Option<Place>, Fault> {
-    for length in TAILS {
-        let from = reader.end.saturating_sub(length).max(first);
-        let gaps = known.gaps(from..reader.end);
+fn find_last_cluster(
+    buffer: &SparseBuffer,
+    context: ClusterContext,
+    first: u64,
+) -> Result<Option<ClusterPosition>, ReadError> {
+    for length in TAIL_WINDOWS {
+        let from = context.end.saturating_sub(length).max(first);
+        let gaps = buffer.missing_ranges(from..context.end);
         if !gaps.is_empty() {
-            return Err(Fault::Missing(gaps));
+            return Err(ReadError::NeedMore(gaps));
         }
-        if let Some(place) = resync::last(known, reader, from, reader.end) {
+        if let Some(place) = resync::find_last(buffer, context, from, context.end) {
             let mut end = place.time;
-            let mut walk = Walk::new(known, reader, place.at);
-            while let Step::Frame(frame) = walk.next() {
-                end = end.max(frame.pts.saturating_add(reader.frame_ticks.max(1)));
+            let mut clusters = ClusterReader::new(buffer, context, place.offset);
+            while let ClusterEvent::Frame(frame) = clusters.next() {
+                end = end.max(frame.pts.saturating_add(context.frame_ticks.max(1)));
             }
-            end = end.max(walk.latest());
-            return Ok(Some(Place { at: place.at, time: end }));
+            end = end.max(clusters.latest());
+            return Ok(Some(ClusterPosition { offset: place.offset, time: end }));
         }
         if from == first {
             break;
@@ -336,128 +361,143 @@ fn tail(known: &Known, reader: Reader, first: u64) -> Result<Option<Place>, Faul
     Ok(None)
 }
 
-impl Movie for Matroska {
+impl Demuxer for Matroska {
     fn track(&self) -> &Track {
         &self.track
     }
 
-    fn verified(&self, known: &Known) -> Result<Option<Box<dyn Movie>>, Fault> {
+    fn with_verified_keyframes(&self, buffer: &SparseBuffer) -> Result<Option<Box<dyn Demuxer>>, ReadError> {
         if self.index.is_some() {
             // Its keyframes are those of the frames.
             return Ok(None);
         }
-        let mut movie = self.clone();
-        if self.reader.end - self.first.at <= VERIFIED_WHOLE {
-            let Track { prefix, .. } = &self.track;
-            let judge = Judge { codec: self.codec, prefix, nal_length: self.reader.nal_length };
-            let index = Index::read(known, self.reader, self.first.at, &judge)?;
-            movie.track.keyframes = Some(index.keys.iter().map(|(time, _)| *time).collect());
-            movie.track.gradual = !index.gradual.is_empty();
-            movie.index = Some(index);
+        let mut demuxer = self.clone();
+        if self.context.end - self.first_cluster.offset <= VERIFY_ALL_BYTES {
+            let Track { sample_prefix: prefix, .. } = &self.track;
+            let verifier =
+                KeyframeVerifier { codec: self.codec, prefix, nal_length_size: self.context.nal_length_size };
+            let index = FrameIndex::read(buffer, self.context, self.first_cluster.offset, &verifier)?;
+            demuxer.track.keyframes = Some(index.keys.iter().map(|(time, _)| *time).collect());
+            demuxer.track.is_intra_refresh = !index.recovery_points.is_empty();
+            demuxer.index = Some(index);
         } else {
             // Cues still tell where clusters are.
-            movie.reader.verifies = true;
-            movie.track.keyframes = None;
+            demuxer.context.verify_keyframes = true;
+            demuxer.track.keyframes = None;
         }
-        Ok(Some(Box::new(movie)))
+        Ok(Some(Box::new(demuxer)))
     }
 
-    fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
+    fn find_samples(
+        &self,
+        buffer: &SparseBuffer,
+        requests: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError> {
         if let Some(index) = &self.index {
-            let budget = known.budget();
-            return wants.iter().map(|want| index.run(want, self.patience, budget)).collect();
+            let budget = buffer.budget();
+            return requests
+                .iter()
+                .map(|want| index.find_samples(want, self.reorder_depth, budget))
+                .collect();
         }
-        merged(known, self.find(known, wants))
+        merge_missing(buffer, self.find_in_large_file(buffer, requests))
     }
 }
 
 impl Matroska {
-    fn find(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
-        let finder = Finder {
-            known,
-            reader: self.reader,
+    fn find_in_large_file(
+        &self,
+        buffer: &SparseBuffer,
+        requests: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError> {
+        let seeker = MatroskaSeeker {
+            buffer,
+            context: self.context,
             cues: &self.cues,
-            first: self.first,
+            first_cluster: self.first_cluster,
             end: self.end,
-            patience: self.patience,
-            keyframe: self.keyframe,
+            reorder_depth: self.reorder_depth,
+            keyframe_bytes: self.keyframe_bytes,
         };
         let mut missing = Vec::new();
-        let mut runs = vec![Vec::new(); wants.len()];
-        let mut lost = Vec::new();
-        for (place, want) in wants.iter().enumerate() {
-            match held(finder.by_cues(want), &mut missing)? {
+        let mut runs = vec![Vec::new(); requests.len()];
+        let mut unresolved = Vec::new();
+        for (place, request) in requests.iter().enumerate() {
+            match collect_missing(seeker.find_by_cues(request), &mut missing)? {
                 Some(Some(run)) => runs[place] = run,
-                Some(None) => lost.push(place),
+                Some(None) => unresolved.push(place),
                 None => {}
             }
         }
-        let searched: Vec<Want> = lost.iter().filter_map(|place| wants.get(*place).copied()).collect();
-        if !searched.is_empty()
-            && let Some(found) = held(finder.by_search(&searched), &mut missing)?
+        let unresolved_requests: Vec<SampleRequest> =
+            unresolved.iter().filter_map(|place| requests.get(*place).copied()).collect();
+        if !unresolved_requests.is_empty()
+            && let Some(found) =
+                collect_missing(seeker.find_by_bisection(&unresolved_requests), &mut missing)?
         {
-            for (place, run) in lost.into_iter().zip(found) {
+            for (place, run) in unresolved.into_iter().zip(found) {
                 runs[place] = run;
             }
         }
-        if missing.is_empty() { Ok(runs) } else { Err(Fault::Missing(missing)) }
+        if missing.is_empty() { Ok(runs) } else { Err(ReadError::NeedMore(missing)) }
     }
 }
 
 /// Reads any bytes as a file, from its head to a few moments of it, as a driver does that fetches what is missing.
 /// For fuzzing: it ends, whatever they are, and what it gives lies inside of the file.
-pub fn survive(bytes: &[u8]) {
-    survive_within(bytes, LIMITS);
+pub fn fuzz(bytes: &[u8]) {
+    fuzz_with_limits(bytes, READ_ALL_LIMITS);
     // As if the file were a large one, with cues and without.
-    survive_within(bytes, Limits { known: 0, asked: LIMITS.asked });
-    survive_within(bytes, Limits { known: 0, asked: 0 });
+    fuzz_with_limits(bytes, ReadAllLimits { always: 0, without_cues: READ_ALL_LIMITS.without_cues });
+    fuzz_with_limits(bytes, ReadAllLimits { always: 0, without_cues: 0 });
 }
 
-fn survive_within(bytes: &[u8], limits: Limits) {
+fn fuzz_with_limits(bytes: &[u8], limits: ReadAllLimits) {
     const ROUNDS: usize = 64;
     let source = Bytes::copy_from_slice(bytes);
-    let mut known = Known::new(source.len() as u64);
-    known.learn(0, &source.slice(..source.len().min(4096)));
+    let mut buffer = SparseBuffer::new(source.len() as u64);
+    buffer.insert(0, &source.slice(..source.len().min(4096)));
     for _ in 0..ROUNDS {
-        let answer = merged(&known, open_within(&known, limits)).and_then(|movie| {
+        let outcome = merge_missing(&buffer, open_with_limits(&buffer, limits)).and_then(|movie| {
             let length = movie.track().duration;
-            let want = |aim, from: i64, long: i64| Want { from, until: from.saturating_add(long), aim };
-            let runs = movie.runs(
-                &known,
+            let request =
+                |mode, from: i64, span: i64| SampleRequest { from, until: from.saturating_add(span), mode };
+            let runs = movie.find_samples(
+                &buffer,
                 &[
-                    want(Aim::Keyframe, 0, 0),
-                    want(Aim::Keyframe, length / 2, length / 8),
-                    want(Aim::Exact, length / 3, 0),
-                    want(Aim::Exact, length.saturating_mul(3) / 4, 1000),
+                    request(SeekMode::Keyframe, 0, 0),
+                    request(SeekMode::Keyframe, length / 2, length / 8),
+                    request(SeekMode::Exact, length / 3, 0),
+                    request(SeekMode::Exact, length.saturating_mul(3) / 4, 1000),
                 ],
             )?;
             for sample in runs.iter().flatten() {
                 assert!(
-                    sample.size > 0 && sample.offset + u64::from(sample.size) <= known.total(),
+                    sample.size > 0 && sample.offset + u64::from(sample.size) <= buffer.total_bytes(),
                     "{sample:?}"
                 );
             }
             Ok(())
         });
-        let Err(Fault::Missing(ranges)) = answer else { return };
+        let Err(ReadError::NeedMore(ranges)) = outcome else { return };
         assert!(!ranges.is_empty(), "nothing is missing");
         for range in ranges {
-            assert!(range.start < range.end && range.end <= known.total(), "{range:?}");
-            assert!(!known.gaps(range.clone()).is_empty(), "{range:?} is known");
-            known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+            assert!(range.start < range.end && range.end <= buffer.total_bytes(), "{range:?}");
+            assert!(!buffer.missing_ranges(range.clone()).is_empty(), "{range:?} is known");
+            buffer.insert(range.start, &source.slice(range.start as usize..range.end as usize));
         }
     }
     panic!("more than {ROUNDS} round trips");
 }
 
 /// Makes missing ranges ascend without touching each other. Without a budget no answer is believed.
-fn merged<T>(known: &Known, result: Result<T, Fault>) -> Result<T, Fault> {
-    let result = known.within_budget(result);
-    let Err(Fault::Missing(mut ranges)) = result else { return result };
+fn merge_missing<T>(buffer: &SparseBuffer, result: Result<T, ReadError>) -> Result<T, ReadError> {
+    let result = buffer.check_budget(result);
+    let Err(ReadError::NeedMore(mut ranges)) = result else { return result };
     ranges.retain(|range| range.start < range.end);
     if ranges.is_empty() {
         // Nothing that could be read would help.
-        return Err(Fault::Refused(Code::Truncated));
+        return Err(ReadError::Rejected(Code::Truncated));
     }
-    Err(Fault::all_missing(ranges))
+    Err(ReadError::from_missing_ranges(ranges))
 }

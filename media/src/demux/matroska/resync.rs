@@ -2,9 +2,9 @@
 //! parses.
 
 use crate::demux::budget::BYTES_PER_STEP;
-use crate::demux::buffer::Known;
-use crate::demux::matroska::cluster::{Reader, Walk};
-use crate::demux::matroska::ebml::{self, Seen};
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::matroska::cluster::{ClusterContext, ClusterReader};
+use crate::demux::matroska::ebml::{self, ElementRead};
 use crate::demux::matroska::ids;
 
 /// The ID of a cluster as it stands in a file.
@@ -12,52 +12,62 @@ const CLUSTER: [u8; 4] = ids::CLUSTER.to_be_bytes();
 
 /// What a search for a cluster ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ClusterSearch {
     /// A cluster.
-    Cluster(Place),
+    Cluster(ClusterPosition),
     /// The bytes from here on have to be known to go on.
     Gap(u64),
     /// None begins in the stretch.
-    Nothing,
+    NotFound,
 }
 
 /// A cluster, and when it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ClusterPosition {
     /// Where its header begins.
-    pub(super) at: u64,
+    pub(super) offset: u64,
     /// Its timestamp, in ticks.
     pub(super) time: i64,
 }
 
 /// The first cluster that begins in `from..to`.
-pub(super) fn first(known: &Known, reader: Reader, from: u64, to: u64) -> Found {
-    let to = to.min(reader.end);
-    let bytes = known.available(from..to);
+pub(super) fn find_first(
+    buffer: &SparseBuffer,
+    context: ClusterContext,
+    from: u64,
+    to: u64,
+) -> ClusterSearch {
+    let to = to.min(context.end);
+    let bytes = buffer.get_available(from..to);
     let mut next = 0;
-    while let Some(found) = find(&bytes, next) {
-        known.budget().charge((found - next) as u64 / BYTES_PER_STEP);
-        if known.budget().is_over() {
-            return Found::Nothing;
+    while let Some(found) = find_cluster_id(&bytes, next) {
+        buffer.budget().charge((found - next) as u64 / BYTES_PER_STEP);
+        if buffer.budget().is_exhausted() {
+            return ClusterSearch::NotFound;
         }
-        match verify(known, reader, from + found as u64) {
-            Ok(Some(place)) => return Found::Cluster(place),
+        match verify_cluster(buffer, context, from + found as u64) {
+            Ok(Some(place)) => return ClusterSearch::Cluster(place),
             Ok(None) => next = found + 1,
-            Err(gap) => return Found::Gap(gap),
+            Err(gap) => return ClusterSearch::Gap(gap),
         }
     }
-    known.budget().charge((bytes.len() - next.min(bytes.len())) as u64 / BYTES_PER_STEP);
+    buffer.budget().charge((bytes.len() - next.min(bytes.len())) as u64 / BYTES_PER_STEP);
     let end = from.saturating_add(bytes.len() as u64);
-    if end < to { Found::Gap(end) } else { Found::Nothing }
+    if end < to { ClusterSearch::Gap(end) } else { ClusterSearch::NotFound }
 }
 
 /// The last cluster that begins in `from..to`, of which all is known.
-pub(super) fn last(known: &Known, reader: Reader, from: u64, to: u64) -> Option<Place> {
-    let bytes = known.available(from..to.min(reader.end));
-    known.budget().charge(bytes.len() as u64 / BYTES_PER_STEP);
+pub(super) fn find_last(
+    buffer: &SparseBuffer,
+    context: ClusterContext,
+    from: u64,
+    to: u64,
+) -> Option<ClusterPosition> {
+    let bytes = buffer.get_available(from..to.min(context.end));
+    buffer.budget().charge(bytes.len() as u64 / BYTES_PER_STEP);
     let mut end = bytes.len();
     while let Some(found) = bytes.get(..end)?.windows(CLUSTER.len()).rposition(|window| window == CLUSTER) {
-        if let Ok(Some(place)) = verify(known, reader, from + found as u64) {
+        if let Ok(Some(place)) = verify_cluster(buffer, context, from + found as u64) {
             return Some(place);
         }
         end = found + CLUSTER.len() - 1;
@@ -65,7 +75,7 @@ pub(super) fn last(known: &Known, reader: Reader, from: u64, to: u64) -> Option<
     None
 }
 
-fn find(bytes: &[u8], mut at: usize) -> Option<usize> {
+fn find_cluster_id(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let rest = bytes.get(at..)?;
         at += rest.iter().position(|byte| *byte == CLUSTER[0])?;
@@ -77,20 +87,24 @@ fn find(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// Whether a cluster begins there: a timestamp, and after it something that may stand there.
-fn verify(known: &Known, reader: Reader, at: u64) -> Result<Option<Place>, u64> {
-    let mut walk = Walk::new(known, reader, at);
-    if !walk.enter()? {
+fn verify_cluster(
+    buffer: &SparseBuffer,
+    context: ClusterContext,
+    at: u64,
+) -> Result<Option<ClusterPosition>, u64> {
+    let mut clusters = ClusterReader::new(buffer, context, at);
+    if !clusters.enter_cluster()? {
         return Ok(None);
     }
-    let is_right = match ebml::look(known, walk.at(), reader.end) {
-        Seen::Element(element) => {
+    let is_right = match ebml::read_element(buffer, clusters.position(), context.end) {
+        ElementRead::Element(element) => {
             matches!(element.id, ids::SIMPLE_BLOCK | ids::BLOCK_GROUP | ids::VOID | ids::CRC32)
                 || matches!(element.id, ids::CLUSTER_POSITION | ids::PREV_SIZE | ids::SILENT_TRACKS)
                 || ids::is_beside_clusters(element.id)
         }
-        Seen::Gap(gap) => return Err(gap),
-        Seen::End => true,
-        Seen::Damaged => false,
+        ElementRead::Gap(gap) => return Err(gap),
+        ElementRead::End => true,
+        ElementRead::Damaged => false,
     };
-    Ok(walk.cluster_time().filter(|_| is_right).map(|time| Place { at, time }))
+    Ok(clusters.cluster_time().filter(|_| is_right).map(|time| ClusterPosition { offset: at, time }))
 }

@@ -4,17 +4,17 @@
 
 use bytes::Bytes;
 
-use crate::demux::buffer::Fault;
+use crate::demux::buffer::ReadError;
 use crate::demux::matroska::codec::Codec;
-use crate::demux::matroska::track::Chosen;
-use crate::demux::matroska::video::Colour;
+use crate::demux::matroska::track::SelectedTrack;
+use crate::demux::matroska::video::ColorInfo;
 
 /// The sample entry of a track, whole. `has_start_codes` says whether the NAL units of its frames stand behind those.
 ///
 /// # Errors
-/// [`Fault::Foreign`] where the file lacks what the entry needs.
-pub(super) fn write(track: &Chosen, has_start_codes: bool) -> Result<Bytes, Fault> {
-    let (name, configuration) = configuration(track, has_start_codes)?;
+/// [`ReadError::Unsupported`] where the file lacks what the entry needs.
+pub(super) fn write(track: &SelectedTrack, has_start_codes: bool) -> Result<Bytes, ReadError> {
+    let (name, decoder_box) = configuration_box(track, has_start_codes)?;
     let video = &track.video;
     let mut body = vec![0, 0, 0, 0, 0, 0, 0, 1];
     body.extend([0; 16]);
@@ -25,85 +25,85 @@ pub(super) fn write(track: &Chosen, has_start_codes: bool) -> Result<Bytes, Faul
     body.extend([0, 0x48, 0, 0, 0, 0x48, 0, 0, 0, 0, 0, 0, 0, 1]);
     body.extend([0; 32]);
     body.extend([0, 24, 0xff, 0xff]);
-    body.extend(configuration);
-    if let Some(fields) = video.fields() {
-        body.extend(boxed(*b"fiel", &fields));
+    body.extend(decoder_box);
+    if let Some(fields) = video.fiel_body() {
+        body.extend(build_box(*b"fiel", &fields));
     }
-    if let Some((wide, high)) = video.pixel_shape() {
-        body.extend(boxed(*b"pasp", &[wide.to_be_bytes(), high.to_be_bytes()].concat()));
+    if let Some((wide, high)) = video.pixel_aspect_ratio() {
+        body.extend(build_box(*b"pasp", &[wide.to_be_bytes(), high.to_be_bytes()].concat()));
     }
-    if let Some(colour) = &video.colour {
-        body.extend(colours(colour));
+    if let Some(color) = &video.color {
+        body.extend(color_boxes(color));
     }
-    Ok(boxed(name, &body).into())
+    Ok(build_box(name, &body).into())
 }
 
 /// The entry's name, and the box that configures the decoder, if there is one.
-fn configuration(track: &Chosen, has_start_codes: bool) -> Result<([u8; 4], Vec<u8>), Fault> {
-    let private = &track.private[..];
+fn configuration_box(track: &SelectedTrack, has_start_codes: bool) -> Result<([u8; 4], Vec<u8>), ReadError> {
+    let private = &track.codec_private[..];
     Ok(match track.codec {
         // Decoders take what has no record as a stream of start codes. Its parameter sets stand before its keyframes, too, as
         // annex B of ITU-T H.264 and H.265 has it.
-        Codec::H264 if has_start_codes => (*b"avc1", global(&parameter_sets(private, 5, false))),
-        Codec::Hevc if has_start_codes => (*b"hvc1", global(&parameter_sets(private, 22, true))),
+        Codec::H264 if has_start_codes => (*b"avc1", glbl_box(&parameter_sets(private, 5, false))),
+        Codec::Hevc if has_start_codes => (*b"hvc1", glbl_box(&parameter_sets(private, 22, true))),
         // AVCDecoderConfigurationRecord and its successor, both version 1; early writers left HEVC's at 0.
-        Codec::H264 if private.len() >= 7 && private[0] == 1 => (*b"avc1", boxed(*b"avcC", private)),
-        Codec::Hevc if private.len() >= 23 && private[0] <= 1 && !begins_with_start_code(private) => {
-            (*b"hvc1", boxed(*b"hvcC", private))
+        Codec::H264 if private.len() >= 7 && private[0] == 1 => (*b"avc1", build_box(*b"avcC", private)),
+        Codec::Hevc if private.len() >= 23 && private[0] <= 1 && !starts_with_start_code(private) => {
+            (*b"hvc1", build_box(*b"hvcC", private))
         }
         // A record without parameter sets, with lengths of four bytes: each keyframe has its own.
-        Codec::H264 if private.is_empty() => (*b"avc1", boxed(*b"avcC", &[1, 100, 0, 40, 0xff, 0xe0, 0])),
+        Codec::H264 if private.is_empty() => (*b"avc1", build_box(*b"avcC", &[1, 100, 0, 40, 0xff, 0xe0, 0])),
         Codec::Hevc if private.is_empty() => {
             let mut record = [0; 23];
             (record[0], record[21]) = (1, 3);
-            (*b"hvc1", boxed(*b"hvcC", &record))
+            (*b"hvc1", build_box(*b"hvcC", &record))
         }
-        Codec::H264 | Codec::Hevc => return Err(Fault::Foreign("no configuration record")),
-        Codec::Vp8 => (*b"vp08", boxed(*b"vpcC", &vpcc(track, &[]))),
-        Codec::Vp9 => (*b"vp09", boxed(*b"vpcC", &vpcc(track, private))),
-        Codec::Av1 => (*b"av01", boxed(*b"av1C", &av1c(private))),
+        Codec::H264 | Codec::Hevc => return Err(ReadError::Unsupported("no configuration record")),
+        Codec::Vp8 => (*b"vp08", build_box(*b"vpcC", &vpcc(track, &[]))),
+        Codec::Vp9 => (*b"vp09", build_box(*b"vpcC", &vpcc(track, private))),
+        Codec::Av1 => (*b"av01", build_box(*b"av1C", &av1c(private))),
         Codec::Mpeg4 => (*b"mp4v", esds(0x20, private)),
         // MPEG-2 in its main profile: decoders look at the stream itself.
         Codec::Mpeg2 => (*b"mp4v", esds(0x61, private)),
         Codec::Mpeg1 => (*b"mp4v", esds(0x6a, private)),
         Codec::Mjpeg => (*b"jpeg", Vec::new()),
-        Codec::Foreign | Codec::Unknown => return Err(Fault::Foreign("no sample entry")),
+        Codec::FfmpegOnly | Codec::Unknown => return Err(ReadError::Unsupported("no sample entry")),
     })
 }
 
 /// Whether NAL units stand behind start codes, by the beginning of a frame: ITU-T H.264, annex B. One that begins like a
 /// start code may also be a length of `nal_length` bytes.
-pub(super) fn has_start_codes(frame: &[u8], size: u64, nal_length: usize) -> bool {
-    if !begins_with_start_code(frame) || nal_length == 0 {
-        return begins_with_start_code(frame);
+pub(super) fn has_start_codes(frame: &[u8], size: u64, nal_length_size: usize) -> bool {
+    if !starts_with_start_code(frame) || nal_length_size == 0 {
+        return starts_with_start_code(frame);
     }
     // By lengths, the second unit would reach over the end.
     let number = |at: usize| {
-        let bytes = frame.get(at..at + nal_length)?;
+        let bytes = frame.get(at..at + nal_length_size)?;
         Some(bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     let first = number(0).unwrap_or(0);
-    let behind = first.saturating_add(nal_length as u64);
+    let behind = first.saturating_add(nal_length_size as u64);
     if behind >= size {
         return behind > size;
     }
     let second = usize::try_from(behind).ok().and_then(number);
-    second.is_some_and(|second| behind.saturating_add(nal_length as u64).saturating_add(second) > size)
+    second.is_some_and(|second| behind.saturating_add(nal_length_size as u64).saturating_add(second) > size)
 }
 
-fn begins_with_start_code(bytes: &[u8]) -> bool {
+fn starts_with_start_code(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])
 }
 
 /// What decoders take as it is: ffmpeg's own box.
-fn global(private: &[u8]) -> Vec<u8> {
-    if private.is_empty() { Vec::new() } else { boxed(*b"glbl", private) }
+fn glbl_box(private: &[u8]) -> Vec<u8> {
+    if private.is_empty() { Vec::new() } else { build_box(*b"glbl", private) }
 }
 
 /// The parameter sets of a configuration behind start codes: as they are, or out of a record whose lists begin at `at`. Those
 /// of HEVC have a list for each type of unit.
 fn parameter_sets(private: &[u8], at: usize, is_hevc: bool) -> Vec<u8> {
-    if begins_with_start_code(private) {
+    if starts_with_start_code(private) {
         return private.to_vec();
     }
     let mut sets = Vec::new();
@@ -135,7 +135,7 @@ fn parameter_sets(private: &[u8], at: usize, is_hevc: bool) -> Vec<u8> {
 
 /// VPCodecConfigurationRecord. Matroska's private data of VP9 are features of an ID, a length and a value each:
 /// profile, level, bit depth, chroma subsampling.
-fn vpcc(track: &Chosen, private: &[u8]) -> Vec<u8> {
+fn vpcc(track: &SelectedTrack, private: &[u8]) -> Vec<u8> {
     let feature = |wanted: u8, default: u8| {
         private
             .chunks_exact(3)
@@ -145,7 +145,7 @@ fn vpcc(track: &Chosen, private: &[u8]) -> Vec<u8> {
     let profile = feature(1, 0).min(3);
     let depth = feature(3, if profile >= 2 { 10 } else { 8 }).clamp(8, 12);
     let chroma = feature(4, 1).min(3);
-    let colour = track.video.colour.as_ref();
+    let color = track.video.color.as_ref();
     let code = |value: Option<u16>| value.map_or(2, |value| value as u8);
     vec![
         1,
@@ -154,10 +154,10 @@ fn vpcc(track: &Chosen, private: &[u8]) -> Vec<u8> {
         0,
         profile,
         feature(2, 0),
-        depth << 4 | chroma << 1 | u8::from(colour.is_some_and(|colour| colour.is_full_range)),
-        code(colour.map(|colour| colour.primaries)),
-        code(colour.map(|colour| colour.transfer)),
-        code(colour.map(|colour| colour.matrix)),
+        depth << 4 | chroma << 1 | u8::from(color.is_some_and(|colour| colour.is_full_range)),
+        code(color.map(|colour| colour.primaries)),
+        code(color.map(|colour| colour.transfer)),
+        code(color.map(|colour| colour.matrix)),
         0,
         0,
     ]
@@ -179,31 +179,31 @@ fn esds(object_type: u8, private: &[u8]) -> Vec<u8> {
     // Buffer size and rates, which nobody asks for.
     decoder.extend([0; 11]);
     if !private.is_empty() {
-        decoder.extend(descriptor(5, private));
+        decoder.extend(build_descriptor(5, private));
     }
-    let stream = [&[0, 0, 0][..], &descriptor(4, &decoder), &descriptor(6, &[2])].concat();
-    boxed(*b"esds", &[&[0; 4][..], &descriptor(3, &stream)].concat())
+    let stream = [&[0, 0, 0][..], &build_descriptor(4, &decoder), &build_descriptor(6, &[2])].concat();
+    build_box(*b"esds", &[&[0; 4][..], &build_descriptor(3, &stream)].concat())
 }
 
 /// A descriptor with its size in four groups of seven bits, ISO 14496-1, 8.3.3.
-fn descriptor(tag: u8, body: &[u8]) -> Vec<u8> {
+fn build_descriptor(tag: u8, body: &[u8]) -> Vec<u8> {
     let size = body.len();
     let group = |shift: u32| (size >> shift) as u8 & 0x7f;
     [&[tag, 0x80 | group(21), 0x80 | group(14), 0x80 | group(7), group(0)][..], body].concat()
 }
 
-fn colours(colour: &Colour) -> Vec<u8> {
+fn color_boxes(color: &ColorInfo) -> Vec<u8> {
     let mut boxes = Vec::new();
-    if (colour.primaries, colour.transfer, colour.matrix) != (2, 2, 2) || colour.is_full_range {
+    if (color.primaries, color.transfer, color.matrix) != (2, 2, 2) || color.is_full_range {
         let mut body = b"nclx".to_vec();
-        for code in [colour.primaries, colour.transfer, colour.matrix] {
+        for code in [color.primaries, color.transfer, color.matrix] {
             body.extend(code.to_be_bytes());
         }
-        body.push(u8::from(colour.is_full_range) << 7);
-        boxes.extend(boxed(*b"colr", &body));
+        body.push(u8::from(color.is_full_range) << 7);
+        boxes.extend(build_box(*b"colr", &body));
     }
     if let Some([red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y, max, min]) =
-        colour.mastering
+        color.mastering
     {
         // Steps of 0.00002, green first; candela in steps of 0.0001 (ISO 14496-12, 12.1.5 by ISO 23008-2, D.3.28).
         let mut body = Vec::new();
@@ -213,34 +213,34 @@ fn colours(colour: &Colour) -> Vec<u8> {
         for light in [max, min] {
             body.extend(((light * 10_000.0).round() as u32).to_be_bytes());
         }
-        boxes.extend(boxed(*b"mdcv", &body));
+        boxes.extend(build_box(*b"mdcv", &body));
     }
-    if let Some((max, mean)) = colour.light {
-        boxes.extend(boxed(*b"clli", &[max.to_be_bytes(), mean.to_be_bytes()].concat()));
+    if let Some((max, mean)) = color.light {
+        boxes.extend(build_box(*b"clli", &[max.to_be_bytes(), mean.to_be_bytes()].concat()));
     }
     boxes
 }
 
 /// No body here comes near 4 GiB.
-fn boxed(name: [u8; 4], body: &[u8]) -> Vec<u8> {
+fn build_box(name: [u8; 4], body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32 + 8).to_be_bytes()[..], &name, body].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demux::matroska::video::{self, Video};
+    use crate::demux::matroska::video::{self, VideoElement};
 
-    fn framed(
+    fn write_entry(
         codec: Codec,
         private: &'static [u8],
-        video: Video,
+        video: VideoElement,
         has_start_codes: bool,
-    ) -> Result<Bytes, Fault> {
-        let track = Chosen {
+    ) -> Result<Bytes, ReadError> {
+        let track = SelectedTrack {
             number: 1,
             codec,
-            private: Bytes::from_static(private),
+            codec_private: Bytes::from_static(private),
             default_duration: 0,
             video,
             prefix: Bytes::new(),
@@ -250,8 +250,12 @@ mod tests {
         write(&track, has_start_codes)
     }
 
-    fn entry(codec: Codec, private: &'static [u8], video: Video) -> Result<Bytes, Fault> {
-        framed(codec, private, video, false)
+    fn write_entry_with_lengths(
+        codec: Codec,
+        private: &'static [u8],
+        video: VideoElement,
+    ) -> Result<Bytes, ReadError> {
+        write_entry(codec, private, video, false)
     }
 
     /// The body of the box of that name among the children of an entry.
@@ -268,22 +272,22 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_configuration_is_left_to_the_relay() {
+    fn missing_configuration_is_unsupported() {
         for codec in [Codec::H264, Codec::Hevc] {
             for private in [
                 &b"\x01\x64\0"[..],
                 b"\0\0\0\x01\x67\x64\0\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\0\0\x03\0\x10",
             ] {
                 assert_eq!(
-                    entry(codec, private, Video::default()),
-                    Err(Fault::Foreign("no configuration record"))
+                    write_entry_with_lengths(codec, private, VideoElement::default()),
+                    Err(ReadError::Unsupported("no configuration record"))
                 );
             }
         }
     }
 
     #[test]
-    fn frames_behind_start_codes_need_no_record() {
+    fn start_codes_need_no_record() {
         let sets = b"\0\0\0\x01\x67\x42\x01\0\0\0\x01\x68";
         let record = b"\x01\x42\0\x1e\xff\xe1\0\x03\x67\x42\x01\x01\0\x01\x68";
         let hevc = b"\x01\x01\x60\0\0\0\x90\0\0\0\0\0\x5d\xf0\0\xfc\xfd\xf8\xf8\0\0\x0f\x02\
@@ -296,17 +300,23 @@ mod tests {
             (Codec::Hevc, b"", None),
             (Codec::Hevc, hevc, Some(b"\0\0\0\x01\x42\x01\0\0\0\x01\x44")),
         ] {
-            let entry = framed(codec, private, Video::default(), true).unwrap();
+            let entry = write_entry(codec, private, VideoElement::default(), true).unwrap();
             assert_eq!(child(&entry, *b"glbl").as_deref(), expected, "{codec:?} {private:?}");
             assert!(child(&entry, *b"avcC").is_none() && child(&entry, *b"hvcC").is_none());
         }
         // Lengths without a record: parameter sets are in the stream.
-        assert!(child(&entry(Codec::H264, b"", Video::default()).unwrap(), *b"avcC").is_some());
-        assert!(child(&entry(Codec::Hevc, b"", Video::default()).unwrap(), *b"hvcC").is_some());
+        assert!(
+            child(&write_entry_with_lengths(Codec::H264, b"", VideoElement::default()).unwrap(), *b"avcC")
+                .is_some()
+        );
+        assert!(
+            child(&write_entry_with_lengths(Codec::Hevc, b"", VideoElement::default()).unwrap(), *b"hvcC")
+                .is_some()
+        );
     }
 
     #[test]
-    fn start_codes_are_told_from_lengths() {
+    fn distinguishes_start_codes_from_lengths() {
         for (frame, size, nal_length, expected) in [
             (&b"\0\0\0\x01\x09\xf0\0\0\0\x01\x67"[..], 11, 4, true),
             (b"\0\0\x01\x67\x42\0\0\x01\x68", 9, 4, true),
@@ -323,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_as_large_as_it_says_and_carries_its_configuration() {
+    fn entry_carries_its_configuration() {
         for (codec, private, name, configuration) in [
             (Codec::H264, &b"\x01\x64\0\x1f\xff\xe0\0"[..], *b"avcC", &b"\x01\x64\0\x1f\xff\xe0\0"[..]),
             (Codec::Av1, b"", *b"av1C", b"\x81\0\x0c\0"),
@@ -337,7 +347,9 @@ mod tests {
                 b"\x01\0\0\0\x02\x1e\xa2\x02\x02\x02\0\0",
             ),
         ] {
-            let entry = entry(codec, private, video::read(b"\xb0\x82\x02\x80\xba\x82\x01\x68")).unwrap();
+            let entry =
+                write_entry_with_lengths(codec, private, video::parse(b"\xb0\x82\x02\x80\xba\x82\x01\x68"))
+                    .unwrap();
             assert_eq!(entry[..4], (entry.len() as u32).to_be_bytes());
             assert_eq!(entry[32..36], [2, 128, 1, 104]);
             assert_eq!(child(&entry, name).as_deref(), Some(configuration), "{codec:?}");
@@ -345,9 +357,13 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_holds_what_configures_the_decoder() {
-        let esds = child(&entry(Codec::Mpeg4, b"vol", Video::default()).unwrap(), *b"esds").unwrap();
+    fn esds_carries_decoder_configuration() {
+        let esds = child(
+            &write_entry_with_lengths(Codec::Mpeg4, b"vol", VideoElement::default()).unwrap(),
+            *b"esds",
+        )
+        .unwrap();
         assert!(esds.ends_with(b"\x05\x80\x80\x80\x03vol\x06\x80\x80\x80\x01\x02"), "{esds:x?}");
-        assert_eq!(descriptor(4, &[0; 200])[..5], [4, 0x80, 0x80, 0x81, 0x48]);
+        assert_eq!(build_descriptor(4, &[0; 200])[..5], [4, 0x80, 0x80, 0x81, 0x48]);
     }
 }

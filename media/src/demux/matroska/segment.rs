@@ -6,27 +6,27 @@ use std::ops::Range;
 use bytes::Bytes;
 use glimpse_contract::Code;
 
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::matroska::ebml::{self, Element, Seen};
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::matroska::ebml::{self, Element, ElementRead};
 use crate::demux::matroska::ids;
 
 /// How much of a file is known from the beginning on: what is asked for where a part is met whose size is not known.
-const WINDOW: u64 = 64 << 10;
+const WINDOW_BYTES: u64 = 64 << 10;
 /// What is asked for where cues are said to begin: most hours fit.
 const CUES_WINDOW: u64 = 256 << 10;
 /// The largest part that is read. Tracks are a few hundred bytes, the cues of a day of video 2 MiB.
-const MAX_PART: u64 = 8 << 20;
+const MAX_ELEMENT_BYTES: u64 = 8 << 20;
 /// Parts before the first cluster, and entries of seek heads, that are looked at.
-const MAX_PARTS: usize = 256;
+const MAX_ELEMENTS: usize = 256;
 
 /// The parts of a file that tell of its clusters.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(super) struct SegmentHeader {
     /// The body of the segment, as far as the source reaches.
     pub(super) segment: Range<u64>,
     /// Whether the source ends before its segment does.
-    pub(super) is_cut: bool,
-    /// The body of `Info`.
+    pub(super) is_truncated: bool,
+    /// The body of `SegmentInfo`.
     pub(super) info: Bytes,
     /// The body of `Tracks`.
     pub(super) tracks: Bytes,
@@ -40,69 +40,76 @@ pub(super) struct Head {
 ///
 /// # Errors
 /// What is missing, or why the file is none that is read here.
-pub(super) fn read(known: &Known) -> Result<Head, Fault> {
-    let after = document(known)?;
-    let (segment, is_cut) = segment(known, after)?;
-    let mut search = Search { known, segment, parts: Parts::default(), missing: Vec::new() };
-    let walk = search.walk();
-    search.follow()?;
-    let Search { segment, parts, mut missing, .. } = search;
+pub(super) fn read(buffer: &SparseBuffer) -> Result<SegmentHeader, ReadError> {
+    let after = read_ebml_header(buffer)?;
+    let (segment, is_truncated) = find_segment(buffer, after)?;
+    let mut walker =
+        SeekHeadWalker { buffer, segment, elements: TopLevelElements::default(), missing: Vec::new() };
+    let walk_end = walker.walk_to_cluster();
+    walker.follow_seek_heads()?;
+    let SeekHeadWalker { segment, elements: parts, mut missing, .. } = walker;
 
     // What was met may reach beyond what is known; all of it is asked for at once.
-    let mut whole = |part: Option<Element>| -> Result<Option<Bytes>, Fault> {
-        match part.map(|element| ebml::body(known, &element)) {
-            Some(Err(Fault::Missing(ranges))) => {
+    let mut read_whole = |part: Option<Element>| -> Result<Option<Bytes>, ReadError> {
+        match part.map(|element| ebml::read_body(buffer, &element)) {
+            Some(Err(ReadError::NeedMore(ranges))) => {
                 missing.extend(ranges);
                 Ok(None)
             }
             other => other.transpose(),
         }
     };
-    let info = whole(parts.info)?;
-    let tracks = whole(parts.tracks)?;
-    let cues = match whole(parts.cues) {
+    let info = read_whole(parts.info)?;
+    let tracks = read_whole(parts.tracks)?;
+    let cues = match read_whole(parts.cues) {
         // Cues that reach over the end are none.
-        Err(Fault::Refused(_)) => None,
+        Err(ReadError::Rejected(_)) => None,
         other => other?,
     };
     let is_walk_needed = parts.info.is_none() || parts.tracks.is_none() || parts.cues.is_none();
-    if let Walk::Gap(at) = walk
+    if let WalkEnd::Gap(at) = walk_end
         && is_walk_needed
     {
-        missing.push(at..at.saturating_add(WINDOW).min(segment.end));
+        missing.push(at..at.saturating_add(WINDOW_BYTES).min(segment.end));
     }
     if !missing.is_empty() {
-        return Err(Fault::Missing(missing));
+        return Err(ReadError::NeedMore(missing));
     }
     let Some(tracks) = tracks else {
-        return Err(match walk {
-            Walk::Cluster(_) => Fault::Refused(Code::NoVideoStream),
-            Walk::Damaged => Fault::Foreign("a damaged head"),
-            Walk::End | Walk::Gap(_) => Fault::Refused(Code::Truncated),
+        return Err(match walk_end {
+            WalkEnd::Cluster(_) => ReadError::Rejected(Code::NoVideoStream),
+            WalkEnd::Damaged => ReadError::Unsupported("a damaged head"),
+            WalkEnd::End | WalkEnd::Gap(_) => ReadError::Rejected(Code::Truncated),
         });
     };
-    let first_cluster = if let Walk::Cluster(at) = walk { Some(at) } else { None };
-    Ok(Head { segment, is_cut, info: info.unwrap_or_default(), tracks, cues, first_cluster })
+    let first_cluster = if let WalkEnd::Cluster(at) = walk_end { Some(at) } else { None };
+    Ok(SegmentHeader { segment, is_truncated, info: info.unwrap_or_default(), tracks, cues, first_cluster })
 }
 
 /// Reads the EBML header, and says where it ends.
-fn document(known: &Known) -> Result<u64, Fault> {
-    let element = match ebml::look(known, 0, known.total()) {
-        Seen::Element(element) if element.id == ids::EBML => element,
-        Seen::Gap(at) => return Err(Fault::missing(at..at.saturating_add(WINDOW).min(known.total()))),
-        _ => return Err(Fault::Refused(Code::NotAVideo)),
+fn read_ebml_header(buffer: &SparseBuffer) -> Result<u64, ReadError> {
+    let element = match ebml::read_element(buffer, 0, buffer.total_bytes()) {
+        ElementRead::Element(element) if element.id == ids::EBML => element,
+        ElementRead::Gap(at) => {
+            return Err(ReadError::from_missing_range(
+                at..at.saturating_add(WINDOW_BYTES).min(buffer.total_bytes()),
+            ));
+        }
+        _ => return Err(ReadError::Rejected(Code::NotAVideo)),
     };
-    let Some(size) = element.size.filter(|size| *size <= WINDOW) else {
-        return Err(Fault::Foreign("an EBML header of unknown or absurd size"));
+    let Some(size) = element.size.filter(|size| *size <= WINDOW_BYTES) else {
+        return Err(ReadError::Unsupported("an EBML header of unknown or absurd size"));
     };
-    for (id, body) in ebml::children(&ebml::body(known, &element)?) {
+    for (id, body) in ebml::children(&ebml::read_body(buffer, &element)?) {
         match id {
-            ids::DOC_TYPE if !matches!(ebml::text(body), b"matroska" | b"webm") => {
-                return Err(Fault::Refused(Code::NotAVideo));
+            ids::DOC_TYPE if !matches!(ebml::parse_string(body), b"matroska" | b"webm") => {
+                return Err(ReadError::Rejected(Code::NotAVideo));
             }
-            ids::EBML_MAX_ID_LENGTH if ebml::uint(body) > 4 => return Err(Fault::Foreign("long EBML IDs")),
-            ids::EBML_MAX_SIZE_LENGTH if ebml::uint(body) > 8 => {
-                return Err(Fault::Foreign("long EBML sizes"));
+            ids::EBML_MAX_ID_LENGTH if ebml::parse_uint(body) > 4 => {
+                return Err(ReadError::Unsupported("long EBML IDs"));
+            }
+            ids::EBML_MAX_SIZE_LENGTH if ebml::parse_uint(body) > 8 => {
+                return Err(ReadError::Unsupported("long EBML sizes"));
             }
             _ => {}
         }
@@ -111,28 +118,32 @@ fn document(known: &Known) -> Result<u64, Fault> {
 }
 
 /// Finds the segment, and says where its body lies and whether the source ends before it does.
-fn segment(known: &Known, mut at: u64) -> Result<(Range<u64>, bool), Fault> {
-    for _ in 0..MAX_PARTS {
-        match ebml::look(known, at, known.total()) {
-            Seen::Element(element) if element.id == ids::SEGMENT => {
+fn find_segment(buffer: &SparseBuffer, mut at: u64) -> Result<(Range<u64>, bool), ReadError> {
+    for _ in 0..MAX_ELEMENTS {
+        match ebml::read_element(buffer, at, buffer.total_bytes()) {
+            ElementRead::Element(element) if element.id == ids::SEGMENT => {
                 // A size of 0 was never filled in.
                 let size = element.size.filter(|size| *size > 0);
-                let end = size.map_or(known.total(), |size| element.body.saturating_add(size));
-                return Ok((element.body..end.min(known.total()), end > known.total()));
+                let end = size.map_or(buffer.total_bytes(), |size| element.body.saturating_add(size));
+                return Ok((element.body..end.min(buffer.total_bytes()), end > buffer.total_bytes()));
             }
-            Seen::Element(Element { size: Some(size), body, .. }) => at = body.saturating_add(size),
-            Seen::Gap(gap) => return Err(Fault::missing(gap..gap.saturating_add(WINDOW).min(known.total()))),
-            Seen::Element(_) | Seen::Damaged => {
-                return Err(Fault::Foreign("no segment after the EBML header"));
+            ElementRead::Element(Element { size: Some(size), body, .. }) => at = body.saturating_add(size),
+            ElementRead::Gap(gap) => {
+                return Err(ReadError::from_missing_range(
+                    gap..gap.saturating_add(WINDOW_BYTES).min(buffer.total_bytes()),
+                ));
             }
-            Seen::End => break,
+            ElementRead::Element(_) | ElementRead::Damaged => {
+                return Err(ReadError::Unsupported("no segment after the EBML header"));
+            }
+            ElementRead::End => break,
         }
     }
-    Err(Fault::Refused(Code::Truncated))
+    Err(ReadError::Rejected(Code::Truncated))
 }
 
 #[derive(Debug, Default)]
-struct Parts {
+struct TopLevelElements {
     info: Option<Element>,
     tracks: Option<Element>,
     cues: Option<Element>,
@@ -142,92 +153,95 @@ struct Parts {
 
 /// How the walk to the first cluster ended.
 #[derive(Debug, Clone, Copy)]
-enum Walk {
+enum WalkEnd {
     Cluster(u64),
     Gap(u64),
     Damaged,
     End,
 }
 
-struct Search<'a> {
-    known: &'a Known,
+struct SeekHeadWalker<'a> {
+    buffer: &'a SparseBuffer,
     segment: Range<u64>,
-    parts: Parts,
+    elements: TopLevelElements,
     missing: Vec<Range<u64>>,
 }
 
-impl Search<'_> {
-    fn walk(&mut self) -> Walk {
+impl SeekHeadWalker<'_> {
+    fn walk_to_cluster(&mut self) -> WalkEnd {
         let mut at = self.segment.start;
-        for _ in 0..MAX_PARTS {
-            match ebml::look(self.known, at, self.segment.end) {
-                Seen::Element(element) if element.id == ids::CLUSTER => return Walk::Cluster(at),
-                Seen::Element(element) => {
-                    let Some(size) = element.size else { return Walk::Damaged };
-                    self.meet(&element);
+        for _ in 0..MAX_ELEMENTS {
+            match ebml::read_element(self.buffer, at, self.segment.end) {
+                ElementRead::Element(element) if element.id == ids::CLUSTER => return WalkEnd::Cluster(at),
+                ElementRead::Element(element) => {
+                    let Some(size) = element.size else { return WalkEnd::Damaged };
+                    self.record_element(&element);
                     at = element.body.saturating_add(size);
                 }
-                Seen::Gap(gap) => return Walk::Gap(gap),
-                Seen::Damaged => return Walk::Damaged,
-                Seen::End => return Walk::End,
+                ElementRead::Gap(gap) => return WalkEnd::Gap(gap),
+                ElementRead::Damaged => return WalkEnd::Damaged,
+                ElementRead::End => return WalkEnd::End,
             }
         }
-        Walk::Damaged
+        WalkEnd::Damaged
     }
 
     /// Remembers a part that is needed; the first of each kind counts.
-    fn meet(&mut self, element: &Element) {
+    fn record_element(&mut self, element: &Element) {
         let Some(size) = element.size else { return };
-        if size > MAX_PART {
+        if size > MAX_ELEMENT_BYTES {
             return;
         }
         match element.id {
-            ids::INFO => _ = self.parts.info.get_or_insert(*element),
-            ids::TRACKS => _ = self.parts.tracks.get_or_insert(*element),
-            ids::CUES if size > 0 => _ = self.parts.cues.get_or_insert(*element),
-            ids::SEEK_HEAD => match ebml::body(self.known, element) {
-                Ok(body) => self.read_seeks(&body),
-                Err(Fault::Missing(ranges)) => self.missing.extend(ranges),
+            ids::INFO => _ = self.elements.info.get_or_insert(*element),
+            ids::TRACKS => _ = self.elements.tracks.get_or_insert(*element),
+            ids::CUES if size > 0 => _ = self.elements.cues.get_or_insert(*element),
+            ids::SEEK_HEAD => match ebml::read_body(self.buffer, element) {
+                Ok(body) => self.parse_seek_head(&body),
+                Err(ReadError::NeedMore(ranges)) => self.missing.extend(ranges),
                 Err(_) => {}
             },
             _ => {}
         }
     }
 
-    fn read_seeks(&mut self, body: &[u8]) {
+    fn parse_seek_head(&mut self, body: &[u8]) {
         for (_, seek) in ebml::children(body).filter(|(id, _)| *id == ids::SEEK) {
-            let value =
-                |wanted| ebml::children(seek).find(|(id, _)| *id == wanted).map(|(_, body)| ebml::uint(body));
+            let value = |wanted| {
+                ebml::children(seek).find(|(id, _)| *id == wanted).map(|(_, body)| ebml::parse_uint(body))
+            };
             if let (Some(id), Some(position)) = (value(ids::SEEK_ID), value(ids::SEEK_POSITION))
-                && self.parts.seeks.len() < MAX_PARTS
+                && self.elements.seeks.len() < MAX_ELEMENTS
                 && matches!(id as u32, ids::INFO | ids::TRACKS | ids::CUES | ids::SEEK_HEAD)
             {
-                self.parts.seeks.push((id as u32, self.segment.start.saturating_add(position)));
+                self.elements.seeks.push((id as u32, self.segment.start.saturating_add(position)));
             }
         }
     }
 
     /// Goes where seek heads point, a second seek head's entries included.
-    fn follow(&mut self) -> Result<(), Fault> {
+    fn follow_seek_heads(&mut self) -> Result<(), ReadError> {
         let mut next = 0;
-        while let Some((id, at)) = self.parts.seeks.get(next).copied() {
+        while let Some((id, at)) = self.elements.seeks.get(next).copied() {
             next += 1;
             let is_found = match id {
-                ids::INFO => self.parts.info.is_some(),
-                ids::TRACKS => self.parts.tracks.is_some(),
-                ids::CUES => self.parts.cues.is_some(),
+                ids::INFO => self.elements.info.is_some(),
+                ids::TRACKS => self.elements.tracks.is_some(),
+                ids::CUES => self.elements.cues.is_some(),
                 _ => false,
             };
-            let window = if id == ids::CUES { CUES_WINDOW } else { WINDOW };
-            match ebml::look(self.known, at, self.segment.end) {
+            let window = if id == ids::CUES { CUES_WINDOW } else { WINDOW_BYTES };
+            match ebml::read_element(self.buffer, at, self.segment.end) {
                 _ if is_found => {}
-                Seen::Element(element) if element.id == id => {
-                    if element.size.is_some_and(|size| size > MAX_PART) && id == ids::TRACKS {
-                        return Err(Fault::Foreign("tracks of absurd size"));
+                ElementRead::Element(element) if element.id == id => {
+                    if element.size.is_some_and(|size| size > MAX_ELEMENT_BYTES) && id == ids::TRACKS {
+                        return Err(ReadError::Unsupported("tracks of absurd size"));
                     }
-                    self.meet(&element);
+                    self.record_element(&element);
                 }
-                Seen::Gap(gap) => self.missing.push(gap..gap.saturating_add(window).min(self.segment.end)),
+                ElementRead::Gap(gap) => {
+                    self.missing.push(gap..gap.saturating_add(window).min(self.segment.end))
+                }
                 // It does not stand where it is said to: as if nothing had been said.
                 _ => {}
             }
@@ -250,7 +264,7 @@ mod tests {
         [header, element(ids::SEGMENT, segment)].concat().into()
     }
 
-    fn seek(entries: &[(u32, u64)]) -> Vec<u8> {
+    fn seek_head(entries: &[(u32, u64)]) -> Vec<u8> {
         let one = |(id, at): &(u32, u64)| {
             let parts =
                 [element(ids::SEEK_ID, &id.to_be_bytes()), element(ids::SEEK_POSITION, &at.to_be_bytes())];
@@ -260,14 +274,14 @@ mod tests {
     }
 
     /// Reads a document of which at first only the first `head` bytes are known; says how often it asked.
-    fn asked(source: &Bytes, head: usize) -> (Result<Head, Fault>, usize) {
-        let mut known = Known::new(source.len() as u64);
-        known.learn(0, &source.slice(..head.min(source.len())));
+    fn read_in_rounds(source: &Bytes, head: usize) -> (Result<SegmentHeader, ReadError>, usize) {
+        let mut buffer = SparseBuffer::new(source.len() as u64);
+        buffer.insert(0, &source.slice(..head.min(source.len())));
         for rounds in 0..8 {
-            match read(&known) {
-                Err(Fault::Missing(ranges)) => {
+            match read(&buffer) {
+                Err(ReadError::NeedMore(ranges)) => {
                     for range in ranges {
-                        known.learn(range.start, &source.slice(range.start as usize..range.end as usize));
+                        buffer.insert(range.start, &source.slice(range.start as usize..range.end as usize));
                     }
                 }
                 other => return (other, rounds),
@@ -277,30 +291,30 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_matroska() {
+    fn rejects_other_files() {
         for (source, expected) in [
-            (document("matroska", &[]), Fault::Refused(Code::Truncated)),
-            (document("avi", &[]), Fault::Refused(Code::NotAVideo)),
-            (Bytes::from_static(b"no EBML at all"), Fault::Refused(Code::NotAVideo)),
-            (document("webm", &element(ids::CLUSTER, b"")), Fault::Refused(Code::NoVideoStream)),
-            (document("webm", &[0; 30]), Fault::Foreign("a damaged head")),
+            (document("matroska", &[]), ReadError::Rejected(Code::Truncated)),
+            (document("avi", &[]), ReadError::Rejected(Code::NotAVideo)),
+            (Bytes::from_static(b"no EBML at all"), ReadError::Rejected(Code::NotAVideo)),
+            (document("webm", &element(ids::CLUSTER, b"")), ReadError::Rejected(Code::NoVideoStream)),
+            (document("webm", &[0; 30]), ReadError::Unsupported("a damaged head")),
         ] {
-            assert_eq!(asked(&source, 64).0.map(|_| ()), Err(expected));
+            assert_eq!(read_in_rounds(&source, 64).0.map(|_| ()), Err(expected));
         }
     }
 
     #[test]
-    fn follows_a_second_seek_head_to_what_stands_at_the_end() {
+    fn follows_second_seek_head() {
         let clusters = element(ids::CLUSTER, &vec![0; 100_000]);
         let tracks = element(ids::TRACKS, b"tracks");
-        let length = seek(&[(ids::SEEK_HEAD, 0), (ids::INFO, 0)]).len() as u64;
+        let length = seek_head(&[(ids::SEEK_HEAD, 0), (ids::INFO, 0)]).len() as u64;
         let second = length + tracks.len() as u64 + clusters.len() as u64;
-        let cues = second + seek(&[(ids::CUES, 0)]).len() as u64;
-        let first = seek(&[(ids::SEEK_HEAD, second), (ids::INFO, 5)]);
-        let parts = [first, tracks, clusters, seek(&[(ids::CUES, cues)]), element(ids::CUES, b"cues")];
+        let cues = second + seek_head(&[(ids::CUES, 0)]).len() as u64;
+        let first = seek_head(&[(ids::SEEK_HEAD, second), (ids::INFO, 5)]);
+        let parts = [first, tracks, clusters, seek_head(&[(ids::CUES, cues)]), element(ids::CUES, b"cues")];
         let source = document("matroska", &parts.concat());
-        let (head, rounds) = asked(&source, 1000);
-        let head = head.unwrap();
+        let (header, rounds) = read_in_rounds(&source, 1000);
+        let head = header.unwrap();
         assert_eq!(
             (&head.tracks[..], &head.info[..], head.cues.as_deref()),
             (&b"tracks"[..], &b""[..], Some(&b"cues"[..]))
@@ -310,14 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn asks_once_for_what_stands_behind_attachments() {
+    fn fetches_tracks_after_attachments_in_one_round() {
         let parts = [
             element(ids::INFO, b"info"),
             element(ids::ATTACHMENTS, &vec![0; 200_000]),
             element(ids::TRACKS, b"tracks"),
             element(ids::CLUSTER, b""),
         ];
-        let (head, rounds) = asked(&document("matroska", &parts.concat()), 1000);
-        assert_eq!((&head.unwrap().tracks[..], rounds), (&b"tracks"[..], 1));
+        let (header, rounds) = read_in_rounds(&document("matroska", &parts.concat()), 1000);
+        assert_eq!((&header.unwrap().tracks[..], rounds), (&b"tracks"[..], 1));
     }
 }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use crate::demux::buffer::Fault;
+use crate::demux::buffer::ReadError;
 use crate::demux::demuxer::DolbyVision;
 use crate::demux::matroska::codec::{self, Codec};
-use crate::demux::matroska::ebml::{children, text, uint};
+use crate::demux::matroska::ebml::{children, parse_string, parse_uint};
 use crate::demux::matroska::ids;
-use crate::demux::matroska::video::{self, Video};
+use crate::demux::matroska::video::{self, VideoElement};
 
 /// `TrackType` of pictures and of sound.
 const VIDEO: u64 = 1;
@@ -20,17 +20,17 @@ const MAX_PREFIX: usize = 4096;
 
 /// The track that is shown.
 #[derive(Debug, Clone)]
-pub(super) struct Chosen {
+pub(super) struct SelectedTrack {
     /// The number that its blocks carry.
     pub(super) number: u64,
     /// How its samples are coded.
     pub(super) codec: Codec,
     /// The codec's configuration, as the file gives it.
-    pub(super) private: Bytes,
+    pub(super) codec_private: Bytes,
     /// Nanoseconds a frame, 0 if the file does not say.
     pub(super) default_duration: u64,
     /// Size, shape and colours.
-    pub(super) video: Video,
+    pub(super) video: VideoElement,
     /// What was stripped from the head of each frame.
     pub(super) prefix: Bytes,
     /// Whether there is sound beside it.
@@ -40,21 +40,21 @@ pub(super) struct Chosen {
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct TrackEntry {
     number: u64,
     kind: u64,
     is_disabled: bool,
-    is_no_default: bool,
+    is_not_default: bool,
     codec_id: Vec<u8>,
-    private: Bytes,
+    codec_private: Bytes,
     default_duration: u64,
-    video: Video,
-    encodings: Vec<Encoding>,
+    video: VideoElement,
+    encodings: Vec<ContentEncoding>,
     dolby_vision: Option<DolbyVision>,
 }
 
 #[derive(Debug)]
-struct Encoding {
+struct ContentEncoding {
     scope: u64,
     is_encryption: bool,
     algorithm: u64,
@@ -67,110 +67,113 @@ struct Encoding {
 ///
 /// # Errors
 /// Why the file is refused, or left to the relay.
-pub(super) fn choose(tracks: &Bytes) -> Result<Chosen, Fault> {
+pub(super) fn select(tracks: &Bytes) -> Result<SelectedTrack, ReadError> {
     let mut entries = Vec::new();
     for (_, body) in children(tracks).filter(|(id, _)| *id == ids::TRACK_ENTRY) {
         if entries.len() >= limits::MAX_STREAMS {
-            return Err(Fault::Refused(Code::TooManyStreams));
+            return Err(ReadError::Rejected(Code::TooManyStreams));
         }
-        entries.push(entry(tracks, body)?);
+        entries.push(parse_entry(tracks, body)?);
     }
     let has_audio = entries.iter().any(|entry| entry.kind == AUDIO);
-    let rank = |entry: &&Entry| {
-        let codec = Codec::of(&entry.codec_id);
-        (codec == Codec::Unknown, entry.is_disabled, entry.is_no_default, codec == Codec::Mjpeg)
+    let rank = |entry: &&TrackEntry| {
+        let codec = Codec::from_codec_id(&entry.codec_id);
+        (codec == Codec::Unknown, entry.is_disabled, entry.is_not_default, codec == Codec::Mjpeg)
     };
-    let shown = entries
+    let selected = entries
         .iter()
         .filter(|entry| entry.kind == VIDEO)
         .min_by_key(rank)
-        .ok_or(Fault::Refused(Code::NoVideoStream))?;
+        .ok_or(ReadError::Rejected(Code::NoVideoStream))?;
 
-    if shown.encodings.iter().any(|encoding| encoding.is_encryption) {
-        return Err(Fault::Refused(Code::Encrypted));
+    if selected.encodings.iter().any(|encoding| encoding.is_encryption) {
+        return Err(ReadError::Rejected(Code::Encrypted));
     }
-    let codec = match Codec::of(&shown.codec_id) {
-        Codec::Unknown => return Err(Fault::Refused(Code::UnsupportedCodec)),
-        Codec::Foreign => return Err(Fault::Foreign("a codec that is not rebuilt as MP4")),
+    let codec = match Codec::from_codec_id(&selected.codec_id) {
+        Codec::Unknown => return Err(ReadError::Rejected(Code::UnsupportedCodec)),
+        Codec::FfmpegOnly => return Err(ReadError::Unsupported("a codec that is not rebuilt as MP4")),
         codec => codec,
     };
-    check_size(&shown.video)?;
-    if shown.private.len() > MAX_PRIVATE {
-        return Err(Fault::Foreign("a codec configuration of absurd size"));
+    check_size(&selected.video)?;
+    if selected.codec_private.len() > MAX_PRIVATE {
+        return Err(ReadError::Unsupported("a codec configuration of absurd size"));
     }
-    let (prefix, private) = decoded(shown)?;
-    Ok(Chosen {
-        number: shown.number,
+    let (prefix, codec_private) = undo_header_stripping(selected)?;
+    Ok(SelectedTrack {
+        number: selected.number,
         codec,
-        private,
-        default_duration: shown.default_duration,
-        video: shown.video.clone(),
+        codec_private,
+        default_duration: selected.default_duration,
+        video: selected.video.clone(),
         prefix,
         has_audio,
-        dolby_vision: shown.dolby_vision,
+        dolby_vision: selected.dolby_vision,
     })
 }
 
 /// The codec of the first track of pictures, as its `CodecID` names it.
 pub(super) fn codec_name(tracks: &Bytes) -> Option<String> {
     let bodies = children(tracks).filter(|(id, _)| *id == ids::TRACK_ENTRY).take(limits::MAX_STREAMS);
-    let first = bodies.filter_map(|(_, body)| entry(tracks, body).ok()).find(|entry| entry.kind == VIDEO)?;
-    codec::name(&first.codec_id)
+    let first =
+        bodies.filter_map(|(_, body)| parse_entry(tracks, body).ok()).find(|entry| entry.kind == VIDEO)?;
+    codec::display_name(&first.codec_id)
 }
 
-fn check_size(video: &Video) -> Result<(), Fault> {
+fn check_size(video: &VideoElement) -> Result<(), ReadError> {
     let (width, height) = (video.width, video.height);
     if width > u64::from(limits::MAX_DIMENSION)
         || height > u64::from(limits::MAX_DIMENSION)
         || width * height > limits::MAX_PIXELS
     {
-        return Err(Fault::Refused(Code::TooManyPixels));
+        return Err(ReadError::Rejected(Code::TooManyPixels));
     }
     if width == 0 || height == 0 {
-        return Err(Fault::Foreign("a size that only the stream tells"));
+        return Err(ReadError::Unsupported("a size that only the stream tells"));
     }
     Ok(())
 }
 
 /// The frames' prefix and the configuration, with header stripping undone (RFC 9559, 5.1.4.1.31).
-fn decoded(entry: &Entry) -> Result<(Bytes, Bytes), Fault> {
+fn undo_header_stripping(entry: &TrackEntry) -> Result<(Bytes, Bytes), ReadError> {
     const FRAMES: u64 = 1;
     const PRIVATE: u64 = 2;
     const HEADER_STRIPPING: u64 = 3;
     match entry.encodings.as_slice() {
-        [] => Ok((Bytes::new(), entry.private.clone())),
+        [] => Ok((Bytes::new(), entry.codec_private.clone())),
         [only] if only.algorithm == HEADER_STRIPPING && only.settings.len() <= MAX_PREFIX => {
             let prefix = if only.scope & FRAMES != 0 { only.settings.clone() } else { Bytes::new() };
-            let private = if only.scope & PRIVATE != 0 {
-                [&only.settings[..], &entry.private].concat().into()
+            let codec_private = if only.scope & PRIVATE != 0 {
+                [&only.settings[..], &entry.codec_private].concat().into()
             } else {
-                entry.private.clone()
+                entry.codec_private.clone()
             };
-            Ok((prefix, private))
+            Ok((prefix, codec_private))
         }
-        _ => Err(Fault::Foreign("compressed frames")),
+        _ => Err(ReadError::Unsupported("compressed frames")),
     }
 }
 
-fn entry(tracks: &Bytes, body: &[u8]) -> Result<Entry, Fault> {
-    let mut entry = Entry::default();
+fn parse_entry(tracks: &Bytes, body: &[u8]) -> Result<TrackEntry, ReadError> {
+    let mut entry = TrackEntry::default();
     for (id, body) in children(body) {
         match id {
-            ids::TRACK_NUMBER => entry.number = uint(body),
-            ids::TRACK_TYPE => entry.kind = uint(body),
-            ids::FLAG_ENABLED => entry.is_disabled = !body.is_empty() && uint(body) == 0,
-            ids::FLAG_DEFAULT => entry.is_no_default = !body.is_empty() && uint(body) == 0,
-            ids::CODEC_ID => entry.codec_id = text(body).to_vec(),
-            ids::CODEC_PRIVATE => entry.private = tracks.slice_ref(body),
-            ids::DEFAULT_DURATION => entry.default_duration = uint(body),
-            ids::VIDEO => entry.video = video::read(body),
-            ids::BLOCK_ADDITION_MAPPING => entry.dolby_vision = entry.dolby_vision.or(dolby_vision(body)),
+            ids::TRACK_NUMBER => entry.number = parse_uint(body),
+            ids::TRACK_TYPE => entry.kind = parse_uint(body),
+            ids::FLAG_ENABLED => entry.is_disabled = !body.is_empty() && parse_uint(body) == 0,
+            ids::FLAG_DEFAULT => entry.is_not_default = !body.is_empty() && parse_uint(body) == 0,
+            ids::CODEC_ID => entry.codec_id = parse_string(body).to_vec(),
+            ids::CODEC_PRIVATE => entry.codec_private = tracks.slice_ref(body),
+            ids::DEFAULT_DURATION => entry.default_duration = parse_uint(body),
+            ids::VIDEO => entry.video = video::parse(body),
+            ids::BLOCK_ADDITION_MAPPING => {
+                entry.dolby_vision = entry.dolby_vision.or(parse_dolby_vision(body))
+            }
             ids::CONTENT_ENCODINGS => {
                 for (_, body) in children(body).filter(|(id, _)| *id == ids::CONTENT_ENCODING) {
                     if entry.encodings.len() >= 8 {
-                        return Err(Fault::Foreign("frames encoded over and over"));
+                        return Err(ReadError::Unsupported("frames encoded over and over"));
                     }
-                    entry.encodings.push(encoding(tracks, body));
+                    entry.encodings.push(parse_encoding(tracks, body));
                 }
             }
             _ => {}
@@ -181,24 +184,25 @@ fn entry(tracks: &Bytes, body: &[u8]) -> Result<Entry, Fault> {
 
 /// The configuration of Dolby Vision in the body of a `BlockAdditionMapping`: its type is the four letters of the box in
 /// MP4 (Matroska, "Block Addition Mapping", 4.1 to 4.3).
-fn dolby_vision(body: &[u8]) -> Option<DolbyVision> {
-    let of = |wanted| children(body).find(|(id, _)| *id == wanted).map(|(_, body)| body);
-    let kind = u32::try_from(uint(of(ids::BLOCK_ADD_ID_TYPE)?)).ok()?.to_be_bytes();
+fn parse_dolby_vision(body: &[u8]) -> Option<DolbyVision> {
+    let child_body = |wanted| children(body).find(|(id, _)| *id == wanted).map(|(_, body)| body);
+    let kind = u32::try_from(parse_uint(child_body(ids::BLOCK_ADD_ID_TYPE)?)).ok()?.to_be_bytes();
     let is_dolby_vision = [*b"dvcC", *b"dvvC", *b"dvwC"].contains(&kind);
-    of(ids::BLOCK_ADD_ID_EXTRA_DATA).filter(|_| is_dolby_vision).and_then(DolbyVision::read)
+    child_body(ids::BLOCK_ADD_ID_EXTRA_DATA).filter(|_| is_dolby_vision).and_then(DolbyVision::parse)
 }
 
-fn encoding(tracks: &Bytes, body: &[u8]) -> Encoding {
-    let mut encoding = Encoding { scope: 1, is_encryption: false, algorithm: 0, settings: Bytes::new() };
+fn parse_encoding(tracks: &Bytes, body: &[u8]) -> ContentEncoding {
+    let mut encoding =
+        ContentEncoding { scope: 1, is_encryption: false, algorithm: 0, settings: Bytes::new() };
     for (id, body) in children(body) {
         match id {
-            ids::ENCODING_SCOPE => encoding.scope = uint(body),
-            ids::ENCODING_TYPE => encoding.is_encryption |= uint(body) == 1,
+            ids::ENCODING_SCOPE => encoding.scope = parse_uint(body),
+            ids::ENCODING_TYPE => encoding.is_encryption |= parse_uint(body) == 1,
             ids::ENCRYPTION => encoding.is_encryption = true,
             ids::COMPRESSION => {
                 for (id, body) in children(body) {
                     match id {
-                        ids::COMPRESSION_ALGORITHM => encoding.algorithm = uint(body),
+                        ids::COMPRESSION_ALGORITHM => encoding.algorithm = parse_uint(body),
                         ids::COMPRESSION_SETTINGS => encoding.settings = tracks.slice_ref(body),
                         _ => {}
                     }
@@ -227,38 +231,39 @@ mod tests {
         element(ids::TRACK_ENTRY, &[parts.concat(), element(ids::VIDEO, &video), more.to_vec()].concat())
     }
 
-    fn chosen(tracks: &[Vec<u8>]) -> Result<Chosen, Fault> {
-        choose(&tracks.concat().into())
+    fn select_from(tracks: &[Vec<u8>]) -> Result<SelectedTrack, ReadError> {
+        select(&tracks.concat().into())
     }
 
-    fn encoded(parts: &[Vec<u8>]) -> Vec<u8> {
+    fn content_encodings(parts: &[Vec<u8>]) -> Vec<u8> {
         element(ids::CONTENT_ENCODINGS, &element(ids::CONTENT_ENCODING, &parts.concat()))
     }
 
     #[test]
-    fn refuses_what_cannot_be_shown() {
-        let encryption = encoded(&[element(ids::ENCODING_TYPE, &[1])]);
-        let zlib = encoded(&[element(ids::COMPRESSION, &element(ids::COMPRESSION_ALGORITHM, &[0]))]);
+    fn rejects_unsupported_tracks() {
+        let encryption = content_encodings(&[element(ids::ENCODING_TYPE, &[1])]);
+        let zlib =
+            content_encodings(&[element(ids::COMPRESSION, &element(ids::COMPRESSION_ALGORITHM, &[0]))]);
         let huge = element(
             ids::VIDEO,
             &[element(ids::PIXEL_WIDTH, &[0x20, 1]), element(ids::PIXEL_HEIGHT, &[9])].concat(),
         );
         for (tracks, expected) in [
-            (vec![], Fault::Refused(Code::NoVideoStream)),
-            (vec![track(2, "A_OPUS", &[])], Fault::Refused(Code::NoVideoStream)),
-            (vec![track(1, "V_FFV1", &[])], Fault::Refused(Code::UnsupportedCodec)),
-            (vec![track(1, "V_VP8", &encryption)], Fault::Refused(Code::Encrypted)),
-            (vec![track(1, "V_VP8", &huge)], Fault::Refused(Code::TooManyPixels)),
-            (vec![track(2, "A_OPUS", &[]); 65], Fault::Refused(Code::TooManyStreams)),
-            (vec![track(1, "V_VP8", &zlib)], Fault::Foreign("compressed frames")),
-            (vec![track(1, "V_THEORA", &[])], Fault::Foreign("a codec that is not rebuilt as MP4")),
+            (vec![], ReadError::Rejected(Code::NoVideoStream)),
+            (vec![track(2, "A_OPUS", &[])], ReadError::Rejected(Code::NoVideoStream)),
+            (vec![track(1, "V_FFV1", &[])], ReadError::Rejected(Code::UnsupportedCodec)),
+            (vec![track(1, "V_VP8", &encryption)], ReadError::Rejected(Code::Encrypted)),
+            (vec![track(1, "V_VP8", &huge)], ReadError::Rejected(Code::TooManyPixels)),
+            (vec![track(2, "A_OPUS", &[]); 65], ReadError::Rejected(Code::TooManyStreams)),
+            (vec![track(1, "V_VP8", &zlib)], ReadError::Unsupported("compressed frames")),
+            (vec![track(1, "V_THEORA", &[])], ReadError::Unsupported("a codec that is not rebuilt as MP4")),
         ] {
-            assert_eq!(chosen(&tracks).map(|_| ()), Err(expected));
+            assert_eq!(select_from(&tracks).map(|_| ()), Err(expected));
         }
     }
 
     #[test]
-    fn the_track_that_players_show_is_chosen() {
+    fn selects_track_that_players_show() {
         let off = element(ids::FLAG_ENABLED, &[0]);
         let no_default = element(ids::FLAG_DEFAULT, &[0]);
         let numbered = |number: u8, codec: &str, more: &[u8]| {
@@ -284,28 +289,28 @@ mod tests {
                 1,
             ),
         ] {
-            assert_eq!(chosen(&tracks).unwrap().number, expected, "{name}");
+            assert_eq!(select_from(&tracks).unwrap().number, expected, "{name}");
         }
     }
 
     #[test]
-    fn dolby_vision_is_read_from_its_mapping() {
+    fn parses_dolby_vision_mapping() {
         let mapping = |kind: &[u8; 4], record: &[u8]| {
             let parts =
                 [element(ids::BLOCK_ADD_ID_TYPE, kind), element(ids::BLOCK_ADD_ID_EXTRA_DATA, record)];
             element(ids::BLOCK_ADDITION_MAPPING, &parts.concat())
         };
         let record = [1, 0, 5 << 1, 0x0d, 0, 0];
-        let of = |more: &[u8]| chosen(&[track(1, "V_VP9", more)]).unwrap().dolby_vision;
+        let parse = |more: &[u8]| select_from(&[track(1, "V_VP9", more)]).unwrap().dolby_vision;
         let expected = Some(DolbyVision { profile: 5, compatibility: 0 });
-        assert_eq!(of(&mapping(b"dvcC", &record)), expected);
-        assert_eq!(of(&[mapping(b"hvcE", &record), mapping(b"dvvC", &record)].concat()), expected);
-        assert_eq!(of(&mapping(b"hvcE", &record)), None);
-        assert_eq!(of(&mapping(b"dvcC", &record[..3])), None);
+        assert_eq!(parse(&mapping(b"dvcC", &record)), expected);
+        assert_eq!(parse(&[mapping(b"hvcE", &record), mapping(b"dvvC", &record)].concat()), expected);
+        assert_eq!(parse(&mapping(b"hvcE", &record)), None);
+        assert_eq!(parse(&mapping(b"dvcC", &record[..3])), None);
     }
 
     #[test]
-    fn takes_the_first_enabled_track_that_can_be_decoded() {
+    fn selects_first_enabled_decodable_track() {
         let off = element(ids::FLAG_ENABLED, &[0]);
         let tracks = [
             track(1, "V_FFV1", &[]),
@@ -313,27 +318,27 @@ mod tests {
             track(1, "V_VP9", &element(ids::DEFAULT_DURATION, &[1, 0])),
             track(2, "A_OPUS", &[]),
         ];
-        let track = chosen(&tracks).unwrap();
+        let track = select_from(&tracks).unwrap();
         assert_eq!((track.codec, track.has_audio, track.default_duration), (Codec::Vp9, true, 256));
-        assert_eq!(chosen(&tracks[..2]).unwrap().codec, Codec::Mjpeg);
-        assert!(!chosen(&tracks[..2]).unwrap().has_audio);
+        assert_eq!(select_from(&tracks[..2]).unwrap().codec, Codec::Mjpeg);
+        assert!(!select_from(&tracks[..2]).unwrap().has_audio);
     }
 
     #[test]
-    fn undoes_header_stripping_where_its_scope_says() {
+    fn undoes_header_stripping_by_scope() {
         for (scope, expected) in [(1, ("ab", "xy")), (2, ("", "abxy")), (3, ("ab", "abxy"))] {
             let settings =
                 [element(ids::COMPRESSION_ALGORITHM, &[3]), element(ids::COMPRESSION_SETTINGS, b"ab")];
             let more = [
-                encoded(&[
+                content_encodings(&[
                     element(ids::ENCODING_SCOPE, &[scope]),
                     element(ids::COMPRESSION, &settings.concat()),
                 ]),
                 element(ids::CODEC_PRIVATE, b"xy"),
             ];
-            let track = chosen(&[track(1, "V_MPEG4/ISO/ASP", &more.concat())]).unwrap();
+            let track = select_from(&[track(1, "V_MPEG4/ISO/ASP", &more.concat())]).unwrap();
             assert_eq!(
-                (&track.prefix[..], &track.private[..]),
+                (&track.prefix[..], &track.codec_private[..]),
                 (expected.0.as_bytes(), expected.1.as_bytes())
             );
         }

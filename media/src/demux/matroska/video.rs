@@ -1,30 +1,30 @@
-//! Decides how pictures are to be shown, out of the element `Video`: size, shape of pixels, fields, colours, turn.
+//! Decides how pictures are to be shown, out of the element `VideoElement`: size, shape of pixels, fields, colours, turn.
 //! RFC 9559, 5.1.4.1.28; where it leaves a choice, as ffmpeg's demuxer does.
 
-use crate::demux::demuxer::{Crop, UPRIGHT};
-use crate::demux::matroska::ebml::{children, float, uint};
+use crate::demux::demuxer::{Crop, IDENTITY_MATRIX};
+use crate::demux::matroska::ebml::{children, parse_float, parse_uint};
 use crate::demux::matroska::ids;
 
-/// What `Video` says.
+/// What `VideoElement` says.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Video {
+pub(super) struct VideoElement {
     /// Size as coded.
     pub(super) width: u64,
     pub(super) height: u64,
     crop: [u64; 4],
-    display: [u64; 2],
+    display_size: [u64; 2],
     display_unit: u64,
     stereo: u64,
     interlaced: u64,
     field_order: Option<u64>,
     /// Colours, if the file tells anything of them.
-    pub(super) colour: Option<Colour>,
+    pub(super) color: Option<ColorInfo>,
     projection: Projection,
 }
 
 /// Colours by the numbers of ITU-T H.273, 2 where they are not told.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Colour {
+pub(super) struct ColorInfo {
     pub(super) primaries: u16,
     pub(super) transfer: u16,
     pub(super) matrix: u16,
@@ -43,37 +43,37 @@ struct Projection {
     roll: f64,
 }
 
-/// Reads the body of a `Video`.
-pub(super) fn read(body: &[u8]) -> Video {
-    let mut video = Video::default();
+/// Reads the body of a `VideoElement`.
+pub(super) fn parse(body: &[u8]) -> VideoElement {
+    let mut video = VideoElement::default();
     for (id, body) in children(body) {
         match id {
-            ids::PIXEL_WIDTH => video.width = clamped(body),
-            ids::PIXEL_HEIGHT => video.height = clamped(body),
-            ids::PIXEL_CROP_LEFT => video.crop[0] = clamped(body),
-            ids::PIXEL_CROP_RIGHT => video.crop[1] = clamped(body),
-            ids::PIXEL_CROP_TOP => video.crop[2] = clamped(body),
-            ids::PIXEL_CROP_BOTTOM => video.crop[3] = clamped(body),
-            ids::DISPLAY_WIDTH => video.display[0] = clamped(body),
-            ids::DISPLAY_HEIGHT => video.display[1] = clamped(body),
-            ids::DISPLAY_UNIT => video.display_unit = uint(body),
-            ids::STEREO_MODE => video.stereo = uint(body),
-            ids::FLAG_INTERLACED => video.interlaced = uint(body),
-            ids::FIELD_ORDER => video.field_order = Some(uint(body)),
-            ids::COLOUR => video.colour = colour(body),
-            ids::PROJECTION => video.projection = projection(body),
+            ids::PIXEL_WIDTH => video.width = parse_side(body),
+            ids::PIXEL_HEIGHT => video.height = parse_side(body),
+            ids::PIXEL_CROP_LEFT => video.crop[0] = parse_side(body),
+            ids::PIXEL_CROP_RIGHT => video.crop[1] = parse_side(body),
+            ids::PIXEL_CROP_TOP => video.crop[2] = parse_side(body),
+            ids::PIXEL_CROP_BOTTOM => video.crop[3] = parse_side(body),
+            ids::DISPLAY_WIDTH => video.display_size[0] = parse_side(body),
+            ids::DISPLAY_HEIGHT => video.display_size[1] = parse_side(body),
+            ids::DISPLAY_UNIT => video.display_unit = parse_uint(body),
+            ids::STEREO_MODE => video.stereo = parse_uint(body),
+            ids::FLAG_INTERLACED => video.interlaced = parse_uint(body),
+            ids::FIELD_ORDER => video.field_order = Some(parse_uint(body)),
+            ids::COLOUR => video.color = parse_color(body),
+            ids::PROJECTION => video.projection = parse_projection(body),
             _ => {}
         }
     }
     video
 }
 
-impl Video {
+impl VideoElement {
     /// Width over height of a pixel, reduced, if the file tells it: where it does not, the stream may.
-    pub(super) fn pixel_shape(&self) -> Option<(u32, u32)> {
+    pub(super) fn pixel_aspect_ratio(&self) -> Option<(u32, u32)> {
         const UNKNOWN_UNIT: u64 = 4;
         let [left, right, top, bottom] = self.crop;
-        let [display_width, display_height] = self.display;
+        let [display_width, display_height] = self.display_size;
         let width = self.width.checked_sub(left + right).filter(|width| *width > 0)?;
         let height = self.height.checked_sub(top + bottom).filter(|height| *height > 0)?;
         if self.display_unit >= UNKNOWN_UNIT || display_width == 0 || display_height == 0 {
@@ -85,7 +85,7 @@ impl Video {
             2 | 3 | 6 | 7 => (1, 2),
             _ => (1, 1),
         };
-        Some(reduced(height * display_width * wide, width * display_height * high))
+        Some(reduce_ratio(height * display_width * wide, width * display_height * high))
     }
 
     /// The part of a picture that is shown, if that is not all: RFC 9559, 5.1.4.1.28.8 to 5.1.4.1.28.11.
@@ -100,7 +100,7 @@ impl Video {
     }
 
     /// The body of a `fiel` box (QuickTime File Format, "Field handling"), if the order of fields is known.
-    pub(super) fn fields(&self) -> Option<[u8; 2]> {
+    pub(super) fn fiel_body(&self) -> Option<[u8; 2]> {
         match (self.interlaced, self.field_order) {
             (2, _) | (1, Some(0)) => Some([1, 0]),
             (1, Some(order @ (1 | 6))) => Some([2, order as u8]),
@@ -112,11 +112,11 @@ impl Video {
     }
 
     /// The display matrix: a flat picture may be turned and mirrored by its pose.
-    pub(super) fn matrix(&self) -> [i32; 9] {
+    pub(super) fn display_matrix(&self) -> [i32; 9] {
         let Projection { kind, yaw, pitch, roll } = self.projection;
         let is_mirrored = (yaw.abs() - 180.0).abs() < f64::EPSILON;
         if kind != 0 || pitch != 0.0 || !(is_mirrored || yaw == 0.0) || !roll.is_finite() {
-            return UPRIGHT;
+            return IDENTITY_MATRIX;
         }
         // The roll is anticlockwise; the matrix' first row and column are the picture's right.
         let angle = if is_mirrored { -roll } else { roll }.to_radians();
@@ -128,11 +128,11 @@ impl Video {
 }
 
 /// Sizes far beyond any picture are all alike; so no product of them overflows.
-fn clamped(body: &[u8]) -> u64 {
-    uint(body).min(u64::from(u16::MAX))
+fn parse_side(body: &[u8]) -> u64 {
+    parse_uint(body).min(u64::from(u16::MAX))
 }
 
-fn reduced(mut num: u64, mut den: u64) -> (u32, u32) {
+fn reduce_ratio(mut num: u64, mut den: u64) -> (u32, u32) {
     let (mut a, mut b) = (num, den);
     while b != 0 {
         (a, b) = (b, a % b);
@@ -146,10 +146,10 @@ fn reduced(mut num: u64, mut den: u64) -> (u32, u32) {
     ((num as u32).max(1), (den as u32).max(1))
 }
 
-fn colour(body: &[u8]) -> Option<Colour> {
+fn parse_color(body: &[u8]) -> Option<ColorInfo> {
     const UNSPECIFIED: u16 = 2;
     const FULL: u64 = 2;
-    let mut colour = Colour {
+    let mut color = ColorInfo {
         primaries: UNSPECIFIED,
         transfer: UNSPECIFIED,
         matrix: UNSPECIFIED,
@@ -157,48 +157,48 @@ fn colour(body: &[u8]) -> Option<Colour> {
         light: None,
         mastering: None,
     };
-    let plain = colour;
+    let unspecified = color;
     let (mut max, mut mean) = (0, 0);
-    let number = |body: &[u8]| u8::try_from(uint(body)).map_or(UNSPECIFIED, u16::from);
+    let number = |body: &[u8]| u8::try_from(parse_uint(body)).map_or(UNSPECIFIED, u16::from);
     for (id, body) in children(body) {
         match id {
-            ids::PRIMARIES => colour.primaries = number(body),
-            ids::TRANSFER => colour.transfer = number(body),
-            ids::MATRIX_COEFFICIENTS => colour.matrix = number(body),
-            ids::RANGE => colour.is_full_range = uint(body) == FULL,
-            ids::MAX_CLL => max = clamped(body) as u16,
-            ids::MAX_FALL => mean = clamped(body) as u16,
-            ids::MASTERING => colour.mastering = mastering(body),
+            ids::PRIMARIES => color.primaries = number(body),
+            ids::TRANSFER => color.transfer = number(body),
+            ids::MATRIX_COEFFICIENTS => color.matrix = number(body),
+            ids::RANGE => color.is_full_range = parse_uint(body) == FULL,
+            ids::MAX_CLL => max = parse_side(body) as u16,
+            ids::MAX_FALL => mean = parse_side(body) as u16,
+            ids::MASTERING => color.mastering = parse_mastering(body),
             _ => {}
         }
     }
     if max > 0 || mean > 0 {
-        colour.light = Some((max, mean));
+        color.light = Some((max, mean));
     }
-    (colour != plain).then_some(colour)
+    (color != unspecified).then_some(color)
 }
 
 /// All ten numbers of a mastering display, or none.
-fn mastering(body: &[u8]) -> Option<[f64; 10]> {
+fn parse_mastering(body: &[u8]) -> Option<[f64; 10]> {
     let mut values = [f64::NAN; 10];
     for (id, body) in children(body) {
         if (ids::RED_X..=ids::LUMINANCE_MIN).contains(&id)
             && let Some(value) = values.get_mut((id - ids::RED_X) as usize)
         {
-            *value = float(body);
+            *value = parse_float(body);
         }
     }
     values.iter().all(|value| value.is_finite() && *value >= 0.0).then_some(values)
 }
 
-fn projection(body: &[u8]) -> Projection {
+fn parse_projection(body: &[u8]) -> Projection {
     let mut projection = Projection::default();
     for (id, body) in children(body) {
         match id {
-            ids::PROJECTION_TYPE => projection.kind = uint(body),
-            ids::POSE_YAW => projection.yaw = float(body),
-            ids::POSE_PITCH => projection.pitch = float(body),
-            ids::POSE_ROLL => projection.roll = float(body),
+            ids::PROJECTION_TYPE => projection.kind = parse_uint(body),
+            ids::POSE_YAW => projection.yaw = parse_float(body),
+            ids::POSE_PITCH => projection.pitch = parse_float(body),
+            ids::POSE_ROLL => projection.roll = parse_float(body),
             _ => {}
         }
     }
@@ -209,30 +209,30 @@ fn projection(body: &[u8]) -> Projection {
 mod tests {
     use super::*;
 
-    fn plain() -> Video {
-        Video { width: 720, height: 576, ..Video::default() }
+    fn video() -> VideoElement {
+        VideoElement { width: 720, height: 576, ..VideoElement::default() }
     }
 
     #[test]
-    fn the_shape_of_pixels_is_as_ffmpeg_computes_it() {
+    fn pixel_aspect_ratio_matches_ffmpeg() {
         for (video, expected) in [
-            (plain(), None),
-            (Video { display: [1024, 576], ..plain() }, Some((64, 45))),
-            (Video { display: [720, 576], ..plain() }, Some((1, 1))),
-            (Video { display: [16, 9], display_unit: 3, ..plain() }, Some((64, 45))),
-            (Video { display: [16, 9], display_unit: 4, ..plain() }, None),
-            (Video { display: [720, 0], ..plain() }, None),
-            (Video { display: [704, 576], crop: [8, 8, 0, 0], ..plain() }, Some((1, 1))),
-            (Video { display: [704, 576], crop: [400, 400, 0, 0], ..plain() }, None),
-            (Video { display: [360, 576], stereo: 1, ..plain() }, Some((1, 1))),
-            (Video { display: [720, 288], stereo: 3, ..plain() }, Some((1, 1))),
+            (video(), None),
+            (VideoElement { display_size: [1024, 576], ..video() }, Some((64, 45))),
+            (VideoElement { display_size: [720, 576], ..video() }, Some((1, 1))),
+            (VideoElement { display_size: [16, 9], display_unit: 3, ..video() }, Some((64, 45))),
+            (VideoElement { display_size: [16, 9], display_unit: 4, ..video() }, None),
+            (VideoElement { display_size: [720, 0], ..video() }, None),
+            (VideoElement { display_size: [704, 576], crop: [8, 8, 0, 0], ..video() }, Some((1, 1))),
+            (VideoElement { display_size: [704, 576], crop: [400, 400, 0, 0], ..video() }, None),
+            (VideoElement { display_size: [360, 576], stereo: 1, ..video() }, Some((1, 1))),
+            (VideoElement { display_size: [720, 288], stereo: 3, ..video() }, Some((1, 1))),
         ] {
-            assert_eq!(video.pixel_shape(), expected, "{video:?}");
+            assert_eq!(video.pixel_aspect_ratio(), expected, "{video:?}");
         }
     }
 
     #[test]
-    fn what_is_cropped_is_not_shown() {
+    fn crops_picture() {
         let crop = |left, top, width, height| Some(Crop { left, top, width, height });
         for (sides, expected) in [
             ([0, 0, 0, 0], None),
@@ -240,12 +240,12 @@ mod tests {
             ([0, 0, 0, 576], None),
             ([400, 400, 0, 0], None),
         ] {
-            assert_eq!(Video { crop: sides, ..plain() }.crop(), expected, "{sides:?}");
+            assert_eq!(VideoElement { crop: sides, ..video() }.crop(), expected, "{sides:?}");
         }
     }
 
     #[test]
-    fn a_roll_turns_and_half_a_yaw_mirrors() {
+    fn roll_rotates_and_half_yaw_mirrors() {
         const ONE: i32 = 0x1_0000;
         for ((yaw, pitch, roll), expected) in [
             ((0.0, 0.0, 0.0), [ONE, 0, 0, ONE]),
@@ -258,17 +258,19 @@ mod tests {
             ((45.0, 0.0, 90.0), [ONE, 0, 0, ONE]),
             ((0.0, 0.0, f64::INFINITY), [ONE, 0, 0, ONE]),
         ] {
-            let video = Video { projection: Projection { kind: 0, yaw, pitch, roll }, ..plain() };
-            let [a, b, _, c, d, ..] = video.matrix();
+            let video = VideoElement { projection: Projection { kind: 0, yaw, pitch, roll }, ..video() };
+            let [a, b, _, c, d, ..] = video.display_matrix();
             assert_eq!([a, b, c, d], expected, "{yaw} {pitch} {roll}");
         }
-        let sphere =
-            Video { projection: Projection { kind: 1, roll: 90.0, ..Projection::default() }, ..plain() };
-        assert_eq!(sphere.matrix(), UPRIGHT);
+        let sphere = VideoElement {
+            projection: Projection { kind: 1, roll: 90.0, ..Projection::default() },
+            ..video()
+        };
+        assert_eq!(sphere.display_matrix(), IDENTITY_MATRIX);
     }
 
     #[test]
-    fn the_order_of_fields_is_translated() {
+    fn translates_field_order() {
         for (interlaced, order, expected) in [
             (0, None, None),
             (2, None, Some([1, 0])),
@@ -279,8 +281,8 @@ mod tests {
             (1, Some(9), Some([2, 14])),
             (1, Some(14), Some([2, 9])),
         ] {
-            let video = Video { interlaced, field_order: order, ..plain() };
-            assert_eq!(video.fields(), expected, "{interlaced} {order:?}");
+            let video = VideoElement { interlaced, field_order: order, ..video() };
+            assert_eq!(video.fiel_body(), expected, "{interlaced} {order:?}");
         }
     }
 }

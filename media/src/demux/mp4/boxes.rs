@@ -1,60 +1,60 @@
 //! Decides where a box begins and ends, and reads its fields: ISO 14496-12, 4.2. No size is believed.
 
 /// The four letters of a box.
-pub(super) type Kind = [u8; 4];
+pub(super) type FourCc = [u8; 4];
 
 /// The head of a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) kind: Kind,
+pub(super) struct BoxHeader {
+    pub(super) kind: FourCc,
     /// How many bytes the head itself has: 8 or 16.
-    pub(super) own: u64,
-    /// How many bytes the box has, head included, as it says itself: at least `own`.
+    pub(super) header_bytes: u64,
+    /// How many bytes the box has, head included, as it says itself: at least `header_bytes`.
     pub(super) size: u64,
 }
 
 /// How many bytes the longest head has.
-pub(super) const HEAD_BYTES: u64 = 16;
+pub(super) const MAX_HEADER_BYTES: u64 = 16;
 
 /// Reads the head of a box that begins at `bytes` and has `room` bytes until the end of what it lies in.
 /// Nothing where it is cut off or too short for itself.
-pub(super) fn head(bytes: &[u8], room: u64) -> Option<Head> {
-    let mut fields = Fields(bytes);
+pub(super) fn parse_header(bytes: &[u8], room: u64) -> Option<BoxHeader> {
+    let mut fields = BoxReader(bytes);
     let short = fields.u32()?;
-    let kind = fields.array()?;
+    let kind = fields.take_array()?;
     let (own, size) = match short {
         0 => (8, room),
         1 => (16, fields.u64()?),
         short => (8, u64::from(short)),
     };
-    (size >= own).then_some(Head { kind, own, size })
+    (size >= own).then_some(BoxHeader { kind, header_bytes: own, size })
 }
 
 /// The boxes in `bytes`, each with its body. One that claims to be longer than there is room is cut.
-pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (FourCc, &[u8])> {
     marked_children(bytes).map(|(kind, body, _)| (kind, body))
 }
 
 /// As [`children`], and whether each is whole.
-pub(super) fn marked_children(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8], bool)> {
+pub(super) fn marked_children(bytes: &[u8]) -> impl Iterator<Item = (FourCc, &[u8], bool)> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
-        let head = head(rest, rest.len() as u64)?;
+        let head = parse_header(rest, rest.len() as u64)?;
         let claimed = usize::try_from(head.size).unwrap_or(usize::MAX);
         let size = claimed.min(rest.len());
-        let body = rest.get(head.own as usize..size)?;
+        let body = rest.get(head.header_bytes as usize..size)?;
         rest = rest.get(size..)?;
         Some((head.kind, body, size == claimed))
     })
 }
 
 /// The body of the first box of this kind in `bytes`.
-pub(super) fn child(bytes: &[u8], kind: Kind) -> Option<&[u8]> {
+pub(super) fn child(bytes: &[u8], kind: FourCc) -> Option<&[u8]> {
     children(bytes).find(|(found, _)| *found == kind).map(|(_, body)| body)
 }
 
 /// Appends a box of this kind, whose body `fill` writes.
-pub(super) fn write(out: &mut Vec<u8>, kind: Kind, fill: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn write_box(out: &mut Vec<u8>, kind: FourCc, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&kind);
@@ -67,46 +67,46 @@ pub(super) fn write(out: &mut Vec<u8>, kind: Kind, fill: impl FnOnce(&mut Vec<u8
 
 /// What is still to be read of a box, from its beginning on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(super) struct BoxReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> BoxReader<'a> {
     pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
     pub(super) fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_be_bytes)
+        self.take_array().map(u8::from_be_bytes)
     }
 
     pub(super) fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
+        self.take_array().map(u16::from_be_bytes)
     }
 
     pub(super) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
+        self.take_array().map(u32::from_be_bytes)
     }
 
     pub(super) fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_be_bytes)
+        self.take_array().map(i32::from_be_bytes)
     }
 
     pub(super) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
+        self.take_array().map(u64::from_be_bytes)
     }
 
     /// A field that has 64 bits in version 1 of its box and 32 before.
-    pub(super) fn sized(&mut self, version: u8) -> Option<u64> {
+    pub(super) fn versioned_uint(&mut self, version: u8) -> Option<u64> {
         if version == 1 { self.u64() } else { self.u32().map(u64::from) }
     }
 
     /// Version and flags of a full box: ISO 14496-12, 4.2.
-    pub(super) fn full(&mut self) -> Option<(u8, u32)> {
+    pub(super) fn version_and_flags(&mut self) -> Option<(u8, u32)> {
         let word = self.u32()?;
         Some(((word >> 24) as u8, word & 0x00ff_ffff))
     }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_heads_of_every_width() {
+    fn parses_every_header_width() {
         for (bytes, expected) in [
             (b"\0\0\0\x0cfree....".as_slice(), Some((8, 12))),
             (b"\0\0\0\0mdat", Some((8, 100))),
@@ -126,12 +126,16 @@ mod tests {
             (b"\0\0\0\x07free", None),
             (b"\0\0\0\x08fre", None),
         ] {
-            assert_eq!(head(bytes, 100).map(|head| (head.own, head.size)), expected, "{bytes:?}");
+            assert_eq!(
+                parse_header(bytes, 100).map(|head| (head.header_bytes, head.size)),
+                expected,
+                "{bytes:?}"
+            );
         }
     }
 
     #[test]
-    fn walks_over_what_is_cut_off() {
+    fn iterates_over_truncated_boxes() {
         let bytes = b"\0\0\0\x09free.\0\0\0\x08wide\0\0\xff\xffmoovabc";
         let found: Vec<_> = children(bytes).collect();
         assert_eq!(found, [(*b"free", b".".as_slice()), (*b"wide", b""), (*b"moov", b"abc")]);
@@ -140,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn writes_what_it_reads() {
+    fn roundtrips() {
         let mut out = Vec::new();
-        write(&mut out, *b"moov", |out| write(out, *b"free", |out| out.push(7)));
+        write_box(&mut out, *b"moov", |out| write_box(out, *b"free", |out| out.push(7)));
         assert_eq!(child(child(&out, *b"moov").unwrap(), *b"free"), Some([7].as_slice()));
     }
 }

@@ -1,10 +1,10 @@
 //! Decides which codec a sample entry names: the letters that cameras, phones and editors write.
 
-use crate::demux::mp4::boxes::Kind;
+use crate::demux::mp4::boxes::FourCc;
 
 /// The letters of sample entries and what they stand for, by ffmpeg's names of codecs. Those of QuickTime, of
 /// <https://mp4ra.org/registered-types/sampleentries>, and the AVI letters that some writers put into a MOV.
-const LETTERS: &[(&str, &[&[u8; 4]])] = &[
+const FOURCCS: &[(&str, &[&[u8; 4]])] = &[
     ("h264", &[b"avc1", b"avc2", b"avc3", b"avc4", b"dva1", b"dvav", b"H264", b"h264", b"X264", b"x264"]),
     ("h264", &[b"ai5p", b"ai5q", b"ai52", b"ai53", b"ai55", b"ai56", b"ai1p", b"ai1q", b"ai12", b"ai13"]),
     ("h264", &[b"ai15", b"ai16", b"AVin", b"aivx", b"xalg"]),
@@ -52,30 +52,30 @@ const LETTERS: &[(&str, &[&[u8; 4]])] = &[
 ];
 
 /// The codec of a sample entry by its letters alone.
-pub(super) fn by_letters(kind: Kind) -> Option<&'static str> {
-    LETTERS.iter().find(|(_, letters)| letters.contains(&&kind)).map(|(codec, _)| *codec)
+pub(super) fn from_fourcc(kind: FourCc) -> Option<&'static str> {
+    FOURCCS.iter().find(|(_, letters)| letters.contains(&&kind)).map(|(codec, _)| *codec)
 }
 
 /// The name of what a sample entry of these letters holds, for the message that it cannot be decoded: as ffmpeg calls it,
 /// or the letters themselves.
-pub(super) fn name(kind: Kind) -> Option<String> {
+pub(super) fn display_name(kind: FourCc) -> Option<String> {
     let known = match &kind {
         b"vvc1" | b"vvi1" => Some("vvc"),
         b"evc1" => Some("evc"),
         b"apv1" => Some("apv"),
         b"lvc1" => Some("lcevc"),
-        _ => by_letters(kind),
+        _ => from_fourcc(kind),
     };
-    let letters = || {
+    let printable_fourcc = || {
         let is_printed = kind.iter().all(|letter| letter.is_ascii_graphic() || *letter == b' ');
         let text = String::from_utf8_lossy(&kind).trim().to_lowercase();
         (is_printed && !text.is_empty()).then_some(text)
     };
-    known.map(str::to_owned).or_else(letters)
+    known.map(str::to_owned).or_else(printable_fourcc)
 }
 
 /// The letters of the same codec without Dolby Vision, which every demuxer and decoder knows; the others stay as they are.
-pub(super) fn plain(kind: Kind) -> Kind {
+pub(super) fn without_dolby_vision(kind: FourCc) -> FourCc {
     match &kind {
         b"dvh1" => *b"hvc1",
         b"dvhe" => *b"hev1",
@@ -87,7 +87,7 @@ pub(super) fn plain(kind: Kind) -> Kind {
 }
 
 /// The codec of an `mp4v` by the object type in its descriptor: ISO 14496-1, table 5, and mp4ra.org.
-pub(super) fn by_object_type(object_type: u8) -> Option<&'static str> {
+pub(super) fn from_object_type(object_type: u8) -> Option<&'static str> {
     Some(match object_type {
         0x20 => "mpeg4",
         0x21 => "h264",
@@ -106,25 +106,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_has_one_codec() {
+    fn maps_every_fourcc_to_one_codec() {
         let mut seen = std::collections::BTreeSet::new();
-        for (codec, letters) in LETTERS {
+        for (codec, letters) in FOURCCS {
             for kind in *letters {
                 assert!(seen.insert(**kind), "{codec}: {kind:?} twice");
-                assert_eq!(by_letters(**kind), Some(*codec));
+                assert_eq!(from_fourcc(**kind), Some(*codec));
             }
         }
         for kind in [*b"dvh1", *b"dvhe", *b"dva1", *b"dvav", *b"dav1"] {
-            assert_ne!(plain(kind), kind);
-            assert_eq!(by_letters(plain(kind)), by_letters(kind));
+            assert_ne!(without_dolby_vision(kind), kind);
+            assert_eq!(from_fourcc(without_dolby_vision(kind)), from_fourcc(kind));
         }
-        assert_eq!(plain(*b"hvc1"), *b"hvc1");
+        assert_eq!(without_dolby_vision(*b"hvc1"), *b"hvc1");
         for (kind, expected) in [(b"vvc1", Some("vvc")), (b"vvi1", Some("vvc")), (b"hvc1", Some("hevc"))] {
-            assert_eq!(name(*kind).as_deref(), expected);
+            assert_eq!(display_name(*kind).as_deref(), expected);
         }
-        assert_eq!((name(*b"PNG ").as_deref(), name([0, 1, 2, 3])), (Some("png"), None));
-        assert_eq!(by_letters(*b"encv"), None);
-        assert_eq!(by_letters(*b"png "), None);
-        assert_eq!(by_object_type(0x6d), None);
+        assert_eq!((display_name(*b"PNG ").as_deref(), display_name([0, 1, 2, 3])), (Some("png"), None));
+        assert_eq!(from_fourcc(*b"encv"), None);
+        assert_eq!(from_fourcc(*b"png "), None);
+        assert_eq!(from_object_type(0x6d), None);
     }
 }

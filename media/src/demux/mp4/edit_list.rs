@@ -1,11 +1,12 @@
 //! Decides which part of a track is shown, and when, by its edit list: ISO 14496-12, 8.6.6.
 
-use crate::demux::buffer::Fault;
-use crate::demux::index::Shown;
-use crate::demux::mp4::boxes::Fields;
+use crate::demux::buffer::ReadError;
+use crate::demux::index::PresentedSpan;
+use crate::demux::mp4::boxes::BoxReader;
 
 /// All of the media, from when it begins on.
-const ALL: Shown = Shown { from: 0, until: i64::MAX, at: 0, to_picture: false };
+const WHOLE_MEDIA: PresentedSpan =
+    PresentedSpan { media_start: 0, media_end: i64::MAX, presentation_start: 0, starts_at_frame: false };
 
 /// From how many seconds before the first picture on a film counts as a piece with the clock of a longer one. A shorter wait
 /// is one: every player waits so long, too.
@@ -13,96 +14,117 @@ pub(super) const LATE_SECS: u64 = 10;
 
 /// How long nothing is shown of a track before its first edit, in ticks of the movie. A film of which every track has such
 /// a wait begins after the shortest: it was cut out of a longer one, with its clock.
-pub(super) fn wait(elst: Option<&[u8]>) -> u64 {
-    rows(elst)
+pub(super) fn empty_edit_ticks(elst: Option<&[u8]>) -> u64 {
+    parse_entries(elst)
         .into_iter()
         .flatten()
-        .take_while(|row| row.from < 0)
-        .fold(0, |sum, row| sum.saturating_add(row.length))
+        .take_while(|row| row.media_time < 0)
+        .fold(0, |sum, row| sum.saturating_add(row.segment_duration))
 }
 
-/// When a track of sound is over that lasts so many ticks, in ticks of its own: as [`read`] says, or after all stretches
+/// When a track of sound is over that lasts so many ticks, in ticks of its own: as [`parse`] says, or after all stretches
 /// that its list puts together.
-pub(super) fn end(elst: Option<&[u8]>, timescale: u32, (movie, waited): (u32, u64), ticks: i64) -> i64 {
-    if let Ok(stretches) = read(elst, timescale, (movie, waited), false)
-        && let [shown] = stretches[..]
+pub(super) fn presentation_end(
+    elst: Option<&[u8]>,
+    timescale: u32,
+    (movie, start_delay): (u32, u64),
+    ticks: i64,
+) -> i64 {
+    if let Ok(spans) = parse(elst, timescale, (movie, start_delay), false)
+        && let [span] = spans[..]
     {
-        return ticks.min(shown.until).saturating_sub(shown.from).saturating_add(shown.at).max(0);
+        return ticks
+            .min(span.media_end)
+            .saturating_sub(span.media_start)
+            .saturating_add(span.presentation_start)
+            .max(0);
     }
-    let all = rows(elst).into_iter().flatten().fold(0_u64, |sum, row| sum.saturating_add(row.length));
-    rescale(all.saturating_sub(waited), timescale, movie)
+    let all = parse_entries(elst)
+        .into_iter()
+        .flatten()
+        .fold(0_u64, |sum, row| sum.saturating_add(row.segment_duration));
+    rescale(all.saturating_sub(start_delay), timescale, movie)
 }
 
 /// A row of the list.
-struct Row {
+struct EditListEntry {
     /// Ticks of the movie.
-    length: u64,
+    segment_duration: u64,
     /// Ticks of the track; less than 0 where nothing is shown.
-    from: i64,
+    media_time: i64,
 }
 
 /// The rows of a list, as far as it goes; nothing if there is none.
-fn rows(elst: Option<&[u8]>) -> Option<impl Iterator<Item = Row>> {
-    let mut fields = Fields(elst?);
-    let (version, _) = fields.full()?;
+fn parse_entries(elst: Option<&[u8]>) -> Option<impl Iterator<Item = EditListEntry>> {
+    let mut fields = BoxReader(elst?);
+    let (version, _) = fields.version_and_flags()?;
     let mut left = fields.u32()?;
     Some(std::iter::from_fn(move || {
         left = left.checked_sub(1)?;
-        let length = fields.sized(version)?;
+        let length = fields.versioned_uint(version)?;
         let from = if version == 1 { fields.u64()?.cast_signed() } else { fields.i32()?.into() };
         let _rate = fields.u32()?;
-        Some(Row { length, from })
+        Some(EditListEntry { segment_duration: length, media_time: from })
     }))
 }
 
 /// The most stretches that a list may put together.
-const MAX_STRETCHES: usize = 512;
+const MAX_SPANS: usize = 512;
 
 /// Reads the body of an `elst`: what is shown, one stretch of the media after another, at least one. Lengths in it are in
 /// ticks of the movie, times in those of the track. What all tracks wait for is left out.
 ///
 /// Like ffmpeg, the first picture that is shown is shown at the edit's beginning, even if the edit begins within it;
-/// and in fragments (`fragmented`), whose end is not known when the list is written, only the beginning counts.
+/// and in fragments (`is_fragmented`), whose end is not known when the list is written, only the beginning counts.
 ///
 /// # Errors
-/// [`Fault::Foreign`] where the list puts more stretches together than are read: those of fragments, or hundreds.
-pub(super) fn read(
+/// [`ReadError::Unsupported`] where the list puts more stretches together than are read: those of fragments, or hundreds.
+pub(super) fn parse(
     elst: Option<&[u8]>,
     timescale: u32,
-    (movie, waited): (u32, u64),
-    fragmented: bool,
-) -> Result<Vec<Shown>, Fault> {
-    let Some(rows) = rows(elst) else { return Ok(vec![ALL]) };
-    let mut stretches: Vec<Shown> = Vec::new();
+    (movie, start_delay): (u32, u64),
+    is_fragmented: bool,
+) -> Result<Vec<PresentedSpan>, ReadError> {
+    let Some(rows) = parse_entries(elst) else { return Ok(vec![WHOLE_MEDIA]) };
+    let mut spans: Vec<PresentedSpan> = Vec::new();
     // In ticks of the movie, so that what is rounded does not add up.
-    let mut come = 0_u64;
-    let mut is_apart = true;
-    for Row { length, from } in rows {
-        let at = rescale(come, timescale, movie).saturating_sub(rescale(waited, timescale, movie)).max(0);
-        come = come.saturating_add(length);
+    let mut elapsed = 0_u64;
+    let mut is_discontinuous = true;
+    for EditListEntry { segment_duration: length, media_time: from } in rows {
+        let at =
+            rescale(elapsed, timescale, movie).saturating_sub(rescale(start_delay, timescale, movie)).max(0);
+        elapsed = elapsed.saturating_add(length);
         if from < 0 {
-            is_apart = true;
+            is_discontinuous = true;
             continue;
         }
-        let whole = length == 0 || fragmented;
-        let until = if whole { i64::MAX } else { from.saturating_add(rescale(length, timescale, movie)) };
-        let is_full = fragmented || stretches.len() >= MAX_STRETCHES;
-        match stretches.last_mut() {
+        let is_open_ended = length == 0 || is_fragmented;
+        let until =
+            if is_open_ended { i64::MAX } else { from.saturating_add(rescale(length, timescale, movie)) };
+        let is_full = is_fragmented || spans.len() >= MAX_SPANS;
+        match spans.last_mut() {
             // The next piece of the same stretch, as near as the two time scales can say.
-            Some(before) if !is_apart && from.abs_diff(before.until) <= 1 => before.until = until,
+            Some(before) if !is_discontinuous && from.abs_diff(before.media_end) <= 1 => {
+                before.media_end = until
+            }
             Some(_) if length == 0 => {}
             Some(_) if is_full => {
-                return Err(Fault::Foreign("an edit list of several stretches"));
+                return Err(ReadError::Unsupported("an edit list of several stretches"));
             }
-            _ => stretches.push(Shown { from, until, at, to_picture: !fragmented }),
+            _ => spans.push(PresentedSpan {
+                media_start: from,
+                media_end: until,
+                presentation_start: at,
+                starts_at_frame: !is_fragmented,
+            }),
         }
-        is_apart = false;
+        is_discontinuous = false;
     }
-    if stretches.is_empty() {
-        let at = rescale(come, timescale, movie).saturating_sub(rescale(waited, timescale, movie));
-        stretches.push(Shown { at: at.max(0), ..ALL });
+    if spans.is_empty() {
+        let at = rescale(elapsed, timescale, movie).saturating_sub(rescale(start_delay, timescale, movie));
+        spans.push(PresentedSpan { presentation_start: at.max(0), ..WHOLE_MEDIA });
     }
-    Ok(stretches)
+    Ok(spans)
 }
 
 /// Ticks of one scale in those of another, rounded to the nearest.
@@ -115,7 +137,7 @@ pub(super) fn rescale(ticks: u64, to: u32, from: u32) -> i64 {
 mod tests {
     use super::*;
 
-    fn list(rows: &[(u32, i32)]) -> Vec<u8> {
+    fn edit_list(rows: &[(u32, i32)]) -> Vec<u8> {
         let mut body = vec![0; 4];
         body.extend((rows.len() as u32).to_be_bytes());
         for (length, from) in rows {
@@ -139,7 +161,7 @@ mod tests {
     };
 
     #[test]
-    fn knows_what_is_shown() {
+    fn parses_presented_spans() {
         for (rows, expected) in [
             (&[(1000, 0)][..], &[(0, 90_000, 0)][..]),
             (&[(1000, 3000)], &[(3000, 93_000, 0)]),
@@ -158,27 +180,44 @@ mod tests {
             (&[(1000, 0), (500, -1), (1000, 90_000)], &[(0, 90_000, 0), (90_000, 180_000, 135_000)]),
             (&[(1000, 0), (1000, 180_000), (0, 0)], &[(0, 90_000, 0), (180_000, 270_000, 90_000)]),
         ] {
-            let shown = read(Some(&list(rows)), 90_000, (1000, 0), false).unwrap();
-            let shown: Vec<_> = shown.iter().map(|shown| (shown.from, shown.until, shown.at)).collect();
+            let shown = parse(Some(&edit_list(rows)), 90_000, (1000, 0), false).unwrap();
+            let shown: Vec<_> = shown
+                .iter()
+                .map(|shown| (shown.media_start, shown.media_end, shown.presentation_start))
+                .collect();
             assert_eq!(shown, expected, "{rows:?}");
         }
-        let several = list(&[(1000, 0), (1000, 180_000)]);
-        assert!(matches!(read(Some(&several), 90_000, (1000, 0), true), Err(Fault::Foreign(_))));
+        let several = edit_list(&[(1000, 0), (1000, 180_000)]);
+        assert!(matches!(parse(Some(&several), 90_000, (1000, 0), true), Err(ReadError::Unsupported(_))));
         let many: Vec<_> = (0..1000).map(|place| (10, place * 2000 % 7777)).collect();
-        assert!(matches!(read(Some(&list(&many)), 90_000, (1000, 0), false), Err(Fault::Foreign(_))));
+        assert!(matches!(
+            parse(Some(&edit_list(&many)), 90_000, (1000, 0), false),
+            Err(ReadError::Unsupported(_))
+        ));
     }
 
     #[test]
-    fn what_all_tracks_wait_for_is_left_out() {
+    fn subtracts_common_start_delay() {
         let rows = &[(500, -1), (100, -1), (1000, 3000), (9, -1)];
-        assert_eq!((wait(Some(&list(rows))), wait(Some(&list(&rows[2..]))), wait(None)), (600, 0, 0));
+        assert_eq!(
+            (
+                empty_edit_ticks(Some(&edit_list(rows))),
+                empty_edit_ticks(Some(&edit_list(&rows[2..]))),
+                empty_edit_ticks(None)
+            ),
+            (600, 0, 0)
+        );
         for (waited, at) in [(0, 54_000), (500, 9000), (600, 0), (u64::MAX, 0)] {
-            assert_eq!(read(Some(&list(rows)), 90_000, (1000, waited), false).unwrap()[0].at, at, "{waited}");
+            assert_eq!(
+                parse(Some(&edit_list(rows)), 90_000, (1000, waited), false).unwrap()[0].presentation_start,
+                at,
+                "{waited}"
+            );
         }
     }
 
     #[test]
-    fn sound_ends_where_its_edits_end() {
+    fn audio_ends_with_its_edits() {
         for (rows, expected) in [
             (&[][..], 500_000),
             (&[(1000, 3000)][..], 90_000),
@@ -187,17 +226,17 @@ mod tests {
             (&[(0, 3000)], 497_000),
             (&[(1000, 0), (2000, 0)], 270_000),
         ] {
-            let list = Some(list(rows)).filter(|_| !rows.is_empty());
-            assert_eq!(end(list.as_deref(), 90_000, (1000, 0), 500_000), expected, "{rows:?}");
+            let list = Some(edit_list(rows)).filter(|_| !rows.is_empty());
+            assert_eq!(presentation_end(list.as_deref(), 90_000, (1000, 0), 500_000), expected, "{rows:?}");
         }
     }
 
     #[test]
-    fn a_list_that_is_cut_off_or_absurd_is_survived() {
-        let mut body = list(&[(1000, 0)]);
+    fn ignores_truncated_and_absurd_lists() {
+        let mut body = edit_list(&[(1000, 0)]);
         body[4..8].fill(0xff);
-        assert_eq!(read(Some(&body), 90_000, (0, 0), false).unwrap()[0].from, 0);
-        assert_eq!(read(Some(&body[..7]), 90_000, (1000, 0), false), Ok(vec![ALL]));
+        assert_eq!(parse(Some(&body), 90_000, (0, 0), false).unwrap()[0].media_start, 0);
+        assert_eq!(parse(Some(&body[..7]), 90_000, (1000, 0), false), Ok(vec![WHOLE_MEDIA]));
         assert_eq!(rescale(u64::MAX, u32::MAX, 0), i64::MAX);
     }
 }

@@ -1,88 +1,91 @@
 //! Decides which fragments a moment lies in, where the file is too large to read all of them: by the hints of an
 //! index, or by looking for a fragment where one should be.
 
-use crate::demux::budget::{BYTES_PER_STEP, SAMPLE};
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::demuxer::{Aim, Sample, Want};
-use crate::demux::index::{Index, Shown};
-use crate::demux::mp4::boxes::HEAD_BYTES;
-use crate::demux::mp4::fragment_index::Hint;
-use crate::demux::mp4::top_level::{PEEK, head_at};
-use crate::demux::mp4::track_fragment::{self, Context, Run};
+use crate::demux::budget::{BYTES_PER_STEP, STEPS_PER_SAMPLE};
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::demuxer::{Sample, SampleRequest, SeekMode};
+use crate::demux::index::{PresentedSpan, SampleIndex};
+use crate::demux::mp4::boxes::MAX_HEADER_BYTES;
+use crate::demux::mp4::fragment_index::AccessPoint;
+use crate::demux::mp4::top_level::{PEEK_BYTES, header_at};
+use crate::demux::mp4::track_fragment::{self, FragmentContext, FragmentSamples};
 
 /// The longest fragment head that is read.
-const MAX_HEAD: u64 = 8 * 1024 * 1024;
+const MAX_FRAGMENT_HEADER: u64 = 8 * 1024 * 1024;
 /// How far a fragment is looked for, in ever larger steps.
-const WINDOWS: [u64; 4] = [256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024];
+const SCAN_WINDOWS: [u64; 4] = [256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024];
 /// The most bytes that are looked through for one question, and for the last fragment of a file.
-const MAX_LOOK: u64 = 128 * 1024 * 1024;
+const MAX_SCAN_BYTES: u64 = 128 * 1024 * 1024;
 /// When the place of a fragment is known this well, the rest is walked.
-const NEAR: u64 = 512 * 1024;
+const WALK_BYTES: u64 = 512 * 1024;
 /// The most guesses that are made for a moment, and the most boxes that are walked over for it: some writers put each
 /// picture into a fragment of its own.
 const MAX_GUESSES: usize = 12;
 pub(super) const MAX_BOXES: usize = 1 << 15;
 /// The most boxes between the place where a segment begins and its fragment.
-const MAX_AHEAD_BOXES: usize = 16;
+const MAX_SEGMENT_BOXES: usize = 16;
 /// The most segments whose heads are fetched together.
-const MAX_AHEAD: usize = 64;
+const MAX_PREFETCH_HEADERS: usize = 64;
 /// The most that is fetched at once to walk on.
-const MAX_PEEK: u64 = 256 * 1024;
+const MAX_PREFETCH_BYTES: u64 = 256 * 1024;
 /// How often an earlier fragment is tried where one has no keyframe before what is wanted, each time twice as far: a
 /// keyframe may be thousands of fragments away.
 const MAX_STEPS_BACK: u32 = 12;
 
 /// A file of many fragments.
 #[derive(Debug, Clone)]
-pub(super) struct Fragments {
-    pub(super) context: Context,
+pub(super) struct FragmentSeeker {
+    pub(super) context: FragmentContext,
     /// The first fragment.
-    pub(super) first: Hint,
+    pub(super) first: AccessPoint,
     /// Where fragments begin, as an index says; none if there is no index.
-    pub(super) hints: Vec<Hint>,
+    pub(super) access_points: Vec<AccessPoint>,
     /// Samples that stand before all fragments, and when the first fragment begins.
-    pub(super) before: Run,
-    pub(super) shown: Shown,
+    pub(super) leading_samples: FragmentSamples,
+    pub(super) span: PresentedSpan,
     /// When the last fragment ends, in ticks of the media; 0 if not known.
-    pub(super) until: i64,
+    pub(super) end_time: i64,
 }
 
 /// What was read for one want, which the next one often needs, too.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
-    start: u64,
-    stop: Option<i64>,
-    index: Index,
+pub(super) struct FragmentCache {
+    start_offset: u64,
+    until_dts: Option<i64>,
+    index: SampleIndex,
 }
 
-impl Fragments {
-    /// The samples of a want. `search` is what was looked through for those before, `last` what was read for the last one.
+impl FragmentSeeker {
+    /// The samples of a want. `scan` is what was looked through for those before, `cache` what was read for the last one.
     ///
     /// # Errors
     /// What is missing for it.
-    pub(super) fn run(
+    pub(super) fn find_samples(
         &self,
-        known: &Known,
-        want: Want,
-        search: &mut Search,
-        last: &mut Option<Gathered>,
-    ) -> Result<Vec<Sample>, Fault> {
-        let offset = self.shown.from.saturating_sub(self.shown.at);
-        let from = want.from.max(0).saturating_add(offset);
-        let alone = want.until <= want.from;
-        let until = if alone { from.saturating_add(1) } else { want.until.saturating_add(offset) };
-        let stop = if want.aim == Aim::Keyframe && alone { None } else { Some(until) };
+        buffer: &SparseBuffer,
+        request: SampleRequest,
+        scan: &mut FragmentScan,
+        cache: &mut Option<FragmentCache>,
+    ) -> Result<Vec<Sample>, ReadError> {
+        let offset = self.span.media_start.saturating_sub(self.span.presentation_start);
+        let from = request.from.max(0).saturating_add(offset);
+        let is_single_frame = request.until <= request.from;
+        let until =
+            if is_single_frame { from.saturating_add(1) } else { request.until.saturating_add(offset) };
+        let stop = if request.mode == SeekMode::Keyframe && is_single_frame { None } else { Some(until) };
         let mut back = 0;
         loop {
-            let start = self.locate(known, from, want.aim, back, search)?;
-            let gathered = match last.take().filter(|last| (last.start, last.stop) == (start.offset, stop)) {
-                Some(last) => last,
-                None => self.gather(known, start, stop)?,
-            };
-            let samples = last.insert(gathered).index.run(want, known.budget())?;
-            let late = samples.first().is_none_or(|key| key.pts > want.from);
+            let start = self.locate(buffer, from, request.mode, back, scan)?;
+            let loaded =
+                match cache.take().filter(|last| (last.start_offset, last.until_dts) == (start.offset, stop))
+                {
+                    Some(last) => last,
+                    None => self.load(buffer, start, stop)?,
+                };
+            let samples = cache.insert(loaded).index.find_samples(request, buffer.budget())?;
+            let is_late = samples.first().is_none_or(|key| key.pts > request.from);
             let can_go_back = start.offset > self.first.offset && back < MAX_STEPS_BACK;
-            if !late || want.aim == Aim::Keyframe && !samples.is_empty() || !can_go_back {
+            if !is_late || request.mode == SeekMode::Keyframe && !samples.is_empty() || !can_go_back {
                 return Ok(samples);
             }
             back += 1;
@@ -92,110 +95,150 @@ impl Fragments {
     /// A fragment that begins at or before `from`, ever further before it with each step `back`.
     fn locate(
         &self,
-        known: &Known,
+        buffer: &SparseBuffer,
         from: i64,
-        aim: Aim,
+        aim: SeekMode,
         back: u32,
-        search: &mut Search,
-    ) -> Result<Hint, Fault> {
-        let place = self.hints.partition_point(|hint| hint.time <= from).saturating_sub(1);
+        scan: &mut FragmentScan,
+    ) -> Result<AccessPoint, ReadError> {
+        let place = self.access_points.partition_point(|hint| hint.media_time <= from).saturating_sub(1);
         let place = place.saturating_sub((1_usize << back) - 1);
-        if let Some(hint) = self.hints.get(place)
-            && hint.offset >= self.first.offset
-            && is_segment(known, hint.offset)?
+        if let Some(access_point) = self.access_points.get(place)
+            && access_point.offset >= self.first.offset
+            && is_segment_start(buffer, access_point.offset)?
         {
-            return Ok(*hint);
+            return Ok(*access_point);
         }
-        if self.until <= self.first.time {
+        if self.end_time <= self.first.media_time {
             return Ok(self.first);
         }
         // Five seconds, ten, twenty: in parts of the length, as the time scale is not at hand.
-        let step = ((self.until - self.first.time) / 512).saturating_mul((1_i64 << back) - 1);
-        self.search(known, from.saturating_sub(step), aim, search)
+        let step = ((self.end_time - self.first.media_time) / 512).saturating_mul((1_i64 << back) - 1);
+        self.bisect(buffer, from.saturating_sub(step), aim, scan)
     }
 
     /// Looks for the fragment where it should be if all seconds had as many bytes.
-    fn search(&self, known: &Known, from: i64, aim: Aim, search: &mut Search) -> Result<Hint, Fault> {
-        let (mut low, mut high) = (self.first, Hint { offset: self.context.total, time: self.until });
+    fn bisect(
+        &self,
+        buffer: &SparseBuffer,
+        from: i64,
+        aim: SeekMode,
+        search: &mut FragmentScan,
+    ) -> Result<AccessPoint, ReadError> {
+        let (mut low, mut high) =
+            (self.first, AccessPoint { offset: self.context.total_bytes, media_time: self.end_time });
         for _ in 0..MAX_GUESSES {
-            if from <= low.time || high.offset.saturating_sub(low.offset) <= NEAR {
+            if from <= low.media_time || high.offset.saturating_sub(low.offset) <= WALK_BYTES {
                 break;
             }
-            let part = (from - low.time) as f64 / (high.time - low.time).max(1) as f64;
+            let part = (from - low.media_time) as f64 / (high.media_time - low.media_time).max(1) as f64;
             let guess = ((high.offset - low.offset) as f64 * part.clamp(0.0, 1.0)) as u64;
-            let guess = (low.offset + guess.saturating_sub(NEAR / 4)).clamp(low.offset + 1, high.offset - 1);
-            match search.next(known, guess, high.offset, &self.context)? {
-                Some(found) if found.time <= from => low = found,
-                found => high = Hint { offset: guess, time: found.map_or(high.time, |found| found.time) },
+            let guess =
+                (low.offset + guess.saturating_sub(WALK_BYTES / 4)).clamp(low.offset + 1, high.offset - 1);
+            match search.find_fragment(buffer, guess, high.offset, &self.context)? {
+                Some(found) if found.media_time <= from => low = found,
+                found => {
+                    high = AccessPoint {
+                        offset: guess,
+                        media_time: found.map_or(high.media_time, |found| found.media_time),
+                    }
+                }
             }
-            if aim == Aim::Keyframe && low.offset > self.first.offset {
+            if aim == SeekMode::Keyframe && low.offset > self.first.offset {
                 break;
             }
         }
         Ok(low)
     }
 
-    /// Reads fragments from `start` on until what is decoded at `stop` is among them, or a keyframe if there is none.
-    fn gather(&self, known: &Known, start: Hint, stop: Option<i64>) -> Result<Gathered, Fault> {
-        if let Some(stop) = stop {
-            self.ahead(known, start, stop)?;
+    /// Reads fragments from `start_offset` on until what is decoded at `until_dts` is among them, or a keyframe if there is none.
+    fn load(
+        &self,
+        buffer: &SparseBuffer,
+        start: AccessPoint,
+        until_dts: Option<i64>,
+    ) -> Result<FragmentCache, ReadError> {
+        if let Some(stop) = until_dts {
+            self.prefetch_headers(buffer, start, stop)?;
         }
-        let begins = start.offset <= self.first.offset;
-        if begins {
-            known.budget().spend(self.before.index.len() as u64 * SAMPLE)?;
+        let is_first = start.offset <= self.first.offset;
+        if is_first {
+            buffer.budget().spend(self.leading_samples.index.len() as u64 * STEPS_PER_SAMPLE)?;
         }
-        let mut run = if begins { self.before.clone() } else { Run { clock: start.time, ..Run::default() } };
-        walk(known, start.offset, &self.context, &mut run, stop, MAX_BOXES)?;
-        run.index.place(self.shown, run.last);
-        Ok(Gathered { start: start.offset, stop, index: run.index })
+        let mut samples = if is_first {
+            self.leading_samples.clone()
+        } else {
+            FragmentSamples { next_dts: start.media_time, ..FragmentSamples::default() }
+        };
+        read_fragments(buffer, start.offset, &self.context, &mut samples, until_dts, MAX_BOXES)?;
+        samples.index.map_to_presentation(self.span, samples.last_duration);
+        Ok(FragmentCache { start_offset: start.offset, until_dts, index: samples.index })
     }
 
     /// Has the heads of all segments fetched at once that begin within the stretch.
-    fn ahead(&self, known: &Known, start: Hint, stop: i64) -> Result<(), Fault> {
-        let first = self.hints.partition_point(|hint| hint.offset < start.offset);
-        let inside = self.hints.iter().skip(first).take_while(|hint| hint.time < stop).take(MAX_AHEAD);
+    fn prefetch_headers(
+        &self,
+        buffer: &SparseBuffer,
+        start: AccessPoint,
+        until_dts: i64,
+    ) -> Result<(), ReadError> {
+        let first = self.access_points.partition_point(|hint| hint.offset < start.offset);
+        let inside = self
+            .access_points
+            .iter()
+            .skip(first)
+            .take_while(|hint| hint.media_time < until_dts)
+            .take(MAX_PREFETCH_HEADERS);
         let missing: Vec<_> = inside
-            .filter(|hint| !known.gaps(hint.offset..hint.offset + HEAD_BYTES).is_empty())
-            .flat_map(|hint| known.gaps(hint.offset..hint.offset.saturating_add(PEEK)))
+            .filter(|hint| !buffer.missing_ranges(hint.offset..hint.offset + MAX_HEADER_BYTES).is_empty())
+            .flat_map(|hint| buffer.missing_ranges(hint.offset..hint.offset.saturating_add(PEEK_BYTES)))
             .collect();
-        if missing.is_empty() { Ok(()) } else { Err(Fault::all_missing(missing)) }
+        if missing.is_empty() { Ok(()) } else { Err(ReadError::from_missing_ranges(missing)) }
     }
 }
 
-/// Reads the fragments from `at` on into `run`, over at most `boxes` boxes: until what is decoded at `stop` is among
+/// Reads the fragments from `at` on into `find_samples`, over at most `max_boxes` boxes: until what is decoded at `until_dts` is among
 /// them, or a keyframe if there is none. Says where the next box begins.
 ///
 /// # Errors
 /// What is missing.
-pub(super) fn walk(
-    known: &Known,
+pub(super) fn read_fragments(
+    buffer: &SparseBuffer,
     mut at: u64,
-    context: &Context,
-    run: &mut Run,
-    stop: Option<i64>,
-    boxes: usize,
-) -> Result<u64, Fault> {
-    for walked in 0..boxes as u64 {
-        let enough = match stop {
-            Some(stop) => run.clock.saturating_add(run.index.least_shift()) >= stop && !run.index.is_empty(),
-            None => run.index.has_keys(),
+    context: &FragmentContext,
+    samples: &mut FragmentSamples,
+    until_dts: Option<i64>,
+    max_boxes: usize,
+) -> Result<u64, ReadError> {
+    for walked in 0..max_boxes as u64 {
+        let is_complete = match until_dts {
+            Some(stop) => {
+                samples.next_dts.saturating_add(samples.index.min_composition_offset()) >= stop
+                    && !samples.index.is_empty()
+            }
+            None => samples.index.has_keys(),
         };
-        if enough {
+        if is_complete {
             break;
         }
         // The more boxes there are, the smaller they are, and the more of them one round trip should bring.
-        let ahead = (PEEK * (1 + walked / 4)).min(MAX_PEEK);
-        let Some(head) = head_at(known, at, ahead)? else { break };
-        let end = at.saturating_add(head.size).min(context.total);
+        let ahead = (PEEK_BYTES * (1 + walked / 4)).min(MAX_PREFETCH_BYTES);
+        let Some(head) = header_at(buffer, at, ahead)? else { break };
+        let end = at.saturating_add(head.size).min(context.total_bytes);
         if &head.kind == b"moof" {
-            if head.size > MAX_HEAD {
-                return Err(Fault::Foreign("a larger fragment than is read"));
+            if head.size > MAX_FRAGMENT_HEADER {
+                return Err(ReadError::Unsupported("a larger fragment than is read"));
             }
-            let body = known.bytes(at + head.own..end)?;
-            let before = run.index.len();
-            track_fragment::read(&body, at, context, run, known.budget())?;
-            if context.verifies {
-                run.index.verify_from(before, known, context.codec, context.nal_length)?;
+            let body = buffer.get(at + head.header_bytes..end)?;
+            let before = samples.index.len();
+            track_fragment::append_samples(&body, at, context, samples, buffer.budget())?;
+            if context.verify_keyframes {
+                samples.index.verify_keyframes_from(
+                    before,
+                    buffer,
+                    context.codec,
+                    context.nal_length_size,
+                )?;
             }
         }
         at = end;
@@ -205,64 +248,67 @@ pub(super) fn walk(
 
 /// What looking for fragments came to so far, and how many bytes may still be looked through.
 #[derive(Debug)]
-pub(super) struct Search {
-    left: u64,
+pub(super) struct FragmentScan {
+    remaining_bytes: u64,
     /// From where to where was looked, and the fragment that begins there, if one does.
-    seen: Vec<(u64, u64, Option<Hint>)>,
+    scanned: Vec<(u64, u64, Option<AccessPoint>)>,
 }
 
-impl Default for Search {
+impl Default for FragmentScan {
     fn default() -> Self {
-        Self { left: MAX_LOOK, seen: Vec::new() }
+        Self { remaining_bytes: MAX_SCAN_BYTES, scanned: Vec::new() }
     }
 }
 
-impl Search {
+impl FragmentScan {
     /// The first fragment of the track that begins at or after `from` and before `limit`, by its looks.
     ///
     /// # Errors
-    /// What is missing; [`Fault::Foreign`] if none is near.
-    pub(super) fn next(
+    /// What is missing; [`ReadError::Unsupported`] if none is near.
+    pub(super) fn find_fragment(
         &mut self,
-        known: &Known,
+        buffer: &SparseBuffer,
         from: u64,
         limit: u64,
-        context: &Context,
-    ) -> Result<Option<Hint>, Fault> {
-        let covers = |(begin, end, found): &&(u64, u64, Option<Hint>)| {
+        context: &FragmentContext,
+    ) -> Result<Option<AccessPoint>, ReadError> {
+        let is_covering = |(begin, end, found): &&(u64, u64, Option<AccessPoint>)| {
             *begin <= from && if found.is_some() { from <= *end } else { limit <= *end }
         };
-        if let Some((_, end, found)) = self.seen.iter().find(covers) {
+        if let Some((_, end, found)) = self.scanned.iter().find(is_covering) {
             return Ok(found.filter(|_| *end < limit));
         }
-        let found = self.look(known, from, limit, context)?;
-        self.seen.push((from, found.map_or(limit, |found| found.offset), found));
+        let found = self.scan(buffer, from, limit, context)?;
+        self.scanned.push((from, found.map_or(limit, |found| found.offset), found));
         Ok(found)
     }
 
-    fn look(
+    fn scan(
         &mut self,
-        known: &Known,
+        buffer: &SparseBuffer,
         from: u64,
         limit: u64,
-        context: &Context,
-    ) -> Result<Option<Hint>, Fault> {
+        context: &FragmentContext,
+    ) -> Result<Option<AccessPoint>, ReadError> {
         let mut at = from;
-        for window in WINDOWS {
+        for window in SCAN_WINDOWS {
             let end = from.saturating_add(window).min(limit).max(at);
-            let bytes = known.bytes(at..end.saturating_add(HEAD_BYTES * 2).min(context.total).max(at))?;
+            let bytes =
+                buffer.get(at..end.saturating_add(MAX_HEADER_BYTES * 2).min(context.total_bytes).max(at))?;
             let mut rest = &bytes[..];
             while at < end {
-                let place = looks_like_fragment(rest);
-                let cost = place.unwrap_or(rest.len()) as u64 + HEAD_BYTES;
-                known.budget().spend(cost / BYTES_PER_STEP)?;
-                self.left =
-                    self.left.checked_sub(cost).ok_or(Fault::Foreign("fragments that are hard to find"))?;
+                let place = find_moof(rest);
+                let cost = place.unwrap_or(rest.len()) as u64 + MAX_HEADER_BYTES;
+                buffer.budget().spend(cost / BYTES_PER_STEP)?;
+                self.remaining_bytes = self
+                    .remaining_bytes
+                    .checked_sub(cost)
+                    .ok_or(ReadError::Unsupported("fragments that are hard to find"))?;
                 let Some(offset) = place.map(|place| at + place as u64).filter(|offset| *offset < end) else {
                     break;
                 };
-                if let Some(time) = begins(known, offset, context)? {
-                    return Ok(Some(Hint { offset, time }));
+                if let Some(time) = fragment_time(buffer, offset, context)? {
+                    return Ok(Some(AccessPoint { offset, media_time: time }));
                 }
                 rest = rest.get((offset + 1 - at) as usize..).unwrap_or_default();
                 at = offset + 1;
@@ -272,7 +318,7 @@ impl Search {
                 return Ok(None);
             }
         }
-        Err(Fault::Foreign("no fragment within reach"))
+        Err(ReadError::Unsupported("no fragment within reach"))
     }
 }
 
@@ -281,15 +327,16 @@ impl Search {
 ///
 /// # Errors
 /// What is missing.
-pub(super) fn is_segment(known: &Known, mut at: u64) -> Result<bool, Fault> {
-    for _ in 0..MAX_AHEAD_BOXES {
-        let Some(head) = head_at(known, at, PEEK)? else { return Ok(false) };
+pub(super) fn is_segment_start(buffer: &SparseBuffer, mut at: u64) -> Result<bool, ReadError> {
+    for _ in 0..MAX_SEGMENT_BOXES {
+        let Some(head) = header_at(buffer, at, PEEK_BYTES)? else { return Ok(false) };
         let end = at.saturating_add(head.size);
         match &head.kind {
             // Its header of a fixed size comes first: ISO 14496-12, 8.8.5.
             b"moof" => {
-                let begin = known.bytes(at..at.saturating_add(head.own + 8).min(known.total()))?;
-                return Ok(begin.ends_with(b"\0\0\0\x10mfhd") && end <= known.total());
+                let begin =
+                    buffer.get(at..at.saturating_add(head.header_bytes + 8).min(buffer.total_bytes()))?;
+                return Ok(begin.ends_with(b"\0\0\0\x10mfhd") && end <= buffer.total_bytes());
             }
             b"styp" | b"sidx" | b"ssix" | b"prft" | b"emsg" | b"uuid" | b"free" | b"skip" | b"meta" => {
                 at = end;
@@ -304,31 +351,35 @@ pub(super) fn is_segment(known: &Known, mut at: u64) -> Result<bool, Fault> {
 ///
 /// # Errors
 /// What is missing.
-pub(super) fn begins(known: &Known, offset: u64, context: &Context) -> Result<Option<i64>, Fault> {
-    let Some(head) = head_at(known, offset, PEEK)? else { return Ok(None) };
+pub(super) fn fragment_time(
+    buffer: &SparseBuffer,
+    offset: u64,
+    context: &FragmentContext,
+) -> Result<Option<i64>, ReadError> {
+    let Some(head) = header_at(buffer, offset, PEEK_BYTES)? else { return Ok(None) };
     let end = offset.saturating_add(head.size);
-    if end > context.total || head.size > MAX_HEAD {
+    if end > context.total_bytes || head.size > MAX_FRAGMENT_HEADER {
         return Ok(None);
     }
-    track_fragment::begins(&known.bytes(offset + head.own..end)?, context, known.budget())
+    track_fragment::first_decode_time(&buffer.get(offset + head.header_bytes..end)?, context, buffer.budget())
 }
 
 /// Where in `bytes` a `moof` seems to begin: with a sane size, and with its header of a fixed size right behind.
-fn looks_like_fragment(bytes: &[u8]) -> Option<usize> {
-    const LOOKS: &[u8; 12] = b"moof\0\0\0\x10mfhd";
+fn find_moof(bytes: &[u8]) -> Option<usize> {
+    const MOOF_PATTERN: &[u8; 12] = b"moof\0\0\0\x10mfhd";
     let mut at = 4;
     loop {
-        let window = bytes.get(at..at + LOOKS.len())?;
+        let window = bytes.get(at..at + MOOF_PATTERN.len())?;
         // The last letter stands only once in it: else the next place is where this byte would fit.
         at += match window.last()? {
-            b'd' if window == LOOKS && bytes.get(at - 4) == Some(&0) => return Some(at - 4),
+            b'd' if window == MOOF_PATTERN && bytes.get(at - 4) == Some(&0) => return Some(at - 4),
             b'h' => 1,
             b'f' => 2,
             b'm' => 3,
             0x10 => 4,
             0 => 5,
             b'o' => 9,
-            _ => LOOKS.len(),
+            _ => MOOF_PATTERN.len(),
         };
     }
 }
@@ -341,17 +392,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_fragment_is_seen_wherever_it_begins(
+        fn finds_moof_at_any_offset(
             before in prop::collection::vec(prop::sample::select(b"\0mofhd\x10x".to_vec()), 0..200),
         ) {
-            let slow = |bytes: &[u8]| {
+            let naive = |bytes: &[u8]| {
                 bytes.windows(16).position(|window| window[0] == 0 && &window[4..] == b"moof\0\0\0\x10mfhd")
             };
             let mut bytes = before.clone();
-            prop_assert_eq!(looks_like_fragment(&bytes), slow(&bytes));
+            prop_assert_eq!(find_moof(&bytes), naive(&bytes));
             bytes.extend_from_slice(b"\0\0\x01\0moof\0\0\0\x10mfhd");
-            prop_assert_eq!(looks_like_fragment(&bytes), slow(&bytes));
-            prop_assert_eq!(looks_like_fragment(&bytes), Some(before.len()));
+            prop_assert_eq!(find_moof(&bytes), naive(&bytes));
+            prop_assert_eq!(find_moof(&bytes), Some(before.len()));
         }
     }
 }

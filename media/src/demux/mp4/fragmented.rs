@@ -3,184 +3,237 @@
 
 use std::ops::Range;
 
-use crate::demux::budget::PARSED_PER_STEP;
-use crate::demux::buffer::{Fault, Known};
-use crate::demux::demuxer::nal_length;
-use crate::demux::index::Shown;
-use crate::demux::mp4::fragment_index::{self, Hint};
-use crate::demux::mp4::fragment_seek::{self, Fragments, Search};
-use crate::demux::mp4::movie::{Extends, Movie};
-use crate::demux::mp4::sample_entry::Picture;
-use crate::demux::mp4::top_level::{Layout, PEEK, head_at};
-use crate::demux::mp4::track_fragment::{self, Context, Run};
-use crate::demux::mp4::{Found, Samples, all, edit_list, rate, sample_table};
+use crate::demux::budget::PARSED_BYTES_PER_STEP;
+use crate::demux::buffer::{ReadError, SparseBuffer};
+use crate::demux::demuxer::nal_length_size;
+use crate::demux::index::PresentedSpan;
+use crate::demux::mp4::fragment_index::{self, AccessPoint};
+use crate::demux::mp4::fragment_seek::{self, FragmentScan, FragmentSeeker};
+use crate::demux::mp4::movie::{MovieBox, MovieExtends};
+use crate::demux::mp4::sample_entry::VisualSampleEntry;
+use crate::demux::mp4::top_level::{PEEK_BYTES, TopLevelBoxes, header_at};
+use crate::demux::mp4::track_fragment::{self, FragmentContext, FragmentSamples};
+use crate::demux::mp4::{Mp4Samples, TrackSamples, build_samples, edit_list, frame_rate, sample_table};
 
 /// Up to this size a fragmented file is read whole.
-const WHOLE: u64 = 8 * 1024 * 1024;
+const READ_WHOLE_BYTES: u64 = 8 * 1024 * 1024;
 /// How much of the end of a fragmented file is fetched, for the index that may be there.
-const END: u64 = 256 * 1024;
+const TAIL_BYTES: u64 = 256 * 1024;
 /// The most boxes between the movie and its first fragment, or in a small file altogether.
-const MAX_BETWEEN: usize = 64;
+const MAX_LEADING_BOXES: usize = 64;
 const MAX_BOXES: usize = 1 << 20;
 /// How many samples tell how many there are a second.
-const ENOUGH_SAMPLES: usize = 50;
+const FRAME_RATE_SAMPLES: usize = 50;
 
 /// The samples of a file that may have fragments; nothing if it has none.
 ///
 /// # Errors
 /// What is missing, or why the file is refused or left to the relay.
 pub(super) fn read(
-    known: &Known,
-    layout: &Layout,
-    movie: &Movie<'_>,
-    extends: &Extends,
-) -> Result<Option<Found>, Fault> {
-    let total = known.total();
-    if total <= WHOLE {
-        known.bytes(0..total)?;
+    buffer: &SparseBuffer,
+    top_level: &TopLevelBoxes,
+    movie_box: &MovieBox<'_>,
+    extends: &MovieExtends,
+) -> Result<Option<TrackSamples>, ReadError> {
+    let total = buffer.total_bytes();
+    if total <= READ_WHOLE_BYTES {
+        buffer.get(0..total)?;
     }
-    let Some(Beginning { first, segments }) = first_fragment(known, layout.moov.end)? else {
+    let Some(FirstFragment { offset: first, segment_indexes: segments }) =
+        find_first_fragment(buffer, top_level.moov.end)?
+    else {
         return Ok(None);
     };
-    let (chosen, timescale) = (&movie.chosen, movie.chosen.timescale);
-    let mut context = Context {
-        track: chosen.id,
+    let (track_box, timescale) = (&movie_box.track, movie_box.track.timescale);
+    let mut context = FragmentContext {
+        track_id: track_box.id,
         defaults: extends.defaults.clone(),
-        entries: movie.entries.clone(),
-        total,
-        codec: movie.pictures.first().map_or("", |picture| picture.codec),
-        nal_length: nal_length(&movie.pictures.iter().map(Picture::to_bytes).collect::<Vec<_>>()),
-        verifies: false,
+        entries: movie_box.entry_indices.clone(),
+        total_bytes: total,
+        codec: movie_box.sample_entries.first().map_or("", |picture| picture.codec),
+        nal_length_size: nal_length_size(
+            &movie_box.sample_entries.iter().map(VisualSampleEntry::to_bytes).collect::<Vec<_>>(),
+        ),
+        verify_keyframes: false,
     };
-    let stretches = edit_list::read(chosen.elst, timescale, (movie.timescale, movie.wait), true)?;
-    let [mut shown] = stretches[..] else { return Err(Fault::Foreign("an edit list of several stretches")) };
-    let read = sample_table::read(chosen.stbl, &movie.entries, known)?;
-    let mut before =
-        Run { index: read.index, clock: read.ticks, last: read.last, count: read.count, ticks: read.ticks };
-    if total <= WHOLE {
-        let is_bare = before.count == 0;
-        fragment_seek::walk(known, first, &context, &mut before, Some(i64::MAX), MAX_BOXES)?;
-        if is_bare {
-            shown.from = begin(known, first, movie, &before, shown)?;
+    let spans =
+        edit_list::parse(track_box.elst, timescale, (movie_box.timescale, movie_box.start_delay), true)?;
+    let [mut span] = spans[..] else {
+        return Err(ReadError::Unsupported("an edit list of several stretches"));
+    };
+    let sample_table = sample_table::parse(track_box.stbl, &movie_box.entry_indices, buffer)?;
+    let mut leading_samples = FragmentSamples {
+        index: sample_table.index,
+        next_dts: sample_table.total_ticks,
+        last_duration: sample_table.last_duration,
+        count: sample_table.count,
+        ticks: sample_table.total_ticks,
+    };
+    if total <= READ_WHOLE_BYTES {
+        let has_no_leading_samples = leading_samples.count == 0;
+        fragment_seek::read_fragments(
+            buffer,
+            first,
+            &context,
+            &mut leading_samples,
+            Some(i64::MAX),
+            MAX_BOXES,
+        )?;
+        if has_no_leading_samples {
+            span.media_start = media_start(buffer, first, movie_box, &leading_samples, span)?;
         }
-        let sound_tick = heard(known, first, movie, shown, MAX_BOXES)?;
-        let found = all(before, &[shown], chosen, known)?;
-        return Ok(Some(Found { sound_tick, ..found }));
+        let audio_end_tick = audio_end(buffer, first, movie_box, span, MAX_BOXES)?;
+        let track_samples = build_samples(leading_samples, &[span], track_box, buffer)?;
+        return Ok(Some(TrackSamples { audio_end: audio_end_tick, ..track_samples }));
     }
-    let ahead = layout.before.iter().filter(|(kind, _)| kind == b"sidx").map(|(_, place)| place.clone());
-    let segments: Vec<_> = ahead.chain(segments).collect();
-    let indexed = fragment_index::segments(known, &segments, chosen.id, timescale)?;
-    let mut start = before.clone();
-    fragment_seek::walk(known, first, &context, &mut start, Some(i64::MIN), MAX_BETWEEN)?;
-    if !start.index.has_keys() {
+    let leading_indexes =
+        top_level.preceding.iter().filter(|(kind, _)| kind == b"sidx").map(|(_, place)| place.clone());
+    let index_ranges: Vec<_> = leading_indexes.chain(segments).collect();
+    let indexed = fragment_index::read_segment_indexes(buffer, &index_ranges, track_box.id, timescale)?;
+    let mut first_samples = leading_samples.clone();
+    fragment_seek::read_fragments(
+        buffer,
+        first,
+        &context,
+        &mut first_samples,
+        Some(i64::MIN),
+        MAX_LEADING_BOXES,
+    )?;
+    if !first_samples.index.has_keys() {
         // No picture is called a keyframe, not even the first: that is for the pictures to say.
-        start.index.verify_from(0, known, context.codec, context.nal_length)?;
-        context.verifies = start.index.has_keys();
+        first_samples.index.verify_keyframes_from(0, buffer, context.codec, context.nal_length_size)?;
+        context.verify_keyframes = first_samples.index.has_keys();
     }
-    start = before.clone();
-    let rest = fragment_seek::walk(known, first, &context, &mut start, None, MAX_BETWEEN)?;
-    if before.count == 0 {
-        shown.from = begin(known, first, movie, &start, shown)?;
+    first_samples = leading_samples.clone();
+    let rest =
+        fragment_seek::read_fragments(buffer, first, &context, &mut first_samples, None, MAX_LEADING_BOXES)?;
+    if leading_samples.count == 0 {
+        span.media_start = media_start(buffer, first, movie_box, &first_samples, span)?;
     }
-    let fps = early_rate(known, rest, &context, &start, timescale)?;
-    let told = extends.length.max(movie.length).saturating_sub(movie.wait);
-    let mut told = edit_list::rescale(told, timescale, movie.timescale);
-    told = told.max(i64::try_from(chosen.length).unwrap_or(i64::MAX));
-    let time = fragment_seek::begins(known, first, &context)?.unwrap_or(before.clock);
-    let first = Hint { offset: first, time };
-    let (hints, until) = match indexed {
+    let fps = initial_frame_rate(buffer, rest, &context, &first_samples, timescale)?;
+    let declared_movie_ticks =
+        extends.fragment_duration.max(movie_box.duration).saturating_sub(movie_box.start_delay);
+    let mut declared_end = edit_list::rescale(declared_movie_ticks, timescale, movie_box.timescale);
+    declared_end = declared_end.max(i64::try_from(track_box.duration).unwrap_or(i64::MAX));
+    let time = fragment_seek::fragment_time(buffer, first, &context)?.unwrap_or(leading_samples.next_dts);
+    let first = AccessPoint { offset: first, media_time: time };
+    let (access_points, until) = match indexed {
         // An index that was not changed along with the file is none.
-        Some((hints, until)) if is_right(known, hints.first())? => (hints, until),
-        _ => by_the_end(known, first, &context, told)?,
+        Some((hints, until)) if is_valid_index(buffer, hints.first())? => (hints, until),
+        _ => read_tail(buffer, first, &context, declared_end)?,
     };
-    let last_tick = until.saturating_sub(shown.from).saturating_add(shown.at);
-    let last = hints.last().map(|hint| hint.offset);
-    let sound_tick = last.map_or(Ok(0), |last| heard(known, last, movie, shown, MAX_BETWEEN))?;
-    let samples = Samples::Fragments(Box::new(Fragments { context, first, hints, before, shown, until }));
-    Ok(Some(Found { samples, last_tick, sound_tick, fps }))
+    let video_end = until.saturating_sub(span.media_start).saturating_add(span.presentation_start);
+    let last_offset = access_points.last().map(|hint| hint.offset);
+    let audio_end_tick =
+        last_offset.map_or(Ok(0), |last| audio_end(buffer, last, movie_box, span, MAX_LEADING_BOXES))?;
+    let samples = Mp4Samples::Fragments(Box::new(FragmentSeeker {
+        context,
+        first,
+        access_points,
+        leading_samples,
+        span,
+        end_time: until,
+    }));
+    Ok(Some(TrackSamples { samples, video_end, audio_end: audio_end_tick, fps }))
 }
 
-fn is_right(known: &Known, hint: Option<&Hint>) -> Result<bool, Fault> {
-    hint.map_or(Ok(false), |hint| fragment_seek::is_segment(known, hint.offset))
+fn is_valid_index(buffer: &SparseBuffer, access_point: Option<&AccessPoint>) -> Result<bool, ReadError> {
+    access_point.map_or(Ok(false), |hint| fragment_seek::is_segment_start(buffer, hint.offset))
 }
 
 /// Pictures a second, by the first fragments. One of few pictures tells little: more of them are read, as far as they are
 /// known anyway.
-fn early_rate(
-    known: &Known,
+fn initial_frame_rate(
+    buffer: &SparseBuffer,
     rest: u64,
-    context: &Context,
-    start: &Run,
+    context: &FragmentContext,
+    start: &FragmentSamples,
     timescale: u32,
-) -> Result<f64, Fault> {
-    let (mut run, mut at) = (start.clone(), rest);
-    while run.count < ENOUGH_SAMPLES {
-        match fragment_seek::walk(known, at, context, &mut run, Some(i64::MAX), 1) {
+) -> Result<f64, ReadError> {
+    let (mut samples, mut at) = (start.clone(), rest);
+    while samples.count < FRAME_RATE_SAMPLES {
+        match fragment_seek::read_fragments(buffer, at, context, &mut samples, Some(i64::MAX), 1) {
             Ok(end) if end > at => at = end,
-            Ok(_) | Err(Fault::Missing(_)) => break,
+            Ok(_) | Err(ReadError::NeedMore(_)) => break,
             Err(fault) => return Err(fault),
         }
     }
-    Ok(rate(run.count, run.ticks, timescale))
+    Ok(frame_rate(samples.count, samples.ticks, timescale))
 }
 
 /// Where in the media the film begins whose first fragments are in `run`: where its edit list says, or later. What is
 /// recorded of a stream keeps the stream's clock (`tfdt`, ISO 14496-12, 8.8.12), which may have begun days ago: it is
 /// 0 when the first of the tracks begins.
-fn begin(known: &Known, first: u64, movie: &Movie<'_>, run: &Run, shown: Shown) -> Result<i64, Fault> {
-    let Some(own) = run.index.samples().map(|sample| sample.dts).min() else { return Ok(shown.from) };
-    let Some(head) = head_at(known, first, PEEK)? else { return Ok(shown.from) };
-    let moof = known.bytes(first + head.own..first.saturating_add(head.size).min(known.total()))?;
-    let others = track_fragment::begin(&moof).filter(|(track, _)| *track != movie.chosen.id);
-    let zero = others.fold(own, |zero, (track, time)| {
-        let clock = movie.clocks.iter().find(|(id, _)| *id == track);
-        clock.map_or(zero, |(_, scale)| zero.min(edit_list::rescale(time, movie.chosen.timescale, *scale)))
+fn media_start(
+    buffer: &SparseBuffer,
+    first: u64,
+    movie_box: &MovieBox<'_>,
+    samples: &FragmentSamples,
+    span: PresentedSpan,
+) -> Result<i64, ReadError> {
+    let Some(own) = samples.index.samples().map(|sample| sample.dts).min() else {
+        return Ok(span.media_start);
+    };
+    let Some(head) = header_at(buffer, first, PEEK_BYTES)? else { return Ok(span.media_start) };
+    let moof =
+        buffer.get(first + head.header_bytes..first.saturating_add(head.size).min(buffer.total_bytes()))?;
+    let others = track_fragment::decode_times(&moof).filter(|(track, _)| *track != movie_box.track.id);
+    let earliest = others.fold(own, |zero, (track, time)| {
+        let clock = movie_box.timescales.iter().find(|(id, _)| *id == track);
+        clock.map_or(zero, |(_, scale)| zero.min(edit_list::rescale(time, movie_box.track.timescale, *scale)))
     });
-    let late = i64::from(movie.chosen.timescale).saturating_mul(edit_list::LATE_SECS.cast_signed());
+    let late = i64::from(movie_box.track.timescale).saturating_mul(edit_list::LATE_SECS.cast_signed());
     // Some lists count the stream's clock in.
-    let is_late = zero >= late && shown.from < zero;
-    Ok(if is_late { shown.from.saturating_add(zero) } else { shown.from })
+    let is_late = earliest >= late && span.media_start < earliest;
+    Ok(if is_late { span.media_start.saturating_add(earliest) } else { span.media_start })
 }
 
 /// When nothing more is heard of the fragments from `at` on, over at most so many boxes, in ticks of the shown track from
 /// the film's beginning on.
-fn heard(known: &Known, mut at: u64, movie: &Movie<'_>, shown: Shown, boxes: usize) -> Result<i64, Fault> {
-    let tracks: Vec<u32> = movie.heard.iter().map(|trak| trak.id).collect();
-    let defaults = movie.extends.as_ref().map(|extends| &extends.defaults[..]).unwrap_or_default();
+fn audio_end(
+    buffer: &SparseBuffer,
+    mut at: u64,
+    movie_box: &MovieBox<'_>,
+    span: PresentedSpan,
+    boxes: usize,
+) -> Result<i64, ReadError> {
+    let tracks: Vec<u32> = movie_box.audio_tracks.iter().map(|trak| trak.id).collect();
+    let defaults = movie_box.extends.as_ref().map(|extends| &extends.defaults[..]).unwrap_or_default();
     let mut last = None;
     for _ in 0..boxes {
         if tracks.is_empty() {
             break;
         }
-        let Some(head) = head_at(known, at, PEEK)? else { break };
-        let end = at.saturating_add(head.size).min(known.total());
+        let Some(head) = header_at(buffer, at, PEEK_BYTES)? else { break };
+        let end = at.saturating_add(head.size).min(buffer.total_bytes());
         if &head.kind == b"moof" {
-            let moof = known.bytes(at + head.own..end)?;
-            known.budget().spend(moof.len() as u64 / PARSED_PER_STEP)?;
-            for (track, ticks) in track_fragment::ends(&moof, &tracks, defaults) {
-                let scale = movie.clocks.iter().find(|(id, _)| *id == track).map_or(1, |(_, scale)| *scale);
-                last = last.max(Some(edit_list::rescale(ticks, movie.chosen.timescale, scale)));
+            let moof = buffer.get(at + head.header_bytes..end)?;
+            buffer.budget().spend(moof.len() as u64 / PARSED_BYTES_PER_STEP)?;
+            for (track, ticks) in track_fragment::end_times(&moof, &tracks, defaults) {
+                let scale =
+                    movie_box.timescales.iter().find(|(id, _)| *id == track).map_or(1, |(_, scale)| *scale);
+                last = last.max(Some(edit_list::rescale(ticks, movie_box.track.timescale, scale)));
             }
         }
         at = end;
     }
-    Ok(last.map_or(0, |last| last.saturating_sub(shown.from).saturating_add(shown.at)))
+    Ok(last.map_or(0, |last| last.saturating_sub(span.media_start).saturating_add(span.presentation_start)))
 }
 
 /// Where the first fragment begins, and the segment indexes before it.
-struct Beginning {
-    first: u64,
-    segments: Vec<Range<u64>>,
+struct FirstFragment {
+    offset: u64,
+    segment_indexes: Vec<Range<u64>>,
 }
 
-fn first_fragment(known: &Known, from: u64) -> Result<Option<Beginning>, Fault> {
-    let (mut at, mut segments) = (from, Vec::new());
-    for _ in 0..MAX_BETWEEN {
-        let Some(head) = head_at(known, at, PEEK)? else { break };
-        let end = at.saturating_add(head.size).min(known.total());
+fn find_first_fragment(buffer: &SparseBuffer, from: u64) -> Result<Option<FirstFragment>, ReadError> {
+    let (mut at, mut segment_indexes) = (from, Vec::new());
+    for _ in 0..MAX_LEADING_BOXES {
+        let Some(head) = header_at(buffer, at, PEEK_BYTES)? else { break };
+        let end = at.saturating_add(head.size).min(buffer.total_bytes());
         match &head.kind {
-            b"moof" => return Ok(Some(Beginning { first: at, segments })),
-            b"sidx" => segments.push(at..end),
+            b"moof" => return Ok(Some(FirstFragment { offset: at, segment_indexes })),
+            b"sidx" => segment_indexes.push(at..end),
             _ => {}
         }
         at = end;
@@ -189,34 +242,51 @@ fn first_fragment(known: &Known, from: u64) -> Result<Option<Beginning>, Fault> 
 }
 
 /// What the end of a file tells: the index that may stand there, or its last fragment; and when that ends.
-fn by_the_end(known: &Known, first: Hint, context: &Context, told: i64) -> Result<(Vec<Hint>, i64), Fault> {
-    let total = known.total();
-    known.bytes(total.saturating_sub(END)..total)?;
-    let mut search = Search::default();
-    if let Some(hints) = fragment_index::random_access(known, context.track)?
-        && let Some(last) = hints.last().copied()
-        && fragment_seek::is_segment(known, last.offset)?
+fn read_tail(
+    buffer: &SparseBuffer,
+    first: AccessPoint,
+    context: &FragmentContext,
+    declared_end: i64,
+) -> Result<(Vec<AccessPoint>, i64), ReadError> {
+    let total = buffer.total_bytes();
+    buffer.get(total.saturating_sub(TAIL_BYTES)..total)?;
+    let mut search = FragmentScan::default();
+    if let Some(access_points) = fragment_index::read_mfra(buffer, context.track_id)?
+        && let Some(last) = access_points.last().copied()
+        && fragment_seek::is_segment_start(buffer, last.offset)?
     {
         // Of many fragments behind the last one that is listed, the last are known.
-        let from = total.saturating_sub(END).max(last.offset);
-        let known_last = search.next(known, from, total, context)?.unwrap_or(last);
-        let until = ends(known, known_last, context)?.unwrap_or(told).max(last.time);
-        return Ok((hints, until));
+        let from = total.saturating_sub(TAIL_BYTES).max(last.offset);
+        let last_fragment = search.find_fragment(buffer, from, total, context)?.unwrap_or(last);
+        let until =
+            fragments_end(buffer, last_fragment, context)?.unwrap_or(declared_end).max(last.media_time);
+        return Ok((access_points, until));
     }
-    for window in [END, END * 4, END * 16, END * 64] {
+    for window in [TAIL_BYTES, TAIL_BYTES * 4, TAIL_BYTES * 16, TAIL_BYTES * 64] {
         let from = total.saturating_sub(window).max(first.offset);
-        known.bytes(from..total)?;
-        if let Some(found) = search.next(known, from, total, context)? {
-            let until = ends(known, found, context)?.unwrap_or(told).max(found.time);
+        buffer.get(from..total)?;
+        if let Some(found) = search.find_fragment(buffer, from, total, context)? {
+            let until = fragments_end(buffer, found, context)?.unwrap_or(declared_end).max(found.media_time);
             return Ok((Vec::new(), until));
         }
     }
-    Err(Fault::Foreign("no fragment near the end"))
+    Err(ReadError::Unsupported("no fragment near the end"))
 }
 
 /// When the fragments from this one to the end of the file are over.
-fn ends(known: &Known, from: Hint, context: &Context) -> Result<Option<i64>, Fault> {
-    let mut run = Run { clock: from.time, ..Run::default() };
-    fragment_seek::walk(known, from.offset, context, &mut run, Some(i64::MAX), fragment_seek::MAX_BOXES)?;
-    Ok((run.count > 0).then_some(run.clock))
+fn fragments_end(
+    buffer: &SparseBuffer,
+    from: AccessPoint,
+    context: &FragmentContext,
+) -> Result<Option<i64>, ReadError> {
+    let mut samples = FragmentSamples { next_dts: from.media_time, ..FragmentSamples::default() };
+    fragment_seek::read_fragments(
+        buffer,
+        from.offset,
+        context,
+        &mut samples,
+        Some(i64::MAX),
+        fragment_seek::MAX_BOXES,
+    )?;
+    Ok((samples.count > 0).then_some(samples.next_dts))
 }

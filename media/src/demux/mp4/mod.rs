@@ -19,127 +19,133 @@ mod track_fragment;
 use bytes::Bytes;
 use glimpse_contract::{Code, limits};
 
-use crate::demux::budget::PARSED_PER_STEP;
-use crate::demux::buffer::{Fault, Known, held};
-use crate::demux::demuxer::{Movie, Sample, Track, Want};
-use crate::demux::index::{Edited, Index, Shown};
-use crate::demux::mp4::fragment_seek::{Fragments, Search};
-use crate::demux::mp4::track_fragment::Run;
+use crate::demux::budget::PARSED_BYTES_PER_STEP;
+use crate::demux::buffer::{ReadError, SparseBuffer, collect_missing};
+use crate::demux::demuxer::{Demuxer, Sample, SampleRequest, Track};
+use crate::demux::index::{EditedIndex, PresentedSpan, SampleIndex};
+use crate::demux::mp4::fragment_seek::{FragmentScan, FragmentSeeker};
+use crate::demux::mp4::track_fragment::FragmentSamples;
 
 /// A file of this family whose index was read.
 #[derive(Debug, Clone)]
 pub struct Mp4 {
     track: Track,
-    samples: Samples,
+    samples: Mp4Samples,
 }
 
 /// What is known of the samples.
 #[derive(Debug, Clone)]
-enum Samples {
-    All(Box<Index>),
+enum Mp4Samples {
+    All(Box<SampleIndex>),
     /// Stretches of them that an edit list puts together.
-    Edited(Box<Edited>),
+    Edited(Box<EditedIndex>),
     /// So many that they are looked up when they are wanted.
-    Fragments(Box<Fragments>),
+    Fragments(Box<FragmentSeeker>),
 }
 
 /// Reads the index of a file.
 ///
 /// # Errors
 /// What is missing, or why the file is refused or left to the relay.
-pub fn open(known: &Known) -> Result<Mp4, Fault> {
-    known.within_budget(read(known))
+pub fn open(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
+    buffer.check_budget(read(buffer))
 }
 
-fn read(known: &Known) -> Result<Mp4, Fault> {
-    let layout = top_level::find(known)?;
-    let moov = known.bytes(layout.moov.clone())?;
-    known.budget().spend(moov.len() as u64 / PARSED_PER_STEP)?;
-    let movie = movie::read(&moov, layout.is_cut)?;
-    let found = match &movie.extends {
-        Some(extends) => fragmented::read(known, &layout, &movie, extends)?,
+fn read(buffer: &SparseBuffer) -> Result<Mp4, ReadError> {
+    let top_level = top_level::find_moov(buffer)?;
+    let moov = buffer.get(top_level.moov.clone())?;
+    buffer.budget().spend(moov.len() as u64 / PARSED_BYTES_PER_STEP)?;
+    let movie_box = movie::parse(&moov, top_level.is_truncated)?;
+    let track_samples = match &movie_box.extends {
+        Some(extends) => fragmented::read(buffer, &top_level, &movie_box, extends)?,
         None => None,
     };
-    let Found { samples, last_tick, sound_tick, fps } = match found {
-        Some(found) => found,
-        None => progressive(known, &movie)?,
-    };
-    let timescale = movie.chosen.timescale;
-    let picture_end = last_tick.max(0);
+    let TrackSamples { samples, video_end: video_end_tick, audio_end: audio_end_tick, fps } =
+        match track_samples {
+            Some(found) => found,
+            None => read_progressive(buffer, &movie_box)?,
+        };
+    let timescale = movie_box.track.timescale;
+    let picture_end = video_end_tick.max(0);
     // A clock of sound that jumps to where no film is let through is not believed.
     let longest =
         i64::try_from(limits::MAX_DURATION_MS / 1000).unwrap_or(i64::MAX).saturating_mul(timescale.into());
-    let duration = if sound_tick > longest { picture_end } else { picture_end.max(sound_tick) };
+    let duration = if audio_end_tick > longest { picture_end } else { picture_end.max(audio_end_tick) };
     if duration / i64::from(timescale) > (limits::MAX_DURATION_MS / 1000).cast_signed() {
-        return Err(Fault::Refused(Code::TooLong));
+        return Err(ReadError::Rejected(Code::TooLong));
     }
     let keyframes = match &samples {
-        Samples::All(index) => Some(index.key_times()),
-        Samples::Edited(edited) => Some(edited.key_times()),
-        Samples::Fragments(_) => None,
+        Mp4Samples::All(index) => Some(index.key_times()),
+        Mp4Samples::Edited(edited) => Some(edited.key_times()),
+        Mp4Samples::Fragments(_) => None,
     };
     let picture_begin = match &samples {
-        Samples::All(index) => index.begin(),
-        Samples::Edited(edited) => edited.begin(),
-        Samples::Fragments(fragments) => fragments.shown.at,
+        Mp4Samples::All(index) => index.start(),
+        Mp4Samples::Edited(edited) => edited.start(),
+        Mp4Samples::Fragments(fragments) => fragments.span.presentation_start,
     };
-    let first = movie.pictures.first();
-    let crop = first.and_then(|picture| picture.crop);
+    let first_entry = movie_box.sample_entries.first();
+    let crop = first_entry.and_then(|picture| picture.crop);
     let mut track = Track {
-        codec: movie.pictures.first().map_or("", |picture| picture.codec),
+        codec: movie_box.sample_entries.first().map_or("", |picture| picture.codec),
         timescale,
-        entries: movie.pictures.iter().map(sample_entry::Picture::to_bytes).collect(),
-        matrix: movie.matrix,
-        display: movie.chosen.display,
+        sample_entries: movie_box
+            .sample_entries
+            .iter()
+            .map(sample_entry::VisualSampleEntry::to_bytes)
+            .collect(),
+        matrix: movie_box.matrix,
+        display_size: movie_box.track.display,
         duration,
-        picture_begin: picture_begin.clamp(0, picture_end),
-        picture_end,
+        video_start: picture_begin.clamp(0, picture_end),
+        video_end: picture_end,
         fps,
-        prefix: Bytes::new(),
-        has_audio: movie.has_audio,
+        sample_prefix: Bytes::new(),
+        has_audio: movie_box.has_audio,
         keyframes,
-        gradual: false,
+        is_intra_refresh: false,
         crop,
-        dolby_vision: first.and_then(|picture| picture.dolby_vision),
+        dolby_vision: first_entry.and_then(|picture| picture.dolby_vision),
     };
-    let is_whole = |first: &sample_entry::Picture| {
-        track.display == [first.width, first.height].map(|side| u32::from(side) << 16)
+    let is_full_size = |first: &sample_entry::VisualSampleEntry| {
+        track.display_size == [first.width, first.height].map(|side| u32::from(side) << 16)
     };
-    if let (Some(crop), Some(first)) = (crop, first.filter(|first| !is_whole(first))) {
+    if let (Some(crop), Some(first)) = (crop, first_entry.filter(|first| !is_full_size(first))) {
         // The header of a track has the size of what is shown (QuickTime File Format, "Track header"): of the whole picture it
         // is so much larger. Some writers leave there the size of the whole picture.
-        let whole = |side: u32, all: u16, shown: u32| {
+        let scale_to_full = |side: u32, all: u16, shown: u32| {
             u32::try_from(u64::from(side) * u64::from(all) / u64::from(shown)).unwrap_or(side)
         };
-        let [width, height] = track.display;
-        track.display = [whole(width, first.width, crop.width), whole(height, first.height, crop.height)];
+        let [width, height] = track.display_size;
+        track.display_size =
+            [scale_to_full(width, first.width, crop.width), scale_to_full(height, first.height, crop.height)];
     }
-    let mut movie = Mp4 { track, samples };
-    let has_keys = match &movie.samples {
-        Samples::All(index) => index.has_keys(),
-        Samples::Edited(edited) => edited.has_keys(),
-        Samples::Fragments(_) => true,
+    let mut mp4 = Mp4 { track, samples };
+    let has_keyframes = match &mp4.samples {
+        Mp4Samples::All(index) => index.has_keys(),
+        Mp4Samples::Edited(edited) => edited.has_keys(),
+        Mp4Samples::Fragments(_) => true,
     };
-    if !has_keys {
-        movie = movie.with_keyframes_of_pictures(known)?;
+    if !has_keyframes {
+        mp4 = mp4.with_bitstream_keyframes(buffer)?;
     }
-    Ok(movie)
+    Ok(mp4)
 }
 
 /// The codec of the first track of pictures: of a file that is refused for it.
 ///
 /// # Errors
 /// What is missing.
-pub fn codec_name(known: &Known) -> Result<Option<String>, Fault> {
-    let layout = top_level::find(known)?;
-    let moov = known.bytes(layout.moov)?;
-    known.budget().spend(moov.len() as u64 / PARSED_PER_STEP)?;
+pub fn codec_name(buffer: &SparseBuffer) -> Result<Option<String>, ReadError> {
+    let top_level = top_level::find_moov(buffer)?;
+    let moov = buffer.get(top_level.moov)?;
+    buffer.budget().spend(moov.len() as u64 / PARSED_BYTES_PER_STEP)?;
     Ok(movie::codec_name(&moov))
 }
 
 /// A sample entry for pictures of this size whose decoder is configured by this record (of `avcC`, `hvcC` or `av1C`); none
 /// if that is damaged.
-pub(super) fn sample_entry(codec: &str, [width, height]: [u16; 2], record: &[u8]) -> Option<Bytes> {
+pub(super) fn write_sample_entry(codec: &str, [width, height]: [u16; 2], record: &[u8]) -> Option<Bytes> {
     let (kind, configuration) = match codec {
         "h264" => (*b"avc1", *b"avcC"),
         "hevc" => (*b"hvc1", *b"hvcC"),
@@ -153,126 +159,161 @@ pub(super) fn sample_entry(codec: &str, [width, height]: [u16; 2], record: &[u8]
     // 72 dots an inch, one frame a sample, 24 bits, no colour table: ISO 14496-12, 12.1.3.
     (body[29], body[33], body[41], body[75], body[76], body[77]) = (0x48, 0x48, 1, 24, 0xff, 0xff);
     let mut body = body.to_vec();
-    boxes::write(&mut body, configuration, |out| out.extend_from_slice(record));
-    let sample_entry::Entry::Known(picture) = sample_entry::read(kind, &body, &[true]) else { return None };
-    let bytes = picture.to_bytes();
+    boxes::write_box(&mut body, configuration, |out| out.extend_from_slice(record));
+    let sample_entry::SampleEntry::Visual(visual_entry) = sample_entry::parse(kind, &body, &[true]) else {
+        return None;
+    };
+    let bytes = visual_entry.to_bytes();
     // What is damaged is left out of an entry.
     bytes.windows(4).any(|word| word == configuration).then_some(bytes)
 }
 
 /// The samples of a file, and what follows from them.
-struct Found {
-    samples: Samples,
+struct TrackSamples {
+    samples: Mp4Samples,
     /// When nothing more is shown, and when nothing more is heard, in ticks.
-    last_tick: i64,
-    sound_tick: i64,
+    video_end: i64,
+    audio_end: i64,
     fps: f64,
 }
 
 /// Pictures a second, of so many in so many ticks.
-fn rate(count: usize, ticks: i64, timescale: u32) -> f64 {
+fn frame_rate(count: usize, ticks: i64, timescale: u32) -> f64 {
     if ticks > 0 { count as f64 * f64::from(timescale) / ticks as f64 } else { 0.0 }
 }
 
 /// The samples of a file whose tables tell all of them.
-fn progressive(known: &Known, movie: &movie::Movie<'_>) -> Result<Found, Fault> {
-    let chosen = &movie.chosen;
-    let shown = edit_list::read(chosen.elst, chosen.timescale, (movie.timescale, movie.wait), false)?;
-    let read = sample_table::read(chosen.stbl, &movie.entries, known)?;
+fn read_progressive(buffer: &SparseBuffer, movie: &movie::MovieBox<'_>) -> Result<TrackSamples, ReadError> {
+    let track_box = &movie.track;
+    let spans =
+        edit_list::parse(track_box.elst, track_box.timescale, (movie.timescale, movie.start_delay), false)?;
+    let read = sample_table::parse(track_box.stbl, &movie.entry_indices, buffer)?;
     // What was cut off is as long as its pictures.
-    let sound_tick = if read.cut { 0 } else { sound(movie, known.total()) };
-    let found = all(
-        Run { index: read.index, clock: 0, last: read.last, count: read.count, ticks: read.ticks },
-        &shown,
-        chosen,
-        known,
+    let audio_end_tick = if read.is_truncated { 0 } else { audio_end(movie, buffer.total_bytes()) };
+    let track_samples = build_samples(
+        FragmentSamples {
+            index: read.index,
+            next_dts: 0,
+            last_duration: read.last_duration,
+            count: read.count,
+            ticks: read.total_ticks,
+        },
+        &spans,
+        track_box,
+        buffer,
     )?;
-    Ok(Found { sound_tick, ..found })
+    Ok(TrackSamples { audio_end: audio_end_tick, ..track_samples })
 }
 
 /// When nothing more is heard, in ticks of the shown track; not later than the movie says that it ends.
-fn sound(movie: &movie::Movie<'_>, total: u64) -> i64 {
-    let to = movie.chosen.timescale;
-    let end = |trak: &movie::Trak<'_>| {
-        let ticks = sample_table::ticks(trak.stbl, total)?;
-        let end = edit_list::end(trak.elst, trak.timescale, (movie.timescale, movie.wait), ticks);
+fn audio_end(movie: &movie::MovieBox<'_>, total: u64) -> i64 {
+    let to = movie.track.timescale;
+    let end = |trak: &movie::TrackBox<'_>| {
+        let ticks = sample_table::total_ticks(trak.stbl, total)?;
+        let end = edit_list::presentation_end(
+            trak.elst,
+            trak.timescale,
+            (movie.timescale, movie.start_delay),
+            ticks,
+        );
         Some(edit_list::rescale(u64::try_from(end).unwrap_or(0), to, trak.timescale))
     };
-    let told = edit_list::rescale(movie.length.saturating_sub(movie.wait), to, movie.timescale);
-    let last = movie.heard.iter().filter_map(end).max().unwrap_or(0);
-    if told > 0 { last.min(told) } else { last }
+    let declared = edit_list::rescale(movie.duration.saturating_sub(movie.start_delay), to, movie.timescale);
+    let last = movie.audio_tracks.iter().filter_map(end).max().unwrap_or(0);
+    if declared > 0 { last.min(declared) } else { last }
 }
 
-fn all(run: Run, shown: &[Shown], chosen: &movie::Trak<'_>, known: &Known) -> Result<Found, Fault> {
-    let Run { mut index, last, count, ticks, .. } = run;
+fn build_samples(
+    run: FragmentSamples,
+    spans: &[PresentedSpan],
+    track_box: &movie::TrackBox<'_>,
+    buffer: &SparseBuffer,
+) -> Result<TrackSamples, ReadError> {
+    let FragmentSamples { mut index, last_duration: last, count, ticks, .. } = run;
     if index.is_empty() {
-        return Err(Fault::Refused(Code::Truncated));
+        return Err(ReadError::Rejected(Code::Truncated));
     }
-    let fps = rate(count, ticks, chosen.timescale);
-    if let [only] = shown {
-        index.place(*only, last);
-        return Ok(Found {
-            last_tick: index.end(),
-            samples: Samples::All(Box::new(index)),
-            sound_tick: 0,
+    let fps = frame_rate(count, ticks, track_box.timescale);
+    if let [only] = spans {
+        index.map_to_presentation(*only, last);
+        return Ok(TrackSamples {
+            video_end: index.end(),
+            samples: Mp4Samples::All(Box::new(index)),
+            audio_end: 0,
             fps,
         });
     }
-    let edited = Edited::new(index, shown.to_vec(), last, known)?;
-    Ok(Found { last_tick: edited.end(), samples: Samples::Edited(Box::new(edited)), sound_tick: 0, fps })
+    let edited = EditedIndex::new(index, spans.to_vec(), last, buffer)?;
+    Ok(TrackSamples {
+        video_end: edited.end(),
+        samples: Mp4Samples::Edited(Box::new(edited)),
+        audio_end: 0,
+        fps,
+    })
 }
 
 impl Mp4 {
     /// The same with keyframes as the coded pictures tell them.
-    fn with_keyframes_of_pictures(mut self, known: &Known) -> Result<Self, Fault> {
+    fn with_bitstream_keyframes(mut self, buffer: &SparseBuffer) -> Result<Self, ReadError> {
         match &mut self.samples {
-            Samples::All(index) => {
-                index.verify(known, self.track.codec, self.track.nal_length())?;
+            Mp4Samples::All(index) => {
+                index.verify_keyframes(buffer, self.track.codec, self.track.nal_length_size())?;
                 self.track.keyframes = Some(index.key_times());
-                self.track.gradual = index.is_gradual();
+                self.track.is_intra_refresh = index.is_intra_refresh();
             }
-            Samples::Edited(edited) => {
-                edited.verify(known, self.track.codec, self.track.nal_length())?;
+            Mp4Samples::Edited(edited) => {
+                edited.verify_keyframes(buffer, self.track.codec, self.track.nal_length_size())?;
                 self.track.keyframes = Some(edited.key_times());
             }
-            Samples::Fragments(fragments) => fragments.context.verifies = true,
+            Mp4Samples::Fragments(fragments) => fragments.context.verify_keyframes = true,
         }
         Ok(self)
     }
 
     /// Every sample, in decoding order, if all are known.
-    pub fn samples(&self) -> Option<impl Iterator<Item = Sample>> {
+    pub fn all_samples(&self) -> Option<impl Iterator<Item = Sample>> {
         match &self.samples {
-            Samples::All(index) => Some(index.samples()),
-            Samples::Edited(_) | Samples::Fragments(_) => None,
+            Mp4Samples::All(index) => Some(index.samples()),
+            Mp4Samples::Edited(_) | Mp4Samples::Fragments(_) => None,
         }
     }
 }
 
-impl Movie for Mp4 {
+impl Demuxer for Mp4 {
     fn track(&self) -> &Track {
         &self.track
     }
 
-    fn verified(&self, known: &Known) -> Result<Option<Box<dyn Movie>>, Fault> {
-        self.clone().with_keyframes_of_pictures(known).map(|movie| Some(Box::new(movie) as Box<dyn Movie>))
+    fn with_verified_keyframes(&self, buffer: &SparseBuffer) -> Result<Option<Box<dyn Demuxer>>, ReadError> {
+        self.clone().with_bitstream_keyframes(buffer).map(|movie| Some(Box::new(movie) as Box<dyn Demuxer>))
     }
 
-    fn runs(&self, known: &Known, wants: &[Want]) -> Result<Vec<Vec<Sample>>, Fault> {
+    fn find_samples(
+        &self,
+        buffer: &SparseBuffer,
+        wants: &[SampleRequest],
+    ) -> Result<Vec<Vec<Sample>>, ReadError> {
         let fragments = match &self.samples {
-            Samples::All(index) => {
-                return wants.iter().map(|want| index.run(*want, known.budget())).collect();
+            Mp4Samples::All(index) => {
+                return wants.iter().map(|want| index.find_samples(*want, buffer.budget())).collect();
             }
-            Samples::Edited(edited) => {
-                return wants.iter().map(|want| edited.run(*want, known.budget())).collect();
+            Mp4Samples::Edited(edited) => {
+                return wants.iter().map(|want| edited.find_samples(*want, buffer.budget())).collect();
             }
-            Samples::Fragments(fragments) => fragments,
+            Mp4Samples::Fragments(fragments) => fragments,
         };
-        let (mut search, mut last) = (Search::default(), None);
+        let (mut search, mut cache) = (FragmentScan::default(), None);
         let (mut runs, mut missing) = (Vec::with_capacity(wants.len()), Vec::new());
         for want in wants {
-            runs.extend(held(fragments.run(known, *want, &mut search, &mut last), &mut missing)?);
+            runs.extend(collect_missing(
+                fragments.find_samples(buffer, *want, &mut search, &mut cache),
+                &mut missing,
+            )?);
         }
-        known.within_budget(if missing.is_empty() { Ok(runs) } else { Err(Fault::all_missing(missing)) })
+        buffer.check_budget(if missing.is_empty() {
+            Ok(runs)
+        } else {
+            Err(ReadError::from_missing_ranges(missing))
+        })
     }
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::demux::demuxer::{Crop, DolbyVision};
-use crate::demux::mp4::boxes::{Fields, Kind, children, write};
+use crate::demux::mp4::boxes::{BoxReader, FourCc, children, write_box};
 use crate::demux::mp4::codec;
 
 /// The longest codec configuration that is passed on, in bytes: parameter sets of real encoders stay under 1 KiB.
@@ -12,37 +12,37 @@ const MAX_CONFIGURATION: usize = 64 * 1024;
 
 /// What became of a sample entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum SampleEntry {
     /// It can be decoded.
-    Known(Picture),
+    Visual(VisualSampleEntry),
     /// It is encrypted.
     Encrypted,
     /// The samples lie in another file.
-    Elsewhere,
+    External,
     /// Nobody here decodes it.
-    Unknown,
+    Unsupported,
 }
 
 /// A sample entry that can be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Picture {
+pub(super) struct VisualSampleEntry {
     pub(super) codec: &'static str,
     pub(super) width: u16,
     pub(super) height: u16,
     /// The part that is shown, if that is not all.
     pub(super) crop: Option<Crop>,
     pub(super) dolby_vision: Option<DolbyVision>,
-    kind: Kind,
+    kind: FourCc,
     depth: u16,
     /// The boxes inside, as they are written.
-    inside: Vec<u8>,
+    child_boxes: Vec<u8>,
 }
 
-impl Picture {
+impl VisualSampleEntry {
     /// The whole box.
     pub(super) fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(self.inside.len() + 128);
-        write(&mut out, self.kind, |out| {
+        let mut out = Vec::with_capacity(self.child_boxes.len() + 128);
+        write_box(&mut out, self.kind, |out| {
             out.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1]);
             out.extend_from_slice(&[0; 16]);
             out.extend_from_slice(&self.width.to_be_bytes());
@@ -52,22 +52,22 @@ impl Picture {
             out.extend_from_slice(&[0; 32]);
             out.extend_from_slice(&self.depth.to_be_bytes());
             out.extend_from_slice(&[0xff, 0xff]);
-            out.extend_from_slice(&self.inside);
+            out.extend_from_slice(&self.child_boxes);
         });
         out.into()
     }
 }
 
 /// Reads one entry of `stsd`, without its head. `here` says which data references are this very file.
-pub(super) fn read(kind: Kind, body: &[u8], here: &[bool]) -> Entry {
+pub(super) fn parse(kind: FourCc, body: &[u8], self_contained: &[bool]) -> SampleEntry {
     if kind == *b"encv" || kind == *b"drmi" {
-        return Entry::Encrypted;
+        return SampleEntry::Encrypted;
     }
-    read_picture(kind, body, here).unwrap_or(Entry::Unknown)
+    parse_visual(kind, body, self_contained).unwrap_or(SampleEntry::Unsupported)
 }
 
-fn read_picture(kind: Kind, body: &[u8], here: &[bool]) -> Option<Entry> {
-    let mut fields = Fields(body);
+fn parse_visual(kind: FourCc, body: &[u8], self_contained: &[bool]) -> Option<SampleEntry> {
+    let mut fields = BoxReader(body);
     fields.take(6)?;
     let reference = usize::from(fields.u16()?);
     fields.take(16)?;
@@ -76,72 +76,82 @@ fn read_picture(kind: Kind, body: &[u8], here: &[bool]) -> Option<Entry> {
     let depth = fields.u16()?;
     fields.take(2)?;
 
-    let mut codec = codec::by_letters(kind);
-    let (mut inside, mut crop, mut dolby_vision) = (Vec::new(), None, None);
+    let mut codec = codec::from_fourcc(kind);
+    let (mut child_boxes, mut crop, mut dolby_vision) = (Vec::new(), None, None);
     for (kind, body) in children(fields.0).take(64) {
         match &kind {
             // It is cut out here, since demuxers differ in whether they do it.
             b"clap" => crop = clean_aperture(body, width, height),
-            b"dvcC" | b"dvvC" | b"dvwC" => dolby_vision = dolby_vision.or(DolbyVision::read(body)),
-            b"sinf" => return Some(Entry::Encrypted),
+            b"dvcC" | b"dvvC" | b"dvwC" => dolby_vision = dolby_vision.or(DolbyVision::parse(body)),
+            b"sinf" => return Some(SampleEntry::Encrypted),
             b"esds" => {
-                if let Some((object_type, configuration)) = descriptor(body) {
-                    codec = codec::by_object_type(object_type);
-                    write(&mut inside, kind, |out| write_descriptor(out, object_type, configuration));
+                if let Some((object_type, configuration)) = parse_esds(body) {
+                    codec = codec::from_object_type(object_type);
+                    write_box(&mut child_boxes, kind, |out| write_esds(out, object_type, configuration));
                 }
             }
             b"pasp" if body.len() >= 8 => {
-                write(&mut inside, kind, |out| out.extend_from_slice(&body[..8]));
+                write_box(&mut child_boxes, kind, |out| out.extend_from_slice(&body[..8]));
             }
             b"colr" => {
-                if let Some(colour) = colour(body) {
-                    write(&mut inside, kind, |out| out.extend_from_slice(colour));
+                if let Some(color) = color(body) {
+                    write_box(&mut child_boxes, kind, |out| out.extend_from_slice(color));
                 }
             }
             _ => {
-                if let Some(kept) = kept(kind, body) {
-                    write(&mut inside, kind, |out| out.extend_from_slice(kept));
+                if let Some(validated) = validated_body(kind, body) {
+                    write_box(&mut child_boxes, kind, |out| out.extend_from_slice(validated));
                 }
             }
         }
     }
     // A reference that is not in the table means this file, as every player takes it.
-    if !reference.checked_sub(1).and_then(|place| here.get(place)).copied().unwrap_or(true) {
-        return Some(Entry::Elsewhere);
+    if !reference.checked_sub(1).and_then(|place| self_contained.get(place)).copied().unwrap_or(true) {
+        return Some(SampleEntry::External);
     }
     let depth = if depth == 32 { 32 } else { 24 };
-    let kind = codec::plain(kind);
-    Some(Entry::Known(Picture { codec: codec?, width, height, crop, dolby_vision, kind, depth, inside }))
+    let kind = codec::without_dolby_vision(kind);
+    Some(SampleEntry::Visual(VisualSampleEntry {
+        codec: codec?,
+        width,
+        height,
+        crop,
+        dolby_vision,
+        kind,
+        depth,
+        child_boxes,
+    }))
 }
 
 /// The part of a picture of this size that a `clap` shows: ISO 14496-12, 12.1.4. Its centre is so far from the picture's;
 /// fractions of pixels are rounded to the outside.
 fn clean_aperture(body: &[u8], width: u16, height: u16) -> Option<Crop> {
-    let mut fields = Fields(body);
-    let mut numbers = [(0_i64, 1_i64); 4];
-    for number in &mut numbers {
-        *number = (fields.i32()?.into(), fields.i32()?.into());
+    let mut fields = BoxReader(body);
+    let mut ratios = [(0_i64, 1_i64); 4];
+    for ratio in &mut ratios {
+        *ratio = (fields.i32()?.into(), fields.i32()?.into());
     }
-    let [across, down, right, below] = numbers;
+    let [ratio_width, ratio_height, offset_x, offset_y] = ratios;
     // From where on, and how far, along one side of so many pixels.
-    let along = |(size, of): (i64, i64), (apart, of_apart): (i64, i64), all: u16| {
-        if size <= 0 || of <= 0 || of_apart <= 0 {
-            return None;
-        }
-        let (size, apart) = (size as f64 / of as f64, apart as f64 / of_apart as f64);
-        let first = f64::from(all) / 2.0 + apart - size / 2.0;
-        let (from, to) = ((first + 0.001).floor(), (first + size - 0.001).ceil());
-        let is_inside = from >= 0.0 && to <= f64::from(all) && to > from;
-        is_inside.then_some((from as u32, (to - from) as u32))
-    };
+    let visible_range =
+        |(size, denominator): (i64, i64), (offset, offset_denominator): (i64, i64), full_side: u16| {
+            if size <= 0 || denominator <= 0 || offset_denominator <= 0 {
+                return None;
+            }
+            let (size, apart) = (size as f64 / denominator as f64, offset as f64 / offset_denominator as f64);
+            let first = f64::from(full_side) / 2.0 + apart - size / 2.0;
+            let (from, to) = ((first + 0.001).floor(), (first + size - 0.001).ceil());
+            let is_inside = from >= 0.0 && to <= f64::from(full_side) && to > from;
+            is_inside.then_some((from as u32, (to - from) as u32))
+        };
     let ((left, width_shown), (top, height_shown)) =
-        (along(across, right, width)?, along(down, below, height)?);
+        (visible_range(ratio_width, offset_x, width)?, visible_range(ratio_height, offset_y, height)?);
     let is_all = (width_shown, height_shown) == (width.into(), height.into());
     (!is_all).then_some(Crop { left, top, width: width_shown, height: height_shown })
 }
 
 /// What of a box inside a sample entry is passed on as it is.
-fn kept(kind: Kind, body: &[u8]) -> Option<&[u8]> {
+fn validated_body(kind: FourCc, body: &[u8]) -> Option<&[u8]> {
     let sizes = match &kind {
         // ISO 14496-15, 5.3.3.1 and 8.3.3.1: version, profile, and lists of parameter sets.
         b"avcC" => return is_avc_configuration(body).then_some(body),
@@ -163,7 +173,7 @@ fn kept(kind: Kind, body: &[u8]) -> Option<&[u8]> {
 }
 
 /// The colours' three numbers, and for `nclx` the range: ISO 14496-12, 12.1.5. No profile is passed on.
-fn colour(body: &[u8]) -> Option<&[u8]> {
+fn color(body: &[u8]) -> Option<&[u8]> {
     match body.get(..4)? {
         b"nclx" => body.get(..11),
         b"nclc" => body.get(..10),
@@ -173,7 +183,7 @@ fn colour(body: &[u8]) -> Option<&[u8]> {
 
 fn is_avc_configuration(body: &[u8]) -> bool {
     let check = || {
-        let mut fields = Fields(body);
+        let mut fields = BoxReader(body);
         let version = fields.u8()?;
         fields.take(4)?;
         for mask in [0x1f, 0xff] {
@@ -189,7 +199,7 @@ fn is_avc_configuration(body: &[u8]) -> bool {
 
 fn is_hevc_configuration(body: &[u8]) -> bool {
     let check = || {
-        let mut fields = Fields(body);
+        let mut fields = BoxReader(body);
         fields.take(22)?;
         for _ in 0..fields.u8()? {
             fields.u8()?;
@@ -204,10 +214,10 @@ fn is_hevc_configuration(body: &[u8]) -> bool {
 }
 
 /// The object type and the decoder's configuration in an elementary stream descriptor: ISO 14496-1, 7.2.6.
-fn descriptor(body: &[u8]) -> Option<(u8, &[u8])> {
-    let mut fields = Fields(body);
-    fields.full()?;
-    let mut stream = Fields(tagged(&mut fields, 3)?);
+fn parse_esds(body: &[u8]) -> Option<(u8, &[u8])> {
+    let mut fields = BoxReader(body);
+    fields.version_and_flags()?;
+    let mut stream = BoxReader(read_tag(&mut fields, 3)?);
     stream.take(2)?;
     let flags = stream.u8()?;
     if flags & 0x80 != 0 {
@@ -220,15 +230,15 @@ fn descriptor(body: &[u8]) -> Option<(u8, &[u8])> {
     if flags & 0x20 != 0 {
         stream.take(2)?;
     }
-    let mut decoder = Fields(tagged(&mut stream, 4)?);
+    let mut decoder = BoxReader(read_tag(&mut stream, 4)?);
     let object_type = decoder.u8()?;
     decoder.take(12)?;
-    let configuration = tagged(&mut decoder, 5).unwrap_or_default();
+    let configuration = read_tag(&mut decoder, 5).unwrap_or_default();
     (configuration.len() <= MAX_CONFIGURATION).then_some((object_type, configuration))
 }
 
 /// The body of the descriptor with this tag, if it comes next. One that is too long is cut.
-fn tagged<'a>(fields: &mut Fields<'a>, tag: u8) -> Option<&'a [u8]> {
+fn read_tag<'a>(fields: &mut BoxReader<'a>, tag: u8) -> Option<&'a [u8]> {
     if fields.u8()? != tag {
         return None;
     }
@@ -243,20 +253,20 @@ fn tagged<'a>(fields: &mut Fields<'a>, tag: u8) -> Option<&'a [u8]> {
     fields.take(length.min(fields.0.len()))
 }
 
-fn write_descriptor(out: &mut Vec<u8>, object_type: u8, configuration: &[u8]) {
+fn write_esds(out: &mut Vec<u8>, object_type: u8, configuration: &[u8]) {
     // A visual stream, no buffer size and no rates: nothing reads them.
     let mut decoder = vec![object_type, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     if !configuration.is_empty() {
-        write_tagged(&mut decoder, 5, configuration);
+        write_tag(&mut decoder, 5, configuration);
     }
     let mut stream = vec![0, 0, 0];
-    write_tagged(&mut stream, 4, &decoder);
-    write_tagged(&mut stream, 6, &[2]);
+    write_tag(&mut stream, 4, &decoder);
+    write_tag(&mut stream, 6, &[2]);
     out.extend_from_slice(&[0; 4]);
-    write_tagged(out, 3, &stream);
+    write_tag(out, 3, &stream);
 }
 
-fn write_tagged(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
+fn write_tag(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
     let length = body.len();
     out.push(tag);
     out.extend([21, 14, 7].map(|shift| (length >> shift) as u8 & 0x7f | 0x80));
@@ -270,14 +280,14 @@ mod tests {
     use crate::demux::mp4::boxes::child;
 
     /// An entry of this size, with what is inside.
-    fn entry(width: u16, inside: &[(Kind, &[u8])]) -> Vec<u8> {
+    fn build_entry(width: u16, child_boxes: &[(FourCc, &[u8])]) -> Vec<u8> {
         let mut body = vec![0, 0, 0, 0, 0, 0, 0, 1];
         body.extend([0x55; 16]);
         body.extend(width.to_be_bytes());
         body.extend(90_u16.to_be_bytes());
         body.extend([0x55; 50]);
-        for (kind, inner) in inside {
-            write(&mut body, *kind, |out| out.extend_from_slice(inner));
+        for (kind, inner) in child_boxes {
+            write_box(&mut body, *kind, |out| out.extend_from_slice(inner));
         }
         body
     }
@@ -285,55 +295,57 @@ mod tests {
     /// Baseline, one parameter set of each kind.
     const AVC: &[u8] = &[1, 66, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 66, 1, 0, 1, 0x68];
 
-    fn inside(built: &[u8]) -> &[u8] {
+    fn child_boxes(built: &[u8]) -> &[u8] {
         &built[86..]
     }
 
     #[test]
-    fn an_entry_is_built_anew_of_what_is_understood() {
-        let colour = b"nclx\0\x09\0\x10\0\x09\0and a tail";
-        let body = entry(
+    fn rebuilds_entry_from_known_boxes() {
+        let color = b"nclx\0\x09\0\x10\0\x09\0and a tail";
+        let body = build_entry(
             160,
             &[
                 (*b"avcC", AVC),
-                (*b"colr", colour),
+                (*b"colr", color),
                 (*b"pasp", &[0, 0, 0, 4, 0, 0, 0, 3]),
                 (*b"uuid", b"where it was filmed"),
                 (*b"mdcv", b"too short"),
             ],
         );
-        let Entry::Known(picture) = read(*b"avc1", &body, &[true]) else { panic!() };
+        let SampleEntry::Visual(picture) = parse(*b"avc1", &body, &[true]) else { panic!() };
         assert_eq!((picture.codec, picture.width, picture.height), ("h264", 160, 90));
         let built = picture.to_bytes();
         assert_eq!(built[..4], (built.len() as u32).to_be_bytes());
         assert_eq!(built[4..8], *b"avc1");
         assert!(!built.contains(&0x55), "nothing is copied that has no meaning");
-        assert_eq!(child(inside(&built), *b"avcC"), Some(AVC));
-        assert_eq!(child(inside(&built), *b"colr"), Some(&colour[..11]));
-        assert!(child(inside(&built), *b"pasp").is_some());
-        assert!(child(inside(&built), *b"uuid").is_none() && child(inside(&built), *b"mdcv").is_none());
+        assert_eq!(child(child_boxes(&built), *b"avcC"), Some(AVC));
+        assert_eq!(child(child_boxes(&built), *b"colr"), Some(&color[..11]));
+        assert!(child(child_boxes(&built), *b"pasp").is_some());
+        assert!(
+            child(child_boxes(&built), *b"uuid").is_none() && child(child_boxes(&built), *b"mdcv").is_none()
+        );
         // What was built is read as the same.
-        assert_eq!(read(*b"avc1", &built[8..], &[]), Entry::Known(picture));
+        assert_eq!(parse(*b"avc1", &built[8..], &[]), SampleEntry::Visual(picture));
     }
 
     #[test]
-    fn the_descriptor_tells_the_codec() {
+    fn esds_object_type_selects_codec() {
         for (object_type, codec) in [(0x20, Some("mpeg4")), (0x61, Some("mpeg2video")), (0x6d, None)] {
             let mut descriptor = Vec::new();
-            write_descriptor(&mut descriptor, object_type, &[0, 0, 1, 0xb0]);
-            let found = read(*b"mp4v", &entry(160, &[(*b"esds", &descriptor)]), &[]);
-            let Entry::Known(picture) = found else {
-                assert_eq!((found, codec), (Entry::Unknown, None));
+            write_esds(&mut descriptor, object_type, &[0, 0, 1, 0xb0]);
+            let found = parse(*b"mp4v", &build_entry(160, &[(*b"esds", &descriptor)]), &[]);
+            let SampleEntry::Visual(picture) = found else {
+                assert_eq!((found, codec), (SampleEntry::Unsupported, None));
                 continue;
             };
             assert_eq!(Some(picture.codec), codec);
             let built = picture.to_bytes();
-            assert_eq!(child(inside(&built), *b"esds"), Some(descriptor.as_slice()));
+            assert_eq!(child(child_boxes(&built), *b"esds"), Some(descriptor.as_slice()));
         }
     }
 
     #[test]
-    fn a_clean_aperture_is_read_and_not_passed_on() {
+    fn clean_aperture_becomes_crop() {
         let clap =
             |numbers: [i32; 8]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>();
         let crop = |left, top, width, height| Some(Crop { left, top, width, height });
@@ -351,19 +363,20 @@ mod tests {
             ([0, 1, 90, 1, 0, 1, 0, 1], None),
             ([120, 0, 90, 1, 0, 1, 0, 1], None),
         ] {
-            let body = entry(160, &[(*b"avcC", AVC), (*b"clap", &clap(numbers))]);
-            let Entry::Known(picture) = read(*b"avc1", &body, &[true]) else { panic!() };
+            let body = build_entry(160, &[(*b"avcC", AVC), (*b"clap", &clap(numbers))]);
+            let SampleEntry::Visual(picture) = parse(*b"avc1", &body, &[true]) else { panic!() };
             assert_eq!(picture.crop, expected, "{numbers:?}");
-            assert!(child(inside(&picture.to_bytes()), *b"clap").is_none());
+            assert!(child(child_boxes(&picture.to_bytes()), *b"clap").is_none());
         }
-        let Entry::Known(picture) = read(*b"avc1", &entry(160, &[(*b"clap", &[0; 31])]), &[]) else {
+        let SampleEntry::Visual(picture) = parse(*b"avc1", &build_entry(160, &[(*b"clap", &[0; 31])]), &[])
+        else {
             panic!()
         };
         assert_eq!(picture.crop, None);
     }
 
     #[test]
-    fn dolby_vision_is_read_and_its_base_layer_is_decoded() {
+    fn dolby_vision_decodes_base_layer() {
         let record = |profile: u8, compatibility: u8| {
             [&[1, 0, profile << 1, 0x0d, compatibility << 4][..], &[0; 19]].concat()
         };
@@ -376,19 +389,23 @@ mod tests {
             (*b"dvav", (*b"dvcC", record(9, 2)), "h264", *b"avc3"),
         ] {
             let (box_kind, body) = &configuration;
-            let Entry::Known(picture) = read(kind, &entry(160, &[(*box_kind, body)]), &[]) else { panic!() };
+            let SampleEntry::Visual(picture) = parse(kind, &build_entry(160, &[(*box_kind, body)]), &[])
+            else {
+                panic!()
+            };
             let expected = DolbyVision { profile: body[2] >> 1, compatibility: body[4] >> 4 };
             assert_eq!((picture.codec, picture.dolby_vision), (codec, Some(expected)));
             assert_eq!(picture.to_bytes()[4..8], plain);
         }
-        let Entry::Known(picture) = read(*b"dvh1", &entry(160, &[(*b"dvcC", &[1, 0])]), &[]) else {
+        let SampleEntry::Visual(picture) = parse(*b"dvh1", &build_entry(160, &[(*b"dvcC", &[1, 0])]), &[])
+        else {
             panic!()
         };
         assert_eq!(picture.dolby_vision, None);
     }
 
     #[test]
-    fn damaged_and_foreign_configurations_do_not_pass() {
+    fn drops_damaged_configurations() {
         for (kind, inner) in [
             (b"avcC", &[1, 66, 0, 30, 0xff, 0xe1, 0xff, 0xff, 0x67][..]),
             (b"hvcC", &[1; 30]),
@@ -397,20 +414,23 @@ mod tests {
             (b"fiel", &[1, 2, 3]),
             (b"esds", &[0; 8]),
         ] {
-            let Entry::Known(picture) = read(*b"avc1", &entry(160, &[(*kind, inner)]), &[]) else { panic!() };
-            assert!(inside(&picture.to_bytes()).is_empty(), "{kind:?}");
+            let SampleEntry::Visual(picture) = parse(*b"avc1", &build_entry(160, &[(*kind, inner)]), &[])
+            else {
+                panic!()
+            };
+            assert!(child_boxes(&picture.to_bytes()).is_empty(), "{kind:?}");
         }
     }
 
     #[test]
-    fn f4_f22_what_lies_elsewhere_or_is_encrypted_is_said() {
-        let plain = entry(160, &[(*b"avcC", AVC)]);
-        assert_eq!(read(*b"avc1", &plain, &[false]), Entry::Elsewhere);
-        assert_eq!(read(*b"encv", &plain, &[true]), Entry::Encrypted);
-        assert_eq!(read(*b"avc1", &entry(160, &[(*b"sinf", b"")]), &[true]), Entry::Encrypted);
-        assert_eq!(read(*b"png ", &plain, &[true]), Entry::Unknown);
+    fn f4_f22_detects_external_and_encrypted_entries() {
+        let plain = build_entry(160, &[(*b"avcC", AVC)]);
+        assert_eq!(parse(*b"avc1", &plain, &[false]), SampleEntry::External);
+        assert_eq!(parse(*b"encv", &plain, &[true]), SampleEntry::Encrypted);
+        assert_eq!(parse(*b"avc1", &build_entry(160, &[(*b"sinf", b"")]), &[true]), SampleEntry::Encrypted);
+        assert_eq!(parse(*b"png ", &plain, &[true]), SampleEntry::Unsupported);
         for cut in 0..78 {
-            assert_eq!(read(*b"avc1", &plain[..cut], &[true]), Entry::Unknown);
+            assert_eq!(parse(*b"avc1", &plain[..cut], &[true]), SampleEntry::Unsupported);
         }
     }
 }

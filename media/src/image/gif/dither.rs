@@ -4,15 +4,15 @@
 //! that stay: nothing shimmers, and what does not change need not be stored. For each cell of colours a table knows
 //! which two colours to mix and how much of each.
 
-use crate::image::palette::{Palette, Seen, seen, shades};
+use crate::image::palette::{Palette, YccColor, quantization_table, to_ycc};
 
 /// Shades of each channel that the table's cells tell apart.
 const SHADES: usize = 64;
-const SHADE_OF: [u8; 256] = shades(SHADES, 48, 2);
+const SHADE_OF: [u8; 256] = quantization_table(SHADES, 48, 2);
 /// The value in the middle of each shade.
-const MIDDLES: [f32; SHADES] = middles();
+const CELL_CENTERS: [f32; SHADES] = cell_centers();
 
-const fn middles() -> [f32; SHADES] {
+const fn cell_centers() -> [f32; SHADES] {
     let (mut sums, mut counts) = ([0.0; SHADES], [0.0; SHADES]);
     let mut value = 0;
     while value < 256 {
@@ -29,23 +29,23 @@ const fn middles() -> [f32; SHADES] {
 }
 
 /// How many of a colour's neighbours are tried as its partner.
-const PARTNERS: usize = 16;
+const MAX_PARTNERS: usize = 16;
 
 /// The order in which the pixels of each 4x4 square turn to the brighter colour (Bayer's matrix).
-const PATTERN: [[u8; 4]; 4] = [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
+const BAYER_4X4: [[u8; 4]; 4] = [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
 /// How many shares a mixture has.
 const SHARES: f32 = 16.0;
 
 /// From which weight on a block is busy.
-const BUSY: f32 = 2.0;
+const MAX_DITHERED_WEIGHT: f32 = 2.0;
 /// The threshold that chooses the nearer of two colours.
-const EVEN: u8 = 7;
+const NEAREST_THRESHOLD: u8 = 7;
 
 /// What stands for a cell of colours: the darker colour, the brighter one, and above both one more than how many of
 /// sixteen pixels are bright. 0 until somebody asks, so that a table of them costs only what is asked for.
-type Mixture = u32;
+type DitherPair = u32;
 
-fn mixture(dark: usize, bright: usize, share: u8) -> Mixture {
+fn pack_pair(dark: usize, bright: usize, share: u8) -> DitherPair {
     dark as u32 | (bright as u32) << 8 | (u32::from(share) + 1) << 16
 }
 
@@ -53,8 +53,8 @@ fn mixture(dark: usize, bright: usize, share: u8) -> Mixture {
 #[derive(Debug)]
 pub(crate) struct Dither<'a> {
     palette: &'a Palette,
-    neighbours: Vec<Vec<u8>>,
-    cells: Vec<Mixture>,
+    neighbors: Vec<Vec<u8>>,
+    pairs: Vec<DitherPair>,
     /// How much a pattern is worse than the same error in one colour.
     roughness: f32,
 }
@@ -63,68 +63,69 @@ impl<'a> Dither<'a> {
     pub(crate) fn new(palette: &'a Palette, roughness: f32) -> Self {
         Self {
             palette,
-            neighbours: palette.neighbours(PARTNERS),
-            cells: vec![0; SHADES * SHADES * SHADES],
+            neighbors: palette.neighbors(MAX_PARTNERS),
+            pairs: vec![0; SHADES * SHADES * SHADES],
             roughness,
         }
     }
 
     /// The indexes of a row of pixels; `weights` says of each eight of them how busy the picture is there: a pattern
     /// shows a gradient on a surface, and is only noise in what is busy.
-    pub(crate) fn row(&mut self, y: usize, pixels: &[u8], weights: &[f32], indexes: &mut [u8]) {
-        let pattern = PATTERN[y % 4];
+    pub(crate) fn dither_row(&mut self, y: usize, pixels: &[u8], weights: &[f32], indexes: &mut [u8]) {
+        let pattern = BAYER_4X4[y % 4];
         let blocks = pixels.chunks(8 * 3).zip(indexes.chunks_mut(8)).zip(weights);
         for ((pixels, indexes), weight) in blocks {
-            let pattern = if *weight > BUSY { [EVEN; 4] } else { pattern };
+            let pattern = if *weight > MAX_DITHERED_WEIGHT { [NEAREST_THRESHOLD; 4] } else { pattern };
             for (x, (pixel, index)) in pixels.chunks_exact(3).zip(indexes).enumerate() {
                 let cell = pixel
                     .iter()
                     .fold(0, |cell, value| cell * SHADES + usize::from(SHADE_OF[usize::from(*value)]));
-                let mut mixture = self.cells[cell];
-                if mixture == 0 {
-                    mixture = self.mix(cell);
-                    self.cells[cell] = mixture;
+                let mut pair = self.pairs[cell];
+                if pair == 0 {
+                    pair = self.pick_pair(cell);
+                    self.pairs[cell] = pair;
                 }
-                let is_bright = mixture >> 16 > u32::from(pattern[x % 4]) + 1;
-                *index = (mixture >> (8 * u32::from(is_bright))) as u8;
+                let is_bright = pair >> 16 > u32::from(pattern[x % 4]) + 1;
+                *index = (pair >> (8 * u32::from(is_bright))) as u8;
             }
         }
     }
 
     #[cold]
-    fn mix(&self, cell: usize) -> Mixture {
-        let middles = [cell / SHADES / SHADES, cell / SHADES % SHADES, cell % SHADES];
-        let wanted = seen(middles.map(|shade| MIDDLES[shade]));
-        let places = self.palette.places();
-        let nearest = self.palette.nearest(wanted);
-        let own = places[nearest];
-        let away = sub(wanted, own);
-        let (mut best, mut partner, mut share) = (dot(away, away), nearest, 0.0);
-        for &other in &self.neighbours[nearest] {
-            let step = sub(places[usize::from(other)], own);
+    fn pick_pair(&self, cell: usize) -> DitherPair {
+        let levels = [cell / SHADES / SHADES, cell / SHADES % SHADES, cell % SHADES];
+        let target = to_ycc(levels.map(|shade| CELL_CENTERS[shade]));
+        let colors = self.palette.ycc_colors();
+        let nearest = self.palette.nearest(target);
+        let nearest_color = colors[nearest];
+        let error = sub(target, nearest_color);
+        let (mut best, mut partner, mut share) = (dot(error, error), nearest, 0.0);
+        for &other in &self.neighbors[nearest] {
+            let step = sub(colors[usize::from(other)], nearest_color);
             let length = dot(step, step);
-            let part = (dot(away, step) / length).clamp(0.0, 0.5);
-            let part = f32::from((part * SHARES + 0.5) as u8) / SHARES;
-            let rest = sub(away, step.map(|value| value * part));
-            let cost = dot(rest, rest) + self.roughness * part * (1.0 - part) * length;
+            let candidate_share = (dot(error, step) / length).clamp(0.0, 0.5);
+            let candidate_share = f32::from((candidate_share * SHARES + 0.5) as u8) / SHARES;
+            let residual = sub(error, step.map(|value| value * candidate_share));
+            let cost =
+                dot(residual, residual) + self.roughness * candidate_share * (1.0 - candidate_share) * length;
             if cost < best {
-                (best, partner, share) = (cost, usize::from(other), part);
+                (best, partner, share) = (cost, usize::from(other), candidate_share);
             }
         }
         // The palette is sorted by brightness.
         let share = (share * SHARES) as u8;
         if partner < nearest {
-            mixture(partner, nearest, SHARES as u8 - share)
+            pack_pair(partner, nearest, SHARES as u8 - share)
         } else {
-            mixture(nearest, partner, share)
+            pack_pair(nearest, partner, share)
         }
     }
 }
 
-fn sub(left: Seen, right: Seen) -> Seen {
+fn sub(left: YccColor, right: YccColor) -> YccColor {
     [left[0] - right[0], left[1] - right[1], left[2] - right[2]]
 }
 
-fn dot(left: Seen, right: Seen) -> f32 {
+fn dot(left: YccColor, right: YccColor) -> f32 {
     left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
 }

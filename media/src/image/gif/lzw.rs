@@ -2,10 +2,10 @@
 //! where more than one will do. Pure.
 
 /// The most codes that there are: they have twelve bits.
-const MOST_CODES: usize = 4096;
+const MAX_CODES: usize = 4096;
 
 /// Slots of the dictionary's table: twice as many as there are codes, and 32 KiB, which the nearest cache holds.
-const SLOTS: usize = 2 * MOST_CODES;
+const SLOTS: usize = 2 * MAX_CODES;
 
 /// The dictionary: for a code and the index after it, the code of both.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ struct Dictionary {
     /// two is 0. Where a slot is taken, the next one is tried.
     slots: Box<[u32; SLOTS]>,
     /// For each code which indexes may follow it, by their lowest six bits.
-    followers: Box<[u64; MOST_CODES]>,
+    followers: Box<[u64; MAX_CODES]>,
 }
 
 impl Dictionary {
@@ -22,12 +22,12 @@ impl Dictionary {
         // On the heap from the start: they are too large for a stack.
         Self {
             slots: vec![0; SLOTS].try_into().expect("it is as long as it was made"),
-            followers: vec![0; MOST_CODES].try_into().expect("it is as long as it was made"),
+            followers: vec![0; MAX_CODES].try_into().expect("it is as long as it was made"),
         }
     }
 
     #[inline]
-    fn pair(code: u16, index: u8) -> (u32, usize) {
+    fn hash_slot(code: u16, index: u8) -> (u32, usize) {
         let pair = u32::from(code) << 8 | u32::from(index);
         // Knuth's multiplicative hashing: the golden ratio of 2^32.
         (pair, pair.wrapping_mul(2_654_435_769) as usize >> (32 - SLOTS.trailing_zeros()))
@@ -36,10 +36,10 @@ impl Dictionary {
     /// The code of what this code is, followed by this index.
     #[inline]
     fn find(&self, code: u16, index: u8) -> Option<u16> {
-        if self.followers[usize::from(code) % MOST_CODES] >> (index % 64) & 1 == 0 {
+        if self.followers[usize::from(code) % MAX_CODES] >> (index % 64) & 1 == 0 {
             return None;
         }
-        let (pair, mut at) = Self::pair(code, index);
+        let (pair, mut at) = Self::hash_slot(code, index);
         loop {
             match self.slots[at % SLOTS] {
                 0 => return None,
@@ -52,8 +52,8 @@ impl Dictionary {
     /// Takes in a new code. There are never more than half as many as slots.
     #[inline]
     fn add(&mut self, code: u16, index: u8, new: u16) {
-        self.followers[usize::from(code) % MOST_CODES] |= 1 << (index % 64);
-        let (pair, mut at) = Self::pair(code, index);
+        self.followers[usize::from(code) % MAX_CODES] |= 1 << (index % 64);
+        let (pair, mut at) = Self::hash_slot(code, index);
         while self.slots[at % SLOTS] != 0 {
             at += 1;
         }
@@ -68,122 +68,122 @@ impl Dictionary {
 
 /// What the dictionary knows to follow the code so far.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Follows<'a> {
+pub(crate) struct Continuations<'a> {
     dictionary: &'a Dictionary,
     code: u16,
 }
 
-impl Follows<'_> {
+impl Continuations<'_> {
     /// Whether any index would make the code longer.
     #[inline]
-    pub(crate) fn any(self) -> bool {
-        self.dictionary.followers[usize::from(self.code) % MOST_CODES] != 0
+    pub(crate) fn has_any(self) -> bool {
+        self.dictionary.followers[usize::from(self.code) % MAX_CODES] != 0
     }
 
     /// Whether this index would make the code longer instead of ending it.
     #[inline]
-    pub(crate) fn has(self, index: u8) -> bool {
+    pub(crate) fn contains(self, index: u8) -> bool {
         self.dictionary.find(self.code, index).is_some()
     }
 }
 
 /// An encoder of frames, which keeps its memory from one to the next.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub(crate) struct LzwEncoder {
     /// The size of an index, 2 to 8.
     bits: u32,
     dictionary: Dictionary,
 }
 
 /// Where codes of a varying number of bits are put, the lowest bit first.
-struct Bits {
-    to: Vec<u8>,
+struct BitWriter {
+    out: Vec<u8>,
     buffer: u64,
     count: u32,
 }
 
-impl Bits {
-    fn put(&mut self, code: u16, bits: u32) {
+impl BitWriter {
+    fn write(&mut self, code: u16, bits: u32) {
         self.buffer |= u64::from(code) << self.count;
         self.count += bits;
         while self.count >= 8 {
-            self.to.push(self.buffer as u8);
+            self.out.push(self.buffer as u8);
             self.buffer >>= 8;
             self.count -= 8;
         }
     }
 }
 
-impl Encoder {
+impl LzwEncoder {
     pub(crate) fn new(bits: u32) -> Self {
         Self { bits, dictionary: Dictionary::new() }
     }
 
     /// The minimum code size and the codes of these indexes, in rows of `width`, without the sub-blocks' lengths.
     ///
-    /// Where a pixel's index would end a code, `other` may name one for its place (x, y) that is as good and would not,
+    /// Where a pixel's index would end a code, `alternative` may name one for its place (x, y) that is as good and would not,
     /// which then takes its place.
     pub(crate) fn encode(
         &mut self,
         pixels: &mut [u8],
-        row: usize,
-        other: impl Fn(usize, usize, Follows<'_>) -> Option<u8>,
+        row_len: usize,
+        alternative: impl Fn(usize, usize, Continuations<'_>) -> Option<u8>,
     ) -> Vec<u8> {
         let (bits, dictionary) = (self.bits, &mut self.dictionary);
         let clear = 1_u16 << bits;
         let mut to = Vec::with_capacity(pixels.len() / 3);
         to.push(bits as u8);
-        let mut out = Bits { to, buffer: 0, count: 0 };
+        let mut out = BitWriter { out: to, buffer: 0, count: 0 };
         let mut width = bits + 1;
-        let mut free = usize::from(clear) + 2;
+        let mut next_code = usize::from(clear) + 2;
         dictionary.clear();
-        out.put(clear, width);
+        out.write(clear, width);
         let mut prefix: Option<u16> = None;
-        for (y, pixels) in pixels.chunks_mut(row.max(1)).enumerate() {
+        for (y, pixels) in pixels.chunks_mut(row_len.max(1)).enumerate() {
             for (x, pixel) in pixels.iter_mut().enumerate() {
                 let Some(code) = prefix else {
                     prefix = Some(u16::from(*pixel));
                     continue;
                 };
-                let mut found = dictionary.find(code, *pixel);
-                if found.is_none()
-                    && let Some(other) = other(x, y, Follows { dictionary, code })
+                let mut longer_code = dictionary.find(code, *pixel);
+                if longer_code.is_none()
+                    && let Some(alternative) = alternative(x, y, Continuations { dictionary, code })
                 {
-                    *pixel = other;
-                    found = dictionary.find(code, other);
+                    *pixel = alternative;
+                    longer_code = dictionary.find(code, alternative);
                 }
-                if found.is_some() {
-                    prefix = found;
+                if longer_code.is_some() {
+                    prefix = longer_code;
                     continue;
                 }
-                out.put(code, width);
-                if free < MOST_CODES {
-                    dictionary.add(code, *pixel, free as u16);
+                out.write(code, width);
+                if next_code < MAX_CODES {
+                    dictionary.add(code, *pixel, next_code as u16);
                     // The decoder is one entry behind.
-                    if free == 1 << width {
+                    if next_code == 1 << width {
                         width += 1;
                     }
-                    free += 1;
+                    next_code += 1;
                 } else {
-                    out.put(clear, width);
+                    out.write(clear, width);
                     width = bits + 1;
-                    free = usize::from(clear) + 2;
+                    next_code = usize::from(clear) + 2;
                     dictionary.clear();
                 }
                 prefix = Some(u16::from(*pixel));
             }
         }
         if let Some(code) = prefix {
-            out.put(code, width);
+            out.write(code, width);
             // That code made the decoder add an entry, which may have been the last of this width.
-            if free == 1 << width && width < 12 {
+            if next_code == 1 << width && width < 12 {
                 width += 1;
             }
         }
-        out.put(clear + 1, width);
-        let rest = out.count;
-        out.put(0, (8 - rest) % 8);
-        out.to
+        out.write(clear + 1, width);
+        let partial_bits = out.count;
+        out.write(0, (8 - partial_bits) % 8);
+        out.out
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
                 return out;
             }
             if let Some(before) = &before
-                && strings.len() < MOST_CODES
+                && strings.len() < MAX_CODES
             {
                 let next = strings.get(code).unwrap_or(before)[0];
                 strings.push([before.as_slice(), &[next]].concat());
@@ -231,12 +231,12 @@ mod tests {
     }
 
     fn check(bits: u32, pixels: &[u8]) {
-        let codes = Encoder::new(bits).encode(&mut pixels.to_vec(), 7, |_, _, _| None);
+        let codes = LzwEncoder::new(bits).encode(&mut pixels.to_vec(), 7, |_, _, _| None);
         assert!(decode(&codes) == pixels, "{bits} bits, {} pixels", pixels.len());
     }
 
     #[test]
-    fn runs_and_noise_of_every_length_come_back() {
+    fn roundtrips_runs_and_noise() {
         let noise = |at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8;
         for bits in [2, 7, 8] {
             let most = ((1_u32 << bits) - 1) as u8;
@@ -248,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_will_do_makes_fewer_codes() {
+    fn alternative_index_saves_codes() {
         let pixels: Vec<u8> =
             (0..10_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 31) as u8).collect();
-        let exact = Encoder::new(2).encode(&mut pixels.clone(), 100, |_, _, _| None);
+        let exact = LzwEncoder::new(2).encode(&mut pixels.clone(), 100, |_, _, _| None);
         let mut chosen = pixels.clone();
-        let loose = Encoder::new(2).encode(&mut chosen, 100, |x, y, follows| {
+        let loose = LzwEncoder::new(2).encode(&mut chosen, 100, |x, y, follows| {
             let other = 1 - pixels[y * 100 + x];
-            follows.has(other).then_some(other)
+            follows.contains(other).then_some(other)
         });
         assert!(loose.len() * 2 < exact.len(), "{} of {}", loose.len(), exact.len());
         assert_eq!(decode(&loose), chosen, "the pixels are told as they were chosen");
@@ -264,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_pixels_come_back(pixels in prop::collection::vec(0_u8..16, 0..3000)) {
+        fn any_pixels_roundtrip(pixels in prop::collection::vec(0_u8..16, 0..3000)) {
             check(4, &pixels);
         }
     }

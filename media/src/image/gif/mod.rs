@@ -11,10 +11,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
 
-use crate::image::gif::screen::{Part, Screen};
-use crate::image::gif::timing::Shown;
-use crate::image::header::{self, PictureError};
-use crate::image::palette::{Histogram, Palette, Weights};
+use crate::image::gif::screen::{FrameRect, LogicalScreen};
+use crate::image::gif::timing::FrameTiming;
+use crate::image::header::{self, ImageError};
+use crate::image::palette::{BlockWeights, Histogram, Palette};
 use crate::image::placeholder;
 use crate::size::Size;
 
@@ -22,53 +22,96 @@ use crate::size::Size;
 ///
 /// Squared errors are of one channel in steps of 255, for a flat surface; more is allowed where a picture is busy.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Loss {
+pub struct LossyOptions {
     /// Colours of the palette, 2 to 255.
-    pub colours: usize,
+    pub colors: usize,
     /// How much rougher a pattern of two colours is than one colour with the same error: from 1 on there is none.
     pub roughness: f32,
     /// How much more squared error a pixel may have for staying as it is.
-    pub still: f32,
+    pub keep_tolerance: f32,
     /// How much more squared error a pixel may have for making a code longer.
-    pub near: f32,
+    pub lzw_tolerance: f32,
     /// Every so many frames one is shown.
-    pub every: usize,
+    pub frame_step: usize,
     /// The sides, in percent of the frames'.
-    pub percent: u32,
+    pub scale_percent: u32,
 }
 
 /// What is used where nothing is said about bytes. Measured on films, at 60 frames of 320x180: fewer bytes than ffmpeg's
 /// palette of 128 colours and Bayer pattern of scale 5, and nearer to the frames.
-pub const FINE: Loss = Loss { colours: 255, roughness: 0.7, still: 2.5, near: 1.5, every: 1, percent: 100 };
+pub const HIGH_QUALITY: LossyOptions = LossyOptions {
+    colors: 255,
+    roughness: 0.7,
+    keep_tolerance: 2.5,
+    lzw_tolerance: 1.5,
+    frame_step: 1,
+    scale_percent: 100,
+};
 
 /// What is tried until it fits: loss goes first, then colours, then frames, then pixels.
-const STEPS: [Loss; 13] = [
-    FINE,
-    Loss { still: 8.0, near: 8.0, ..FINE },
-    Loss { still: 16.0, near: 14.0, ..FINE },
-    ROUGH,
-    Loss { colours: 128, still: 36.0, near: 32.0, ..ROUGH },
-    Loss { colours: 64, still: 48.0, near: 44.0, ..ROUGH },
-    Loss { colours: 128, every: 2, ..ROUGH },
-    Loss { colours: 64, still: 48.0, near: 44.0, every: 2, ..ROUGH },
-    Loss { colours: 64, still: 48.0, near: 44.0, every: 2, percent: 75, ..ROUGH },
-    Loss { colours: 64, still: 48.0, near: 44.0, every: 3, percent: 50, ..ROUGH },
-    Loss { colours: 48, still: 48.0, near: 44.0, every: 4, percent: 40, ..ROUGH },
-    Loss { colours: 32, still: 64.0, near: 64.0, every: 6, percent: 25, ..ROUGH },
-    Loss { colours: 16, still: 96.0, near: 96.0, every: 10, percent: 12, ..ROUGH },
+const QUALITY_LADDER: [LossyOptions; 13] = [
+    HIGH_QUALITY,
+    LossyOptions { keep_tolerance: 8.0, lzw_tolerance: 8.0, ..HIGH_QUALITY },
+    LossyOptions { keep_tolerance: 16.0, lzw_tolerance: 14.0, ..HIGH_QUALITY },
+    LOW_QUALITY,
+    LossyOptions { colors: 128, keep_tolerance: 36.0, lzw_tolerance: 32.0, ..LOW_QUALITY },
+    LossyOptions { colors: 64, keep_tolerance: 48.0, lzw_tolerance: 44.0, ..LOW_QUALITY },
+    LossyOptions { colors: 128, frame_step: 2, ..LOW_QUALITY },
+    LossyOptions { colors: 64, keep_tolerance: 48.0, lzw_tolerance: 44.0, frame_step: 2, ..LOW_QUALITY },
+    LossyOptions {
+        colors: 64,
+        keep_tolerance: 48.0,
+        lzw_tolerance: 44.0,
+        frame_step: 2,
+        scale_percent: 75,
+        ..LOW_QUALITY
+    },
+    LossyOptions {
+        colors: 64,
+        keep_tolerance: 48.0,
+        lzw_tolerance: 44.0,
+        frame_step: 3,
+        scale_percent: 50,
+        ..LOW_QUALITY
+    },
+    LossyOptions {
+        colors: 48,
+        keep_tolerance: 48.0,
+        lzw_tolerance: 44.0,
+        frame_step: 4,
+        scale_percent: 40,
+        ..LOW_QUALITY
+    },
+    LossyOptions {
+        colors: 32,
+        keep_tolerance: 64.0,
+        lzw_tolerance: 64.0,
+        frame_step: 6,
+        scale_percent: 25,
+        ..LOW_QUALITY
+    },
+    LossyOptions {
+        colors: 16,
+        keep_tolerance: 96.0,
+        lzw_tolerance: 96.0,
+        frame_step: 10,
+        scale_percent: 12,
+        ..LOW_QUALITY
+    },
 ];
-const ROUGH: Loss = Loss { colours: 192, roughness: 0.85, still: 24.0, near: 20.0, ..FINE };
+const LOW_QUALITY: LossyOptions =
+    LossyOptions { colors: 192, roughness: 0.85, keep_tolerance: 24.0, lzw_tolerance: 20.0, ..HIGH_QUALITY };
 
 /// Encodes raw `rgb24` frames that come at `fps` a second, to be shown for ever.
 pub fn encode<F: AsRef<[u8]>>(
     frames: &[F],
     size: Size,
     fps: f64,
-    loss: &Loss,
-) -> Result<Bytes, PictureError> {
-    header::frames(frames, size)?;
-    let weights = weigh(frames, size);
-    write(frames, size, fps, (&weights, &counted(frames, size, &weights)), loss)
+    options: &LossyOptions,
+) -> Result<Bytes, ImageError> {
+    header::check_frames(frames, size)?;
+    let weights = block_weights(frames, size);
+    write_gif(frames, size, fps, (&weights, &build_histogram(frames, size, &weights)), options)
 }
 
 /// The same in at most `max_bytes`: loss goes first, then colours, then frames, then pixels.
@@ -77,94 +120,97 @@ pub fn encode_within<F: AsRef<[u8]>>(
     size: Size,
     fps: f64,
     max_bytes: usize,
-) -> Result<Bytes, PictureError> {
-    header::frames(frames, size)?;
-    let weights = weigh(frames, size);
-    let histogram = counted(frames, size, &weights);
-    header::within(&STEPS, max_bytes, |loss| write(frames, size, fps, (&weights, &histogram), loss))
+) -> Result<Bytes, ImageError> {
+    header::check_frames(frames, size)?;
+    let weights = block_weights(frames, size);
+    let histogram = build_histogram(frames, size, &weights);
+    header::encode_within(&QUALITY_LADDER, max_bytes, |options| {
+        write_gif(frames, size, fps, (&weights, &histogram), options)
+    })
 }
 
-fn weigh<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Vec<Weights> {
-    frames.iter().map(|frame| Weights::of(frame.as_ref(), size.width as usize)).collect()
+fn block_weights<F: AsRef<[u8]>>(frames: &[F], size: Size) -> Vec<BlockWeights> {
+    frames.iter().map(|frame| BlockWeights::from_frame(frame.as_ref(), size.width as usize)).collect()
 }
 
-fn counted<F: AsRef<[u8]>>(frames: &[F], size: Size, weights: &[Weights]) -> Histogram {
-    Histogram::of(frames, size.width as usize, weights)
+fn build_histogram<F: AsRef<[u8]>>(frames: &[F], size: Size, weights: &[BlockWeights]) -> Histogram {
+    Histogram::from_frames(frames, size.width as usize, weights)
 }
 
-fn write<F: AsRef<[u8]>>(
+fn write_gif<F: AsRef<[u8]>>(
     frames: &[F],
     size: Size,
     fps: f64,
-    (weights, histogram): (&[Weights], &Histogram),
-    loss: &Loss,
-) -> Result<Bytes, PictureError> {
-    let palette = histogram.palette(loss.colours.clamp(2, 255));
-    let small = if loss.percent >= 100 {
+    (weights, histogram): (&[BlockWeights], &Histogram),
+    options: &LossyOptions,
+) -> Result<Bytes, ImageError> {
+    let palette = histogram.palette(options.colors.clamp(2, 255));
+    let scaled_size = if options.scale_percent >= 100 {
         size
     } else {
-        size.fitted((size.width.saturating_mul(loss.percent) / 100).max(1))
+        size.scale_to_fit((size.width.saturating_mul(options.scale_percent) / 100).max(1))
     };
-    let (width, height) = header::sides(small, u16::MAX)?;
-    let mut screen = Screen::new(small, &palette, loss);
-    let schedule = timing::schedule(frames.len(), fps, loss.every);
-    let parts = parts((frames, weights), size, &schedule, &mut screen, small);
+    let (width, height) = header::check_size(scaled_size, u16::MAX)?;
+    let mut screen = LogicalScreen::new(scaled_size, &palette, options);
+    let schedule = timing::schedule(frames.len(), fps, options.frame_step);
+    let rects = changed_rects((frames, weights), size, &schedule, &mut screen, scaled_size);
 
-    let fault = |error: gif::EncodingError| PictureError::Encoder(error.to_string());
-    let bytes: usize = parts.iter().map(|part| part.codes.len() * 257 / 256 + 32).sum();
-    let to = Vec::with_capacity(bytes + 1024);
-    let mut encoder = Encoder::new(to, width, height, &table(&palette)).map_err(fault)?;
-    if parts.len() > 1 {
-        encoder.set_repeat(Repeat::Infinite).map_err(fault)?;
+    let encoder_error = |error: gif::EncodingError| ImageError::Encoder(error.to_string());
+    let bytes: usize = rects.iter().map(|rect| rect.codes.len() * 257 / 256 + 32).sum();
+    let out = Vec::with_capacity(bytes + 1024);
+    let mut encoder = Encoder::new(out, width, height, &color_table(&palette)).map_err(encoder_error)?;
+    if rects.len() > 1 {
+        encoder.set_repeat(Repeat::Infinite).map_err(encoder_error)?;
     }
-    for part in parts {
+    for rect in rects {
         let frame = Frame {
-            delay: part.delay_cs,
+            delay: rect.delay_cs,
             dispose: DisposalMethod::Keep,
-            transparent: Some(screen.transparent()),
-            left: part.left as u16,
-            top: part.top as u16,
-            width: part.width as u16,
-            height: part.height as u16,
-            buffer: Cow::Owned(part.codes),
+            transparent: Some(screen.transparent_index()),
+            left: rect.left as u16,
+            top: rect.top as u16,
+            width: rect.width as u16,
+            height: rect.height as u16,
+            buffer: Cow::Owned(rect.codes),
             ..Frame::default()
         };
-        encoder.write_lzw_pre_encoded_frame(&frame).map_err(fault)?;
+        encoder.write_lzw_pre_encoded_frame(&frame).map_err(encoder_error)?;
     }
-    Ok(encoder.into_inner().map_err(fault)?.into())
+    Ok(encoder.into_inner().map_err(encoder_error)?.into())
 }
 
 /// The changed part of each frame. One that changes nothing makes the one before last longer.
-fn parts<F: AsRef<[u8]>>(
-    (frames, weights): (&[F], &[Weights]),
+fn changed_rects<F: AsRef<[u8]>>(
+    (frames, weights): (&[F], &[BlockWeights]),
     size: Size,
-    schedule: &[Shown],
-    screen: &mut Screen<'_>,
-    small: Size,
-) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::with_capacity(schedule.len());
-    for Shown { frame, delay_cs } in schedule {
-        let (Some(own), Some(weights)) = (frames.get(*frame).map(AsRef::as_ref), weights.get(*frame)) else {
+    schedule: &[FrameTiming],
+    screen: &mut LogicalScreen<'_>,
+    scaled_size: Size,
+) -> Vec<FrameRect> {
+    let mut rects: Vec<FrameRect> = Vec::with_capacity(schedule.len());
+    for FrameTiming { frame, delay_cs } in schedule {
+        let (Some(frame_rgb), Some(weights)) = (frames.get(*frame).map(AsRef::as_ref), weights.get(*frame))
+        else {
             continue;
         };
-        let drawn = if size == small {
-            screen.draw(own, weights, *delay_cs)
+        let drawn = if size == scaled_size {
+            screen.draw(frame_rgb, weights, *delay_cs)
         } else {
-            let shrunk = placeholder::shrink(own, size, small);
-            screen.draw(&shrunk, &Weights::of(&shrunk, small.width as usize), *delay_cs)
+            let shrunk = placeholder::shrink(frame_rgb, size, scaled_size);
+            screen.draw(&shrunk, &BlockWeights::from_frame(&shrunk, scaled_size.width as usize), *delay_cs)
         };
-        match (drawn, parts.last_mut()) {
-            (Some(part), _) => parts.push(part),
+        match (drawn, rects.last_mut()) {
+            (Some(rect), _) => rects.push(rect),
             (None, Some(last)) if last.delay_cs.checked_add(*delay_cs).is_some() => last.delay_cs += delay_cs,
-            (None, _) => parts.push(screen.nothing(*delay_cs)),
+            (None, _) => rects.push(screen.empty_rect(*delay_cs)),
         }
     }
-    parts
+    rects
 }
 
 /// The palette's bytes, with a place for what is transparent.
-fn table(palette: &Palette) -> Vec<u8> {
-    let mut list = palette.colours().concat();
+fn color_table(palette: &Palette) -> Vec<u8> {
+    let mut list = palette.colors().concat();
     list.extend([0; 3]);
     list
 }

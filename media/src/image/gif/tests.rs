@@ -5,21 +5,21 @@ use proptest::prelude::*;
 use crate::image::gif::*;
 
 /// A GIF as a viewer shows it.
-struct Played {
+struct DecodedGif {
     frames: Vec<Vec<u8>>,
     delays_cs: Vec<u16>,
     size: Size,
     endless: bool,
 }
 
-fn play(bytes: &[u8]) -> Played {
+fn decode_gif(bytes: &[u8]) -> DecodedGif {
     let mut options = gif::DecodeOptions::new();
     options.set_color_output(gif::ColorOutput::RGBA);
     options.check_frame_consistency(true);
     let mut decoder = options.read_info(bytes).unwrap();
     let size = Size { width: decoder.width().into(), height: decoder.height().into() };
     let mut screen = vec![0; size.frame_bytes()];
-    let mut played = Played { frames: Vec::new(), delays_cs: Vec::new(), size, endless: false };
+    let mut played = DecodedGif { frames: Vec::new(), delays_cs: Vec::new(), size, endless: false };
     while let Some(frame) = decoder.read_next_frame().unwrap() {
         for (y, row) in frame.buffer.chunks_exact(usize::from(frame.width) * 4).enumerate() {
             for (x, pixel) in row.chunks_exact(4).enumerate() {
@@ -72,9 +72,9 @@ fn noise(size: Size, count: u32) -> Vec<Vec<u8>> {
 const SIZE: Size = Size { width: 96, height: 54 };
 
 #[test]
-fn a_film_comes_back() {
+fn roundtrips_an_animation() {
     let frames = scene(SIZE, 20);
-    let played = play(&encode(&frames, SIZE, 15.0, &FINE).unwrap());
+    let played = decode_gif(&encode(&frames, SIZE, 15.0, &HIGH_QUALITY).unwrap());
     assert_eq!(played.size, SIZE);
     assert!(played.endless);
     assert_eq!(played.delays_cs.iter().map(|delay| u32::from(*delay)).sum::<u32>(), 133);
@@ -86,23 +86,23 @@ fn a_film_comes_back() {
 }
 
 #[test]
-fn the_same_frames_are_the_same_bytes() {
+fn output_is_deterministic() {
     let frames = scene(SIZE, 5);
-    assert_eq!(encode(&frames, SIZE, 15.0, &FINE), encode(&frames, SIZE, 15.0, &FINE));
+    assert_eq!(encode(&frames, SIZE, 15.0, &HIGH_QUALITY), encode(&frames, SIZE, 15.0, &HIGH_QUALITY));
 }
 
 #[test]
-fn what_does_not_change_is_stored_once() {
+fn unchanged_frames_are_stored_once() {
     let frames = vec![scene(SIZE, 1).remove(0); 30];
-    let played = play(&encode(&frames, SIZE, 15.0, &FINE).unwrap());
+    let played = decode_gif(&encode(&frames, SIZE, 15.0, &HIGH_QUALITY).unwrap());
     assert_eq!(played.delays_cs, [200]);
-    let moving = encode(&scene(SIZE, 30), SIZE, 15.0, &FINE).unwrap().len();
-    let all = encode(&noise(SIZE, 30), SIZE, 15.0, &FINE).unwrap().len();
+    let moving = encode(&scene(SIZE, 30), SIZE, 15.0, &HIGH_QUALITY).unwrap().len();
+    let all = encode(&noise(SIZE, 30), SIZE, 15.0, &HIGH_QUALITY).unwrap().len();
     assert!(moving * 5 < all, "{moving} of {all}");
 }
 
 #[test]
-fn a_surface_that_stays_does_not_shimmer() {
+fn still_surface_does_not_flicker() {
     // A gradient with the grain of a film: up to two steps either way, other ones each time.
     let size = Size { width: 64, height: 64 };
     let grain = noise(size, 12);
@@ -116,8 +116,8 @@ fn a_surface_that_stays_does_not_shimmer() {
                 .collect()
         })
         .collect();
-    let shimmer = |loss: &Loss| {
-        let played = play(&encode(&frames, size, 15.0, loss).unwrap());
+    let changed_pixels = |options: &LossyOptions| {
+        let played = decode_gif(&encode(&frames, size, 15.0, options).unwrap());
         let changed = |pair: &[Vec<u8>]| {
             pair[0]
                 .chunks_exact(3)
@@ -127,12 +127,15 @@ fn a_surface_that_stays_does_not_shimmer() {
         };
         played.frames.windows(2).map(changed).sum::<usize>()
     };
-    let (held, loose) = (shimmer(&FINE), shimmer(&Loss { still: 0.0, near: 0.0, ..FINE }));
-    assert!(held * 3 < loose * 2, "{held} pixels change, of {loose} if none were held");
+    let (kept, loose) = (
+        changed_pixels(&HIGH_QUALITY),
+        changed_pixels(&LossyOptions { keep_tolerance: 0.0, lzw_tolerance: 0.0, ..HIGH_QUALITY }),
+    );
+    assert!(kept * 3 < loose * 2, "{kept} pixels change, of {loose} if none were held");
 }
 
 #[test]
-fn two_colours_are_exact() {
+fn two_colors_are_lossless() {
     let frames: Vec<Vec<u8>> = (0..4)
         .map(|time| {
             (0..64 * 64)
@@ -141,56 +144,59 @@ fn two_colours_are_exact() {
         })
         .collect();
     let size = Size { width: 64, height: 64 };
-    assert_eq!(play(&encode(&frames, size, 10.0, &FINE).unwrap()).frames, frames);
+    assert_eq!(decode_gif(&encode(&frames, size, 10.0, &HIGH_QUALITY).unwrap()).frames, frames);
 }
 
 #[test]
-fn a_still_does_not_ask_to_be_repeated() {
-    let played = play(&encode(&scene(SIZE, 1), SIZE, 15.0, &FINE).unwrap());
+fn single_frame_does_not_loop() {
+    let played = decode_gif(&encode(&scene(SIZE, 1), SIZE, 15.0, &HIGH_QUALITY).unwrap());
     assert_eq!(played.frames.len(), 1);
     assert!(!played.endless);
 }
 
 #[test]
-fn no_more_bytes_than_allowed() {
+fn stays_within_byte_limit() {
     let frames = noise(SIZE, 20);
-    let fine = encode(&frames, SIZE, 20.0, &FINE).unwrap().len();
+    let full_bytes = encode(&frames, SIZE, 20.0, &HIGH_QUALITY).unwrap().len();
     let mut before = usize::MAX;
     for share in [1, 2, 4, 10, 30, 100] {
-        let max_bytes = fine / share;
+        let max_bytes = full_bytes / share;
         let bytes = encode_within(&frames, SIZE, 20.0, max_bytes).unwrap();
         assert!(bytes.len() <= max_bytes, "1/{share}: {} of {max_bytes}", bytes.len());
         assert!(bytes.len() <= before);
         before = bytes.len();
-        let played = play(&bytes);
+        let played = decode_gif(&bytes);
         assert_eq!(played.delays_cs.iter().map(|delay| u32::from(*delay)).sum::<u32>(), 100, "1/{share}");
     }
     match encode_within(&frames, SIZE, 20.0, 100) {
-        Err(PictureError::DoesNotFit { least_bytes, max_bytes: 100 }) => assert!(least_bytes > 100),
+        Err(ImageError::TooManyBytes { least_bytes, max_bytes: 100 }) => assert!(least_bytes > 100),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn what_are_no_frames_is_refused() {
+fn rejects_invalid_frames() {
     let none: [Vec<u8>; 0] = [];
-    assert_eq!(encode(&none, SIZE, 15.0, &FINE), Err(PictureError::NoFrames));
-    let short = PictureError::FrameLength { found: 5, expected: SIZE.frame_bytes() };
-    assert_eq!(encode(&[vec![0; 5]], SIZE, 15.0, &FINE), Err(short));
+    assert_eq!(encode(&none, SIZE, 15.0, &HIGH_QUALITY), Err(ImageError::NoFrames));
+    let short = ImageError::FrameLength { found: 5, expected: SIZE.frame_bytes() };
+    assert_eq!(encode(&[vec![0; 5]], SIZE, 15.0, &HIGH_QUALITY), Err(short));
     let wide = Size { width: 65_536, height: 1 };
-    let refused = encode(&[vec![0; wide.frame_bytes()]], wide, 15.0, &FINE);
-    assert_eq!(refused, Err(PictureError::Sides { width: 65_536, height: 1 }));
+    let result = encode(&[vec![0; wide.frame_bytes()]], wide, 15.0, &HIGH_QUALITY);
+    assert_eq!(result, Err(ImageError::UnsupportedSize { width: 65_536, height: 1 }));
     let empty = Size { width: 0, height: 4 };
-    assert_eq!(encode(&[vec![]], empty, 15.0, &FINE), Err(PictureError::Sides { width: 0, height: 4 }));
+    assert_eq!(
+        encode(&[vec![]], empty, 15.0, &HIGH_QUALITY),
+        Err(ImageError::UnsupportedSize { width: 0, height: 4 })
+    );
 }
 
 #[test]
-fn odd_sizes_come_back() {
+fn encodes_odd_sizes() {
     for (width, height) in [(1, 1), (1, 9), (9, 1), (3, 5), (8, 8), (7, 17), (321, 3)] {
         let size = Size { width, height };
-        for loss in STEPS {
-            let played = play(&encode(&noise(size, 3), size, 15.0, &loss).unwrap());
-            if loss.percent == 100 {
+        for options in QUALITY_LADDER {
+            let played = decode_gif(&encode(&noise(size, 3), size, 15.0, &options).unwrap());
+            if options.scale_percent == 100 {
                 assert_eq!(played.size, size);
             }
             assert!(!played.frames.is_empty());
@@ -202,7 +208,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_frames_come_back(
+    fn any_frames_roundtrip(
         width in 1_u32..20,
         height in 1_u32..20,
         count in 1_usize..6,
@@ -216,7 +222,7 @@ proptest! {
             .iter()
             .map(|frame| frame.iter().map(|value| value / levels * levels).collect())
             .collect();
-        let played = play(&encode(&frames, size, fps, &FINE).unwrap());
+        let played = decode_gif(&encode(&frames, size, fps, &HIGH_QUALITY).unwrap());
         prop_assert_eq!(played.size, size);
         prop_assert!(played.frames.len() <= count);
         let last = played.frames.last().zip(frames.last());

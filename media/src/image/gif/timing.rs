@@ -1,13 +1,13 @@
 //! Decides which frames a GIF shows and for how long: its clock ticks in hundredths of a second. Pure.
 
 /// The shortest delay that is written, in hundredths of a second: browsers show a frame of one or none for ten.
-const SHORTEST_CS: u64 = 2;
+const MIN_DELAY_CS: u64 = 2;
 /// The longest that the format holds.
-const LONGEST_CS: u64 = 65_535;
+const MAX_DELAY_CS: u64 = 65_535;
 
 /// A frame and how long it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shown {
+pub(crate) struct FrameTiming {
     /// Its place among the frames given.
     pub(crate) frame: usize,
     /// In hundredths of a second, 2 to 65535.
@@ -16,26 +16,26 @@ pub(crate) struct Shown {
 
 /// Takes every `every`th of `count` frames that come at `fps` a second, and leaves out what would be shown too shortly.
 /// The whole takes as long as the frames do, to the nearest hundredth.
-pub(crate) fn schedule(count: usize, fps: f64, every: usize) -> Vec<Shown> {
+pub(crate) fn schedule(count: usize, fps: f64, frame_step: usize) -> Vec<FrameTiming> {
     let fps = if fps.is_finite() && fps > 0.0 { fps } else { 1.0 };
-    let at = |place: usize| (place as f64 * 100.0 / fps).round().min(1e15) as u64;
-    let end = at(count);
-    let mut begins: Vec<(usize, u64)> = Vec::new();
-    for place in (0..count).step_by(every.max(1)) {
-        let begin = at(place);
-        let early = begins.last().is_some_and(|(_, before)| begin < before + SHORTEST_CS);
-        let late = !begins.is_empty() && begin + SHORTEST_CS > end;
-        if !early && !late {
-            begins.push((place, begin));
+    let time_cs = |place: usize| (place as f64 * 100.0 / fps).round().min(1e15) as u64;
+    let end = time_cs(count);
+    let mut starts: Vec<(usize, u64)> = Vec::new();
+    for place in (0..count).step_by(frame_step.max(1)) {
+        let start = time_cs(place);
+        let is_early = starts.last().is_some_and(|(_, before)| start < before + MIN_DELAY_CS);
+        let is_late = !starts.is_empty() && start + MIN_DELAY_CS > end;
+        if !is_early && !is_late {
+            starts.push((place, start));
         }
     }
-    let ends = begins.iter().skip(1).map(|(_, begin)| *begin).chain([end]);
-    begins
+    let ends = starts.iter().skip(1).map(|(_, begin)| *begin).chain([end]);
+    starts
         .iter()
         .zip(ends)
-        .map(|((frame, begin), end)| Shown {
+        .map(|((frame, begin), end)| FrameTiming {
             frame: *frame,
-            delay_cs: end.saturating_sub(*begin).clamp(SHORTEST_CS, LONGEST_CS) as u16,
+            delay_cs: end.saturating_sub(*begin).clamp(MIN_DELAY_CS, MAX_DELAY_CS) as u16,
         })
         .collect()
 }
@@ -44,12 +44,12 @@ pub(crate) fn schedule(count: usize, fps: f64, every: usize) -> Vec<Shown> {
 mod tests {
     use super::*;
 
-    fn delays(count: usize, fps: f64, every: usize) -> Vec<u16> {
-        schedule(count, fps, every).iter().map(|shown| shown.delay_cs).collect()
+    fn delays(count: usize, fps: f64, frame_step: usize) -> Vec<u16> {
+        schedule(count, fps, frame_step).iter().map(|timing| timing.delay_cs).collect()
     }
 
     #[test]
-    fn delays_add_up_to_the_whole_time() {
+    fn delays_add_up_to_the_duration() {
         assert_eq!(delays(6, 15.0, 1), [7, 6, 7, 7, 6, 7]);
         assert_eq!(delays(4, 30.0, 1), [3, 4, 3, 3]);
         assert_eq!(delays(5, 10.0, 2), [20, 20, 10]);
@@ -67,13 +67,13 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_slowed_down_is_left_out() {
-        let frames: Vec<usize> = schedule(7, 100.0, 1).iter().map(|shown| shown.frame).collect();
+    fn drops_frames_shorter_than_minimum_delay() {
+        let frames: Vec<usize> = schedule(7, 100.0, 1).iter().map(|timing| timing.frame).collect();
         assert_eq!(frames, [0, 2, 4]);
     }
 
     #[test]
-    fn no_rate_and_no_frames_are_survived() {
+    fn never_panics_without_rate_or_frames() {
         for fps in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-300, 1e300] {
             assert!(delays(3, fps, 0).iter().all(|delay| *delay >= 2), "{fps}");
             assert!(schedule(0, fps, 1).is_empty());

@@ -1,6 +1,6 @@
 //! Decides how a frame is brought into the box that was asked for: scaled, turned, cut, padded. Pure.
 //!
-//! The order: the decoder scales the whole picture ([`Framing::scale`]), it is turned, and then cut out or padded, so
+//! The order: the decoder scales the whole picture ([`Geometry::decode_size`]), it is turned, and then cut out or padded, so
 //! that the box is that of the delivered picture. Mirrorings change nothing about cutting and padding, which are
 //! symmetric, and so may be part of the turn.
 
@@ -8,9 +8,9 @@
 mod tests;
 
 use bytes::Bytes;
-use glimpse_contract::{Bounds, Fit, Moving, Still, Turn, limits};
+use glimpse_contract::{AnimationParams, Bounds, Fit, Orientation, ThumbnailParams, limits};
 
-use crate::image::header::{self, PictureError};
+use crate::image::header::{self, ImageError};
 use crate::size::Size;
 
 /// The most pixels that a whole picture is scaled to, so that something may be cut out of it: 50 MB raw. Beyond it (a
@@ -22,84 +22,86 @@ const RGB: usize = 3;
 
 /// How a frame becomes a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Framing {
+pub struct Geometry {
     /// The size to which the decoder scales the whole picture, before it is turned.
-    pub scale: Size,
+    pub decode_size: Size,
     /// The size of the picture.
     pub size: Size,
-    turn: Turn,
-    rest: Rest,
+    orientation: Orientation,
+    action: FitAction,
 }
 
 /// What becomes of a scaled and turned frame that is not of the picture's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum FitAction {
     /// It is.
     None,
     /// The middle stays.
-    Cut,
+    Crop,
     /// Where there is most to see stays.
-    CutSmartly,
+    SmartCrop,
     /// Black is around it.
     Pad,
 }
 
 /// How a still picture of a video that is shown at this size is made.
-pub fn still(shown: Size, still: &Still) -> Framing {
-    let turned = if still.turn.swaps_sides() { swapped(shown) } else { shown };
+pub fn thumbnail_geometry(display_size: Size, still: &ThumbnailParams) -> Geometry {
+    let oriented =
+        if still.orientation.swaps_width_and_height() { swap_sides(display_size) } else { display_size };
     let bounds = Size { width: still.bounds.width, height: still.bounds.height };
-    let (scale, size, rest) = match still.fit {
+    let (decode_size, size, action) = match still.fit {
         Fit::Preserve => {
-            let size = preserved(turned, still.bounds);
-            (size, size, Rest::None)
+            let size = shrink_to_fit(oriented, still.bounds);
+            (size, size, FitAction::None)
         }
-        Fit::Stretch => (bounds, bounds, Rest::None),
-        Fit::Crop => (bounded(covering(turned, bounds)), bounds, Rest::Cut),
-        Fit::SmartCrop => (bounded(covering(turned, bounds)), bounds, Rest::CutSmartly),
-        Fit::Pad => (inside(turned, bounds), bounds, Rest::Pad),
+        Fit::Stretch => (bounds, bounds, FitAction::None),
+        Fit::Crop => (limit_pixels(cover(oriented, bounds)), bounds, FitAction::Crop),
+        Fit::SmartCrop => (limit_pixels(cover(oriented, bounds)), bounds, FitAction::SmartCrop),
+        Fit::Pad => (fit_inside(oriented, bounds), bounds, FitAction::Pad),
     };
-    let scale = if still.turn.swaps_sides() { swapped(scale) } else { scale };
-    Framing { scale, size, turn: still.turn, rest }
+    let decode_size =
+        if still.orientation.swaps_width_and_height() { swap_sides(decode_size) } else { decode_size };
+    Geometry { decode_size, size, orientation: still.orientation, action }
 }
 
 /// The size of a moving picture of a video that is shown at this size.
-pub fn moving(shown: Size, moving: &Moving) -> Size {
-    preserved(shown, moving.bounds)
+pub fn animation_size(display_size: Size, moving: &AnimationParams) -> Size {
+    shrink_to_fit(display_size, moving.bounds)
 }
 
-impl Framing {
+impl Geometry {
     /// Makes the picture's raw `rgb24` frame out of a decoded one.
     ///
     /// # Errors
     /// The frame is not as long as its size says.
-    pub fn apply(&self, frame: Bytes, decoded: Size) -> Result<Bytes, PictureError> {
-        header::frames(&[&frame], decoded)?;
-        header::sides(decoded, u16::MAX)?;
-        let (frame, whole) = turned(frame, decoded, self.turn);
-        let cut = match self.rest {
-            Rest::None => Cut { left: 0, top: 0, size: whole },
-            Rest::Cut => middle(whole, largest_cut(whole, self.size)),
-            Rest::CutSmartly => busiest(&frame, whole, largest_cut(whole, self.size)),
-            Rest::Pad => return Ok(padded(&frame, whole, self.size)),
+    pub fn apply(&self, frame: Bytes, decoded_size: Size) -> Result<Bytes, ImageError> {
+        header::check_frames(&[&frame], decoded_size)?;
+        header::check_size(decoded_size, u16::MAX)?;
+        let (frame, oriented_size) = orient(frame, decoded_size, self.orientation);
+        let rect = match self.action {
+            FitAction::None => CropRect { left: 0, top: 0, size: oriented_size },
+            FitAction::Crop => center_crop(oriented_size, largest_crop(oriented_size, self.size)),
+            FitAction::SmartCrop => smart_crop(&frame, oriented_size, largest_crop(oriented_size, self.size)),
+            FitAction::Pad => return Ok(pad(&frame, oriented_size, self.size)),
         };
-        Ok(cut_out(frame, whole, cut, self.size))
+        Ok(crop_and_resize(frame, oriented_size, rect, self.size))
     }
 }
 
 /// A part of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cut {
+struct CropRect {
     left: u32,
     top: u32,
     size: Size,
 }
 
-fn swapped(size: Size) -> Size {
+fn swap_sides(size: Size) -> Size {
     Size { width: size.height, height: size.width }
 }
 
 /// `side` times `to` divided by `from`, rounded, at least one.
-fn in_proportion(side: u32, to: u32, from: u32) -> u32 {
+fn scale_side(side: u32, to: u32, from: u32) -> u32 {
     let from = u64::from(from.max(1));
     let scaled = (u64::from(side) * u64::from(to) + from / 2) / from;
     u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
@@ -111,37 +113,37 @@ fn is_wider(one: Size, other: Size) -> bool {
 }
 
 /// As large as the box allows at the same shape.
-fn inside(size: Size, bounds: Size) -> Size {
+fn fit_inside(size: Size, bounds: Size) -> Size {
     if is_wider(size, bounds) {
-        let height = in_proportion(size.height, bounds.width, size.width).min(bounds.height);
+        let height = scale_side(size.height, bounds.width, size.width).min(bounds.height);
         Size { width: bounds.width, height }
     } else {
-        let width = in_proportion(size.width, bounds.height, size.height).min(bounds.width);
+        let width = scale_side(size.width, bounds.height, size.height).min(bounds.width);
         Size { width, height: bounds.height }
     }
 }
 
 /// As large as the box allows at the same shape, and never scaled up.
-fn preserved(size: Size, bounds: Bounds) -> Size {
+fn shrink_to_fit(size: Size, bounds: Bounds) -> Size {
     if size.width <= bounds.width && size.height <= bounds.height {
         return size;
     }
-    inside(size, Size { width: bounds.width, height: bounds.height })
+    fit_inside(size, Size { width: bounds.width, height: bounds.height })
 }
 
 /// As small as covers the box at the same shape.
-fn covering(size: Size, bounds: Size) -> Size {
+fn cover(size: Size, bounds: Size) -> Size {
     if is_wider(size, bounds) {
-        let width = in_proportion(size.width, bounds.height, size.height).max(bounds.width);
+        let width = scale_side(size.width, bounds.height, size.height).max(bounds.width);
         Size { width, height: bounds.height }
     } else {
-        let height = in_proportion(size.height, bounds.width, size.width).max(bounds.height);
+        let height = scale_side(size.height, bounds.width, size.width).max(bounds.height);
         Size { width: bounds.width, height }
     }
 }
 
 /// The same shape, small enough to be held in memory.
-fn bounded(size: Size) -> Size {
+fn limit_pixels(size: Size) -> Size {
     let longest = size.width.max(size.height);
     let mut to = longest.min(limits::MAX_DIMENSION);
     let pixels = u64::from(size.width) * u64::from(size.height);
@@ -152,47 +154,50 @@ fn bounded(size: Size) -> Size {
     if to == longest {
         return size;
     }
-    Size { width: in_proportion(size.width, to, longest), height: in_proportion(size.height, to, longest) }
+    Size { width: scale_side(size.width, to, longest), height: scale_side(size.height, to, longest) }
 }
 
 /// The largest part of a frame that has the shape of `shape`.
-fn largest_cut(whole: Size, shape: Size) -> Size {
-    if whole.width >= shape.width && whole.height >= shape.height && covering(whole, shape) == whole {
+fn largest_crop(frame_size: Size, shape: Size) -> Size {
+    if frame_size.width >= shape.width
+        && frame_size.height >= shape.height
+        && cover(frame_size, shape) == frame_size
+    {
         return shape;
     }
-    inside(shape, whole)
+    fit_inside(shape, frame_size)
 }
 
-fn middle(whole: Size, size: Size) -> Cut {
-    Cut { left: (whole.width - size.width) / 2, top: (whole.height - size.height) / 2, size }
+fn center_crop(frame_size: Size, size: Size) -> CropRect {
+    CropRect { left: (frame_size.width - size.width) / 2, top: (frame_size.height - size.height) / 2, size }
 }
 
 /// The part with the most detail: the largest sum of differences in brightness between neighbours, to the right and
 /// below. Of equal parts the one nearest to the middle, so that a flat picture is cut as by [`Fit::Crop`].
-fn busiest(frame: &[u8], whole: Size, size: Size) -> Cut {
-    let centre = middle(whole, size);
-    let (columns, rows) = detail(frame, whole);
-    let left = densest(&columns, size.width as usize, centre.left as usize);
-    let top = densest(&rows, size.height as usize, centre.top as usize);
-    Cut { left: left as u32, top: top as u32, size }
+fn smart_crop(frame: &[u8], frame_size: Size, size: Size) -> CropRect {
+    let center = center_crop(frame_size, size);
+    let (columns, rows) = detail_sums(frame, frame_size);
+    let left = densest_window(&columns, size.width as usize, center.left as usize);
+    let top = densest_window(&rows, size.height as usize, center.top as usize);
+    CropRect { left: left as u32, top: top as u32, size }
 }
 
 /// Where a window of that length holds the most; of equal places the one nearest to `home`.
-fn densest(amounts: &[u64], length: usize, home: usize) -> usize {
+fn densest_window(amounts: &[u64], length: usize, preferred: usize) -> usize {
     let mut sum: u64 = amounts.iter().take(length).sum();
     let (mut best, mut best_sum) = (0usize, sum);
     for (first, (leaving, entering)) in amounts.iter().zip(amounts.iter().skip(length)).enumerate() {
         sum = sum + entering - leaving;
-        let place = first + 1;
-        if sum > best_sum || (sum == best_sum && place.abs_diff(home) < best.abs_diff(home)) {
-            (best, best_sum) = (place, sum);
+        let start = first + 1;
+        if sum > best_sum || (sum == best_sum && start.abs_diff(preferred) < best.abs_diff(preferred)) {
+            (best, best_sum) = (start, sum);
         }
     }
     best
 }
 
 /// How much detail there is in each column and in each row.
-fn detail(frame: &[u8], size: Size) -> (Vec<u64>, Vec<u64>) {
+fn detail_sums(frame: &[u8], size: Size) -> (Vec<u64>, Vec<u64>) {
     let (width, height) = (size.width as usize, size.height as usize);
     let (mut columns, mut rows) = (vec![0; width], vec![0; height]);
     let mut above: Option<Vec<i32>> = None;
@@ -221,18 +226,18 @@ fn detail(frame: &[u8], size: Size) -> (Vec<u64>, Vec<u64>) {
 }
 
 /// The frame turned clockwise, then mirrored.
-fn turned(frame: Bytes, size: Size, turn: Turn) -> (Bytes, Size) {
-    if turn == Turn::NONE {
+fn orient(frame: Bytes, size: Size, orientation: Orientation) -> (Bytes, Size) {
+    if orientation == Orientation::NONE {
         return (frame, size);
     }
     let (width, height) = (size.width as usize, size.height as usize);
-    let to = if turn.swaps_sides() { swapped(size) } else { size };
+    let to = if orientation.swaps_width_and_height() { swap_sides(size) } else { size };
     let (to_width, to_height) = (to.width as usize, to.height as usize);
     let mut out = Vec::with_capacity(frame.len());
     for y in 0..to_height {
         for x in 0..to_width {
-            let x = if turn.is_mirrored() { to_width - 1 - x } else { x };
-            let (from_x, from_y) = match turn.quarters() {
+            let x = if orientation.is_mirrored() { to_width - 1 - x } else { x };
+            let (from_x, from_y) = match orientation.quarters() {
                 0 => (x, y),
                 1 => (y, height - 1 - x),
                 2 => (width - 1 - x, height - 1 - y),
@@ -246,67 +251,67 @@ fn turned(frame: Bytes, size: Size, turn: Turn) -> (Bytes, Size) {
 }
 
 /// The frame in the middle of a black one.
-fn padded(frame: &[u8], size: Size, to: Size) -> Bytes {
+fn pad(frame: &[u8], size: Size, padded_size: Size) -> Bytes {
     // A frame that is larger than its box (which no decoder makes that was asked for less) is cut first.
-    let kept = Size { width: size.width.min(to.width), height: size.height.min(to.height) };
-    let cut = middle(size, kept);
-    let place = middle(to, kept);
-    let mut out = vec![0; to.frame_bytes()];
+    let kept = Size { width: size.width.min(padded_size.width), height: size.height.min(padded_size.height) };
+    let source_rect = center_crop(size, kept);
+    let target_rect = center_crop(padded_size, kept);
+    let mut out = vec![0; padded_size.frame_bytes()];
     let length = kept.width as usize * RGB;
-    let lines = frame.chunks_exact(size.width as usize * RGB).skip(cut.top as usize);
-    let slots = out.chunks_exact_mut(to.width as usize * RGB).skip(place.top as usize);
+    let lines = frame.chunks_exact(size.width as usize * RGB).skip(source_rect.top as usize);
+    let slots = out.chunks_exact_mut(padded_size.width as usize * RGB).skip(target_rect.top as usize);
     for (line, slot) in lines.zip(slots).take(kept.height as usize) {
-        let (from, at) = (cut.left as usize * RGB, place.left as usize * RGB);
+        let (from, at) = (source_rect.left as usize * RGB, target_rect.left as usize * RGB);
         slot[at..at + length].copy_from_slice(&line[from..from + length]);
     }
     out.into()
 }
 
 /// The part, at the picture's size.
-fn cut_out(frame: Bytes, whole: Size, cut: Cut, to: Size) -> Bytes {
-    if cut.size == whole && whole == to {
+fn crop_and_resize(frame: Bytes, frame_size: Size, rect: CropRect, target_size: Size) -> Bytes {
+    if rect.size == frame_size && frame_size == target_size {
         return frame;
     }
-    let (left, length) = (cut.left as usize * RGB, cut.size.width as usize * RGB);
-    let lines = frame.chunks_exact(whole.width as usize * RGB).skip(cut.top as usize);
-    let mut part = Vec::with_capacity(cut.size.frame_bytes());
-    for line in lines.take(cut.size.height as usize) {
-        part.extend_from_slice(&line[left..left + length]);
+    let (left, length) = (rect.left as usize * RGB, rect.size.width as usize * RGB);
+    let lines = frame.chunks_exact(frame_size.width as usize * RGB).skip(rect.top as usize);
+    let mut cropped = Vec::with_capacity(rect.size.frame_bytes());
+    for line in lines.take(rect.size.height as usize) {
+        cropped.extend_from_slice(&line[left..left + length]);
     }
-    if cut.size == to { part.into() } else { resized(&part, cut.size, to) }
+    if rect.size == target_size { cropped.into() } else { resize_bilinear(&cropped, rect.size, target_size) }
 }
 
 /// The frame at another size, bilinear: for what the decoder cannot scale, which is seldom and small.
-fn resized(frame: &[u8], size: Size, to: Size) -> Bytes {
-    let across = taps(size.width, to.width);
-    let down = taps(size.height, to.height);
+fn resize_bilinear(frame: &[u8], size: Size, target_size: Size) -> Bytes {
+    let across = resample_weights(size.width, target_size.width);
+    let down = resample_weights(size.height, target_size.height);
     let line_bytes = size.width as usize * RGB;
-    let mut out = Vec::with_capacity(to.frame_bytes());
+    let mut out = Vec::with_capacity(target_size.frame_bytes());
     for (first, second, weight) in down {
         let (upper, lower) =
             (&frame[first * line_bytes..][..line_bytes], &frame[second * line_bytes..][..line_bytes]);
         let row: Vec<f32> =
-            upper.iter().zip(lower).map(|(a, b)| mixed(f32::from(*a), f32::from(*b), weight)).collect();
+            upper.iter().zip(lower).map(|(a, b)| lerp(f32::from(*a), f32::from(*b), weight)).collect();
         for (first, second, weight) in &across {
             for channel in 0..RGB {
                 let (a, b) = (row[first * RGB + channel], row[second * RGB + channel]);
-                out.push((mixed(a, b, *weight) + 0.5) as u8);
+                out.push((lerp(a, b, *weight) + 0.5) as u8);
             }
         }
     }
     out.into()
 }
 
-fn mixed(a: f32, b: f32, weight: f32) -> f32 {
+fn lerp(a: f32, b: f32, weight: f32) -> f32 {
     a + (b - a) * weight
 }
 
 /// For each of `to` pixels, which two of `from` it lies between, and how near to the second.
-fn taps(from: u32, to: u32) -> Vec<(usize, usize, f32)> {
+fn resample_weights(from: u32, to: u32) -> Vec<(usize, usize, f32)> {
     let last = from.saturating_sub(1);
     (0..to)
-        .map(|place| {
-            let at = (f64::from(place) + 0.5) * f64::from(from) / f64::from(to) - 0.5;
+        .map(|index| {
+            let at = (f64::from(index) + 0.5) * f64::from(from) / f64::from(to) - 0.5;
             let at = at.clamp(0.0, f64::from(last));
             let first = at.floor() as u32;
             (first as usize, (first + 1).min(last) as usize, (at - f64::from(first)) as f32)

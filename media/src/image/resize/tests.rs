@@ -5,8 +5,10 @@ use proptest::prelude::*;
 
 use crate::image::resize::*;
 
-fn asked(name: &str) -> Still {
-    Variant::from_file_name(name).and_then(Variant::still).unwrap_or_else(|| panic!("{name} is a thumbnail"))
+fn parse_thumbnail(name: &str) -> ThumbnailParams {
+    Variant::from_file_name(name)
+        .and_then(Variant::thumbnail)
+        .unwrap_or_else(|| panic!("{name} is a thumbnail"))
 }
 
 fn size(width: u32, height: u32) -> Size {
@@ -14,14 +16,14 @@ fn size(width: u32, height: u32) -> Size {
 }
 
 /// A frame whose pixels tell where they were: red is the column, green the row.
-fn map(size: Size) -> Bytes {
+fn coordinate_frame(size: Size) -> Bytes {
     let pixels = (0..size.height).flat_map(|y| (0..size.width).map(move |x| [x as u8, y as u8, 7]));
     pixels.flatten().collect::<Vec<u8>>().into()
 }
 
 #[test]
-fn sizes_are_as_documented() {
-    for (shown, name, scale, out) in [
+fn computes_documented_sizes() {
+    for (display_size, name, scale, out) in [
         ((1920, 1080), "thumbnail.jpg", (640, 360), (640, 360)),
         ((1080, 1920), "thumbnail.jpg", (640, 1138), (640, 1138)),
         ((320, 240), "thumbnail.jpg", (320, 240), (320, 240)),
@@ -39,18 +41,19 @@ fn sizes_are_as_documented() {
         ((32, 24), "thumbnail-width_100-height_100-fit_mode_pad.jpg", (100, 75), (100, 100)),
         ((8192, 1), "thumbnail-width_100-height_100-fit_mode_crop.jpg", (8192, 1), (100, 100)),
     ] {
-        let framing = still(size(shown.0, shown.1), &asked(name));
-        assert_eq!(framing.scale, size(scale.0, scale.1), "{shown:?} {name}");
-        assert_eq!(framing.size, size(out.0, out.1), "{shown:?} {name}");
+        let geometry = thumbnail_geometry(size(display_size.0, display_size.1), &parse_thumbnail(name));
+        assert_eq!(geometry.decode_size, size(scale.0, scale.1), "{display_size:?} {name}");
+        assert_eq!(geometry.size, size(out.0, out.1), "{display_size:?} {name}");
     }
 }
 
 #[track_caller]
-fn shows(name: &str, shown: Size, expected: &[&[(u8, u8)]]) {
-    let framing = Framing { scale: shown, ..still(shown, &asked(name)) };
-    let out = framing.apply(map(shown), shown).unwrap();
+fn check(name: &str, display_size: Size, expected: &[&[(u8, u8)]]) {
+    let geometry =
+        Geometry { decode_size: display_size, ..thumbnail_geometry(display_size, &parse_thumbnail(name)) };
+    let out = geometry.apply(coordinate_frame(display_size), display_size).unwrap();
     let rows: Vec<Vec<(u8, u8)>> = out
-        .chunks_exact(framing.size.width as usize * RGB)
+        .chunks_exact(geometry.size.width as usize * RGB)
         .map(|line| line.chunks_exact(RGB).map(|pixel| (pixel[0], pixel[1])).collect())
         .collect();
     assert_eq!(rows.len(), 8.max(expected.len()), "{name}");
@@ -60,37 +63,40 @@ fn shows(name: &str, shown: Size, expected: &[&[(u8, u8)]]) {
 }
 
 #[test]
-fn pixels_go_where_they_should() {
-    let shown = size(12, 8);
-    shows("thumbnail.png", shown, &[&[(0, 0), (1, 0)], &[(0, 1), (1, 1)]]);
-    shows("thumbnail-flip_h_true.png", shown, &[&[(11, 0), (10, 0)], &[(11, 1)]]);
-    shows("thumbnail-flip_v_true.png", shown, &[&[(0, 7), (1, 7)], &[(0, 6)]]);
-    shows("thumbnail-rotate_180.png", shown, &[&[(11, 7), (10, 7)], &[(11, 6)]]);
+fn moves_pixels_as_requested() {
+    let display_size = size(12, 8);
+    check("thumbnail.png", display_size, &[&[(0, 0), (1, 0)], &[(0, 1), (1, 1)]]);
+    check("thumbnail-flip_h_true.png", display_size, &[&[(11, 0), (10, 0)], &[(11, 1)]]);
+    check("thumbnail-flip_v_true.png", display_size, &[&[(0, 7), (1, 7)], &[(0, 6)]]);
+    check("thumbnail-rotate_180.png", display_size, &[&[(11, 7), (10, 7)], &[(11, 6)]]);
     let rest = [&[][..]; 10];
     let rows =
         |first: &'static [(u8, u8)], second: &'static [(u8, u8)]| [&[first, second][..], &rest[..]].concat();
-    shows("thumbnail-rotate_90.png", shown, &rows(&[(0, 7), (0, 6)], &[(1, 7)]));
-    shows("thumbnail-rotate_270.png", shown, &rows(&[(11, 0), (11, 1)], &[(10, 0)]));
-    shows("thumbnail-rotate_90-flip_h_true.png", shown, &rows(&[(0, 0), (0, 1)], &[(1, 0)]));
-    shows("thumbnail-rotate_90-flip_v_true.png", shown, &rows(&[(11, 7), (11, 6)], &[(10, 7)]));
-    shows("thumbnail-width_8-height_8-fit_mode_crop.png", shown, &[&[(2, 0), (3, 0)], &[(2, 1)]]);
-    shows(
+    check("thumbnail-rotate_90.png", display_size, &rows(&[(0, 7), (0, 6)], &[(1, 7)]));
+    check("thumbnail-rotate_270.png", display_size, &rows(&[(11, 0), (11, 1)], &[(10, 0)]));
+    check("thumbnail-rotate_90-flip_h_true.png", display_size, &rows(&[(0, 0), (0, 1)], &[(1, 0)]));
+    check("thumbnail-rotate_90-flip_v_true.png", display_size, &rows(&[(11, 7), (11, 6)], &[(10, 7)]));
+    check("thumbnail-width_8-height_8-fit_mode_crop.png", display_size, &[&[(2, 0), (3, 0)], &[(2, 1)]]);
+    check(
         "thumbnail-width_12-height_12-fit_mode_pad.png",
-        shown,
+        display_size,
         &[&[(0, 0)], &[(0, 0)], &[(0, 0), (1, 0)], &[(0, 1)], &[], &[], &[], &[], &[], &[], &[], &[]],
     );
 }
 
 #[test]
-fn smart_cropping_finds_the_detail() {
-    let shown = size(64, 16);
-    let framing = still(shown, &asked("thumbnail-width_16-height_16-fit_mode_smartcrop.png"));
-    assert_eq!(framing.scale, shown);
+fn smart_crop_finds_the_detail() {
+    let display_size = size(64, 16);
+    let geometry = thumbnail_geometry(
+        display_size,
+        &parse_thumbnail("thumbnail-width_16-height_16-fit_mode_smartcrop.png"),
+    );
+    assert_eq!(geometry.decode_size, display_size);
     let left_of = |frame: Vec<u8>| {
-        let (turned, whole) = (Bytes::from(frame), shown);
-        busiest(&turned, whole, largest_cut(whole, framing.size)).left
+        let (turned, whole) = (Bytes::from(frame), display_size);
+        smart_crop(&turned, whole, largest_crop(whole, geometry.size)).left
     };
-    let flat = vec![90; shown.frame_bytes()];
+    let flat = vec![90; display_size.frame_bytes()];
     assert_eq!(left_of(flat.clone()), 24, "a flat picture is cut in the middle");
     for at in [0u32, 9, 48] {
         let mut frame = flat.clone();
@@ -106,25 +112,35 @@ fn smart_cropping_finds_the_detail() {
 }
 
 #[test]
-fn a_frame_that_is_not_as_long_as_it_says_is_refused() {
-    let framing = still(size(32, 24), &asked("thumbnail-rotate_90.png"));
-    assert!(framing.apply(map(size(32, 23)), size(32, 24)).is_err());
-    assert!(framing.apply(Bytes::new(), size(0, 24)).is_err());
+fn rejects_wrong_frame_length() {
+    let geometry = thumbnail_geometry(size(32, 24), &parse_thumbnail("thumbnail-rotate_90.png"));
+    assert!(geometry.apply(coordinate_frame(size(32, 23)), size(32, 24)).is_err());
+    assert!(geometry.apply(Bytes::new(), size(0, 24)).is_err());
 }
 
 #[test]
-fn the_defaults_are_sized_as_ever() {
-    let (poster, reel) = (Variant::DEFAULTS[0].still().unwrap(), Variant::DEFAULTS[2].moving().unwrap());
-    for shown in [(1920, 1080), (1080, 1920), (1, 8192), (8192, 1), (641, 1281), (1080, 2520), (3, 5)] {
-        let shown = size(shown.0, shown.1);
-        assert_eq!(still(shown, &poster).size, shown.fitted(limits::THUMBNAIL_WIDTH), "{shown:?}");
-        assert_eq!(moving(shown, &reel), shown.fitted(limits::ANIMATED_WIDTH), "{shown:?}");
+fn default_outputs_keep_their_sizes() {
+    let (poster, animation) =
+        (Variant::DEFAULTS[0].thumbnail().unwrap(), Variant::DEFAULTS[2].animation().unwrap());
+    for display_size in [(1920, 1080), (1080, 1920), (1, 8192), (8192, 1), (641, 1281), (1080, 2520), (3, 5)]
+    {
+        let display_size = size(display_size.0, display_size.1);
+        assert_eq!(
+            thumbnail_geometry(display_size, &poster).size,
+            display_size.scale_to_fit(limits::THUMBNAIL_WIDTH),
+            "{display_size:?}"
+        );
+        assert_eq!(
+            animation_size(display_size, &animation),
+            display_size.scale_to_fit(limits::ANIMATION_WIDTH),
+            "{display_size:?}"
+        );
     }
 }
 
 proptest! {
     #[test]
-    fn a_picture_has_the_size_that_was_asked_for(
+    fn output_has_the_requested_size(
         shown_width in 1..200u32,
         shown_height in 1..200u32,
         width in 8..100u32,
@@ -134,37 +150,37 @@ proptest! {
     ) {
         // A box of twice the height has a shorter name.
         let height = if height == width * 2 { height - 1 } else { height };
-        let shown = size(shown_width, shown_height);
-        let asked = asked(&format!("thumbnail-width_{width}-height_{height}{fit}{turn}.png"));
-        let framing = still(shown, &asked);
-        let frame = map(framing.scale);
-        let out = framing.apply(frame, framing.scale).unwrap();
-        prop_assert_eq!(out.len(), framing.size.frame_bytes());
+        let display_size = size(shown_width, shown_height);
+        let params = parse_thumbnail(&format!("thumbnail-width_{width}-height_{height}{fit}{turn}.png"));
+        let geometry = thumbnail_geometry(display_size, &params);
+        let frame = coordinate_frame(geometry.decode_size);
+        let out = geometry.apply(frame, geometry.decode_size).unwrap();
+        prop_assert_eq!(out.len(), geometry.size.frame_bytes());
         if fit.is_empty() {
-            let turned = if asked.turn.swaps_sides() { swapped(shown) } else { shown };
-            prop_assert!(framing.size.width <= width.min(turned.width));
-            prop_assert!(framing.size.height <= height.min(turned.height));
-            let is_touching = framing.size.width == width || framing.size.height == height;
-            prop_assert!(is_touching || framing.size == turned, "as large as may be");
+            let oriented = if params.orientation.swaps_width_and_height() { swap_sides(display_size) } else { display_size };
+            prop_assert!(geometry.size.width <= width.min(oriented.width));
+            prop_assert!(geometry.size.height <= height.min(oriented.height));
+            let is_touching = geometry.size.width == width || geometry.size.height == height;
+            prop_assert!(is_touching || geometry.size == oriented, "as large as may be");
         } else {
-            prop_assert_eq!(framing.size, size(width, height));
+            prop_assert_eq!(geometry.size, size(width, height));
         }
     }
 
     #[test]
-    fn whatever_is_asked_of_whatever_video_takes_bounded_memory(
+    fn any_request_takes_bounded_memory(
         shown_width in 1..=limits::MAX_DIMENSION,
         shown_height in 1..=limits::MAX_DIMENSION,
         width in limits::MIN_SIDE..=limits::MAX_THUMBNAIL_SIDE,
         height in limits::MIN_SIDE..=limits::MAX_THUMBNAIL_SIDE,
         fit in prop::sample::select(vec![Fit::Preserve, Fit::Stretch, Fit::Crop, Fit::SmartCrop, Fit::Pad]),
     ) {
-        let asked = Still { time_ms: None, bounds: Bounds { width, height }, fit, turn: Turn::NONE };
-        let framing = still(size(shown_width, shown_height), &asked);
-        prop_assert!(framing.scale.frame_bytes() <= 51_000_000, "{:?}", framing);
-        prop_assert!(framing.scale.width >= 1 && framing.scale.height >= 1);
-        let whole = framing.scale;
-        let cut = largest_cut(whole, framing.size);
-        prop_assert!(cut.width <= whole.width && cut.height <= whole.height, "{:?} of {:?}", cut, whole);
+        let params = ThumbnailParams { time_ms: None, bounds: Bounds { width, height }, fit, orientation: Orientation::NONE };
+        let geometry = thumbnail_geometry(size(shown_width, shown_height), &params);
+        prop_assert!(geometry.decode_size.frame_bytes() <= 51_000_000, "{:?}", geometry);
+        prop_assert!(geometry.decode_size.width >= 1 && geometry.decode_size.height >= 1);
+        let whole = geometry.decode_size;
+        let crop = largest_crop(whole, geometry.size);
+        prop_assert!(crop.width <= whole.width && crop.height <= whole.height, "{:?} of {:?}", crop, whole);
     }
 }

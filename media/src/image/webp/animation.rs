@@ -6,38 +6,39 @@ use std::thread;
 use bytes::Bytes;
 use webp::PixelLayout;
 
-use crate::image::header::PictureError;
+use crate::image::header::ImageError;
 use crate::image::placeholder;
-use crate::image::webp::{LONGEST_SIDE, header, icc, picture, riff};
+use crate::image::webp::{MAX_SIDE, encode_image, header, icc, riff};
 use crate::size::Size;
 
 /// How much may be lost on the way to fewer bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Motion {
+pub struct AnimationOptions {
     /// libwebp's, 0 to 100.
     pub quality: f32,
     /// Every so many frames one is shown.
-    pub every: usize,
+    pub frame_step: usize,
     /// The sides, in percent of the frames'.
-    pub percent: u32,
+    pub scale_percent: u32,
 }
 
 /// What is used where nothing is said about bytes.
-pub const FINE: Motion = Motion { quality: 48.0, every: 1, percent: 100 };
+pub const HIGH_QUALITY: AnimationOptions =
+    AnimationOptions { quality: 48.0, frame_step: 1, scale_percent: 100 };
 
 /// What is tried one after the other until it fits.
-const STEPS: [Motion; 11] = [
-    FINE,
-    Motion { quality: 38.0, ..FINE },
-    Motion { quality: 30.0, ..FINE },
-    Motion { quality: 20.0, ..FINE },
-    Motion { quality: 30.0, every: 2, percent: 100 },
-    Motion { quality: 20.0, every: 2, percent: 100 },
-    Motion { quality: 20.0, every: 2, percent: 75 },
-    Motion { quality: 20.0, every: 3, percent: 50 },
-    Motion { quality: 15.0, every: 4, percent: 40 },
-    Motion { quality: 10.0, every: 6, percent: 25 },
-    Motion { quality: 5.0, every: 10, percent: 15 },
+const QUALITY_LADDER: [AnimationOptions; 11] = [
+    HIGH_QUALITY,
+    AnimationOptions { quality: 38.0, ..HIGH_QUALITY },
+    AnimationOptions { quality: 30.0, ..HIGH_QUALITY },
+    AnimationOptions { quality: 20.0, ..HIGH_QUALITY },
+    AnimationOptions { quality: 30.0, frame_step: 2, scale_percent: 100 },
+    AnimationOptions { quality: 20.0, frame_step: 2, scale_percent: 100 },
+    AnimationOptions { quality: 20.0, frame_step: 2, scale_percent: 75 },
+    AnimationOptions { quality: 20.0, frame_step: 3, scale_percent: 50 },
+    AnimationOptions { quality: 15.0, frame_step: 4, scale_percent: 40 },
+    AnimationOptions { quality: 10.0, frame_step: 6, scale_percent: 25 },
+    AnimationOptions { quality: 5.0, frame_step: 10, scale_percent: 15 },
 ];
 
 /// How much work libwebp spends on a frame, of 0 to 6.
@@ -45,81 +46,84 @@ const METHOD: i32 = 4;
 /// The side of the blocks that are kept or drawn: libwebp's macroblocks, so that none is half drawn.
 const BLOCK: usize = 16;
 /// By how much of 255 the pixels of a block that stays may have changed.
-const STILL: u8 = 6;
+const CHANGE_THRESHOLD: u8 = 6;
 /// Whether alpha is worth its cost: from one block in so many on.
-const ALPHA_FROM: usize = 8;
+const ALPHA_MIN_RATIO: usize = 8;
 /// The longest a frame can be shown, in milliseconds (24 bits).
-const LONGEST_MS: u64 = 0x00ff_ffff;
+const MAX_FRAME_MS: u64 = 0x00ff_ffff;
 
 /// Encodes raw `rgb24` frames that come at `fps` a second, to be shown for ever.
-pub fn animation<F: AsRef<[u8]> + Sync>(
+pub fn encode_animation<F: AsRef<[u8]> + Sync>(
     frames: &[F],
     size: Size,
     fps: f64,
-    motion: Motion,
-) -> Result<Bytes, PictureError> {
-    header::frames(frames, size)?;
-    header::sides(size, LONGEST_SIDE)?;
-    let chosen: Vec<&[u8]> = frames.iter().step_by(motion.every.max(1)).map(AsRef::as_ref).collect();
-    let times = times(frames.len(), fps, motion.every);
-    let small = if motion.percent >= 100 { size } else { scaled(size, motion.percent) };
-    if small == size {
-        return write(&chosen, &times, size, motion.quality);
+    options: AnimationOptions,
+) -> Result<Bytes, ImageError> {
+    header::check_frames(frames, size)?;
+    header::check_size(size, MAX_SIDE)?;
+    let selected: Vec<&[u8]> = frames.iter().step_by(options.frame_step.max(1)).map(AsRef::as_ref).collect();
+    let durations_ms = frame_durations_ms(frames.len(), fps, options.frame_step);
+    let scaled_size =
+        if options.scale_percent >= 100 { size } else { scale_by_percent(size, options.scale_percent) };
+    if scaled_size == size {
+        return write_webp(&selected, &durations_ms, size, options.quality);
     }
-    let shrunk: Vec<Vec<u8>> = chosen.iter().map(|frame| placeholder::shrink(frame, size, small)).collect();
-    let shrunk: Vec<&[u8]> = shrunk.iter().map(AsRef::as_ref).collect();
-    write(&shrunk, &times, small, motion.quality)
+    let shrunk_frames: Vec<Vec<u8>> =
+        selected.iter().map(|frame| placeholder::shrink(frame, size, scaled_size)).collect();
+    let frame_refs: Vec<&[u8]> = shrunk_frames.iter().map(AsRef::as_ref).collect();
+    write_webp(&frame_refs, &durations_ms, scaled_size, options.quality)
 }
 
 /// The same in at most `max_bytes`: quality goes first, then frames, then pixels.
-pub fn animation_within<F: AsRef<[u8]> + Sync>(
+pub fn encode_animation_within<F: AsRef<[u8]> + Sync>(
     frames: &[F],
     size: Size,
     fps: f64,
     max_bytes: usize,
-) -> Result<Bytes, PictureError> {
-    header::within(&STEPS, max_bytes, |motion| animation(frames, size, fps, *motion))
+) -> Result<Bytes, ImageError> {
+    header::encode_within(&QUALITY_LADDER, max_bytes, |options| encode_animation(frames, size, fps, *options))
 }
 
-fn scaled(size: Size, percent: u32) -> Size {
-    size.fitted((size.width.saturating_mul(percent) / 100).max(1))
+fn scale_by_percent(size: Size, percent: u32) -> Size {
+    size.scale_to_fit((size.width.saturating_mul(percent) / 100).max(1))
 }
 
-/// For how many milliseconds every `every`th of `count` frames is shown: together as long as all of them.
-fn times(count: usize, fps: f64, every: usize) -> Vec<u32> {
+/// For how many milliseconds every `frame_step`th of `count` frames is shown: together as long as all of them.
+fn frame_durations_ms(count: usize, fps: f64, frame_step: usize) -> Vec<u32> {
     let fps = if fps.is_finite() && fps > 0.0 { fps } else { 1.0 };
     let at = |place: usize| (place as f64 * 1000.0 / fps).round().min(1e15) as u64;
-    let every = every.max(1);
+    let frame_step = frame_step.max(1);
     (0..count)
-        .step_by(every)
-        .map(|place| (at((place + every).min(count)) - at(place)).clamp(1, LONGEST_MS) as u32)
+        .step_by(frame_step)
+        .map(|place| (at((place + frame_step).min(count)) - at(place)).clamp(1, MAX_FRAME_MS) as u32)
         .collect()
 }
 
 /// The part of a frame that is drawn, in pixels.
 #[derive(Debug, Clone)]
-struct Part {
+struct AnmfFrame {
     frame: usize,
-    time_ms: u32,
+    duration_ms: u32,
     left: usize,
     top: usize,
     width: usize,
     height: usize,
     /// For each block of the part whether it is drawn; empty where all are.
-    drawn: Vec<bool>,
+    drawn_blocks: Vec<bool>,
 }
 
 /// Which parts of the frames are drawn: what has changed since it was drawn last.
-fn parts(frames: &[&[u8]], times: &[u32], size: Size) -> Vec<Part> {
+fn changed_frames(frames: &[&[u8]], durations_ms: &[u32], size: Size) -> Vec<AnmfFrame> {
     let (width, height) = (size.width as usize, size.height as usize);
     let (columns, rows) = (width.div_ceil(BLOCK), height.div_ceil(BLOCK));
-    let mut parts: Vec<Part> = Vec::with_capacity(frames.len());
+    let mut out: Vec<AnmfFrame> = Vec::with_capacity(frames.len());
     // The frame that each block was drawn from.
     let mut source = vec![0_usize; columns * rows];
-    for (number, (frame, time_ms)) in frames.iter().zip(times).enumerate() {
+    for (number, (frame, time_ms)) in frames.iter().zip(durations_ms).enumerate() {
         let drawn: Vec<bool> = (0..columns * rows)
             .map(|block| {
-                number == 0 || differs(frame, frames[source[block]], size, block % columns, block / columns)
+                number == 0
+                    || has_block_changed(frame, frames[source[block]], size, block % columns, block / columns)
             })
             .collect();
         for (source, drawn) in source.iter_mut().zip(&drawn) {
@@ -127,128 +131,132 @@ fn parts(frames: &[&[u8]], times: &[u32], size: Size) -> Vec<Part> {
                 *source = number;
             }
         }
-        let places = || (0..drawn.len()).filter(|block| drawn[*block]);
-        let Some(top) = places().next().map(|block| block / columns) else {
-            match parts.last_mut() {
-                Some(last) if u64::from(last.time_ms + time_ms) <= LONGEST_MS => last.time_ms += time_ms,
-                _ => parts.push(corner(number, *time_ms, size)),
+        let drawn_indices = || (0..drawn.len()).filter(|block| drawn[*block]);
+        let Some(top) = drawn_indices().next().map(|block| block / columns) else {
+            match out.last_mut() {
+                Some(last) if u64::from(last.duration_ms + time_ms) <= MAX_FRAME_MS => {
+                    last.duration_ms += time_ms
+                }
+                _ => out.push(filler_frame(number, *time_ms, size)),
             }
             continue;
         };
-        let bottom = places().next_back().map_or(top, |block| block / columns) + 1;
-        let left = places().map(|block| block % columns).min().unwrap_or(0);
-        let right = places().map(|block| block % columns).max().unwrap_or(0) + 1;
-        let inside: Vec<bool> = (top..bottom)
+        let bottom = drawn_indices().next_back().map_or(top, |block| block / columns) + 1;
+        let left = drawn_indices().map(|block| block % columns).min().unwrap_or(0);
+        let right = drawn_indices().map(|block| block % columns).max().unwrap_or(0) + 1;
+        let inner: Vec<bool> = (top..bottom)
             .flat_map(|row| &drawn[row * columns + left..row * columns + right])
             .copied()
             .collect();
-        let kept = inside.iter().filter(|drawn| !**drawn).count();
+        let skipped = inner.iter().filter(|drawn| !**drawn).count();
         // What is kept although it could be drawn saves bytes; a little of it does not pay for the alpha.
-        let whole = kept * ALPHA_FROM < inside.len();
-        if whole {
+        let is_opaque = skipped * ALPHA_MIN_RATIO < inner.len();
+        if is_opaque {
             for row in top..bottom {
                 source[row * columns + left..row * columns + right].fill(number);
             }
         }
-        parts.push(Part {
+        out.push(AnmfFrame {
             frame: number,
-            time_ms: *time_ms,
+            duration_ms: *time_ms,
             left: left * BLOCK,
             top: top * BLOCK,
             width: (right * BLOCK).min(width) - left * BLOCK,
             height: (bottom * BLOCK).min(height) - top * BLOCK,
-            drawn: if whole { Vec::new() } else { inside },
+            drawn_blocks: if is_opaque { Vec::new() } else { inner },
         });
     }
-    parts
+    out
 }
 
 /// A pixel or two that are drawn again, where nothing changes and the frame before is shown as long as can be.
-fn corner(frame: usize, time_ms: u32, size: Size) -> Part {
+fn filler_frame(frame: usize, duration_ms: u32, size: Size) -> AnmfFrame {
     let (width, height) = (size.width.min(2) as usize, size.height.min(2) as usize);
-    Part { frame, time_ms, left: 0, top: 0, width, height, drawn: Vec::new() }
+    AnmfFrame { frame, duration_ms, left: 0, top: 0, width, height, drawn_blocks: Vec::new() }
 }
 
-fn differs(new: &[u8], old: &[u8], size: Size, column: usize, row: usize) -> bool {
+fn has_block_changed(new: &[u8], old: &[u8], size: Size, column: usize, row: usize) -> bool {
     let width = size.width as usize;
     let (left, right) = (column * BLOCK, ((column + 1) * BLOCK).min(width));
     (row * BLOCK..((row + 1) * BLOCK).min(size.height as usize)).any(|y| {
         let run = (y * width + left) * 3..(y * width + right) * 3;
-        new[run.clone()].iter().zip(&old[run]).any(|(new, old)| new.abs_diff(*old) > STILL)
+        new[run.clone()].iter().zip(&old[run]).any(|(new, old)| new.abs_diff(*old) > CHANGE_THRESHOLD)
     })
 }
 
 /// A part's chunks.
-fn encode(part: &Part, frame: &[u8], size: Size, quality: f32) -> Result<Vec<u8>, PictureError> {
+fn encode_frame(region: &AnmfFrame, frame: &[u8], size: Size, quality: f32) -> Result<Vec<u8>, ImageError> {
     let stride = size.width as usize * 3;
-    let (width, height) = (part.width as u16, part.height as u16);
+    let (width, height) = (region.width as u16, region.height as u16);
     let rows = frame
         .chunks_exact(stride)
-        .skip(part.top)
-        .take(part.height)
-        .map(|row| &row[part.left * 3..(part.left + part.width) * 3]);
-    if part.drawn.is_empty() {
+        .skip(region.top)
+        .take(region.height)
+        .map(|row| &row[region.left * 3..(region.left + region.width) * 3]);
+    if region.drawn_blocks.is_empty() {
         let pixels: Vec<u8> = rows.flatten().copied().collect();
-        return picture(&pixels, PixelLayout::Rgb, width, height, quality, METHOD);
+        return encode_image(&pixels, PixelLayout::Rgb, width, height, quality, METHOD);
     }
-    let blocks = part.width.div_ceil(BLOCK);
-    let mut pixels = Vec::with_capacity(part.width * part.height * 4);
+    let blocks = region.width.div_ceil(BLOCK);
+    let mut pixels = Vec::with_capacity(region.width * region.height * 4);
     for (y, row) in rows.enumerate() {
         for (x, pixel) in row.chunks_exact(3).enumerate() {
-            let drawn = part.drawn[y / BLOCK * blocks + x / BLOCK];
+            let drawn = region.drawn_blocks[y / BLOCK * blocks + x / BLOCK];
             pixels.extend_from_slice(pixel);
             pixels.push(if drawn { 255 } else { 0 });
         }
     }
-    picture(&pixels, PixelLayout::Rgba, width, height, quality, METHOD)
+    encode_image(&pixels, PixelLayout::Rgba, width, height, quality, METHOD)
 }
 
-fn write(frames: &[&[u8]], times: &[u32], size: Size, quality: f32) -> Result<Bytes, PictureError> {
-    let parts = parts(frames, times, size);
-    let images = encode_all(&parts, |part| encode(part, frames[part.frame], size, quality))?;
-    if let ([_], [image]) = (parts.as_slice(), images.as_slice()) {
-        let mut file = riff::File::new(size, riff::ICC);
-        file.chunk(*b"ICCP", icc::srgb());
-        file.append(image);
+fn write_webp(frames: &[&[u8]], durations_ms: &[u32], size: Size, quality: f32) -> Result<Bytes, ImageError> {
+    let regions = changed_frames(frames, durations_ms, size);
+    let images = encode_frames(&regions, |region| encode_frame(region, frames[region.frame], size, quality))?;
+    if let ([_], [image]) = (regions.as_slice(), images.as_slice()) {
+        let mut file = riff::RiffWriter::new(size, riff::ICC);
+        file.write_chunk(*b"ICCP", icc::srgb());
+        file.write_raw(image);
         return Ok(file.finish().into());
     }
-    let alpha = if parts.iter().any(|part| !part.drawn.is_empty()) { riff::ALPHA } else { 0 };
-    let mut file = riff::File::new(size, riff::ICC | riff::MOVING | alpha);
-    file.chunk(*b"ICCP", icc::srgb());
+    let alpha = if regions.iter().any(|region| !region.drawn_blocks.is_empty()) { riff::ALPHA } else { 0 };
+    let mut file = riff::RiffWriter::new(size, riff::ICC | riff::ANIMATION | alpha);
+    file.write_chunk(*b"ICCP", icc::srgb());
     // Any background; shown for ever.
-    file.chunk(*b"ANIM", &[0; 6]);
-    for (part, image) in parts.iter().zip(&images) {
+    file.write_chunk(*b"ANIM", &[0; 6]);
+    for (region, image) in regions.iter().zip(&images) {
         // Blended where there is alpha, as it is where there is none; nothing is taken away afterwards.
-        let flags = if part.drawn.is_empty() { 0b10 } else { 0b00 };
-        let sides = [part.left / 2, part.top / 2, part.width - 1, part.height - 1];
-        let mut data: Vec<u8> = sides.iter().flat_map(|side| riff::three(*side as u32)).collect();
-        data.extend(riff::three(part.time_ms));
+        let flags = if region.drawn_blocks.is_empty() { 0b10 } else { 0b00 };
+        let sides = [region.left / 2, region.top / 2, region.width - 1, region.height - 1];
+        let mut data: Vec<u8> = sides.iter().flat_map(|side| riff::u24_le(*side as u32)).collect();
+        data.extend(riff::u24_le(region.duration_ms));
         data.push(flags);
         data.extend_from_slice(image);
-        file.chunk(*b"ANMF", &data);
+        file.write_chunk(*b"ANMF", &data);
     }
     Ok(file.finish().into())
 }
 
 /// Encodes the parts on all processors: none depends on another.
-fn encode_all(
-    parts: &[Part],
-    encode: impl Fn(&Part) -> Result<Vec<u8>, PictureError> + Sync,
-) -> Result<Vec<Vec<u8>>, PictureError> {
+fn encode_frames(
+    regions: &[AnmfFrame],
+    encode: impl Fn(&AnmfFrame) -> Result<Vec<u8>, ImageError> + Sync,
+) -> Result<Vec<Vec<u8>>, ImageError> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).clamp(1, 4);
     // Dealt out like cards: neighbours cost alike.
-    let dealt: Vec<Vec<Result<Vec<u8>, PictureError>>> = thread::scope(|scope| {
+    let results_by_thread: Vec<Vec<Result<Vec<u8>, ImageError>>> = thread::scope(|scope| {
         let encode = &encode;
-        let hands: Vec<_> = (0..threads)
-            .map(|hand| scope.spawn(move || parts.iter().skip(hand).step_by(threads).map(encode).collect()))
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || regions.iter().skip(thread).step_by(threads).map(encode).collect())
+            })
             .collect();
-        hands.into_iter().map(|hand| hand.join().unwrap_or_default()).collect()
+        handles.into_iter().map(|handle| handle.join().unwrap_or_default()).collect()
     });
-    let mut dealt: Vec<_> = dealt.into_iter().map(Vec::into_iter).collect();
-    (0..parts.len())
-        .map(|place| {
-            let died = || Err(PictureError::Encoder("an encoder's thread ended early".to_owned()));
-            dealt[place % threads].next().unwrap_or_else(died)
+    let mut results: Vec<_> = results_by_thread.into_iter().map(Vec::into_iter).collect();
+    (0..regions.len())
+        .map(|index| {
+            let thread_error = || Err(ImageError::Encoder("an encoder's thread ended early".to_owned()));
+            results[index % threads].next().unwrap_or_else(thread_error)
         })
         .collect()
 }

@@ -9,26 +9,28 @@ mod riff;
 use bytes::Bytes;
 use webp::{Encoder, PixelLayout, WebPConfig};
 
-use crate::image::header::{self, PictureError};
+use crate::image::header::{self, ImageError};
 use crate::image::icc;
-pub use crate::image::webp::animation::{FINE, Motion, animation, animation_within};
+pub use crate::image::webp::animation::{
+    AnimationOptions, HIGH_QUALITY, encode_animation, encode_animation_within,
+};
 use crate::size::Size;
 
 /// The longest side (RFC 9649, section 2.5: 14 bits).
-pub const LONGEST_SIDE: u16 = 16_383;
+pub const MAX_SIDE: u16 = 16_383;
 /// Of 0 to 100, for a poster.
 pub const POSTER_QUALITY: f32 = 80.0;
 /// For a sheet of small pictures.
 pub const SHEET_QUALITY: f32 = 70.0;
 
 /// Encodes a raw `rgb24` frame, sRGB.
-pub fn still(frame: &[u8], size: Size, quality: f32) -> Result<Bytes, PictureError> {
-    header::frames(&[frame], size)?;
-    let (width, height) = header::sides(size, LONGEST_SIDE)?;
-    let image = picture(frame, PixelLayout::Rgb, width, height, quality, STILL_METHOD)?;
-    let mut file = riff::File::new(size, riff::ICC);
-    file.chunk(*b"ICCP", icc::srgb());
-    file.append(&image);
+pub fn encode(frame: &[u8], size: Size, quality: f32) -> Result<Bytes, ImageError> {
+    header::check_frames(&[frame], size)?;
+    let (width, height) = header::check_size(size, MAX_SIDE)?;
+    let image = encode_image(frame, PixelLayout::Rgb, width, height, quality, STILL_METHOD)?;
+    let mut file = riff::RiffWriter::new(size, riff::ICC);
+    file.write_chunk(*b"ICCP", icc::srgb());
+    file.write_raw(&image);
     Ok(file.finish().into())
 }
 
@@ -36,16 +38,16 @@ pub fn still(frame: &[u8], size: Size, quality: f32) -> Result<Bytes, PictureErr
 const STILL_METHOD: i32 = 4;
 
 /// One picture's chunks (`VP8 `, and `ALPH` before it where there is alpha).
-fn picture(
+fn encode_image(
     pixels: &[u8],
     layout: PixelLayout,
     width: u16,
     height: u16,
     quality: f32,
     method: i32,
-) -> Result<Vec<u8>, PictureError> {
-    let refused = |reason: &str| PictureError::Encoder(format!("libwebp: {reason}"));
-    let mut config = WebPConfig::new().map_err(|()| refused("no configuration of this version"))?;
+) -> Result<Vec<u8>, ImageError> {
+    let encoder_error = |reason: &str| ImageError::Encoder(format!("libwebp: {reason}"));
+    let mut config = WebPConfig::new().map_err(|()| encoder_error("no configuration of this version"))?;
     config.quality = quality.clamp(0.0, 100.0);
     config.method = method;
     // Pixels that are not shown keep their colors: VP8's loop filter reaches across the edge of a block, so whatever
@@ -53,8 +55,8 @@ fn picture(
     config.exact = 1;
     let encoded = Encoder::new(pixels, layout, u32::from(width), u32::from(height))
         .encode_advanced(&config)
-        .map_err(|error| refused(&format!("{error:?}")))?;
-    riff::picture_chunks(&encoded).ok_or_else(|| refused("no picture came out"))
+        .map_err(|error| encoder_error(&format!("{error:?}")))?;
+    riff::image_chunks(&encoded).ok_or_else(|| encoder_error("no picture came out"))
 }
 
 #[cfg(test)]

@@ -7,31 +7,31 @@ pub(super) const ICC: u8 = 0x20;
 /// `VP8X`: some pixels may be transparent.
 pub(super) const ALPHA: u8 = 0x10;
 /// `VP8X`: it moves.
-pub(super) const MOVING: u8 = 0x02;
+pub(super) const ANIMATION: u8 = 0x02;
 
 /// A file in the making.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct RiffWriter {
     bytes: Vec<u8>,
 }
 
 /// A number of three bytes, the low one first.
-pub(super) fn three(value: u32) -> [u8; 3] {
+pub(super) fn u24_le(value: u32) -> [u8; 3] {
     let [a, b, c, _] = value.to_le_bytes();
     [a, b, c]
 }
 
-impl File {
+impl RiffWriter {
     /// Begins an extended file (2.7) of this size, whose sides were checked.
     pub(super) fn new(size: Size, flags: u8) -> Self {
         let mut file = Self { bytes: b"RIFF\0\0\0\0WEBP".to_vec() };
-        let [width, height] = [size.width, size.height].map(|side| three(side.saturating_sub(1)));
-        file.chunk(*b"VP8X", &[[flags, 0, 0, 0].as_slice(), &width, &height].concat());
+        let [width, height] = [size.width, size.height].map(|side| u24_le(side.saturating_sub(1)));
+        file.write_chunk(*b"VP8X", &[[flags, 0, 0, 0].as_slice(), &width, &height].concat());
         file
     }
 
     /// Adds a chunk.
-    pub(super) fn chunk(&mut self, kind: [u8; 4], data: &[u8]) {
+    pub(super) fn write_chunk(&mut self, kind: [u8; 4], data: &[u8]) {
         self.bytes.extend(kind);
         self.bytes.extend((data.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(data);
@@ -41,7 +41,7 @@ impl File {
     }
 
     /// Adds whole chunks.
-    pub(super) fn append(&mut self, chunks: &[u8]) {
+    pub(super) fn write_raw(&mut self, chunks: &[u8]) {
         self.bytes.extend_from_slice(chunks);
     }
 
@@ -54,17 +54,17 @@ impl File {
 }
 
 /// The chunks of a file that are its picture: `ALPH`, `VP8 ` and `VP8L`.
-pub(super) fn picture_chunks(file: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn image_chunks(file: &[u8]) -> Option<Vec<u8>> {
     let mut rest = file.get(12..)?;
-    let mut found = Vec::with_capacity(file.len());
+    let mut chunks = Vec::with_capacity(file.len());
     while let Some(header) = rest.get(..8) {
         let length = u32::from_le_bytes(header.get(4..8)?.try_into().ok()?) as usize;
-        let whole = 8_usize.checked_add(length)?.checked_next_multiple_of(2)?;
-        let chunk = rest.get(..whole)?;
+        let padded_len = 8_usize.checked_add(length)?.checked_next_multiple_of(2)?;
+        let chunk = rest.get(..padded_len)?;
         if matches!(&header[..4], b"ALPH" | b"VP8 " | b"VP8L") {
-            found.extend_from_slice(chunk);
+            chunks.extend_from_slice(chunk);
         }
-        rest = &rest[whole..];
+        rest = &rest[padded_len..];
     }
-    (!found.is_empty()).then_some(found)
+    (!chunks.is_empty()).then_some(chunks)
 }

@@ -2,13 +2,13 @@
 
 use std::io::Cursor;
 
-use glimpse_contract::Format;
+use glimpse_contract::OutputFormat;
 use image_webp::{LoopCount, WebPDecoder};
 
 use crate::image::webp::*;
 
 /// A WebP as a viewer shows it: frames, raw `rgb24`, and how long each, in milliseconds.
-fn play(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u32>) {
+fn decode_webp(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u32>) {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).unwrap();
     assert_eq!(decoder.icc_profile().unwrap().as_deref(), Some(icc::srgb()));
     assert_eq!(decoder.exif_metadata().unwrap(), None);
@@ -35,11 +35,11 @@ fn psnr(left: &[u8], right: &[u8]) -> f64 {
 }
 
 /// A grey gradient on which a bright square moves; with `cut`, another picture from the middle on.
-fn scene(size: Size, count: usize, cut: bool) -> Vec<Vec<u8>> {
+fn scene(size: Size, count: usize, has_cut: bool) -> Vec<Vec<u8>> {
     let (width, height) = (size.width as usize, size.height as usize);
     (0..count)
         .map(|time| {
-            let other = cut && time >= count / 2;
+            let other = has_cut && time >= count / 2;
             let pixels = (0..width * height).flat_map(|at| {
                 let (x, y) = (at % width, at / width);
                 let inside = x / 8 == time % 4 + 1 && y / 8 == 1;
@@ -54,28 +54,28 @@ fn scene(size: Size, count: usize, cut: bool) -> Vec<Vec<u8>> {
 const SIZE: Size = Size { width: 100, height: 60 };
 
 #[test]
-fn a_still_comes_back() {
+fn roundtrips_a_still() {
     for (width, height) in [(1, 1), (1, 33), (3, 5), (100, 60)] {
         let size = Size { width, height };
         let frame = scene(size, 1, false).remove(0);
-        let bytes = still(&frame, size, POSTER_QUALITY).unwrap();
-        assert_eq!(header::facts(Format::Webp, &bytes), Some(header::Facts { size, frames: 1 }));
-        let (frames, _) = play(&bytes);
+        let bytes = encode(&frame, size, POSTER_QUALITY).unwrap();
+        assert_eq!(header::parse(OutputFormat::Webp, &bytes), Some(header::ImageHeader { size, frames: 1 }));
+        let (frames, _) = decode_webp(&bytes);
         assert!(psnr(&frames[0], &frame) > 30.0, "{width}x{height}");
     }
 }
 
 #[test]
-fn a_film_comes_back_in_its_time() {
-    for cut in [false, true] {
-        let frames = scene(SIZE, 15, cut);
-        let (shown, times) = play(&animation(&frames, SIZE, 15.0, FINE).unwrap());
-        assert_eq!(shown.len(), frames.len());
+fn roundtrips_an_animation_with_timing() {
+    for has_cut in [false, true] {
+        let frames = scene(SIZE, 15, has_cut);
+        let (decoded, times) = decode_webp(&encode_animation(&frames, SIZE, 15.0, HIGH_QUALITY).unwrap());
+        assert_eq!(decoded.len(), frames.len());
         assert_eq!(times.iter().sum::<u32>(), 1000);
         assert!(times.iter().all(|time| (66..=67).contains(time)), "{times:?}");
-        for (place, (shown, frame)) in shown.iter().zip(&frames).enumerate() {
+        for (place, (shown, frame)) in decoded.iter().zip(&frames).enumerate() {
             let psnr = psnr(shown, frame);
-            assert!(psnr > 30.0, "cut {cut}, frame {place}: {psnr}");
+            assert!(psnr > 30.0, "cut {has_cut}, frame {place}: {psnr}");
         }
     }
 }
@@ -83,7 +83,7 @@ fn a_film_comes_back_in_its_time() {
 /// Blocks that stay beside blocks that are drawn: what is drawn next to them is as near to the film as what is drawn
 /// elsewhere, and what stays is not touched.
 #[test]
-fn block_edges_are_as_good_as_the_rest() {
+fn block_edges_are_as_good_as_block_centers() {
     const SIDE: usize = 16;
     let size = Size { width: 320, height: 176 };
     let (width, height) = (size.width as usize, size.height as usize);
@@ -106,10 +106,10 @@ fn block_edges_are_as_good_as_the_rest() {
             pixels.collect()
         })
         .collect();
-    let bytes = animation(&frames, size, 12.0, FINE).unwrap();
-    let (shown, _) = play(&bytes);
+    let bytes = encode_animation(&frames, size, 12.0, HIGH_QUALITY).unwrap();
+    let (decoded, _) = decode_webp(&bytes);
     let (mut edges, mut inner) = ((0_u64, 0_u64), (0_u64, 0_u64));
-    for (shown, frame) in shown.iter().zip(&frames).skip(1) {
+    for (shown, frame) in decoded.iter().zip(&frames).skip(1) {
         for (at, (one, other)) in shown.chunks_exact(3).zip(frame.chunks_exact(3)).enumerate() {
             let (x, y) = (at % width % SIDE, at / width % SIDE);
             let off: u64 = one.iter().zip(other).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
@@ -128,48 +128,51 @@ fn block_edges_are_as_good_as_the_rest() {
 }
 
 #[test]
-fn what_does_not_change_is_stored_once() {
+fn unchanged_frames_are_stored_once() {
     let frames = vec![scene(SIZE, 1, false).remove(0); 30];
-    let bytes = animation(&frames, SIZE, 15.0, FINE).unwrap();
-    assert_eq!(header::facts(Format::Webp, &bytes), Some(header::Facts { size: SIZE, frames: 1 }));
-    let moving = animation(&scene(SIZE, 30, false), SIZE, 15.0, FINE).unwrap();
+    let bytes = encode_animation(&frames, SIZE, 15.0, HIGH_QUALITY).unwrap();
+    assert_eq!(
+        header::parse(OutputFormat::Webp, &bytes),
+        Some(header::ImageHeader { size: SIZE, frames: 1 })
+    );
+    let moving = encode_animation(&scene(SIZE, 30, false), SIZE, 15.0, HIGH_QUALITY).unwrap();
     assert!(moving.len() < bytes.len() * 12, "{} and {}", moving.len(), bytes.len());
 }
 
 #[test]
-fn odd_sizes_come_back() {
+fn roundtrips_odd_sizes() {
     for (width, height) in [(1, 1), (1, 9), (17, 1), (3, 5), (33, 47)] {
         let size = Size { width, height };
         let frames: Vec<Vec<u8>> = (0..4).map(|time| vec![time * 60; size.frame_bytes()]).collect();
-        let (shown, _) = play(&animation(&frames, size, 10.0, FINE).unwrap());
-        assert_eq!(shown.len(), 4, "{width}x{height}");
-        assert!(psnr(&shown[3], &frames[3]) > 30.0, "{width}x{height}");
+        let (decoded, _) = decode_webp(&encode_animation(&frames, size, 10.0, HIGH_QUALITY).unwrap());
+        assert_eq!(decoded.len(), 4, "{width}x{height}");
+        assert!(psnr(&decoded[3], &frames[3]) > 30.0, "{width}x{height}");
     }
 }
 
 #[test]
-fn no_more_bytes_than_allowed() {
+fn stays_within_byte_limit() {
     let byte =
         |at: u32| (at.wrapping_mul(2_654_435_761).rotate_left(9).wrapping_mul(2_246_822_519) >> 24) as u8;
     let length = SIZE.frame_bytes() as u32;
     let frames: Vec<Vec<u8>> =
         (0..20).map(|frame| (frame * length..(frame + 1) * length).map(byte).collect()).collect();
-    let fine = animation(&frames, SIZE, 20.0, FINE).unwrap().len();
+    let full_bytes = encode_animation(&frames, SIZE, 20.0, HIGH_QUALITY).unwrap().len();
     for share in [1, 2, 5, 20, 50] {
-        let max_bytes = fine / share;
-        let bytes = animation_within(&frames, SIZE, 20.0, max_bytes).unwrap();
+        let max_bytes = full_bytes / share;
+        let bytes = encode_animation_within(&frames, SIZE, 20.0, max_bytes).unwrap();
         assert!(bytes.len() <= max_bytes, "1/{share}: {} of {max_bytes}", bytes.len());
-        assert_eq!(play(&bytes).1.iter().sum::<u32>(), 1000, "1/{share}");
+        assert_eq!(decode_webp(&bytes).1.iter().sum::<u32>(), 1000, "1/{share}");
     }
-    let refused = animation_within(&frames, SIZE, 20.0, 100);
-    assert!(matches!(refused, Err(PictureError::DoesNotFit { max_bytes: 100, .. })), "{refused:?}");
+    let result = encode_animation_within(&frames, SIZE, 20.0, 100);
+    assert!(matches!(result, Err(ImageError::TooManyBytes { max_bytes: 100, .. })), "{result:?}");
 }
 
 #[test]
-fn what_are_no_frames_is_refused() {
+fn rejects_invalid_frames() {
     let none: [Vec<u8>; 0] = [];
-    assert_eq!(animation(&none, SIZE, 15.0, FINE), Err(PictureError::NoFrames));
+    assert_eq!(encode_animation(&none, SIZE, 15.0, HIGH_QUALITY), Err(ImageError::NoFrames));
     let wide = Size { width: 16_384, height: 1 };
-    let refused = still(&vec![0; wide.frame_bytes()], wide, 80.0);
-    assert_eq!(refused, Err(PictureError::Sides { width: 16_384, height: 1 }));
+    let result = encode(&vec![0; wide.frame_bytes()], wide, 80.0);
+    assert_eq!(result, Err(ImageError::UnsupportedSize { width: 16_384, height: 1 }));
 }

@@ -3,24 +3,24 @@
 
 use std::collections::VecDeque;
 
-use crate::demux::budget::SAMPLE;
-use crate::demux::buffer::Known;
-use crate::demux::index::VERIFIED_HEAD;
-use crate::demux::matroska::block::{self, Trouble};
+use crate::demux::budget::STEPS_PER_SAMPLE;
+use crate::demux::buffer::SparseBuffer;
+use crate::demux::index::VERIFY_HEAD_BYTES;
+use crate::demux::matroska::block::{self, BlockError};
 use crate::demux::matroska::codec::Codec;
-use crate::demux::matroska::ebml::{self, Element, Seen, uint};
+use crate::demux::matroska::ebml::{self, Element, ElementRead, parse_uint};
 use crate::demux::matroska::ids;
-use crate::demux::matroska::timestamps::Clock;
-use crate::demux::reference::{Access, access};
+use crate::demux::matroska::timestamps::TimestampConverter;
+use crate::demux::reference::{RandomAccess, random_access};
 
 /// The longest head of a block that is read: its lacing with the largest numbers.
-const MAX_BLOCK_HEAD: u64 = 64 << 10;
+const MAX_BLOCK_HEADER: u64 = 64 << 10;
 /// Elements in a `BlockGroup` that are looked at.
-const MAX_GROUP: usize = 64;
+const MAX_GROUP_ELEMENTS: usize = 64;
 
 /// A frame of the track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct BlockFrame {
     /// Where its bytes begin in the source.
     pub(super) offset: u64,
     /// How many they are; not 0.
@@ -33,9 +33,9 @@ pub(super) struct Frame {
 
 /// What comes next in a stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ClusterEvent {
     /// A frame of the track.
-    Frame(Frame),
+    Frame(BlockFrame),
     /// The bytes from here on have to be known to go on.
     Gap(u64),
     /// Nothing: the source or the segment ends.
@@ -46,17 +46,17 @@ pub(super) enum Step {
 
 /// What is read of a stretch: the same for all of a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader {
+pub(super) struct ClusterContext {
     /// The number of the track.
     pub(super) track: u64,
     /// The codec, if the bytes of a frame begin as its own do: then they tell keyframes.
     pub(super) codec: Option<Codec>,
     /// How many bytes the length of a NAL unit takes.
-    pub(super) nal_length: usize,
+    pub(super) nal_length_size: usize,
     /// Whether frames are keyframes only if their own bytes say so: those have to be known.
-    pub(super) verifies: bool,
+    pub(super) verify_keyframes: bool,
     /// How times become ticks.
-    pub(super) clock: Clock,
+    pub(super) clock: TimestampConverter,
     /// Ticks from one frame to the next where several share a block; 0 if not known.
     pub(super) frame_ticks: i64,
     /// Where the segment, or the source, ends.
@@ -65,19 +65,19 @@ pub(super) struct Reader {
 
 /// A walk over clusters.
 #[derive(Debug)]
-pub(super) struct Walk<'a> {
-    known: &'a Known,
-    reader: Reader,
+pub(super) struct ClusterReader<'a> {
+    buffer: &'a SparseBuffer,
+    context: ClusterContext,
     /// Where the next element begins.
-    at: u64,
+    position: u64,
     cluster: Option<Cluster>,
     /// Frames of the last block, and where they begin and end.
-    laced: VecDeque<Frame>,
+    laced: VecDeque<BlockFrame>,
     /// The earliest time of any track's block that was met.
     earliest: Option<i64>,
     /// The latest one.
     latest: i64,
-    others: bool,
+    has_other_tracks: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,18 +90,18 @@ struct Cluster {
     is_size_known: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ClusterReader<'a> {
     /// Walks on from the header of a cluster, or of anything that stands beside one.
-    pub(super) fn new(known: &'a Known, reader: Reader, at: u64) -> Self {
+    pub(super) fn new(buffer: &'a SparseBuffer, context: ClusterContext, at: u64) -> Self {
         Self {
-            known,
-            reader,
-            at,
+            buffer,
+            context,
+            position: at,
             cluster: None,
             laced: VecDeque::new(),
             earliest: None,
             latest: 0,
-            others: false,
+            has_other_tracks: false,
         }
     }
 
@@ -116,39 +116,39 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a block of another track was met.
-    pub(super) fn has_met_others(&self) -> bool {
-        self.others
+    pub(super) fn has_other_tracks(&self) -> bool {
+        self.has_other_tracks
     }
 
     /// Where the next element begins.
-    pub(super) fn at(&self) -> u64 {
-        self.at
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
     /// Goes on at another place of the cluster it is in, where an element is said to begin.
-    pub(super) fn jump(&mut self, at: u64) {
-        self.at = at;
+    pub(super) fn seek(&mut self, at: u64) {
+        self.position = at;
     }
 
     /// Goes into the cluster whose header stands here, past its timestamp. False if there is none.
     ///
     /// # Errors
     /// From where on bytes have to be known.
-    pub(super) fn enter(&mut self) -> Result<bool, u64> {
-        let cluster = match ebml::look(self.known, self.at, self.reader.end) {
-            Seen::Element(element) if element.id == ids::CLUSTER => element,
-            Seen::Gap(at) => return Err(at),
+    pub(super) fn enter_cluster(&mut self) -> Result<bool, u64> {
+        let cluster = match ebml::read_element(self.buffer, self.position, self.context.end) {
+            ElementRead::Element(element) if element.id == ids::CLUSTER => element,
+            ElementRead::Gap(at) => return Err(at),
             _ => return Ok(false),
         };
-        let end = cluster.range(self.reader.end).end;
+        let end = cluster.range(self.context.end).end;
         let mut state =
             Cluster { timestamp: 0, body: cluster.body, end, is_size_known: cluster.size.is_some() };
         let mut at = cluster.body;
-        for _ in 0..MAX_GROUP {
-            let element = match ebml::look(self.known, at, end) {
-                Seen::Element(element) => element,
-                Seen::Gap(at) => return Err(at),
-                Seen::End | Seen::Damaged => return Ok(false),
+        for _ in 0..MAX_GROUP_ELEMENTS {
+            let element = match ebml::read_element(self.buffer, at, end) {
+                ElementRead::Element(element) => element,
+                ElementRead::Gap(at) => return Err(at),
+                ElementRead::End | ElementRead::Damaged => return Ok(false),
             };
             let range = element.range(end);
             if matches!(element.id, ids::SIMPLE_BLOCK | ids::BLOCK_GROUP)
@@ -157,13 +157,13 @@ impl<'a> Walk<'a> {
                 return Ok(false);
             }
             if element.id == ids::CLUSTER_TIMESTAMP && range.end - range.start <= 8 {
-                let bytes = self.known.available(range.clone());
+                let bytes = self.buffer.get_available(range.clone());
                 if (bytes.len() as u64) < range.end - range.start {
                     return Err(range.start + bytes.len() as u64);
                 }
-                state.timestamp = i64::try_from(uint(&bytes)).unwrap_or(i64::MAX);
+                state.timestamp = i64::try_from(parse_uint(&bytes)).unwrap_or(i64::MAX);
                 self.cluster = Some(state);
-                self.at = range.end;
+                self.position = range.end;
                 return Ok(true);
             }
             at = range.end;
@@ -176,118 +176,126 @@ impl<'a> Walk<'a> {
         self.cluster.map(|cluster| cluster.body)
     }
 
-    /// The time of the first frame of a block of the track that begins at `at`; none if no such block does.
+    /// The time of the first frame of a block of the track that begins at `position`; none if no such block does.
     ///
     /// # Errors
     /// From where on bytes have to be known.
-    pub(super) fn peek(&self, at: u64) -> Result<Option<i64>, u64> {
-        let mut there = Walk { at, cluster: self.cluster, ..Walk::new(self.known, self.reader, at) };
-        match ebml::look(self.known, at, self.reader.end) {
-            Seen::Element(element) if matches!(element.id, ids::SIMPLE_BLOCK | ids::BLOCK_GROUP) => {}
-            Seen::Gap(gap) => return Err(gap),
+    pub(super) fn peek_time(&self, at: u64) -> Result<Option<i64>, u64> {
+        let mut block_reader = ClusterReader {
+            position: at,
+            cluster: self.cluster,
+            ..ClusterReader::new(self.buffer, self.context, at)
+        };
+        match ebml::read_element(self.buffer, at, self.context.end) {
+            ElementRead::Element(element) if matches!(element.id, ids::SIMPLE_BLOCK | ids::BLOCK_GROUP) => {}
+            ElementRead::Gap(gap) => return Err(gap),
             _ => return Ok(None),
         }
-        match there.next() {
-            Step::Frame(frame) => Ok(Some(frame.pts)),
-            Step::Gap(gap) => Err(gap),
-            Step::End | Step::Damaged(_) => Ok(None),
+        match block_reader.next() {
+            ClusterEvent::Frame(frame) => Ok(Some(frame.pts)),
+            ClusterEvent::Gap(gap) => Err(gap),
+            ClusterEvent::End | ClusterEvent::Damaged(_) => Ok(None),
         }
     }
 
     /// The timestamp of the cluster it is in, in ticks.
     pub(super) fn cluster_time(&self) -> Option<i64> {
-        self.cluster.map(|cluster| self.reader.clock.ticks(cluster.timestamp))
+        self.cluster.map(|cluster| self.context.clock.to_ticks(cluster.timestamp))
     }
 
     /// The next frame of the track, or why there is none.
-    pub(super) fn next(&mut self) -> Step {
+    pub(super) fn next(&mut self) -> ClusterEvent {
         loop {
             if let Some(frame) = self.laced.pop_front() {
-                return Step::Frame(frame);
+                return ClusterEvent::Frame(frame);
             }
-            let limit = self.cluster.map_or(self.reader.end, |cluster| cluster.end);
-            if self.at >= limit && self.cluster.take().is_some() && self.at < self.reader.end {
+            let limit = self.cluster.map_or(self.context.end, |cluster| cluster.end);
+            if self.position >= limit && self.cluster.take().is_some() && self.position < self.context.end {
                 continue;
             }
-            let element = match ebml::look(self.known, self.at, limit) {
-                Seen::Element(element) => element,
-                Seen::Gap(at) => return Step::Gap(at),
-                Seen::End => return Step::End,
-                Seen::Damaged => return Step::Damaged(self.at),
+            let element = match ebml::read_element(self.buffer, self.position, limit) {
+                ElementRead::Element(element) => element,
+                ElementRead::Gap(at) => return ClusterEvent::Gap(at),
+                ElementRead::End => return ClusterEvent::End,
+                ElementRead::Damaged => return ClusterEvent::Damaged(self.position),
             };
             if let Some(cluster) = self.cluster
                 && (cluster.is_size_known || !ids::is_beside_clusters(element.id))
             {
-                if let Some(step) = self.inside(&element, cluster) {
-                    return step;
+                if let Some(event) = self.read_element(&element, cluster) {
+                    return event;
                 }
                 continue;
             }
             self.cluster = None;
             if element.id == ids::CLUSTER {
-                let end = element.range(self.reader.end).end;
+                let end = element.range(self.context.end).end;
                 let is_size_known = element.size.is_some();
                 self.cluster = Some(Cluster { timestamp: 0, body: element.body, end, is_size_known });
-                self.at = element.body;
+                self.position = element.body;
             } else if let Some(size) = element.size
                 && (ids::is_beside_clusters(element.id) || matches!(element.id, ids::VOID | ids::CRC32))
                 && !matches!(element.id, ids::EBML | ids::SEGMENT)
             {
-                self.at = element.body.saturating_add(size);
+                self.position = element.body.saturating_add(size);
             } else if matches!(element.id, ids::EBML | ids::SEGMENT) {
                 // Another document begins: it is not shown.
-                return Step::End;
+                return ClusterEvent::End;
             } else {
-                return Step::Damaged(self.at);
+                return ClusterEvent::Damaged(self.position);
             }
         }
     }
 
     /// Reads an element of a cluster, and goes to where the next begins.
-    fn inside(&mut self, element: &Element, cluster: Cluster) -> Option<Step> {
-        let Some(size) = element.size else { return Some(Step::Damaged(self.at)) };
+    fn read_element(&mut self, element: &Element, cluster: Cluster) -> Option<ClusterEvent> {
+        let Some(size) = element.size else { return Some(ClusterEvent::Damaged(self.position)) };
         let end = element.body.saturating_add(size);
         if end > cluster.end {
             // A file that was cut off ends in the midst of a block; anything else is damage.
-            return Some(if cluster.end == self.reader.end { Step::End } else { Step::Damaged(self.at) });
+            return Some(if cluster.end == self.context.end {
+                ClusterEvent::End
+            } else {
+                ClusterEvent::Damaged(self.position)
+            });
         }
         match element.id {
             ids::CLUSTER_TIMESTAMP if size <= 8 => {
-                let bytes = self.known.available(element.body..end);
+                let bytes = self.buffer.get_available(element.body..end);
                 if (bytes.len() as u64) < size {
-                    return Some(Step::Gap(element.body + bytes.len() as u64));
+                    return Some(ClusterEvent::Gap(element.body + bytes.len() as u64));
                 }
-                let timestamp = i64::try_from(uint(&bytes)).unwrap_or(i64::MAX);
+                let timestamp = i64::try_from(parse_uint(&bytes)).unwrap_or(i64::MAX);
                 self.cluster = Some(Cluster { timestamp, ..cluster });
             }
             ids::SIMPLE_BLOCK => {
                 let block = Block { body: element.body, size, is_key: None, duration: 0 };
-                if let Err(step) = self.block(&block, cluster) {
+                if let Err(step) = self.read_block(&block, cluster) {
                     return Some(step);
                 }
             }
             ids::BLOCK_GROUP => {
-                if let Err(step) = self.group(element.body, end, cluster) {
+                if let Err(step) = self.read_block_group(element.body, end, cluster) {
                     return Some(step);
                 }
             }
             _ => {}
         }
-        self.at = end;
+        self.position = end;
         None
     }
 
     /// Reads a `BlockGroup`: its block's frame is a keyframe if nothing is referred to.
-    fn group(&mut self, start: u64, end: u64, cluster: Cluster) -> Result<(), Step> {
+    fn read_block_group(&mut self, start: u64, end: u64, cluster: Cluster) -> Result<(), ClusterEvent> {
         let mut at = start;
         let mut block = None;
         let mut is_key = true;
         let mut duration = 0;
-        for _ in 0..MAX_GROUP {
-            let element = match ebml::look(self.known, at, end) {
-                Seen::Element(element) => element,
-                Seen::Gap(at) => return Err(Step::Gap(at)),
-                Seen::End | Seen::Damaged => break,
+        for _ in 0..MAX_GROUP_ELEMENTS {
+            let element = match ebml::read_element(self.buffer, at, end) {
+                ElementRead::Element(element) => element,
+                ElementRead::Gap(at) => return Err(ClusterEvent::Gap(at)),
+                ElementRead::End | ElementRead::Damaged => break,
             };
             let range = element.range(end);
             match element.id {
@@ -298,99 +306,105 @@ impl<'a> Walk<'a> {
                         is_key: None,
                         duration: 0,
                     });
-                    if !self.is_ours(range.start, range.end, cluster)? {
+                    if !self.is_own_track(range.start, range.end, cluster)? {
                         return Ok(());
                     }
                 }
                 ids::REFERENCE_BLOCK => is_key = false,
                 ids::BLOCK_DURATION => {
-                    let bytes = self.known.available(range.clone());
+                    let bytes = self.buffer.get_available(range.clone());
                     if (bytes.len() as u64) < range.end - range.start {
-                        return Err(Step::Gap(range.start + bytes.len() as u64));
+                        return Err(ClusterEvent::Gap(range.start + bytes.len() as u64));
                     }
-                    duration = self.reader.clock.length(i64::try_from(uint(&bytes)).unwrap_or(0));
+                    duration =
+                        self.context.clock.duration_to_ticks(i64::try_from(parse_uint(&bytes)).unwrap_or(0));
                 }
                 _ => {}
             }
             at = range.end;
         }
         match block {
-            Some(block) => self.block(&Block { is_key: Some(is_key), duration, ..block }, cluster),
+            Some(block) => self.read_block(&Block { is_key: Some(is_key), duration, ..block }, cluster),
             None => Ok(()),
         }
     }
 
     /// Whether a block is of the track, without the rest of its group.
-    fn is_ours(&mut self, start: u64, end: u64, cluster: Cluster) -> Result<bool, Step> {
-        match self.head(start, end)? {
+    fn is_own_track(&mut self, start: u64, end: u64, cluster: Cluster) -> Result<bool, ClusterEvent> {
+        match self.read_block_header(start, end)? {
             Some((header, _)) => {
-                self.meet(&header, cluster);
-                Ok(header.track == self.reader.track)
+                self.record_block(&header, cluster);
+                Ok(header.track == self.context.track)
             }
             None => Ok(false),
         }
     }
 
-    fn meet(&mut self, header: &block::Header, cluster: Cluster) -> i64 {
-        let units = cluster.timestamp.saturating_add(i64::from(header.relative));
-        let pts = self.reader.clock.ticks(units);
+    fn record_block(&mut self, header: &block::BlockHeader, cluster: Cluster) -> i64 {
+        let units = cluster.timestamp.saturating_add(i64::from(header.relative_timestamp));
+        let pts = self.context.clock.to_ticks(units);
         self.earliest = Some(self.earliest.map_or(pts, |earliest| earliest.min(pts)));
         self.latest = self.latest.max(pts);
-        self.others |= header.track != self.reader.track;
+        self.has_other_tracks |= header.track != self.context.track;
         pts
     }
 
     /// The header of a block, and what is known of the block's head; none if it is damaged.
-    fn head(&self, start: u64, end: u64) -> Result<Option<(block::Header, bytes::Bytes)>, Step> {
+    fn read_block_header(
+        &self,
+        start: u64,
+        end: u64,
+    ) -> Result<Option<(block::BlockHeader, bytes::Bytes)>, ClusterEvent> {
         const ENOUGH: u64 = 11;
-        let bytes = self.known.available(start..end.min(start + ENOUGH));
-        match block::header(&bytes) {
+        let bytes = self.buffer.get_available(start..end.min(start + ENOUGH));
+        match block::parse_header(&bytes) {
             Ok(header) => Ok(Some((header, bytes))),
-            Err(Trouble::Short) if (bytes.len() as u64) < ENOUGH.min(end - start) => {
-                Err(Step::Gap(start + bytes.len() as u64))
+            Err(BlockError::Incomplete) if (bytes.len() as u64) < ENOUGH.min(end - start) => {
+                Err(ClusterEvent::Gap(start + bytes.len() as u64))
             }
             Err(_) => Ok(None),
         }
     }
 
     /// Queues the frames of a block, if it is of the track. A damaged one has none.
-    fn block(&mut self, block: &Block, cluster: Cluster) -> Result<(), Step> {
+    fn read_block(&mut self, block: &Block, cluster: Cluster) -> Result<(), ClusterEvent> {
         let end = block.body + block.size;
-        let Some((header, mut bytes)) = self.head(block.body, end)? else { return Ok(()) };
-        let pts = self.meet(&header, cluster);
-        if header.track != self.reader.track {
+        let Some((header, mut bytes)) = self.read_block_header(block.body, end)? else { return Ok(()) };
+        let pts = self.record_block(&header, cluster);
+        if header.track != self.context.track {
             return Ok(());
         }
-        let mut places = block::frames(&header, &bytes, block.size);
-        if places == Err(Trouble::Short) {
-            let wanted = block.size.min(MAX_BLOCK_HEAD);
-            bytes = self.known.available(block.body..block.body + wanted);
-            places = block::frames(&header, &bytes, block.size);
-            if places == Err(Trouble::Short) && (bytes.len() as u64) < wanted {
-                return Err(Step::Gap(block.body + bytes.len() as u64));
+        let mut ranges = block::frame_ranges(&header, &bytes, block.size);
+        if ranges == Err(BlockError::Incomplete) {
+            let max_bytes = block.size.min(MAX_BLOCK_HEADER);
+            bytes = self.buffer.get_available(block.body..block.body + max_bytes);
+            ranges = block::frame_ranges(&header, &bytes, block.size);
+            if ranges == Err(BlockError::Incomplete) && (bytes.len() as u64) < max_bytes {
+                return Err(ClusterEvent::Gap(block.body + bytes.len() as u64));
             }
         }
-        let places = places.unwrap_or_default();
-        self.known.budget().charge(places.len() as u64 * SAMPLE);
+        let ranges = ranges.unwrap_or_default();
+        self.buffer.budget().charge(ranges.len() as u64 * STEPS_PER_SAMPLE);
         // A block has at most 256 frames.
-        let count = i64::try_from(places.len()).unwrap_or(1).max(1);
-        let known_step = if block.duration > 0 { block.duration / count } else { self.reader.frame_ticks };
+        let count = i64::try_from(ranges.len()).unwrap_or(1).max(1);
+        let known_step = if block.duration > 0 { block.duration / count } else { self.context.frame_ticks };
         let step = known_step.max(1);
-        let marked = block.is_key.unwrap_or(header.is_key);
+        let is_marked = block.is_key.unwrap_or(header.is_key);
         let mut pts = pts;
-        for (start, size) in places {
+        for (start, size) in ranges {
             let first = bytes.get(usize::try_from(start).unwrap_or(usize::MAX));
-            let told = first.and_then(|first| self.reader.codec.and_then(|codec| codec.is_key(*first)));
-            let mut is_key = told.unwrap_or(marked);
-            if self.reader.verifies
-                && let Some(codec) = self.reader.codec
+            let from_bitstream =
+                first.and_then(|first| self.context.codec.and_then(|codec| codec.is_key(*first)));
+            let mut is_key = from_bitstream.unwrap_or(is_marked);
+            if self.context.verify_keyframes
+                && let Some(codec) = self.context.codec
             {
-                is_key = self.is_key(codec, block.body + start, size, is_key)?;
+                is_key = self.verify_keyframe(codec, block.body + start, size, is_key)?;
             }
             if let Ok(size) = u32::try_from(size)
                 && size > 0
             {
-                self.laced.push_back(Frame { offset: block.body + start, size, pts, is_key });
+                self.laced.push_back(BlockFrame { offset: block.body + start, size, pts, is_key });
             }
             pts = pts.saturating_add(step);
         }
@@ -398,19 +412,25 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Walk<'_> {
+impl ClusterReader<'_> {
     /// Whether a frame that is called a keyframe, or not, is one by its own bytes.
-    fn is_key(&self, codec: Codec, start: u64, size: u64, called: bool) -> Result<bool, Step> {
-        let wanted = size.min(VERIFIED_HEAD);
-        let head = self.known.available(start..start + wanted);
-        if (head.len() as u64) < wanted {
-            return Err(Step::Gap(start + head.len() as u64));
+    fn verify_keyframe(
+        &self,
+        codec: Codec,
+        start: u64,
+        size: u64,
+        is_marked: bool,
+    ) -> Result<bool, ClusterEvent> {
+        let max_bytes = size.min(VERIFY_HEAD_BYTES);
+        let head = self.buffer.get_available(start..start + max_bytes);
+        if (head.len() as u64) < max_bytes {
+            return Err(ClusterEvent::Gap(start + head.len() as u64));
         }
-        Ok(match access(codec.name(), &head, self.reader.nal_length) {
-            Access::Point => true,
-            Access::Dependent => false,
+        Ok(match random_access(codec.name(), &head, self.context.nal_length_size) {
+            RandomAccess::Point => true,
+            RandomAccess::Dependent => false,
             // Where nothing better is at hand, what follows a recovery point is about right.
-            Access::Gradual(_) | Access::Unknown => called,
+            RandomAccess::RecoveryPoint(_) | RandomAccess::Unknown => is_marked,
         })
     }
 }
