@@ -1,9 +1,9 @@
-"""Decides whether IAM would let a call through, by the documented rules: a denial wins, else somebody has to allow it.
+"""Evaluates whether IAM would allow a call, by the documented rules: a Deny wins; otherwise an Allow is required.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 
-Policies in, an answer with its reason out. What is not understood is an error, never a yes: a new operator or element in
-template.yaml has to be taught here first. One account, no organisation.
+Takes policies and returns a decision with its reason. Unsupported input is an error, never an Allow: a new operator or
+element in template.yaml must be implemented here first. Supports one account, without an organization.
 """
 
 import re
@@ -17,7 +17,7 @@ def listed(value) -> list:
 
 
 def matches(pattern: str, text: str, fold: bool = False) -> bool:
-    """IAM's wildcards: `*` is any text, slashes included, `?` one character."""
+    """Matches IAM's wildcards: `*` is any text, including slashes, `?` is one character."""
     return compiled(pattern, fold).fullmatch(text) is not None
 
 
@@ -40,7 +40,7 @@ OPERATORS = {
     "NumericLessThan": number(lambda found, wanted: found < wanted),
     "NumericGreaterThan": number(lambda found, wanted: found > wanted),
 }
-# None of the values may be it, and a key that the call does not have is none of them.
+# Met if no value matches; a missing key matches no value.
 NEGATIONS = {"StringNotEquals": "StringEquals", "StringNotLike": "StringLike", "ArnNotEquals": "ArnEquals",
              "ArnNotLike": "ArnLike"}
 
@@ -50,13 +50,13 @@ def is_known(operator: str) -> bool:
 
 
 def holds(condition: dict, context: dict[str, str]) -> bool:
-    """Every operator and key has to hold, by one of its values. A key that the call does not have holds for `…IfExists`
-    and negations alone. Keys are the same in any case of letters."""
+    """Every operator and key must match one of its values. A missing key satisfies only `…IfExists` and negations. Keys are
+    case-insensitive."""
     context = {key.lower(): value for key, value in context.items()}
     for name, keys in condition.items():
         operator = name.removesuffix("IfExists")
         if not is_known(name):
-            raise ValueError(f"the operator {name} is not known here")
+            raise ValueError(f"unsupported operator {name}")
         for key, values in keys.items():
             found, values = context.get(key.lower()), [str(value) for value in listed(values)]
             if operator == "Null":
@@ -82,8 +82,8 @@ def speaks_of(statement: dict, action: str, resource: str) -> bool:
 
 
 def is_named(statement: dict, who: str) -> bool:
-    """Whether a resource's statement speaks to `who`: the ARN of a user or role, or the name of a service. An account that
-    is named is denied what it is denied; what it is allowed, its users and roles are only by policies of their own."""
+    """Whether a resource policy's statement applies to `who`: the ARN of a user or role, or the name of a service. A Deny for
+    an account applies to its users and roles; an Allow applies to them only through their own policies."""
     principal = statement.get("Principal", statement.get("NotPrincipal"))
     if principal != "*":
         names = {name for kind in principal.values() for name in listed(kind)}
@@ -102,19 +102,19 @@ class Decision:
 
 def statements(policy: dict) -> list[dict]:
     if policy.get("Version") != "2012-10-17":
-        raise ValueError("a policy of an old version")
+        raise ValueError("unsupported policy version")
     found = listed(policy["Statement"])
     for statement in found:
         strange = set(statement) - ELEMENTS
         if strange or statement["Effect"] not in ("Allow", "Deny"):
-            raise ValueError(f"{statement.get('Sid')}: {strange or statement['Effect']} is not known here")
+            raise ValueError(f"{statement.get('Sid')}: unsupported {strange or statement['Effect']}")
     return found
 
 
 def decide(who: str, action: str, resource: str, context: dict[str, str], identity: list[dict], of_resource: list[dict],
            gates: list[dict] = ()) -> Decision:
-    """`identity` are the caller's own policies, `of_resource` those of what is asked for, and `gates` those that have to
-    allow the call besides, each of them: an endpoint's, a permissions boundary."""
+    """`identity` are the caller's own policies, `of_resource` those of the requested resource, and `gates` policies that must
+    all allow the call too: those of an endpoint, a permissions boundary."""
     context = {"aws:PrincipalArn": who, "aws:SecureTransport": "true", "s3:TlsVersion": "1.3"} | context
     said = []
     for policy in identity:
@@ -129,6 +129,6 @@ def decide(who: str, action: str, resource: str, context: dict[str, str], identi
         open_for = [s for s in statements(gate) if is_named(s, who) and speaks_of(s, action, resource)
                     and holds(s.get("Condition", {}), context)]
         if not open_for or any(s["Effect"] == "Deny" for s in open_for):
-            return Decision(False, f"not let through by {gate.get('Id', 'the endpoint of the network')}")
+            return Decision(False, f"blocked by {gate.get('Id', 'the endpoint of the network')}")
     allowed = [s.get("Sid", "?") for s in said if s["Effect"] == "Allow"]
-    return Decision(bool(allowed), f"allowed by {allowed[0]}" if allowed else "allowed by nothing")
+    return Decision(bool(allowed), f"allowed by {allowed[0]}" if allowed else "not allowed by any policy")

@@ -1,6 +1,6 @@
-"""Decides what of a deployed stack is read, and how: its template, and the policies that are in force, by whoever looks.
+"""Reads a deployed stack with the caller's credentials: its template and the policies that are in effect.
 
-Nothing is changed. What may not be read is kept with the action that is missing, and is taken for what the template says.
+Read-only. Policies that cannot be read are reported with the missing action, and are assumed to match the template.
 """
 
 import json
@@ -13,17 +13,17 @@ from botocore.exceptions import ClientError
 import iam
 from stack import Stack
 
-# By which codes AWS's services refuse, and say that something is not there.
+# AWS error codes for denied access and for missing resources.
 REFUSALS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException", "UnauthorizedOperation"}
 ABSENCES = {"NoSuchEntity", "NoSuchBucketPolicy", "ResourceNotFoundException"}
 
 
 class Unseen(Exception):
-    """Something that may not be read."""
+    """Reading was denied."""
 
 
 class Deployed(Stack):
-    """A stack by its template as CloudFormation keeps it, with the account's own names filled in."""
+    """A stack, by its template as stored by CloudFormation, with the account's actual names filled in."""
 
     def __init__(self, template: dict, parameters: dict[str, str], physical: dict[str, str], pseudo: dict[str, str]) -> None:
         self.pseudo, self.physical, self.plain = pseudo, physical, template
@@ -62,21 +62,21 @@ class Deployed(Stack):
         return [*self.of_type("AWS::IAM::User"), *self.of_type("AWS::IAM::Role")]
 
     def queue_policies(self) -> dict[str, dict]:
-        """The policy of each queue that has one, by the queue's logical name."""
+        """The policies of queues, by the logical name of the queue."""
         urls = {self.named(name): name for name in self.of_type("AWS::SQS::Queue")}
         return {urls[url]: about["PolicyDocument"] for about in self.of_type("AWS::SQS::QueuePolicy").values()
                 for url in about["Queues"]}
 
 
 class Reader:
-    """Asks, and keeps what it was not let see."""
+    """Calls AWS, and records denied reads."""
 
     def __init__(self, session: boto3.Session, region: str) -> None:
         self.session, self.region, self.unseen = session, region, []
         self.clients = {}
 
     def ask(self, service: str, operation: str, **said):
-        """The answer, all of its pages; None if there is no such thing."""
+        """Returns the response with all of its pages, or None if the resource does not exist."""
         if service not in self.clients:
             self.clients[service] = self.session.client(service, region_name=self.region)
         client = self.clients[service]
@@ -91,7 +91,7 @@ class Reader:
             if code in REFUSALS:
                 action = f"{service}:{error.operation_name}"
                 of = next((value for value in said.values() if isinstance(value, str)), "*")
-                self.unseen.append(f"{action} of {of}")
+                self.unseen.append(f"{action} on {of}")
                 raise Unseen(action) from error
             raise
 
@@ -108,22 +108,22 @@ class Reader:
 
 
 class Document:
-    """A policy, what people call it, and the command that makes it what it has to be: that puts back what the template
-    says, or takes away what it knows nothing of. `about` is the ARN of the only thing that it speaks of."""
+    """A policy, its display name, and the command that fixes it: that restores the template's policy, or removes a policy
+    that is not in the template. `about` is the ARN of the only resource that it applies to."""
 
     def __init__(self, label: str, text: dict, cure: str, about: str | None = None) -> None:
         self.label, self.text, self.cure, self.about = label, text, cure, about
 
     def statements(self) -> list[dict]:
-        """Each named after where it stands."""
+        """The statements, each named after its position."""
         found = [dict(statement) for statement in iam.listed(self.text["Statement"])]
         for number, statement in enumerate(found, 1):
             statement["Sid"] = f"{self.label}, statement {statement.get('Sid') or number}"
         return found
 
     def readable(self, trusting: bool) -> dict:
-        """As the evaluator takes it, with what it does not know decided: to whoever trusts nobody, a condition that is not
-        known holds where something is allowed; to whoever is trusting, not. Where something is denied it never does."""
+        """Converts the policy for the evaluator and resolves unsupported conditions: in an Allow statement they are assumed to
+        be met, or with `trusting` not to be met; in a Deny statement they are assumed not to be met."""
         statements = []
         for statement in self.statements():
             if doubts(statement):
@@ -131,10 +131,10 @@ class Document:
                     continue
                 statement = believed(statement)
             if "NotResource" not in statement:
-                # To trust somebody is to speak of the role itself.
+                # A trust policy applies to the role itself.
                 statement.setdefault("Resource", "*")
             if self.about is not None:
-                # A queue's policy speaks of that queue, whatever else it names.
+                # A queue's policy applies only to that queue, even if it names other resources.
                 if not iam.speaks_of(statement | {"Action": "*"}, "any", self.about):
                     continue
                 statement.pop("NotResource", None)
@@ -143,21 +143,21 @@ class Document:
         return {"Version": "2012-10-17", "Id": self.label, "Statement": statements}
 
     def remarks(self) -> list[str]:
-        """What of it is not judged."""
+        """The parts that are not evaluated."""
         return [f"{statement['Sid']}: {doubt}" for statement in self.statements() if (doubt := doubts(statement))]
 
 
 def doubts(statement: dict) -> str | None:
-    """What of a statement the evaluator does not know."""
+    """The part of a statement that the evaluator does not support."""
     if strange := sorted(statement.keys() - iam.ELEMENTS):
-        return f"{strange[0]} is not judged"
+        return f"{strange[0]} is not evaluated"
     if strange := [name for name in statement.get("Condition", {}) if not iam.is_known(name)]:
-        return f"the condition {strange[0]} is not judged"
-    return "variables are not judged" if "${" in json.dumps(statement) else None
+        return f"the condition {strange[0]} is not evaluated"
+    return "variables are not evaluated" if "${" in json.dumps(statement) else None
 
 
 def believed(statement: dict) -> dict:
-    """The statement without the limits that are not known."""
+    """The statement without unsupported restrictions."""
     kept = {name: value for name, value in statement.items() if name in iam.ELEMENTS and name != "Condition"}
     kept = json.loads(re.sub(r"\$\{[^}]*\}", "*", json.dumps(kept)))
     conditions = {name: keys for name, keys in statement.get("Condition", {}).items()
@@ -166,11 +166,11 @@ def believed(statement: dict) -> dict:
 
 
 class Policies:
-    """The policies of a stack's principals and resources: at first what its template says, then what was read."""
+    """The policies of a stack's principals and resources: initially those of its template, then those that were read."""
 
     def __init__(self, deployed: Deployed) -> None:
         self.deployed = deployed
-        # Who was looked at, and who is not there.
+        # The principals that were checked, and the missing ones.
         self.seen: list[str] = []
         self.gone: list[str] = []
         self.identity = {name: self.inline_of_template(name) for name in deployed.principals()}
@@ -219,8 +219,8 @@ class Policies:
         return [document for group in groups for document in group]
 
     def read(self, reader: Reader) -> None:
-        """Takes what is in force. What may not be read stays as it is, a principal's with all that is his: half of what
-        somebody may is no picture of him."""
+        """Replaces the template's policies with those in effect. Policies that cannot be read are left unchanged; for a principal,
+        all of them, since a partial set would be misleading."""
         parts = [(self.read_principal, name) for name in self.identity]
         for read, kind in ((self.read_bucket, "AWS::S3::Bucket"), (self.read_queue, "AWS::SQS::Queue"),
                            (self.read_function, "AWS::Lambda::Function"), (self.read_way, "AWS::EC2::VPCEndpoint")):
@@ -276,7 +276,7 @@ class Policies:
 
 
 class View:
-    """Policies as `permissions.Judge` takes a stack. `trusting` and not: see `Document.readable`."""
+    """Presents policies as a stack for `permissions.Judge`. For `trusting`, see `Document.readable`."""
 
     def __init__(self, policies: Policies, trusting: bool, has_ways: bool) -> None:
         self.policies, self.trusting, self.has_ways = policies, trusting, has_ways
@@ -306,7 +306,7 @@ class View:
 
 
 def inline(reader: Reader, kind: str, known: str, removal) -> list[Document]:
-    """The policies that stand in a user, role or group."""
+    """The inline policies of a user, role or group."""
     field = f"{kind.capitalize()}Name"
     names = reader.ask("iam", f"list_{kind}_policies", **{field: known})["PolicyNames"]
     read = {name: reader.ask("iam", f"get_{kind}_policy", **{field: known, "PolicyName": name}) for name in names}
@@ -314,7 +314,7 @@ def inline(reader: Reader, kind: str, known: str, removal) -> list[Document]:
 
 
 def managed(reader: Reader, kind: str, known: str, removal) -> list[Document]:
-    """The policies that are attached to one."""
+    """The attached policies of a user, role or group."""
     attached = reader.ask("iam", f"list_attached_{kind}_policies", **{f"{kind.capitalize()}Name": known})["AttachedPolicies"]
     return [Document(f"the policy {about['PolicyName']} attached to {known}", of_policy(reader, about["PolicyArn"]),
                      removal(about["PolicyArn"])) for about in attached]
@@ -334,5 +334,5 @@ def quoted(document: dict) -> str:
 
 
 def everybody(document: dict) -> dict:
-    """A boundary as a gate: it names nobody, and speaks to whom it limits."""
+    """A boundary as a gate: it has no Principal, and applies to the principal that it limits."""
     return document | {"Statement": [statement | {"Principal": "*"} for statement in iam.listed(document["Statement"])]}

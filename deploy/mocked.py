@@ -1,8 +1,8 @@
-"""Deploys the template to moto's CloudFormation, reads back what came of it, puts a second one beside it, and takes
-that down again.
+"""Deploys the template to moto's CloudFormation, checks the created resources, deploys a second stack, and deletes
+that again.
 
-moto is no CloudFormation: what it drops is named here, and looked at in the filled-in template instead. A drop that is not
-named, or one that is named and not dropped any more, is an error.
+moto implements CloudFormation incompletely: resources that it drops are listed here, and checked in the expanded template
+instead. A dropped resource that is not listed, or a listed one that is no longer dropped, is an error.
 """
 
 import importlib.machinery
@@ -23,14 +23,14 @@ from moto import mock_aws
 from permissions import ENGINE, TELLING
 from stack import REGION, SAID, STACK, Stack
 
-# Types that moto does not make; it fails where another resource asks one of them for its ARN.
+# Types that moto does not create; it fails if another resource refers to the ARN of one.
 TYPES_DROPPED = {
     "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Url",
     "AWS::Logs::MetricFilter", "AWS::Route53Resolver::FirewallDomainList", "AWS::Route53Resolver::FirewallRuleGroup",
     "AWS::Route53Resolver::FirewallRuleGroupAssociation", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy",
 }
-# What moto forgets of a resource that it makes: the bucket's settings but for encryption, inline policies of users, and
-# a function's architecture and layers.
+# Properties that moto drops: the bucket's settings except encryption, inline policies of users, and the architecture
+# and layers of functions.
 BUCKET_SETTINGS_DROPPED = ("public_access_block", "bucket_cors", "bucket_lifecycle_configuration",
                            "bucket_ownership_controls")
 
@@ -44,7 +44,8 @@ def is_dropped(ask) -> bool:
 
 
 def for_moto(stack: Stack) -> str:
-    """The plain template without what moto cannot make, and without choices: it knows no `AWS::NoValue` in a list."""
+    """The template without resources that moto cannot create, with conditions resolved: moto does not support `AWS::NoValue` in
+    lists."""
     template = json.loads(json.dumps(stack.chosen(stack.plain)))
     dropped = {name for name, about in template["Resources"].items() if about["Type"] in TYPES_DROPPED}
     template["Resources"] = {name: about for name, about in template["Resources"].items() if name not in dropped}
@@ -89,11 +90,11 @@ def deployed(report, stack: Stack) -> None:
 
     formation.create_stack(StackName=STACK, TemplateBody=for_moto(stack), Parameters=said,
                            Capabilities=["CAPABILITY_NAMED_IAM"])
-    report.check(state() == "CREATE_COMPLETE", "moto makes the stack", state())
+    report.check(state() == "CREATE_COMPLETE", "moto creates the stack", state())
     made = {about["LogicalResourceId"]
             for about in formation.list_stack_resources(StackName=STACK)["StackResourceSummaries"]}
     kinds = {stack.resources[name]["Type"] for name in stack.resources.keys() - made}
-    report.check(kinds == TYPES_DROPPED, "moto drops what is named and no more", " ".join(sorted(kinds ^ TYPES_DROPPED)))
+    report.check(kinds == TYPES_DROPPED, "moto drops exactly the listed types", " ".join(sorted(kinds ^ TYPES_DROPPED)))
 
     sqs = boto3.client("sqs")
     outputs = {about["OutputKey"]: about["OutputValue"]
@@ -102,19 +103,19 @@ def deployed(report, stack: Stack) -> None:
     redrive = json.loads(queue["RedrivePolicy"])
     report.check(redrive["deadLetterTargetArn"].split(":")[-1] == outputs["DeadLettersUrl"].split("/")[-1]
                  and redrive["maxReceiveCount"] == 5 and queue["VisibilityTimeout"] == "1800"
-                 and queue["SqsManagedSseEnabled"] == "true", "the queue gives up after five tries, to its dead letters")
+                 and queue["SqsManagedSseEnabled"] == "true", "the queue moves messages to its dead-letter queue after five attempts")
 
     functions = boto3.client("lambda")
     found = {about["FunctionName"].removeprefix(f"{STACK}-"): about
              for about in functions.list_functions()["Functions"]}
-    report.check(found.keys() == {"preview", "render", "reconcile"}, "three functions", " ".join(found))
+    report.check(found.keys() == {"preview", "render", "reconcile"}, "there are three functions", " ".join(found))
     report.check(all(found[name]["VpcConfig"]["SubnetIds"] for name in ("preview", "render"))
                  and not found["reconcile"].get("VpcConfig", {}).get("SubnetIds"), "F17: decoders run in their own network")
     report.check(len({about["Role"] for about in found.values()}) == 3, "each function has its own role")
     [mapping] = functions.list_event_source_mappings()["EventSourceMappings"]
     report.check(mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"] and mapping["BatchSize"] == 1
                  and mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
-                 and mapping["FunctionArn"].endswith("-preview"), "E14: the queue wakes preview, ten at a time at the most")
+                 and mapping["FunctionArn"].endswith("-preview"), "E14: the queue invokes preview, with at most ten at a time")
     network = boto3.client("ec2")
     ours = next(about["VpcId"] for about in network.describe_vpcs()["Vpcs"] if about["CidrBlock"] == "10.42.0.0/22")
     inside = [{"Name": "vpc-id", "Values": [ours]}]
@@ -122,15 +123,15 @@ def deployed(report, stack: Stack) -> None:
             for route in table["Routes"] if route.get("GatewayId") != "local" and "DestinationPrefixListId" not in route
             and not route.get("GatewayId", "").startswith("vpce-")]
     gateways = network.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [ours]}])
-    report.check(not ways and not gateways["InternetGateways"], "F17: that network has no way out but S3", str(ways or ""))
+    report.check(not ways and not gateways["InternetGateways"], "F17: that network has no route except to S3", str(ways or ""))
 
     s3, name = boto3.client("s3"), outputs["BucketName"]
     rules = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
-    report.check(rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256", "the bucket encrypts")
+    report.check(rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256", "the bucket is encrypted")
     kept = [what for what in BUCKET_SETTINGS_DROPPED if not is_dropped(lambda what=what: getattr(s3, f"get_{what}")(Bucket=name))]
-    report.check(not kept, "moto forgets the named settings of the bucket", " ".join(kept))
+    report.check(not kept, "moto drops the listed settings of the bucket", " ".join(kept))
 
-    # moto cannot change a function that has a layer, so other values are another stack: that has to fit beside the first.
+    # moto cannot update a function with a layer, so other values are tested in a second stack in the same account.
     second = {"PreviewTimeout": "120", "LogRetentionDays": "7", "BucketName": "glimpse-second", "Network": "open"} | ENGINE
     formation.create_stack(StackName="second", TemplateBody=for_moto(Stack(**second)), Capabilities=["CAPABILITY_NAMED_IAM"],
                            Parameters=said + [{"ParameterKey": n, "ParameterValue": v} for n, v in second.items()])
@@ -140,48 +141,48 @@ def deployed(report, stack: Stack) -> None:
     report.check(hidden == {"1800", "720"} and kept["/aws/lambda/second-preview"] == 7
                  and kept["/aws/lambda/glimpse-preview"] == 30, "two stacks in one account, each with its parameters")
     engine = boto3.client("stepfunctions")
-    # It forgets a machine's type and substitutions.
+    # moto drops the type and the substitutions of a machine.
     machines = {about["name"]: json.loads(engine.describe_state_machine(stateMachineArn=about["stateMachineArn"])["definition"])
                 for about in engine.list_state_machines()["stateMachines"]}
     report.check({name: machine["StartAt"] for name, machine in machines.items()}
                  == {"second-video": "Probe", "second-begin": "Begin", "second-backfill": "Defaults"},
-                 "the second one's uploads are a state machine's", " ".join(machines))
-    # The first one stays: moto does not know in which order a network is taken down.
+                 "the second stack processes uploads with a state machine", " ".join(machines))
+    # The first one is kept: moto does not delete the resources of a network in the required order.
     formation.delete_stack(StackName="second")
     left = [name for name in [about["FunctionName"] for about in functions.list_functions()["Functions"]]
             + sqs.list_queues()["QueueUrls"] if "second" in name]
-    report.check(not left, "a stack can be taken down", " ".join(left))
+    report.check(not left, "a stack can be deleted", " ".join(left))
 
 
 def account(report) -> None:
-    """`deploy/account`, which makes and drops what the stack does not hold."""
+    """Tests `deploy/account`, which creates and deletes resources outside of the stack."""
     loader = importlib.machinery.SourceFileLoader("account", str(Path(__file__).resolve().parent / "account"))
     program = importlib.util.module_from_spec(importlib.util.spec_from_loader("account", loader))
     loader.exec_module(program)
-    # moto knows no account settings.
+    # moto does not support account settings.
     refused = program.room(REGION, STACK)
     rooms = []
     for free in (10, 980):
         program.free_concurrency = lambda functions, free=free: free
         rooms += [program.room(REGION, name)["room"] for name in (STACK, "nobody")]
     report.check(rooms == [0, 0, 900, 880] and refused["room"] is None and "unseen" in refused,
-                 "what a stack has set aside it can keep, and an account keeps 100", str(rooms))
+                 "a stack keeps its reserved concurrency, and an account keeps 100 unreserved", str(rooms))
     user = f"{STACK}-edge"
     first, second = program.new_key(REGION, user), program.new_key(REGION, user)
     report.check(first["older"] == [] and second["older"] == [first["S3_ACCESS_KEY_ID"]],
-                 "a key follows another one, which works until it is dropped")
+                 "a second key can be created, and the first works until it is deleted")
     try:
         program.new_key(REGION, user)
         third = "made"
     except SystemExit as refusal:
         third = str(refusal)
-    report.check("two keys already" in third, "a third key is refused, with what to do", third)
+    report.check("two keys already" in third, "a third key is rejected, with instructions", third)
     dropped = program.drop_keys(REGION, user, second["S3_ACCESS_KEY_ID"])["dropped"]
     kept = program.keys(boto3.client("iam"), user)
-    report.check(dropped == [first["S3_ACCESS_KEY_ID"]] and kept == [second["S3_ACCESS_KEY_ID"]], "the older key is dropped")
+    report.check(dropped == [first["S3_ACCESS_KEY_ID"]] and kept == [second["S3_ACCESS_KEY_ID"]], "the older key is deleted")
     program.drop_keys(REGION, user, None)
     report.check(program.keys(boto3.client("iam"), user) == [] and program.drop_keys(REGION, "nobody", None)["dropped"] == [],
-                 "every key is dropped, and nobody's are none")
+                 "all keys are deleted; an unknown user has none")
     s3 = boto3.client("s3")
     name = program.outputs(REGION, STACK)["BucketName"]
     for number in range(1001):
@@ -189,18 +190,18 @@ def account(report) -> None:
     s3.create_multipart_upload(Bucket=name, Key="uploads/unfinished")
     removed = program.drop_videos(REGION, name)["removed"]
     left = [about["Name"] for about in s3.list_buckets()["Buckets"]]
-    report.check(removed == 1001 and name not in left, "every video goes, and the bucket, if it is asked for", f"{removed}")
+    report.check(removed == 1001 and name not in left, "drop-videos deletes every video and the bucket", f"{removed}")
 
 
 def dashboard(report, stack: Stack) -> None:
-    """What there is to be seen, by the parts that a stack has."""
+    """Checks the dashboard, for the parts that a stack has."""
     alarms = stack.of_type("AWS::CloudWatch::Alarm")
     silent = [name for name, about in alarms.items() if about["AlarmActions"] != [stack.named("Alarms")]]
     widgets = json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"]
     shown = sorted(widgets[0]["properties"]["alarms"])
     report.check(len(alarms) >= 6 and not silent and shown == sorted(stack.named(name, "Arn") for name in alarms),
-                 "E12: every alarm is sent and stands on the dashboard", " ".join(silent) or f"{len(alarms)}")
-    # [namespace, name, dimension, value, …], and perhaps how it is drawn.
+                 "E12: every alarm has the topic as action and is on the dashboard", " ".join(silent) or f"{len(alarms)}")
+    # [namespace, name, dimension, value, …], and optional display settings.
     metrics = [[word for word in metric if isinstance(word, str)]
                for widget in widgets for metric in widget["properties"].get("metrics", [])]
     drawn = {(namespace, name, *rest[1::2]) for namespace, name, *rest in metrics}
@@ -208,7 +209,7 @@ def dashboard(report, stack: Stack) -> None:
               for about in alarms.values() if "MetricName" in about}
     places = [(x, y) for at in widgets for x in range(at["x"], at["x"] + at["width"])
               for y in range(at["y"], at["y"] + at["height"])]
-    report.check(wanted <= drawn and len(places) == len(set(places)), "what an alarm watches is drawn, and nothing over it",
+    report.check(wanted <= drawn and len(places) == len(set(places)), "the dashboard shows the metric of every alarm, and widgets do not overlap",
                  "; ".join(map(str, sorted(wanted - drawn))) or f"{len(widgets)} widgets")
 
 
@@ -217,7 +218,7 @@ def tag_of(stack: Stack) -> str:
 
 
 def names(report, stack: Stack) -> None:
-    """F17: which names the resolver of the decoders' network answers for."""
+    """F17: checks which names the resolver of the decoders' network resolves."""
     group = stack.properties("NoNamesButS3")["FirewallRules"]
     lists = {stack.named(name): about["Domains"] for name, about in stack.of_type("AWS::Route53Resolver::FirewallDomainList").items()}
     rules = [(rule["Action"], lists[rule["FirewallDomainListId"]]) for rule in sorted(group, key=lambda rule: rule["Priority"])]
@@ -225,54 +226,54 @@ def names(report, stack: Stack) -> None:
     [of] = stack.of_type("AWS::Route53Resolver::FirewallRuleGroupAssociation").values()
     report.check(rules == [("ALLOW", [host, f"*.{host}"]), ("BLOCK", ["*"])]
                  and of["VpcId"] == stack.named("Vpc") and of["FirewallRuleGroupId"] == stack.named("NoNamesButS3"),
-                 "F17: that network resolves S3's names and no others", str(rules))
+                 "F17: that network resolves only S3's names", str(rules))
     opened = Stack(Network="open")
     report.check(not any(about["Type"].startswith("AWS::Route53Resolver") for about in opened.resources.values())
                  and "DecodersByTheirNetworkAlone" not in json.dumps(opened.properties("BucketPolicy")),
-                 "and no rule stands for a network that is not there")
+                 "without that network there are no firewall rules")
 
 
 def bucket(report, stack: Stack) -> None:
-    """What moto forgets, by what the template says."""
+    """Checks properties that moto drops, in the template."""
     says = stack.properties("Bucket")
     report.check(set(says["PublicAccessBlockConfiguration"].values()) == {True}, "the bucket is private")
     report.check(says["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}, "U6: ACLs are off")
     [cors] = says["CorsConfiguration"]["CorsRules"]
     report.check(cors["AllowedOrigins"] == SAID["AllowedOrigins"].split(",") and "ETag" in cors["ExposedHeaders"]
                  and set(cors["AllowedMethods"]) == {"GET", "HEAD", "PUT", "POST", "DELETE"},
-                 "U13: pages of the named origins alone, and they may read the ETag")
+                 "U13: CORS allows only the configured origins, and exposes the ETag")
     rules = {rule["Id"]: rule for rule in says["LifecycleConfiguration"]["Rules"]}
     report.check(rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
                  and "Prefix" not in rules["unfinished-uploads"] and rules["slots"]["Prefix"] == "slots/"
-                 and "sources" not in rules, "U11: what is left unfinished goes after a day, and sources stay")
+                 and "sources" not in rules, "U11: unfinished uploads expire after a day, and sources are kept")
     on_demand = {"Id": "on-demand", "Status": "Enabled", "Prefix": "media/", "ExpirationInDays": "90",
                  "TagFilters": [{"Key": "glimpse", "Value": "on-demand"}]}
     report.check(rules["on-demand"] == on_demand and tag_of(stack) == "glimpse=on-demand",
-                 "pictures on demand go after 90 days by their tag, and no other ones", str(rules.get("on-demand")))
+                 "only images on demand expire, after 90 days, by their tag", str(rules.get("on-demand")))
     for kept in ({"OnDemandExpireDays": "0"}, {"SourceExpiryDays": "30"}):
         other = Stack(**kept)
         ids = {rule["Id"] for rule in other.properties("Bucket")["LifecycleConfiguration"]["Rules"]}
         allowed = [statement["Sid"] for policy in other.policies_of("RenderRole") for statement in policy["Statement"]]
         report.check("on-demand" not in ids and tag_of(other) == "" and "TagPicturesOnDemand" not in allowed,
-                     f"pictures on demand are kept: {kept}")
+                     f"images on demand are kept: {kept}")
     expiring = Stack(SourceExpiryDays="30").properties("Bucket")["LifecycleConfiguration"]["Rules"]
     report.check({"Id": "sources", "Status": "Enabled", "Prefix": "uploads/", "ExpirationInDays": "30"} in expiring,
-                 "sources go when it is asked for, and nothing else")
+                 "only sources expire with SourceExpiryDays")
     [event] = says["NotificationConfiguration"]["QueueConfigurations"]
     report.check(event["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": "uploads/"}]}}
-                 and event["Queue"] == stack.named("UploadQueue", "Arn"), "E4: events of uploads/ alone")
-    report.check(stack.resources["Bucket"]["DeletionPolicy"] == "Retain", "videos outlive the stack")
+                 and event["Queue"] == stack.named("UploadQueue", "Arn"), "E4: only uploads/ sends events")
+    report.check(stack.resources["Bucket"]["DeletionPolicy"] == "Retain", "videos are kept when the stack is deleted")
     names(report, stack)
     report.check(stack.properties("Render")["ReservedConcurrentExecutions"] == "20"
                  and "ReservedConcurrentExecutions" not in Stack(RenderReserved="0").properties("Render"),
-                 "pictures on demand have a limit of their own, unless it is taken away")
+                 "images on demand have a separate concurrency limit, unless it is disabled")
     for variant in ({}, TELLING, {"Workflow": "stepfunctions"}, {"Backfill": "yes"}, TELLING | ENGINE):
         dashboard(report, Stack(**variant))
     whole = Stack(**TELLING, **ENGINE)
     spaces = {about["MetricTransformations"][0]["MetricNamespace"] for about in whole.of_type("AWS::Logs::MetricFilter").values()}
     spaces |= {whole.properties(name)["Environment"]["Variables"].get("METRICS_NAMESPACE")
                for name in whole.of_type("AWS::Serverless::Function")}
-    report.check(len(spaces) == 1 and None not in spaces, "one namespace of metrics", " ".join(map(str, spaces)))
+    report.check(len(spaces) == 1 and None not in spaces, "all metrics have one namespace", " ".join(map(str, spaces)))
     told = Stack(**TELLING)
     events = [(event["Event"], event["Queue"], *(rule["Value"] for rule in event["Filter"]["S3Key"]["Rules"]))
               for event in told.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]]
@@ -281,38 +282,38 @@ def bucket(report, stack: Stack) -> None:
                             ("s3:ObjectCreated:*", outcomes, "media/", "/manifest.json"),
                             ("s3:ObjectCreated:*", outcomes, "media/", "/failure.json")]
                  and {"UploadQueuePolicy", "NotifyQueuePolicy"} <= set(told.resources["Bucket"]["DependsOn"]),
-                 "E4: an outcome wakes notify, if others are told, and nothing else of media/ wakes anything")
+                 "E4: with webhooks, outcomes trigger notify, and no other object of media/ sends events")
     variables = told.properties("Notify")["Environment"]["Variables"]
     report.check(variables["NOTIFY_QUEUE_URL"] == told.named("NotifyQueue") and variables["PUBLIC_URL"] == TELLING["PublicUrl"]
                  and variables["SNS_TOPIC_ARN"] == told.named("Videos") and variables["S3_BUCKET"] == told.named("Bucket")
-                 and "VpcConfig" not in told.properties("Notify"), "notify has what it has to know, and a way out")
+                 and "VpcConfig" not in told.properties("Notify"), "notify has its variables, and Internet access")
     report.check(told.of_type("AWS::EC2::VPCEndpoint").keys() == {"WayToTheBucket"}
                  and told.properties("Preview")["Environment"] == stack.properties("Preview")["Environment"],
-                 "F17: decoders have no other way and know nothing more where others are told")
-    report.check(not any("Notify" in name for name in stack.resources), "and nobody is otherwise")
-    report.check(stack.source["Parameters"]["WebhookSecrets"]["NoEcho"] is True, "U15: secrets of webhooks are not shown")
+                 "F17: webhooks give decoders no other route and no other variables")
+    report.check(not any("Notify" in name for name in stack.resources), "without webhooks there are no resources of notify")
+    report.check(stack.source["Parameters"]["WebhookSecrets"]["NoEcho"] is True, "U15: webhook secrets are not shown")
     report.check(not stack.of_type("AWS::SNS::Subscription")
-                 and len(Stack(AlarmEmail="a@example.com").of_type("AWS::SNS::Subscription")) == 1, "alarms are mailed if asked")
+                 and len(Stack(AlarmEmail="a@example.com").of_type("AWS::SNS::Subscription")) == 1, "alarms are mailed only with AlarmEmail")
     report.check(not stack.of_type("AWS::IAM::AccessKey") and "SecretAccessKey" not in json.dumps(stack.plain),
-                 "U15: no secret stands in the stack")
+                 "U15: the stack contains no secret")
     engine = Stack(**ENGINE)
     notification = engine.properties("Bucket")["NotificationConfiguration"]
     report.check(notification == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}, "QueueConfigurations": []}
                  and "EventBridgeConfiguration" not in says["NotificationConfiguration"],
-                 "on an engine uploads go to EventBridge, and to the queue otherwise; never to both")
+                 "uploads go to EventBridge with a state machine, and to the queue otherwise; never to both")
     detail = engine.properties("UploadsRule")["EventPattern"]["detail"]
     report.check(detail == {"bucket": {"name": [engine.named("Bucket")]}, "object": {"key": [{"wildcard": "uploads/*/*"}]}},
-                 "E4: and of its events those of uploads/ alone begin anything")
+                 "E4: only events of uploads/ start executions")
     machines = engine.of_type("AWS::StepFunctions::StateMachine")
     slots = {name: set(re.findall(r"\$\{(\w+)\}", about["DefinitionString"])) for name, about in machines.items()}
     kinds = {name: about["StateMachineType"] for name, about in machines.items()}
     traced = [name for name, about in machines.items() if about.get("TracingConfiguration", {}).get("Enabled")]
-    report.check(not traced and "xray" not in json.dumps(engine.plain), "X-Ray is off, as the docs say", " ".join(traced))
+    report.check(not traced and "xray" not in json.dumps(engine.plain), "X-Ray is not enabled, as documented", " ".join(traced))
     report.check(kinds == {"VideoWorkflow": "STANDARD", "BeginWorkflow": "EXPRESS", "BackfillWorkflow": "STANDARD"}
                  and all(slots[name] == about["DefinitionSubstitutions"].keys() for name, about in machines.items()),
-                 "every name in a state machine is filled in, and no other is", " ".join(kinds))
+                 "state machines have exactly the substitutions that they use", " ".join(kinds))
     report.check(not any(stack.of_type(kind) for kind in ("AWS::StepFunctions::StateMachine", "AWS::Events::Target")),
-                 "and there is no engine otherwise")
+                 "without the parameters there is no state machine")
     open_network = Stack(Network="open")
     report.check(not open_network.of_type("AWS::EC2::VPC") and "VpcConfig" not in open_network.properties("Preview"),
-                 "the network can be left out")
+                 "the network is optional")

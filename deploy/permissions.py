@@ -1,7 +1,7 @@
-"""Decides which calls each part of Glimpse has to be able to make, and which it must never: the test of THREATS U14.
+"""The calls that each part of Glimpse must be allowed to make, and those that must be denied: docs/threat-model.md, U14.
 
-What has to be allowed is what the code was seen to do: the local S3 writes every call of the stories down, and each of
-them is judged here by the policies of template.yaml. Rows are for what has no local counterpart, and for what is denied.
+Required calls are recorded: the local S3 logs every call of the end-to-end tests, and each is evaluated here against the
+policies of template.yaml. The rows below list calls without a local counterpart, and calls that must be denied.
 """
 
 import json
@@ -15,29 +15,29 @@ OWNER, OTHER = "a" * 22, "B" * 22
 VIDEO = "7" * 26
 UPLOAD, SLOT, MEDIA = f"uploads/{OWNER}/{VIDEO}", f"slots/{OWNER}/{VIDEO}", f"media/{VIDEO}"
 PRINCIPALS = {"edge": "EdgeUser", "preview": "PreviewRole", "render": "RenderRole", "reconcile": "ReconcileRole"}
-# Who is there only where others are told of outcomes.
+# Principals that exist only with webhooks or a topic.
 TELLERS = {"notify": "NotifyRole"}
-# Who is there only where uploads, or a backfill, are a state machine's: functions, and who starts what.
+# Principals that exist only with state machines for uploads or a backfill: functions, and starters of executions.
 STEPS = {"probe": "ProbeRole", "poster": "PictureRole", "animation": "PictureRole", "storyboard": "PictureRole",
          "publish": "PublishRole"}
 ENGINES = {"video": "VideoWorkflowRole", "begin": "BeginWorkflowRole", "rule": "UploadsRuleRole",
            "backfill": "BackfillWorkflowRole"}
-# Those of them that ask the bucket themselves.
+# Those of them that call S3 themselves.
 READERS = {"backfill": ENGINES["backfill"]}
 EVERYBODY = PRINCIPALS | TELLERS | STEPS | ENGINES
 LAMBDAS = ("preview", "render", "reconcile")
 DECODERS = ("preview", "render", "probe", "poster", "animation", "storyboard")
 OUTCOMES = (f"{MEDIA}/manifest.json", f"{MEDIA}/failure.json")
-# Whoever is let in by somebody's slip: nobody of this account.
+# Any principal outside this account, admitted only by a misconfiguration.
 STRANGER = "arn:aws:iam::999999999999:user/stranger"
-# What stands in braces is filled in by the stack that is judged: `Stack.place`.
+# Placeholders are filled in from the evaluated stack: `Stack.place`.
 BY_BUCKET = {"aws:SourceAccount": "{account}", "aws:SourceArn": "arn:{partition}:s3:::{bucket}"}
-# The endpoint of the decoders' network, and by which a call says that it came through one; empty: through none.
+# The endpoint of the decoders' network, and the key with the endpoint that a call used; empty: none.
 WAY, VIA = "WayToTheBucket", "aws:SourceVpce"
 OF_CODE = "arn:{partition}:lambda:{region}:{account}:function:{stack}-"
 BY_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
 
-# who, what, of which object (or queue, function, "bucket"), with what else the call says.
+# principal, action, object (or queue, function, "bucket"), further context of the call.
 ALLOWED = [
     ("edge", "s3:PutObject", UPLOAD, {"s3:signatureAge": "3599000"}),
     ("edge", "lambda:InvokeFunctionUrl", "Render", BY_URL),
@@ -47,19 +47,19 @@ ALLOWED = [
     ("preview", "sqs:GetQueueAttributes", "UploadQueue", {}),
     ("reconcile", "sqs:SendMessage", "UploadQueue", {}),
     ("reconcile", "sqs:GetQueueAttributes", "UploadQueue", {}),
-    # Lambda itself, as the role.
+    # Lambda itself, with the role.
     ("preview", "ec2:CreateNetworkInterface", "*", {}),
     ("render", "ec2:DeleteNetworkInterface", "*", {}),
     *[(who, action, f"{who}-log", {}) for who in LAMBDAS for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
     ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET),
     ("preview", "s3:PutObject", f"{MEDIA}/thumbnail.jpg", {}),
-    # A failure is recorded before the last attempt, and removed if that does not fail.
+    # A failure is recorded before the last attempt, and deleted if that attempt succeeds.
     ("preview", "s3:DeleteObject", f"{MEDIA}/failure.json", {}),
-    # A picture on demand has a tag, by which it expires.
+    # An image on demand has a tag, by which it expires.
     ("render", "s3:PutObjectTagging", f"{MEDIA}/thumbnail-width_200.jpg", {}),
 ]
 DENIED = [
-    # An owner's list is the edge's; to enumerate is nobody's who decodes.
+    # Only the edge lists an owner's objects; decoders cannot enumerate keys.
     *[(who, "s3:ListBucket", "bucket", {"s3:prefix": prefix}) for who in ("preview", "render")
       for prefix in ("", "uploads/", f"uploads/{OWNER}/", f"uploads/{OWNER}/7", "media/", f"media/{VIDEO}/", "slots/")],
     *[(who, "s3:ListBucket", "bucket", {}) for who in LAMBDAS],
@@ -69,7 +69,7 @@ DENIED = [
     ("edge", "s3:ListBucketMultipartUploads", "bucket", {"s3:prefix": "uploads/"}),
     ("edge", "s3:ListBucketMultipartUploads", "bucket", {}),
     ("reconcile", "s3:ListBucket", "bucket", {"s3:prefix": "media/"}),
-    # What people uploaded is read by the Lambdas and never written (E4).
+    # Lambdas read uploads and never write them (E4).
     *[(who, action, key, {}) for who in LAMBDAS for key in (UPLOAD, SLOT)
       for action in ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:PutObjectTagging")],
     *[(who, "s3:DeleteObject", f"{MEDIA}/thumbnail.jpg", {}) for who in LAMBDAS],
@@ -77,22 +77,22 @@ DENIED = [
     ("reconcile", "s3:GetObject", UPLOAD, {}),
     ("reconcile", "s3:GetObject", f"{MEDIA}/thumbnail.jpg", {}),
     ("reconcile", "s3:PutObject", f"{MEDIA}/manifest.json", {}),
-    # Outside of the prefixes there is nothing for anybody.
+    # No principal has access outside of the prefixes.
     *[(who, action, key, {}) for who in PRINCIPALS for key in ("other/x", "upload", "mediax/y", "")
       for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")],
-    # Who may do what, who may look: nobody changes it. (U6)
+    # No principal changes permissions or configuration. (U6)
     *[(who, action, key, {}) for who in PRINCIPALS for action, key in (
         ("s3:PutObjectAcl", UPLOAD), ("s3:PutObjectAcl", f"{MEDIA}/thumbnail.jpg"), ("s3:GetObjectAcl", UPLOAD),
         ("s3:PutBucketAcl", "bucket"), ("s3:PutBucketPolicy", "bucket"), ("s3:DeleteBucketPolicy", "bucket"),
         ("s3:PutBucketPublicAccessBlock", "bucket"), ("s3:PutBucketCORS", "bucket"),
         ("s3:PutBucketNotification", "bucket"), ("s3:PutLifecycleConfiguration", "bucket"), ("s3:DeleteBucket", "bucket"),
         ("s3:PutEncryptionConfiguration", "bucket"), ("s3:BypassGovernanceRetention", UPLOAD))],
-    # In plain text, by an old signature (U9), by old TLS: not even who may otherwise.
+    # Plain text, old signatures (U9) and old TLS are denied even for allowed principals.
     ("edge", "s3:PutObject", UPLOAD, {"aws:SecureTransport": "false"}),
     ("edge", "s3:PutObject", UPLOAD, {"s3:signatureAge": "3600001"}),
     ("edge", "s3:GetObject", UPLOAD, {"s3:TlsVersion": "1.1"}),
     ("preview", "s3:GetObject", UPLOAD, {"aws:SecureTransport": "false"}),
-    # Lambdas are called by the queue, the schedule and the one URL.
+    # Lambdas are invoked only by the queue, the schedule and the one URL.
     ("edge", "lambda:InvokeFunction", "Render", {}),
     ("edge", "lambda:InvokeFunction", "Preview", BY_URL),
     ("edge", "lambda:InvokeFunctionUrl", "Render", {"lambda:FunctionUrlAuthType": "NONE"}),
@@ -104,11 +104,11 @@ DENIED = [
     ("preview", "sqs:ReceiveMessage", "DeadLetters", {}),
     ("reconcile", "sqs:ReceiveMessage", "UploadQueue", {}),
     ("reconcile", "sqs:SendMessage", "UploadQueue", {"aws:SecureTransport": "false"}),
-    # Another bucket's events, and our bucket's name in another account.
+    # Events of another bucket, and of a bucket of the same name in another account.
     ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET | {"aws:SourceArn": "arn:{partition}:s3:::other"}),
     ("s3.amazonaws.com", "sqs:SendMessage", "UploadQueue", BY_BUCKET | {"aws:SourceAccount": "999999999999"}),
     ("s3.amazonaws.com", "sqs:SendMessage", "DeadLetters", BY_BUCKET),
-    # The decoders' own code: no network of its own making, no other role, no log but its own.
+    # The decoders' own code cannot create network interfaces, use another role, or write another log.
     ("preview", "ec2:CreateNetworkInterface", "*",
      {"lambda:SourceFunctionArn": "arn:{partition}:lambda:{region}:{account}:function:{stack}-preview"}),
     ("render", "ec2:DescribeSubnets", "*",
@@ -118,7 +118,7 @@ DENIED = [
         "kms:Decrypt", "s3:ListAllMyBuckets", "s3:CreateBucket", "logs:CreateLogGroup", "ec2:RunInstances")],
     ("preview", "logs:PutLogEvents", "render-log", {}),
     ("edge", "logs:PutLogEvents", "preview-log", {}),
-    # Strangers.
+    # Principals outside the account.
     *[(STRANGER, action, key, {}) for key in (UPLOAD, f"{MEDIA}/thumbnail.jpg") for action in (
         "s3:GetObject", "s3:PutObject", "s3:DeleteObject")],
     *[(STRANGER, action, "bucket", {}) for action in ("s3:ListBucket", "s3:PutBucketPolicy", "s3:GetBucketPolicy")],
@@ -127,8 +127,8 @@ DENIED = [
     *[(STRANGER, action, function, context) for function in ("Preview", "Render", "Reconcile") for action, context in (
         ("lambda:InvokeFunction", {}), ("lambda:InvokeFunction", {"lambda:InvokedViaFunctionUrl": "true"}),
         ("lambda:InvokeFunctionUrl", {"lambda:FunctionUrlAuthType": "NONE"}), ("lambda:InvokeFunctionUrl", BY_URL))],
-    # Credentials that were taken out of a decoder (F17): from elsewhere, or by another network's endpoint, the bucket is
-    # closed to them; and the queue is, wherever they are used.
+    # Stolen credentials of a decoder (F17): the bucket denies them from elsewhere, or through another network's endpoint;
+    # the queue denies them everywhere.
     *[(who, action, of, {VIA: way} | more) for who in ("preview", "render") for way in ("", "vpce-other")
       for action, of, more in (("s3:GetObject", UPLOAD, {}), ("s3:GetObject", f"{MEDIA}/thumbnail.jpg", {}),
                                ("s3:PutObject", f"{MEDIA}/manifest.json", {}), ("s3:ListBucket", "bucket", {"s3:prefix": UPLOAD}))],
@@ -139,11 +139,11 @@ DENIED = [
         ("preview", f"{MEDIA}/manifest.json"), ("preview", f"{MEDIA}/poster.json"), ("render", f"{MEDIA}/failure.json"))],
     ("render", "s3:DeleteObjectTagging", f"{MEDIA}/thumbnail.jpg", {}),
 ]
-# Where others are told of outcomes, besides.
+# Additional rows with webhooks or a topic.
 TELLING = {"WebhookUrls": "https://app.example/hooks", "WebhookSecrets": "whsec_made-up", "VideoTopic": "yes",
            "PublicUrl": "https://video.example.com"}
 ALLOWED_TELLING = [
-    # The outcome itself wakes it, and is what it reads; one that is gone is nothing to tell.
+    # The stored outcome triggers it and is read by it; a deleted outcome causes no event.
     ("s3.amazonaws.com", "sqs:SendMessage", "NotifyQueue", BY_BUCKET),
     *[("notify", "s3:GetObject", key, {}) for key in OUTCOMES],
     *[("notify", "s3:ListBucket", "bucket", {"s3:prefix": key}) for key in OUTCOMES],
@@ -154,7 +154,7 @@ ALLOWED_TELLING = [
     ("notify", "logs:CreateLogStream", "notify-log", {}),
 ]
 DENIED_TELLING = [
-    # It speaks to hosts that others chose: of the bucket outcomes alone, and none of them to write; no alarm of ours.
+    # It connects to customer-defined hosts: it can read only outcomes from the bucket, write nothing, and not publish alarms.
     *[("notify", action, key, {}) for key in (UPLOAD, SLOT, f"{MEDIA}/thumbnail.jpg")
       for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")],
     *[("notify", action, key, {}) for key in OUTCOMES for action in ("s3:PutObject", "s3:DeleteObject")],
@@ -164,7 +164,7 @@ DENIED_TELLING = [
     ("notify", "sqs:SendMessage", "UploadQueue", {}),
     ("notify", "sns:Publish", "Alarms", {}),
     ("notify", "logs:PutLogEvents", "preview-log", {}),
-    # Whoever decodes tells nobody anything.
+    # Decoders cannot send events.
     *[(who, f"sqs:{action}", "NotifyQueue", {}) for who in PRINCIPALS
       for action in ("SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "PurgeQueue")],
     *[(who, "sns:Publish", "Videos", {}) for who in ("edge", "preview", "render", "reconcile")],
@@ -175,7 +175,7 @@ DENIED_TELLING = [
     *[(STRANGER, f"sqs:{action}", "NotifyQueue", {}) for action in ("SendMessage", "ReceiveMessage", "DeleteMessage")],
 ]
 
-# Where uploads are a state machine's, besides.
+# Additional rows with state machines.
 ENGINE = {"Workflow": "stepfunctions", "Backfill": "yes"}
 STAGED, REPORT = f"work/{VIDEO}/thumbnail.jpg", "backfill/x/SUCCEEDED_0.json"
 BY_RULE = {"aws:SourceArn": "arn:{partition}:events:{region}:{account}:rule/{stack}-uploads"}
@@ -192,26 +192,26 @@ ALLOWED_ENGINE = [
     ("backfill", "states:StartExecution", "BackfillWorkflow", {}),
     *[("backfill", f"states:{action}", "BackfillWorkflow-execution", {})
       for action in ("DescribeExecution", "StopExecution", "RedriveExecution")],
-    # The engine itself, as its roles, for its log.
+    # Step Functions itself, with its roles, for its log.
     *[(who, action, "*", {}) for who in ("video", "begin", "backfill") for action in (
         "logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery",
         "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups")],
     *[(who, action, "workflow-log", {}) for who in STEPS for action in ("logs:CreateLogStream", "logs:PutLogEvents")],
     *[(who, "ec2:CreateNetworkInterface", "*", {}) for who in STEPS if who != "publish"],
-    # What the stories meet only where something is gone: a source, a twin's staged picture.
+    # The end-to-end tests do this only for missing objects: a source, a staged image of a duplicate.
     *[(who, "s3:ListBucket", "bucket", {"s3:prefix": key}) for who in STEPS for key in (UPLOAD, OUTCOMES[0])],
     *[(who, "s3:GetObject", OUTCOMES[0], {}) for who in STEPS],
     ("publish", "s3:ListBucket", "bucket", {"s3:prefix": STAGED}),
     ("publish", "s3:GetObject", UPLOAD, {}),
 ]
 DENIED_ENGINE = [
-    # X-Ray is off, as docs/operating.md says.
+    # X-Ray is not enabled, as documented in docs/operating.md.
     *[(who, action, "*", {}) for who in ("video", "begin", "backfill") for action in (
         "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets")],
-    # A step's credentials from elsewhere.
+    # Stolen credentials of a step, used elsewhere.
     *[(who, "s3:GetObject", UPLOAD, {VIA: way}) for who in ("probe", "poster", "animation", "storyboard") for way in ("", "vpce-other")],
     *[(who, "s3:PutObject", STAGED, {VIA: ""}) for who in ("poster", "animation", "storyboard")],
-    # Whoever takes a decoder over publishes nothing, and reads nothing of what others made.
+    # A compromised decoder can publish nothing, and cannot read the output of others.
     *[(who, action, key, {}) for who in STEPS if who != "publish"
       for key in (*OUTCOMES, f"{MEDIA}/thumbnail.jpg", UPLOAD, SLOT, "other/x", REPORT)
       for action in ("s3:PutObject", "s3:DeleteObject")],
@@ -225,7 +225,7 @@ DENIED_ENGINE = [
     *[(who, "s3:GetObject", SLOT, {}) for who in STEPS],
     *[(who, "ec2:CreateNetworkInterface", "*", {"lambda:SourceFunctionArn": f"arn:{{partition}}:lambda:{{region}}:{{account}}:function:{{stack}}-{who}"})
       for who in STEPS],
-    # Nobody begins what is another's to begin.
+    # No principal starts executions that another one is responsible for.
     *[(who, "states:StartExecution", machine, {}) for machine, whose in (
         ("VideoWorkflow", "begin"), ("BeginWorkflow", "rule"), ("BackfillWorkflow", "backfill"))
       for who in EVERYBODY if who not in (whose, "notify")],
@@ -242,7 +242,7 @@ DENIED_ENGINE = [
 
 
 def rows(stack: Stack) -> tuple[list[tuple], list[tuple]]:
-    """What has to be allowed and what to be denied, by the parts that a stack has."""
+    """The required and the forbidden calls, for the parts that a stack has."""
 
     def is_there(who: str, action: str, of: str, context: dict[str, str]) -> bool:
         if who == "events.amazonaws.com":
@@ -267,14 +267,14 @@ def rows(stack: Stack) -> tuple[list[tuple], list[tuple]]:
 
 
 class Judge:
-    """The policies of a stack, and what they say of a call."""
+    """Evaluates calls against the policies of a stack."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.bucket = stack.named("Bucket", "Arn")
         self.logs = {name.removesuffix("Log").lower(): stack.named(name, "Arn")
                      for name in stack.of_type("AWS::Logs::LogGroup")}
-        # Which statement let something through, so that one that nobody needs is found.
+        # The statements that allowed a call, to detect unused ones.
         self.used: dict[str, set[str]] = defaultdict(set)
 
     def resource(self, action: str, of: str) -> str:
@@ -297,11 +297,11 @@ class Judge:
         return decision
 
     def ask(self, who: str, action: str, arn: str, context: dict[str, str]) -> iam.Decision:
-        """The same of what has an ARN."""
+        """The same for a resource given by its ARN."""
         name = EVERYBODY.get(who)
         service = action.split(":")[0]
-        # Inside the network there is no other way to a service than its endpoint. (What Lambda does for the function, to
-        # take its messages and write its log, goes not through its network.)
+        # Inside the network, a service can be reached only through its endpoint. (Calls by Lambda for the function, to receive
+        # its messages and write its log, do not use its network.)
         is_inside = who in DECODERS and service == "s3"
         gates = self.stack.ways_to(service) if is_inside else []
         if is_inside and WAY in self.stack.resources:
@@ -314,14 +314,14 @@ class Judge:
             gates + (self.stack.boundaries_of(name) if name else []))
 
     def grants(self, who: str) -> set[str]:
-        """Every action of every statement that allows something, by the statement's name."""
+        """Every action of every Allow statement, prefixed with the statement's Sid."""
         return {f"{statement['Sid']} {action}" for policy in self.stack.policies_of(EVERYBODY[who])
                 for statement in iam.statements(policy) if statement["Effect"] == "Allow"
                 for action in iam.listed(statement["Action"])}
 
 
 def action_of(call: dict) -> tuple[str, str, dict[str, str]]:
-    """What a recorded call is in IAM's words: action, object, context."""
+    """Maps a recorded call to IAM: action, object, context."""
     method, key, query = call["method"], call["key"], call["query"]
     prefix = {"s3:prefix": query["prefix"]} if "prefix" in query else {}
     if not key:
@@ -335,13 +335,13 @@ def action_of(call: dict) -> tuple[str, str, dict[str, str]]:
 
 
 def recorded(file: Path) -> list[dict]:
-    """The calls but for those of the tests themselves, which look into the bucket to see what lies there."""
+    """The calls, except those of the tests themselves, which inspect the bucket."""
     calls = [json.loads(line) for line in file.read_text().splitlines()]
     return [call for call in calls if call["who"] != "test"]
 
 
 def judge_calls(judge: Judge, calls: list[dict]) -> list[str]:
-    """The calls that succeeded, or were answered that nothing is there, and would not have been let through."""
+    """Calls that succeeded locally, or found no object, and that the policies would deny."""
     trouble = set()
     for call in calls:
         who, status = call["who"], call["status"]
@@ -354,5 +354,5 @@ def judge_calls(judge: Judge, calls: list[dict]) -> list[str]:
         elif call.get("tagged") and not judge.decide(who, "s3:PutObjectTagging", of, context).allowed:
             trouble.add(f"{who} s3:PutObjectTagging {of}")
         elif status == 404 and action == "s3:GetObject" and not judge.decide(who, "s3:ListBucket", "bucket", {}).allowed:
-            trouble.add(f"{who} was told 404 for {of}, and S3 says 403 to who may not list")
+            trouble.add(f"{who} received 404 for {of}, but S3 returns 403 to principals that may not list")
     return sorted(trouble)

@@ -1,7 +1,7 @@
-"""Decides whether the roles of a deployed stack are too wide or too narrow: by the calls of permissions.py, and by the
-template that the stack was made from, each of whose statements has to be in force and beside which nothing may be allowed.
+"""Audits the roles of a deployed stack: by the calls of permissions.py, and by the template of the stack, each of whose
+statements must be in effect and beyond which nothing may be allowed.
 
-That the template itself is neither is proved by `deploy/check`, so what it grants is what the code was seen to need.
+`deploy/check` verifies that the template itself grants exactly the permissions that the code needs.
 """
 
 import itertools
@@ -11,19 +11,19 @@ from inforce import Document, Policies, Reader, Unseen, View
 from permissions import DECODERS, EVERYBODY, STRANGER, Judge, rows
 
 WIDE, NARROW = "role_too_wide", "role_too_narrow"
-# Allows everything, to whom only a gate is asked about.
+# Allows everything, for callers of which only a gate is evaluated.
 ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 DEPLOY = "cargo xtask deploy"
-AGAIN = "a drift-aware change set of the stack makes it again"
+AGAIN = "restore it with a drift-aware change set of the stack"
 
 
 def filled(pattern: str) -> str:
-    """A text that the pattern fits, and as few others as can be."""
+    """A text that matches the pattern, and as few other patterns as possible."""
     return pattern.replace("*", "anything").replace("?", "a")
 
 
 def witnesses(operator: str, value: str) -> str | None:
-    """What a key may be, so that the condition holds; None: it has to be absent."""
+    """A value of the key that satisfies the condition; None if the key must be absent."""
     match operator.removesuffix("IfExists"):
         case "Null":
             return None if value.lower() == "true" else "anything"
@@ -40,7 +40,7 @@ def witnesses(operator: str, value: str) -> str | None:
 
 
 def calls_of(statement: dict):
-    """Calls that a statement speaks of, one at least for each action, resource and value of a condition."""
+    """Calls that a statement applies to, at least one for each action, resource and condition value."""
     keys = [(key, [witnesses(operator, str(value)) for value in iam.listed(values)])
             for operator, about in statement.get("Condition", {}).items() for key, values in about.items()]
     for action in iam.listed(statement.get("Action", "anything:Anything")):
@@ -51,18 +51,18 @@ def calls_of(statement: dict):
 
 
 def principals_of(statement: dict) -> set[str]:
-    """Whom a resource's statement names; `*` is anybody."""
+    """The principals of a resource policy's statement; `*` is any principal."""
     principal = statement.get("Principal", "*")
     return {"*"} if principal == "*" else {name for names in principal.values() for name in iam.listed(names)}
 
 
 class Rights:
-    """What is in force beside what has to be."""
+    """Compares the policies in effect with the required ones."""
 
     def __init__(self, wanted: Policies, actual: Policies) -> None:
         self.wanted, self.actual, self.deployed = wanted, actual, actual.deployed
         self.account = self.deployed.place["account"]
-        # A role is too wide whatever its network lets through, and too narrow if that does not.
+        # The endpoint policy is ignored when checking for roles that are too wide, and applied when checking for too narrow ones.
         self.wide, self.narrow = Judge(View(actual, False, False)), Judge(View(actual, True, True))
         self.template = {ill: Judge(View(wanted, True, ill == NARROW)) for ill in (WIDE, NARROW)}
         self.cures = {one.label: one.cure for one in actual.documents()} | {one.label: one.cure for one in wanted.documents()}
@@ -71,7 +71,7 @@ class Rights:
         self.found: dict[tuple, dict] = {}
 
     def note(self, ill: str, holder: str, call: tuple[str, str, dict], statement: str, how: str, cure: str | None = None) -> None:
-        """Once for each policy, or for each one of somebody: what comes after the first call is counted."""
+        """Records a finding once per policy, or per policy and principal: further calls are counted."""
         policy = statement.rpartition(", statement ")[0] or statement
         key = (ill, policy) if policy in self.shared else (ill, policy, holder)
         if known := self.found.get(key):
@@ -79,10 +79,11 @@ class Rights:
             return
         action, resource, context = call
         saying = ", ".join(f"{key}={value}" for key, value in sorted(context.items()))
-        verb = "may and must not" if ill == WIDE else "may not and has to"
+        verb, ending = ("is", "must be denied") if ill == WIDE else ("is not", "is required")
         self.found[key] = {
             "ill": ill, "more": 0, "cure": cure or self.cure(statement),
-            "seen": f"{holder} {verb} {action} {resource}" + (f" ({saying})" if saying else "") + f": {how}"}
+            "seen": f"{holder} {verb} allowed to call {action} on {resource}" + (f" ({saying})" if saying else "")
+            + f", which {ending}: {how}"}
 
     def cure(self, statement: str) -> str:
         policy, _, name = statement.rpartition(", statement ")
@@ -90,27 +91,27 @@ class Rights:
         return f"{command} {name}" if command.endswith("--statement-id") else command
 
     def holder(self, who: str) -> str:
-        return self.deployed.named(EVERYBODY[who]) if who in EVERYBODY else ("a stranger" if who == STRANGER else who)
+        return self.deployed.named(EVERYBODY[who]) if who in EVERYBODY else ("any principal" if who == STRANGER else who)
 
     def too_wide(self, who: str, call: tuple[str, str, dict], why: str) -> None:
         statement = why.removeprefix("allowed by ")
         before = self.template[WIDE].ask(who, *call)
         if before.why.startswith("denied by "):
             denial = before.why.removeprefix("denied by ")
-            self.note(WIDE, self.holder(who), call, denial, f"{denial}, a denial, is not in force")
+            self.note(WIDE, self.holder(who), call, denial, f"{denial}, a Deny statement, is not in effect")
             return
-        # What the template allows, too, is of another version than the calls of permissions.py.
-        self.note(WIDE, self.holder(who), call, statement, f"by {statement}", DEPLOY if before.allowed else None)
+        # If the template allows the call too, it is of another version than permissions.py.
+        self.note(WIDE, self.holder(who), call, statement, f"allowed by {statement}", DEPLOY if before.allowed else None)
 
     def too_narrow(self, who: str, call: tuple[str, str, dict], why: str) -> None:
         granted = self.template[NARROW].ask(who, *call)
         if not granted.allowed:
-            self.note(NARROW, self.holder(who), call, "the template", f"{why}, nor in the template of the stack", DEPLOY)
-        elif why == "allowed by nothing":
+            self.note(NARROW, self.holder(who), call, "the template", f"{why}, and not allowed by the stack's template", DEPLOY)
+        elif why == "not allowed by any policy":
             statement = granted.why.removeprefix("allowed by ")
-            self.note(NARROW, self.holder(who), call, statement, f"{statement}, is not in force")
+            self.note(NARROW, self.holder(who), call, statement, f"{statement}, is not in effect")
         else:
-            statement = why.removeprefix("denied by ").removeprefix("not let through by ")
+            statement = why.removeprefix("denied by ").removeprefix("blocked by ")
             self.note(NARROW, self.holder(who), call, statement, why)
 
     def examine(self) -> None:
@@ -119,7 +120,7 @@ class Rights:
                 self.no_outsiders(documents)
         self.by_rows()
         for name, documents in self.wanted.identity.items():
-            # A role that this version does not know has nobody to be judged as.
+            # A role that this version does not know has no entry in permissions.py.
             if who := self.whose.get(name):
                 self.is_in_force(who, documents)
                 self.nothing_beside(who, self.actual.identity[name])
@@ -140,7 +141,7 @@ class Rights:
                     (self.too_narrow if wanted else self.too_wide)(who, call, decision.why)
 
     def is_in_force(self, who: str | None, documents: list[Document]) -> None:
-        """Whether each statement of the template is."""
+        """Checks that each statement of the template is in effect."""
         for document in documents:
             for statement in document.readable(True)["Statement"]:
                 speaking = [who] if who else [STRANGER if name == "*" else name for name in principals_of(statement)]
@@ -150,20 +151,20 @@ class Rights:
                         if not decision.allowed and self.template[NARROW].ask(name, *call).allowed:
                             self.too_narrow(name, call, decision.why)
                     elif not self.wide.ask(name, *call).why.startswith("denied by"):
-                        self.note(WIDE, self.holder(name) if who else "whoever is allowed otherwise", call, statement["Sid"],
-                                  f"{statement['Sid']}, a denial, is not in force")
+                        self.note(WIDE, self.holder(name) if who else "any principal allowed by another policy", call, statement["Sid"],
+                                  f"{statement['Sid']}, a Deny statement, is not in effect")
 
     def nothing_beside(self, who: str, documents: list[Document]) -> None:
-        """Whether nothing is allowed that the template does not."""
+        """Checks that nothing is allowed beyond the template."""
         for document in documents:
             for statement in document.readable(False)["Statement"]:
                 beside = (call for call in calls_of(statement) if statement["Effect"] == "Allow"
                           and not self.template[WIDE].ask(who, *call).allowed and self.wide.ask(who, *call).allowed)
                 for call in itertools.islice(beside, 1):
-                    self.note(WIDE, self.holder(who), call, statement["Sid"], f"by {statement['Sid']}")
+                    self.note(WIDE, self.holder(who), call, statement["Sid"], f"allowed by {statement['Sid']}")
 
     def no_outsiders(self, documents: list[Document]) -> None:
-        """Whether a bucket, queue or function lets nobody of another account in. Services are no people."""
+        """Checks that no bucket, queue or function admits principals of another account. Services are excluded."""
         for document in documents:
             for statement in document.readable(False)["Statement"]:
                 conditions = [iam.listed(values) for keys in statement.get("Condition", {}).values() for values in keys.values()]
@@ -175,26 +176,26 @@ class Rights:
                     who = STRANGER if name == "*" else name
                     for call in calls_of(statement):
                         if self.wide.ask(who, *call).allowed and not self.template[WIDE].ask(who, *call).allowed:
-                            self.note(WIDE, self.holder(who), call, statement["Sid"], f"by {statement['Sid']}")
+                            self.note(WIDE, self.holder(who), call, statement["Sid"], f"allowed by {statement['Sid']}")
 
     def trusts(self) -> None:
-        """Whether whoever takes a role on is who has to, and nobody else."""
+        """Checks that the roles trust exactly the required principals."""
         for name, wanted in self.wanted.trusts.items():
-            actual, role, arn = self.actual.trusts[name], self.deployed.named(name), self.deployed.named(name, "Arn")
+            actual, arn = self.actual.trusts[name], self.deployed.named(name, "Arn")
             call = ("sts:AssumeRole", arn, {})
             known = {who for statement in wanted.readable(True)["Statement"] for who in principals_of(statement)}
             for statement in actual.readable(False)["Statement"]:
                 others = principals_of(statement) - known if statement["Effect"] == "Allow" else set()
                 for who in sorted(others):
-                    self.note(WIDE, "anybody" if who == "*" else who, call, statement["Sid"], f"by {statement['Sid']}")
+                    self.note(WIDE, "any principal" if who == "*" else who, call, statement["Sid"], f"allowed by {statement['Sid']}")
             for who in known:
                 context = {"aws:SourceAccount": self.account}
                 decision = iam.decide(who, "sts:AssumeRole", arn, context, [], [actual.readable(True)])
                 if not decision.allowed:
-                    self.note(NARROW, who, call, wanted.label, f"{role} is not trusted to it by {wanted.label}")
+                    self.note(NARROW, who, call, wanted.label, f"{wanted.label} does not trust it")
 
     def ways(self) -> None:
-        """Whether the functions' network leads to the bucket and nowhere else."""
+        """Checks that the functions' network reaches the bucket and nothing else."""
         for name, documents in self.actual.ways.items():
             before = [document.readable(True) for document in self.wanted.ways[name]]
             after = [document.readable(False) for document in documents]
@@ -203,11 +204,11 @@ class Rights:
                 for who, call in itertools.product([*decoders, STRANGER], calls_of(statement)):
                     new, old = (iam.decide(who, *call, [ANYTHING], [], gates) for gates in (after, before))
                     if new.allowed and not old.allowed:
-                        self.note(WIDE, "the network of the functions", call, statement["Sid"], f"by {statement['Sid']}")
+                        self.note(WIDE, "the network of the functions", call, statement["Sid"], f"allowed by {statement['Sid']}")
 
 
 def look(reader: Reader, stack: str) -> dict:
-    """What is wrong, what causes something first; and what was not seen."""
+    """Returns the findings, causes first, and the denied reads."""
     try:
         deployed = reader.deployed(stack)
     except Unseen:
@@ -217,7 +218,7 @@ def look(reader: Reader, stack: str) -> dict:
     rights = Rights(wanted, actual)
     rights.examine()
     found = list(rights.found.values())
-    gone = [{"ill": NARROW, "more": 0, "cure": None, "seen": f"{known} is not there any more: {AGAIN}"} for known in actual.gone]
+    gone = [{"ill": NARROW, "more": 0, "cure": None, "seen": f"{known} is missing: {AGAIN}"} for known in actual.gone]
     ordered = gone + [one for one in found if one["ill"] == NARROW] + [one for one in found if one["ill"] == WIDE]
     remarks = [remark for document in actual.documents() for remark in document.remarks()]
     looked = [deployed.named(name) for name in actual.seen]

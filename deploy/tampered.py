@@ -1,5 +1,5 @@
-"""Deploys the stack's roles to moto, changes them beside CloudFormation in each way that somebody might, and looks whether
-`deploy/account roles` names what was changed and only that, and whether the commands that it names mend it.
+"""Deploys the stack's roles to moto and changes them outside of CloudFormation in various ways. Checks that `deploy/account
+roles` reports exactly the changes, and that the commands that it prints undo them.
 """
 
 import json
@@ -27,7 +27,7 @@ MANAGED = "arn:aws:iam::aws:policy/{}"
 
 
 class Account:
-    """moto's, with the stack in it as CloudFormation would have made it."""
+    """A moto account that contains the stack as CloudFormation would create it."""
 
     def __init__(self, parameters: dict[str, str]) -> None:
         self.stack, self.session, self.clients = Stack(**parameters), boto3.Session(), {}
@@ -40,7 +40,7 @@ class Account:
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (SAID | parameters).items()])
         self.deployed: Deployed = self.reader().deployed(STACK)
         self.wanted = Policies(self.deployed)
-        # What moto forgets or writes as nobody else does.
+        # Policies that moto drops, or stores in another form than AWS.
         self.put_user()
         for name in self.deployed.of_type("AWS::IAM::Role"):
             for about in self.deployed.properties(name)["Policies"]:
@@ -51,19 +51,19 @@ class Account:
         self.put_way()
 
     def reader(self, refused: str = "") -> Reader:
-        """Somebody who may read everything but one thing."""
+        """A reader that may read everything except `refused`."""
         account = self
 
         class Seeing(Reader):
             def ask(self, service: str, operation: str, **said):
                 account.asked.add(f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}")
                 if operation == "get_template":
-                    # moto was given it without what it does not make.
+                    # moto has the template without the resources that it does not support.
                     return {"TemplateBody": account.stack.plain}
                 return super().ask(service, operation, **said)
 
         reader = Seeing(self.session, REGION)
-        # To make one takes longer than to ask.
+        # Creating a client takes longer than a call.
         reader.clients = self.clients
         if refused:
             reader.clients = dict(self.clients)
@@ -132,7 +132,7 @@ def trusting(principal) -> Callable[[list], None]:
 
 
 class Hand:
-    """Whoever changes something beside CloudFormation."""
+    """Changes policies outside of CloudFormation."""
 
     def __init__(self, at: Account) -> None:
         self.at, self.iam, self.preview, self.edge = at, at.iam, at.named("PreviewRole"), at.named("EdgeUser")
@@ -162,64 +162,64 @@ class Hand:
         self.iam.delete_role_permissions_boundary(RoleName=self.preview)
 
     def principals(self) -> list[tuple]:
-        """What somebody did, how, and what has to be found: ill, whom, and words of it."""
+        """Description of a change, the change, and the expected finding: issue, principal, and a part of its text."""
         at, iam, preview, edge, all_of_it = self.at, self.iam, self.preview, self.edge, f"{self.bucket}/*"
         more = "by the inline policy more of"
         by_address = {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}
         return [
             ("attaches AdministratorAccess", self.attach("AdministratorAccess"), WIDE, preview, "AdministratorAccess attached to"),
-            ("attaches what says what it does not allow", self.attach("PowerUserAccess"), WIDE, preview, "PowerUserAccess"),
-            ("attaches what is long", self.attach("ReadOnlyAccess"), WIDE, preview, "ReadOnlyAccess"),
+            ("attaches a policy with NotAction", self.attach("PowerUserAccess"), WIDE, preview, "PowerUserAccess"),
+            ("attaches a long policy", self.attach("ReadOnlyAccess"), WIDE, preview, "ReadOnlyAccess"),
             ("allows s3:* by a second policy", self.inline("Allow", "s3:*", all_of_it), WIDE, preview, more),
-            ("allows what no list names", self.inline("Allow", "dynamodb:PutItem", "*"), WIDE, preview, "dynamodb:PutItem"),
-            ("allows it under a condition that is not judged", self.inline("Allow", "s3:DeleteObject", all_of_it, Condition=by_address),
+            ("allows an action that is in no list", self.inline("Allow", "dynamodb:PutItem", "*"), WIDE, preview, "dynamodb:PutItem"),
+            ("allows an action under an unsupported condition", self.inline("Allow", "s3:DeleteObject", all_of_it, Condition=by_address),
              WIDE, preview, more),
-            ("allows it by a variable", self.inline("Allow", "s3:DeleteObject", f"{self.bucket}/${{aws:PrincipalTag/team}}/*"), WIDE,
+            ("allows an action with a policy variable", self.inline("Allow", "s3:DeleteObject", f"{self.bucket}/${{aws:PrincipalTag/team}}/*"), WIDE,
              preview, more),
             ("puts the user into a group", self.group, WIDE, edge, "the inline policy all of staff"),
             ("widens the template's own policy", lambda: at.put_role("PreviewRole", "preview", statement("s3:*", all_of_it)), WIDE,
              preview, "the inline policy preview of"),
-            ("takes the conditions out of it", lambda: at.put_role("PreviewRole", "preview", without_conditions), WIDE, preview,
+            ("removes the conditions of the template's policy", lambda: at.put_role("PreviewRole", "preview", without_conditions), WIDE, preview,
              "AskWhetherOneIsThere"),
-            ("removes it", lambda: iam.delete_role_policy(RoleName=preview, PolicyName="preview"), NARROW, preview, "is not in force"),
-            ("removes a statement of the edge's", lambda: at.put_user(without("UploadInParts")), NARROW, edge,
-             "UploadInParts, is not in force"),
-            ("denies", self.inline("Deny", "s3:PutObject", "*"), NARROW, preview, "denied by the inline policy more of"),
-            ("sets a limit", self.boundary("ec2:*"), NARROW, preview, "not let through by the permissions boundary"),
-            ("lets the function's code change its network", lambda: at.put_role("PreviewRole", "network", without("TheCodeDoesNot")),
-             WIDE, preview, "TheCodeDoesNot, a denial, is not in force"),
-            ("lets the function's code take messages", lambda: iam.delete_role_policy(RoleName=preview, PolicyName="code"), WIDE,
-             preview, "TheCodeTakesNoMessages, a denial, is not in force"),
-            ("trusts everybody", lambda: at.put_trust("PreviewRole", trusting("*")), WIDE, "anybody", f"the trust policy of {preview}"),
+            ("removes the template's policy", lambda: iam.delete_role_policy(RoleName=preview, PolicyName="preview"), NARROW, preview, "is not in effect"),
+            ("removes a statement of the edge's policy", lambda: at.put_user(without("UploadInParts")), NARROW, edge,
+             "UploadInParts, is not in effect"),
+            ("adds a Deny", self.inline("Deny", "s3:PutObject", "*"), NARROW, preview, "denied by the inline policy more of"),
+            ("sets a permissions boundary", self.boundary("ec2:*"), NARROW, preview, "blocked by the permissions boundary"),
+            ("allows the function's code to change its network", lambda: at.put_role("PreviewRole", "network", without("TheCodeDoesNot")),
+             WIDE, preview, "TheCodeDoesNot, a Deny statement, is not in effect"),
+            ("allows the function's code to receive messages", lambda: iam.delete_role_policy(RoleName=preview, PolicyName="code"), WIDE,
+             preview, "TheCodeTakesNoMessages, a Deny statement, is not in effect"),
+            ("trusts all principals", lambda: at.put_trust("PreviewRole", trusting("*")), WIDE, "any principal", f"the trust policy of {preview}"),
             ("trusts another account", lambda: at.put_trust("PreviewRole", trusting({"AWS": OUTSIDER})), WIDE, OUTSIDER,
              f"the trust policy of {preview}"),
-            ("trusts Lambda no more",
+            ("removes the trust in Lambda",
              lambda: at.put_trust("RenderRole", lambda all: all[0].update(Principal={"Service": "ec2.amazonaws.com"})), NARROW,
              "lambda.amazonaws.com", "the trust policy of"),
         ]
 
     def resources(self) -> list[tuple]:
-        """The same of what is asked for."""
+        """The same for resource policies."""
         at, objects, url = self.at, f"{self.bucket}/*", self.at.named("UploadQueue")
         public = {"StatementId": "open", "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE"}
         return [
-            ("lets everybody read the bucket", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal="*", Sid="Open")),
-             WIDE, "a stranger", "statement Open"),
-            ("lets another account read it", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal={"AWS": OUTSIDER})),
+            ("allows all principals to read the bucket", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal="*", Sid="Open")),
+             WIDE, "any principal", "statement Open"),
+            ("allows another account to read the bucket", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal={"AWS": OUTSIDER})),
              WIDE, OUTSIDER, "the policy of the bucket"),
-            ("takes plain text", lambda: at.put_bucket(without("NothingInPlainText")), WIDE, self.edge, "SecureTransport=false"),
-            ("lets functions replace uploads, if a policy of theirs does", lambda: at.put_bucket(without("LambdasLeaveUploadsAlone")),
-             WIDE, "whoever is allowed otherwise", "LambdasLeaveUploadsAlone, a denial, is not in force"),
-            ("lets decoders' credentials in from elsewhere", lambda: at.put_bucket(without("DecodersByTheirNetworkAlone")), WIDE,
-             self.preview, "DecodersByTheirNetworkAlone, a denial, is not in force"),
+            ("allows plain text", lambda: at.put_bucket(without("NothingInPlainText")), WIDE, self.edge, "SecureTransport=false"),
+            ("allows functions to replace uploads, if another policy allows it", lambda: at.put_bucket(without("LambdasLeaveUploadsAlone")),
+             WIDE, "any principal allowed by another policy", "LambdasLeaveUploadsAlone, a Deny statement, is not in effect"),
+            ("allows decoders' credentials from other networks", lambda: at.put_bucket(without("DecodersByTheirNetworkAlone")), WIDE,
+             self.preview, "DecodersByTheirNetworkAlone, a Deny statement, is not in effect"),
             ("removes the bucket's policy", lambda: at.s3.delete_bucket_policy(Bucket=at.named("Bucket")), WIDE, self.edge,
              "the policy of the bucket"),
             ("removes the queue's policy", lambda: at.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""}), NARROW,
-             "s3.amazonaws.com", "EventsOfTheBucket, is not in force"),
-            ("lets everybody send to the queue",
+             "s3.amazonaws.com", "EventsOfTheBucket, is not in effect"),
+            ("allows all principals to send to the queue",
              lambda: at.put_queue("UploadQueue", statement("sqs:SendMessage", "*", Principal={"AWS": "*"}, Sid="Open")), WIDE,
-             "a stranger", "statement Open"),
-            ("opens the function's URL", lambda: at.functions.add_permission(FunctionName=self.function, **public), WIDE, "a stranger",
+             "any principal", "statement Open"),
+            ("opens the function's URL", lambda: at.functions.add_permission(FunctionName=self.function, **public), WIDE, "any principal",
              f"the policy of the function {self.function}"),
             ("opens the network", lambda: at.put_way(statement("*", "*", Principal="*")), WIDE, "the network of the functions",
              "the policy of the endpoint"),
@@ -228,21 +228,21 @@ class Hand:
         ]
 
     def harmless(self) -> list[tuple]:
-        """What somebody did, how it is done and undone, and what is remarked."""
+        """Description of a change, the change, its reversal, and the expected remark."""
         at, objects, mine = self.at, f"{self.bucket}/*", {"AWS": "arn:aws:iam::123456789012:role/x"}
         return [
-            ("sets a limit that lets everything through", self.boundary("*"), self.unlimited, ""),
-            ("denies under a condition that is not judged",
+            ("sets a permissions boundary that allows everything", self.boundary("*"), self.unlimited, ""),
+            ("adds a Deny under an unsupported condition",
              self.inline("Deny", "s3:PutObject", "*", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}), self.drop,
-             "the condition IpAddress is not judged"),
-            ("allows once more what is allowed", self.inline("Allow", "s3:GetObject", f"{self.bucket}/uploads/*"), self.drop, ""),
-            ("lets another role of the account read", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal=mine)),
+             "the condition IpAddress is not evaluated"),
+            ("allows an action that is already allowed", self.inline("Allow", "s3:GetObject", f"{self.bucket}/uploads/*"), self.drop, ""),
+            ("allows another role of the account to read", lambda: at.put_bucket(statement("s3:GetObject", objects, Principal=mine)),
              at.put_bucket, ""),
         ]
 
 
 def carry_out(command: str) -> None:
-    """What the command line of AWS would do."""
+    """Runs a command as the AWS CLI would."""
     program, service, operation, *options = shlex.split(command)
     said = {"".join(part.capitalize() for part in name.removeprefix("--").split("-")): value
             for name, value in zip(options[::2], options[1::2], strict=True)}
@@ -255,7 +255,7 @@ def carry_out(command: str) -> None:
 
 
 def evaluator(report) -> None:
-    """What others write into policies, and template.yaml does not."""
+    """Policy elements that others use and template.yaml does not."""
     allow = {"Sid": "it", "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
 
     def allows(action: str = "s3:GetObject", context: dict | None = None, **more) -> bool:
@@ -275,7 +275,7 @@ def evaluator(report) -> None:
                        evaluate.is_named({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}}, "arn:aws:iam::1:role/x")),
     }
     wrong = [name for name, answers in said.items() if answers != (True, False)]
-    report.check(not wrong, "the evaluator knows what others write", ", ".join(wrong))
+    report.check(not wrong, "the evaluator supports further policy elements", ", ".join(wrong))
 
 
 def check(report) -> None:
@@ -289,10 +289,10 @@ def check(report) -> None:
                                 "backfill": {"Backfill": "yes"}, "engine": TELLING | ENGINE}.items():
         with mock_aws():
             found = Account(parameters).look()
-            # It keeps an element of its own in a function's policy.
-            remarks = [remark for remark in found["remarks"] if not remark.endswith("FunctionName is not judged")]
+            # moto adds a nonstandard element to a function's policy.
+            remarks = [remark for remark in found["remarks"] if not remark.endswith("FunctionName is not evaluated")]
             report.check(not found["findings"] and not found["unseen"] and not remarks and "glimpse-edge" in found["looked"],
-                         f"roles, {variant}: nothing is found where nothing was changed", str(found["findings"] or found["unseen"] or remarks or ""))
+                         f"roles, {variant}: no findings without changes", str(found["findings"] or found["unseen"] or remarks or ""))
     with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
         at = Account({})
         hand = Hand(at)
@@ -300,28 +300,28 @@ def check(report) -> None:
             do()
             found = at.look()["findings"]
             first = next(iter(found), {"ill": "", "seen": ""})
-            good = first["ill"] == ill and whom in first["seen"].split(" may ")[0] and words in " ".join(one["seen"] for one in found)
-            report.check(good, f"roles: somebody {what}", str(first["seen"] if good else found)[:1000])
+            good = first["ill"] == ill and whom in first["seen"].split(" is ")[0] and words in " ".join(one["seen"] for one in found)
+            report.check(good, f"roles: finds that someone {what}", str(first["seen"] if good else found)[:1000])
             for command in {one["cure"] for one in found}:
                 carry_out(command)
             left = at.look()["findings"]
-            report.check(not left, "roles: and the commands that stand with it mend it", str(left or "")[:1000])
+            report.check(not left, "roles: and the printed commands undo it", str(left or "")[:1000])
         for what, do, undo, remark in hand.harmless():
             do()
             found = at.look()
             undo()
-            report.check(not found["findings"] and remark in str(found["remarks"]), f"roles: nothing is wrong where somebody {what}",
+            report.check(not found["findings"] and remark in str(found["remarks"]), f"roles: no finding if someone {what}",
                          str(found["findings"] or "")[:1000])
         unseen(report, at)
         remove(at, "RenderRole")
         [found] = at.look()["findings"]
-        report.check(found["ill"] == NARROW and found["cure"] is None and found["seen"].startswith(f"{at.named('RenderRole')} is not there"),
-                     "roles: somebody removes a role", str(found))
+        report.check(found["ill"] == NARROW and found["cure"] is None and found["seen"].startswith(f"{at.named('RenderRole')} is missing"),
+                     "roles: finds a deleted role", str(found))
         docs = (TEMPLATE.parent / "docs/operating.md").read_text()
         reads = [action for action in sorted(at.asked) if action.split(":")[1].startswith(("Get", "List", "Describe"))]
         named = [action for action in reads if f"`{action}`" in docs or f"`{action.split(':')[1]}`" in docs]
         report.check(len(reads) > 15 and named == reads and len(reads) == len(at.asked),
-                     "roles: all of it is read, by actions that docs/operating.md names", " ".join(at.asked - set(named)))
+                     "roles: only the read actions in docs/operating.md are used", " ".join(at.asked - set(named)))
 
 
 def remove(at: Account, name: str) -> None:
@@ -331,16 +331,16 @@ def remove(at: Account, name: str) -> None:
 
 
 def unseen(report, at: Account) -> None:
-    """Whoever may not look hears which right is missing, and of nothing that is wrong."""
+    """Without a read permission, the missing action is reported, and no finding."""
     iam, preview = at.iam, at.named("PreviewRole")
     iam.attach_role_policy(RoleName=preview, PolicyArn=MANAGED.format("AdministratorAccess"))
     for refused in ("iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:GetPolicyVersion",
                     "cloudformation:DescribeStacks", "cloudformation:ListStackResources"):
         found = at.look(refused)
-        named = all(one.startswith(f"{refused} of ") for one in found["unseen"])
-        report.check(found["unseen"] and named and not found["findings"], f"roles: {refused} is missing, and is said to be",
+        named = all(one.startswith(f"{refused} on ") for one in found["unseen"])
+        report.check(found["unseen"] and named and not found["findings"], f"roles: {refused} is reported as missing",
                      str(found)[:300])
     iam.detach_role_policy(RoleName=preview, PolicyArn=MANAGED.format("AdministratorAccess"))
     for refused in ("s3:GetBucketPolicy", "sqs:GetQueueAttributes", "lambda:GetPolicy", "ec2:DescribeVpcEndpoints", "iam:GetUser"):
         found = at.look(refused)
-        report.check(found["unseen"] and not found["findings"], f"roles: so is {refused}", str(found)[:300])
+        report.check(found["unseen"] and not found["findings"], f"roles: {refused} is reported as missing", str(found)[:300])

@@ -1,21 +1,21 @@
 #!/bin/sh
-# Builds the layer's ffmpeg and ffprobe from source: static, hardened, reproducible, and with nothing inside but what
-# flags.txt gives a reason for. README.md says how to use it.
+# Builds the layer's ffmpeg and ffprobe from source: static, hardened, reproducible, and with only the components that
+# flags.txt lists with a reason. README.md explains its use.
 #
 #   layer/build.sh [--arch x86_64|arm64] [--out FOLDER] [--where] [--again] [--keep]
 #
-# On success the last line of standard output is the folder that holds bin/ffmpeg, bin/ffprobe,
+# On success, the last line of standard output is the folder that contains bin/ffmpeg, bin/ffprobe,
 # glimpse-ffmpeg-layer-ARCH.zip, sbom.cdx.json, licences/, SHA256SUMS and build.log. Progress goes to standard error.
-#   --where  only say which folder that is, and exit with 1 if it has not been built
-#   --again  build even if it is there
-#   --keep   leave the folder of objects (FOLDER.work)
-# GLIMPSE_FFMPEG_FLAGS is more for ffmpeg's configure, to measure with: --enable-lto, say.
-# GLIMPSE_JOBS says how many compilers run at once (all processors if unset), GLIMPSE_TOOLS_DIR where the cache is.
+#   --where  print that folder only; the exit status is 1 if it has not been built
+#   --again  build even if it exists
+#   --keep   keep the folder of objects (FOLDER.work)
+# GLIMPSE_FFMPEG_FLAGS holds additional flags for ffmpeg's configure, for measurements: --enable-lto, for example.
+# GLIMPSE_JOBS is the number of parallel compilers (default: all processors), GLIMPSE_TOOLS_DIR the cache folder.
 
 set -eu
 umask 022
 unset CDPATH CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LIBS CPATH LIBRARY_PATH MAKEFLAGS
-# Text sorts the same, and times are the release's, on every machine. 2026-01-01T00:00:00Z.
+# A fixed sort order, and the release's time, on every machine. 2026-01-01T00:00:00Z.
 export LC_ALL=C TZ=UTC SOURCE_DATE_EPOCH=1767225600
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -32,7 +32,7 @@ while [ $# -gt 0 ]; do
     --again) again=yes ;;
     --keep) keep=yes ;;
     -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0" && exit 0 ;;
-    *) echo "build.sh: what is $1? Try --help." >&2 && exit 2 ;;
+    *) echo "build.sh: unknown argument $1. Try --help." >&2 && exit 2 ;;
     esac
     shift
 done
@@ -40,12 +40,12 @@ done
 case $arch in
 x86_64 | amd64) arch=x86_64 machine=x86_64 triplet=x86_64-linux-gnu ;;
 arm64 | aarch64) arch=arm64 machine=aarch64 triplet=aarch64-linux-gnu ;;
-*) echo "build.sh: x86_64 or arm64, not $arch" >&2 && exit 2 ;;
+*) echo "build.sh: unsupported architecture $arch: use x86_64 or arm64" >&2 && exit 2 ;;
 esac
 cross=
 [ "$(uname -m)" = "$machine" ] || cross=$triplet-
 
-# --- what goes in, and where it ends ----------------------------------------------------------------------------------
+# --- inputs and output folder -----------------------------------------------------------------------------------------
 
 tools=${GLIMPSE_TOOLS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/glimpse}
 inputs="build.sh flags.txt sources.txt loopback.c multicall.c pack.py"
@@ -65,7 +65,7 @@ fi
 
 mkdir -p "$out" "$tools/sources"
 out=$(cd "$out" && pwd)
-# Two builds in one folder would take each other's files away. The lock ends with the process.
+# Two builds in one folder would delete each other's files. The lock is released when the process ends.
 if command -v flock >/dev/null 2>&1; then
     exec 9>"$out/lock"
     if ! flock -n 9; then
@@ -91,13 +91,13 @@ say() {
     printf '%5d s  %s\n' "$(($(date +%s) - begun))" "$*" >&2
     printf '\n=== %s\n' "$*" >>"$log"
 }
-# However it ends badly: why, and where to read on.
+# On failure: prints the end of the log and its path.
 finish() {
     status=$?
     [ -z "$watcher" ] || kill "$watcher" 2>/dev/null || :
     if [ "$status" -ne 0 ]; then
         tail -n 25 "$log" >&2
-        echo "build.sh: the build of $arch failed; the whole log is $log" >&2
+        echo "build.sh: the build of $arch failed; the full log is $log" >&2
     fi
     [ -n "$keep" ] || rm -rf "$work"
 }
@@ -116,7 +116,7 @@ need pkg-config pkg-config
 need xz xz-utils
 need curl curl
 if ! command -v ninja >/dev/null 2>&1 || ! command -v meson >/dev/null 2>&1; then
-    # Python's packages need nobody's permission.
+    # Python packages can be installed without root.
     if python3 -m venv "$tools/meson" && "$tools/meson/bin/pip" install --quiet meson==1.12.1 ninja==1.13.0; then
         PATH=$PATH:$tools/meson/bin
     fi >>"$log" 2>&1
@@ -131,7 +131,7 @@ if [ -n "$packages" ]; then
         { apt-get install -y --no-install-recommends $packages ||
             { apt-get update && apt-get install -y --no-install-recommends $packages; }; } >>"$log" 2>&1
     else
-        echo "build.sh: install first:$packages" | tee -a "$log" >&2
+        echo "build.sh: missing packages:$packages" | tee -a "$log" >&2
         exit 1
     fi
 fi
@@ -140,14 +140,14 @@ fi
 
 matches() { [ -f "$1" ] && [ "$(sha256sum "$1" | cut -d ' ' -f 1)" = "$2" ]; }
 
-# Debian's archive of sources, over apt with a configuration and lists of its own: the machine's are not touched.
-# Whichever release has a package with exactly this file will do. Release dates are not checked, our checksum is.
+# Debian's source archive, through apt with a separate configuration and lists: the machine's are not touched.
+# Any release that has a package with exactly this file is accepted. Release dates are not checked, our checksum is.
 debian_source() { # package file checksum folder
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     if ! command -v apt-get >/dev/null 2>&1 || ! [ -f "$keyring" ]; then
         return 1
     fi
-    # The mirror is the machine's own; security updates come from another one that has no such releases.
+    # The machine's own mirror; security updates come from another one that does not have these releases.
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m 1 '/debian/*$') ||
         return 1
@@ -171,7 +171,7 @@ END
     fi
     version=$(apt-cache showsrc "$1" 2>>"$log" |
         awk -v sum="$3" '$1 == "Version:" { v = $2 } $1 == sum { print v; exit }')
-    # Files other than the one that is wanted may be gone from the mirror: apt's own status says nothing.
+    # Other files of the package may be missing from the mirror, so apt's exit status is not meaningful.
     if [ -n "$version" ]; then
         (cd "$4" && apt-get source --download-only "$1=$version") >>"$log" 2>&1 || :
     fi
@@ -188,12 +188,12 @@ fetch() { # name version checksum package file addresses...
             curl --silent --show-error --fail --location --proto '=https' --connect-timeout 10 --max-time 600 \
                 --output "$work/download/$file" "$address" >>"$log" 2>&1 || continue
             matches "$work/download/$file" "$checksum" && break
-            echo "$address answers with another file than the one that is pinned" | tee -a "$log" >&2
+            echo "$address returned a file with another checksum than the pinned one" | tee -a "$log" >&2
         done
         if ! matches "$work/download/$file" "$checksum"; then
             rm -f "$work/download/$file"
             debian_source "$package" "$file" "$checksum" "$work/download" || {
-                echo "no source of $name with the pinned checksum: put it at $kept" | tee -a "$log" >&2
+                echo "no source of $name with the pinned checksum found: download it to $kept" | tee -a "$log" >&2
                 exit 1
             }
         fi
@@ -212,12 +212,12 @@ done <"$here/sources.txt"
 
 # --- compilers --------------------------------------------------------------------------------------------------------
 
-# Flags are in wrappers, so that no build system can forget one and no path of this machine gets into what ffmpeg
-# prints as its configuration.
-# - fortify, stack protector, stack clash: a decoder of hostile bytes should crash and not obey;
-# - static-pie, relro, now, separate code: what it finds then is nowhere known and not writable;
-# - sections and --gc-sections: nothing unused;
-# - file-prefix-map, build-id, date-time: the same bytes out of every folder, on every day.
+# Flags are in wrappers, so that no build system can omit one, and no path of this machine appears in the configuration
+# that ffmpeg prints.
+# - fortify, stack protector, stack clash: a decoder of hostile input must crash rather than be exploited;
+# - static-pie, relro, now, separate code: random addresses, and read-only relocations and code;
+# - sections and --gc-sections: no unused code;
+# - file-prefix-map, build-id, date-time: identical output in every folder, on every day.
 flags="-fPIE -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3"
 flags="$flags -ffunction-sections -fdata-sections -g0 -Werror=date-time -ffile-prefix-map=$work=."
 [ "$arch" != arm64 ] || flags="$flags -mbranch-protection=standard"
@@ -230,10 +230,10 @@ PATH=$work/bin:$PATH
 export PATH PKG_CONFIG_LIBDIR="$work/deps/lib/pkgconfig" PKG_CONFIG_PATH=
 deps=$work/deps
 
-# Not every system has the libraries to link statically with where it has a compiler.
+# Some systems have a compiler but no static libraries.
 printf '#include <string>\nint main(int n, char **) { return static_cast<int>(std::string(n, 0).size()) - 1; }\n' >"$work/try.cc"
 glimpse-c++ -O2 -o "$work/try" "$work/try.cc" >>"$log" 2>&1 || {
-    echo "build.sh: ${cross}g++ links no static program: install the static C and C++ libraries" \
+    echo "build.sh: ${cross}g++ cannot link static programs: install the static C and C++ libraries" \
         "(Debian: libc6-dev and g++; Fedora: glibc-static and libstdc++-static)" | tee -a "$log" >&2
     exit 1
 }
@@ -247,7 +247,7 @@ pc() { # name version libs
 say "zlib"
 (
     cd "$work/zlib"
-    # Only what inflates: no file access, no compressor.
+    # Only decompression: no file access, no compressor.
     for unit in adler32 crc32 inflate inftrees inffast uncompr zutil; do
         glimpse-cc -O3 -DHAVE_HIDDEN -DNO_GZIP -c "$unit.c" -o "$unit.o"
     done
@@ -297,7 +297,7 @@ cpu_family = '$machine'
 cpu = '$machine'
 endian = 'little'
 END
-    # A cross file on every machine: then meson asks the machine that it runs on for nothing.
+    # A cross file on every machine, so that meson detects nothing from the build machine.
     meson setup "$work/dav1d-build" "$work/dav1d" --cross-file "$work/meson.txt" --prefix "$deps" --libdir lib \
         --buildtype release --default-library static -Db_ndebug=true -Db_pie=true \
         -Denable_tools=false -Denable_tests=false -Dxxhash_muxer=disabled
@@ -316,7 +316,7 @@ mkdir "$work/ffmpeg-build"
 (
     cd "$work/ffmpeg-build"
     [ -z "$cross" ] || set -- --enable-cross-compile
-    # The libraries' folder by way of the linker's own variable and relative paths: nothing of this machine is recorded.
+    # The libraries' folder is passed in the linker's own variable and as relative paths: no path of this machine is recorded.
     # shellcheck disable=SC2086
     ../ffmpeg/configure --prefix=/opt --arch="$machine" --target-os=linux "$@" \
         --cc=glimpse-cc --cxx=glimpse-c++ --ar="${cross}ar" --nm="${cross}nm" --ranlib="${cross}ranlib" \
@@ -332,11 +332,11 @@ mkdir "$work/ffmpeg-build"
     exit 1
 }
 
-# What ffmpeg's makefile has in a variable: the last line, since the first call makes some files too, and says so.
+# A variable of ffmpeg's makefile. Only the last line, since the first call also creates files and prints that.
 value() {
     make -s -C "$work/ffmpeg-build" --no-print-directory --eval "glimpse-value: ; @echo \$($1)" glimpse-value | tail -n 1
 }
-# The objects and libraries alone: its own links of the programs are of no use here.
+# Only the objects and libraries: ffmpeg's own linked programs are not used.
 targets="$(value OBJS-ffmpeg) $(value OBJS-ffprobe) $(value FF_DEP_LIBS)"
 # shellcheck disable=SC2086
 total=$(make -C "$work/ffmpeg-build" --dry-run $targets 2>/dev/null | grep -Ec '^printf "(CC|X86ASM|AS).t') || :
@@ -352,8 +352,8 @@ make -C "$work/ffmpeg-build" -j "$jobs" $targets >>"$log" 2>&1
 kill "$watcher" 2>/dev/null || :
 watcher=
 
-# Both programs in one file: two would be twice the size. Each is linked to one object first, whose names but for its
-# main are its own; multicall.c picks one by the name that it is called by.
+# Both programs in one file: two files would be twice the size. Each is first linked to one object in which every name except
+# its main is local; multicall.c selects one by the name it is called by.
 say "ffmpeg: link"
 (
     cd "$work/ffmpeg-build"
@@ -371,7 +371,7 @@ say "ffmpeg: link"
 say "pack"
 mkdir "$out/bin"
 "${cross}strip" --strip-all -o "$out/bin/ffmpeg" "$work/ffmpeg-build/multicall"
-# A hard link here, since some callers follow symbolic ones before they run; a symbolic one in the zip, which knows no other.
+# A hard link here, since some callers resolve symbolic links before running it; a symbolic link in the zip, which has no other.
 ln "$out/bin/ffmpeg" "$out/bin/ffprobe"
 python3 "$here/pack.py" "$here" "$work" "$out" "$arch" "$compiler" >>"$log" 2>&1
 echo "$key" >"$out/stamp"

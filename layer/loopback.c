@@ -1,10 +1,10 @@
-/* Decides which hosts ffmpeg can name: 127.0.0.0/8 and ::1, as numbers, and no other.
+/* Address lookup for ffmpeg that accepts only numeric loopback addresses: 127.0.0.0/8 and ::1.
  *
- * build.sh compiles libavformat with -Dgetaddrinfo=glimpse_getaddrinfo. So the binary holds no resolver: a name is never
- * looked up, no library is loaded at run time for it (which a static glibc would do), and whatever a playlist, a redirect
- * or a header names, no socket but one to this machine is opened. Ports are numbers too.
+ * build.sh compiles libavformat with -Dgetaddrinfo=glimpse_getaddrinfo. The binary therefore contains no resolver: host
+ * names are never looked up, no library is loaded at run time for it (which a static glibc would do), and no playlist,
+ * redirect or header can make it open a socket to another machine. Ports must be numeric too.
  *
- * The list that is returned is one malloc, as freeaddrinfo's counterpart below expects. */
+ * The returned list is one allocation, as glimpse_freeaddrinfo below expects. */
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -94,7 +94,7 @@ int glimpse_getnameinfo(const struct sockaddr *address, socklen_t length, char *
             return EAI_OVERFLOW;
     }
     if (service && service_length) {
-        /* The port is at the same place in both kinds. */
+        /* The port has the same offset in both structures. */
         in_port_t port = ((const struct sockaddr_in *)address)->sin_port;
         snprintf(service, service_length, "%u", (unsigned)ntohs(port));
     }

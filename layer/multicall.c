@@ -1,6 +1,6 @@
-/* Decides which of the two programs runs: the name that it is called by. One file holds both, since they are the same
- * libraries but for a percent; bin/ffprobe is a link to bin/ffmpeg. build.sh renames each program's main and makes every
- * other name of it its own. */
+/* Runs ffmpeg or ffprobe, by the name it is called by. One file contains both, since they share all but a percent of their
+ * code; bin/ffprobe is a link to bin/ffmpeg. build.sh renames the main function of each program and makes all its other
+ * symbols local. */
 
 #include <string.h>
 

@@ -1,7 +1,8 @@
-"""Packs what build.sh has built: licence texts, SBOM (CycloneDX 1.5), zip and checksums, the same bytes every time.
+"""Packs the output of build.sh reproducibly: license texts, SBOM (CycloneDX 1.5), zip and checksums.
 
-pack.py LAYER WORK OUT ARCH COMPILER: the folder of sources.txt and flags.txt, the one with the unpacked sources, the one
-with bin/ in it, the architecture, and the compiler's first line. Python's standard library alone.
+pack.py LAYER WORK OUT ARCH COMPILER: the folder of sources.txt and flags.txt, the folder of the unpacked sources, the
+folder that contains bin/, the architecture, and the first line of the compiler's version. Uses only Python's standard
+library.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import uuid
 import zipfile
 from pathlib import Path
 
-# What each part is under, by SPDX, and its texts.
+# The SPDX license of each part, and the files with its text.
 LICENCES = {
     "ffmpeg": ("LGPL-2.1-or-later", ["COPYING.LGPLv2.1", "LICENSE.md"]),
     "dav1d": ("BSD-2-Clause", ["COPYING"]),
@@ -53,7 +54,7 @@ def licences(layer: Path, work: Path, out: Path, compiler: str) -> None:
     folder.mkdir(exist_ok=True)
     for name, (_, files) in LICENCES.items():
         for file in files:
-            # One charset for all of them: some are Latin 1.
+            # Converted to UTF-8: some are Latin-1.
             text = (work / name / file).read_bytes().decode("utf-8", "replace")
             (folder / f"{name}-{file}").write_text(text)
     table = "\n".join(f"{s['name']} {s['version']}\n  {s['urls'][0]}\n  SHA-256 {s['sha256']}" for s in sources(layer))
@@ -61,7 +62,7 @@ def licences(layer: Path, work: Path, out: Path, compiler: str) -> None:
 
 
 def sbom(layer: Path, out: Path, arch: str, compiler: str) -> dict:
-    """What is inside, for scanners of vulnerabilities: names, versions, licences, checksums, and what was compiled in."""
+    """The contents, for vulnerability scanners: names, versions, licenses, checksums, and compiled-in components."""
     def component(source: dict) -> dict:
         name, version = source["name"], source["version"]
         vendor = {"ffmpeg": "ffmpeg", "dav1d": "videolan", "zlib": "zlib"}.get(name)
@@ -117,14 +118,14 @@ def sbom(layer: Path, out: Path, arch: str, compiler: str) -> dict:
         "components": parts + files,
         "dependencies": [{"ref": root["bom-ref"], "dependsOn": [part["bom-ref"] for part in parts + files]}],
     }
-    # A serial number that is a function of what it numbers.
+    # A serial number derived from the document.
     name = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     document["serialNumber"] = "urn:uuid:" + str(uuid.uuid5(uuid.NAMESPACE_OID, name))
     return document
 
 
 def libc() -> str:
-    """The version of the C library that was linked in, as its header says it."""
+    """The version of the linked C library, from its header."""
     text = "#include <features.h>\n__GLIBC__.__GLIBC_MINOR__\n"
     lines = subprocess.run(["glimpse-cc", "-E", "-P", "-"], input=text, capture_output=True, text=True).stdout
     return lines.strip().splitlines()[-1].replace(" ", "") if lines.strip() else ""
@@ -135,7 +136,7 @@ def digest(file: Path) -> str:
 
 
 def archive(out: Path, arch: str) -> Path:
-    """The layer: /opt/bin, and beside it what it is made of. Sorted, with one time and no owner."""
+    """The layer's zip: /opt/bin, license texts and the SBOM. Entries are sorted, with one time and no owner."""
     entries = {f"bin/{file.name}": file for file in (out / "bin").iterdir()}
     entries |= {f"share/glimpse-ffmpeg/licences/{file.name}": file for file in (out / "licences").iterdir()}
     entries["share/glimpse-ffmpeg/sbom.cdx.json"] = out / "sbom.cdx.json"
@@ -147,7 +148,7 @@ def archive(out: Path, arch: str) -> Path:
             entry.create_system = 3
             entry.compress_type = zipfile.ZIP_DEFLATED
             if name == "bin/ffprobe":
-                # The same file by another name (multicall.c); Lambda keeps symbolic links of a layer.
+                # A link to the same file (multicall.c); Lambda keeps symbolic links in layers.
                 entry.external_attr = 0o120777 << 16
                 layer.writestr(entry, "ffmpeg", zipfile.ZIP_STORED)
             else:

@@ -1,10 +1,10 @@
-"""Makes samples for the decoders that no free encoder writes for: one key frame each, written out bit by bit.
+"""Creates samples for the decoders that have no free encoder: one keyframe each, written bit by bit.
 
-    samples.py FOLDER    writes them as files, to look at
+    samples.py FOLDER    writes them as files, for inspection
 
-Each is a picture of blocks of one colour, so it takes only headers and DC coefficients; VP6 is an arithmetic code in which
-any bytes are a picture. The containers are written here too. verify runs them, and compares what comes out with what the
-system's ffmpeg makes of them.
+Each frame consists of blocks of one color, so it needs only headers and DC coefficients; VP6 uses an arithmetic code in
+which any bytes are a valid frame. The containers are written here too. verify decodes the samples, and compares the output
+with that of the system's ffmpeg.
 """
 
 import struct
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Bits:
-    """Bits, the first one the highest."""
+    """Bits, most significant first."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -30,7 +30,7 @@ class Bits:
 
 
 class Noise:
-    """The same numbers every time."""
+    """A deterministic number generator."""
 
     def __init__(self, seed: int) -> None:
         self.state = seed
@@ -41,11 +41,11 @@ class Noise:
 
 
 def h263i() -> tuple[int, int, bytes]:
-    """Intel's H.263: H.263's macroblocks under a header of its own. 128x96."""
+    """Intel's H.263: H.263 macroblocks with a different header. 128x96."""
     noise = Noise(1)
     bits = Bits().put((0x20, 22), (0, 8), "1", "0", "000", (1, 3), "0", "0000", (5, 5), "0", "0")
     for _ in range(8 * 6):
-        # MCBPC and CBPY: intra, nothing but DC.
+        # MCBPC and CBPY: intra, only DC.
         bits.put("1", "0011")
         for block in range(6):
             value = 20 + noise.below(100) if block < 4 else 90 + noise.below(70)
@@ -54,8 +54,8 @@ def h263i() -> tuple[int, int, bytes]:
 
 
 def msmpeg4v1() -> tuple[int, int, bytes]:
-    """Microsoft's MPEG-4 before the one that has encoders: H.263's macroblocks, each DC told by its difference."""
-    # MPEG-4's codes for how many bits a difference has, turned over.
+    """Microsoft's MPEG-4 version 1, which has no encoder: H.263 macroblocks, each DC coded as a difference."""
+    # MPEG-4's codes for the number of bits of a difference, inverted.
     luma, chroma = ("100", "00", "01", "101", "110"), ("00", "01", "10", "110", "1110")
     noise = Noise(2)
     bits = Bits().put((0x100, 32), (0, 5), (0, 2), (6, 5), (4, 5))
@@ -70,11 +70,11 @@ def msmpeg4v1() -> tuple[int, int, bytes]:
             bits.put((chroma if plane else luma)[size])
             if size:
                 bits.put((difference if difference > 0 else difference + (1 << size) - 1, size))
-    # Frames a second, and kilobits.
+    # Frame rate, and bit rate in kilobits.
     return 64, 64, bits.put((10, 5), (64, 11)).bytes()
 
 
-# Differences of DC from 0 to 7 in the first of VC-1's tables for luma; 0 in its table for chroma.
+# DC differences from 0 to 7 in VC-1's first table for luma; 0 in its table for chroma.
 VC1_LUMA = ("1", "01", "0001", "00001", "00101", "00111", "001000", "001100")
 VC1_CHROMA_0 = "00"
 
@@ -82,7 +82,7 @@ VC1_CHROMA_0 = "00"
 def vc1_macroblocks(bits: Bits, seed: int) -> None:
     noise = Noise(seed)
     for _ in range(4 * 4):
-        # Nothing coded but DC; no prediction of AC.
+        # Only DC coded; no AC prediction.
         bits.put("1", "0")
         for block in range(6):
             if block >= 4:
@@ -95,7 +95,7 @@ def vc1_macroblocks(bits: Bits, seed: int) -> None:
 
 
 def wmv3() -> tuple[int, int, bytes, bytes]:
-    """Windows Media 9: VC-1's simple profile."""
+    """Windows Media 9: VC-1 simple profile."""
     header = Bits().put("00", "0", "0", (3, 3), (4, 5), "0", "0", "0", "1", "1", "0", "00", "0", "0", "0", "0", "0", "000",
                         "11", "0", "1")
     bits = Bits().put("00", "0", (0, 7), (10, 5), "0", "0", "0")
@@ -104,11 +104,11 @@ def wmv3() -> tuple[int, int, bytes, bytes]:
 
 
 def vc1() -> tuple[int, int, bytes, bytes]:
-    """VC-1's advanced profile, with start codes."""
+    """VC-1 advanced profile, with start codes."""
     sequence = Bits().put("11", (1, 3), (1, 2), (3, 3), (4, 5), "0", (31, 12), (31, 12), "0", "0", "0", "0", "1", "0", "0",
                           "0")
     entry = Bits().put("0", "1", "0", "0", "0", "0", "0", "00", "0", "0", "11", "0", "0", "0")
-    # A plane of prediction flags that is written macroblock by macroblock: mode 0.
+    # A plane of prediction flags written per macroblock: mode 0.
     bits = Bits().put("110", "1", (10, 5), "0", "0000", "0", "0", "0")
     vc1_macroblocks(bits, 4)
     part = lambda code, content: b"\0\0\1" + bytes([code]) + escaped(content.bytes("1"))  # noqa: E731
@@ -117,7 +117,7 @@ def vc1() -> tuple[int, int, bytes, bytes]:
 
 
 def escaped(content: bytes) -> bytes:
-    """Without what would look like a start code."""
+    """Inserts escape bytes, so that the content contains no start code."""
     out = bytearray()
     for byte in content:
         if byte <= 3 and out[-2:] == b"\0\0":
@@ -127,35 +127,35 @@ def escaped(content: bytes) -> bytes:
 
 
 def vp6(seed: int = 5) -> tuple[int, int, bytes]:
-    """VP6: quantizer 40, version 6.2, one size stored and shown; the rest is arithmetic code.
+    """VP6: quantizer 40, version 6.2, equal stored and displayed sizes; the rest is arithmetic code.
 
-    With most seeds some coefficients leave the range of a real encoder's: there SSE2 ends at the largest number where plain
-    C, and so arm64, begins again at the smallest. With 5 and 11 there is one answer.
+    With most seeds, some coefficients exceed the range of real encoders: SSE2 saturates at the maximum there, while plain C,
+    and therefore arm64, wraps around to the minimum. With seeds 5 and 11 both give the same result.
     """
     noise = Noise(seed)
     return 64, 64, bytes([40 << 1, 0x46, 4, 4, 4, 4]) + bytes([0]) + bytes(noise.below(256) for _ in range(4000))
 
 
 def vp6a() -> tuple[int, int, bytes]:
-    """VP6 with a second picture for transparency behind the first."""
-    colour, alpha = vp6(5)[2], vp6(11)[2]
-    return 64, 64, len(colour).to_bytes(3, "big") + colour + alpha
+    """VP6 with a second frame for transparency after the first."""
+    color, alpha = vp6(5)[2], vp6(11)[2]
+    return 64, 64, len(color).to_bytes(3, "big") + color + alpha
 
 
 def svq3() -> tuple[int, int, bytes, bytes]:
-    """Sorenson 3: macroblocks that are predicted whole, each with the DC of its sixteen blocks."""
+    """Sorenson 3: 16x16-predicted macroblocks, each with the DC of its sixteen blocks."""
     def golomb(value: int) -> str:
         """Exponential Golomb code, its bits interleaved."""
         return "".join(f"0{bit}" for bit in f"{value + 1:b}"[1:]) + "1"
 
     noise = Noise(8)
     sequence = Bits().put("111", (64, 12), (64, 12), "1", "1", "0000", "1", "0", "0", "0").bytes()
-    # A picture of its own, quantizer 31.
+    # An intra frame, quantizer 31.
     bits = Bits().put(golomb(2), "0", (0, 8), (31, 5), "0", "0", "0", "00", "0")
     for _ in range(4 * 4):
         bits.put(golomb(1), golomb(0))
         for _ in range(1 + noise.below(4)):
-            # A level from 1 to 4 right behind the last, and its sign.
+            # A level from 1 to 4 directly after the previous one, and its sign.
             bits.put(golomb(2 * (1, 4, 8, 15)[noise.below(4)] - noise.below(2)))
         bits.put(golomb(0))
     content = bits.bytes()
@@ -167,7 +167,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def avi(code: bytes, width: int, height: int, frame: bytes, extra: bytes = b"", frames: int = 3) -> bytes:
-    """The same frame a few times."""
+    """An AVI file with the same frame repeated."""
     strh = struct.pack("<4s4sIHHIIIIIIIIHHHH", b"vids", code, 0, 0, 0, 0, 1, 10, 0, frames, len(frame), 0, 0, 0, 0, width,
                        height)
     strf = struct.pack("<IiiHH4sIiiII", 40 + len(extra), width, height, 1, 24, code, width * height * 3, 0, 0, 0, 0) + extra
@@ -182,7 +182,7 @@ def avi(code: bytes, width: int, height: int, frame: bytes, extra: bytes = b"", 
 def flv(codec: int, frame: bytes, frames: int = 3) -> bytes:
     out = b"FLV\1\1" + struct.pack(">II", 9, 0)
     for n in range(frames):
-        # A key frame; a byte that says how much to cut off.
+        # A keyframe; a byte with the size of the cropping.
         content = bytes([0x10 | codec, 0]) + frame
         tag = b"\x09" + len(content).to_bytes(3, "big") + (n * 100).to_bytes(3, "big") + bytes(4) + content
         out += tag + struct.pack(">I", len(tag))
@@ -190,7 +190,7 @@ def flv(codec: int, frame: bytes, frames: int = 3) -> bytes:
 
 
 def made() -> dict[str, tuple[str, bytes]]:
-    """Decoder: its demuxer and a file."""
+    """Maps each decoder to its demuxer and a sample file."""
     return {
         "h263i": ("avi", avi(b"I263", *h263i())),
         "msmpeg4v1": ("avi", avi(b"MPG4", *msmpeg4v1())),
